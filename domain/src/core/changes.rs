@@ -1,0 +1,162 @@
+//! What the core asks of the rows behind it, and what it gives them: plain data, so that the core does no I/O.
+
+use std::sync::Arc;
+
+use crate::{
+    decider::{At, Decider, Kind, Millis, Ref},
+    key::{Key, RecordId},
+};
+
+/// The last accepted record that names a key: the whole state of the arbitration rule is one of these per key.
+///
+/// A void record's id is kept as a key too, with itself as `last`, so that a late copy of it stays void for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The record's id.
+    pub last: RecordId,
+    /// Where it stands.
+    pub offset: u64,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every key's last accepted record was the one it expected.
+    Accepted,
+    /// It lost: it changed nothing and never will.
+    Void,
+    /// It won, but its payload could not be folded, or stands behind one that could not: its keys take no commands.
+    Parked,
+}
+
+/// 16 bytes over everything up to a record: (digest before it, offset, header, value). Proves that nothing was skipped.
+pub type Digest = [u8; 16];
+
+/// A chained digest.
+pub fn chain(before: &Digest, offset: u64, header: &[u8], value: &[u8]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(before).update(&offset.to_be_bytes());
+    hasher.update(&(header.len() as u64).to_be_bytes()).update(header).update(value);
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    digest
+}
+
+/// A key to look up: its head, and its aggregate if it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// The key.
+    pub key: Key,
+    /// The table of its aggregate; none for keys that are only claimed (idempotency keys, ids of void records).
+    pub kind: Option<Kind>,
+}
+
+/// What the rows know of a key, as of their checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded<E> {
+    /// The key, as asked for.
+    pub wanted: Wanted,
+    /// Its head, if any record ever named it.
+    pub head: Option<Head>,
+    /// Its aggregate's version and state, if it exists.
+    pub entity: Option<(u64, E)>,
+    /// Whether it is parked.
+    pub parked: bool,
+}
+
+/// An aggregate's row, whole: the last state of a batch wins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntityRow<E> {
+    /// Which aggregate.
+    pub aggregate: Ref,
+    /// How many accepted records changed it, from 1; of a copied fact, the version that its owner gave it.
+    pub version: u64,
+    /// The journal's offset that last changed it; of a copied fact 0.
+    pub offset: u64,
+    /// The state.
+    pub entity: E,
+}
+
+/// A record's narrow row: history index, verdict and proof of completeness in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRow {
+    /// Where it stands.
+    pub offset: u64,
+    /// Its id.
+    pub id: RecordId,
+    /// When it was decided, by its writer's clock.
+    pub time_ms: Millis,
+    /// What it is about: the first key it names.
+    pub about: Key,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The chain up to and with it.
+    pub digest: Digest,
+}
+
+/// An accepted record's event, for rows that are not an aggregate's state (movements, payments).
+#[derive(Clone, Debug)]
+pub struct Happened<D: Decider> {
+    /// Where and when.
+    pub at: At,
+    /// What.
+    pub event: Arc<D::Event>,
+}
+
+/// A record whose payload could not be folded, or that stands behind one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedRow {
+    /// A key it names.
+    pub key: Key,
+    /// Where it stands.
+    pub offset: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Everything that changed since the last changes were taken: written in one transaction, checkpoint and all.
+#[derive(Clone, Debug)]
+pub struct Changes<D: Decider> {
+    /// The checkpoint: every record below it is folded, none at or above it.
+    pub next: u64,
+    /// Who the journal is, once its first record is folded.
+    pub genesis: Option<Genesis>,
+    /// Heads that moved, void ids among them, each key once.
+    pub heads: Vec<(Key, Head)>,
+    /// Aggregates that changed, each once.
+    pub entities: Vec<EntityRow<D::Entity>>,
+    /// Every record folded, ascending.
+    pub records: Vec<RecordRow>,
+    /// The events of the accepted ones, ascending.
+    pub happened: Vec<Happened<D>>,
+    /// What was parked.
+    pub parked: Vec<ParkedRow>,
+    /// Where to go on reading copied facts: (topic, partition, offset).
+    pub copied: Vec<(String, u32, u64)>,
+}
+
+/// A journal's first record: who it is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Genesis {
+    /// Minted by whoever began the journal.
+    pub log_id: uuid::Uuid,
+    /// The service.
+    pub journal: String,
+    /// [`crate::key::HashKey::fingerprint`] of the deployment's hash key.
+    pub hash_key: String,
+}
+
+/// Where the rows stand, for a core to go on from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The first offset that is not folded.
+    pub next: u64,
+    /// The chain up to `next`.
+    pub digest: Digest,
+    /// Who the journal is, if its first record is folded.
+    pub genesis: Option<Genesis>,
+    /// The last folded record and the chain before it, to compare with the log at start.
+    pub last: Option<(RecordRow, Digest)>,
+    /// Where to go on reading copied facts: (topic, partition, offset).
+    pub copied: Vec<(String, u32, u64)>,
+}

@@ -1,0 +1,230 @@
+//! Decisions: a yes on what is ahead, a no on what is folded.
+
+use std::{cell::Cell, sync::Arc};
+
+use uuid::Uuid;
+
+use super::{Core, Ends, Outcome, Outgoing, Request, Ticket, Wanted, fold::evolve_all, slots::Versioned};
+use crate::{
+    decider::{At, Decider, Lookup, Millis, Ref, View},
+    header::{Expect, Header},
+    key::{Key, RecordId},
+};
+
+/// News of an object minted less than this before the command may still be on the way.
+const YOUNG_MS: Millis = 5_000;
+/// For so long it is waited for.
+const YOUNG_WAIT_MS: Millis = 1_000;
+/// More records than this are not let into the air at once.
+const N_FLIGHTS_MAX: usize = 8_192;
+
+/// What a look at a command came to.
+enum Verdict<D: Decider> {
+    /// Append this.
+    Yes(D::Event),
+    /// Tell this.
+    Tell(Outcome<D>),
+    /// Look again when something has happened.
+    Wait,
+}
+
+/// What a decision came to see on the way.
+#[derive(Default)]
+struct Sight {
+    ahead: Cell<bool>,
+    blocked: Cell<bool>,
+    parked: Cell<bool>,
+}
+
+/// A decision, made on folded state or on what is ahead.
+struct Decision<D: Decider> {
+    result: Result<D::Event, D::Rejection>,
+    missing: Vec<Ref>,
+    sight: Sight,
+}
+
+impl<D: Decider> Core<D> {
+    pub(super) fn decide_waiting(&mut self, now: Millis) {
+        let fresh = std::mem::take(&mut self.fresh);
+        if self.genesis.is_none() {
+            // Nobody appends before having read who the journal is.
+            self.waiting.extend(fresh);
+            return;
+        }
+        let stirred = std::mem::take(&mut self.stirred) || now >= self.wake_at;
+        let again = if stirred { self.waiting.iter().copied().collect() } else { Vec::new() };
+        if stirred {
+            self.wake_at = Millis::MAX;
+        }
+        // Older commands go first; a ticket grows with age.
+        for ticket in again.into_iter().chain(fresh) {
+            let Some(pending) = self.pending.get(&ticket) else { continue };
+            let (request, asked, ends) = (Arc::clone(&pending.request), pending.asked, pending.ends.clone());
+            match self.look_at(&request, asked, ends.as_deref(), now) {
+                Verdict::Yes(event) => self.launch(ticket, &request, event, now),
+                Verdict::Tell(outcome) => self.answer(ticket, outcome),
+                Verdict::Wait => drop(self.waiting.insert(ticket)),
+            }
+        }
+    }
+
+    fn look_at(&mut self, request: &Request<D>, asked: Millis, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
+        if let Some(stamp) = request.stamp {
+            let wanted = Wanted { key: stamp.key, kind: None };
+            match self.slots.get(&stamp.key, false) {
+                None => drop(self.missing.insert((wanted.key, wanted.kind))),
+                Some(slot) => {
+                    if let Some(head) = slot.head {
+                        return Verdict::Tell(Outcome::Repeated { offset: head.offset });
+                    }
+                }
+            }
+            if self.flights.ahead(&stamp.key).is_some() {
+                return Verdict::Wait;
+            }
+        }
+        if self.flights.len() >= N_FLIGHTS_MAX {
+            return Verdict::Wait;
+        }
+        let Decision { result, missing, sight } = self.decide(request, true, now);
+        let result = match result {
+            Err(_) if missing.is_empty() && sight.ahead.get() && !sight.blocked.get() => {
+                // Only what is ahead may say no; then the no waits for its verdicts.
+                match self.decide(request, false, now).result {
+                    Ok(_) => return Verdict::Wait,
+                    Err(rejection) => Err(rejection),
+                }
+            }
+            result => result,
+        };
+        if !missing.is_empty() {
+            self.missing.extend(missing.iter().map(|aggregate| (aggregate.key, Some(aggregate.kind))));
+            return Verdict::Wait;
+        }
+        if sight.parked.get() {
+            return Verdict::Tell(Outcome::Parked);
+        }
+        if sight.blocked.get() {
+            return Verdict::Wait;
+        }
+        match result {
+            Ok(event) => self.may_launch(request, event),
+            Err(rejection) => self.refuse(rejection, asked, ends, now),
+        }
+    }
+
+    /// A yes may go once all it names is known and alive.
+    fn may_launch(&mut self, request: &Request<D>, event: D::Event) -> Verdict<D> {
+        let mut wait = false;
+        for aggregate in D::touches(&event) {
+            if aggregate.minted {
+                self.slots.mint(aggregate.key);
+            }
+            let wanted = Wanted { key: aggregate.key, kind: Some(aggregate.kind) };
+            if !self.slots.ready(&wanted) {
+                self.missing.insert((wanted.key, wanted.kind));
+                wait = true;
+            }
+            if self.slots.peek(&aggregate.key).is_some_and(|slot| slot.parked) {
+                return Verdict::Tell(Outcome::Parked);
+            }
+            wait |= self.flights.ahead(&aggregate.key).is_some_and(|ahead| ahead.blocked);
+        }
+        let stamp_unknown = request.stamp.is_some_and(|stamp| self.slots.peek(&stamp.key).is_none());
+        if wait || stamp_unknown { Verdict::Wait } else { Verdict::Yes(event) }
+    }
+
+    /// A no must be as new as the command: the journal, and for a foreign fact its topics too, read to where they ended.
+    fn refuse(&mut self, rejection: D::Rejection, asked: Millis, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
+        let awaited = D::awaits(&rejection);
+        if let Some(minted_ms) = awaited.and_then(minted_ms)
+            && (asked - minted_ms).abs() < YOUNG_MS
+            && now < asked + YOUNG_WAIT_MS
+        {
+            self.wake_at = self.wake_at.min(asked + YOUNG_WAIT_MS);
+            return Verdict::Wait;
+        }
+        let Some(ends) = ends else {
+            self.step.wants_ends = true;
+            return Verdict::Wait;
+        };
+        let copied = |(topic, part, end): &(String, u32, u64)| {
+            self.copied.get(&(topic.clone(), *part)).copied().unwrap_or(0) >= *end
+        };
+        let is_fresh = self.next >= ends.journal && (awaited.is_none() || ends.copied.iter().all(copied));
+        if is_fresh { Verdict::Tell(Outcome::Rejected(rejection)) } else { Verdict::Wait }
+    }
+
+    fn decide(&mut self, request: &Request<D>, look_ahead: bool, now: Millis) -> Decision<D> {
+        let sight = Sight::default();
+        let (slots, flights) = (&self.slots, &self.flights);
+        let lookup = |key: &Key| {
+            let ahead = flights.ahead(key);
+            sight.ahead.set(sight.ahead.get() || ahead.is_some());
+            sight.blocked.set(sight.blocked.get() || ahead.is_some_and(|ahead| ahead.blocked));
+            let slot = slots.peek(key);
+            sight.parked.set(sight.parked.get() || slot.is_some_and(|slot| slot.parked));
+            if let Some(entity) = ahead.filter(|_| look_ahead).and_then(|ahead| ahead.entity.as_ref()) {
+                return Lookup::Found(&entity.state);
+            }
+            match slot.and_then(|slot| slot.entity.as_ref()) {
+                Some(Some(entity)) => Lookup::Found(&entity.state),
+                Some(None) => Lookup::Absent,
+                None => Lookup::NotLoaded,
+            }
+        };
+        let view = View::new(&lookup);
+        let result = D::decide(&request.command, &view, now);
+        let missing = view.into_missing();
+        // A key that is surely new, or was forgotten to the second generation, needs no loading.
+        let missing: Vec<_> = missing
+            .into_iter()
+            .filter(|it| !self.slots.ready(&Wanted { key: it.key, kind: Some(it.kind) }))
+            .collect();
+        Decision { result, missing, sight }
+    }
+
+    fn launch(&mut self, ticket: Ticket, request: &Request<D>, event: D::Event, now: Millis) {
+        let id = RecordId((self.mint)());
+        let touched = D::touches(&event);
+        let keys = touched.iter().map(|aggregate| aggregate.key).chain(request.stamp.map(|stamp| stamp.key));
+        let last = |key: &Key| match self.flights.ahead(key) {
+            Some(ahead) => Some(ahead.last),
+            None => self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last),
+        };
+        let expects: Vec<_> = keys.map(|key| Expect { key, last: last(&key) }).collect();
+        // The offset is a guess: only the fold knows it, and nothing is decided by it.
+        let at = At { offset: self.next + self.flights.len() as u64, time_ms: now };
+        let entities = evolve_all::<D>(&event, at, |aggregate| self.entity_ahead(&aggregate.key));
+        let header = Header {
+            id,
+            time_ms: now,
+            writer: self.writer,
+            kind: D::kind(&event).to_owned(),
+            expects,
+            command: request.stamp,
+            origin: request.origin.clone(),
+        };
+        let value: Arc<[u8]> = serde_json::to_vec(&event).expect("events have string keys and no failing serialiser").into();
+        let about = header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
+        self.flights.launch(ticket, header, Arc::new(event), Arc::clone(&value), entities);
+        if let Some(flight) = self.flights.get(id) {
+            self.step.appends.push(Outgoing { id, about, header: Arc::clone(&flight.header_bytes), value });
+        }
+        self.waiting.remove(&ticket);
+        if let Some(pending) = self.pending.get_mut(&ticket) {
+            pending.flight = Some(id);
+        }
+    }
+
+    fn entity_ahead(&self, key: &Key) -> Option<Versioned<D::Entity>> {
+        let ahead = self.flights.ahead(key).and_then(|ahead| ahead.entity.as_ref());
+        ahead.or_else(|| self.slots.peek(key)?.entity.as_ref()?.as_ref()).cloned()
+    }
+}
+
+/// When a UUIDv7 was minted; other ids do not tell.
+fn minted_ms(id: Uuid) -> Option<Millis> {
+    let (seconds, nanos) = id.get_timestamp().filter(|_| id.get_version_num() == 7)?.to_unix();
+    Some(Millis::try_from(seconds).ok()?.saturating_mul(1_000) + Millis::from(nanos / 1_000_000))
+}

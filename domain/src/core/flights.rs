@@ -1,0 +1,178 @@
+//! Our own records between decision and verdict, and the state they lead to if all of them are accepted.
+//!
+//! A pipelined record expects the one before it and dies with it. When one dies, or a stranger's record gets in between, all
+//! that build on it are doomed: they are already on their way and will be void. Their keys are blocked until the last of
+//! them is settled, so that nothing more is built on a dead state.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    Ticket,
+    slots::{KeyMap, Versioned},
+};
+use crate::{
+    decider::{Decider, Ref},
+    header::{Expect, Header},
+    key::{Key, RecordId},
+};
+
+/// Where a flight stands with the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// Handed over, nothing heard yet.
+    Sent,
+    /// Acknowledged.
+    Acknowledged,
+    /// The last attempt may or may not have landed: to be appended again at this time.
+    Unknown {
+        /// Milliseconds since the epoch.
+        again_at: i64,
+    },
+}
+
+/// A record of ours without a verdict.
+pub struct Flight<D: Decider> {
+    pub ticket: Ticket,
+    pub header: Header,
+    pub header_bytes: Arc<[u8]>,
+    pub value: Arc<[u8]>,
+    pub event: Arc<D::Event>,
+    pub append: Append,
+    /// An attempt with unknown outcome was made: only the log can tell now, a refusal of a later attempt can't.
+    pub in_doubt: bool,
+    doomed: bool,
+    turn: u64,
+}
+
+/// What a key will be if all of our records in flight are accepted.
+pub struct Ahead<E> {
+    /// The last of our records that names it.
+    pub last: RecordId,
+    /// Its aggregate then; `None` if it is only claimed.
+    pub entity: Option<Versioned<E>>,
+    /// A record that this builds on is dead: wait until all of ours are settled.
+    pub blocked: bool,
+    n_flights: u32,
+}
+
+/// All records in flight.
+pub struct Flights<D: Decider> {
+    flights: HashMap<RecordId, Flight<D>>,
+    order: BTreeMap<u64, RecordId>,
+    ahead: KeyMap<Ahead<D::Entity>>,
+    next_turn: u64,
+}
+
+impl<D: Decider> Flights<D> {
+    pub fn new() -> Self {
+        Self { flights: HashMap::new(), order: BTreeMap::new(), ahead: KeyMap::default(), next_turn: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.flights.len()
+    }
+
+    pub fn get(&self, id: RecordId) -> Option<&Flight<D>> {
+        self.flights.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: RecordId) -> Option<&mut Flight<D>> {
+        self.flights.get_mut(&id)
+    }
+
+    /// The key as our records in flight leave it; `None` if none of them names it.
+    pub fn ahead(&self, key: &Key) -> Option<&Ahead<D::Entity>> {
+        self.ahead.get(key)
+    }
+
+    /// A record takes off: `entities` are what it makes of the aggregates it touches.
+    pub fn launch(
+        &mut self,
+        ticket: Ticket,
+        header: Header,
+        event: Arc<D::Event>,
+        value: Arc<[u8]>,
+        entities: Vec<(Ref, Versioned<D::Entity>)>,
+    ) {
+        let id = header.id;
+        for expect in &header.expects {
+            let ahead = self.ahead.entry(expect.key).or_insert(Ahead { last: id, entity: None, blocked: false, n_flights: 0 });
+            ahead.last = id;
+            ahead.n_flights += 1;
+        }
+        for (aggregate, entity) in entities {
+            if let Some(ahead) = self.ahead.get_mut(&aggregate.key) {
+                ahead.entity = Some(entity);
+            }
+        }
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.order.insert(turn, id);
+        let header_bytes = header.encode().into();
+        let append = Append::Sent;
+        self.flights
+            .insert(id, Flight { ticket, header, header_bytes, value, event, append, in_doubt: false, doomed: false, turn });
+    }
+
+    /// The log has spoken on a record of ours (or will never see it): it no longer counts among what is ahead.
+    pub fn settle(&mut self, id: RecordId) -> Option<Flight<D>> {
+        let flight = self.flights.remove(&id)?;
+        self.order.remove(&flight.turn);
+        for expect in &flight.header.expects {
+            if let Some(ahead) = self.ahead.get_mut(&expect.key) {
+                ahead.n_flights -= 1;
+                if ahead.n_flights == 0 {
+                    self.ahead.remove(&expect.key);
+                }
+            }
+        }
+        Some(flight)
+    }
+
+    /// A record of ours died: whatever expects it dies with it, and nothing more is built on its keys before all of ours that
+    /// name them are settled.
+    pub fn bury(&mut self, dead: RecordId) -> Option<Flight<D>> {
+        self.doom(HashSet::from([dead]), |_| false);
+        let flight = self.settle(dead)?;
+        block(&mut self.ahead, &flight.header.expects);
+        Some(flight)
+    }
+
+    /// A stranger's record changed these keys: whatever of ours names one of them builds on the past.
+    pub fn doom_naming(&mut self, keys: impl Iterator<Item = Key>) {
+        let keys: HashSet<Key> = keys.filter(|key| self.ahead.contains_key(key)).collect();
+        if !keys.is_empty() {
+            self.doom(HashSet::new(), |key| keys.contains(key));
+        }
+    }
+
+    fn doom(&mut self, mut dead: HashSet<RecordId>, names_one: impl Fn(&Key) -> bool) {
+        for id in self.order.values() {
+            let Some(flight) = self.flights.get_mut(id) else { continue };
+            let builds_on_dead = |last: Option<RecordId>| last.is_some_and(|last| dead.contains(&last));
+            let expects = &flight.header.expects;
+            if !flight.doomed && expects.iter().any(|expect| names_one(&expect.key) || builds_on_dead(expect.last)) {
+                flight.doomed = true;
+                dead.insert(*id);
+                block(&mut self.ahead, &flight.header.expects);
+            }
+        }
+    }
+
+    /// The records whose next attempt is due.
+    pub fn due(&self, now: i64) -> Vec<RecordId> {
+        let is_due = |append| matches!(append, Append::Unknown { again_at } if again_at <= now);
+        self.order.values().copied().filter(|id| self.flights.get(id).is_some_and(|f| is_due(f.append))).collect()
+    }
+}
+
+fn block<E>(ahead: &mut KeyMap<Ahead<E>>, expects: &[Expect]) {
+    for expect in expects {
+        if let Some(ahead) = ahead.get_mut(&expect.key) {
+            ahead.blocked = true;
+        }
+    }
+}

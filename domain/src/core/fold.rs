@@ -1,0 +1,245 @@
+//! The fold: records in the order of the journal, each with its verdict.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use super::{
+    Accepted, Core, GENESIS, Genesis, Happened, Head, Outcome, Outgoing, ParkedRow, RecordRow, Stop, Verdict, Wanted, accepts,
+    chain, flights::Append, slots::Versioned,
+};
+use crate::{
+    decider::{At, Decider, Millis, Ref},
+    header::{Expect, Header, HeaderError, Origin},
+    key::{Key, RecordId},
+};
+
+/// A record that is read but not folded yet.
+pub struct Queued<D: Decider> {
+    pub offset: u64,
+    pub header: Arc<[u8]>,
+    pub value: Arc<[u8]>,
+    pub parsed: Header,
+    /// The payload, or why it can't be decoded; none for a genesis.
+    pub event: Option<Result<Arc<D::Event>, String>>,
+}
+
+impl<D: Decider> Core<D> {
+    /// A record of the journal. Those below [`Core::next`] are known already and passed over.
+    ///
+    /// # Errors
+    /// [`Stop::Header`]: it can't be skipped, so nothing more can be read.
+    pub fn read(&mut self, offset: u64, header: Option<&[u8]>, value: &[u8]) -> Result<(), Stop> {
+        if offset < self.tail() {
+            return Ok(());
+        }
+        let stop = |source| Stop::Header { journal: D::JOURNAL, offset, source };
+        let header = header.ok_or_else(|| stop(HeaderError::Malformed("it has none")))?;
+        let parsed = Header::decode(header).map_err(stop)?;
+        let event = match self.flights.get(parsed.id) {
+            Some(flight) if *flight.value == *value => Some(Ok(Arc::clone(&flight.event))),
+            _ if parsed.kind == GENESIS => None,
+            _ => Some(serde_json::from_slice(value).map(Arc::new).map_err(|error| error.to_string())),
+        };
+        self.queue.push_back(Queued { offset, header: header.into(), value: value.into(), parsed, event });
+        Ok(())
+    }
+
+    /// The record that begins a journal. Whoever finds the journal empty appends one; the first wins.
+    pub fn genesis_record(&mut self, log_id: uuid::Uuid, now: Millis) -> Outgoing {
+        let genesis = Genesis { log_id, journal: D::JOURNAL.to_owned(), hash_key: self.hash_key.clone() };
+        let header = Header {
+            id: RecordId((self.mint)()),
+            time_ms: now,
+            writer: self.writer,
+            kind: GENESIS.to_owned(),
+            expects: vec![Expect { key: Key::GENESIS, last: None }],
+            command: None,
+            origin: Origin::default(),
+        };
+        let value = serde_json::to_vec(&genesis).expect("a genesis is plain text").into();
+        Outgoing { id: header.id, about: Key::GENESIS, header: header.encode().into(), value }
+    }
+
+    /// The first offset that is neither folded nor queued.
+    pub(super) fn tail(&self) -> u64 {
+        self.queue.back().map_or(self.next, |queued| queued.offset + 1)
+    }
+
+    pub(super) fn fold_queue(&mut self) -> Result<(), Stop> {
+        // All that is missing is asked for at once, so look through the whole queue and fold as far as it is ready.
+        let mut missing = Vec::new();
+        let mut n_ready = 0;
+        for queued in &self.queue {
+            let id = queued.parsed.id;
+            if self.flights.get(id).is_none() && !self.slots.is_known(&id.as_key()) {
+                missing.push((id.as_key(), None));
+            }
+            let claims = queued.parsed.expects.iter().map(|expect| Wanted { key: expect.key, kind: None });
+            let touched = queued.event.iter().flatten().flat_map(|event| D::touches(event));
+            for wanted in touched.map(|it| Wanted { key: it.key, kind: Some(it.kind) }).chain(claims) {
+                if !self.slots.ready(&wanted) {
+                    missing.push((wanted.key, wanted.kind));
+                }
+            }
+            if missing.is_empty() {
+                n_ready += 1;
+            }
+        }
+        self.missing.extend(missing);
+        for _ in 0..n_ready {
+            if let Some(queued) = self.queue.pop_front() {
+                self.fold(queued)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copied facts: of each the highest version counts, since copies of old news may come late.
+    pub(super) fn fold_copies(&mut self) {
+        while let Some((_, _, row)) = self.copies.front() {
+            if let Some((aggregate, _, _)) = row {
+                let wanted = Wanted { key: aggregate.key, kind: Some(aggregate.kind) };
+                if !self.slots.ready(&wanted) {
+                    self.missing.insert((wanted.key, wanted.kind));
+                    break;
+                }
+            }
+            let Some((place, offset, row)) = self.copies.pop_front() else { break };
+            if let Some((aggregate, version, state)) = row {
+                let known = self.slots.peek(&aggregate.key).and_then(|slot| slot.entity.as_ref()?.as_ref());
+                if known.is_none_or(|known| known.version < version) {
+                    self.slots.set_entity(aggregate.key, Versioned { kind: aggregate.kind, version, offset: 0, state });
+                }
+            }
+            self.copied.insert(place, offset + 1);
+            self.copied_changed = true;
+            self.stirred = true;
+        }
+    }
+
+    fn fold(&mut self, queued: Queued<D>) -> Result<(), Stop> {
+        let Queued { offset, header, value, parsed, event } = queued;
+        self.digest = chain(&self.digest, offset, &header, &value);
+        self.next = offset + 1;
+        self.stirred = true;
+        let at = At { offset, time_ms: parsed.time_ms };
+        let last = |key: &Key| self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last);
+        let verdict = if !accepts(parsed.id, &parsed.expects, last) {
+            Verdict::Void
+        } else if let Some(event) = &event {
+            self.check_begun(offset)?;
+            self.fold_accepted(&parsed, event, at)
+        } else {
+            self.begin(offset, &value)?;
+            self.move_heads(&parsed, offset);
+            Verdict::Accepted
+        };
+        let about = parsed.expects.first().map_or(Key::GENESIS, |expect| expect.key);
+        let (id, time_ms, digest) = (parsed.id, parsed.time_ms, self.digest);
+        self.records.push(RecordRow { offset, id, time_ms, about, verdict, digest });
+        self.settle(&parsed, verdict, at, event);
+        Ok(())
+    }
+
+    fn check_begun(&self, offset: u64) -> Result<(), Stop> {
+        if self.genesis.is_some() { Ok(()) } else { Err(Stop::NoGenesis { journal: D::JOURNAL, offset }) }
+    }
+
+    fn begin(&mut self, offset: u64, value: &[u8]) -> Result<(), Stop> {
+        let genesis = serde_json::from_slice::<Genesis>(value).ok().filter(|genesis| genesis.journal == D::JOURNAL);
+        let genesis = genesis.ok_or(Stop::NoGenesis { journal: D::JOURNAL, offset })?;
+        if genesis.hash_key != self.hash_key {
+            let (found, configured) = (genesis.hash_key, self.hash_key.clone());
+            return Err(Stop::OtherHashKey { journal: D::JOURNAL, found, configured });
+        }
+        self.genesis = Some(genesis);
+        Ok(())
+    }
+
+    fn move_heads(&mut self, parsed: &Header, offset: u64) {
+        for expect in &parsed.expects {
+            self.slots.set_head(expect.key, Head { last: parsed.id, offset });
+        }
+    }
+
+    /// The record won: its keys move on, whether its payload can be folded or not.
+    fn fold_accepted(&mut self, parsed: &Header, event: &Result<Arc<D::Event>, String>, at: At) -> Verdict {
+        self.move_heads(parsed, at.offset);
+        let is_parked = |key: &Key| self.slots.peek(key).is_some_and(|slot| slot.parked);
+        let behind_parked = parsed.expects.iter().any(|expect| is_parked(&expect.key));
+        let evolved = match event {
+            _ if behind_parked => Err("it stands behind a record that is parked".to_owned()),
+            Ok(event) => self.evolve(event, at),
+            Err(reason) => Err(reason.clone()),
+        };
+        match evolved {
+            Ok(entities) => {
+                for (aggregate, entity) in entities {
+                    self.slots.set_entity(aggregate.key, entity);
+                }
+                if let Ok(event) = event {
+                    self.happened.push(Happened { at, event: Arc::clone(event) });
+                }
+                Verdict::Accepted
+            }
+            Err(reason) => {
+                let command = parsed.command.map(|command| command.key);
+                for expect in parsed.expects.iter().filter(|expect| Some(expect.key) != command) {
+                    self.slots.park(expect.key);
+                    self.parked.push(ParkedRow { key: expect.key, offset: at.offset, reason: reason.clone() });
+                }
+                Verdict::Parked
+            }
+        }
+    }
+
+    fn evolve(&self, event: &D::Event, at: At) -> Result<Vec<(Ref, Versioned<D::Entity>)>, String> {
+        let before = |aggregate: &Ref| self.slots.peek(&aggregate.key).and_then(|slot| slot.entity.as_ref()?.as_ref());
+        catch_unwind(AssertUnwindSafe(|| evolve_all::<D>(event, at, |aggregate| before(aggregate).cloned())))
+            .map_err(|_| "folding it panicked".to_owned())
+    }
+
+    fn settle(&mut self, parsed: &Header, verdict: Verdict, at: At, event: Option<Result<Arc<D::Event>, String>>) {
+        if verdict == Verdict::Void {
+            self.slots.set_head(parsed.id.as_key(), Head { last: parsed.id, offset: at.offset });
+            if let Some(flight) = self.flights.bury(parsed.id) {
+                self.wait_again(flight.ticket);
+            }
+            return;
+        }
+        let Some(flight) = self.flights.settle(parsed.id) else {
+            return self.flights.doom_naming(parsed.expects.iter().map(|expect| expect.key));
+        };
+        match event {
+            Some(Ok(event)) if verdict == Verdict::Accepted => {
+                let accepted = Accepted { at, id: parsed.id, event };
+                match flight.append {
+                    Append::Sent => drop(self.unacknowledged.insert(parsed.id, (flight.ticket, accepted))),
+                    // In doubt no more: it was read back from the log, which is all that an acknowledgement could promise.
+                    Append::Acknowledged | Append::Unknown { .. } => {
+                        self.answer(flight.ticket, Outcome::Accepted(accepted));
+                    }
+                }
+            }
+            Some(_) | None => self.answer(flight.ticket, Outcome::Parked),
+        }
+    }
+}
+
+/// What an event makes of every aggregate it touches.
+pub(super) fn evolve_all<D: Decider>(
+    event: &D::Event,
+    at: At,
+    mut before: impl FnMut(&Ref) -> Option<Versioned<D::Entity>>,
+) -> Vec<(Ref, Versioned<D::Entity>)> {
+    let touched = D::touches(event).into_iter().enumerate();
+    touched
+        .map(|(which, aggregate)| {
+            let (version, state) = before(&aggregate).map_or((0, None), |it| (it.version, Some(it.state)));
+            let state = D::evolve(state, which, event, &at);
+            (aggregate, Versioned { kind: aggregate.kind, version: version + 1, offset: at.offset, state })
+        })
+        .collect()
+}

@@ -1,0 +1,458 @@
+//! The state machine at the heart of every service, without I/O, locks or clock.
+//!
+//! Records, commands, loaded rows and the time go in ([`Core::read`], [`Core::ask`], [`Core::provide`], ...); [`Core::run`]
+//! turns them into appends, answers and keys to load; [`Core::take_changes`] gives the rows to write. Live traffic, catch-up,
+//! rebuild, verification and simulation drive this same code.
+//!
+//! How one command goes through it: [`Core::ask`] queues it; [`decide`](self) looks at the folded state plus our own records
+//! in flight ([`flights`]). A yes becomes a record that names what it saw, and is answered when the log has acknowledged it
+//! *and* it was folded and [accepted](arbitration::accepts). If it is void, the command is decided again. A no is decided on
+//! folded state alone, read at least to where the journal ended when the command was asked.
+
+mod arbitration;
+mod changes;
+mod decide;
+mod flights;
+mod fold;
+mod seen;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use uuid::Uuid;
+
+pub use arbitration::accepts;
+pub use changes::{
+    Changes, Checkpoint, Digest, EntityRow, Genesis, Happened, Head, Loaded, ParkedRow, RecordRow, Verdict, Wanted, chain,
+};
+
+use self::{
+    flights::{Append, Flights},
+    fold::Queued,
+    slots::Slots,
+};
+use crate::{
+    decider::{At, Decider, Kind, Millis, Ref},
+    header::{CommandStamp, HeaderError, Origin},
+    key::{Key, RecordId},
+    public::Public,
+};
+
+/// A command's number at this instance, ascending.
+pub type Ticket = u64;
+
+/// How long a record with an unknown outcome rests before it is appended again.
+const APPEND_AGAIN_MS: Millis = 200;
+
+/// A command and what comes with it.
+#[derive(Clone, Debug)]
+pub struct Request<D: Decider> {
+    /// What is asked.
+    pub command: D::Command,
+    /// Its idempotency key, if it has one.
+    pub stamp: Option<CommandStamp>,
+    /// Why it is asked.
+    pub origin: Origin,
+    /// When the caller stops waiting.
+    pub deadline: Millis,
+}
+
+/// A command's record in the journal.
+#[derive(Clone, Debug)]
+pub struct Accepted<D: Decider> {
+    /// Where and when.
+    pub at: At,
+    /// The record's id.
+    pub id: RecordId,
+    /// What happened.
+    pub event: Arc<D::Event>,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug)]
+pub enum Outcome<D: Decider> {
+    /// It happened, and stands in the log.
+    Accepted(Accepted<D>),
+    /// Its idempotency key was used before: the record at this offset answers it, if its fingerprint is the same.
+    Repeated {
+        /// Where that record stands.
+        offset: u64,
+    },
+    /// It was refused, on state as new as the command. Nothing was written.
+    Rejected(D::Rejection),
+    /// It names something whose history can't be read until it is repaired. Nothing was written.
+    Parked,
+    /// The time is up. Nothing was written.
+    Expired,
+    /// The time is up, and an attempt is under way: it may or may not happen. Ask again with the same idempotency key.
+    Unknown,
+}
+
+/// A record to append to the journal.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its id, for [`Core::appended`].
+    pub id: RecordId,
+    /// What it is about.
+    pub about: Key,
+    /// The packed header.
+    pub header: Arc<[u8]>,
+    /// The payload.
+    pub value: Arc<[u8]>,
+}
+
+/// What the log said of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// Durable, at this offset.
+    At(u64),
+    /// Not in the log, and never will be because of this attempt.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What is to be done after a step.
+#[derive(Debug)]
+pub struct Step<D: Decider> {
+    /// To be handed to the log, in this order.
+    pub appends: Vec<Outgoing>,
+    /// To be told.
+    pub answers: Vec<(Ticket, Outcome<D>)>,
+    /// To be loaded and [provided](Core::provide); then the next step goes on.
+    pub missing: Vec<Wanted>,
+    /// Someone waits for [`Core::ends`].
+    pub wants_ends: bool,
+}
+
+/// Why a journal can't be read on. Nothing may be skipped, so the service stops here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// A record that this program can't read the header of.
+    #[error("{journal}@{offset}: {source}")]
+    Header {
+        /// The journal.
+        journal: &'static str,
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: HeaderError,
+    },
+    /// The journal does not begin as one of this service's does.
+    #[error("{journal}@{offset} is not the beginning of a journal of {journal}")]
+    NoGenesis {
+        /// The journal.
+        journal: &'static str,
+        /// Where.
+        offset: u64,
+    },
+    /// Another hash key was in force when the journal began: e-mail addresses and idempotency keys would not be found.
+    #[error("the journal {journal} was begun with another hash key (fingerprint {found}, configured {configured})")]
+    OtherHashKey {
+        /// The journal.
+        journal: &'static str,
+        /// As the journal says.
+        found: String,
+        /// As configured.
+        configured: String,
+    },
+}
+
+/// Where the logs ended at some moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// One past the journal's last record.
+    pub journal: u64,
+    /// One past the last record of each partition with copied facts: (topic, partition, offset).
+    pub copied: Vec<(String, u32, u64)>,
+}
+
+/// The kind of a journal's first record.
+const GENESIS: &str = "genesis";
+
+/// A command that is not answered yet.
+struct Pending<D: Decider> {
+    request: Arc<Request<D>>,
+    asked: Millis,
+    /// Where the logs ended at some moment after the command was asked.
+    ends: Option<Arc<Ends>>,
+    /// Its record in flight; none while it waits.
+    flight: Option<RecordId>,
+}
+
+/// A public event of [`Decider::COPIES`], where it was read from, and the row it stands for.
+type Copied<D> = ((String, u32), u64, Option<(Ref, u64, <D as Decider>::Entity)>);
+
+/// The state machine of one service at one instance.
+pub struct Core<D: Decider> {
+    writer: Uuid,
+    hash_key: String,
+    mint: Box<dyn FnMut() -> Uuid + Send>,
+    genesis: Option<Genesis>,
+    slots: Slots<D::Entity>,
+    /// The first offset not folded, and the chain up to it.
+    next: u64,
+    digest: Digest,
+    queue: VecDeque<Queued<D>>,
+    copies: VecDeque<Copied<D>>,
+    copied: BTreeMap<(String, u32), u64>,
+    copied_changed: bool,
+    flights: Flights<D>,
+    /// Of our own, folded before the log's acknowledgement came.
+    unacknowledged: BTreeMap<RecordId, (Ticket, Accepted<D>)>,
+    pending: BTreeMap<Ticket, Pending<D>>,
+    waiting: BTreeSet<Ticket>,
+    fresh: Vec<Ticket>,
+    next_ticket: Ticket,
+    /// Something happened that may let waiting commands go on.
+    stirred: bool,
+    wake_at: Millis,
+    expire_at: Millis,
+    records: Vec<RecordRow>,
+    happened: Vec<Happened<D>>,
+    parked: Vec<ParkedRow>,
+    missing: BTreeSet<(Key, Option<Kind>)>,
+    step: Step<D>,
+}
+
+impl<D: Decider> Step<D> {
+    fn empty() -> Self {
+        Self { appends: Vec::new(), answers: Vec::new(), missing: Vec::new(), wants_ends: false }
+    }
+}
+
+impl<D: Decider> Core<D> {
+    /// Go on from `checkpoint`. `mint` gives a new UUIDv7 each time; `n_slots_max` bounds the memory for keys that are not
+    /// in use.
+    pub fn new(
+        checkpoint: Checkpoint,
+        writer: Uuid,
+        hash_key: String,
+        mint: Box<dyn FnMut() -> Uuid + Send>,
+        n_slots_max: usize,
+    ) -> Self {
+        let Checkpoint { next, digest, genesis, last: _, copied } = checkpoint;
+        let from_start = next == 0 && copied.is_empty();
+        Self {
+            writer,
+            hash_key,
+            mint,
+            genesis,
+            slots: Slots::new(from_start, n_slots_max),
+            next,
+            digest,
+            queue: VecDeque::new(),
+            copies: VecDeque::new(),
+            copied: copied.into_iter().map(|(topic, part, next)| ((topic, part), next)).collect(),
+            copied_changed: false,
+            flights: Flights::new(),
+            unacknowledged: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            fresh: Vec::new(),
+            next_ticket: 1,
+            stirred: false,
+            wake_at: Millis::MAX,
+            expire_at: Millis::MAX,
+            records: Vec::new(),
+            happened: Vec::new(),
+            parked: Vec::new(),
+            missing: BTreeSet::new(),
+            step: Step::empty(),
+        }
+    }
+
+    /// The first offset that is not folded.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The chain over everything below [`Core::next`].
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Who the journal is, once its first record is folded.
+    pub fn genesis(&self) -> Option<&Genesis> {
+        self.genesis.as_ref()
+    }
+
+    /// Commands that are not answered yet.
+    pub fn n_pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Records that are read but not folded yet.
+    pub fn n_queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Records of ours without a verdict.
+    pub fn n_in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// A command is asked.
+    pub fn ask(&mut self, request: Request<D>, now: Millis) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.expire_at = self.expire_at.min(request.deadline);
+        self.pending.insert(ticket, Pending { request: Arc::new(request), asked: now, ends: None, flight: None });
+        self.fresh.push(ticket);
+        ticket
+    }
+
+    /// Every command asked so far has a ticket up to this one.
+    pub fn last_ticket(&self) -> Ticket {
+        self.next_ticket - 1
+    }
+
+    /// The logs ended there, at some moment after the command with ticket `up_to` was asked.
+    pub fn ends(&mut self, up_to: Ticket, ends: Ends) {
+        let ends = Arc::new(ends);
+        for (_, pending) in self.pending.range_mut(..=up_to) {
+            pending.ends.get_or_insert_with(|| Arc::clone(&ends));
+        }
+        self.stirred = true;
+    }
+
+    /// What the log said of an append.
+    pub fn appended(&mut self, id: RecordId, result: Appended, now: Millis) {
+        match result {
+            Appended::At(offset) => self.acknowledged(id, offset),
+            Appended::Refused if self.flights.get(id).is_some_and(|flight| !flight.in_doubt) => {
+                if let Some(flight) = self.flights.bury(id) {
+                    self.wait_again(flight.ticket);
+                }
+            }
+            Appended::Refused | Appended::Unknown => {
+                if let Some(flight) = self.flights.get_mut(id) {
+                    flight.in_doubt = true;
+                    flight.append = Append::Unknown { again_at: now + APPEND_AGAIN_MS };
+                    self.wake_at = self.wake_at.min(now + APPEND_AGAIN_MS);
+                } else if let Some((ticket, accepted)) = self.unacknowledged.remove(&id) {
+                    // As when it is read back after this: the log has it.
+                    self.answer(ticket, Outcome::Accepted(accepted));
+                }
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, id: RecordId, offset: u64) {
+        if let Some((ticket, accepted)) = self.unacknowledged.remove(&id) {
+            return self.answer(ticket, Outcome::Accepted(accepted));
+        }
+        let tail = self.tail();
+        let Some(flight) = self.flights.get_mut(id) else { return };
+        flight.append = Append::Acknowledged;
+        if offset == tail {
+            // It stands right behind what was read: no need to wait until the log brings it back.
+            let (header, value) = (Arc::clone(&flight.header_bytes), Arc::clone(&flight.value));
+            let (parsed, event) = (flight.header.clone(), Arc::clone(&flight.event));
+            self.queue.push_back(Queued { offset, header, value, parsed, event: Some(Ok(event)) });
+        }
+    }
+
+    /// A public event of [`Decider::COPIES`], read from this place; `None` if it can't be decoded.
+    pub fn copy(&mut self, topic: &str, part: u32, offset: u64, event: Option<&Public>) {
+        self.copies.push_back(((topic.to_owned(), part), offset, event.and_then(D::copy)));
+    }
+
+    /// What was [missing](Step::missing).
+    pub fn provide(&mut self, loaded: impl IntoIterator<Item = Loaded<D::Entity>>) {
+        for loaded in loaded {
+            self.slots.provide(loaded);
+        }
+        self.stirred = true;
+    }
+
+    /// Fold, decide and answer whatever can be.
+    ///
+    /// # Errors
+    /// [`Stop`]: the journal can't be read on, now or ever with this program.
+    pub fn run(&mut self, now: Millis) -> Result<Step<D>, Stop> {
+        self.fold_queue()?;
+        self.fold_copies();
+        self.append_again(now);
+        self.decide_waiting(now);
+        self.expire(now);
+        let missing = std::mem::take(&mut self.missing);
+        self.step.missing = missing.into_iter().map(|(key, kind)| Wanted { key, kind }).collect();
+        Ok(std::mem::replace(&mut self.step, Step::empty()))
+    }
+
+    /// The rows that changed since the last take, with the number of the change set for [`Core::written`].
+    pub fn take_changes(&mut self) -> Option<(u64, Changes<D>)> {
+        if self.records.is_empty() && !self.slots.is_changed() && !self.copied_changed {
+            return None;
+        }
+        let (change_set, heads, entities) = self.slots.take_changed();
+        self.copied_changed = false;
+        let changes = Changes {
+            next: self.next,
+            genesis: self.genesis.clone(),
+            heads,
+            entities,
+            records: std::mem::take(&mut self.records),
+            happened: std::mem::take(&mut self.happened),
+            parked: std::mem::take(&mut self.parked),
+            copied: self.copied.iter().map(|((topic, part), next)| (topic.clone(), *part, *next)).collect(),
+        };
+        Some((change_set, changes))
+    }
+
+    /// A change set and all before it are written: they can be loaded again, and may be forgotten.
+    pub fn written(&mut self, change_set: u64) {
+        self.slots.written(change_set);
+    }
+
+    /// Whether there is so much to write that it should be taken now.
+    pub fn n_unwritten(&self) -> usize {
+        self.records.len()
+    }
+
+    fn answer(&mut self, ticket: Ticket, outcome: Outcome<D>) {
+        // A command whose time was up has been answered already; its record is settled all the same.
+        if self.pending.remove(&ticket).is_some() {
+            self.waiting.remove(&ticket);
+            self.step.answers.push((ticket, outcome));
+        }
+    }
+
+    fn wait_again(&mut self, ticket: Ticket) {
+        if let Some(pending) = self.pending.get_mut(&ticket) {
+            pending.flight = None;
+            self.waiting.insert(ticket);
+        }
+        self.stirred = true;
+    }
+
+    fn append_again(&mut self, now: Millis) {
+        for id in self.flights.due(now) {
+            if let Some(flight) = self.flights.get_mut(id) {
+                flight.append = Append::Sent;
+                let about = flight.header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
+                let (header, value) = (Arc::clone(&flight.header_bytes), Arc::clone(&flight.value));
+                self.step.appends.push(Outgoing { id, about, header, value });
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Millis) {
+        if now < self.expire_at {
+            return;
+        }
+        let deadline = |pending: &Pending<D>| pending.request.deadline;
+        let late = self.pending.iter().filter(|(_, pending)| deadline(pending) <= now);
+        let late: Vec<_> = late.map(|(ticket, pending)| (*ticket, pending.flight)).collect();
+        for (ticket, flight) in late {
+            self.answer(ticket, if flight.is_some() { Outcome::Unknown } else { Outcome::Expired });
+        }
+        self.expire_at = self.pending.values().map(deadline).min().unwrap_or(Millis::MAX);
+    }
+}

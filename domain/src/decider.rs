@@ -1,0 +1,140 @@
+//! What a service is, to the core: pure functions over its aggregates.
+
+use std::{cell::RefCell, error::Error, fmt::Debug};
+
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use crate::{key::Key, public::Public};
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = i64;
+
+/// A kind of aggregate, as its table is called.
+pub type Kind = &'static str;
+
+/// One aggregate of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ref {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its key; unique in the service, over all kinds.
+    pub key: Key,
+    /// Its id was minted for the very command that names it: no record can name it yet, so nothing need be looked up.
+    pub minted: bool,
+}
+
+impl Ref {
+    /// An aggregate that may exist.
+    pub const fn new(kind: Kind, key: Key) -> Self {
+        Self { kind, key, minted: false }
+    }
+
+    /// An aggregate that can't exist yet.
+    pub const fn minted(kind: Kind, key: Key) -> Self {
+        Self { kind, key, minted: true }
+    }
+}
+
+/// Where and when an event stands in its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The record's offset.
+    pub offset: u64,
+    /// When it was decided, by the writer's clock. For people; never decides anything.
+    pub time_ms: Millis,
+}
+
+/// The aggregates a decision may look at.
+///
+/// Looking at one that is not in memory yet answers `None` and notes it: the core then loads it and asks for the decision
+/// again, so a decision never has to say beforehand what it needs. Look at everything before the first refusal, so that all
+/// of it is loaded at once.
+pub struct View<'a, E> {
+    lookup: &'a dyn Fn(&Key) -> Lookup<'a, E>,
+    missing: RefCell<Vec<Ref>>,
+}
+
+/// What is known of an aggregate.
+pub enum Lookup<'a, E> {
+    /// Its state.
+    Found(&'a E),
+    /// It does not exist.
+    Absent,
+    /// It has to be loaded.
+    NotLoaded,
+}
+
+impl<'a, E> View<'a, E> {
+    /// A view through `lookup`.
+    pub fn new(lookup: &'a dyn Fn(&Key) -> Lookup<'a, E>) -> Self {
+        Self { lookup, missing: RefCell::default() }
+    }
+
+    /// The aggregate's state, if it exists.
+    pub fn get(&self, aggregate: &Ref) -> Option<&'a E> {
+        match (self.lookup)(&aggregate.key) {
+            Lookup::Found(entity) => Some(entity),
+            Lookup::Absent => None,
+            Lookup::NotLoaded if aggregate.minted => None,
+            Lookup::NotLoaded => {
+                self.missing.borrow_mut().push(*aggregate);
+                None
+            }
+        }
+    }
+
+    /// What was looked at in vain since it is not loaded. If there is anything, the decision is worth nothing.
+    pub fn into_missing(self) -> Vec<Ref> {
+        self.missing.into_inner()
+    }
+}
+
+/// A service: its decisions, its history, what it tells others and how it reacts to them. All pure; `decide` may refuse,
+/// history can't.
+pub trait Decider: Send + Sync + Sized + 'static {
+    /// The journal, which is also the service's name.
+    const JOURNAL: &'static str;
+    /// The kinds of aggregates, each a table of the read side.
+    const KINDS: &'static [Kind];
+    /// The public topics whose events this service answers with commands of its own.
+    const REACTS_TO: &'static [&'static str];
+    /// The public topics from which this service copies facts it decides by (each row keeps the highest version).
+    const COPIES: &'static [&'static str];
+
+    /// What can be asked of the service.
+    type Command: Clone + Debug + Send + Sync + 'static;
+    /// What has happened. Its JSON is the stored format, frozen by tests.
+    type Event: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// The state of one aggregate, an enum over the kinds; its JSON is the row's document.
+    type Entity: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// Why a command was refused: data that the caller can act on.
+    type Rejection: Clone + PartialEq + Error + Send + Sync + 'static;
+
+    /// The one event to append if `command` is accepted. Also a command that changes nothing has one ("already so", or, for
+    /// a reaction, "declined, because"): the log, not this instance, must have the last word on it.
+    fn decide(command: &Self::Command, view: &View<'_, Self::Entity>, now: Millis) -> Result<Self::Event, Self::Rejection>;
+
+    /// The event's name in the journal, such as `order_placed`.
+    fn kind(event: &Self::Event) -> &'static str;
+
+    /// The aggregates that `event` changes, and the unique values it claims or frees, without repetition. The first is what
+    /// the record is about. Everything that `decide` read in this journal to say yes must be among them.
+    fn touches(event: &Self::Event) -> Vec<Ref>;
+
+    /// The state of the `which`-th of [`Decider::touches`] after `event`. Total: the event already happened.
+    fn evolve(entity: Option<Self::Entity>, which: usize, event: &Self::Event, at: &At) -> Self::Entity;
+
+    /// What others are told of `event`, in this order.
+    fn publish(event: &Self::Event) -> Vec<Public>;
+
+    /// The command by which this service answers a public event.
+    fn react(event: &Public) -> Option<Self::Command>;
+
+    /// The row that a public event of [`Decider::COPIES`] stands for, and its version.
+    fn copy(event: &Public) -> Option<(Ref, u64, Self::Entity)>;
+
+    /// The id of another service's object that `rejection` did not find, or found not to be as needed. If it was minted a
+    /// moment ago, its news may still be on the way.
+    fn awaits(rejection: &Self::Rejection) -> Option<Uuid>;
+}

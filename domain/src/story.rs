@@ -1,0 +1,102 @@
+//! Tests of deciders read as stories: given what happened, when this is asked, then that happens.
+
+use std::{collections::HashMap, fmt::Debug};
+
+use crate::{
+    decider::{At, Decider, Lookup, Millis, View},
+    key::Key,
+    public::Public,
+};
+
+/// When stories take place, unless they say otherwise.
+pub const NOW: Millis = 1_790_000_000_000;
+
+/// A service's aggregates, as some events left them.
+pub struct Story<D: Decider> {
+    /// The state of every aggregate.
+    pub entities: HashMap<Key, D::Entity>,
+    offset: u64,
+    now: Millis,
+}
+
+/// After these events.
+#[track_caller]
+pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Story<D> {
+    let mut story = Story { entities: HashMap::new(), offset: 1, now: NOW };
+    for event in events {
+        story.happened(&event);
+    }
+    story
+}
+
+impl<D: Decider> Story<D> {
+    /// It happened: fold it.
+    pub fn happened(&mut self, event: &D::Event) {
+        let at = At { offset: self.offset, time_ms: self.now };
+        self.offset += 1;
+        for (which, aggregate) in D::touches(event).into_iter().enumerate() {
+            let before = self.entities.remove(&aggregate.key);
+            self.entities.insert(aggregate.key, D::evolve(before, which, event, &at));
+        }
+    }
+
+    /// A public event of [`Decider::COPIES`] came in.
+    pub fn heard(mut self, news: &Public) -> Self {
+        if let Some((aggregate, _, entity)) = D::copy(news) {
+            self.entities.insert(aggregate.key, entity);
+        }
+        self
+    }
+
+    /// So much later.
+    pub fn later(mut self, ms: Millis) -> Self {
+        self.now += ms;
+        self
+    }
+
+    /// What is decided.
+    pub fn decide(&self, command: &D::Command) -> Result<D::Event, D::Rejection> {
+        let lookup = |key: &Key| self.entities.get(key).map_or(Lookup::Absent, Lookup::Found);
+        D::decide(command, &View::new(&lookup), self.now)
+    }
+
+    /// Decide and fold what happened, if anything.
+    pub fn play(&mut self, command: &D::Command) -> Result<D::Event, D::Rejection> {
+        let event = self.decide(command)?;
+        self.happened(&event);
+        Ok(event)
+    }
+
+    /// This is asked.
+    pub fn when(mut self, command: D::Command) -> Outcome<D> {
+        let decided = self.play(&command);
+        Outcome { story: self, decided }
+    }
+}
+
+/// What became of a command.
+pub struct Outcome<D: Decider> {
+    /// The aggregates afterwards.
+    pub story: Story<D>,
+    /// The decision.
+    pub decided: Result<D::Event, D::Rejection>,
+}
+
+impl<D: Decider> Outcome<D>
+where
+    D::Rejection: Debug,
+{
+    /// Exactly this happened.
+    #[track_caller]
+    pub fn then(self, event: D::Event) -> Story<D> {
+        assert_eq!(self.decided, Ok(event));
+        self.story
+    }
+
+    /// It was refused, exactly for this reason.
+    #[track_caller]
+    pub fn then_rejected(self, rejection: D::Rejection) -> Story<D> {
+        assert_eq!(self.decided, Err(rejection));
+        self.story
+    }
+}

@@ -1,0 +1,449 @@
+//! Values that can't be wrong once made: money, currencies, SKUs, quantities, ids, texts.
+//!
+//! Each has a private field and a checked constructor that deserialisation uses too, so that an event read back from the
+//! log obeys the same rules as a request.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a value was not accepted. The sentence is for whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// An amount outside of `1..=Money::MAX`.
+    #[error("an amount must be from {min} to {max} minor units")]
+    Amount {
+        /// The smallest allowed here.
+        min: i64,
+        /// The largest.
+        max: i64,
+    },
+    /// Not an ISO 4217 code.
+    #[error("`{given}` is not an ISO 4217 currency code such as EUR")]
+    Currency {
+        /// What was given, shortened.
+        given: String,
+    },
+    /// Not a SKU, or not a reservation id.
+    #[error("{what} must be 1 to 64 letters, digits, dots, dashes or underscores")]
+    Token {
+        /// What was to be named.
+        what: &'static str,
+    },
+    /// Zero units, or too many.
+    #[error("a quantity must be from 1 to {max}")]
+    Quantity {
+        /// The largest allowed.
+        max: u32,
+    },
+    /// A time to live of no seconds, or too long.
+    #[error("a time to live must be from 1 to {max} seconds")]
+    Ttl {
+        /// The longest allowed.
+        max: u32,
+    },
+    /// A text that is empty or too long.
+    #[error("{what} must have 1 to {max} characters and no control characters")]
+    Text {
+        /// What the text is.
+        what: &'static str,
+        /// The most characters allowed.
+        max: usize,
+    },
+    /// Not an e-mail address. The address is not repeated: it may end up in a log.
+    #[error("an e-mail address must look like name@example.com and have at most 254 characters")]
+    Email,
+}
+
+/// An amount of money in minor units (cents), from 0 to [`Money::MAX`]. The currency stands beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "i64", try_from = "i64")]
+pub struct Money(i64);
+
+impl Money {
+    /// The largest amount, small enough that a JSON number holds it exactly.
+    pub const MAX: i64 = 1_000_000_000_000;
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// An amount of minor units.
+    ///
+    /// # Errors
+    /// [`ValueError::Amount`] below 0 or above [`Money::MAX`].
+    pub fn new(minor_units: i64) -> Result<Self, ValueError> {
+        if (0..=Self::MAX).contains(&minor_units) {
+            Ok(Self(minor_units))
+        } else {
+            Err(ValueError::Amount { min: 0, max: Self::MAX })
+        }
+    }
+
+    /// An amount of at least 1 minor unit.
+    ///
+    /// # Errors
+    /// [`ValueError::Amount`] below 1 or above [`Money::MAX`].
+    pub fn positive(minor_units: i64) -> Result<Self, ValueError> {
+        match Self::new(minor_units) {
+            Ok(money) if money.0 > 0 => Ok(money),
+            Ok(_) | Err(_) => Err(ValueError::Amount { min: 1, max: Self::MAX }),
+        }
+    }
+
+    /// The minor units.
+    pub const fn minor_units(self) -> i64 {
+        self.0
+    }
+
+    /// The sum, unless it is above [`Money::MAX`].
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).and_then(|sum| Self::new(sum).ok())
+    }
+
+    /// The difference, unless it is below zero.
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        Self::new(self.0 - other.0).ok()
+    }
+
+    /// `quantity` times this, unless that is above [`Money::MAX`].
+    pub fn checked_mul(self, quantity: Quantity) -> Option<Self> {
+        self.0.checked_mul(i64::from(quantity.get())).and_then(|product| Self::new(product).ok())
+    }
+}
+
+impl From<Money> for i64 {
+    fn from(money: Money) -> Self {
+        money.0
+    }
+}
+
+impl TryFrom<i64> for Money {
+    type Error = ValueError;
+
+    fn try_from(minor_units: i64) -> Result<Self, ValueError> {
+        Self::new(minor_units)
+    }
+}
+
+/// The active ISO 4217 codes, without funds, metals and test codes.
+const CURRENCIES: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD \
+    CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG \
+    HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK \
+    MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD \
+    SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND \
+    VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
+
+/// An ISO 4217 currency code, such as `EUR`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    /// The currency with this code, in capitals.
+    ///
+    /// # Errors
+    /// [`ValueError::Currency`] if there is none.
+    pub fn new(code: &str) -> Result<Self, ValueError> {
+        let unknown = || ValueError::Currency { given: code.chars().take(8).collect() };
+        let bytes: [u8; 3] = code.as_bytes().try_into().map_err(|_| unknown())?;
+        if CURRENCIES.split(' ').any(|known| known == code) { Ok(Self(bytes)) } else { Err(unknown()) }
+    }
+
+    /// The code.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("only ASCII codes are ever made")
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> Self {
+        currency.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = ValueError;
+
+    fn try_from(code: String) -> Result<Self, ValueError> {
+        Self::new(&code)
+    }
+}
+
+/// A number of units, from 1 to [`Quantity::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "u32", try_from = "u32")]
+pub struct Quantity(u32);
+
+impl Quantity {
+    /// The most units in one movement or line.
+    pub const MAX: u32 = 1_000_000;
+
+    /// A number of units.
+    ///
+    /// # Errors
+    /// [`ValueError::Quantity`] for zero or more than [`Quantity::MAX`].
+    pub fn new(units: u32) -> Result<Self, ValueError> {
+        if (1..=Self::MAX).contains(&units) { Ok(Self(units)) } else { Err(ValueError::Quantity { max: Self::MAX }) }
+    }
+
+    /// The number of units.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The sum, unless it is above [`Quantity::MAX`].
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).and_then(|sum| Self::new(sum).ok())
+    }
+}
+
+impl From<Quantity> for u32 {
+    fn from(quantity: Quantity) -> Self {
+        quantity.0
+    }
+}
+
+impl TryFrom<u32> for Quantity {
+    type Error = ValueError;
+
+    fn try_from(units: u32) -> Result<Self, ValueError> {
+        Self::new(units)
+    }
+}
+
+/// How long a reservation lives unless it is released, from 1 second to [`TtlSeconds::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "u32", try_from = "u32")]
+pub struct TtlSeconds(u32);
+
+impl TtlSeconds {
+    /// A week.
+    pub const MAX: u32 = 604_800;
+
+    /// A number of seconds.
+    ///
+    /// # Errors
+    /// [`ValueError::Ttl`] for zero or more than [`TtlSeconds::MAX`].
+    pub fn new(seconds: u32) -> Result<Self, ValueError> {
+        if (1..=Self::MAX).contains(&seconds) { Ok(Self(seconds)) } else { Err(ValueError::Ttl { max: Self::MAX }) }
+    }
+
+    /// The number of seconds.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<TtlSeconds> for u32 {
+    fn from(ttl: TtlSeconds) -> Self {
+        ttl.0
+    }
+}
+
+impl TryFrom<u32> for TtlSeconds {
+    type Error = ValueError;
+
+    fn try_from(seconds: u32) -> Result<Self, ValueError> {
+        Self::new(seconds)
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+fn is_text(text: &str, max: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= max && !text.chars().any(|c| c.is_control() && c != '\n')
+}
+
+fn is_email(text: &str) -> bool {
+    let Some((name, host)) = text.rsplit_once('@') else { return false };
+    text.len() <= 254
+        && !name.is_empty()
+        && host.contains('.')
+        && !host.starts_with('.')
+        && !host.ends_with('.')
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+        && !name.contains('@')
+}
+
+/// Text values differ only in their rule; what follows from the rule is the same for all.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, |$text:ident| $rule:expr, $error:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(into = "String", try_from = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The value, if it obeys the rule of its type.
+            ///
+            /// # Errors
+            /// The rule, if it does not.
+            pub fn new($text: impl Into<String>) -> Result<Self, ValueError> {
+                let $text: String = $text.into();
+                if $rule { Ok(Self($text)) } else { Err($error) }
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = ValueError;
+
+            fn try_from(text: String) -> Result<Self, ValueError> {
+                Self::new(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+checked_text!(
+    /// A stock keeping unit: 1 to 64 letters, digits, dots, dashes or underscores.
+    Sku, |text| is_token(&text), ValueError::Token { what: "a SKU" }
+);
+checked_text!(
+    /// The name its maker gives a reservation: 1 to 64 letters, digits, dots, dashes or underscores (a UUID is one).
+    ReservationName, |text| is_token(&text), ValueError::Token { what: "a reservation id" }
+);
+checked_text!(
+    /// A person's or company's name, 1 to 200 characters.
+    Name, |text| is_text(&text, 200), ValueError::Text { what: "a name", max: 200 }
+);
+checked_text!(
+    /// Why something was done, 1 to 200 characters.
+    Reason, |text| is_text(&text, 200), ValueError::Text { what: "a reason", max: 200 }
+);
+checked_text!(
+    /// The payer's or bank's reference of a payment, 1 to 100 characters.
+    PaymentReference, |text| is_text(&text, 100), ValueError::Text { what: "a reference", max: 100 }
+);
+checked_text!(
+    /// Who a notification is for: a customer's id or a role such as `operations`, 1 to 64 letters, digits, dots, dashes or
+    /// underscores.
+    Recipient, |text| is_token(&text), ValueError::Token { what: "a recipient" }
+);
+checked_text!(
+    /// A notification's subject, 1 to 200 characters.
+    Subject, |text| is_text(&text, 200), ValueError::Text { what: "a subject", max: 200 }
+);
+checked_text!(
+    /// A notification's text, 1 to 10,000 characters.
+    Body, |text| is_text(&text, 10_000), ValueError::Text { what: "a body", max: 10_000 }
+);
+checked_text!(
+    /// An e-mail address, as its owner wrote it.
+    Email, |text| is_email(&text), ValueError::Email
+);
+
+impl Email {
+    /// The form in which addresses are compared: case does not matter.
+    pub fn folded(&self) -> String {
+        self.0.to_lowercase()
+    }
+}
+
+/// Ids are UUIDs of their own types, so that one can't stand in for another.
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl From<$name> for Uuid {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(
+    /// A customer's id, a UUIDv7.
+    CustomerId
+);
+id!(
+    /// An order's id, a UUIDv7.
+    OrderId
+);
+id!(
+    /// A notification's id: a UUIDv7, or derived from the event that it tells of.
+    NotificationId
+);
+id!(
+    /// A payment's id, a UUIDv7.
+    PaymentId
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_stay_within_their_bounds() {
+        assert!(Money::new(-1).is_err());
+        assert!(Money::positive(0).is_err());
+        assert!(Money::new(Money::MAX).is_ok_and(|max| max.checked_add(Money(1)).is_none()));
+        assert_eq!(Money(3).checked_sub(Money(4)), None);
+        assert!(serde_json::from_str::<Money>("-1").is_err(), "deserialisation has the same check");
+    }
+
+    #[test]
+    fn only_iso_4217_codes_are_currencies() {
+        assert!(Currency::new("EUR").is_ok());
+        for wrong in ["eur", "EU", "XXX", "", "E R", "EURO"] {
+            assert!(Currency::new(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn email_addresses_are_checked_loosely_and_compared_without_case() {
+        for wrong in ["", "a", "a@b", "@b.c", "a b@c.d", "a@b@c.d", "a@.c", "a@c."] {
+            assert!(Email::new(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Email::new("Ada@Example.com").map(|email| email.folded()), Ok("ada@example.com".to_owned()));
+    }
+
+    #[test]
+    fn texts_refuse_emptiness_length_and_control_characters() {
+        assert!(Name::new(" ").is_err());
+        assert!(Name::new("a\u{0}").is_err());
+        assert!(Name::new("a".repeat(201)).is_err());
+        assert!(Sku::new("a b").is_err());
+        assert!(Sku::new("A-1_b.2").is_ok());
+    }
+}
