@@ -1,0 +1,386 @@
+//! A log in one SQLite file: nothing to install, one process, `kill -9` at any moment loses nothing acknowledged.
+//!
+//! - `log.sqlite`: the topics, a table each, in WAL mode with `synchronous=FULL`: an append is acknowledged after its commit
+//!   was fsynced. One writer commits whatever has queued as one transaction, so that many callers share one fsync.
+//! - `log.lock`: held as long as the log is open; refuses a second process.
+//! - `positions.sqlite`: how far each group has come. Not fsynced: a lost position only repeats work.
+//!
+//! Reading takes the newest records from memory and older ones from the file. When it is not known whether a commit is
+//! durable, the process ends: the next one makes durable what it finds before it shows anything.
+//!
+//! Deliberately absent: a second process, network file systems (their locks lie), several partitions, deletion.
+
+mod positions;
+mod reader;
+mod stored;
+mod topic;
+mod writer;
+
+use std::{
+    collections::HashMap,
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt, stream};
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    positions::{EmbeddedLease, Positions},
+    reader::History,
+    topic::Topic,
+    writer::{Appended, Job, Writer},
+};
+use crate::{
+    AppendError, Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError,
+    TopicSpec,
+};
+
+/// What `pragma user_version` of `log.sqlite` says for the tables of this version.
+const FORMAT: i64 = 1;
+
+/// How many connections read history at once. More would only compete for the same disk.
+const READERS: u32 = 4;
+
+/// A record above this is refused: it would stall everybody's commits, and no broker would take it either.
+const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why the log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open. Stop that one, or choose another folder.
+    #[error("the log in {} is in use by another process: stop that one first, or choose another data folder", dir.display())]
+    InUse {
+        /// The data folder.
+        dir: PathBuf,
+    },
+    /// The folder can't be made, written to or locked.
+    #[error("the log's folder {} can't be used: {source}", dir.display())]
+    Folder {
+        /// The data folder.
+        dir: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The file was written by another version.
+    #[error("the log in {} has format {found}, but this version knows only {FORMAT}", dir.display())]
+    Format {
+        /// The data folder.
+        dir: PathBuf,
+        /// What the file says.
+        found: i64,
+    },
+    /// SQLite can't open the file.
+    #[error("the log in {} can't be opened: {source}", dir.display())]
+    Database {
+        /// The data folder.
+        dir: PathBuf,
+        /// SQLite's words.
+        source: sqlx::Error,
+    },
+}
+
+/// Every topic, by name. Only the writer adds to it.
+type Topics = Arc<RwLock<HashMap<Arc<str>, Arc<Topic>>>>;
+
+/// The log of a data folder. Dropping it closes the folder, once everything queued has been written.
+pub struct EmbeddedLog {
+    topics: Topics,
+    queue: mpsc::UnboundedSender<Job>,
+    history: History,
+    positions: Positions,
+}
+
+impl EmbeddedLog {
+    /// Open the log in `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] while another process, or another `EmbeddedLog` of this one, has it open.
+    pub async fn open(dir: &Path) -> Result<Arc<Self>, OpenError> {
+        let lock = lock(dir).map_err(|refused| match refused {
+            TryLockError::WouldBlock => OpenError::InUse { dir: dir.into() },
+            TryLockError::Error(source) => OpenError::Folder {
+                dir: dir.into(),
+                source,
+            },
+        })?;
+        let database = |source| OpenError::Database {
+            dir: dir.into(),
+            source,
+        };
+        let file = dir.join("log.sqlite");
+
+        let mut connection = writing(&file).connect().await.map_err(database)?;
+        let found = create_tables(&mut connection).await.map_err(database)?;
+        if found != FORMAT {
+            return Err(OpenError::Format { dir: dir.into(), found });
+        }
+        make_durable(&mut connection).await.map_err(database)?;
+        let topics = load_topics(&mut connection).await.map_err(database)?;
+        // The tables are in the files; this makes the files' names durable too.
+        sync_folder(dir).map_err(|source| OpenError::Folder {
+            dir: dir.into(),
+            source,
+        })?;
+
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(
+                SqliteConnectOptions::new()
+                    .filename(&file)
+                    .read_only(true)
+                    .row_buffer_size(512)
+                    .statement_cache_capacity(256)
+                    .thread_name(|n| format!("log-reader-{n}"))
+                    .disable_statement_logging(),
+            )
+            .await
+            .map_err(database)?;
+        let positions = Positions::open(&dir.join("positions.sqlite")).await.map_err(database)?;
+
+        let topics: Topics = Arc::new(RwLock::new(topics));
+        let (queue, jobs) = mpsc::unbounded_channel();
+        tokio::spawn(Writer::new(connection, Arc::clone(&topics), lock).run(jobs));
+        Ok(Arc::new(Self {
+            topics,
+            queue,
+            history: History::new(readers),
+            positions,
+        }))
+    }
+
+    fn topic(&self, partition: &Partition) -> Result<Arc<Topic>, ReadError> {
+        // Only partition 0 exists; another one is named with its index.
+        if partition.index != 0 {
+            return Err(ReadError::UnknownTopic {
+                topic: partition.to_string().into(),
+            });
+        }
+        find(&self.topics, &partition.topic).ok_or_else(|| ReadError::UnknownTopic {
+            topic: Arc::clone(&partition.topic),
+        })
+    }
+
+    /// The record's topic, or why the log does not take it.
+    fn accept(&self, record: &NewRecord) -> Result<Arc<Topic>, String> {
+        if record.partition.is_some_and(|index| index != 0) {
+            return Err(format!(
+                "topic {} has only partition 0 on the embedded log",
+                record.topic
+            ));
+        }
+        let bytes = stored::size(record);
+        if bytes > MAX_RECORD_BYTES {
+            return Err(format!(
+                "a record of {bytes} bytes is above the limit of {MAX_RECORD_BYTES}"
+            ));
+        }
+        find(&self.topics, &record.topic).ok_or_else(|| format!("topic {} does not exist", record.topic))
+    }
+}
+
+#[async_trait]
+impl EventLog for EmbeddedLog {
+    async fn prepare(&self, topics: &[TopicSpec]) -> Result<Vec<String>, TopicError> {
+        let closed = || TopicError::Unavailable {
+            reason: "the log's writer has ended".into(),
+        };
+        let (done, outcome) = oneshot::channel();
+        self.queue
+            .send(Job::Create {
+                topics: topics.to_vec(),
+                done,
+            })
+            .map_err(|_| closed())?;
+        outcome.await.map_err(|_| closed())??;
+        Ok(Vec::new())
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {
+        let journal = Partition::journal(topic);
+        self.topic(&journal).map(|_| vec![journal])
+    }
+
+    fn append(&self, records: Vec<NewRecord>) -> Appending {
+        let mut answers = Vec::with_capacity(records.len());
+        let mut accepted = Vec::with_capacity(records.len());
+        for record in records {
+            match self.accept(&record) {
+                Ok(topic) => {
+                    accepted.push(Appended {
+                        place: answers.len(),
+                        topic,
+                        record,
+                    });
+                    // The writer puts the offset here.
+                    answers.push(Ok(u64::MAX));
+                }
+                Err(reason) => answers.push(Err(AppendError::Refused { reason })),
+            }
+        }
+        if accepted.is_empty() {
+            return std::future::ready(answers).boxed();
+        }
+        let count = answers.len();
+        let (done, outcome) = oneshot::channel();
+        // Queued here, not in the future: the order of calls is the order in the log.
+        if let Err(mpsc::error::SendError(job)) = self.queue.send(Job::Append {
+            records: accepted,
+            answers,
+            done,
+        }) {
+            job.refuse("the log is closed");
+        }
+        let lost = || AppendError::Unknown {
+            reason: "the log's writer has ended".into(),
+        };
+        async move { outcome.await.unwrap_or_else(|_| vec![Err(lost()); count]) }.boxed()
+    }
+
+    fn read(&self, from: Vec<(Partition, u64)>) -> Reading {
+        let readings: Vec<Reading> = from
+            .into_iter()
+            .map(|(partition, offset)| match self.topic(&partition) {
+                Ok(topic) => reader::read(topic, partition, offset, self.history.clone()),
+                Err(error) => stream::iter([Err(error)]).boxed(),
+            })
+            .collect();
+        // After an error the whole reading ends, not only the partition's.
+        let all = stream::select_all(readings);
+        all.scan(false, |failed, item| {
+            let go_on = !*failed;
+            *failed = item.is_err();
+            std::future::ready(go_on.then_some(item))
+        })
+        .boxed()
+    }
+
+    async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError> {
+        // The writer moves the end before it answers, and nobody else writes: this is the authority.
+        partitions
+            .iter()
+            .map(|partition| self.topic(partition).map(|topic| topic.end()))
+            .collect()
+    }
+
+    async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
+        let topic = self.topic(partition)?;
+        let mut records = Vec::with_capacity(offsets.len());
+        for &wanted in offsets {
+            let end = topic.end();
+            if wanted >= end {
+                return Err(ReadError::OutOfRange {
+                    partition: partition.clone(),
+                    wanted,
+                    first: 0,
+                    end,
+                });
+            }
+            let found = match topic.recent(wanted, 1) {
+                Some(recent) => recent,
+                None => self.history.chunk(&topic, wanted, 1).await?,
+            };
+            records.extend(found);
+        }
+        Ok(records)
+    }
+
+    async fn lead(&self, group: &str, _journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
+        Ok(Arc::new(EmbeddedLease::new(group, self.positions.clone())))
+    }
+}
+
+fn find(topics: &Topics, name: &str) -> Option<Arc<Topic>> {
+    topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+}
+
+/// The options of the one connection that writes `file`.
+fn writing(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // The writer checkpoints by itself, because SQLite's own checkpoints swallow their errors.
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("journal_size_limit", "67108864")
+        .busy_timeout(Duration::from_secs(10))
+        .statement_cache_capacity(512)
+        .thread_name(|_| "log-writer".into())
+        .disable_statement_logging()
+}
+
+/// Make the folder and take its lock, which lasts as long as the file is open.
+fn lock(dir: &Path) -> Result<File, TryLockError> {
+    std::fs::create_dir_all(dir).map_err(TryLockError::Error)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("log.lock"));
+    let file = file.map_err(TryLockError::Error)?;
+    file.try_lock()?;
+    Ok(file)
+}
+
+fn sync_folder(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()?;
+    match dir.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Make the tables of a new file; the format of an old one.
+async fn create_tables(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let found: i64 = sqlx::query_scalar("pragma user_version")
+        .fetch_one(&mut *connection)
+        .await?;
+    if found != 0 {
+        return Ok(found);
+    }
+    let mut transaction = connection.begin_with("begin immediate").await?;
+    sqlx::query("create table topics (id integer primary key, name text not null unique, kind text not null)")
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query("pragma user_version = 1")
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(FORMAT)
+}
+
+/// A process that was killed between a write and its fsync leaves commits that only the system's memory has. Shown to
+/// readers, they would look durable without being it; so everything found is first copied into the file and fsynced.
+async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let (_busy, pages, copied): (i64, i64, i64) = sqlx::query_as("pragma wal_checkpoint(truncate)")
+        .fetch_one(&mut *connection)
+        .await?;
+    if pages != copied {
+        let reason = format!("another program reads the file: {copied} of {pages} pages could be made durable");
+        return Err(sqlx::Error::Io(io::Error::other(reason)));
+    }
+    Ok(())
+}
+
+async fn load_topics(connection: &mut SqliteConnection) -> Result<HashMap<Arc<str>, Arc<Topic>>, sqlx::Error> {
+    let rows: Vec<(i64, String, String)> = sqlx::query_as("select id, name, kind from topics order by id")
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut topics = HashMap::with_capacity(rows.len());
+    for (id, name, kind) in rows {
+        let kind = topic::kind_from(&kind)?;
+        let end = topic::stored_end(connection, id).await?;
+        let topic = Topic::new(id, name.into(), kind, end);
+        topics.insert(Arc::clone(&topic.name), Arc::new(topic));
+    }
+    Ok(topics)
+}

@@ -1,0 +1,118 @@
+//! How far each group has come, in a file of its own so that keeping a position never waits for the log's fsync.
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{
+    ConnectOptions, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::watch;
+
+use crate::{Lease, LeaseError, Partition};
+
+/// The positions of every group.
+#[derive(Clone)]
+pub(super) struct Positions {
+    // One connection: everything here is short, and so nobody is ever busy.
+    pool: SqlitePool,
+}
+
+impl Positions {
+    pub(super) async fn open(file: &Path) -> Result<Self, sqlx::Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A power cut may take back the last positions, which only repeats work.
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(Duration::from_secs(10))
+            .thread_name(|_| "log-positions".into())
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await?;
+        sqlx::query(
+            "create table if not exists positions (consumers text not null, topic text not null, \
+             partition integer not null, position integer not null, primary key (consumers, topic, partition)) \
+             strict, without rowid",
+        )
+        .execute(&pool)
+        .await?;
+        Ok(Self { pool })
+    }
+
+    async fn get(&self, group: &str, partition: &Partition) -> Result<Option<u64>, sqlx::Error> {
+        let position: Option<i64> =
+            sqlx::query_scalar("select position from positions where consumers = ? and topic = ? and partition = ?")
+                .bind(group)
+                .bind(partition.topic.as_ref())
+                .bind(partition.index)
+                .fetch_optional(&self.pool)
+                .await?;
+        position
+            .map(u64::try_from)
+            .transpose()
+            .map_err(|negative| sqlx::Error::Decode(negative.into()))
+    }
+
+    async fn put(&self, group: &str, positions: &[(Partition, u64)]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.pool.begin_with("begin immediate").await?;
+        for (partition, position) in positions {
+            sqlx::query(
+                "insert into positions (consumers, topic, partition, position) values (?, ?, ?, ?) \
+                 on conflict (consumers, topic, partition) do update set position = excluded.position",
+            )
+            .bind(group)
+            .bind(partition.topic.as_ref())
+            .bind(partition.index)
+            .bind(i64::try_from(*position).map_err(|full| sqlx::Error::Encode(full.into()))?)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await
+    }
+}
+
+/// A lease that is always held: there is only one process.
+pub(super) struct EmbeddedLease {
+    group: String,
+    positions: Positions,
+    held: watch::Sender<bool>,
+}
+
+impl EmbeddedLease {
+    pub(super) fn new(group: &str, positions: Positions) -> Self {
+        Self {
+            group: group.into(),
+            positions,
+            held: watch::Sender::new(true),
+        }
+    }
+}
+
+#[async_trait]
+impl Lease for EmbeddedLease {
+    fn held(&self) -> watch::Receiver<bool> {
+        self.held.subscribe()
+    }
+
+    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
+        let mut kept = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            kept.push(self.positions.get(&self.group, partition).await.map_err(unavailable)?);
+        }
+        Ok(kept)
+    }
+
+    async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError> {
+        self.positions.put(&self.group, positions).await.map_err(unavailable)
+    }
+}
+
+fn unavailable(error: sqlx::Error) -> LeaseError {
+    LeaseError::Unavailable {
+        reason: error.to_string(),
+    }
+}

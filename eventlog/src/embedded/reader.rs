@@ -1,0 +1,168 @@
+//! Reading: the newest records from memory, older ones from the file, then waiting for the end to move.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use sqlx::{AssertSqlSafe, SqlitePool, sqlite::SqliteRow};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{stored, topic::Topic};
+use crate::{Batch, Partition, ReadError, Reading, Record};
+
+/// How many records a batch has at most.
+const BATCH_RECORDS: usize = 2048;
+/// How often the file is asked again before reading gives up.
+const ATTEMPTS: u32 = 5;
+/// The first pause between two attempts; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+type Row = (i64, Vec<u8>, Vec<u8>);
+
+/// What is in the file.
+#[derive(Clone)]
+pub(super) struct History {
+    readers: SqlitePool,
+}
+
+impl History {
+    pub(super) fn new(readers: SqlitePool) -> Self {
+        Self { readers }
+    }
+
+    /// The durable records from `from` on, which must be below the topic's end: at least one, at most `limit`.
+    pub(super) async fn chunk(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..ATTEMPTS {
+            match self.try_chunk(topic, from, limit).await {
+                Ok(records) => return Ok(records),
+                Err(error) => tracing::warn!(%error, topic = %topic.name, from, "reading the log's file again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        let last = self.try_chunk(topic, from, limit).await;
+        last.map_err(|error| ReadError::Unavailable {
+            reason: error.to_string(),
+        })
+    }
+
+    async fn try_chunk(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, sqlx::Error> {
+        let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+        // Safe: fixed text with a number in it.
+        let mut rows = sqlx::query(AssertSqlSafe(Arc::clone(&topic.select)))
+            .bind(i64::try_from(from).map_err(|error| decode(error.into()))?)
+            .bind(i64::try_from(limit).map_err(|error| decode(error.into()))?)
+            .fetch(&self.readers);
+        let mut records = Vec::with_capacity(limit);
+        let mut expected = from;
+        while let Some(row) = rows.next().await {
+            let (offset, head, value) = <Row as sqlx::FromRow<SqliteRow>>::from_row(&row?)?;
+            if u64::try_from(offset) != Ok(expected) {
+                return Err(decode(
+                    format!("{} has {offset} where {expected} must be", topic.name).into(),
+                ));
+            }
+            records.push(stored::decode(expected, head, value).map_err(|error| decode(error.into()))?);
+            expected += 1;
+        }
+        if records.is_empty() {
+            return Err(decode(format!("{} has no record {from}", topic.name).into()));
+        }
+        Ok(records)
+    }
+}
+
+struct Cursor {
+    topic: Arc<Topic>,
+    partition: Partition,
+    next: u64,
+    end: watch::Receiver<u64>,
+    history: History,
+    /// The chunk at `next`, being read while the caller works on the one before it.
+    ahead: Option<JoinHandle<Result<Vec<Record>, ReadError>>>,
+}
+
+/// The records of `topic` from `offset` on, for ever.
+pub(super) fn read(topic: Arc<Topic>, partition: Partition, offset: u64, history: History) -> Reading {
+    let end = topic.watch_end();
+    let cursor = Cursor {
+        topic,
+        partition,
+        next: offset,
+        end,
+        history,
+        ahead: None,
+    };
+    stream::unfold(Some(cursor), |cursor| async move {
+        let mut cursor = cursor?;
+        match cursor.records().await {
+            Ok(records) => {
+                let batch = Batch {
+                    partition: cursor.partition.clone(),
+                    records,
+                };
+                Some((Ok(batch), Some(cursor)))
+            }
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed()
+}
+
+impl Cursor {
+    async fn records(&mut self) -> Result<Vec<Record>, ReadError> {
+        self.wait_for_next().await?;
+        let recent = if self.ahead.is_none() {
+            self.topic.recent(self.next, BATCH_RECORDS)
+        } else {
+            None
+        };
+        let records = match recent {
+            Some(records) => records,
+            None => self.older().await?,
+        };
+        self.next += records.len() as u64;
+        Ok(records)
+    }
+
+    /// Until the log holds the next record.
+    async fn wait_for_next(&mut self) -> Result<(), ReadError> {
+        let end = *self.end.borrow();
+        if self.next > end {
+            let partition = self.partition.clone();
+            return Err(ReadError::OutOfRange {
+                partition,
+                wanted: self.next,
+                first: 0,
+                end,
+            });
+        }
+        let next = self.next;
+        let moved = self.end.wait_for(|end| *end > next).await;
+        moved.map(drop).map_err(|_| ReadError::Unavailable {
+            reason: "the log is closed".into(),
+        })
+    }
+
+    async fn older(&mut self) -> Result<Vec<Record>, ReadError> {
+        let records = match &mut self.ahead {
+            Some(ahead) => {
+                // Awaited in place: a reading dropped here and polled no more loses nothing.
+                let chunk = ahead.await.map_err(|error| ReadError::Unavailable {
+                    reason: error.to_string(),
+                });
+                self.ahead = None;
+                chunk??
+            }
+            None => self.history.chunk(&self.topic, self.next, BATCH_RECORDS).await?,
+        };
+        let after = self.next + records.len() as u64;
+        if after < self.topic.end() && !self.topic.is_recent(after) {
+            let (topic, history) = (Arc::clone(&self.topic), self.history.clone());
+            self.ahead = Some(tokio::spawn(async move {
+                history.chunk(&topic, after, BATCH_RECORDS).await
+            }));
+        }
+        Ok(records)
+    }
+}

@@ -1,0 +1,251 @@
+//! One topic: its statements, its newest records in memory, and its end.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use tokio::sync::watch;
+
+use super::stored;
+use crate::{Record, TopicKind};
+
+/// What is kept in memory for readers that follow closely. Whoever is further behind reads the file.
+const TAIL_BYTES: usize = 32 * 1024 * 1024;
+/// And no more than so many records.
+const TAIL_RECORDS: usize = 65_536;
+
+/// How many rows one insert statement takes: a few fixed sizes, so that every statement is prepared only once.
+pub(super) const INSERT_SIZES: [usize; 5] = [256, 64, 16, 4, 1];
+
+/// A topic of the log; its table is `topic_<id>`, because names differ in case, which table names do not.
+pub(super) struct Topic {
+    pub name: Arc<str>,
+    pub kind: TopicKind,
+    /// One per size of [`INSERT_SIZES`].
+    pub inserts: [Arc<str>; INSERT_SIZES.len()],
+    /// Rows from an offset on, at most so many.
+    pub select: Arc<str>,
+    tail: Mutex<Tail>,
+    end: watch::Sender<u64>,
+}
+
+impl Topic {
+    pub(super) fn new(id: i64, name: Arc<str>, kind: TopicKind, end: u64) -> Self {
+        Self {
+            name,
+            kind,
+            inserts: INSERT_SIZES.map(|rows| insert_statement(id, rows).into()),
+            select: format!("select offset, head, value from topic_{id} where offset >= ? order by offset limit ?")
+                .into(),
+            tail: Mutex::new(Tail::default()),
+            end: watch::Sender::new(end),
+        }
+    }
+
+    /// One past the last durable record.
+    pub(super) fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    pub(super) fn watch_end(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    /// Show durable records, which start at the end, to readers.
+    pub(super) fn publish(&self, records: Vec<Record>) {
+        let Some(last) = records.last() else { return };
+        let end = last.offset + 1;
+        self.lock_tail().push(Segment::new(records));
+        // Last: whoever sees the new end finds the records.
+        self.end.send_replace(end);
+    }
+
+    /// Records from this offset on, if it is among the newest.
+    pub(super) fn recent(&self, from: u64, limit: usize) -> Option<Vec<Record>> {
+        let segments = self.lock_tail().segments_from(from, limit);
+        // Cloned after the lock is gone: the writer waits for it.
+        let first = segments.first()?;
+        let skip = usize::try_from(from - first.first_offset()).expect("a segment fits into memory");
+        let mut records = Vec::with_capacity(limit.min(segments.iter().map(|s| s.records.len()).sum::<usize>() - skip));
+        records.extend(
+            segments
+                .iter()
+                .flat_map(|s| s.records.iter())
+                .skip(skip)
+                .take(limit)
+                .cloned(),
+        );
+        Some(records)
+    }
+
+    /// Whether [`recent`](Self::recent) has this offset.
+    pub(super) fn is_recent(&self, offset: u64) -> bool {
+        !self.lock_tail().segments_from(offset, 1).is_empty()
+    }
+
+    fn lock_tail(&self) -> std::sync::MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The newest records, without a gap.
+#[derive(Default)]
+struct Tail {
+    segments: VecDeque<Segment>,
+    records: usize,
+    bytes: usize,
+}
+
+/// The records of one commit, shared with readers.
+#[derive(Clone)]
+struct Segment {
+    records: Arc<Vec<Record>>,
+    bytes: usize,
+}
+
+impl Segment {
+    fn new(records: Vec<Record>) -> Self {
+        let bytes = records.iter().map(stored::size_in_memory).sum();
+        Self {
+            records: Arc::new(records),
+            bytes,
+        }
+    }
+
+    fn first_offset(&self) -> u64 {
+        self.records[0].offset
+    }
+
+    fn end(&self) -> u64 {
+        self.first_offset() + self.records.len() as u64
+    }
+}
+
+impl Tail {
+    fn push(&mut self, segment: Segment) {
+        self.records += segment.records.len();
+        self.bytes += segment.bytes;
+        self.segments.push_back(segment);
+        while self.bytes > TAIL_BYTES || self.records > TAIL_RECORDS {
+            let Some(oldest) = self.segments.pop_front() else { break };
+            self.records -= oldest.records.len();
+            self.bytes -= oldest.bytes;
+        }
+    }
+
+    /// The segments that hold `from` and what follows, up to `limit` records beyond it; none if `from` is not here.
+    fn segments_from(&self, from: u64, limit: usize) -> Vec<Segment> {
+        let start = self.segments.partition_point(|segment| segment.end() <= from);
+        if self
+            .segments
+            .get(start)
+            .is_none_or(|segment| segment.first_offset() > from)
+        {
+            return Vec::new();
+        }
+        let until = from.saturating_add(limit as u64);
+        self.segments
+            .range(start..)
+            .take_while(|segment| segment.first_offset() < until)
+            .cloned()
+            .collect()
+    }
+}
+
+fn insert_statement(id: i64, rows: usize) -> String {
+    format!(
+        "insert into topic_{id} (offset, head, value) values {}",
+        vec!["(?, ?, ?)"; rows].join(", ")
+    )
+}
+
+/// Make the table of topic `id`.
+pub(super) async fn create_table(connection: &mut SqliteConnection, id: i64) -> Result<(), sqlx::Error> {
+    // Safe: a number.
+    let sql =
+        format!("create table topic_{id} (offset integer primary key, head blob not null, value blob not null) strict");
+    sqlx::query(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
+/// One past the last offset in the table of topic `id`.
+pub(super) async fn stored_end(connection: &mut SqliteConnection, id: i64) -> Result<u64, sqlx::Error> {
+    // Safe: a number.
+    let sql = format!("select coalesce(max(offset) + 1, 0) from topic_{id}");
+    let end: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await?;
+    u64::try_from(end).map_err(|negative| sqlx::Error::Decode(negative.into()))
+}
+
+/// How a kind is written in the table of topics.
+pub(super) fn kind_name(kind: TopicKind) -> &'static str {
+    match kind {
+        TopicKind::Journal => "journal",
+        TopicKind::Public => "public",
+    }
+}
+
+/// The kind of this name.
+pub(super) fn kind_from(name: &str) -> Result<TopicKind, sqlx::Error> {
+    match name {
+        "journal" => Ok(TopicKind::Journal),
+        "public" => Ok(TopicKind::Public),
+        unknown => Err(sqlx::Error::Decode(
+            format!("no kind of topic is called {unknown}").into(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn records(offsets: std::ops::Range<u64>, bytes: usize) -> Vec<Record> {
+        let value = Bytes::from(vec![0; bytes]);
+        offsets
+            .map(|offset| Record {
+                offset,
+                time_ms: 0,
+                key: None,
+                headers: Vec::new(),
+                value: value.clone(),
+            })
+            .collect()
+    }
+
+    fn recent(topic: &Topic, from: u64, limit: usize) -> Option<Vec<u64>> {
+        topic
+            .recent(from, limit)
+            .map(|records| records.iter().map(|record| record.offset).collect())
+    }
+
+    #[test]
+    fn recent_records_are_found_across_commits() {
+        let topic = Topic::new(1, "t".into(), TopicKind::Journal, 5);
+        assert_eq!(recent(&topic, 5, 10), None);
+        topic.publish(records(5..6, 1));
+        topic.publish(records(6..10, 1));
+        topic.publish(records(10..11, 1));
+        assert_eq!(recent(&topic, 4, 10), None);
+        assert_eq!(recent(&topic, 5, 10), Some((5..11).collect()));
+        assert_eq!(recent(&topic, 7, 2), Some(vec![7, 8]));
+        assert_eq!(recent(&topic, 9, 2), Some(vec![9, 10]));
+        assert_eq!(recent(&topic, 11, 10), None);
+        assert_eq!(topic.end(), 11);
+    }
+
+    #[test]
+    fn memory_for_recent_records_is_bounded() {
+        let topic = Topic::new(1, "t".into(), TopicKind::Journal, 0);
+        for commit in 0..64 {
+            topic.publish(records(commit..commit + 1, 1024 * 1024));
+        }
+        assert_eq!(recent(&topic, 63, 10), Some(vec![63]));
+        assert!(!topic.is_recent(32));
+        topic.publish(records(64..64 + 2 * TAIL_RECORDS as u64, 0));
+        assert!(!topic.is_recent(64 + TAIL_RECORDS as u64));
+    }
+}

@@ -1,0 +1,372 @@
+//! The log on Apache Kafka, through librdkafka.
+//!
+//! - `producer`: one idempotent producer that all appends share, replaced when it fails for good.
+//! - `reader`: a consumer and a thread per reading, assigned to explicit offsets.
+//! - `ends` and `points`: one thread each that asks for ends, and fetches single records, for everybody.
+//! - `lease`: a consumer group whose only purpose is to have one member that is assigned the journal.
+//! - `admin`: creates topics, and refuses those that are configured to lose records.
+//!
+//! librdkafka's calls block, so each kind has threads of its own; nothing here blocks an async task, and no task or thread
+//! of this process that waits for Kafka keeps it from ending.
+//!
+//! Deliberately absent: transactions (the log's order decides, see `DESIGN.md` in the repository), consumer groups for
+//! reading (positions are kept with the rows), a schema registry. What Kafka itself leaves open stays open: a leader that
+//! was cut off and does not know it may, for the seconds until it does, answer `ends` from before it was cut off.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rdkafka::{
+    ClientConfig,
+    client::ClientContext,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tokio::{runtime::Handle, sync::oneshot};
+
+use crate::{
+    Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError, TopicKind,
+    TopicSpec,
+};
+
+mod admin;
+mod ends;
+mod lease;
+mod points;
+mod producer;
+mod reader;
+mod received;
+
+/// Where Kafka is and how topics are made there.
+#[derive(Clone)]
+pub struct KafkaConfig {
+    /// `host:port`, several separated by commas: the brokers asked first. They name the others.
+    pub brokers: String,
+    /// Put before every topic's and group's name on the brokers, so that several deployments can share them. Not part of
+    /// the names in this crate. Empty: the names are the same.
+    pub topic_prefix: String,
+    /// How many partitions a public topic is created with.
+    pub public_partitions: i32,
+    /// How many copies a topic is created with; -1 leaves it to the brokers' default.
+    pub replication: i16,
+    /// More settings in librdkafka's own words, such as those for SASL and TLS. Those that the log's guarantees rest on are
+    /// refused.
+    pub extra: BTreeMap<String, String>,
+}
+
+impl KafkaConfig {
+    /// The defaults, for these brokers.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic_prefix: String::new(),
+            public_partitions: 3,
+            replication: -1,
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Only the names of the extra settings: their values may be secret.
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("topic_prefix", &self.topic_prefix)
+            .field("public_partitions", &self.public_partitions)
+            .field("replication", &self.replication)
+            .field("extra", &self.extra.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// Why the clients could not be made. Brokers that do not answer are no such reason: they may come back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing says where Kafka is.
+    #[error("no Kafka broker is named")]
+    NoBrokers,
+    /// A setting that the log's guarantees rest on.
+    #[error("the Kafka setting {name} can't be changed")]
+    Reserved {
+        /// As librdkafka names it.
+        name: String,
+    },
+    /// librdkafka does not accept the settings.
+    #[error("the Kafka settings are not accepted: {reason}")]
+    Refused {
+        /// librdkafka's words.
+        reason: String,
+    },
+    /// A thread could not be started.
+    #[error("a thread can't be started: {reason}")]
+    Thread {
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// Settings of every client, as far as the configuration says nothing else.
+const COMMON: &[(&str, &str)] = &[
+    ("client.id", "orderlog"),
+    ("enable.metrics.push", "false"),
+    ("socket.keepalive.enable", "true"),
+    ("socket.timeout.ms", "15000"),
+    // The default gives up to ten seconds of silence after a broker has come back.
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("topic.metadata.refresh.interval.ms", "60000"),
+    // How long a topic may be missing from the metadata before it counts as unknown.
+    ("topic.metadata.propagation.max.ms", "3000"),
+];
+
+/// Settings of everything that reads.
+const CONSUMER: &[(&str, &str)] = &[
+    ("allow.auto.create.topics", "false"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // The default skips to the end: it would lose records silently.
+    ("auto.offset.reset", "error"),
+    ("check.crcs", "true"),
+    // Nothing here writes transactions; a foreign one that hangs must not hold up readers.
+    ("isolation.level", "read_uncommitted"),
+    ("fetch.error.backoff.ms", "50"),
+];
+
+/// An [`EventLog`] on Kafka brokers.
+pub struct KafkaLog {
+    cluster: Arc<Cluster>,
+    producer: producer::Producer,
+    ends: ends::Ends,
+    points: points::Points,
+    /// Topics that were seen to exist. Topics are never deleted, so this needs no expiry.
+    known: Mutex<HashSet<Arc<str>>>,
+}
+
+impl KafkaLog {
+    /// Make the clients. They connect when they are used: [`EventLog::prepare`] tells whether Kafka answers.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if the configuration can't be used.
+    pub fn connect(config: KafkaConfig) -> Result<Arc<Self>, ConnectError> {
+        if config.brokers.trim().is_empty() {
+            return Err(ConnectError::NoBrokers);
+        }
+        let reserved = [CONSUMER, producer::SETTINGS, lease::SETTINGS].concat();
+        if let Some((name, _)) = reserved.iter().find(|(name, _)| config.extra.contains_key(*name)) {
+            return Err(ConnectError::Reserved {
+                name: (*name).to_owned(),
+            });
+        }
+        let cluster = Arc::new(Cluster { config });
+        Ok(Arc::new(Self {
+            producer: producer::Producer::start(&cluster)?,
+            ends: ends::Ends::start(&cluster)?,
+            points: points::Points::start(&cluster)?,
+            known: Mutex::default(),
+            cluster,
+        }))
+    }
+
+    /// An error naming the first of these topics that does not exist.
+    async fn all_exist(&self, partitions: &[Partition]) -> Result<(), ReadError> {
+        let topics: HashSet<&Arc<str>> = partitions.iter().map(|partition| &partition.topic).collect();
+        for topic in topics {
+            let known = self
+                .known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(topic);
+            if !known {
+                self.partitions(topic).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EventLog for KafkaLog {
+    async fn prepare(&self, topics: &[TopicSpec]) -> Result<Vec<String>, TopicError> {
+        let (cluster, topics, runtime) = (Arc::clone(&self.cluster), topics.to_vec(), Handle::current());
+        on_thread("kafka-admin", move || admin::prepare(&cluster, &topics, &runtime))
+            .await
+            .unwrap_or_else(|reason| Err(TopicError::Unavailable { reason }))
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {
+        let topic: Arc<str> = topic.into();
+        let (cluster, client, name) = (Arc::clone(&self.cluster), self.producer.client(), Arc::clone(&topic));
+        let count = on_thread("kafka-metadata", move || {
+            admin::partition_count(&cluster, &client, &name)
+        })
+        .await
+        .unwrap_or_else(|reason| Err(ReadError::Unavailable { reason }))?;
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(Arc::clone(&topic));
+        Ok((0..count)
+            .map(|index| Partition::new(Arc::clone(&topic), index))
+            .collect())
+    }
+
+    fn append(&self, records: Vec<NewRecord>) -> Appending {
+        self.producer.append(&self.cluster, records)
+    }
+
+    fn read(&self, from: Vec<(Partition, u64)>) -> Reading {
+        reader::read(&self.cluster, from)
+    }
+
+    async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.all_exist(partitions).await?;
+        self.ends.ask(partitions).await
+    }
+
+    async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
+        if offsets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.all_exist(std::slice::from_ref(partition)).await?;
+        self.points.fetch(partition, offsets).await
+    }
+
+    async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
+        Ok(Arc::new(lease::KafkaLease::join(&self.cluster, group, journal)?))
+    }
+}
+
+/// What all clients of one log have in common.
+struct Cluster {
+    config: KafkaConfig,
+}
+
+impl Cluster {
+    /// A topic's or group's name on the brokers.
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.config.topic_prefix)
+    }
+
+    /// The configuration of a client that has these settings beside the common ones.
+    fn client(&self, settings: &[&[(&str, &str)]]) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set_log_level(RDKafkaLogLevel::Info)
+            .set("bootstrap.servers", &self.config.brokers);
+        for (name, value) in COMMON {
+            client.set(*name, *value);
+        }
+        for (name, value) in &self.config.extra {
+            client.set(name, value);
+        }
+        for (name, value) in settings.iter().copied().flatten() {
+            client.set(*name, *value);
+        }
+        client
+    }
+
+    /// The configuration of a client that reads explicit offsets. librdkafka assigns partitions only to a member of a
+    /// group: this one is never joined, and keeps nothing.
+    fn reading_client(&self, settings: &[(&str, &str)]) -> ClientConfig {
+        let mut client = self.client(&[CONSUMER, settings]);
+        client.set("group.id", self.name("orderlog-reader"));
+        client
+    }
+
+    /// How many partitions a topic of this kind is created with.
+    fn partitions_of(&self, kind: TopicKind) -> i32 {
+        match kind {
+            TopicKind::Journal => 1,
+            TopicKind::Public => self.config.public_partitions,
+        }
+    }
+}
+
+/// What librdkafka has to say goes to our log. It repeats itself while brokers are away, so most of it is for debugging.
+#[derive(Clone, Copy, Debug)]
+struct Talk;
+
+impl ClientContext for Talk {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        say(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        say_error(&error, reason);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Talk {}
+
+fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        // Producer settings given to a consumer and the other way round, which is what `extra` is.
+        _ if facility == "CONFWARN" => tracing::trace!(facility, "{message}"),
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::warn!(facility, "kafka: {message}");
+        }
+        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(facility, "kafka: {message}");
+        }
+    }
+}
+
+fn say_error(error: &KafkaError, reason: &str) {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+        tracing::warn!("kafka: {reason}");
+    } else {
+        tracing::debug!("kafka: {error}: {reason}");
+    }
+}
+
+/// Whether the error says that a topic or partition does not exist.
+fn is_unknown_topic(code: Option<RDKafkaErrorCode>) -> bool {
+    matches!(
+        code,
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopicId
+                | RDKafkaErrorCode::InvalidTopic
+        )
+    )
+}
+
+/// An offset as librdkafka counts them; nothing is above its largest one.
+fn to_raw(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+/// A partition's index as librdkafka counts them.
+fn index_of(partition: &Partition) -> i32 {
+    i32::try_from(partition.index).unwrap_or(i32::MAX)
+}
+
+/// Run `work`, which blocks, on a thread of its own: unlike the runtime's, it does not keep the process from ending while a
+/// broker does not answer.
+async fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let (sender, receiver) = oneshot::channel();
+    spawn(name, move || drop(sender.send(work())))?;
+    receiver.await.map_err(|_| format!("the thread {name} has ended"))
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|error| error.to_string())
+}
+
+/// How long one question to a broker may take before it is asked again.
+const ONE_CALL: Duration = Duration::from_secs(3);
+
+/// How long to go on asking before giving up.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,293 @@
+//! Topics: made with everything that keeps their records written out, and refused where that was changed since. "Deleted
+//! after seven days", Kafka's default, is how systems of record are lost.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+        TopicReplication,
+    },
+    client::ClientContext,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, Producer, ProducerContext},
+};
+use tokio::runtime::Handle;
+
+use super::{Cluster, ONE_CALL, PATIENCE, Talk, is_unknown_topic};
+use crate::{ReadError, TopicError, TopicKind, TopicSpec};
+
+/// What topics are made with, and must have.
+const KEPT_FOR_EVER: &[(&str, &str)] = &[
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "-1"),
+    ("retention.bytes", "-1"),
+];
+
+/// What they are made with, and may not be contradicted: a copy that lacks records must never become the leader.
+const CLEAN_ELECTIONS: (&str, &str) = ("unclean.leader.election.enable", "false");
+
+/// A record's time is when the log took it.
+const LOG_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
+
+/// How many copies survive the loss of one broker without a pause, and of one more without losing anything.
+const SAFE_COPIES: usize = 3;
+const SAFE_IN_SYNC: u32 = 2;
+
+/// A topic as the brokers describe it.
+struct Shape {
+    partitions: u32,
+    copies: usize,
+}
+
+enum Unseen {
+    Unknown,
+    Trouble(String),
+}
+
+/// Create what is missing, check all of it. Blocks.
+pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
+    let admin: AdminClient<Talk> = cluster
+        .client(&[])
+        .create_with_context(Talk)
+        .map_err(|e| unavailable(&e))?;
+    let mut missing = Vec::new();
+    for spec in topics {
+        match look_until_seen(&admin, cluster, spec, Duration::ZERO) {
+            Ok(_) => {}
+            Err(Unseen::Unknown) => missing.push(spec),
+            Err(Unseen::Trouble(reason)) => return Err(TopicError::Unavailable { reason }),
+        }
+    }
+    create(cluster, &admin, &missing, runtime)?;
+
+    let mut shapes = Vec::with_capacity(topics.len());
+    for spec in topics {
+        let shape = look_until_seen(&admin, cluster, spec, PATIENCE).map_err(|unseen| match unseen {
+            Unseen::Unknown => TopicError::Unavailable {
+                reason: format!("topic {} was not created", spec.name),
+            },
+            Unseen::Trouble(reason) => TopicError::Unavailable { reason },
+        })?;
+        if spec.kind == TopicKind::Journal && shape.partitions != 1 {
+            return Err(drift(spec, "partitions", &shape.partitions.to_string(), "1"));
+        }
+        shapes.push((spec, shape));
+    }
+    check(cluster, &admin, &shapes, runtime)
+}
+
+fn create(
+    cluster: &Cluster,
+    admin: &AdminClient<Talk>,
+    missing: &[&TopicSpec],
+    runtime: &Handle,
+) -> Result<(), TopicError> {
+    let names: Vec<String> = missing.iter().map(|spec| cluster.name(&spec.name)).collect();
+    let wanted: Vec<NewTopic<'_>> = names
+        .iter()
+        .zip(missing)
+        .map(|(name, spec)| new_topic(name, cluster.partitions_of(spec.kind), cluster.config.replication))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let options = AdminOptions::new()
+        .operation_timeout(Some(PATIENCE))
+        .request_timeout(Some(PATIENCE));
+    let results = runtime
+        .block_on(admin.create_topics(&wanted, &options))
+        .map_err(|error| unavailable(&error))?;
+    for result in results {
+        match result {
+            // Another instance was faster; what it made is checked like any other.
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => {
+                return Err(TopicError::Unavailable {
+                    reason: format!("topic {name} can't be created: {code}"),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn new_topic(name: &str, partitions: i32, replication: i16) -> NewTopic<'_> {
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(i32::from(replication)));
+    for (setting, value) in KEPT_FOR_EVER.iter().chain([&CLEAN_ELECTIONS, &LOG_TIME]) {
+        topic = topic.set(setting, value);
+    }
+    if usize::try_from(replication).is_ok_and(|copies| copies >= SAFE_COPIES) {
+        topic = topic.set("min.insync.replicas", "2");
+    }
+    topic
+}
+
+/// Compare what the brokers say with what must be. Returns warnings.
+fn check(
+    cluster: &Cluster,
+    admin: &AdminClient<Talk>,
+    topics: &[(&TopicSpec, Shape)],
+    runtime: &Handle,
+) -> Result<Vec<String>, TopicError> {
+    let names: Vec<String> = topics.iter().map(|(spec, _)| cluster.name(&spec.name)).collect();
+    let wanted: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let described = match runtime.block_on(admin.describe_configs(&wanted, &options)) {
+        Ok(described) => described,
+        Err(error) => return not_described(&error),
+    };
+    let mut configs: HashMap<String, ConfigResource> = HashMap::new();
+    for config in described.into_iter().flatten() {
+        if let OwnedResourceSpecifier::Topic(name) = &config.specifier {
+            configs.insert(name.clone(), config);
+        }
+    }
+
+    let (mut undescribed, mut unsafe_copies) = (Vec::new(), Vec::new());
+    for ((spec, shape), name) in topics.iter().zip(&names) {
+        // librdkafka leaves the settings out where the broker refuses to show them.
+        let Some(config) = configs.get(name).filter(|config| !config.entries.is_empty()) else {
+            undescribed.push(&*spec.name);
+            continue;
+        };
+        check_settings(spec, config)?;
+        let in_sync = value(config, "min.insync.replicas").and_then(|value| value.parse().ok());
+        if shape.copies < SAFE_COPIES || in_sync.is_some_and(|in_sync: u32| in_sync < SAFE_IN_SYNC) {
+            unsafe_copies.push(&*spec.name);
+        }
+    }
+    let mut warnings = Vec::new();
+    if !undescribed.is_empty() {
+        let topics = undescribed.join(", ");
+        warnings.push(format!(
+            "whether these topics keep their records could not be checked, Kafka does not show their settings: {topics}"
+        ));
+    }
+    if !unsafe_copies.is_empty() {
+        let topics = unsafe_copies.join(", ");
+        warnings.push(format!(
+            "losing one broker can lose acknowledged records of these topics (fewer than {SAFE_COPIES} copies, or \
+             min.insync.replicas below {SAFE_IN_SYNC}): {topics}"
+        ));
+    }
+    Ok(warnings)
+}
+
+fn check_settings(spec: &TopicSpec, config: &ConfigResource) -> Result<(), TopicError> {
+    for (setting, wanted) in KEPT_FOR_EVER.iter().chain([&CLEAN_ELECTIONS]) {
+        match value(config, setting) {
+            Some(found) if found != *wanted => return Err(drift(spec, setting, found, wanted)),
+            Some(_) | None => {}
+        }
+    }
+    Ok(())
+}
+
+fn not_described(error: &KafkaError) -> Result<Vec<String>, TopicError> {
+    match error {
+        KafkaError::AdminOp(
+            RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
+        ) => Ok(vec![format!(
+            "whether topics keep their records could not be checked: {error}"
+        )]),
+        _ => Err(unavailable(error)),
+    }
+}
+
+fn value<'a>(config: &'a ConfigResource, setting: &str) -> Option<&'a str> {
+    config.get(setting).and_then(|entry| entry.value.as_deref())
+}
+
+fn drift(spec: &TopicSpec, setting: &str, found: &str, wanted: &str) -> TopicError {
+    TopicError::Drift {
+        topic: spec.name.clone(),
+        setting: setting.to_owned(),
+        found: found.to_owned(),
+        wanted: wanted.to_owned(),
+    }
+}
+
+fn look_until_seen(
+    admin: &AdminClient<Talk>,
+    cluster: &Cluster,
+    spec: &TopicSpec,
+    patience: Duration,
+) -> Result<Shape, Unseen> {
+    let started = Instant::now();
+    loop {
+        match look(admin.inner(), &cluster.name(&spec.name)) {
+            Ok(shape) => return Ok(shape),
+            // Brokers that do not answer deserve patience in any case; a topic that is missing only if it should be there.
+            Err(Unseen::Unknown) if started.elapsed() >= patience => return Err(Unseen::Unknown),
+            Err(Unseen::Trouble(reason)) if started.elapsed() >= PATIENCE => return Err(Unseen::Trouble(reason)),
+            Err(Unseen::Unknown | Unseen::Trouble(_)) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn look<C: ClientContext>(client: &rdkafka::client::Client<C>, name: &str) -> Result<Shape, Unseen> {
+    let trouble = |error: &dyn std::fmt::Display| Unseen::Trouble(error.to_string());
+    let metadata = client.fetch_metadata(Some(name), ONE_CALL).map_err(|error| {
+        if is_unknown_topic(error.rdkafka_error_code()) {
+            Unseen::Unknown
+        } else {
+            trouble(&error)
+        }
+    })?;
+    let topic = metadata
+        .topics()
+        .iter()
+        .find(|topic| topic.name() == name)
+        .ok_or(Unseen::Unknown)?;
+    if let Some(error) = topic.error() {
+        let code = RDKafkaErrorCode::from(error);
+        return Err(if is_unknown_topic(Some(code)) {
+            Unseen::Unknown
+        } else {
+            trouble(&code)
+        });
+    }
+    let partitions = topic.partitions();
+    if partitions.is_empty() || partitions.iter().any(|partition| partition.leader() < 0) {
+        return Err(trouble(&"a partition has no leader"));
+    }
+    let copies = partitions
+        .iter()
+        .map(|partition| partition.replicas().len())
+        .min()
+        .unwrap_or_default();
+    let count = u32::try_from(partitions.len()).map_err(|error| trouble(&error))?;
+    Ok(Shape {
+        partitions: count,
+        copies,
+    })
+}
+
+/// How many partitions a topic has. Blocks.
+pub(super) fn partition_count<C: ProducerContext>(
+    cluster: &Cluster,
+    client: &BaseProducer<C>,
+    topic: &std::sync::Arc<str>,
+) -> Result<u32, ReadError> {
+    let started = Instant::now();
+    loop {
+        match look(client.client(), &cluster.name(topic)) {
+            Ok(shape) => return Ok(shape.partitions),
+            Err(Unseen::Unknown) => return Err(ReadError::UnknownTopic { topic: topic.clone() }),
+            Err(Unseen::Trouble(reason)) if started.elapsed() >= PATIENCE => {
+                return Err(ReadError::Unavailable { reason });
+            }
+            Err(Unseen::Trouble(_)) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+fn unavailable(error: &KafkaError) -> TopicError {
+    TopicError::Unavailable {
+        reason: error.to_string(),
+    }
+}

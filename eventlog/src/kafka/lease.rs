@@ -1,0 +1,260 @@
+//! The lease: a consumer group of which every instance is a member, and whose one partition, the journal's, is assigned to
+//! at most one of them. That one holds the lease. No record is read through it; the group keeps the positions, too.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    client::ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    types::RDKafkaRespErr,
+};
+use tokio::sync::{oneshot, watch};
+
+use super::{CONSUMER, Cluster, ONE_CALL, PATIENCE, index_of, say, say_error, spawn, to_raw};
+use crate::{Lease, LeaseError, Partition};
+
+/// Settings of the group's members.
+pub(super) const SETTINGS: &[(&str, &str)] = &[
+    ("group.protocol", "classic"),
+    // Who joins later takes nothing from who holds the lease.
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("session.timeout.ms", "6000"),
+    // How soon the others hear that the holder has left.
+    ("heartbeat.interval.ms", "500"),
+    // Where the group's coordinator is: by default looked up every ten minutes, and commits wait for it.
+    ("coordinator.query.interval.ms", "2000"),
+];
+
+/// How long the member's thread may wait before it looks whether the lease was dropped.
+const TICK: Duration = Duration::from_millis(50);
+
+type Member = BaseConsumer<Membership>;
+
+/// A membership in a group.
+pub(super) struct KafkaLease {
+    cluster: Arc<Cluster>,
+    held: watch::Receiver<bool>,
+    left: Arc<AtomicBool>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// What is asked of the thread that speaks with the group's coordinator: its answers can take long.
+enum Request {
+    Commit(TopicPartitionList, oneshot::Sender<KafkaResult<()>>),
+    Committed(TopicPartitionList, oneshot::Sender<KafkaResult<TopicPartitionList>>),
+}
+
+impl KafkaLease {
+    pub(super) fn join(cluster: &Arc<Cluster>, group: &str, journal: &str) -> Result<Self, LeaseError> {
+        let (sender, held) = watch::channel(false);
+        let mut config = cluster.client(&[CONSUMER, SETTINGS]);
+        config.set("group.id", cluster.name(group));
+        let member: Member = config
+            .create_with_context(Membership { held: sender })
+            .map_err(|e| unavailable(&e))?;
+        member
+            .subscribe(&[&cluster.name(journal)])
+            .map_err(|error| unavailable(&error))?;
+
+        let member = Arc::new(member);
+        let left = Arc::new(AtomicBool::new(false));
+        let (requests, receiver) = mpsc::channel();
+        let no_thread = |reason| LeaseError::Unavailable { reason };
+        let (asking, leaving) = (Arc::clone(&member), Arc::clone(&left));
+        spawn("kafka-positions", move || serve(&asking, &receiver)).map_err(no_thread)?;
+        spawn("kafka-lease", move || stay(&member, &leaving)).map_err(no_thread)?;
+        Ok(Self {
+            cluster: Arc::clone(cluster),
+            held,
+            left,
+            requests,
+        })
+    }
+
+    fn list(&self, positions: impl Iterator<Item = (Partition, Offset)>) -> Result<TopicPartitionList, LeaseError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in positions {
+            list.add_partition_offset(&self.cluster.name(&partition.topic), index_of(&partition), offset)
+                .map_err(|error| unavailable(&error))?;
+        }
+        Ok(list)
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<KafkaResult<T>>) -> Request,
+    ) -> Result<KafkaResult<T>, LeaseError> {
+        let (answer, answered) = oneshot::channel();
+        let ended = || LeaseError::Unavailable {
+            reason: "the group's thread has ended".to_owned(),
+        };
+        self.requests.send(request(answer)).map_err(|_| ended())?;
+        let no_answer = |_| LeaseError::Unavailable {
+            reason: format!("no answer within {PATIENCE:?}"),
+        };
+        tokio::time::timeout(PATIENCE, answered)
+            .await
+            .map_err(no_answer)?
+            .map_err(|_| ended())
+    }
+
+    fn is_held(&self) -> bool {
+        *self.held.borrow()
+    }
+}
+
+impl Drop for KafkaLease {
+    fn drop(&mut self) {
+        self.left.store(true, Ordering::Release);
+    }
+}
+
+#[async_trait]
+impl Lease for KafkaLease {
+    fn held(&self) -> watch::Receiver<bool> {
+        self.held.clone()
+    }
+
+    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
+        let list = self.list(partitions.iter().map(|partition| (partition.clone(), Offset::Invalid)))?;
+        let found = self
+            .ask(|answer| Request::Committed(list, answer))
+            .await?
+            .map_err(|error| unavailable(&error))?;
+        let position = |partition: &Partition| {
+            let kept = found.find_partition(&self.cluster.name(&partition.topic), index_of(partition));
+            let Some(kept) = kept else { return Ok(None) };
+            kept.error().map_err(|error| unavailable(&error))?;
+            Ok(match kept.offset() {
+                Offset::Offset(offset) => u64::try_from(offset).ok(),
+                Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+            })
+        };
+        partitions.iter().map(position).collect()
+    }
+
+    async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError> {
+        let started = Instant::now();
+        loop {
+            if !self.is_held() {
+                return Err(LeaseError::Lost);
+            }
+            if positions.is_empty() {
+                return Ok(());
+            }
+            let offsets = positions
+                .iter()
+                .map(|(at, next)| (at.clone(), Offset::Offset(to_raw(*next))));
+            let list = self.list(offsets)?;
+            let Err(error) = self.ask(|answer| Request::Commit(list, answer)).await? else {
+                return Ok(());
+            };
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId) => {
+                    return Err(LeaseError::Lost);
+                }
+                // While another instance joins, who holds the lease keeps it, but its place in the group is numbered anew.
+                _ if started.elapsed() < ONE_CALL => tokio::time::sleep(TICK).await,
+                Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => {
+                    return Err(LeaseError::Lost);
+                }
+                _ => return Err(unavailable(&error)),
+            }
+        }
+    }
+}
+
+/// Be a member until the lease is dropped, then leave, so that another one need not wait for the session to time out.
+fn stay(member: &Member, left: &AtomicBool) {
+    while !left.load(Ordering::Acquire) {
+        match member.poll(TICK) {
+            // Nothing is fetched but what was on its way when the partition was paused.
+            Some(Ok(_)) | None => {}
+            Some(Err(error)) => tracing::debug!("the journal's group: {error}"),
+        }
+    }
+    member.context().held.send_replace(false);
+    member.unsubscribe();
+}
+
+/// Keep and look up positions until the lease is dropped.
+fn serve(member: &Member, requests: &mpsc::Receiver<Request>) {
+    while let Ok(request) = requests.recv() {
+        // Whoever asked may have stopped waiting.
+        match request {
+            Request::Commit(list, answer) => drop(answer.send(member.commit(&list, CommitMode::Sync))),
+            Request::Committed(list, answer) => drop(answer.send(member.committed_offsets(list, ONE_CALL))),
+        }
+    }
+}
+
+/// Turns the group's assignments into "held" and "not held".
+struct Membership {
+    held: watch::Sender<bool>,
+}
+
+impl Membership {
+    fn assigned(&self, member: &Member, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+        // Nothing is to be read; should a fetch slip through before the pause, then of nothing.
+        partitions.set_all_offsets(Offset::End)?;
+        match member.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => member.incremental_assign(partitions)?,
+            RebalanceProtocol::Eager | RebalanceProtocol::None => member.assign(partitions)?,
+        }
+        if partitions.count() > 0 {
+            member.pause(partitions)?;
+            self.held.send_replace(true);
+        }
+        Ok(())
+    }
+
+    fn revoked(&self, member: &Member, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        if partitions.count() > 0 {
+            self.held.send_replace(false);
+        }
+        match member.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => member.incremental_unassign(partitions),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => member.unassign(),
+        }
+    }
+}
+
+impl ClientContext for Membership {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        say(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        say_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Membership {
+    fn rebalance(&self, member: &Member, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let done = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assigned(member, partitions)
+        } else {
+            self.revoked(member, partitions)
+        };
+        if let Err(error) = done {
+            tracing::warn!("the journal's group: {error}");
+        }
+    }
+}
+
+fn unavailable(error: &KafkaError) -> LeaseError {
+    LeaseError::Unavailable {
+        reason: error.to_string(),
+    }
+}

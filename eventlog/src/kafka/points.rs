@@ -1,0 +1,202 @@
+//! Single records by their offsets: one consumer, and one thread that goes from record to record.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Cluster, ConnectError, ONE_CALL, PATIENCE, Talk, index_of, is_unknown_topic, reader, received::Received, spawn,
+    to_raw,
+};
+use crate::{Partition, ReadError, Record};
+
+/// Settings for a few records rather than many.
+const SETTINGS: &[(&str, &str)] = &[
+    ("fetch.wait.max.ms", "10"),
+    ("fetch.queue.backoff.ms", "5"),
+    ("fetch.message.max.bytes", "65536"),
+    // Stop fetching as soon as something is there.
+    ("queued.min.messages", "1"),
+    ("queued.max.messages.kbytes", "4096"),
+    // Tells that an offset will not come.
+    ("enable.partition.eof", "true"),
+];
+
+/// Records further apart than this are looked up one by one, instead of reading through what lies between.
+const NEAR: u64 = 200;
+
+/// A handle on the thread that fetches.
+pub(super) struct Points {
+    questions: mpsc::Sender<Question>,
+}
+
+struct Question {
+    partition: Partition,
+    offsets: BTreeSet<u64>,
+    answer: oneshot::Sender<Result<BTreeMap<u64, Record>, ReadError>>,
+}
+
+impl Points {
+    pub(super) fn start(cluster: &Arc<Cluster>) -> Result<Self, ConnectError> {
+        let (questions, receiver) = mpsc::channel::<Question>();
+        let cluster = Arc::clone(cluster);
+        let run = move || {
+            // Few ever ask, so there is no consumer before somebody does.
+            let mut consumer = None;
+            while let Ok(question) = receiver.recv() {
+                let found = fetch(&cluster, &mut consumer, &question);
+                // Whoever asked may have stopped waiting.
+                let _ = question.answer.send(found);
+            }
+        };
+        spawn("kafka-points", run).map_err(|reason| ConnectError::Thread { reason })?;
+        Ok(Self { questions })
+    }
+
+    pub(super) async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
+        let (answer, answered) = oneshot::channel();
+        let ended = || ReadError::Unavailable {
+            reason: "the thread that fetches records has ended".to_owned(),
+        };
+        let question = Question {
+            partition: partition.clone(),
+            offsets: offsets.iter().copied().collect(),
+            answer,
+        };
+        self.questions.send(question).map_err(|_| ended())?;
+        let found = answered.await.unwrap_or_else(|_| Err(ended()))?;
+        offsets
+            .iter()
+            .map(|offset| found.get(offset).cloned().ok_or_else(ended))
+            .collect()
+    }
+}
+
+fn fetch(
+    cluster: &Cluster,
+    consumer: &mut Option<BaseConsumer<Talk>>,
+    question: &Question,
+) -> Result<BTreeMap<u64, Record>, ReadError> {
+    let consumer = match consumer {
+        Some(consumer) => consumer,
+        None => consumer.insert(
+            cluster
+                .reading_client(SETTINGS)
+                .create_with_context(Talk)
+                .map_err(|error| unavailable(&error))?,
+        ),
+    };
+    let place = Place {
+        consumer,
+        partition: &question.partition,
+        topic: cluster.name(&question.partition.topic),
+        deadline: Instant::now() + PATIENCE,
+    };
+    let found = place.collect(&question.offsets);
+    // Without an assignment nothing more is fetched; the next one begins anew either way.
+    if let Err(error) = consumer.unassign() {
+        tracing::debug!("the point reader keeps its assignment: {error}");
+    }
+    found
+}
+
+/// Where a consumer is looking.
+struct Place<'a> {
+    consumer: &'a BaseConsumer<Talk>,
+    partition: &'a Partition,
+    topic: String,
+    deadline: Instant,
+}
+
+impl Place<'_> {
+    fn collect(&self, offsets: &BTreeSet<u64>) -> Result<BTreeMap<u64, Record>, ReadError> {
+        let mut found = BTreeMap::new();
+        let mut next = None;
+        for &wanted in offsets {
+            if next.is_none_or(|next| wanted - next > NEAR) {
+                self.go_to(wanted)?;
+            }
+            found.insert(wanted, self.wait_for(wanted)?);
+            next = Some(wanted + 1);
+        }
+        Ok(found)
+    }
+
+    fn go_to(&self, offset: u64) -> Result<(), ReadError> {
+        let mut from = TopicPartitionList::with_capacity(1);
+        from.add_partition_offset(&self.topic, index_of(self.partition), Offset::Offset(to_raw(offset)))
+            .and_then(|()| self.consumer.assign(&from))
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// Read on until this record comes.
+    fn wait_for(&self, wanted: u64) -> Result<Record, ReadError> {
+        while Instant::now() < self.deadline {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let offset = u64::try_from(message.offset()).unwrap_or_default();
+                    // What was fetched for an earlier question may still be queued.
+                    let here = message.partition() == index_of(self.partition) && message.topic() == self.topic;
+                    if !here || offset < wanted {
+                        continue;
+                    }
+                    if offset > wanted {
+                        return Err(self.not_there(wanted));
+                    }
+                    let mut received = Received::default();
+                    received.push(offset, &message);
+                    return received.take().pop().ok_or_else(|| self.not_there(wanted));
+                }
+                Some(Err(error)) => self.consider(wanted, &error)?,
+                None => {}
+            }
+        }
+        Err(ReadError::Unavailable {
+            reason: format!("no record within {PATIENCE:?}"),
+        })
+    }
+
+    fn consider(&self, wanted: u64, error: &KafkaError) -> Result<(), ReadError> {
+        let code = error.rdkafka_error_code();
+        if is_unknown_topic(code) {
+            return Err(ReadError::UnknownTopic {
+                topic: Arc::clone(&self.partition.topic),
+            });
+        }
+        match (error, code) {
+            (KafkaError::PartitionEOF(index), _) if *index == index_of(self.partition) => Err(self.not_there(wanted)),
+            (_, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) => {
+                Err(self.not_there(wanted))
+            }
+            _ => {
+                tracing::debug!("fetching from Kafka: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    fn not_there(&self, wanted: u64) -> ReadError {
+        match self
+            .consumer
+            .fetch_watermarks(&self.topic, index_of(self.partition), ONE_CALL)
+        {
+            Ok(range) => reader::out_of_range(self.partition, wanted, range),
+            Err(error) => unavailable(&error),
+        }
+    }
+}
+
+fn unavailable(error: &KafkaError) -> ReadError {
+    ReadError::Unavailable {
+        reason: error.to_string(),
+    }
+}

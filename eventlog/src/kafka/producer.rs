@@ -1,0 +1,308 @@
+//! Appends: one idempotent producer that everybody shares, so that librdkafka can put what several callers append into one
+//! request.
+//!
+//! It never gives up by itself (`message.timeout.ms=0`): a record that was handed over either gets its offset, or the
+//! producer has failed for good. Then whatever was in flight is of unknown fate, and a new producer takes its place.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig,
+    client::ClientContext,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{DeliveryResult, Header, Message, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
+};
+use tokio::sync::oneshot;
+
+use super::{Cluster, ConnectError, PATIENCE, say, say_error, spawn};
+use crate::{AppendError, Appending, NewRecord, RecordHeader};
+
+/// Settings of the producer.
+pub(super) const SETTINGS: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    ("allow.auto.create.topics", "false"),
+    // A record that was given up here could still arrive: never give up.
+    ("message.timeout.ms", "0"),
+    ("request.timeout.ms", "10000"),
+    // Our callers batch already; waiting for company would only be latency.
+    ("linger.ms", "0"),
+    // What Java's producers do, so that outsiders can compute a key's partition.
+    ("partitioner", "murmur2_random"),
+    // No limit: those who call us bound what is in flight, and a full queue would break the order.
+    ("queue.buffering.max.messages", "0"),
+    ("queue.buffering.max.kbytes", "2147483647"),
+    ("retry.backoff.ms", "20"),
+];
+
+/// How long the thread that serves the producer may sleep, and so how long after a fatal error the next one is there.
+const TICK: Duration = Duration::from_millis(50);
+
+type Client = BaseProducer<Deliveries>;
+
+/// The shared producer.
+pub(super) struct Producer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: ClientConfig,
+    current: RwLock<Arc<Client>>,
+}
+
+impl Shared {
+    fn current(&self) -> Arc<Client> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Producer {
+    pub(super) fn start(cluster: &Cluster) -> Result<Self, ConnectError> {
+        let config = cluster.client(&[SETTINGS]);
+        let client = create(&config).map_err(|error| ConnectError::Refused {
+            reason: error.to_string(),
+        })?;
+        let shared = Arc::new(Shared {
+            config,
+            current: RwLock::new(Arc::clone(&client)),
+        });
+        let weak = Arc::downgrade(&shared);
+        spawn("kafka-producer", move || serve(&weak, client)).map_err(|reason| ConnectError::Thread { reason })?;
+        Ok(Self { shared })
+    }
+
+    /// Its client, to ask for metadata.
+    pub(super) fn client(&self) -> Arc<Client> {
+        self.shared.current()
+    }
+
+    /// Hand the records over at once, in this order; the future waits for what becomes of them.
+    pub(super) fn append(&self, cluster: &Cluster, records: Vec<NewRecord>) -> Appending {
+        let client = self.shared.current();
+        let count = records.len();
+        let (answers, answered) = Answers::expect(count);
+        for (index, record) in records.into_iter().enumerate() {
+            hand_over(
+                &client,
+                &cluster.name(&record.topic),
+                &record,
+                Ticket::new(&answers, index),
+            );
+        }
+        Box::pin(async move {
+            let lost = || AppendError::Unknown {
+                reason: "the producer has ended".to_owned(),
+            };
+            answered.await.unwrap_or_else(|_| vec![Err(lost()); count])
+        })
+    }
+}
+
+fn hand_over(client: &Client, topic: &str, record: &NewRecord, ticket: Ticket) {
+    let mut to = BaseRecord::with_opaque_to(topic, Box::new(ticket)).payload(&record.value[..]);
+    if let Some(partition) = record.partition {
+        to = to.partition(i32::try_from(partition).unwrap_or(i32::MAX));
+    }
+    if let Some(key) = &record.key {
+        to = to.key(&key[..]);
+    }
+    if !record.headers.is_empty() {
+        to = to.headers(headers(&record.headers));
+    }
+    if let Err((error, back)) = client.send(to) {
+        // What was not even queued is certainly not in the log.
+        back.delivery_opaque.settle(Err(AppendError::Refused {
+            reason: error.to_string(),
+        }));
+    }
+}
+
+fn headers(headers: &[RecordHeader]) -> OwnedHeaders {
+    headers
+        .iter()
+        .fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (name, value)| {
+            all.insert(Header {
+                key: name,
+                value: Some(&value[..]),
+            })
+        })
+}
+
+fn create(config: &ClientConfig) -> Result<Arc<Client>, KafkaError> {
+    config.create_with_context(Deliveries).map(Arc::new)
+}
+
+/// Run the callbacks of the current producer until nobody is left to append, and replace it when it has failed.
+fn serve(shared: &Weak<Shared>, mut client: Arc<Client>) {
+    loop {
+        client.poll(TICK);
+        let Some(shared) = shared.upgrade() else {
+            // What was handed over is still to be written, even if nobody waits for it any more.
+            finish(&client, PATIENCE);
+            return;
+        };
+        // Callbacks name the cause of a fatal error, not that it is one.
+        if let Some((_, cause)) = client.client().fatal_error() {
+            match create(&shared.config) {
+                Ok(next) => {
+                    tracing::warn!("the Kafka producer has failed and is replaced: {cause}");
+                    *shared.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+                    retire(std::mem::replace(&mut client, next));
+                }
+                Err(error) => {
+                    tracing::error!("the Kafka producer has failed, and no new one can be made: {error}");
+                    std::thread::sleep(PATIENCE / 10);
+                }
+            }
+        }
+    }
+}
+
+/// Answer what a failed producer still holds, beside the new one.
+fn retire(failed: Arc<Client>) {
+    let retiring = move || {
+        failed.purge(PurgeConfig::default().queue().inflight());
+        finish(&failed, PATIENCE);
+    };
+    if let Err(reason) = spawn("kafka-producer-retired", retiring) {
+        // It was dropped instead, which purges it as well.
+        tracing::warn!("no thread for the failed Kafka producer: {reason}");
+    }
+}
+
+fn finish(client: &Client, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while client.in_flight_count() > 0 && Instant::now() < deadline {
+        client.poll(Duration::from_millis(10));
+    }
+}
+
+/// What becomes of the records of one call.
+struct Answers(Mutex<Open>);
+
+struct Open {
+    results: Vec<Option<Result<u64, AppendError>>>,
+    left: usize,
+    caller: Option<oneshot::Sender<Vec<Result<u64, AppendError>>>>,
+}
+
+impl Answers {
+    fn expect(count: usize) -> (Arc<Self>, oneshot::Receiver<Vec<Result<u64, AppendError>>>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut open = Open {
+            results: vec![None; count],
+            left: count,
+            caller: Some(sender),
+        };
+        if count == 0 {
+            open.answer();
+        }
+        (Arc::new(Self(Mutex::new(open))), receiver)
+    }
+}
+
+impl Open {
+    fn answer(&mut self) {
+        let results = self.results.drain(..).flatten().collect();
+        if let Some(caller) = self.caller.take() {
+            // Whoever appended may have stopped waiting.
+            let _ = caller.send(results);
+        }
+    }
+}
+
+/// What librdkafka carries along with a record: where its answer goes. One that is dropped answers too.
+pub(super) struct Ticket {
+    answers: Arc<Answers>,
+    index: usize,
+    settled: bool,
+}
+
+impl Ticket {
+    fn new(answers: &Arc<Answers>, index: usize) -> Self {
+        Self {
+            answers: Arc::clone(answers),
+            index,
+            settled: false,
+        }
+    }
+
+    fn settle(mut self, result: Result<u64, AppendError>) {
+        self.put(result);
+    }
+
+    fn put(&mut self, result: Result<u64, AppendError>) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let mut open = self.answers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.results[self.index] = Some(result);
+        open.left -= 1;
+        if open.left == 0 {
+            open.answer();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.put(Err(AppendError::Unknown {
+            reason: "the producer dropped the record".to_owned(),
+        }));
+    }
+}
+
+/// Takes librdkafka's reports.
+pub(super) struct Deliveries;
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        say(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        say_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let result = match report {
+            Ok(message) => u64::try_from(message.offset()).map_err(|_| AppendError::Unknown {
+                // The broker had it already: an earlier attempt was stored without our hearing of it.
+                reason: "acknowledged without an offset".to_owned(),
+            }),
+            Err((error, _)) => Err(judge(error.rdkafka_error_code(), error.to_string())),
+        };
+        ticket.settle(result);
+    }
+}
+
+/// Only what can't have been written by any attempt is a refusal.
+fn judge(code: Option<RDKafkaErrorCode>, reason: String) -> AppendError {
+    let never_written = super::is_unknown_topic(code)
+        || matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::MessageSizeTooLarge
+                    | RDKafkaErrorCode::MessageBatchTooLarge
+                    | RDKafkaErrorCode::InvalidMessageSize
+                    | RDKafkaErrorCode::InvalidRecord
+                    | RDKafkaErrorCode::InvalidTimestamp
+                    | RDKafkaErrorCode::InvalidArgument
+                    | RDKafkaErrorCode::PolicyViolation
+            )
+        );
+    if never_written {
+        AppendError::Refused { reason }
+    } else {
+        AppendError::Unknown { reason }
+    }
+}

@@ -1,0 +1,271 @@
+//! Reading: each has a consumer and a thread of its own, which ends when nobody reads any more.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
+};
+use tokio::sync::mpsc;
+
+use super::{Cluster, ONE_CALL, Talk, index_of, is_unknown_topic, received::Received, spawn, to_raw};
+use crate::{Batch, Partition, ReadError, Reading};
+
+/// Settings for replaying quickly with bounded memory, and for a tail without delay.
+const SETTINGS: &[(&str, &str)] = &[
+    ("fetch.wait.max.ms", "100"),
+    // How long fetching pauses once enough is queued: with the default of a second, replay stalls.
+    ("fetch.queue.backoff.ms", "5"),
+    ("fetch.message.max.bytes", "4194304"),
+    ("fetch.max.bytes", "16777216"),
+    ("queued.min.messages", "100000"),
+    ("queued.max.messages.kbytes", "32768"),
+];
+
+/// How long the thread may wait for a record before it looks whether somebody still reads.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Batches between the thread and who reads.
+const AHEAD: usize = 4;
+
+/// A topic that was just created may not be known everywhere yet.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+
+type Sender = mpsc::Sender<Result<Batch, ReadError>>;
+
+pub(super) fn read(cluster: &Arc<Cluster>, from: Vec<(Partition, u64)>) -> Reading {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let cluster = Arc::clone(cluster);
+    let started = spawn("kafka-reader", move || {
+        let mut sources: Vec<Source> = from
+            .into_iter()
+            .map(|(partition, next)| Source::new(&cluster, partition, next))
+            .collect();
+        let Err(ended) = run(&cluster, &mut sources, &sender);
+        if let Ended::Failed(error) = ended {
+            // Whoever read may have stopped in this moment.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    if let Err(reason) = started {
+        return stream::iter([Err(ReadError::Unavailable { reason })]).boxed();
+    }
+    // A reading ends with an error, never by itself: a thread that panicked is told, too.
+    let batches = stream::unfold(Some(receiver), async |receiver| {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Ok(batch)) => Some((Ok(batch), Some(receiver))),
+            Some(Err(error)) => Some((Err(error), None)),
+            None => Some((
+                Err(ReadError::Unavailable {
+                    reason: "the reading thread has ended".to_owned(),
+                }),
+                None,
+            )),
+        }
+    });
+    batches.boxed()
+}
+
+/// Why a thread stops reading.
+enum Ended {
+    /// Nobody reads any more.
+    Unread,
+    Failed(ReadError),
+}
+
+/// Nothing: reading goes on until it fails or nobody reads.
+enum Never {}
+
+/// A partition and how far it was read.
+struct Source {
+    partition: Partition,
+    topic: String,
+    index: i32,
+    /// The offset that comes next, if it exists.
+    next: u64,
+    received: Received,
+}
+
+impl Source {
+    fn new(cluster: &Cluster, partition: Partition, next: u64) -> Self {
+        let (topic, index) = (cluster.name(&partition.topic), index_of(&partition));
+        Self {
+            partition,
+            topic,
+            index,
+            next,
+            received: Received::default(),
+        }
+    }
+}
+
+fn run(cluster: &Cluster, sources: &mut [Source], sender: &Sender) -> Result<Never, Ended> {
+    let consumer: BaseConsumer<Talk> = cluster
+        .reading_client(SETTINGS)
+        .create_with_context(Talk)
+        .map_err(|error| unavailable(&error))?;
+    check_all(&consumer, sources, sender)?;
+    assign(&consumer, sources)?;
+    // Several partitions come in runs, so the one that came last is the likely one.
+    let mut last = 0;
+    loop {
+        match consumer.poll(TICK) {
+            Some(Ok(message)) => take(sources, &mut last, &message),
+            Some(Err(error)) => recover(&consumer, sources, sender, &error)?,
+            None if sender.is_closed() => return Err(Ended::Unread),
+            None => {}
+        }
+        // What else is there is taken along; an error among it comes again.
+        while !sources.get(last).is_none_or(|source| source.received.is_full()) {
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => take(sources, &mut last, &message),
+                Some(Err(error)) => {
+                    recover(&consumer, sources, sender, &error)?;
+                    break;
+                }
+                None => break,
+            }
+        }
+        hand_over(sources, sender)?;
+    }
+}
+
+fn take(sources: &mut [Source], last: &mut usize, message: &BorrowedMessage<'_>) {
+    if sources.len() > 1 {
+        let (topic, index) = (message.topic(), message.partition());
+        let is_it = |source: &Source| source.index == index && source.topic == topic;
+        if !sources.get(*last).is_some_and(is_it) {
+            let Some(found) = sources.iter().position(is_it) else {
+                return;
+            };
+            *last = found;
+        }
+    }
+    let (Some(source), Ok(offset)) = (sources.get_mut(*last), u64::try_from(message.offset())) else {
+        return;
+    };
+    // After a new assignment, something older may still come.
+    if offset >= source.next {
+        source.received.push(offset, message);
+        source.next = offset + 1;
+    }
+}
+
+fn hand_over(sources: &mut [Source], sender: &Sender) -> Result<(), Ended> {
+    for source in sources.iter_mut().filter(|source| !source.received.is_empty()) {
+        let batch = Batch {
+            partition: source.partition.clone(),
+            records: source.received.take(),
+        };
+        sender.blocking_send(Ok(batch)).map_err(|_| Ended::Unread)?;
+    }
+    Ok(())
+}
+
+fn assign(consumer: &BaseConsumer<Talk>, sources: &[Source]) -> Result<(), Ended> {
+    let mut from = TopicPartitionList::with_capacity(sources.len());
+    for source in sources {
+        from.add_partition_offset(&source.topic, source.index, Offset::Offset(to_raw(source.next)))
+            .map_err(|error| unavailable(&error))?;
+    }
+    consumer.assign(&from).map_err(|error| unavailable(&error))
+}
+
+/// librdkafka reports every trouble it has, and goes on trying by itself after most of them.
+fn recover(
+    consumer: &BaseConsumer<Talk>,
+    sources: &[Source],
+    sender: &Sender,
+    error: &KafkaError,
+) -> Result<(), Ended> {
+    let code = error.rdkafka_error_code();
+    match code {
+        // It has stopped the partition; which one, it does not say.
+        Some(
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation,
+        ) => {
+            check_all(consumer, sources, sender)?;
+            tracing::warn!("Kafka refused an offset that it has: {error}; reading on from it");
+            assign(consumer, sources)
+        }
+        code if is_unknown_topic(code) => {
+            check_all(consumer, sources, sender)?;
+            assign(consumer, sources)
+        }
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::Fatal
+            | RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::InvalidMessage,
+        ) => Err(unavailable(error)),
+        _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(unavailable(error)),
+        _ => {
+            tracing::debug!("reading from Kafka: {error}");
+            if sender.is_closed() { Err(Ended::Unread) } else { Ok(()) }
+        }
+    }
+}
+
+/// Whether every offset to read from exists, or is the one that will come next.
+fn check_all(consumer: &BaseConsumer<Talk>, sources: &[Source], sender: &Sender) -> Result<(), Ended> {
+    for source in sources {
+        check(consumer, source, sender)?;
+    }
+    Ok(())
+}
+
+fn check(consumer: &BaseConsumer<Talk>, source: &Source, sender: &Sender) -> Result<(), Ended> {
+    let started = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(&source.topic, source.index, ONE_CALL) {
+            Ok((first, end)) => {
+                let wanted = to_raw(source.next);
+                if (first..=end).contains(&wanted) {
+                    return Ok(());
+                }
+                return Err(Ended::Failed(out_of_range(
+                    &source.partition,
+                    source.next,
+                    (first, end),
+                )));
+            }
+            Err(error) if is_unknown_topic(error.rdkafka_error_code()) && started.elapsed() > UNKNOWN_FOR => {
+                let topic = Arc::clone(&source.partition.topic);
+                return Err(Ended::Failed(ReadError::UnknownTopic { topic }));
+            }
+            Err(error) => {
+                tracing::debug!(partition = %source.partition, "asking Kafka for the offsets it holds: {error}");
+                if sender.is_closed() {
+                    return Err(Ended::Unread);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+/// The error for an offset that is not between these two.
+pub(super) fn out_of_range(partition: &Partition, wanted: u64, (first, end): (i64, i64)) -> ReadError {
+    let offset = |raw: i64| u64::try_from(raw).unwrap_or_default();
+    ReadError::OutOfRange {
+        partition: partition.clone(),
+        wanted,
+        first: offset(first),
+        end: offset(end),
+    }
+}
+
+fn unavailable(error: &KafkaError) -> Ended {
+    Ended::Failed(ReadError::Unavailable {
+        reason: error.to_string(),
+    })
+}

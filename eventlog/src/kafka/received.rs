@@ -1,0 +1,105 @@
+//! Copying what librdkafka received: the bytes of many records into one buffer, which their parts then share. An
+//! allocation per key, header and value would cost more than everything else on the way.
+
+use std::{borrow::Cow, ops::Range};
+
+use bytes::Bytes;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+
+use crate::Record;
+
+/// A record keeps the buffer of its batch alive: not too much of it.
+const FULL_BYTES: usize = 256 * 1024;
+const FULL_RECORDS: usize = 1024;
+
+/// Header names that need no allocation each: CloudEvents' own, and the one of our journals.
+const USUAL_NAMES: &[&str] = &[
+    "orderlog",
+    "content-type",
+    "ce_specversion",
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_subject",
+    "ce_time",
+    "ce_dataschema",
+    "ce_sequence",
+    "ce_correlationid",
+    "ce_causationid",
+    "ce_traceparent",
+];
+
+/// Records of one partition that are being collected.
+#[derive(Default)]
+pub(super) struct Received {
+    bytes: Vec<u8>,
+    records: Vec<Parts>,
+}
+
+/// A record whose bytes are still in the buffer.
+struct Parts {
+    offset: u64,
+    time_ms: i64,
+    key: Option<Range<usize>>,
+    headers: Vec<(Cow<'static, str>, Range<usize>)>,
+    value: Range<usize>,
+}
+
+impl Received {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= FULL_BYTES || self.records.len() >= FULL_RECORDS
+    }
+
+    pub(super) fn push(&mut self, offset: u64, message: &BorrowedMessage<'_>) {
+        let key = message.key().map(|key| self.copy(key));
+        let value = self.copy(message.payload().unwrap_or_default());
+        let headers = message.headers().map(|headers| {
+            let copied = headers
+                .iter()
+                .map(|header| (name(header.key), self.copy(header.value.unwrap_or_default())));
+            copied.collect()
+        });
+        let time_ms = message.timestamp().to_millis().unwrap_or_default();
+        self.records.push(Parts {
+            offset,
+            time_ms,
+            key,
+            headers: headers.unwrap_or_default(),
+            value,
+        });
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+
+    /// The records so far; collecting begins anew.
+    pub(super) fn take(&mut self) -> Vec<Record> {
+        let bytes = Bytes::from(std::mem::take(&mut self.bytes));
+        let records = self.records.drain(..).map(|parts| Record {
+            offset: parts.offset,
+            time_ms: parts.time_ms,
+            key: parts.key.map(|range| bytes.slice(range)),
+            headers: parts
+                .headers
+                .into_iter()
+                .map(|(name, range)| (name, bytes.slice(range)))
+                .collect(),
+            value: bytes.slice(parts.value),
+        });
+        records.collect()
+    }
+}
+
+fn name(name: &str) -> Cow<'static, str> {
+    USUAL_NAMES
+        .iter()
+        .find(|usual| **usual == name)
+        .map_or_else(|| Cow::Owned(name.to_owned()), |usual| Cow::Borrowed(*usual))
+}

@@ -1,0 +1,437 @@
+//! A log in memory whose faults come when a test asks for them.
+//!
+//! It starts no task and reads no clock: what happens depends only on the calls made. Appends, readers and leases may come
+//! from any number of clones of its `Arc`, which stand for the instances of a deployment.
+//!
+//! Deliberately absent: durability, and faults by chance (a test that wants chance brings its own seed).
+
+mod lease;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt, stream};
+use tokio::sync::{oneshot, watch};
+
+use self::lease::{Group, SimulatedLease};
+use crate::{
+    AppendError, Appending, Batch, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record,
+    TopicError, TopicKind, TopicSpec,
+};
+
+/// How many partitions a public topic has: more than one, so that keys matter.
+const PUBLIC_PARTITIONS: usize = 3;
+/// Small, so that tests see several batches.
+const BATCH_RECORDS: usize = 100;
+
+/// What becomes of all the records of one append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Not in the log, and said so.
+    Refused,
+    /// Not in the log, but nobody knows.
+    UnknownLost,
+    /// In the log, but nobody knows. While appends are held: answered at once, in the log when released.
+    UnknownLanded,
+    /// In the log twice, and acknowledged with the first offsets.
+    Duplicated,
+}
+
+/// The log. Every method can be called from anywhere.
+#[derive(Debug)]
+pub struct SimulatedLog {
+    shared: Arc<Shared>,
+}
+
+/// What readings and leases need of the log after it was dropped.
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Counts changes; readers wait on it.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    time_ms: i64,
+    topics: HashMap<Arc<str>, Topic>,
+    faults: VecDeque<Fault>,
+    holding: bool,
+    held: Vec<Held>,
+    positions: HashMap<(String, Partition), u64>,
+    groups: HashMap<String, Group>,
+    next_member: u64,
+}
+
+#[derive(Debug)]
+struct Topic {
+    kind: TopicKind,
+    partitions: Vec<Vec<Record>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    records: Vec<NewRecord>,
+    fault: Option<Fault>,
+    done: oneshot::Sender<Vec<Result<u64, AppendError>>>,
+}
+
+impl SimulatedLog {
+    /// An empty log, at time 0.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { shared: Arc::default() })
+    }
+
+    /// What the log's clock says from now on.
+    pub fn set_time_ms(&self, time_ms: i64) {
+        self.shared.state().time_ms = time_ms;
+    }
+
+    /// Let this become of the next append; called several times, of the ones after it.
+    pub fn fail_next_append(&self, fault: Fault) {
+        self.shared.state().faults.push_back(fault);
+    }
+
+    /// From now on appends neither land nor are answered.
+    pub fn hold_appends(&self) {
+        self.shared.state().holding = true;
+    }
+
+    /// How many appends are being held.
+    pub fn held_appends(&self) -> usize {
+        self.shared.state().held.len()
+    }
+
+    /// Let the held appends land in this order (0 is the one that has been held the longest). The others, and new ones,
+    /// are still held.
+    ///
+    /// # Panics
+    /// If an index is out of bounds or is named twice: the test is wrong.
+    pub fn release_in(&self, order: &[usize]) {
+        let mut state = self.shared.state();
+        let mut held: Vec<Option<Held>> = state.held.drain(..).map(Some).collect();
+        for &index in order {
+            let append = held[index].take().expect("a held append is released once");
+            state.release(append);
+        }
+        state.held = held.into_iter().flatten().collect();
+        self.shared.changed(state);
+    }
+
+    /// Let every held append land, in the order they were made, and hold no more.
+    pub fn release_appends(&self) {
+        let mut state = self.shared.state();
+        state.holding = false;
+        for append in std::mem::take(&mut state.held) {
+            state.release(append);
+        }
+        self.shared.changed(state);
+    }
+
+    /// A foreign writer's record, which no fault and no hold concerns. Its offset.
+    ///
+    /// # Panics
+    /// If the topic or partition does not exist: the test is wrong.
+    pub fn append_raw(&self, record: NewRecord) -> u64 {
+        let mut state = self.shared.state();
+        let offset = state.land(record).expect("a foreign writer's topic exists");
+        self.shared.changed(state);
+        offset
+    }
+
+    /// Cut every partition of the topic off at this offset, as when an older copy of the log was restored.
+    ///
+    /// # Panics
+    /// If the topic does not exist: the test is wrong.
+    pub fn truncate(&self, topic: &str, end: u64) {
+        let mut state = self.shared.state();
+        let partitions = &mut state
+            .topics
+            .get_mut(topic)
+            .expect("the topic to truncate exists")
+            .partitions;
+        for partition in partitions {
+            partition.truncate(index(end));
+        }
+        self.shared.changed(state);
+    }
+
+    /// Take the lease from whoever holds it. The member after it gets it; nobody, if it was alone, until another one comes.
+    pub fn drop_lease_holder(&self, group: &str) {
+        let mut state = self.shared.state();
+        if let Some(group) = state.groups.get_mut(group) {
+            group.depose();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wake readers, with the state unlocked.
+    fn changed(&self, state: MutexGuard<'_, State>) {
+        drop(state);
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+}
+
+impl State {
+    fn release(&mut self, append: Held) {
+        let answers = self.settle(append.records, append.fault);
+        // Nobody may be waiting any more; that is the caller's choice.
+        drop(append.done.send(answers));
+    }
+
+    /// Let an append land, or not.
+    fn settle(&mut self, records: Vec<NewRecord>, fault: Option<Fault>) -> Vec<Result<u64, AppendError>> {
+        let count = records.len();
+        match fault {
+            None => records.into_iter().map(|record| self.land(record)).collect(),
+            Some(Fault::Duplicated) => {
+                let answers = records.iter().map(|record| self.land(record.clone())).collect();
+                for record in records {
+                    // Refused the second time exactly if it was refused the first time.
+                    drop(self.land(record));
+                }
+                answers
+            }
+            Some(Fault::Refused) => vec![Err(refused("a simulated refusal")); count],
+            Some(Fault::UnknownLost) => vec![Err(unknown()); count],
+            Some(Fault::UnknownLanded) => {
+                for record in records {
+                    drop(self.land(record));
+                }
+                vec![Err(unknown()); count]
+            }
+        }
+    }
+
+    fn land(&mut self, record: NewRecord) -> Result<u64, AppendError> {
+        let NewRecord {
+            topic,
+            partition,
+            key,
+            headers,
+            value,
+        } = record;
+        let found = self
+            .topics
+            .get_mut(&topic)
+            .ok_or_else(|| refused(&format!("topic {topic} does not exist")))?;
+        let chosen = partition.unwrap_or_else(|| choose(key.as_deref(), found.partitions.len()));
+        let records = found
+            .partitions
+            .get_mut(chosen as usize)
+            .ok_or_else(|| refused(&format!("topic {topic} has no partition {chosen}")))?;
+        let offset = records.len() as u64;
+        records.push(Record {
+            offset,
+            time_ms: self.time_ms,
+            key,
+            headers,
+            value,
+        });
+        Ok(offset)
+    }
+
+    fn records(&self, partition: &Partition) -> Result<&Vec<Record>, ReadError> {
+        let unknown = |topic| ReadError::UnknownTopic { topic };
+        let topic = self
+            .topics
+            .get(&partition.topic)
+            .ok_or_else(|| unknown(Arc::clone(&partition.topic)))?;
+        topic
+            .partitions
+            .get(partition.index as usize)
+            .ok_or_else(|| unknown(partition.to_string().into()))
+    }
+
+    /// What there is from `from` on; nothing at the end.
+    fn batch(&self, partition: &Partition, from: u64) -> Result<Vec<Record>, ReadError> {
+        let records = self.records(partition)?;
+        let rest = records
+            .get(index(from)..)
+            .ok_or_else(|| out_of_range(partition, from, records))?;
+        Ok(rest.iter().take(BATCH_RECORDS).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl EventLog for SimulatedLog {
+    async fn prepare(&self, topics: &[TopicSpec]) -> Result<Vec<String>, TopicError> {
+        let mut state = self.shared.state();
+        for spec in topics {
+            let count = match spec.kind {
+                TopicKind::Journal => 1,
+                TopicKind::Public => PUBLIC_PARTITIONS,
+            };
+            let new = || Topic {
+                kind: spec.kind,
+                partitions: vec![Vec::new(); count],
+            };
+            let topic = state.topics.entry(Arc::clone(&spec.name)).or_insert_with(new);
+            if topic.kind != spec.kind {
+                return Err(TopicError::Drift {
+                    topic: Arc::clone(&spec.name),
+                    setting: "kind".into(),
+                    found: format!("{:?}", topic.kind),
+                    wanted: format!("{:?}", spec.kind),
+                });
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {
+        let state = self.shared.state();
+        let (name, topic) = state
+            .topics
+            .get_key_value(topic)
+            .ok_or_else(|| ReadError::UnknownTopic { topic: topic.into() })?;
+        Ok((0..)
+            .zip(&topic.partitions)
+            .map(|(index, _)| Partition::new(Arc::clone(name), index))
+            .collect())
+    }
+
+    fn append(&self, records: Vec<NewRecord>) -> Appending {
+        let mut state = self.shared.state();
+        let fault = state.faults.pop_front();
+        if !state.holding {
+            let answers = state.settle(records, fault);
+            self.shared.changed(state);
+            return std::future::ready(answers).boxed();
+        }
+        let count = records.len();
+        let (done, outcome) = oneshot::channel();
+        state.held.push(Held { records, fault, done });
+        if fault == Some(Fault::UnknownLanded) {
+            return std::future::ready(vec![Err(unknown()); count]).boxed();
+        }
+        async move { outcome.await.unwrap_or_else(|_| vec![Err(unknown()); count]) }.boxed()
+    }
+
+    fn read(&self, from: Vec<(Partition, u64)>) -> Reading {
+        let shared = Arc::clone(&self.shared);
+        let changes = shared.changes.subscribe();
+        stream::unfold(
+            Some(Cursor {
+                shared,
+                changes,
+                from: from.into(),
+            }),
+            |cursor| async move {
+                let mut cursor = cursor?;
+                match cursor.next().await {
+                    Ok(batch) => Some((Ok(batch), Some(cursor))),
+                    Err(error) => Some((Err(error), None)),
+                }
+            },
+        )
+        .boxed()
+    }
+
+    async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError> {
+        let state = self.shared.state();
+        partitions
+            .iter()
+            .map(|partition| Ok(state.records(partition)?.len() as u64))
+            .collect()
+    }
+
+    async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
+        let state = self.shared.state();
+        let records = state.records(partition)?;
+        let find = |&offset| {
+            records
+                .get(index(offset))
+                .cloned()
+                .ok_or_else(|| out_of_range(partition, offset, records))
+        };
+        offsets.iter().map(find).collect()
+    }
+
+    async fn lead(&self, group: &str, _journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
+        Ok(Arc::new(SimulatedLease::new(Arc::clone(&self.shared), group)))
+    }
+}
+
+/// Where a reading is.
+struct Cursor {
+    shared: Arc<Shared>,
+    changes: watch::Receiver<u64>,
+    /// The partition that has waited the longest comes first.
+    from: VecDeque<(Partition, u64)>,
+}
+
+impl Cursor {
+    async fn next(&mut self) -> Result<Batch, ReadError> {
+        loop {
+            // Before looking: a change made while we look wakes us again.
+            self.changes.mark_unchanged();
+            if let Some(batch) = self.look()? {
+                return Ok(batch);
+            }
+            let changed = self.changes.changed().await;
+            changed.map_err(|_| ReadError::Unavailable {
+                reason: "the log is gone".into(),
+            })?;
+        }
+    }
+
+    fn look(&mut self) -> Result<Option<Batch>, ReadError> {
+        let state = self.shared.state();
+        for _ in 0..self.from.len() {
+            self.from.rotate_left(1);
+            let Some((partition, next)) = self.from.back_mut() else {
+                break;
+            };
+            let records = state.batch(partition, *next)?;
+            if let Some(last) = records.last() {
+                *next = last.offset + 1;
+                return Ok(Some(Batch {
+                    partition: partition.clone(),
+                    records,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn choose(key: Option<&[u8]>, partitions: usize) -> u32 {
+    // Keys of zero: the same in every process.
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    (hasher.finish() % partitions as u64) as u32
+}
+
+/// An offset no vector can have is past its end all the same.
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+fn refused(reason: &str) -> AppendError {
+    AppendError::Refused { reason: reason.into() }
+}
+
+fn unknown() -> AppendError {
+    AppendError::Unknown {
+        reason: "a simulated loss of the answer".into(),
+    }
+}
+
+fn out_of_range(partition: &Partition, wanted: u64, records: &[Record]) -> ReadError {
+    ReadError::OutOfRange {
+        partition: partition.clone(),
+        wanted,
+        first: 0,
+        end: records.len() as u64,
+    }
+}

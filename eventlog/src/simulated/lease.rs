@@ -1,0 +1,113 @@
+//! Groups of instances in memory: the first one that came holds the lease until it goes or is deposed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::Shared;
+use crate::{Lease, LeaseError, Partition};
+
+/// Who takes part, in the order in which they came, and who holds the lease.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    members: Vec<(u64, watch::Sender<bool>)>,
+    holder: Option<u64>,
+}
+
+impl Group {
+    /// Take the lease from its holder, who goes to the end of the line.
+    pub(super) fn depose(&mut self) {
+        let deposed = self.holder.take();
+        if let Some(at) = self.members.iter().position(|(member, _)| Some(*member) == deposed) {
+            let member = self.members.remove(at);
+            self.elect();
+            self.members.push(member);
+            self.tell();
+        }
+    }
+
+    fn elect(&mut self) {
+        if self.holder.is_none() {
+            self.holder = self.members.first().map(|(member, _)| *member);
+        }
+    }
+
+    fn tell(&self) {
+        for (member, held) in &self.members {
+            let holds = self.holder == Some(*member);
+            held.send_if_modified(|held| std::mem::replace(held, holds) != holds);
+        }
+    }
+}
+
+/// One instance's part in a group, until it is dropped.
+pub(super) struct SimulatedLease {
+    shared: Arc<Shared>,
+    group: String,
+    member: u64,
+    held: watch::Receiver<bool>,
+}
+
+impl SimulatedLease {
+    /// Join the group at the end of the line.
+    pub(super) fn new(shared: Arc<Shared>, group: &str) -> Self {
+        let held = watch::Sender::new(false);
+        let watching = held.subscribe();
+        let mut state = shared.state();
+        let member = state.next_member;
+        state.next_member += 1;
+        let members = state.groups.entry(group.to_owned()).or_default();
+        members.members.push((member, held));
+        members.elect();
+        members.tell();
+        drop(state);
+        Self {
+            shared,
+            group: group.into(),
+            member,
+            held: watching,
+        }
+    }
+}
+
+#[async_trait]
+impl Lease for SimulatedLease {
+    fn held(&self) -> watch::Receiver<bool> {
+        self.held.clone()
+    }
+
+    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
+        let state = self.shared.state();
+        let get = |partition: &Partition| state.positions.get(&(self.group.clone(), partition.clone())).copied();
+        Ok(partitions.iter().map(get).collect())
+    }
+
+    async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError> {
+        let mut state = self.shared.state();
+        if state.groups.get(&self.group).and_then(|group| group.holder) != Some(self.member) {
+            return Err(LeaseError::Lost);
+        }
+        for (partition, position) in positions {
+            state
+                .positions
+                .insert((self.group.clone(), partition.clone()), *position);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SimulatedLease {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        let Some(group) = state.groups.get_mut(&self.group) else {
+            return;
+        };
+        group.members.retain(|(member, _)| *member != self.member);
+        if group.holder == Some(self.member) {
+            group.holder = None;
+        }
+        group.elect();
+        group.tell();
+    }
+}

@@ -1,0 +1,354 @@
+//! The embedded log: what every log must do, and what only a file of our own must.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't be set up fails")]
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::join_all};
+use orderlog_eventlog::{
+    AppendError, EventLog, NewRecord, Partition, ReadError, TopicError, TopicKind, TopicSpec,
+    conformance::{PATIENCE, Subject},
+    conformance_suite,
+    embedded::{EmbeddedLog, OpenError},
+};
+
+conformance_suite!(open);
+
+async fn open() -> Subject {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    let path = dir.path().to_owned();
+    let another = move || {
+        let path = path.clone();
+        async move { reopen(&path).await as Arc<dyn EventLog> }.boxed()
+    };
+    Subject::new(log, another, dir)
+}
+
+/// Open the folder as soon as the log that was just dropped has let go of it.
+async fn reopen(dir: &Path) -> Arc<EmbeddedLog> {
+    let opening = async {
+        loop {
+            match EmbeddedLog::open(dir).await {
+                Ok(log) => return log,
+                Err(OpenError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, opening)
+        .await
+        .expect("a dropped log lets go of its folder")
+}
+
+async fn journal(log: &EmbeddedLog, name: &str) -> Partition {
+    log.prepare(&[TopicSpec {
+        name: name.into(),
+        kind: TopicKind::Journal,
+    }])
+    .await
+    .unwrap();
+    Partition::journal(name)
+}
+
+fn record(topic: &str, value: impl Into<Bytes>) -> NewRecord {
+    NewRecord {
+        topic: topic.into(),
+        partition: None,
+        key: None,
+        headers: Vec::new(),
+        value: value.into(),
+    }
+}
+
+#[tokio::test]
+async fn a_second_opening_of_the_folder_is_refused_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+
+    let refused = EmbeddedLog::open(dir.path()).await.err().unwrap();
+    assert!(
+        matches!(&refused, OpenError::InUse { dir: named } if named == dir.path()),
+        "{refused:?}"
+    );
+    let folder = dir.path().display();
+    assert_eq!(
+        refused.to_string(),
+        format!("the log in {folder} is in use by another process: stop that one first, or choose another data folder"),
+    );
+
+    drop(log);
+    reopen(dir.path()).await;
+}
+
+/// Set for a test that runs itself in a second process: the folder to open there.
+const CHILD: &str = "ORDERLOG_TEST_OPEN";
+
+#[tokio::test]
+async fn a_second_process_on_the_folder_is_refused() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let refused = EmbeddedLog::open(Path::new(&dir))
+            .await
+            .err()
+            .expect("the first process has the folder");
+        eprintln!("child: {refused}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let _log = EmbeddedLog::open(dir.path()).await.unwrap();
+
+    let child = run_in_child("a_second_process_on_the_folder_is_refused", dir.path());
+    let said = String::from_utf8_lossy(&child.stderr);
+    let expected = format!(
+        "child: the log in {} is in use by another process",
+        dir.path().display()
+    );
+    assert!(
+        child.status.success() && said.contains(&expected),
+        "{}: {said}",
+        child.status
+    );
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "not a folder").unwrap();
+    let refused = EmbeddedLog::open(&file).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Folder { .. }), "{refused:?}");
+    assert!(refused.to_string().contains(&file.display().to_string()), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_of_another_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(EmbeddedLog::open(dir.path()).await.unwrap());
+    let mut connection = connect(reopen_and_close(dir.path()).await).await;
+    sqlx::query("pragma user_version = 99")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    drop(connection);
+    let refused = EmbeddedLog::open(dir.path()).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Format { found: 99, .. }), "{refused:?}");
+}
+
+async fn connect(dir: &Path) -> sqlx::SqliteConnection {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("log.sqlite"));
+    sqlx::ConnectOptions::connect(&options).await.unwrap()
+}
+
+/// Until nobody has the folder open.
+async fn reopen_and_close(dir: &Path) -> &Path {
+    drop(reopen(dir).await);
+    let lock = std::fs::File::open(dir.join("log.lock")).unwrap();
+    let free = async {
+        while lock.try_lock().is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn topics_differ_in_case_and_keep_their_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    let (lower, upper) = (journal(&log, "a").await, journal(&log, "A").await);
+    log.append(vec![record("a", "1"), record("A", "2"), record("a", "3")])
+        .await;
+    assert_eq!(log.ends(&[lower, upper]).await, Ok(vec![2, 1]));
+
+    drop(log);
+    let log = reopen(dir.path()).await;
+    let drift = log
+        .prepare(&[TopicSpec {
+            name: "a".into(),
+            kind: TopicKind::Public,
+        }])
+        .await;
+    assert!(
+        matches!(&drift, Err(TopicError::Drift { found, .. }) if found == "journal"),
+        "{drift:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_appended_is_refused_and_the_rest_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    let journal = journal(&log, "j").await;
+    let answers = log
+        .append(vec![
+            record("j", "0"),
+            record("missing", "-"),
+            NewRecord {
+                partition: Some(1),
+                ..record("j", "-")
+            },
+            record("j", vec![0; 16 * 1024 * 1024 + 1]),
+            NewRecord {
+                partition: Some(0),
+                ..record("j", "1")
+            },
+        ])
+        .await;
+    let refusals: Vec<&str> = answers
+        .iter()
+        .filter_map(|answer| match answer {
+            Ok(_) => None,
+            Err(AppendError::Refused { reason }) => Some(reason.as_str()),
+            Err(AppendError::Unknown { reason }) => panic!("{reason}"),
+        })
+        .collect();
+    assert_eq!((&answers[0], &answers[4]), (&Ok(0), &Ok(1)));
+    assert_eq!(
+        refusals,
+        [
+            "topic missing does not exist",
+            "topic j has only partition 0 on the embedded log",
+            "a record of 16777217 bytes is above the limit of 16777216",
+        ],
+    );
+    let one = Partition::new("j", 1);
+    assert_eq!(
+        log.ends(&[one]).await,
+        Err(ReadError::UnknownTopic { topic: "j/1".into() })
+    );
+    assert_eq!(log.ends(&[journal]).await, Ok(vec![2]));
+}
+
+/// After a restart nothing is in memory, so that the reading starts in the file and has to find the tail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_in_the_file_joins_what_is_appended_meanwhile() {
+    const HISTORY: u64 = 10_000;
+    const ALL: u64 = 40_000;
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    let journal = journal(&log, "j").await;
+    let numbered = |numbers: std::ops::Range<u64>| numbers.map(|n| record("j", n.to_string())).collect::<Vec<_>>();
+    assert!(log.append(numbered(0..HISTORY)).await.iter().all(Result::is_ok));
+    drop(log);
+
+    let log = reopen(dir.path()).await;
+    let readers: Vec<_> = [0, 1, 2047, 2048, 2049, HISTORY - 1, HISTORY]
+        .map(|from| {
+            let mut reading = log.read(vec![(journal.clone(), from)]);
+            tokio::spawn(async move {
+                let mut next = from;
+                while next < ALL {
+                    for record in reading.next().await.unwrap().unwrap().records {
+                        assert_eq!(
+                            (record.offset, record.value),
+                            (next, Bytes::from(next.to_string())),
+                            "from {from}"
+                        );
+                        next += 1;
+                    }
+                }
+                assert_eq!(next, ALL);
+            })
+        })
+        .into();
+    for (first, size) in (HISTORY..ALL).step_by(100).zip([1, 10, 33, 100].into_iter().cycle()) {
+        let mut calls = Vec::new();
+        for start in (first..first + 100).step_by(size) {
+            calls.push(log.append(numbered(start..(start + size as u64).min(first + 100))));
+        }
+        join_all(calls).await;
+    }
+    for reader in readers {
+        tokio::time::timeout(PATIENCE, reader)
+            .await
+            .expect("readers come to the end")
+            .unwrap();
+    }
+}
+
+/// A trigger stands for a full disk: it fails the insert before anything is committed. SQLite takes some failed
+/// transactions back by itself, and leaves others to us.
+#[tokio::test]
+async fn a_write_that_fails_before_its_commit_is_refused_and_later_ones_go_on() {
+    for kind in ["rollback", "abort", "fail"] {
+        let dir = tempfile::tempdir().unwrap();
+        let sql = format!(
+            "create trigger full before insert on topic_1 when new.value = x'66756c6c' \
+             begin select raise({kind}, 'database or disk is full'); end"
+        );
+        let (log, journal) = log_with_one_record(dir.path(), &[&sql]).await;
+
+        let answers = log.append(vec![record("j", "1"), record("j", "full")]).await;
+        for answer in &answers {
+            assert!(
+                matches!(answer, Err(AppendError::Refused { reason }) if reason.contains("full")),
+                "{answer:?}"
+            );
+        }
+        assert_eq!(log.ends(std::slice::from_ref(&journal)).await, Ok(vec![1]));
+        assert_eq!(log.append(vec![record("j", "1")]).await, [Ok(1)]);
+        assert_eq!(log.fetch(&journal, &[1]).await.unwrap()[0].value, "1");
+    }
+}
+
+/// A log with the journal `j`, whose file was changed by these statements before it was opened again.
+async fn log_with_one_record(dir: &Path, statements: &[&str]) -> (Arc<EmbeddedLog>, Partition) {
+    let log = EmbeddedLog::open(dir).await.unwrap();
+    let journal = journal(&log, "j").await;
+    assert_eq!(log.append(vec![record("j", "0")]).await, [Ok(0)]);
+    drop(log);
+    let mut connection = connect(reopen_and_close(dir).await).await;
+    for statement in statements {
+        sqlx::query(sqlx::AssertSqlSafe(*statement))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    sqlx::Connection::close(connection).await.unwrap();
+    (reopen(dir).await, journal)
+}
+
+/// A constraint that SQLite checks only at the commit stands for a disk that fails there.
+#[tokio::test]
+async fn a_failed_commit_ends_the_process_without_an_answer() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let log = EmbeddedLog::open(Path::new(&dir)).await.unwrap();
+        let answers = log.append(vec![record("j", "1")]).await;
+        panic!("answered {answers:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let statements = [
+        "create table parents (id integer primary key)",
+        "create table children (parent integer references parents (id) deferrable initially deferred)",
+        "create trigger orphan after insert on topic_1 begin insert into children values (1); end",
+    ];
+    let (log, journal) = log_with_one_record(dir.path(), &statements).await;
+    drop(log);
+    reopen_and_close(dir.path()).await;
+
+    let child = run_in_child("a_failed_commit_ends_the_process_without_an_answer", dir.path());
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert_eq!(child.status.code(), Some(70), "{said}");
+    assert!(
+        said.contains("a commit failed, so it is not known what is durable"),
+        "{said}"
+    );
+    assert!(!said.contains("answered"), "{said}");
+    assert_eq!(reopen(dir.path()).await.ends(&[journal]).await, Ok(vec![1]));
+}
+
+/// Run one test of this file in a process of its own, which finds the folder in its environment.
+fn run_in_child(test: &str, dir: &Path) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(CHILD, dir)
+        .output()
+        .unwrap()
+}

@@ -1,0 +1,376 @@
+//! The log on a real Apache Kafka, whose brokers the variable `KAFKA` names (`tests/run` starts one): what every log must
+//! do, and what only Kafka has, such as topics that others configure. A failed producer is the one thing a broker can't be
+//! asked for; there, librdkafka's mock stands in.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, StreamExt, future::join_all};
+use orderlog_eventlog::{
+    AppendError, EventLog, LeaseError, NewRecord, Partition, ReadError, TopicError, TopicKind, TopicSpec,
+    conformance::Subject,
+    conformance_suite,
+    kafka::{ConnectError, KafkaConfig, KafkaLog},
+};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    mocking::MockCluster,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
+use uuid::Uuid;
+
+conformance_suite!(open);
+conformance_suite!(open, several_instances);
+
+async fn open() -> Subject {
+    let config = config();
+    let again = config.clone();
+    let another = move || std::future::ready(connect(&again) as Arc<dyn EventLog>).boxed();
+    Subject::new(connect(&config), another, ())
+}
+
+fn brokers() -> String {
+    std::env::var("KAFKA").expect("KAFKA must name the brokers to test against, as host:port; tests/run starts one")
+}
+
+/// Names of its own for each test, on one broker for all.
+fn config() -> KafkaConfig {
+    KafkaConfig {
+        topic_prefix: format!("{}.", Uuid::now_v7().simple()),
+        ..KafkaConfig::new(brokers())
+    }
+}
+
+fn connect(config: &KafkaConfig) -> Arc<KafkaLog> {
+    KafkaLog::connect(config.clone()).unwrap()
+}
+
+fn journal(name: &str) -> TopicSpec {
+    TopicSpec {
+        name: name.into(),
+        kind: TopicKind::Journal,
+    }
+}
+
+fn public(name: &str) -> TopicSpec {
+    TopicSpec {
+        name: name.into(),
+        kind: TopicKind::Public,
+    }
+}
+
+fn record(topic: &str, value: impl Into<bytes::Bytes>) -> NewRecord {
+    NewRecord {
+        topic: topic.into(),
+        partition: Some(0),
+        key: None,
+        headers: Vec::new(),
+        value: value.into(),
+    }
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .unwrap()
+}
+
+async fn create(config: &KafkaConfig, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let name = format!("{}{name}", config.topic_prefix);
+    let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    for (setting, value) in settings {
+        topic = topic.set(setting, value);
+    }
+    let created = admin().create_topics(&[topic], &AdminOptions::new()).await.unwrap();
+    created.into_iter().for_each(|created| drop(created.unwrap()));
+}
+
+async fn settings_of(config: &KafkaConfig, name: &str) -> ConfigResource {
+    let name = format!("{}{name}", config.topic_prefix);
+    let described = admin()
+        .describe_configs(&[ResourceSpecifier::Topic(&name)], &AdminOptions::new())
+        .await
+        .unwrap();
+    described.into_iter().next().unwrap().unwrap()
+}
+
+const KEPT: &[(&str, &str)] = &[
+    ("retention.ms", "-1"),
+    ("retention.bytes", "-1"),
+    ("cleanup.policy", "delete"),
+];
+
+async fn drift(config: &KafkaConfig, spec: TopicSpec) -> (String, String, String) {
+    match connect(config).prepare(&[spec]).await {
+        Err(TopicError::Drift {
+            topic, setting, found, ..
+        }) => (topic.to_string(), setting, found),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn topics_are_made_to_keep_their_records_for_ever() {
+    let config = config();
+    let log = connect(&config);
+    let warnings = log
+        .prepare(&[journal("orders"), public("order.created")])
+        .await
+        .unwrap();
+    // The test broker is alone.
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("orders, order.created"), "{warnings:?}");
+
+    assert_eq!(log.partitions("orders").await.unwrap(), [Partition::journal("orders")]);
+    assert_eq!(log.partitions("order.created").await.unwrap().len(), 3);
+    for name in ["orders", "order.created"] {
+        let settings = settings_of(&config, name).await;
+        let value = |setting: &str| settings.get(setting).unwrap().value.clone().unwrap();
+        assert_eq!(value("retention.ms"), "-1");
+        assert_eq!(value("retention.bytes"), "-1");
+        assert_eq!(value("cleanup.policy"), "delete");
+        assert_eq!(value("unclean.leader.election.enable"), "false");
+    }
+}
+
+#[tokio::test]
+async fn several_instances_may_prepare_the_same_topics_at_once() {
+    let config = config();
+    let topics = [journal("orders"), public("order.created"), public("order.paid")];
+    let all = (0..4).map(|_| {
+        let (log, topics) = (connect(&config), topics.clone());
+        async move { log.prepare(&topics).await }
+    });
+    for prepared in join_all(all).await {
+        prepared.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_forgets_after_seven_days_is_refused() {
+    let config = config();
+    create(&config, "orders", 1, &[KEPT, &[("retention.ms", "604800000")]].concat()).await;
+    let found = drift(&config, journal("orders")).await;
+    assert_eq!(
+        found,
+        ("orders".to_owned(), "retention.ms".to_owned(), "604800000".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_public_topic_that_forgets_by_size_is_refused() {
+    let config = config();
+    create(
+        &config,
+        "order.paid",
+        2,
+        &[KEPT, &[("retention.bytes", "1000000")]].concat(),
+    )
+    .await;
+    let found = drift(&config, public("order.paid")).await;
+    assert_eq!(
+        found,
+        (
+            "order.paid".to_owned(),
+            "retention.bytes".to_owned(),
+            "1000000".to_owned()
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_compacted_journal_is_refused() {
+    let config = config();
+    create(&config, "orders", 1, &[KEPT, &[("cleanup.policy", "compact")]].concat()).await;
+    let found = drift(&config, journal("orders")).await;
+    assert_eq!(
+        found,
+        ("orders".to_owned(), "cleanup.policy".to_owned(), "compact".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_journal_whose_replicas_may_lack_records_is_refused() {
+    let config = config();
+    create(
+        &config,
+        "orders",
+        1,
+        &[KEPT, &[("unclean.leader.election.enable", "true")]].concat(),
+    )
+    .await;
+    let found = drift(&config, journal("orders")).await;
+    assert_eq!(
+        found,
+        (
+            "orders".to_owned(),
+            "unclean.leader.election.enable".to_owned(),
+            "true".to_owned()
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_journal_of_two_partitions_is_refused() {
+    let config = config();
+    create(&config, "orders", 2, KEPT).await;
+    let found = drift(&config, journal("orders")).await;
+    assert_eq!(found, ("orders".to_owned(), "partitions".to_owned(), "2".to_owned()));
+}
+
+#[tokio::test]
+async fn settings_that_the_guarantees_rest_on_cannot_be_changed() {
+    let mut config = config();
+    config.extra.insert("acks".to_owned(), "1".to_owned());
+    assert_eq!(
+        KafkaLog::connect(config).err(),
+        Some(ConnectError::Reserved {
+            name: "acks".to_owned()
+        })
+    );
+    assert_eq!(
+        KafkaLog::connect(KafkaConfig::new(" ")).err(),
+        Some(ConnectError::NoBrokers)
+    );
+    let mut config = KafkaConfig::new("localhost:1");
+    config.extra.insert("no.such.setting".to_owned(), "1".to_owned());
+    assert!(matches!(
+        KafkaLog::connect(config).err(),
+        Some(ConnectError::Refused { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
+    let config = config();
+    let log = connect(&config);
+    log.prepare(&[journal("orders")]).await.unwrap();
+    let records = vec![
+        record("orders", "a"),
+        record("orders", vec![0; 3_000_000]),
+        record("orders", "b"),
+    ];
+    let answers = log.append(records).await;
+    assert_eq!(answers[0], Ok(0));
+    assert!(
+        matches!(answers[1], Err(AppendError::Refused { .. })),
+        "{:?}",
+        answers[1]
+    );
+    assert_eq!(answers[2], Ok(1));
+}
+
+#[tokio::test]
+async fn a_record_for_a_topic_that_does_not_exist_is_refused() {
+    let log = connect(&config());
+    let answers = log.append(vec![record("nowhere", "a")]).await;
+    assert!(
+        matches!(answers[0], Err(AppendError::Refused { .. })),
+        "{:?}",
+        answers[0]
+    );
+    assert!(matches!(
+        log.partitions("nowhere").await,
+        Err(ReadError::UnknownTopic { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_lease_is_taken_over_within_seconds_and_the_first_holder_keeps_it_till_then() {
+    let config = config();
+    let (one, two) = (connect(&config), connect(&config));
+    one.prepare(&[journal("orders")]).await.unwrap();
+    let first = one.lead("relay", "orders").await.unwrap();
+    within(Duration::from_secs(10), first.held().wait_for(|held| *held))
+        .await
+        .unwrap();
+
+    let second = two.lead("relay", "orders").await.unwrap();
+    // Joining makes the group arrange itself anew, which takes nothing from the holder.
+    let mut held = first.held();
+    let lost = tokio::time::timeout(Duration::from_secs(3), held.wait_for(|held| !*held));
+    assert!(lost.await.is_err(), "the newcomer took the lease");
+    first.commit(&[(Partition::journal("orders"), 7)]).await.unwrap();
+    assert_eq!(
+        second.commit(&[(Partition::journal("orders"), 1)]).await,
+        Err(LeaseError::Lost)
+    );
+
+    let dropped = Instant::now();
+    drop(first);
+    within(Duration::from_secs(6), second.held().wait_for(|held| *held))
+        .await
+        .unwrap();
+    assert!(dropped.elapsed() < Duration::from_secs(6));
+    assert!(!*held.wait_for(|held| !*held).await.unwrap());
+    assert_eq!(
+        second.committed(&[Partition::journal("orders")]).await,
+        Ok(vec![Some(7)])
+    );
+}
+
+/// Tests beside this one read too, but far fewer at a time.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readings_that_are_dropped_leave_no_thread_behind() {
+    let log = connect(&config());
+    log.prepare(&[journal("orders")]).await.unwrap();
+    log.append(vec![record("orders", "a")]).await[0].clone().unwrap();
+    let mut readings: Vec<_> = (0..60)
+        .map(|_| log.read(vec![(Partition::journal("orders"), 0)]))
+        .collect();
+    for reading in &mut readings {
+        assert_eq!(reading.next().await.unwrap().unwrap().records.len(), 1);
+    }
+    assert!(reader_threads() >= 60);
+    drop(readings);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while reader_threads() >= 40 {
+        assert!(
+            Instant::now() < deadline,
+            "{} threads are still reading",
+            reader_threads()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn reader_threads() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.trim() == "kafka-reader").count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_failed_for_good_is_replaced() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("orders", 1, 1).unwrap();
+    // Not allowed to be idempotent: fatal for the producer that asked, but not for the one that asks next.
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED];
+    mock.request_errors(RDKafkaApiKey::InitProducerId, &refused);
+    let log = KafkaLog::connect(KafkaConfig::new(mock.bootstrap_servers())).unwrap();
+
+    let mut failures = 0;
+    let appended = within(Duration::from_secs(20), async {
+        loop {
+            match log.append(vec![record("orders", "a")]).await.remove(0) {
+                Ok(offset) => return offset,
+                Err(AppendError::Unknown { .. } | AppendError::Refused { .. }) => failures += 1,
+            }
+        }
+    });
+    assert_eq!(appended.await, 0);
+    assert!(failures > 0, "the mock did not make the first producer fail");
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(limit, work).await.expect("it takes too long")
+}
