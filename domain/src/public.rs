@@ -109,7 +109,7 @@ pub struct StockLevel {
 impl StockLevel {
     /// Units that can be promised.
     pub const fn available(&self) -> u32 {
-        self.on_hand - self.reserved
+        self.on_hand.saturating_sub(self.reserved)
     }
 
     /// Whether too few units are available.
@@ -383,4 +383,51 @@ public_events! {
     StockReserved(StockReserved) = "stock.reserved" by "inventory", reservation_id;
     /// An order's stock could not be set aside.
     StockRejected(StockRejected) = "stock.rejected" by "inventory", order_id;
+}
+
+/// The id of the `index`-th public event of a journal record: the same for every copy, whoever publishes it.
+pub fn event_id(log_id: Uuid, offset: u64, index: usize) -> Uuid {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(log_id.as_bytes()).update(&offset.to_be_bytes()).update(&(index as u64).to_be_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_has_one_name_and_one_publisher() {
+        let mut topics: Vec<_> = Public::TOPICS.iter().map(|(topic, _)| *topic).collect();
+        topics.dedup();
+        assert_eq!(topics.len(), Public::TOPICS.len());
+        for needed in ["customer.created", "order.created", "order.paid", "stock.updated", "low.stock"] {
+            assert!(topics.contains(&needed), "{needed}");
+        }
+    }
+
+    #[test]
+    fn a_copy_of_an_event_has_the_same_id_and_another_event_another() {
+        let log = Uuid::from_u128(1);
+        assert_eq!(event_id(log, 5, 0), event_id(log, 5, 0));
+        assert_ne!(event_id(log, 5, 0), event_id(log, 5, 1));
+        assert_ne!(event_id(log, 5, 0), event_id(Uuid::from_u128(2), 5, 0));
+    }
+
+    #[test]
+    fn the_published_format_is_stable() {
+        let event = Public::LowStock(LowStock {
+            sku: Sku::new("widget").unwrap(),
+            available: 3,
+            low_stock_threshold: 5,
+            version: 9,
+        });
+        let json = r#"{"sku":"widget","available":3,"low_stock_threshold":5,"version":9}"#;
+        assert_eq!(String::from_utf8(event.to_json()).unwrap(), json);
+        assert_eq!(Public::from_json("low.stock", json.as_bytes()).unwrap(), event);
+        assert!(Public::from_json("low.stock", b"{}").is_err());
+        assert!(Public::from_json("no.topic", b"{}").is_err());
+    }
 }

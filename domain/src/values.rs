@@ -133,6 +133,10 @@ const CURRENCIES: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BI
     SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND \
     VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
 
+/// Of these, the ones without minor units, and the ones with three decimals. All others have two.
+const WITHOUT_DECIMALS: &str = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF";
+const WITH_THREE_DECIMALS: &str = "BHD IQD JOD KWD LYD OMR TND";
+
 /// An ISO 4217 currency code, such as `EUR`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -147,6 +151,18 @@ impl Currency {
         let unknown = || ValueError::Currency { given: code.chars().take(8).collect() };
         let bytes: [u8; 3] = code.as_bytes().try_into().map_err(|_| unknown())?;
         if CURRENCIES.split(' ').any(|known| known == code) { Ok(Self(bytes)) } else { Err(unknown()) }
+    }
+
+    /// How many decimals its minor unit has: 2 for EUR, 0 for JPY.
+    pub fn exponent(self) -> u32 {
+        let is_among = |codes: &str| codes.split(' ').any(|code| code == self.as_str());
+        if is_among(WITHOUT_DECIMALS) {
+            0
+        } else if is_among(WITH_THREE_DECIMALS) {
+            3
+        } else {
+            2
+        }
     }
 
     /// The code.
@@ -427,6 +443,15 @@ mod tests {
         assert!(Currency::new("EUR").is_ok());
         for wrong in ["eur", "EU", "XXX", "", "E R", "EURO"] {
             assert!(Currency::new(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_currency_knows_its_decimals() {
+        let exponent = |code| Currency::new(code).map(Currency::exponent);
+        assert_eq!([exponent("EUR"), exponent("JPY"), exponent("KWD")], [Ok(2), Ok(0), Ok(3)]);
+        for code in [WITHOUT_DECIMALS, WITH_THREE_DECIMALS].iter().flat_map(|codes| codes.split(' ')) {
+            assert!(Currency::new(code).is_ok(), "{code}");
         }
     }
 

@@ -173,7 +173,7 @@ pub struct Ends {
 }
 
 /// The kind of a journal's first record.
-const GENESIS: &str = "genesis";
+pub const GENESIS: &str = "genesis";
 
 /// A command that is not answered yet.
 struct Pending<D: Decider> {
@@ -361,6 +361,11 @@ impl<D: Decider> Core<D> {
     /// A public event of [`Decider::COPIES`], read from this place; `None` if it can't be decoded.
     pub fn copy(&mut self, topic: &str, part: u32, offset: u64, event: Option<&Public>) {
         self.copies.push_back(((topic.to_owned(), part), offset, event.and_then(D::copy)));
+    }
+
+    /// Where to go on reading a partition with copied facts.
+    pub fn copied_next(&self, topic: &str, part: u32) -> u64 {
+        self.copied.get(&(topic.to_owned(), part)).copied().unwrap_or(0)
     }
 
     /// What was [missing](Step::missing).

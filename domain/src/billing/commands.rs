@@ -1,0 +1,112 @@
+//! What can be asked of billing, and why it may be refused.
+
+use super::state::InvoiceState;
+use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason};
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Money for an order came in.
+    RecordPayment {
+        /// Minted for this command.
+        payment_id: PaymentId,
+        /// The order it pays.
+        order_id: OrderId,
+        /// How much, at least 1 minor unit.
+        amount: Money,
+        /// Of the amount.
+        currency: Currency,
+        /// The payer's reference.
+        reference: PaymentReference,
+    },
+    /// Give money back.
+    Refund {
+        /// The order it was paid for.
+        order_id: OrderId,
+        /// How much; none for all that is left.
+        amount: Option<Money>,
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// By `order.created`: there is something to pay.
+    OpenInvoice {
+        /// The order.
+        order_id: OrderId,
+        /// Who pays.
+        customer_id: CustomerId,
+        /// Of the amount.
+        currency: Currency,
+        /// What is due.
+        amount_due: Money,
+    },
+    /// By `order.rejected` or `order.cancelled`: nothing is to be paid any more.
+    CloseInvoice {
+        /// The order.
+        order_id: OrderId,
+        /// Whose order it was.
+        customer_id: CustomerId,
+        /// Why.
+        cause: super::RefundCause,
+    },
+}
+
+impl Command {
+    /// What tells two parsed commands apart, without the id that was minted for this one.
+    pub fn fingerprint_text(&self) -> String {
+        match self {
+            Self::RecordPayment { payment_id: _, order_id, amount, currency, reference } => {
+                format!("pay {order_id} {} {currency} {reference:?}", amount.minor_units())
+            }
+            Self::Refund { order_id, amount, reason } => format!("refund {order_id} {amount:?} {reason:?}"),
+            Self::OpenInvoice { order_id, .. } => format!("open {order_id}"),
+            Self::CloseInvoice { order_id, cause, .. } => format!("close {order_id} {cause:?}"),
+        }
+    }
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No invoice: the order does not exist, or was placed a moment ago.
+    #[error("there is no invoice for order {order_id}")]
+    UnknownOrder {
+        /// Which order.
+        order_id: OrderId,
+    },
+    /// The invoice is in another currency.
+    #[error("the invoice is in {invoice}, the payment in {given}")]
+    WrongCurrency {
+        /// The invoice's.
+        invoice: Currency,
+        /// The payment's.
+        given: Currency,
+    },
+    /// More than is open.
+    #[error("only {} minor units are open, {} were given", open_amount.minor_units(), given.minor_units())]
+    Overpayment {
+        /// What is open; 0 if all is paid.
+        open_amount: Money,
+        /// What was given.
+        given: Money,
+    },
+    /// The invoice takes no payments any more.
+    #[error("the invoice is {}", state.as_str())]
+    InvoiceClosed {
+        /// Void or refunded.
+        state: InvoiceState,
+    },
+    /// A refund of an order that is not paid.
+    #[error("order {order_id} is not paid: there is nothing to refund")]
+    NotPaid {
+        /// Which order.
+        order_id: OrderId,
+    },
+    /// More than can be given back.
+    #[error("only {} minor units can be refunded, {} were asked for", refundable.minor_units(), asked.minor_units())]
+    RefundTooLarge {
+        /// What is left of what was paid.
+        refundable: Money,
+        /// What was asked for.
+        asked: Money,
+    },
+}

@@ -1,0 +1,127 @@
+//! How lines move stock: what is on the shelf, what is short, and the levels before and after.
+
+use super::{
+    Entity, MAX_LINES, MovedLine, Reservation, ReservationId, SeenSku, commands::added_up, state::sku_aggregate,
+};
+use crate::{
+    decider::View,
+    public::{Shortage, ShortageReason, StockLevel, StockLine},
+    values::{Quantity, Sku},
+};
+
+/// A SKU as a decision sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shelf {
+    /// None if it has never been received.
+    pub level: Option<StockLevel>,
+    /// 0 if no record names it.
+    pub version: u64,
+}
+
+impl Shelf {
+    /// What is known of `sku`.
+    pub fn of(view: &View<'_, Entity>, sku: &Sku) -> Self {
+        match view.get(&sku_aggregate(sku)) {
+            Some(Entity::Stock(item)) => Self { level: Some(item.level), version: item.version },
+            Some(Entity::Unreceived(unreceived)) => Self { level: None, version: unreceived.version },
+            Some(Entity::Reservation(_)) | None => Self { level: None, version: 0 },
+        }
+    }
+}
+
+/// The reservation, if there is one.
+pub(super) fn find<'a>(view: &View<'a, Entity>, id: &ReservationId) -> Option<&'a Reservation> {
+    view.get(&id.aggregate()).and_then(Entity::as_reservation)
+}
+
+/// So many units of a SKU are wanted, and this is what there is.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub sku: Sku,
+    /// The sum of all lines; may be more than a [`Quantity`].
+    pub units: u32,
+    shelf: Shelf,
+}
+
+/// Equal SKUs added up, sorted, and looked up. Nothing is looked up for more SKUs than a reservation may have.
+pub(super) fn wanted(view: &View<'_, Entity>, lines: &[StockLine]) -> Result<Vec<Wanted>, TooManySkus> {
+    let units = added_up(lines);
+    if units.len() > MAX_LINES {
+        return Err(TooManySkus(units.len()));
+    }
+    let look = |(sku, units): (&Sku, u32)| Wanted { sku: sku.clone(), units, shelf: Shelf::of(view, sku) };
+    Ok(units.into_iter().map(look).collect())
+}
+
+/// More SKUs than a reservation may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooManySkus(pub usize);
+
+/// What is short, and the reason that stands for all of it.
+pub(super) fn shortages(wanted: &[Wanted]) -> Option<(ShortageReason, Vec<Shortage>)> {
+    let shortages: Vec<_> = wanted.iter().filter_map(Wanted::shortage).collect();
+    if shortages.is_empty() {
+        return None;
+    }
+    let unknown = wanted.iter().any(|wanted| wanted.shelf.level.is_none());
+    let reason = if unknown { ShortageReason::UnknownSku } else { ShortageReason::OutOfStock };
+    Some((reason, shortages))
+}
+
+impl Wanted {
+    fn shortage(&self) -> Option<Shortage> {
+        // More than a quantity can't be set aside at once, however much there is.
+        let available = self.shelf.level.map_or(0, |level| level.available().min(Quantity::MAX));
+        (self.units > available).then(|| Shortage { sku: self.sku.clone(), requested: self.units, available })
+    }
+
+    /// Looked at, not moved.
+    pub fn seen(&self) -> SeenSku {
+        SeenSku { sku: self.sku.clone(), version: self.shelf.version + 1 }
+    }
+}
+
+/// What a line does to the level of its SKU.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Move {
+    /// Set aside what is available.
+    SetAside,
+    /// Give back what was set aside.
+    GiveBack,
+    /// What was set aside leaves the house.
+    Commit,
+    /// What is available leaves the house.
+    CommitUnreserved,
+}
+
+impl Move {
+    /// The level after `units` were moved. Units that are not there are never asked for: [`shortages`] has looked, and what
+    /// was set aside stays so until its reservation ends. Were it otherwise, the level would stop at zero.
+    fn apply(self, level: StockLevel, units: u32) -> StockLevel {
+        let StockLevel { on_hand, reserved, .. } = level;
+        let (on_hand, reserved) = match self {
+            Self::SetAside => (on_hand, reserved.saturating_add(units).min(on_hand)),
+            Self::GiveBack => (on_hand, reserved.saturating_sub(units)),
+            Self::Commit => (on_hand.saturating_sub(units), reserved.saturating_sub(units)),
+            Self::CommitUnreserved => (on_hand.saturating_sub(units).max(reserved), reserved),
+        };
+        StockLevel { on_hand, reserved, ..level }
+    }
+
+    fn line(self, sku: &Sku, quantity: Quantity, shelf: Shelf) -> MovedLine {
+        let before = shelf.level.unwrap_or_default();
+        let after = self.apply(before, quantity.get());
+        MovedLine { sku: sku.clone(), quantity, before, after, version: shelf.version + 1 }
+    }
+
+    /// All of what is wanted, of which nothing is short.
+    pub fn wanted(self, wanted: &[Wanted]) -> Vec<MovedLine> {
+        let quantity = |units| Quantity::new(units).expect("sums of quantities above their maximum count as short");
+        wanted.iter().map(|wanted| self.line(&wanted.sku, quantity(wanted.units), wanted.shelf)).collect()
+    }
+
+    /// All lines of a reservation.
+    pub fn reserved(self, view: &View<'_, Entity>, lines: &[StockLine]) -> Vec<MovedLine> {
+        lines.iter().map(|line| self.line(&line.sku, line.quantity, Shelf::of(view, &line.sku))).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! What the inventory tells others, and the movements it keeps a list of.
+
+use super::{Event, MovedLine, ReservationId, ReservationMoved};
+use crate::{
+    public::{LowStock, MovementCause, Public, ReservedFor, StockLevel, StockRejected, StockReserved, StockUpdated},
+    values::{Reason, Sku},
+};
+
+/// One movement of one SKU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Movement {
+    /// Of what.
+    pub sku: Sku,
+    /// What moved it.
+    pub cause: MovementCause,
+    /// By how much the available units changed.
+    pub delta: i64,
+    /// The reservation, where one moved it.
+    pub reservation: Option<ReservationId>,
+    /// Before.
+    pub before: StockLevel,
+    /// After.
+    pub after: StockLevel,
+    /// Of the stock item.
+    pub version: u64,
+    /// Why a count was corrected.
+    pub reason: Option<Reason>,
+}
+
+impl Movement {
+    fn new(sku: &Sku, cause: MovementCause, before: StockLevel, after: StockLevel, version: u64) -> Self {
+        let delta = i64::from(after.available()) - i64::from(before.available());
+        Self { sku: sku.clone(), cause, delta, reservation: None, before, after, version, reason: None }
+    }
+}
+
+/// The movements that `event` is, in the order of its lines.
+pub fn movements(event: &Event) -> Vec<Movement> {
+    use MovementCause as Cause;
+    match event {
+        Event::StockReceived(e) => vec![Movement::new(&e.sku, Cause::Received, e.before, e.after, e.version)],
+        Event::StockAdjusted(e) => {
+            let movement = Movement::new(&e.sku, Cause::Adjusted, e.before, e.after, e.version);
+            vec![Movement { reason: Some(e.reason.clone()), ..movement }]
+        }
+        Event::ThresholdSet(e) => vec![Movement::new(&e.sku, Cause::ThresholdChanged, e.before, e.after, e.version)],
+        Event::ReservationHeld(e) => of_reservation(e, Cause::Reserved),
+        Event::ReservationReleased(e) => of_reservation(e, Cause::Released),
+        Event::ReservationExpired(e) => of_reservation(e, Cause::Expired),
+        Event::ReservationCommitted(e) => of_reservation(e, Cause::Committed),
+        Event::ReservationRejected(_)
+        | Event::ReservationRepeated(_)
+        | Event::ReservationCancelled(_)
+        | Event::ReservationDeclined(_) => Vec::new(),
+    }
+}
+
+fn of_reservation(event: &ReservationMoved, cause: MovementCause) -> Vec<Movement> {
+    let movement = |line: &MovedLine| Movement {
+        reservation: Some(event.reservation.clone()),
+        ..Movement::new(&line.sku, cause, line.before, line.after, line.version)
+    };
+    event.lines.iter().map(movement).collect()
+}
+
+/// First every movement, then what became low by it, then what became of the reservation.
+pub(super) fn publish(event: &Event) -> Vec<Public> {
+    let movements = movements(event);
+    let updated = movements.iter().map(stock_updated);
+    let low = movements.iter().filter_map(low_stock);
+    updated.chain(low).chain(outcome(event)).collect()
+}
+
+fn stock_updated(movement: &Movement) -> Public {
+    Public::StockUpdated(StockUpdated {
+        sku: movement.sku.clone(),
+        delta: movement.delta,
+        cause: movement.cause,
+        reservation_id: movement.reservation.as_ref().map(ReservationId::to_string),
+        before: movement.before,
+        after: movement.after,
+        version: movement.version,
+    })
+}
+
+/// Only the fall is told, not the lying low.
+fn low_stock(movement: &Movement) -> Option<Public> {
+    let fell = !movement.before.is_low() && movement.after.is_low();
+    fell.then(|| {
+        Public::LowStock(LowStock {
+            sku: movement.sku.clone(),
+            available: movement.after.available(),
+            low_stock_threshold: movement.after.low_stock_threshold,
+            version: movement.version,
+        })
+    })
+}
+
+fn outcome(event: &Event) -> Option<Public> {
+    match event {
+        Event::ReservationHeld(e) => Some(Public::StockReserved(StockReserved {
+            reservation_id: e.reservation.to_string(),
+            reserved_for: match e.reservation {
+                ReservationId::Caller(_) => ReservedFor::Caller,
+                ReservationId::Order(_) => ReservedFor::Order,
+            },
+            order_id: e.order_id,
+            lines: e.stock_lines(),
+            version: e.version,
+        })),
+        Event::ReservationRejected(e) => Some(Public::StockRejected(StockRejected {
+            order_id: e.order_id,
+            reason: e.reason,
+            shortages: e.shortages.clone(),
+            version: e.version,
+        })),
+        Event::StockReceived(_)
+        | Event::StockAdjusted(_)
+        | Event::ThresholdSet(_)
+        | Event::ReservationRepeated(_)
+        | Event::ReservationReleased(_)
+        | Event::ReservationExpired(_)
+        | Event::ReservationCommitted(_)
+        | Event::ReservationCancelled(_)
+        | Event::ReservationDeclined(_) => None,
+    }
+}

@@ -1,0 +1,249 @@
+//! What is known of stock and reservations. The JSON of [`Entity`] is the row's document.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Event, MovedLine, RESERVATIONS, ReservationAnswer, STOCK,
+    events::{ReservationDeclined, SeenSku},
+};
+use crate::{
+    decider::{At, Millis, Ref},
+    key::Key,
+    public::{StockLevel, StockLine},
+    values::{OrderId, ReservationName, Sku, TtlSeconds},
+};
+
+/// The most units of one SKU in the house: sums of them stay far from overflow.
+pub const MAX_ON_HAND: u32 = 1_000_000_000;
+
+/// Which reservation. Callers and orders have namespaces of their own: no caller can name an order's own reservation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReservationId {
+    /// Made through `POST /stock/reserve`, by the name its caller gave it.
+    Caller(ReservationName),
+    /// Made by `order.created`.
+    Order(OrderId),
+}
+
+impl ReservationId {
+    /// The reservation as an aggregate.
+    pub fn aggregate(&self) -> Ref {
+        Ref::new(RESERVATIONS, self.key())
+    }
+
+    fn key(&self) -> Key {
+        match self {
+            Self::Caller(name) => Key::named("reservation", name.as_str()),
+            Self::Order(order_id) => Key::named("reservation/order", &order_id.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for ReservationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Caller(name) => name.fmt(f),
+            Self::Order(order_id) => order_id.fmt(f),
+        }
+    }
+}
+
+/// A SKU as an aggregate.
+pub(super) fn sku_aggregate(sku: &Sku) -> Ref {
+    Ref::new(STOCK, Key::named("sku", sku.as_str()))
+}
+
+/// The units of one SKU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockItem {
+    /// Which.
+    pub sku: Sku,
+    /// How many, and how many of them are set aside.
+    pub level: StockLevel,
+    /// Counts the records that name it, also those that only looked at it.
+    pub version: u64,
+    /// When it last moved.
+    pub updated_ms: Millis,
+}
+
+/// A SKU that nobody has received, but by which an order was rejected. To callers it does not exist; it is kept so that its
+/// first receipt and the rejection can't both miss each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreceivedSku {
+    /// Which.
+    pub sku: Sku,
+    /// Counts the records that name it.
+    pub version: u64,
+}
+
+/// How a reservation is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReservationState {
+    /// Its units are set aside.
+    Held,
+    /// There was too little stock; nothing was ever set aside.
+    Rejected,
+    /// Its units have left the house.
+    Committed,
+    /// Its units were given back.
+    Released,
+    /// Its time was up; its units were given back.
+    Expired,
+}
+
+impl ReservationState {
+    /// As in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Rejected => "rejected",
+            Self::Committed => "committed",
+            Self::Released => "released",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for ReservationState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Units set aside, or once set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Which.
+    pub id: ReservationId,
+    /// The order; a mere label on a caller's reservation.
+    pub order_id: Option<OrderId>,
+    /// What, each SKU once, sorted. None if it ended before anything was set aside.
+    pub lines: Vec<StockLine>,
+    /// How it is doing.
+    pub state: ReservationState,
+    /// The time to live it was asked for.
+    pub ttl_seconds: Option<TtlSeconds>,
+    /// When that is over.
+    pub expires_at_ms: Option<Millis>,
+    /// Counts the records that name it.
+    pub version: u64,
+    /// When it was first heard of.
+    pub created_ms: Millis,
+    /// When it last changed.
+    pub updated_ms: Millis,
+}
+
+/// An aggregate of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entity {
+    /// In table `stock`: a SKU that has been received.
+    Stock(StockItem),
+    /// In table `stock` too, but to callers it does not exist.
+    Unreceived(UnreceivedSku),
+    /// In table `reservations`.
+    Reservation(Reservation),
+}
+
+impl Entity {
+    /// The stock item, if it is one that has been received.
+    pub fn as_stock(&self) -> Option<&StockItem> {
+        match self {
+            Self::Stock(item) => Some(item),
+            Self::Unreceived(_) | Self::Reservation(_) => None,
+        }
+    }
+
+    /// The reservation, if it is one.
+    pub fn as_reservation(&self) -> Option<&Reservation> {
+        match self {
+            Self::Reservation(reservation) => Some(reservation),
+            Self::Stock(_) | Self::Unreceived(_) => None,
+        }
+    }
+
+    /// Counts the records that name it.
+    pub const fn version(&self) -> u64 {
+        match self {
+            Self::Stock(item) => item.version,
+            Self::Unreceived(sku) => sku.version,
+            Self::Reservation(reservation) => reservation.version,
+        }
+    }
+}
+
+/// The `which`-th aggregate that `event` touches, after it.
+pub(super) fn evolve(entity: Option<Entity>, which: usize, event: &Event, at: &At) -> Entity {
+    let stock = |sku: &Sku, level: StockLevel, version| {
+        Entity::Stock(StockItem { sku: sku.clone(), level, version, updated_ms: at.time_ms })
+    };
+    match event {
+        Event::StockReceived(e) => stock(&e.sku, e.after, e.version),
+        Event::StockAdjusted(e) => stock(&e.sku, e.after, e.version),
+        Event::ThresholdSet(e) => stock(&e.sku, e.after, e.version),
+        Event::ReservationHeld(e)
+        | Event::ReservationReleased(e)
+        | Event::ReservationExpired(e)
+        | Event::ReservationCommitted(e) => match which.checked_sub(1).and_then(|line| e.lines.get(line)) {
+            Some(MovedLine { sku, after, version, .. }) => stock(sku, *after, *version),
+            None => changed(entity, event, at),
+        },
+        Event::ReservationRejected(e) => match which.checked_sub(1).and_then(|line| e.seen.get(line)) {
+            Some(seen) => looked_at(entity, seen),
+            None => changed(entity, event, at),
+        },
+        Event::ReservationCancelled(_) => changed(entity, event, at),
+        Event::ReservationRepeated(e) => bumped(entity, e.version).unwrap_or_else(|| changed(None, event, at)),
+        Event::ReservationDeclined(e) => bumped(entity, e.version).unwrap_or_else(|| never_decided(e, at)),
+    }
+}
+
+/// The reservation, as the event has it.
+fn changed(entity: Option<Entity>, event: &Event, at: &At) -> Entity {
+    let answer = event.reservation().expect("only called for events that carry their whole reservation");
+    let created_ms = entity.as_ref().and_then(Entity::as_reservation).map_or(at.time_ms, |before| before.created_ms);
+    let ReservationAnswer { id, order_id, lines, state, ttl_seconds, expires_at_ms, version } = answer;
+    let updated_ms = at.time_ms;
+    let after = Reservation { id, order_id, lines, state, ttl_seconds, expires_at_ms, version, created_ms, updated_ms };
+    Entity::Reservation(after)
+}
+
+/// Only counted: nothing else about it changed.
+fn bumped(entity: Option<Entity>, version: u64) -> Option<Entity> {
+    match entity? {
+        Entity::Reservation(before) => Some(Entity::Reservation(Reservation { version, ..before })),
+        Entity::Stock(_) | Entity::Unreceived(_) => None,
+    }
+}
+
+fn looked_at(entity: Option<Entity>, seen: &SeenSku) -> Entity {
+    let SeenSku { sku, version } = seen;
+    match entity {
+        Some(Entity::Stock(item)) => Entity::Stock(StockItem { version: *version, ..item }),
+        Some(Entity::Unreceived(_) | Entity::Reservation(_)) | None => {
+            Entity::Unreceived(UnreceivedSku { sku: sku.clone(), version: *version })
+        }
+    }
+}
+
+/// `decide` declines only what exists. Were such a record ever there, the reservation it names holds nothing.
+fn never_decided(declined: &ReservationDeclined, at: &At) -> Entity {
+    let order_id = match &declined.reservation {
+        ReservationId::Caller(_) => None,
+        ReservationId::Order(order_id) => Some(*order_id),
+    };
+    Entity::Reservation(Reservation {
+        id: declined.reservation.clone(),
+        order_id,
+        lines: Vec::new(),
+        state: ReservationState::Released,
+        ttl_seconds: None,
+        expires_at_ms: None,
+        version: declined.version,
+        created_ms: at.time_ms,
+        updated_ms: at.time_ms,
+    })
+}

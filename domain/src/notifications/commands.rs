@@ -1,0 +1,51 @@
+//! What can be asked of the notifications service, and why it may be refused.
+
+use crate::values::{Body, NotificationId, Recipient, Subject};
+
+use super::events::Source;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Tell somebody something.
+    Notify {
+        /// Minted for this command, or derived from the news that it follows from: `source` says which.
+        notification_id: NotificationId,
+        /// Who asks.
+        source: Source,
+        /// Whom.
+        recipient: Recipient,
+        /// What, in short.
+        subject: Subject,
+        /// What.
+        body: Body,
+    },
+    /// The recipient has seen it.
+    MarkRead {
+        /// Which.
+        notification_id: NotificationId,
+    },
+}
+
+impl Command {
+    /// What tells two parsed commands apart, without an id that was minted for this one.
+    pub fn fingerprint_text(&self) -> String {
+        match self {
+            Self::Notify { notification_id: _, source, recipient, subject, body } => {
+                format!("notify {source:?} {recipient:?} {subject:?} {body:?}")
+            }
+            Self::MarkRead { notification_id } => format!("read {notification_id}"),
+        }
+    }
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// There is no such notification.
+    #[error("there is no notification {notification_id}")]
+    UnknownNotification {
+        /// Which was asked for.
+        notification_id: NotificationId,
+    },
+}

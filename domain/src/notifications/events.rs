@@ -1,0 +1,174 @@
+//! What happens to notifications, as stored in the journal `notifications`.
+//!
+//! ## Storage format: change nothing here without a new event
+//! The log is kept for ever. Events and fields are never renamed, removed or given another meaning; a new field needs a
+//! default. The golden tests below fail before a log does.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    decider::Millis,
+    values::{Body, NotificationId, Recipient, Subject},
+};
+
+/// Who asked for a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A caller of `POST /notify`: the id was minted for it.
+    Caller,
+    /// Another service's news: the id is derived from it.
+    News,
+}
+
+/// Somebody is told something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationMade {
+    /// Which notification.
+    pub notification_id: NotificationId,
+    /// Who asked for it.
+    pub source: Source,
+    /// Whom it is for.
+    pub recipient: Recipient,
+    /// What it is about.
+    pub subject: Subject,
+    /// What it says.
+    pub body: Body,
+    /// Of the notification.
+    pub version: u64,
+}
+
+/// The recipient has seen it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationRead {
+    /// Which notification.
+    pub notification_id: NotificationId,
+    /// When.
+    pub read_ms: Millis,
+    /// Of the notification.
+    pub version: u64,
+}
+
+/// The recipient had seen it before. Recorded, since the log has the last word on that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationAlreadyRead {
+    /// Which notification.
+    pub notification_id: NotificationId,
+    /// When it was read first.
+    pub read_ms: Millis,
+    /// Of the notification.
+    pub version: u64,
+}
+
+/// The same news came again: it was told already, and stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationAlreadyMade {
+    /// Which notification.
+    pub notification_id: NotificationId,
+    /// Of the notification.
+    pub version: u64,
+}
+
+/// What happened.
+#[expect(clippy::enum_variant_names, reason = "these are stored names, and an event is called in full in a log")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Somebody is told something.
+    NotificationMade(NotificationMade),
+    /// The recipient has seen it.
+    NotificationRead(NotificationRead),
+    /// The recipient had seen it before.
+    NotificationAlreadyRead(NotificationAlreadyRead),
+    /// The same news came again.
+    NotificationAlreadyMade(NotificationAlreadyMade),
+}
+
+impl Event {
+    /// The notification that the event is about.
+    pub const fn notification_id(&self) -> NotificationId {
+        match self {
+            Self::NotificationMade(NotificationMade { notification_id, .. })
+            | Self::NotificationRead(NotificationRead { notification_id, .. })
+            | Self::NotificationAlreadyRead(NotificationAlreadyRead { notification_id, .. })
+            | Self::NotificationAlreadyMade(NotificationAlreadyMade { notification_id, .. }) => *notification_id,
+        }
+    }
+
+    /// The notification's version after the event.
+    pub const fn version(&self) -> u64 {
+        match self {
+            Self::NotificationMade(NotificationMade { version, .. })
+            | Self::NotificationRead(NotificationRead { version, .. })
+            | Self::NotificationAlreadyRead(NotificationAlreadyRead { version, .. })
+            | Self::NotificationAlreadyMade(NotificationAlreadyMade { version, .. }) => *version,
+        }
+    }
+
+    /// When the notification was read first, if the event says that it is.
+    pub const fn read_ms(&self) -> Option<Millis> {
+        match self {
+            Self::NotificationRead(NotificationRead { read_ms, .. })
+            | Self::NotificationAlreadyRead(NotificationAlreadyRead { read_ms, .. }) => Some(*read_ms),
+            Self::NotificationMade(_) | Self::NotificationAlreadyMade(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const ID: NotificationId = NotificationId(Uuid::from_u128(1));
+
+    /// `event` is stored as `json`, where `ID` stands for the id.
+    #[track_caller]
+    fn is_stored_as(event: &Event, json: &str) {
+        let json = json.replace("ID", "00000000-0000-0000-0000-000000000001");
+        assert_eq!(serde_json::to_string(event).unwrap(), json);
+        assert_eq!(&serde_json::from_str::<Event>(&json).unwrap(), event);
+    }
+
+    #[test]
+    fn stored_format_of_notification_made_is_stable() {
+        for (source, name) in [(Source::Caller, "caller"), (Source::News, "news")] {
+            is_stored_as(
+                &Event::NotificationMade(NotificationMade {
+                    notification_id: ID,
+                    source,
+                    recipient: Recipient::new("operations").unwrap(),
+                    subject: Subject::new("Low stock: a").unwrap(),
+                    body: Body::new("Two lines\nof text").unwrap(),
+                    version: 1,
+                }),
+                &r#"{"NotificationMade":{"notification_id":"ID","source":"SOURCE","recipient":"operations","subject":"Low stock: a","body":"Two lines\nof text","version":1}}"#
+                    .replace("SOURCE", name),
+            );
+        }
+    }
+
+    #[test]
+    fn stored_format_of_notification_read_is_stable() {
+        is_stored_as(
+            &Event::NotificationRead(NotificationRead { notification_id: ID, read_ms: 5, version: 2 }),
+            r#"{"NotificationRead":{"notification_id":"ID","read_ms":5,"version":2}}"#,
+        );
+    }
+
+    #[test]
+    fn stored_format_of_notification_already_read_is_stable() {
+        is_stored_as(
+            &Event::NotificationAlreadyRead(NotificationAlreadyRead { notification_id: ID, read_ms: 5, version: 3 }),
+            r#"{"NotificationAlreadyRead":{"notification_id":"ID","read_ms":5,"version":3}}"#,
+        );
+    }
+
+    #[test]
+    fn stored_format_of_notification_already_made_is_stable() {
+        is_stored_as(
+            &Event::NotificationAlreadyMade(NotificationAlreadyMade { notification_id: ID, version: 4 }),
+            r#"{"NotificationAlreadyMade":{"notification_id":"ID","version":4}}"#,
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! Which news of other services somebody is told of. This service itself publishes nothing.
+
+use uuid::{Builder, Uuid};
+
+use crate::{
+    key::Key,
+    public::{LowStock, OrderPaid, Public, StockUpdated},
+    values::{Body, Currency, Money, NotificationId, Recipient, Subject},
+};
+
+use super::{commands::Command, events::Source};
+
+/// The role that looks after stock.
+pub const OPERATIONS: &str = "operations";
+
+/// Whom to tell what about `event`.
+pub(super) fn react(event: &Public) -> Option<Command> {
+    let (recipient, subject, body) = match event {
+        Public::LowStock(low) => low_stock(low),
+        Public::StockUpdated(moved) if moved.before.is_low() && !moved.after.is_low() => stock_recovered(moved),
+        Public::OrderPaid(paid) => order_paid(paid),
+        Public::StockUpdated(_)
+        | Public::CustomerCreated(_)
+        | Public::CustomerUpdated(_)
+        | Public::OrderCreated(_)
+        | Public::OrderConfirmed(_)
+        | Public::OrderRejected(_)
+        | Public::OrderCancelled(_)
+        | Public::OrderFulfilled(_)
+        | Public::PaymentRefunded(_)
+        | Public::StockReserved(_)
+        | Public::StockRejected(_) => return None,
+    };
+    Some(Command::Notify {
+        notification_id: derived_id(event),
+        source: Source::News,
+        recipient: Recipient::new(recipient).expect("a role and a UUID are recipients"),
+        subject: Subject::new(subject).expect("a few words and a SKU of at most 64 characters are a subject"),
+        body: Body::new(body).expect("a sentence of a SKU, an id and numbers is a body"),
+    })
+}
+
+/// The id of the notification that tells of `event`: the same whenever the event comes. Version 8 of UUIDs, made for ids
+/// like this one, so it can't be taken for one that holds a time.
+fn derived_id(event: &Public) -> NotificationId {
+    let source = format!("{}/{}/{}", event.topic(), event.subject(), event.version());
+    let bytes: [u8; 16] = *Key::named("notification", &source).as_bytes();
+    let id: Uuid = Builder::from_custom_bytes(bytes).into_uuid();
+    NotificationId(id)
+}
+
+fn low_stock(low: &LowStock) -> (String, String, String) {
+    let LowStock { sku, available, low_stock_threshold, version: _ } = low;
+    let body = format!("Units of {sku} available: {available}. There should be at least {low_stock_threshold}.");
+    (OPERATIONS.to_owned(), format!("Low stock: {sku}"), body)
+}
+
+fn stock_recovered(moved: &StockUpdated) -> (String, String, String) {
+    let (sku, available) = (&moved.sku, moved.after.available());
+    let threshold = moved.after.low_stock_threshold;
+    let body = format!("Units of {sku} available: {available}. The low-stock threshold is {threshold}.");
+    (OPERATIONS.to_owned(), format!("Stock recovered: {sku}"), body)
+}
+
+fn order_paid(paid: &OrderPaid) -> (String, String, String) {
+    let amount = amount_text(paid.amount, paid.currency);
+    let body = format!("We received {amount} for your order {}. Thank you.", paid.order_id);
+    (paid.customer_id.to_string(), "Order paid".to_owned(), body)
+}
+
+/// An amount as people write it, such as `12.34 EUR` or `1234 JPY`.
+fn amount_text(amount: Money, currency: Currency) -> String {
+    let exponent = currency.exponent();
+    let unit = 10_i64.pow(exponent);
+    let (whole, part) = (amount.minor_units() / unit, amount.minor_units() % unit);
+    match exponent {
+        0 => format!("{whole} {currency}"),
+        decimals => format!("{whole}.{part:0width$} {currency}", width = decimals as usize),
+    }
+}
+
+#[cfg(test)]
+mod tests;

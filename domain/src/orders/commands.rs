@@ -1,0 +1,180 @@
+//! What can be asked of the orders service, and why it may be refused.
+//!
+//! Absent: refusals of what other services' events ask. Those are recorded as declined instead.
+
+use std::fmt;
+
+use crate::{
+    public::{OrderLine, Shortage, ShortageReason},
+    values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
+};
+
+use super::state::{OrderState, Payment};
+
+/// The most lines of one order: a record names every SKU of a reservation, and has room for 255 keys.
+pub const MAX_LINES: usize = 100;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A customer orders.
+    Place {
+        /// Minted for this command.
+        order_id: OrderId,
+        /// Who orders.
+        customer_id: CustomerId,
+        /// Of the prices.
+        currency: Currency,
+        /// What, 1 to [`MAX_LINES`] lines; SKUs may repeat.
+        lines: Vec<OrderLine>,
+    },
+    /// Call an order off that has not left the house.
+    Cancel {
+        /// Which.
+        order_id: OrderId,
+    },
+    /// A confirmed, paid order leaves the house.
+    Fulfil {
+        /// Which.
+        order_id: OrderId,
+    },
+    /// `stock.reserved` for an order: all its stock is set aside.
+    Confirm {
+        /// Which.
+        order_id: OrderId,
+    },
+    /// `stock.rejected`: it can't be supplied.
+    Reject {
+        /// Which.
+        order_id: OrderId,
+        /// Why.
+        reason: ShortageReason,
+        /// Each SKU of which there is not enough.
+        shortages: Vec<Shortage>,
+    },
+    /// `order.paid`: its invoice is paid in full.
+    MarkPaid {
+        /// Which.
+        order_id: OrderId,
+        /// The invoice's version that says so.
+        invoice_version: u64,
+    },
+    /// `payment.refunded`: all that was paid was given back.
+    MarkRefunded {
+        /// Which.
+        order_id: OrderId,
+        /// The invoice's version that says so.
+        invoice_version: u64,
+    },
+}
+
+impl Command {
+    /// What tells two parsed commands apart, without the id that was minted for this one.
+    pub fn fingerprint_text(&self) -> String {
+        match self {
+            Self::Place { order_id: _, customer_id, currency, lines } => {
+                format!("place {customer_id} {currency} {lines:?}")
+            }
+            Self::Cancel { .. }
+            | Self::Fulfil { .. }
+            | Self::Confirm { .. }
+            | Self::Reject { .. }
+            | Self::MarkPaid { .. }
+            | Self::MarkRefunded { .. } => format!("{self:?}"),
+        }
+    }
+}
+
+/// What a caller may do to an order that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Call it off.
+    Cancel,
+    /// Send it.
+    Fulfil,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancel => "cancelled",
+            Self::Fulfil => "fulfilled",
+        })
+    }
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// An order needs something to be ordered.
+    #[error("an order needs at least one line")]
+    NoLines,
+    /// More than [`MAX_LINES`].
+    #[error("an order has at most {max} lines, this one has {given}")]
+    TooManyLines {
+        /// How many there were.
+        given: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// The sum of the lines is no amount of money any more.
+    #[error("the total is above {max} minor units")]
+    TotalTooLarge {
+        /// The largest total.
+        max: i64,
+    },
+    /// The lines of one SKU add up to more than can be reserved.
+    #[error("the lines of SKU {sku} add up to more than {max} units")]
+    QuantityTooLarge {
+        /// Which SKU.
+        sku: Sku,
+        /// The most units.
+        max: u32,
+    },
+    /// No such customer is known here.
+    #[error("there is no customer {customer_id}")]
+    UnknownCustomer {
+        /// Who was to order.
+        customer_id: CustomerId,
+    },
+    /// The customer may place no orders.
+    #[error("customer {customer_id} is inactive")]
+    CustomerInactive {
+        /// Who was to order.
+        customer_id: CustomerId,
+    },
+    /// There is no such order.
+    #[error("there is no order {order_id}")]
+    UnknownOrder {
+        /// Which was asked for.
+        order_id: OrderId,
+    },
+    /// The order's state does not allow it.
+    #[error("order {order_id} is {from}: it can't be {action}")]
+    IllegalTransition {
+        /// Which order.
+        order_id: OrderId,
+        /// The state it is in.
+        from: OrderState,
+        /// What was asked.
+        action: Action,
+    },
+    /// Only what is paid leaves the house.
+    #[error("order {order_id} is {payment}: only a paid order can be fulfilled")]
+    NotPaid {
+        /// Which order.
+        order_id: OrderId,
+        /// How it stands.
+        payment: Payment,
+    },
+}
+
+impl Rejection {
+    pub(super) const fn total_too_large() -> Self {
+        Self::TotalTooLarge { max: Money::MAX }
+    }
+
+    pub(super) const fn quantity_too_large(sku: Sku) -> Self {
+        Self::QuantityTooLarge { sku, max: Quantity::MAX }
+    }
+}

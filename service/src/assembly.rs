@@ -1,0 +1,81 @@
+//! How a service is put together: rows, replica, and the duties under the journal's lease.
+
+use std::{fmt::Display, path::Path, sync::Arc};
+
+use orderlog_domain::public::Public;
+use orderlog_eventlog::{Lease, LeaseError, TopicKind, TopicSpec};
+use orderlog_projections::{Store, StoreError, Tables};
+
+use crate::{
+    duty::{self, Troubles},
+    reactor, relay,
+    replica::{Replica, Setup, StartError},
+};
+
+/// The five journals; each is also its service's name.
+pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", "notifications"];
+
+/// Every topic there is: the journals and the public ones.
+pub fn topics() -> Vec<TopicSpec> {
+    let journals = SERVICES.iter().map(|name| TopicSpec { name: (*name).into(), kind: TopicKind::Journal });
+    let public = Public::TOPICS.iter().map(|(name, _)| TopicSpec { name: (*name).into(), kind: TopicKind::Public });
+    journals.chain(public).collect()
+}
+
+/// Why a service could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AssemblyError {
+    /// Its rows.
+    #[error(transparent)]
+    Rows(#[from] StoreError),
+    /// Its replica.
+    #[error(transparent)]
+    Replica(#[from] StartError),
+    /// Its lease.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+}
+
+/// A running service.
+pub struct Assembled<D: Tables> {
+    /// To ask it.
+    pub replica: Replica<D>,
+    /// For further duties of it.
+    pub lease: Arc<dyn Lease>,
+}
+
+/// Start a service: its replica on the rows in `dir`, its relay and its reactor. It catches up by itself.
+///
+/// # Errors
+/// [`AssemblyError`], where it can't or must not run.
+pub async fn start<D: Tables>(setup: Setup, dir: &Path, troubles: &Troubles) -> Result<Assembled<D>, AssemblyError> {
+    let store = Arc::new(Store::<D>::open(dir).await?);
+    let lease = setup.log.lead(&format!("orderlog.{}", D::JOURNAL), D::JOURNAL).await?;
+    let replica = Replica::start(setup, store).await?;
+    perform(&lease, troubles, "relay", &replica, relay::run::<D>);
+    if !D::REACTS_TO.is_empty() {
+        perform(&lease, troubles, "reactor", &replica, reactor::run::<D>);
+    }
+    Ok(Assembled { replica, lease })
+}
+
+/// Have a duty of a replica performed from now on: once the replica takes commands, wherever the lease is held.
+pub fn perform<D, E, W>(
+    lease: &Arc<dyn Lease>,
+    troubles: &Troubles,
+    name: &'static str,
+    replica: &Replica<D>,
+    work: impl Fn(Replica<D>, Arc<dyn Lease>) -> W + Send + Sync + 'static,
+) where
+    D: Tables,
+    E: Display + Send + 'static,
+    W: Future<Output = Result<(), E>> + Send + 'static,
+{
+    let (lease, troubles, replica) = (Arc::clone(lease), troubles.clone(), replica.clone());
+    tokio::spawn(async move {
+        if replica.ready().await.is_ok() {
+            let begin = || work(replica.clone(), Arc::clone(&lease));
+            duty::perform(Arc::clone(&lease), troubles, D::JOURNAL, name, begin).await;
+        }
+    });
+}

@@ -1,0 +1,101 @@
+//! Deliveries: HTTP calls that follow from the own journal, where no public event says what has to be told.
+//!
+//! Made at least once, with a key that derives from the record they follow from; the receiver keeps keys as long as its log,
+//! so a call that is repeated, even after all positions were lost, changes nothing.
+
+use std::{fmt::Display, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use orderlog_domain::public::event_id;
+use orderlog_eventlog::Lease;
+use orderlog_projections::Tables;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::{
+    duty::Progress,
+    relay::{RelayError, accepted},
+    replica::Replica,
+};
+
+/// Attempts before a delivery is given up. With the pauses between them they take about two minutes.
+const N_ATTEMPTS_MAX: u32 = 10;
+/// The pause after the first failure; each next one is twice as long, up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whom.
+    pub recipient: String,
+    /// In short.
+    pub subject: String,
+    /// At length.
+    pub body: String,
+}
+
+/// Whoever takes notices: the notifications service, over HTTP. Each call has a timeout of its own.
+#[async_trait]
+pub trait Notifier: Send + Sync + 'static {
+    /// Make one attempt to tell. `key` is the same for every attempt at the same notice.
+    ///
+    /// # Errors
+    /// Why it did not work; another attempt may.
+    async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String>;
+}
+
+/// Tell, again and again for a bounded time. Never fails: what can't be told is logged.
+pub async fn tell_patiently(notifier: &dyn Notifier, notice: &Notice, key: Uuid, subject: &dyn Display) {
+    let mut pause = PAUSE;
+    for attempt in 1..=N_ATTEMPTS_MAX {
+        match notifier.tell(notice, key).await {
+            Ok(()) => return info!(%key, attempt, "told {} of {subject}", notice.recipient),
+            Err(failure) if attempt == N_ATTEMPTS_MAX => {
+                warn!(%key, attempt, "gave up telling {} of {subject}: {failure}", notice.recipient);
+            }
+            Err(failure) => {
+                warn!(%key, attempt, "could not tell {} of {subject} yet: {failure}", notice.recipient);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+/// Tell what `notice` makes of each accepted event, from the last commit on, until something fails. A notice that can't be
+/// told holds back the next ones for as long as it is tried.
+///
+/// # Errors
+/// [`RelayError`]; started again it goes on from the last commit.
+pub async fn run<D: Tables>(
+    replica: Replica<D>,
+    lease: Arc<dyn Lease>,
+    notifier: Arc<dyn Notifier>,
+    notice: fn(&D::Event) -> Option<Notice>,
+) -> Result<(), RelayError> {
+    let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
+    let (mut progress, from) = Progress::load(lease, vec![Replica::<D>::journal()]).await?;
+    let mut reading = replica.log().read(from);
+    loop {
+        tokio::select! {
+            batch = reading.next() => {
+                let Some(batch) = batch else { return Ok(()) };
+                let batch = batch?;
+                let next = batch.records.last().map_or(0, |record| record.offset + 1);
+                for recorded in accepted(&replica, &batch).await? {
+                    if let Some(notice) = notice(&recorded.event) {
+                        // Public events of the same record are numbered from 0; this number is nobody else's.
+                        let key = event_id(genesis.log_id, recorded.offset, usize::MAX);
+                        let subject = format!("{}@{}", D::JOURNAL, recorded.offset);
+                        tell_patiently(notifier.as_ref(), &notice, key, &subject).await;
+                    }
+                }
+                progress.done(batch.partition, next);
+            }
+            () = progress.due() => progress.commit().await?,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Work that one instance of a service does for all of them: it runs where the journal's lease is held.
+//!
+//! The lease is only a hint. Two instances that both think they hold it do the same work twice, which every duty is made to
+//! bear: copies of public events have the same id, reactions the same idempotency key, deliveries too.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use orderlog_eventlog::{Lease, LeaseError, Partition};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// How long a duty that failed rests.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long a position may go uncommitted. A crash repeats so much work, which changes nothing.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+
+/// What is wrong with the duties of this process, for readiness: (service, duty) and the reason.
+#[derive(Clone, Default)]
+pub struct Troubles(Arc<Mutex<BTreeMap<(&'static str, &'static str), String>>>);
+
+impl Troubles {
+    /// All there is now.
+    pub fn all(&self) -> Vec<(String, String)> {
+        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.iter().map(|((service, duty), why)| (format!("{service} {duty}"), why.clone())).collect()
+    }
+
+    fn set(&self, service: &'static str, duty: &'static str, why: Option<String>) {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => drop(troubles.insert((service, duty), why)),
+            None => drop(troubles.remove(&(service, duty))),
+        }
+    }
+}
+
+/// Do `work` whenever the lease is held, again after each failure, until this is dropped.
+pub async fn perform<E, W>(
+    lease: Arc<dyn Lease>,
+    troubles: Troubles,
+    service: &'static str,
+    duty: &'static str,
+    work: impl Fn() -> W,
+) where
+    E: std::fmt::Display,
+    W: Future<Output = Result<(), E>>,
+{
+    let mut held = lease.held();
+    while held.wait_for(|held| *held).await.is_ok() {
+        info!(service, duty, "{service} {duty} begins");
+        let mut until_lost = lease.held();
+        let outcome = tokio::select! {
+            outcome = work() => outcome,
+            _ = until_lost.wait_for(|held| !held) => Ok(()),
+        };
+        match outcome {
+            Ok(()) => {
+                troubles.set(service, duty, None);
+                info!(service, duty, "{service} {duty} ends: the lease moved on");
+            }
+            Err(failure) => {
+                warn!(service, duty, "{service} {duty} stopped and will try again: {failure}");
+                troubles.set(service, duty, Some(failure.to_string()));
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// How far a duty has come in what it reads, committed now and then.
+pub struct Progress {
+    lease: Arc<dyn Lease>,
+    done: BTreeMap<Partition, u64>,
+    due: Option<Instant>,
+}
+
+impl Progress {
+    /// Go on where the group stood.
+    ///
+    /// # Errors
+    /// [`LeaseError`] if that can't be found out.
+    pub async fn load(
+        lease: Arc<dyn Lease>,
+        partitions: Vec<Partition>,
+    ) -> Result<(Self, Vec<(Partition, u64)>), LeaseError> {
+        let committed = lease.committed(&partitions).await?;
+        let from = partitions.into_iter().zip(committed.into_iter().map(|next| next.unwrap_or(0))).collect();
+        Ok((Self { lease, done: BTreeMap::new(), due: None }, from))
+    }
+
+    /// Everything of `partition` below `next` is done with.
+    pub fn done(&mut self, partition: Partition, next: u64) {
+        self.done.insert(partition, next);
+        self.due.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
+    }
+
+    /// Wait until a commit is due; for ever if there is nothing to commit.
+    pub async fn due(&self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Keep how far the duty has come.
+    ///
+    /// # Errors
+    /// [`LeaseError`]: the duty must not go on as if it had.
+    pub async fn commit(&mut self) -> Result<(), LeaseError> {
+        let done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
+        self.due = None;
+        self.lease.commit(&done).await
+    }
+}

@@ -1,0 +1,29 @@
+//! One service at work: the loop that owns the core, and what runs behind it.
+//!
+//! - [`replica`]: the loop around `domain::core`: reads the journal, loads and writes rows, takes commands, appends. Every
+//!   instance runs one; any of them may take any command.
+//! - [`relay`]: publishes what was accepted to the public topics, as [`cloudevents`].
+//! - [`reactor`]: answers other services' public events with commands of this one.
+//! - [`timer`]: commands that only time asks for. [`delivery`]: HTTP calls that follow from the own journal.
+//! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
+//!
+//! Deliberately absent: rules (they are in `domain`), SQL (in `projections`), routes (in `api`).
+
+pub mod assembly;
+pub mod cloudevents;
+pub mod delivery;
+pub mod duty;
+pub mod reactor;
+pub mod relay;
+pub mod replica;
+
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use orderlog_domain::decider::Millis;
+
+/// The wall clock, in milliseconds since the Unix epoch.
+pub fn now_ms() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}

@@ -1,0 +1,293 @@
+//! One instance of one service: its core, the loop around it, and the handle by which the rest of the program asks it.
+//!
+//! The loop is one task and owns everything; it never waits for a single command. It takes what has queued (records,
+//! commands, acknowledgements), loads what the core misses with one query per table, lets the core fold and decide, appends
+//! what came of it as one batch, and hands changed rows to the writer whenever that is idle.
+
+mod run;
+mod start;
+mod writer;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use orderlog_domain::{
+    core::{Accepted, Outcome, Request, Stop},
+    decider::{At, Millis},
+    header::{CommandStamp, HEADER, Header, Origin},
+    key::{HashKey, RecordId},
+};
+use orderlog_eventlog::{EventLog, Partition, ReadError};
+use orderlog_projections::{Store, StoreError, Tables};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How one instance of a service is set up.
+#[derive(Clone)]
+pub struct Setup {
+    /// The log that arbitrates.
+    pub log: Arc<dyn EventLog>,
+    /// Under which personal and secret values become keys.
+    pub hash_key: HashKey,
+    /// This instance's id, new for every process.
+    pub writer: uuid::Uuid,
+    /// How many keys are kept in memory without need.
+    pub n_slots_max: usize,
+}
+
+/// What a replica is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Reading what happened before it started.
+    CatchingUp,
+    /// Taking commands.
+    Ready,
+    /// It can't go on; the sentence says why and what to do.
+    Stopped(String),
+}
+
+/// Why a replica could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The rows were built from another journal, or from records that this one no longer has.
+    #[error(
+        "the rows of `{service}` do not belong to its journal ({why}): if the log is the right one, delete {service}.sqlite in \
+         the data folder and start again; the rows are rebuilt from the log"
+    )]
+    OtherHistory {
+        /// The service.
+        service: &'static str,
+        /// What differs.
+        why: String,
+    },
+    /// The journal can't be read.
+    #[error("the journal can't be read")]
+    Journal(#[from] ReadError),
+    /// The rows can't be read.
+    #[error("the rows can't be read")]
+    Rows(#[from] StoreError),
+}
+
+/// Why a command did not happen, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError<R: std::error::Error> {
+    /// The rules say no. Nothing was written.
+    #[error(transparent)]
+    Rejected(R),
+    /// The idempotency key was used for another command. Nothing was written.
+    #[error("the idempotency key was used for another command")]
+    KeyReused,
+    /// What it names can't be read until it is repaired. Nothing was written.
+    #[error("a record about this can't be read and waits for repair")]
+    Parked,
+    /// The service can't take commands now. Nothing was written.
+    #[error("the service can't take commands now: {0}")]
+    Unavailable(String),
+    /// The time is up, and it may or may not have happened. Ask again with the same idempotency key.
+    #[error("there was no word from the log in time: the command may or may not have happened")]
+    Unknown,
+}
+
+/// A command's record, as it stands in the log.
+#[derive(Clone, Debug)]
+pub struct Executed<D: Tables> {
+    /// The record.
+    pub accepted: Accepted<D>,
+    /// An earlier command with the same idempotency key wrote it.
+    pub replayed: bool,
+}
+
+/// A command on its way to the loop.
+struct Ask<D: Tables> {
+    request: Request<D>,
+    reply: oneshot::Sender<Outcome<D>>,
+}
+
+/// What the loop tells everybody.
+struct Shared {
+    /// One past the last record that this instance has answered a command with.
+    answered: AtomicU64,
+    /// Rows up to here are written.
+    committed: watch::Sender<u64>,
+    /// Records up to here are folded.
+    folded: watch::Sender<u64>,
+    state: watch::Sender<State>,
+}
+
+/// The handle of a running replica. Cheap to clone.
+pub struct Replica<D: Tables> {
+    asks: mpsc::Sender<Ask<D>>,
+    shared: Arc<Shared>,
+    store: Arc<Store<D>>,
+    setup: Setup,
+}
+
+impl<D: Tables> Clone for Replica<D> {
+    fn clone(&self) -> Self {
+        let (asks, shared, store) = (self.asks.clone(), Arc::clone(&self.shared), Arc::clone(&self.store));
+        Self { asks, shared, store, setup: self.setup.clone() }
+    }
+}
+
+impl<D: Tables> Replica<D> {
+    /// The journal of the service.
+    pub fn journal() -> Partition {
+        Partition::journal(D::JOURNAL)
+    }
+
+    /// The rows, for queries.
+    pub fn store(&self) -> &Arc<Store<D>> {
+        &self.store
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.setup.log
+    }
+
+    /// The key under which values become keys.
+    pub fn hash_key(&self) -> &HashKey {
+        &self.setup.hash_key
+    }
+
+    /// What the replica is doing, now and as it changes.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.shared.state.subscribe()
+    }
+
+    /// Rows below this offset are written, now and as it grows.
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.shared.committed.subscribe()
+    }
+
+    /// Records below this offset are folded, now and as it grows.
+    pub fn folded(&self) -> watch::Receiver<u64> {
+        self.shared.folded.subscribe()
+    }
+
+    /// Wait until queries see every command that this instance has answered.
+    pub async fn read_your_writes(&self) {
+        let answered = self.shared.answered.load(Ordering::Acquire);
+        // The sender lives as long as this handle, so waiting can't fail.
+        drop(self.committed().wait_for(|committed| *committed >= answered).await);
+    }
+
+    /// Wait until the replica takes commands.
+    ///
+    /// # Errors
+    /// Why it never will.
+    pub async fn ready(&self) -> Result<(), String> {
+        let mut state = self.state();
+        let state = state.wait_for(|state| *state != State::CatchingUp).await;
+        match state.as_deref() {
+            Ok(State::Stopped(why)) => Err(why.clone()),
+            Ok(State::Ready | State::CatchingUp) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Have a command decided, and wait until the log has spoken.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] says what became of it, and whether anything may have been written.
+    pub async fn execute(
+        &self,
+        command: D::Command,
+        stamp: Option<CommandStamp>,
+        origin: Origin,
+        deadline: Millis,
+    ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+        let (reply, outcome) = oneshot::channel();
+        let request = Request { command, stamp, origin, deadline };
+        let stopped = || match &*self.shared.state.borrow() {
+            State::Stopped(why) => ExecuteError::Unavailable(why.clone()),
+            State::CatchingUp | State::Ready => ExecuteError::Unavailable("it is stopping".to_owned()),
+        };
+        self.asks.send(Ask { request, reply }).await.map_err(|_| stopped())?;
+        // If the loop ends now, the command may have been appended already.
+        match outcome.await.map_err(|_| ExecuteError::Unknown)? {
+            Outcome::Accepted(accepted) => Ok(Executed { accepted, replayed: false }),
+            Outcome::Repeated { offset } => self.repeated(offset, stamp).await,
+            Outcome::Rejected(rejection) => Err(ExecuteError::Rejected(rejection)),
+            Outcome::Parked => Err(ExecuteError::Parked),
+            Outcome::Expired => Err(ExecuteError::Unavailable("it did not come to it in time".to_owned())),
+            Outcome::Unknown => Err(ExecuteError::Unknown),
+        }
+    }
+
+    /// The record that an idempotency key's first command wrote, if it was the same command.
+    async fn repeated(
+        &self,
+        offset: u64,
+        stamp: Option<CommandStamp>,
+    ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+        let unreadable = |why: String| ExecuteError::Unavailable(format!("{}@{offset}: {why}", D::JOURNAL));
+        let records = self.setup.log.fetch(&Self::journal(), &[offset]).await;
+        let record = records.map_err(|error| unreadable(error.to_string()))?.into_iter().next();
+        let record = record.ok_or_else(|| unreadable("it is not there".to_owned()))?;
+        let header = record.header(HEADER).ok_or_else(|| unreadable("it has no header".to_owned()))?;
+        let header = Header::decode(header).map_err(|error| unreadable(error.to_string()))?;
+        if header.command.map(|command| command.fingerprint) != stamp.map(|stamp| stamp.fingerprint) {
+            return Err(ExecuteError::KeyReused);
+        }
+        let event = serde_json::from_slice(&record.value).map_err(|_| ExecuteError::Parked)?;
+        let at = At { offset, time_ms: header.time_ms };
+        Ok(Executed { accepted: Accepted { at, id: header.id, event: Arc::new(event) }, replayed: true })
+    }
+}
+
+/// An event of a journal record, with its header.
+#[derive(Clone, Debug)]
+pub struct Recorded<D: Tables> {
+    /// Where it stands.
+    pub offset: u64,
+    /// The packed header.
+    pub header: Header,
+    /// What happened.
+    pub event: D::Event,
+}
+
+/// Why a journal record is not an event of the service.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordedError {
+    /// Its header.
+    #[error(transparent)]
+    Header(#[from] orderlog_domain::header::HeaderError),
+    /// Its payload.
+    #[error("its payload is no event of this service")]
+    Payload(#[from] serde_json::Error),
+}
+
+impl<D: Tables> Recorded<D> {
+    /// The event that `record` is; `None` for the genesis.
+    ///
+    /// # Errors
+    /// [`RecordedError`] if it is none.
+    pub fn decode(record: &orderlog_eventlog::Record) -> Result<Option<Self>, RecordedError> {
+        let header = record.header(HEADER).map_or(&[][..], Bytes::as_ref);
+        let header = Header::decode(header)?;
+        if header.kind == orderlog_domain::core::GENESIS {
+            return Ok(None);
+        }
+        Ok(Some(Self { offset: record.offset, event: serde_json::from_slice(&record.value)?, header }))
+    }
+}
+
+/// How the loop can fail for good.
+#[derive(Debug, thiserror::Error)]
+enum LoopError {
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    #[error(transparent)]
+    Rows(#[from] StoreError),
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    #[error("its rows can't be written any more")]
+    Writer,
+}
+
+/// A record's id, as logs show it.
+fn short(id: RecordId) -> String {
+    id.0.simple().to_string()
+}

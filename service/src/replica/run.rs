@@ -1,0 +1,317 @@
+//! The loop.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use orderlog_domain::{
+    core::{Appended, Core, Ends, Outcome, Outgoing, Ticket},
+    header::HEADER,
+    key::RecordId,
+    public::Public,
+};
+use orderlog_eventlog::{AppendError, Batch, EventLog, NewRecord, Partition, ReadError, Reading};
+use orderlog_projections::{Store, Tables};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{
+    Ask, LoopError, Shared, State, short,
+    writer::{Writer, Written},
+};
+use crate::now_ms;
+
+/// More records than this are not folded ahead of the rows.
+const N_UNWRITTEN_MAX: usize = 20_000;
+/// So many are worth a transaction while catching up, when nobody waits for the rows.
+const N_UNWRITTEN_MIN: usize = 5_000;
+/// More commands than this are not with the core at once; the others wait in the queue before it.
+const N_PENDING_MAX: usize = 8_192;
+/// How often waiting commands are looked at when nothing else happens.
+const TICK: Duration = Duration::from_millis(20);
+
+type AppendResult = Vec<(RecordId, Appended)>;
+
+/// Everything that the task owns.
+pub(super) struct Loop<D: Tables> {
+    core: Core<D>,
+    log: Arc<dyn EventLog>,
+    store: Arc<Store<D>>,
+    asked: mpsc::Receiver<Ask<D>>,
+    shared: Arc<Shared>,
+    copies: Vec<Partition>,
+    /// Where the journal ended when the replica started.
+    caught_up_at: u64,
+    replies: HashMap<Ticket, oneshot::Sender<Outcome<D>>>,
+    appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
+    ends: Option<BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>>,
+    wants_ends: bool,
+    writer: Writer<D>,
+    is_open: bool,
+}
+
+impl<D: Tables> Loop<D> {
+    pub fn new(
+        core: Core<D>,
+        log: Arc<dyn EventLog>,
+        store: Arc<Store<D>>,
+        asked: mpsc::Receiver<Ask<D>>,
+        shared: Arc<Shared>,
+        copies: Vec<Partition>,
+        end: u64,
+    ) -> Self {
+        let writer = Writer::start(Arc::clone(&store));
+        Self {
+            core,
+            log,
+            store,
+            asked,
+            shared,
+            copies,
+            // An empty journal has to be begun first.
+            caught_up_at: end.max(1),
+            replies: HashMap::new(),
+            appends: FuturesUnordered::new(),
+            ends: None,
+            wants_ends: false,
+            writer,
+            is_open: true,
+        }
+    }
+
+    /// Run until every handle is gone and everything asked is answered and written.
+    pub async fn run(mut self) -> Result<(), LoopError> {
+        let journal = Partition::journal(D::JOURNAL);
+        if self.core.genesis().is_none() && self.caught_up_at <= 1 {
+            self.begin();
+        }
+        let mut reading = self.log.read(vec![(journal, self.core.next())]);
+        let mut copying = self.read_copies();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut asks = Vec::new();
+        while self.is_open || self.core.n_pending() > 0 || !self.writer.is_idle() {
+            let may_read = self.core.n_unwritten() < N_UNWRITTEN_MAX && self.core.n_queued() < N_UNWRITTEN_MAX;
+            let may_ask = self.is_open && self.core.n_pending() < N_PENDING_MAX;
+            tokio::select! {
+                batch = reading.next(), if may_read => self.read(batch)?,
+                batch = copying.next(), if may_read && !self.copies.is_empty() => self.copy(batch)?,
+                n = self.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
+                    self.is_open = n > 0;
+                    asks.drain(..).for_each(|ask| self.ask(ask));
+                }
+                Some(results) = self.appends.next() => self.appended(results),
+                (up_to, ends) = next_ends(&mut self.ends) => self.learn_ends(up_to, ends),
+                written = self.writer.written() => self.written(written?),
+                _ = tick.tick() => {}
+            }
+            self.take_what_has_queued(&mut reading, &mut copying)?;
+            self.turn().await?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        let genesis = self.core.genesis_record(Uuid::now_v7(), now_ms());
+        info!(service = D::JOURNAL, "{} begins an empty journal", D::JOURNAL);
+        self.append(vec![genesis]);
+    }
+
+    fn read_copies(&self) -> Reading {
+        if self.copies.is_empty() {
+            return futures_util::stream::pending().boxed();
+        }
+        let next = |partition: &Partition| self.core.copied_next(&partition.topic, partition.index);
+        self.log.read(self.copies.iter().map(|partition| (partition.clone(), next(partition))).collect())
+    }
+
+    /// Whatever else is there already goes into the same turn: larger batches, fewer of everything.
+    fn take_what_has_queued(&mut self, reading: &mut Reading, copying: &mut Reading) -> Result<(), LoopError> {
+        while let Some(Some(results)) = self.appends.next().now_or_never() {
+            self.appended(results);
+        }
+        while self.core.n_queued() < N_UNWRITTEN_MIN
+            && self.core.n_unwritten() < N_UNWRITTEN_MAX
+            && let Some(batch) = reading.next().now_or_never()
+        {
+            self.read(batch)?;
+        }
+        if !self.copies.is_empty()
+            && let Some(batch) = copying.next().now_or_never()
+        {
+            self.copy(batch)?;
+        }
+        while self.core.n_pending() < N_PENDING_MAX
+            && let Ok(ask) = self.asked.try_recv()
+        {
+            self.ask(ask);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, ask: Ask<D>) {
+        let ticket = self.core.ask(ask.request, now_ms());
+        self.replies.insert(ticket, ask.reply);
+    }
+
+    fn read(&mut self, batch: Option<Result<Batch, ReadError>>) -> Result<(), LoopError> {
+        for record in next_batch(batch)?.records {
+            let header = record.header(HEADER).map(Bytes::as_ref);
+            self.core.read(record.offset, header, &record.value)?;
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, batch: Option<Result<Batch, ReadError>>) -> Result<(), LoopError> {
+        let batch = next_batch(batch)?;
+        let (topic, part) = (&batch.partition.topic, batch.partition.index);
+        for record in batch.records {
+            let event = Public::from_json(topic, &record.value);
+            if let Err(error) = &event {
+                warn!(service = D::JOURNAL, "{topic}/{part}@{} is passed over: {error}", record.offset);
+            }
+            self.core.copy(topic, part, record.offset, event.as_ref().ok());
+        }
+        Ok(())
+    }
+
+    fn appended(&mut self, results: AppendResult) {
+        let now = now_ms();
+        for (id, result) in results {
+            self.core.appended(id, result, now);
+        }
+    }
+
+    fn learn_ends(&mut self, up_to: Ticket, ends: Result<Vec<u64>, ReadError>) {
+        self.ends = None;
+        match ends {
+            Ok(ends) => {
+                let copied = self.copies.iter().zip(ends.iter().skip(1));
+                let copied = copied.map(|(it, end)| (it.topic.to_string(), it.index, *end)).collect();
+                self.core.ends(up_to, Ends { journal: ends[0], copied });
+            }
+            // Asked again on the next tick; the commands that need it wait until their time is up.
+            Err(error) => {
+                warn!(service = D::JOURNAL, "the log's ends can't be read: {error}");
+                self.wants_ends = true;
+            }
+        }
+    }
+
+    fn written(&mut self, written: Written) {
+        self.core.written(written.change_set);
+        self.shared.committed.send_replace(written.next);
+    }
+
+    /// Let the core do all it can with what it has, and carry out what it says.
+    async fn turn(&mut self) -> Result<(), LoopError> {
+        loop {
+            let step = self.core.run(now_ms())?;
+            self.shared.folded.send_if_modified(|folded| std::mem::replace(folded, self.core.next()) != self.core.next());
+            self.append(step.appends);
+            self.wants_ends |= step.wants_ends;
+            for (ticket, outcome) in step.answers {
+                self.answer(ticket, outcome);
+            }
+            if step.missing.is_empty() {
+                break;
+            }
+            let loaded = self.store.load(&step.missing).await?;
+            self.core.provide(loaded);
+        }
+        self.look_for_ends();
+        self.write();
+        if self.core.next() >= self.caught_up_at && *self.shared.state.borrow() == State::CatchingUp {
+            info!(service = D::JOURNAL, "{} takes commands from offset {}", D::JOURNAL, self.core.next());
+            self.writer.create_indexes();
+            self.shared.state.send_replace(State::Ready);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, ticket: Ticket, outcome: Outcome<D>) {
+        let next = match &outcome {
+            Outcome::Accepted(accepted) => accepted.at.offset + 1,
+            Outcome::Repeated { offset } => offset + 1,
+            Outcome::Rejected(_) | Outcome::Parked | Outcome::Expired | Outcome::Unknown => 0,
+        };
+        self.shared.answered.fetch_max(next, Ordering::AcqRel);
+        if let Some(reply) = self.replies.remove(&ticket) {
+            // A caller that has gone away does not want to know.
+            drop(reply.send(outcome));
+        }
+    }
+
+    fn append(&mut self, records: Vec<Outgoing>) {
+        if records.is_empty() {
+            return;
+        }
+        let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+        let appending = self.log.append(records.into_iter().map(new_record::<D>).collect());
+        let results = appending.map(move |results| ids.into_iter().zip(results).map(|(id, it)| (id, heard::<D>(id, it))).collect());
+        self.appends.push(results.boxed());
+    }
+
+    /// One call answers every command that was asked before it.
+    fn look_for_ends(&mut self) {
+        if self.wants_ends && self.ends.is_none() {
+            self.wants_ends = false;
+            let (log, up_to) = (Arc::clone(&self.log), self.core.last_ticket());
+            let mut partitions = vec![Partition::journal(D::JOURNAL)];
+            partitions.extend(self.copies.iter().cloned());
+            self.ends = Some(async move { (up_to, log.ends(&partitions).await) }.boxed());
+        }
+    }
+
+    fn write(&mut self) {
+        let is_catching_up = self.core.next() < self.caught_up_at;
+        let is_worth_it = !is_catching_up || self.core.n_unwritten() >= N_UNWRITTEN_MIN;
+        if self.writer.is_idle()
+            && is_worth_it
+            && let Some((change_set, changes)) = self.core.take_changes()
+        {
+            self.writer.write(change_set, changes);
+        }
+    }
+}
+
+async fn next_ends<T>(ends: &mut Option<BoxFuture<'static, T>>) -> T {
+    match ends {
+        Some(ends) => ends.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn next_batch(batch: Option<Result<Batch, ReadError>>) -> Result<Batch, LoopError> {
+    let ended = || ReadError::Unavailable { reason: "reading ended".to_owned() };
+    Ok(batch.ok_or_else(ended)??)
+}
+
+fn new_record<D: Tables>(record: Outgoing) -> NewRecord {
+    let key = Uuid::from_bytes(*record.about.as_bytes()).simple().to_string();
+    NewRecord {
+        topic: D::JOURNAL.into(),
+        partition: Some(0),
+        key: Some(key.into()),
+        headers: vec![(HEADER.into(), Bytes::from_owner(record.header))],
+        value: Bytes::from_owner(record.value),
+    }
+}
+
+fn heard<D: Tables>(id: RecordId, result: Result<u64, AppendError>) -> Appended {
+    match result {
+        Ok(offset) => Appended::At(offset),
+        Err(error) => {
+            warn!(service = D::JOURNAL, record = %id, "record {} of {}: {error}", short(id), D::JOURNAL);
+            match error {
+                AppendError::Refused { .. } => Appended::Refused,
+                AppendError::Unknown { .. } => Appended::Unknown,
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How a replica starts: the rows' checkpoint against the journal, then the loop.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use orderlog_domain::{
+    core::{Checkpoint, Core, chain},
+    header::HEADER,
+};
+use orderlog_eventlog::{EventLog, Partition, ReadError};
+use orderlog_projections::{Store, Tables};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
+use uuid::Uuid;
+
+use super::{Replica, Setup, Shared, StartError, State, run::Loop};
+
+/// More commands than this are not queued between the callers and the loop.
+const N_ASKS_MAX: usize = 4_096;
+
+impl<D: Tables> Replica<D> {
+    /// Start an instance of the service on its rows. It catches up by itself; see [`Replica::ready`].
+    ///
+    /// # Errors
+    /// [`StartError`], where going on would mix two histories.
+    pub async fn start(setup: Setup, store: Arc<Store<D>>) -> Result<Self, StartError> {
+        let checkpoint = store.checkpoint().await?;
+        same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
+        let mut copies = Vec::new();
+        for topic in D::COPIES {
+            copies.extend(setup.log.partitions(topic).await?);
+        }
+        let end = setup.log.ends(&[Self::journal()]).await?[0];
+        info!(service = D::JOURNAL, from = checkpoint.next, end, "{} goes on at offset {}", D::JOURNAL, checkpoint.next);
+
+        let (asks, asked) = mpsc::channel(N_ASKS_MAX);
+        let shared = Arc::new(Shared {
+            answered: AtomicU64::new(0),
+            committed: watch::Sender::new(checkpoint.next),
+            folded: watch::Sender::new(checkpoint.next),
+            state: watch::Sender::new(State::CatchingUp),
+        });
+        let core = Core::new(
+            checkpoint,
+            setup.writer,
+            setup.hash_key.fingerprint(),
+            Box::new(Uuid::now_v7),
+            setup.n_slots_max,
+        );
+        let replica = Self { asks, shared: Arc::clone(&shared), store: Arc::clone(&store), setup: setup.clone() };
+        let event_loop = Loop::new(core, setup.log, store, asked, Arc::clone(&shared), copies, end);
+        tokio::spawn(async move {
+            let state = match event_loop.run().await {
+                Ok(()) => State::Stopped("it was asked to stop".to_owned()),
+                Err(failure) => {
+                    error!(service = D::JOURNAL, "{} stopped: {failure}", D::JOURNAL);
+                    State::Stopped(failure.to_string())
+                }
+            };
+            shared.state.send_replace(state);
+        });
+        Ok(replica)
+    }
+}
+
+/// The last record that the rows were built from must be the journal's: a restored or exchanged log is noticed here.
+async fn same_history<D: Tables>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
+    let Some((last, before)) = &checkpoint.last else { return Ok(()) };
+    let other = |why: String| StartError::OtherHistory { service: D::JOURNAL, why };
+    let record = match log.fetch(&Partition::journal(D::JOURNAL), &[last.offset]).await {
+        Ok(records) => records.into_iter().next(),
+        Err(ReadError::OutOfRange { end, .. }) => {
+            return Err(other(format!("they stand at offset {}, the journal ends at {end}", checkpoint.next)));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let digest = record.map(|record| {
+        let header = record.header(HEADER).map_or(&[][..], AsRef::as_ref);
+        chain(before, last.offset, header, &record.value)
+    });
+    if digest == Some(last.digest) {
+        Ok(())
+    } else {
+        Err(other(format!("the record at offset {} is another one", last.offset)))
+    }
+}

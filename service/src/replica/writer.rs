@@ -1,0 +1,96 @@
+//! The writer: one task with the store's only writing connection, one change set at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use orderlog_domain::core::Changes;
+use orderlog_projections::{Store, Tables};
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use super::LoopError;
+
+/// How long a failing write rests before the same change set is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+
+enum Task<D: Tables> {
+    Write(u64, Box<Changes<D>>),
+    CreateIndexes,
+}
+
+/// A change set stands in the rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    pub change_set: u64,
+    /// The checkpoint that was written with it.
+    pub next: u64,
+}
+
+/// The loop's end of the writer.
+pub(super) struct Writer<D: Tables> {
+    tasks: mpsc::UnboundedSender<Task<D>>,
+    done: mpsc::UnboundedReceiver<Written>,
+    n_under_way: usize,
+}
+
+impl<D: Tables> Writer<D> {
+    pub fn start(store: Arc<Store<D>>) -> Self {
+        let (tasks, todo) = mpsc::unbounded_channel();
+        let (wrote, done) = mpsc::unbounded_channel();
+        tokio::spawn(write_all(store, todo, wrote));
+        Self { tasks, done, n_under_way: 0 }
+    }
+
+    /// Whether everything handed over is written.
+    pub fn is_idle(&self) -> bool {
+        self.n_under_way == 0
+    }
+
+    /// Hand over a change set. The loop does so only when the writer is idle, so at most one is under way.
+    pub fn write(&mut self, change_set: u64, changes: Changes<D>) {
+        self.n_under_way += 1;
+        // The task ends only when this end is dropped.
+        drop(self.tasks.send(Task::Write(change_set, Box::new(changes))));
+    }
+
+    /// Have the indexes that lists need, once there is no more mass of rows to come.
+    pub fn create_indexes(&self) {
+        drop(self.tasks.send(Task::CreateIndexes));
+    }
+
+    /// The next change set that is written.
+    pub async fn written(&mut self) -> Result<Written, LoopError> {
+        let written = self.done.recv().await.ok_or(LoopError::Writer)?;
+        self.n_under_way -= 1;
+        Ok(written)
+    }
+}
+
+async fn write_all<D: Tables>(
+    store: Arc<Store<D>>,
+    mut todo: mpsc::UnboundedReceiver<Task<D>>,
+    wrote: mpsc::UnboundedSender<Written>,
+) {
+    let mut writer = match store.writer().await {
+        Ok(writer) => writer,
+        Err(failure) => return error!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL),
+    };
+    while let Some(task) = todo.recv().await {
+        match task {
+            Task::Write(change_set, changes) => {
+                // The rows are a copy: nothing is lost while they can't be written, so try until it works.
+                while let Err(failure) = store.write(&mut writer, &changes).await {
+                    warn!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL);
+                    tokio::time::sleep(WRITE_AGAIN).await;
+                }
+                if wrote.send(Written { change_set, next: changes.next }).is_err() {
+                    return;
+                }
+            }
+            Task::CreateIndexes => {
+                if let Err(failure) = store.create_indexes(&mut writer).await {
+                    warn!(service = D::JOURNAL, "indexes of {} can't be made, lists will be slow: {failure}", D::JOURNAL);
+                }
+            }
+        }
+    }
+}
