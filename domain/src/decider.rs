@@ -113,7 +113,11 @@ pub trait Decider: Send + Sync + Sized + 'static {
 
     /// The one event to append if `command` is accepted. Also a command that changes nothing has one ("already so", or, for
     /// a reaction, "declined, because"): the log, not this instance, must have the last word on it.
-    fn decide(command: &Self::Command, view: &View<'_, Self::Entity>, now: Millis) -> Result<Self::Event, Self::Rejection>;
+    fn decide(
+        command: &Self::Command,
+        view: &View<'_, Self::Entity>,
+        now: Millis,
+    ) -> Result<Self::Event, Self::Rejection>;
 
     /// The event's name in the journal, such as `order_placed`.
     fn kind(event: &Self::Event) -> &'static str;

@@ -24,11 +24,7 @@ async fn main() -> Result<(), Failure> {
     let own = tempfile::tempdir()?;
     let dir = std::env::args().nth(1).map_or(own.path().to_owned(), PathBuf::from);
     let log = EmbeddedLog::open(&dir).await?;
-    log.prepare(&[TopicSpec {
-        name: "rate".into(),
-        kind: TopicKind::Journal,
-    }])
-    .await?;
+    log.prepare(&[TopicSpec { name: "rate".into(), kind: TopicKind::Journal }]).await?;
     for (callers, batch) in [(1, 1), (64, 1), (1024, 1), (8192, 1), (1, 1000)] {
         append(&log, callers, batch).await?;
     }
@@ -94,9 +90,6 @@ async fn read(dir: &Path, end: u64) -> Result<(), Failure> {
     while next < end {
         next += reading.next().await.ok_or("a reading never ends")??.records.len() as u64;
     }
-    println!(
-        "history of {end}: {:9.0} records/s",
-        end as f64 / start.elapsed().as_secs_f64()
-    );
+    println!("history of {end}: {:9.0} records/s", end as f64 / start.elapsed().as_secs_f64());
     Ok(())
 }

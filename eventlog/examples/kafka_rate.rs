@@ -19,17 +19,8 @@ const ONE_BY_ONE: usize = 2_000;
 async fn main() {
     let brokers = std::env::var("KAFKA").expect("KAFKA must name the brokers, as host:port");
     let prefix = format!("rate.{}.", Uuid::now_v7().simple());
-    let log = KafkaLog::connect(KafkaConfig {
-        topic_prefix: prefix,
-        ..KafkaConfig::new(brokers)
-    })
-    .expect("connect");
-    log.prepare(&[TopicSpec {
-        name: "journal".into(),
-        kind: TopicKind::Journal,
-    }])
-    .await
-    .expect("prepare");
+    let log = KafkaLog::connect(KafkaConfig { topic_prefix: prefix, ..KafkaConfig::new(brokers) }).expect("connect");
+    log.prepare(&[TopicSpec { name: "journal".into(), kind: TopicKind::Journal }]).await.expect("prepare");
     let journal = Partition::journal("journal");
 
     one_by_one(&*log, &journal).await;
@@ -91,13 +82,7 @@ async fn replay(log: &dyn EventLog, journal: &Partition) {
         let mut reading = log.read(vec![(journal.clone(), 0)]);
         let mut count = 0;
         while count < HISTORY + ONE_BY_ONE {
-            count += reading
-                .next()
-                .await
-                .expect("reading goes on")
-                .expect("it can be read")
-                .records
-                .len();
+            count += reading.next().await.expect("reading goes on").expect("it can be read").records.len();
         }
         rate("replay", count, started.elapsed());
     }

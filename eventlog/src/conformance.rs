@@ -41,11 +41,7 @@ impl Subject {
         another: impl Fn() -> BoxFuture<'static, Arc<dyn EventLog>> + Send + Sync + 'static,
         keep: impl Any + Send + Sync,
     ) -> Self {
-        Self {
-            log,
-            another: Box::new(another),
-            keep: Box::new(keep),
-        }
+        Self { log, another: Box::new(another), keep: Box::new(keep) }
     }
 }
 
@@ -103,13 +99,8 @@ fn unique(name: &str) -> String {
 
 async fn topic(log: &dyn EventLog, name: &str, kind: TopicKind) -> Arc<str> {
     let name: Arc<str> = unique(name).into();
-    let spec = TopicSpec {
-        name: Arc::clone(&name),
-        kind,
-    };
-    in_time("prepare a topic", log.prepare(&[spec]))
-        .await
-        .expect("a new topic can be made");
+    let spec = TopicSpec { name: Arc::clone(&name), kind };
+    in_time("prepare a topic", log.prepare(&[spec])).await.expect("a new topic can be made");
     name
 }
 
@@ -142,19 +133,14 @@ fn number(record: &Record) -> u64 {
 /// Append and insist: the offsets.
 async fn append(log: &dyn EventLog, records: Vec<NewRecord>) -> Vec<u64> {
     let answers = in_time("append", log.append(records)).await;
-    answers
-        .into_iter()
-        .map(|answer| answer.expect("a healthy log acknowledges"))
-        .collect()
+    answers.into_iter().map(|answer| answer.expect("a healthy log acknowledges")).collect()
 }
 
 /// The next `count` records of a reading of one partition.
 async fn take(reading: &mut Reading, count: usize) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::with_capacity(count);
     while records.len() < count {
-        let batch = in_time("read a batch", reading.next())
-            .await
-            .expect("a reading never ends by itself");
+        let batch = in_time("read a batch", reading.next()).await.expect("a reading never ends by itself");
         let batch = batch.expect("a healthy log can be read");
         assert!(!batch.records.is_empty(), "a batch is never empty");
         records.extend(batch.records);

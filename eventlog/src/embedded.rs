@@ -107,15 +107,9 @@ impl EmbeddedLog {
     pub async fn open(dir: &Path) -> Result<Arc<Self>, OpenError> {
         let lock = lock(dir).map_err(|refused| match refused {
             TryLockError::WouldBlock => OpenError::InUse { dir: dir.into() },
-            TryLockError::Error(source) => OpenError::Folder {
-                dir: dir.into(),
-                source,
-            },
+            TryLockError::Error(source) => OpenError::Folder { dir: dir.into(), source },
         })?;
-        let database = |source| OpenError::Database {
-            dir: dir.into(),
-            source,
-        };
+        let database = |source| OpenError::Database { dir: dir.into(), source };
         let file = dir.join("log.sqlite");
 
         let mut connection = writing(&file).connect().await.map_err(database)?;
@@ -126,10 +120,7 @@ impl EmbeddedLog {
         make_durable(&mut connection).await.map_err(database)?;
         let topics = load_topics(&mut connection).await.map_err(database)?;
         // The tables are in the files; this makes the files' names durable too.
-        sync_folder(dir).map_err(|source| OpenError::Folder {
-            dir: dir.into(),
-            source,
-        })?;
+        sync_folder(dir).map_err(|source| OpenError::Folder { dir: dir.into(), source })?;
 
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -149,39 +140,26 @@ impl EmbeddedLog {
         let topics: Topics = Arc::new(RwLock::new(topics));
         let (queue, jobs) = mpsc::unbounded_channel();
         tokio::spawn(Writer::new(connection, Arc::clone(&topics), lock).run(jobs));
-        Ok(Arc::new(Self {
-            topics,
-            queue,
-            history: History::new(readers),
-            positions,
-        }))
+        Ok(Arc::new(Self { topics, queue, history: History::new(readers), positions }))
     }
 
     fn topic(&self, partition: &Partition) -> Result<Arc<Topic>, ReadError> {
         // Only partition 0 exists; another one is named with its index.
         if partition.index != 0 {
-            return Err(ReadError::UnknownTopic {
-                topic: partition.to_string().into(),
-            });
+            return Err(ReadError::UnknownTopic { topic: partition.to_string().into() });
         }
-        find(&self.topics, &partition.topic).ok_or_else(|| ReadError::UnknownTopic {
-            topic: Arc::clone(&partition.topic),
-        })
+        find(&self.topics, &partition.topic)
+            .ok_or_else(|| ReadError::UnknownTopic { topic: Arc::clone(&partition.topic) })
     }
 
     /// The record's topic, or why the log does not take it.
     fn accept(&self, record: &NewRecord) -> Result<Arc<Topic>, String> {
         if record.partition.is_some_and(|index| index != 0) {
-            return Err(format!(
-                "topic {} has only partition 0 on the embedded log",
-                record.topic
-            ));
+            return Err(format!("topic {} has only partition 0 on the embedded log", record.topic));
         }
         let bytes = stored::size(record);
         if bytes > MAX_RECORD_BYTES {
-            return Err(format!(
-                "a record of {bytes} bytes is above the limit of {MAX_RECORD_BYTES}"
-            ));
+            return Err(format!("a record of {bytes} bytes is above the limit of {MAX_RECORD_BYTES}"));
         }
         find(&self.topics, &record.topic).ok_or_else(|| format!("topic {} does not exist", record.topic))
     }
@@ -190,16 +168,9 @@ impl EmbeddedLog {
 #[async_trait]
 impl EventLog for EmbeddedLog {
     async fn prepare(&self, topics: &[TopicSpec]) -> Result<Vec<String>, TopicError> {
-        let closed = || TopicError::Unavailable {
-            reason: "the log's writer has ended".into(),
-        };
+        let closed = || TopicError::Unavailable { reason: "the log's writer has ended".into() };
         let (done, outcome) = oneshot::channel();
-        self.queue
-            .send(Job::Create {
-                topics: topics.to_vec(),
-                done,
-            })
-            .map_err(|_| closed())?;
+        self.queue.send(Job::Create { topics: topics.to_vec(), done }).map_err(|_| closed())?;
         outcome.await.map_err(|_| closed())??;
         Ok(Vec::new())
     }
@@ -215,11 +186,7 @@ impl EventLog for EmbeddedLog {
         for record in records {
             match self.accept(&record) {
                 Ok(topic) => {
-                    accepted.push(Appended {
-                        place: answers.len(),
-                        topic,
-                        record,
-                    });
+                    accepted.push(Appended { place: answers.len(), topic, record });
                     // The writer puts the offset here.
                     answers.push(Ok(u64::MAX));
                 }
@@ -232,16 +199,10 @@ impl EventLog for EmbeddedLog {
         let count = answers.len();
         let (done, outcome) = oneshot::channel();
         // Queued here, not in the future: the order of calls is the order in the log.
-        if let Err(mpsc::error::SendError(job)) = self.queue.send(Job::Append {
-            records: accepted,
-            answers,
-            done,
-        }) {
+        if let Err(mpsc::error::SendError(job)) = self.queue.send(Job::Append { records: accepted, answers, done }) {
             job.refuse("the log is closed");
         }
-        let lost = || AppendError::Unknown {
-            reason: "the log's writer has ended".into(),
-        };
+        let lost = || AppendError::Unknown { reason: "the log's writer has ended".into() };
         async move { outcome.await.unwrap_or_else(|_| vec![Err(lost()); count]) }.boxed()
     }
 
@@ -265,10 +226,7 @@ impl EventLog for EmbeddedLog {
 
     async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError> {
         // The writer moves the end before it answers, and nobody else writes: this is the authority.
-        partitions
-            .iter()
-            .map(|partition| self.topic(partition).map(|topic| topic.end()))
-            .collect()
+        partitions.iter().map(|partition| self.topic(partition).map(|topic| topic.end())).collect()
     }
 
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
@@ -277,12 +235,7 @@ impl EventLog for EmbeddedLog {
         for &wanted in offsets {
             let end = topic.end();
             if wanted >= end {
-                return Err(ReadError::OutOfRange {
-                    partition: partition.clone(),
-                    wanted,
-                    first: 0,
-                    end,
-                });
+                return Err(ReadError::OutOfRange { partition: partition.clone(), wanted, first: 0, end });
             }
             let found = match topic.recent(wanted, 1) {
                 Some(recent) => recent,
@@ -321,11 +274,7 @@ fn writing(file: &Path) -> SqliteConnectOptions {
 /// Make the folder and take its lock, which lasts as long as the file is open.
 fn lock(dir: &Path) -> Result<File, TryLockError> {
     std::fs::create_dir_all(dir).map_err(TryLockError::Error)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("log.lock"));
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join("log.lock"));
     let file = file.map_err(TryLockError::Error)?;
     file.try_lock()?;
     Ok(file)
@@ -341,9 +290,7 @@ fn sync_folder(dir: &Path) -> io::Result<()> {
 
 /// Make the tables of a new file; the format of an old one.
 async fn create_tables(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    let found: i64 = sqlx::query_scalar("pragma user_version")
-        .fetch_one(&mut *connection)
-        .await?;
+    let found: i64 = sqlx::query_scalar("pragma user_version").fetch_one(&mut *connection).await?;
     if found != 0 {
         return Ok(found);
     }
@@ -351,9 +298,7 @@ async fn create_tables(connection: &mut SqliteConnection) -> Result<i64, sqlx::E
     sqlx::query("create table topics (id integer primary key, name text not null unique, kind text not null)")
         .execute(&mut *transaction)
         .await?;
-    sqlx::query("pragma user_version = 1")
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query("pragma user_version = 1").execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(FORMAT)
 }
@@ -361,9 +306,8 @@ async fn create_tables(connection: &mut SqliteConnection) -> Result<i64, sqlx::E
 /// A process that was killed between a write and its fsync leaves commits that only the system's memory has. Shown to
 /// readers, they would look durable without being it; so everything found is first copied into the file and fsynced.
 async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let (_busy, pages, copied): (i64, i64, i64) = sqlx::query_as("pragma wal_checkpoint(truncate)")
-        .fetch_one(&mut *connection)
-        .await?;
+    let (_busy, pages, copied): (i64, i64, i64) =
+        sqlx::query_as("pragma wal_checkpoint(truncate)").fetch_one(&mut *connection).await?;
     if pages != copied {
         let reason = format!("another program reads the file: {copied} of {pages} pages could be made durable");
         return Err(sqlx::Error::Io(io::Error::other(reason)));
@@ -372,9 +316,8 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
 }
 
 async fn load_topics(connection: &mut SqliteConnection) -> Result<HashMap<Arc<str>, Arc<Topic>>, sqlx::Error> {
-    let rows: Vec<(i64, String, String)> = sqlx::query_as("select id, name, kind from topics order by id")
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows: Vec<(i64, String, String)> =
+        sqlx::query_as("select id, name, kind from topics order by id").fetch_all(&mut *connection).await?;
     let mut topics = HashMap::with_capacity(rows.len());
     for (id, name, kind) in rows {
         let kind = topic::kind_from(&kind)?;

@@ -159,9 +159,7 @@ impl KafkaLog {
         }
         let reserved = [CONSUMER, producer::SETTINGS, lease::SETTINGS].concat();
         if let Some((name, _)) = reserved.iter().find(|(name, _)| config.extra.contains_key(*name)) {
-            return Err(ConnectError::Reserved {
-                name: (*name).to_owned(),
-            });
+            return Err(ConnectError::Reserved { name: (*name).to_owned() });
         }
         let cluster = Arc::new(Cluster { config });
         Ok(Arc::new(Self {
@@ -177,11 +175,7 @@ impl KafkaLog {
     async fn all_exist(&self, partitions: &[Partition]) -> Result<(), ReadError> {
         let topics: HashSet<&Arc<str>> = partitions.iter().map(|partition| &partition.topic).collect();
         for topic in topics {
-            let known = self
-                .known
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(topic);
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(topic);
             if !known {
                 self.partitions(topic).await?;
             }
@@ -202,18 +196,11 @@ impl EventLog for KafkaLog {
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {
         let topic: Arc<str> = topic.into();
         let (cluster, client, name) = (Arc::clone(&self.cluster), self.producer.client(), Arc::clone(&topic));
-        let count = on_thread("kafka-metadata", move || {
-            admin::partition_count(&cluster, &client, &name)
-        })
-        .await
-        .unwrap_or_else(|reason| Err(ReadError::Unavailable { reason }))?;
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(Arc::clone(&topic));
-        Ok((0..count)
-            .map(|index| Partition::new(Arc::clone(&topic), index))
-            .collect())
+        let count = on_thread("kafka-metadata", move || admin::partition_count(&cluster, &client, &name))
+            .await
+            .unwrap_or_else(|reason| Err(ReadError::Unavailable { reason }))?;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&topic));
+        Ok((0..count).map(|index| Partition::new(Arc::clone(&topic), index)).collect())
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Appending {
@@ -259,9 +246,7 @@ impl Cluster {
     /// The configuration of a client that has these settings beside the common ones.
     fn client(&self, settings: &[&[(&str, &str)]]) -> ClientConfig {
         let mut client = ClientConfig::new();
-        client
-            .set_log_level(RDKafkaLogLevel::Info)
-            .set("bootstrap.servers", &self.config.brokers);
+        client.set_log_level(RDKafkaLogLevel::Info).set("bootstrap.servers", &self.config.brokers);
         for (name, value) in COMMON {
             client.set(*name, *value);
         }

@@ -149,11 +149,7 @@ impl SimulatedLog {
     /// If the topic does not exist: the test is wrong.
     pub fn truncate(&self, topic: &str, end: u64) {
         let mut state = self.shared.state();
-        let partitions = &mut state
-            .topics
-            .get_mut(topic)
-            .expect("the topic to truncate exists")
-            .partitions;
+        let partitions = &mut state.topics.get_mut(topic).expect("the topic to truncate exists").partitions;
         for partition in partitions {
             partition.truncate(index(end));
         }
@@ -213,51 +209,28 @@ impl State {
     }
 
     fn land(&mut self, record: NewRecord) -> Result<u64, AppendError> {
-        let NewRecord {
-            topic,
-            partition,
-            key,
-            headers,
-            value,
-        } = record;
-        let found = self
-            .topics
-            .get_mut(&topic)
-            .ok_or_else(|| refused(&format!("topic {topic} does not exist")))?;
+        let NewRecord { topic, partition, key, headers, value } = record;
+        let found = self.topics.get_mut(&topic).ok_or_else(|| refused(&format!("topic {topic} does not exist")))?;
         let chosen = partition.unwrap_or_else(|| choose(key.as_deref(), found.partitions.len()));
         let records = found
             .partitions
             .get_mut(chosen as usize)
             .ok_or_else(|| refused(&format!("topic {topic} has no partition {chosen}")))?;
         let offset = records.len() as u64;
-        records.push(Record {
-            offset,
-            time_ms: self.time_ms,
-            key,
-            headers,
-            value,
-        });
+        records.push(Record { offset, time_ms: self.time_ms, key, headers, value });
         Ok(offset)
     }
 
     fn records(&self, partition: &Partition) -> Result<&Vec<Record>, ReadError> {
         let unknown = |topic| ReadError::UnknownTopic { topic };
-        let topic = self
-            .topics
-            .get(&partition.topic)
-            .ok_or_else(|| unknown(Arc::clone(&partition.topic)))?;
-        topic
-            .partitions
-            .get(partition.index as usize)
-            .ok_or_else(|| unknown(partition.to_string().into()))
+        let topic = self.topics.get(&partition.topic).ok_or_else(|| unknown(Arc::clone(&partition.topic)))?;
+        topic.partitions.get(partition.index as usize).ok_or_else(|| unknown(partition.to_string().into()))
     }
 
     /// What there is from `from` on; nothing at the end.
     fn batch(&self, partition: &Partition, from: u64) -> Result<Vec<Record>, ReadError> {
         let records = self.records(partition)?;
-        let rest = records
-            .get(index(from)..)
-            .ok_or_else(|| out_of_range(partition, from, records))?;
+        let rest = records.get(index(from)..).ok_or_else(|| out_of_range(partition, from, records))?;
         Ok(rest.iter().take(BATCH_RECORDS).cloned().collect())
     }
 }
@@ -271,10 +244,7 @@ impl EventLog for SimulatedLog {
                 TopicKind::Journal => 1,
                 TopicKind::Public => PUBLIC_PARTITIONS,
             };
-            let new = || Topic {
-                kind: spec.kind,
-                partitions: vec![Vec::new(); count],
-            };
+            let new = || Topic { kind: spec.kind, partitions: vec![Vec::new(); count] };
             let topic = state.topics.entry(Arc::clone(&spec.name)).or_insert_with(new);
             if topic.kind != spec.kind {
                 return Err(TopicError::Drift {
@@ -290,14 +260,9 @@ impl EventLog for SimulatedLog {
 
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {
         let state = self.shared.state();
-        let (name, topic) = state
-            .topics
-            .get_key_value(topic)
-            .ok_or_else(|| ReadError::UnknownTopic { topic: topic.into() })?;
-        Ok((0..)
-            .zip(&topic.partitions)
-            .map(|(index, _)| Partition::new(Arc::clone(name), index))
-            .collect())
+        let (name, topic) =
+            state.topics.get_key_value(topic).ok_or_else(|| ReadError::UnknownTopic { topic: topic.into() })?;
+        Ok((0..).zip(&topic.partitions).map(|(index, _)| Partition::new(Arc::clone(name), index)).collect())
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Appending {
@@ -320,40 +285,26 @@ impl EventLog for SimulatedLog {
     fn read(&self, from: Vec<(Partition, u64)>) -> Reading {
         let shared = Arc::clone(&self.shared);
         let changes = shared.changes.subscribe();
-        stream::unfold(
-            Some(Cursor {
-                shared,
-                changes,
-                from: from.into(),
-            }),
-            |cursor| async move {
-                let mut cursor = cursor?;
-                match cursor.next().await {
-                    Ok(batch) => Some((Ok(batch), Some(cursor))),
-                    Err(error) => Some((Err(error), None)),
-                }
-            },
-        )
+        stream::unfold(Some(Cursor { shared, changes, from: from.into() }), |cursor| async move {
+            let mut cursor = cursor?;
+            match cursor.next().await {
+                Ok(batch) => Some((Ok(batch), Some(cursor))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
         .boxed()
     }
 
     async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError> {
         let state = self.shared.state();
-        partitions
-            .iter()
-            .map(|partition| Ok(state.records(partition)?.len() as u64))
-            .collect()
+        partitions.iter().map(|partition| Ok(state.records(partition)?.len() as u64)).collect()
     }
 
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
         let state = self.shared.state();
         let records = state.records(partition)?;
-        let find = |&offset| {
-            records
-                .get(index(offset))
-                .cloned()
-                .ok_or_else(|| out_of_range(partition, offset, records))
-        };
+        let find =
+            |&offset| records.get(index(offset)).cloned().ok_or_else(|| out_of_range(partition, offset, records));
         offsets.iter().map(find).collect()
     }
 
@@ -379,9 +330,7 @@ impl Cursor {
                 return Ok(batch);
             }
             let changed = self.changes.changed().await;
-            changed.map_err(|_| ReadError::Unavailable {
-                reason: "the log is gone".into(),
-            })?;
+            changed.map_err(|_| ReadError::Unavailable { reason: "the log is gone".into() })?;
         }
     }
 
@@ -395,10 +344,7 @@ impl Cursor {
             let records = state.batch(partition, *next)?;
             if let Some(last) = records.last() {
                 *next = last.offset + 1;
-                return Ok(Some(Batch {
-                    partition: partition.clone(),
-                    records,
-                }));
+                return Ok(Some(Batch { partition: partition.clone(), records }));
             }
         }
         Ok(None)
@@ -422,16 +368,9 @@ fn refused(reason: &str) -> AppendError {
 }
 
 fn unknown() -> AppendError {
-    AppendError::Unknown {
-        reason: "a simulated loss of the answer".into(),
-    }
+    AppendError::Unknown { reason: "a simulated loss of the answer".into() }
 }
 
 fn out_of_range(partition: &Partition, wanted: u64, records: &[Record]) -> ReadError {
-    ReadError::OutOfRange {
-        partition: partition.clone(),
-        wanted,
-        first: 0,
-        end: records.len() as u64,
-    }
+    ReadError::OutOfRange { partition: partition.clone(), wanted, first: 0, end: records.len() as u64 }
 }

@@ -42,29 +42,16 @@ async fn reopen(dir: &Path) -> Arc<EmbeddedLog> {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, opening)
-        .await
-        .expect("a dropped log lets go of its folder")
+    tokio::time::timeout(PATIENCE, opening).await.expect("a dropped log lets go of its folder")
 }
 
 async fn journal(log: &EmbeddedLog, name: &str) -> Partition {
-    log.prepare(&[TopicSpec {
-        name: name.into(),
-        kind: TopicKind::Journal,
-    }])
-    .await
-    .unwrap();
+    log.prepare(&[TopicSpec { name: name.into(), kind: TopicKind::Journal }]).await.unwrap();
     Partition::journal(name)
 }
 
 fn record(topic: &str, value: impl Into<Bytes>) -> NewRecord {
-    NewRecord {
-        topic: topic.into(),
-        partition: None,
-        key: None,
-        headers: Vec::new(),
-        value: value.into(),
-    }
+    NewRecord { topic: topic.into(), partition: None, key: None, headers: Vec::new(), value: value.into() }
 }
 
 #[tokio::test]
@@ -73,10 +60,7 @@ async fn a_second_opening_of_the_folder_is_refused_by_its_name() {
     let log = EmbeddedLog::open(dir.path()).await.unwrap();
 
     let refused = EmbeddedLog::open(dir.path()).await.err().unwrap();
-    assert!(
-        matches!(&refused, OpenError::InUse { dir: named } if named == dir.path()),
-        "{refused:?}"
-    );
+    assert!(matches!(&refused, OpenError::InUse { dir: named } if named == dir.path()), "{refused:?}");
     let folder = dir.path().display();
     assert_eq!(
         refused.to_string(),
@@ -93,10 +77,7 @@ const CHILD: &str = "ORDERLOG_TEST_OPEN";
 #[tokio::test]
 async fn a_second_process_on_the_folder_is_refused() {
     if let Some(dir) = std::env::var_os(CHILD) {
-        let refused = EmbeddedLog::open(Path::new(&dir))
-            .await
-            .err()
-            .expect("the first process has the folder");
+        let refused = EmbeddedLog::open(Path::new(&dir)).await.err().expect("the first process has the folder");
         eprintln!("child: {refused}");
         return;
     }
@@ -105,15 +86,8 @@ async fn a_second_process_on_the_folder_is_refused() {
 
     let child = run_in_child("a_second_process_on_the_folder_is_refused", dir.path());
     let said = String::from_utf8_lossy(&child.stderr);
-    let expected = format!(
-        "child: the log in {} is in use by another process",
-        dir.path().display()
-    );
-    assert!(
-        child.status.success() && said.contains(&expected),
-        "{}: {said}",
-        child.status
-    );
+    let expected = format!("child: the log in {} is in use by another process", dir.path().display());
+    assert!(child.status.success() && said.contains(&expected), "{}: {said}", child.status);
 }
 
 #[tokio::test]
@@ -131,10 +105,7 @@ async fn a_file_of_another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(EmbeddedLog::open(dir.path()).await.unwrap());
     let mut connection = connect(reopen_and_close(dir.path()).await).await;
-    sqlx::query("pragma user_version = 99")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::query("pragma user_version = 99").execute(&mut connection).await.unwrap();
     drop(connection);
     let refused = EmbeddedLog::open(dir.path()).await.err().unwrap();
     assert!(matches!(refused, OpenError::Format { found: 99, .. }), "{refused:?}");
@@ -163,22 +134,13 @@ async fn topics_differ_in_case_and_keep_their_kind() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(dir.path()).await.unwrap();
     let (lower, upper) = (journal(&log, "a").await, journal(&log, "A").await);
-    log.append(vec![record("a", "1"), record("A", "2"), record("a", "3")])
-        .await;
+    log.append(vec![record("a", "1"), record("A", "2"), record("a", "3")]).await;
     assert_eq!(log.ends(&[lower, upper]).await, Ok(vec![2, 1]));
 
     drop(log);
     let log = reopen(dir.path()).await;
-    let drift = log
-        .prepare(&[TopicSpec {
-            name: "a".into(),
-            kind: TopicKind::Public,
-        }])
-        .await;
-    assert!(
-        matches!(&drift, Err(TopicError::Drift { found, .. }) if found == "journal"),
-        "{drift:?}"
-    );
+    let drift = log.prepare(&[TopicSpec { name: "a".into(), kind: TopicKind::Public }]).await;
+    assert!(matches!(&drift, Err(TopicError::Drift { found, .. }) if found == "journal"), "{drift:?}");
 }
 
 #[tokio::test]
@@ -190,15 +152,9 @@ async fn what_cannot_be_appended_is_refused_and_the_rest_is_not() {
         .append(vec![
             record("j", "0"),
             record("missing", "-"),
-            NewRecord {
-                partition: Some(1),
-                ..record("j", "-")
-            },
+            NewRecord { partition: Some(1), ..record("j", "-") },
             record("j", vec![0; 16 * 1024 * 1024 + 1]),
-            NewRecord {
-                partition: Some(0),
-                ..record("j", "1")
-            },
+            NewRecord { partition: Some(0), ..record("j", "1") },
         ])
         .await;
     let refusals: Vec<&str> = answers
@@ -219,10 +175,7 @@ async fn what_cannot_be_appended_is_refused_and_the_rest_is_not() {
         ],
     );
     let one = Partition::new("j", 1);
-    assert_eq!(
-        log.ends(&[one]).await,
-        Err(ReadError::UnknownTopic { topic: "j/1".into() })
-    );
+    assert_eq!(log.ends(&[one]).await, Err(ReadError::UnknownTopic { topic: "j/1".into() }));
     assert_eq!(log.ends(&[journal]).await, Ok(vec![2]));
 }
 
@@ -246,11 +199,7 @@ async fn history_in_the_file_joins_what_is_appended_meanwhile() {
                 let mut next = from;
                 while next < ALL {
                     for record in reading.next().await.unwrap().unwrap().records {
-                        assert_eq!(
-                            (record.offset, record.value),
-                            (next, Bytes::from(next.to_string())),
-                            "from {from}"
-                        );
+                        assert_eq!((record.offset, record.value), (next, Bytes::from(next.to_string())), "from {from}");
                         next += 1;
                     }
                 }
@@ -266,10 +215,7 @@ async fn history_in_the_file_joins_what_is_appended_meanwhile() {
         join_all(calls).await;
     }
     for reader in readers {
-        tokio::time::timeout(PATIENCE, reader)
-            .await
-            .expect("readers come to the end")
-            .unwrap();
+        tokio::time::timeout(PATIENCE, reader).await.expect("readers come to the end").unwrap();
     }
 }
 
@@ -287,10 +233,7 @@ async fn a_write_that_fails_before_its_commit_is_refused_and_later_ones_go_on() 
 
         let answers = log.append(vec![record("j", "1"), record("j", "full")]).await;
         for answer in &answers {
-            assert!(
-                matches!(answer, Err(AppendError::Refused { reason }) if reason.contains("full")),
-                "{answer:?}"
-            );
+            assert!(matches!(answer, Err(AppendError::Refused { reason }) if reason.contains("full")), "{answer:?}");
         }
         assert_eq!(log.ends(std::slice::from_ref(&journal)).await, Ok(vec![1]));
         assert_eq!(log.append(vec![record("j", "1")]).await, [Ok(1)]);
@@ -306,10 +249,7 @@ async fn log_with_one_record(dir: &Path, statements: &[&str]) -> (Arc<EmbeddedLo
     drop(log);
     let mut connection = connect(reopen_and_close(dir).await).await;
     for statement in statements {
-        sqlx::query(sqlx::AssertSqlSafe(*statement))
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(*statement)).execute(&mut connection).await.unwrap();
     }
     sqlx::Connection::close(connection).await.unwrap();
     (reopen(dir).await, journal)
@@ -336,10 +276,7 @@ async fn a_failed_commit_ends_the_process_without_an_answer() {
     let child = run_in_child("a_failed_commit_ends_the_process_without_an_answer", dir.path());
     let said = String::from_utf8_lossy(&child.stderr);
     assert_eq!(child.status.code(), Some(70), "{said}");
-    assert!(
-        said.contains("a commit failed, so it is not known what is durable"),
-        "{said}"
-    );
+    assert!(said.contains("a commit failed, so it is not known what is durable"), "{said}");
     assert!(!said.contains("answered"), "{said}");
     assert_eq!(reopen(dir.path()).await.ends(&[journal]).await, Ok(vec![1]));
 }

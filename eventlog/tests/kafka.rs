@@ -41,10 +41,7 @@ fn brokers() -> String {
 
 /// Names of its own for each test, on one broker for all.
 fn config() -> KafkaConfig {
-    KafkaConfig {
-        topic_prefix: format!("{}.", Uuid::now_v7().simple()),
-        ..KafkaConfig::new(brokers())
-    }
+    KafkaConfig { topic_prefix: format!("{}.", Uuid::now_v7().simple()), ..KafkaConfig::new(brokers()) }
 }
 
 fn connect(config: &KafkaConfig) -> Arc<KafkaLog> {
@@ -52,34 +49,19 @@ fn connect(config: &KafkaConfig) -> Arc<KafkaLog> {
 }
 
 fn journal(name: &str) -> TopicSpec {
-    TopicSpec {
-        name: name.into(),
-        kind: TopicKind::Journal,
-    }
+    TopicSpec { name: name.into(), kind: TopicKind::Journal }
 }
 
 fn public(name: &str) -> TopicSpec {
-    TopicSpec {
-        name: name.into(),
-        kind: TopicKind::Public,
-    }
+    TopicSpec { name: name.into(), kind: TopicKind::Public }
 }
 
 fn record(topic: &str, value: impl Into<bytes::Bytes>) -> NewRecord {
-    NewRecord {
-        topic: topic.into(),
-        partition: Some(0),
-        key: None,
-        headers: Vec::new(),
-        value: value.into(),
-    }
+    NewRecord { topic: topic.into(), partition: Some(0), key: None, headers: Vec::new(), value: value.into() }
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {
-    ClientConfig::new()
-        .set("bootstrap.servers", brokers())
-        .create()
-        .unwrap()
+    ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap()
 }
 
 async fn create(config: &KafkaConfig, name: &str, partitions: i32, settings: &[(&str, &str)]) {
@@ -94,24 +76,15 @@ async fn create(config: &KafkaConfig, name: &str, partitions: i32, settings: &[(
 
 async fn settings_of(config: &KafkaConfig, name: &str) -> ConfigResource {
     let name = format!("{}{name}", config.topic_prefix);
-    let described = admin()
-        .describe_configs(&[ResourceSpecifier::Topic(&name)], &AdminOptions::new())
-        .await
-        .unwrap();
+    let described = admin().describe_configs(&[ResourceSpecifier::Topic(&name)], &AdminOptions::new()).await.unwrap();
     described.into_iter().next().unwrap().unwrap()
 }
 
-const KEPT: &[(&str, &str)] = &[
-    ("retention.ms", "-1"),
-    ("retention.bytes", "-1"),
-    ("cleanup.policy", "delete"),
-];
+const KEPT: &[(&str, &str)] = &[("retention.ms", "-1"), ("retention.bytes", "-1"), ("cleanup.policy", "delete")];
 
 async fn drift(config: &KafkaConfig, spec: TopicSpec) -> (String, String, String) {
     match connect(config).prepare(&[spec]).await {
-        Err(TopicError::Drift {
-            topic, setting, found, ..
-        }) => (topic.to_string(), setting, found),
+        Err(TopicError::Drift { topic, setting, found, .. }) => (topic.to_string(), setting, found),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -120,10 +93,7 @@ async fn drift(config: &KafkaConfig, spec: TopicSpec) -> (String, String, String
 async fn topics_are_made_to_keep_their_records_for_ever() {
     let config = config();
     let log = connect(&config);
-    let warnings = log
-        .prepare(&[journal("orders"), public("order.created")])
-        .await
-        .unwrap();
+    let warnings = log.prepare(&[journal("orders"), public("order.created")]).await.unwrap();
     // The test broker is alone.
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("orders, order.created"), "{warnings:?}");
@@ -158,31 +128,15 @@ async fn a_journal_that_forgets_after_seven_days_is_refused() {
     let config = config();
     create(&config, "orders", 1, &[KEPT, &[("retention.ms", "604800000")]].concat()).await;
     let found = drift(&config, journal("orders")).await;
-    assert_eq!(
-        found,
-        ("orders".to_owned(), "retention.ms".to_owned(), "604800000".to_owned())
-    );
+    assert_eq!(found, ("orders".to_owned(), "retention.ms".to_owned(), "604800000".to_owned()));
 }
 
 #[tokio::test]
 async fn a_public_topic_that_forgets_by_size_is_refused() {
     let config = config();
-    create(
-        &config,
-        "order.paid",
-        2,
-        &[KEPT, &[("retention.bytes", "1000000")]].concat(),
-    )
-    .await;
+    create(&config, "order.paid", 2, &[KEPT, &[("retention.bytes", "1000000")]].concat()).await;
     let found = drift(&config, public("order.paid")).await;
-    assert_eq!(
-        found,
-        (
-            "order.paid".to_owned(),
-            "retention.bytes".to_owned(),
-            "1000000".to_owned()
-        )
-    );
+    assert_eq!(found, ("order.paid".to_owned(), "retention.bytes".to_owned(), "1000000".to_owned()));
 }
 
 #[tokio::test]
@@ -190,31 +144,15 @@ async fn a_compacted_journal_is_refused() {
     let config = config();
     create(&config, "orders", 1, &[KEPT, &[("cleanup.policy", "compact")]].concat()).await;
     let found = drift(&config, journal("orders")).await;
-    assert_eq!(
-        found,
-        ("orders".to_owned(), "cleanup.policy".to_owned(), "compact".to_owned())
-    );
+    assert_eq!(found, ("orders".to_owned(), "cleanup.policy".to_owned(), "compact".to_owned()));
 }
 
 #[tokio::test]
 async fn a_journal_whose_replicas_may_lack_records_is_refused() {
     let config = config();
-    create(
-        &config,
-        "orders",
-        1,
-        &[KEPT, &[("unclean.leader.election.enable", "true")]].concat(),
-    )
-    .await;
+    create(&config, "orders", 1, &[KEPT, &[("unclean.leader.election.enable", "true")]].concat()).await;
     let found = drift(&config, journal("orders")).await;
-    assert_eq!(
-        found,
-        (
-            "orders".to_owned(),
-            "unclean.leader.election.enable".to_owned(),
-            "true".to_owned()
-        )
-    );
+    assert_eq!(found, ("orders".to_owned(), "unclean.leader.election.enable".to_owned(), "true".to_owned()));
 }
 
 #[tokio::test]
@@ -229,22 +167,11 @@ async fn a_journal_of_two_partitions_is_refused() {
 async fn settings_that_the_guarantees_rest_on_cannot_be_changed() {
     let mut config = config();
     config.extra.insert("acks".to_owned(), "1".to_owned());
-    assert_eq!(
-        KafkaLog::connect(config).err(),
-        Some(ConnectError::Reserved {
-            name: "acks".to_owned()
-        })
-    );
-    assert_eq!(
-        KafkaLog::connect(KafkaConfig::new(" ")).err(),
-        Some(ConnectError::NoBrokers)
-    );
+    assert_eq!(KafkaLog::connect(config).err(), Some(ConnectError::Reserved { name: "acks".to_owned() }));
+    assert_eq!(KafkaLog::connect(KafkaConfig::new(" ")).err(), Some(ConnectError::NoBrokers));
     let mut config = KafkaConfig::new("localhost:1");
     config.extra.insert("no.such.setting".to_owned(), "1".to_owned());
-    assert!(matches!(
-        KafkaLog::connect(config).err(),
-        Some(ConnectError::Refused { .. })
-    ));
+    assert!(matches!(KafkaLog::connect(config).err(), Some(ConnectError::Refused { .. })));
 }
 
 #[tokio::test]
@@ -252,18 +179,10 @@ async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
     let config = config();
     let log = connect(&config);
     log.prepare(&[journal("orders")]).await.unwrap();
-    let records = vec![
-        record("orders", "a"),
-        record("orders", vec![0; 3_000_000]),
-        record("orders", "b"),
-    ];
+    let records = vec![record("orders", "a"), record("orders", vec![0; 3_000_000]), record("orders", "b")];
     let answers = log.append(records).await;
     assert_eq!(answers[0], Ok(0));
-    assert!(
-        matches!(answers[1], Err(AppendError::Refused { .. })),
-        "{:?}",
-        answers[1]
-    );
+    assert!(matches!(answers[1], Err(AppendError::Refused { .. })), "{:?}", answers[1]);
     assert_eq!(answers[2], Ok(1));
 }
 
@@ -271,15 +190,8 @@ async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
 async fn a_record_for_a_topic_that_does_not_exist_is_refused() {
     let log = connect(&config());
     let answers = log.append(vec![record("nowhere", "a")]).await;
-    assert!(
-        matches!(answers[0], Err(AppendError::Refused { .. })),
-        "{:?}",
-        answers[0]
-    );
-    assert!(matches!(
-        log.partitions("nowhere").await,
-        Err(ReadError::UnknownTopic { .. })
-    ));
+    assert!(matches!(answers[0], Err(AppendError::Refused { .. })), "{:?}", answers[0]);
+    assert!(matches!(log.partitions("nowhere").await, Err(ReadError::UnknownTopic { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -288,9 +200,7 @@ async fn a_dropped_lease_is_taken_over_within_seconds_and_the_first_holder_keeps
     let (one, two) = (connect(&config), connect(&config));
     one.prepare(&[journal("orders")]).await.unwrap();
     let first = one.lead("relay", "orders").await.unwrap();
-    within(Duration::from_secs(10), first.held().wait_for(|held| *held))
-        .await
-        .unwrap();
+    within(Duration::from_secs(10), first.held().wait_for(|held| *held)).await.unwrap();
 
     let second = two.lead("relay", "orders").await.unwrap();
     // Joining makes the group arrange itself anew, which takes nothing from the holder.
@@ -298,22 +208,14 @@ async fn a_dropped_lease_is_taken_over_within_seconds_and_the_first_holder_keeps
     let lost = tokio::time::timeout(Duration::from_secs(3), held.wait_for(|held| !*held));
     assert!(lost.await.is_err(), "the newcomer took the lease");
     first.commit(&[(Partition::journal("orders"), 7)]).await.unwrap();
-    assert_eq!(
-        second.commit(&[(Partition::journal("orders"), 1)]).await,
-        Err(LeaseError::Lost)
-    );
+    assert_eq!(second.commit(&[(Partition::journal("orders"), 1)]).await, Err(LeaseError::Lost));
 
     let dropped = Instant::now();
     drop(first);
-    within(Duration::from_secs(6), second.held().wait_for(|held| *held))
-        .await
-        .unwrap();
+    within(Duration::from_secs(6), second.held().wait_for(|held| *held)).await.unwrap();
     assert!(dropped.elapsed() < Duration::from_secs(6));
     assert!(!*held.wait_for(|held| !*held).await.unwrap());
-    assert_eq!(
-        second.committed(&[Partition::journal("orders")]).await,
-        Ok(vec![Some(7)])
-    );
+    assert_eq!(second.committed(&[Partition::journal("orders")]).await, Ok(vec![Some(7)]));
 }
 
 /// Tests beside this one read too, but far fewer at a time.
@@ -323,9 +225,7 @@ async fn readings_that_are_dropped_leave_no_thread_behind() {
     let log = connect(&config());
     log.prepare(&[journal("orders")]).await.unwrap();
     log.append(vec![record("orders", "a")]).await[0].clone().unwrap();
-    let mut readings: Vec<_> = (0..60)
-        .map(|_| log.read(vec![(Partition::journal("orders"), 0)]))
-        .collect();
+    let mut readings: Vec<_> = (0..60).map(|_| log.read(vec![(Partition::journal("orders"), 0)])).collect();
     for reading in &mut readings {
         assert_eq!(reading.next().await.unwrap().unwrap().records.len(), 1);
     }
@@ -333,11 +233,7 @@ async fn readings_that_are_dropped_leave_no_thread_behind() {
     drop(readings);
     let deadline = Instant::now() + Duration::from_secs(10);
     while reader_threads() >= 40 {
-        assert!(
-            Instant::now() < deadline,
-            "{} threads are still reading",
-            reader_threads()
-        );
+        assert!(Instant::now() < deadline, "{} threads are still reading", reader_threads());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

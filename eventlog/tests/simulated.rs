@@ -18,65 +18,37 @@ conformance_suite!(open, several_instances);
 async fn open() -> Subject {
     let log = SimulatedLog::new();
     let same = Arc::clone(&log);
-    Subject::new(
-        log,
-        move || std::future::ready(Arc::clone(&same) as Arc<dyn EventLog>).boxed(),
-        (),
-    )
+    Subject::new(log, move || std::future::ready(Arc::clone(&same) as Arc<dyn EventLog>).boxed(), ())
 }
 
 async fn log() -> Arc<SimulatedLog> {
     let log = SimulatedLog::new();
-    log.prepare(&[TopicSpec {
-        name: "j".into(),
-        kind: TopicKind::Journal,
-    }])
-    .await
-    .unwrap();
+    log.prepare(&[TopicSpec { name: "j".into(), kind: TopicKind::Journal }]).await.unwrap();
     log
 }
 
 fn record(value: &'static str) -> NewRecord {
-    NewRecord {
-        topic: "j".into(),
-        partition: Some(0),
-        key: None,
-        headers: Vec::new(),
-        value: value.into(),
-    }
+    NewRecord { topic: "j".into(), partition: Some(0), key: None, headers: Vec::new(), value: value.into() }
 }
 
 async fn values(log: &SimulatedLog) -> Vec<String> {
     let journal = Partition::journal("j");
     let end = log.ends(std::slice::from_ref(&journal)).await.unwrap()[0];
     let records = log.fetch(&journal, &(0..end).collect::<Vec<_>>()).await.unwrap();
-    records
-        .iter()
-        .map(|record| String::from_utf8(record.value.to_vec()).unwrap())
-        .collect()
+    records.iter().map(|record| String::from_utf8(record.value.to_vec()).unwrap()).collect()
 }
 
 fn is_unknown(answers: &[Result<u64, AppendError>]) -> bool {
-    answers
-        .iter()
-        .all(|answer| matches!(answer, Err(AppendError::Unknown { .. })))
+    answers.iter().all(|answer| matches!(answer, Err(AppendError::Unknown { .. })))
 }
 
 #[tokio::test]
 async fn faults_come_in_the_order_they_were_asked_for() {
     let log = log().await;
-    for fault in [
-        Fault::Refused,
-        Fault::UnknownLost,
-        Fault::UnknownLanded,
-        Fault::Duplicated,
-    ] {
+    for fault in [Fault::Refused, Fault::UnknownLost, Fault::UnknownLanded, Fault::Duplicated] {
         log.fail_next_append(fault);
     }
-    assert!(matches!(
-        log.append(vec![record("refused")]).await[..],
-        [Err(AppendError::Refused { .. })]
-    ));
+    assert!(matches!(log.append(vec![record("refused")]).await[..], [Err(AppendError::Refused { .. })]));
     assert!(is_unknown(&log.append(vec![record("lost")]).await));
     assert!(is_unknown(&log.append(vec![record("landed")]).await));
     assert_eq!(log.append(vec![record("a"), record("b")]).await, [Ok(1), Ok(2)]);
@@ -104,10 +76,7 @@ async fn held_appends_land_in_the_order_of_their_release() {
     log.release_appends();
     assert_eq!(held.await, [Ok(4)]);
     assert_eq!(log.append(vec![record("free")]).await, [Ok(5)]);
-    assert_eq!(
-        values(&log).await,
-        ["foreign", "third", "late", "first", "last", "free"]
-    );
+    assert_eq!(values(&log).await, ["foreign", "third", "late", "first", "last", "free"]);
 }
 
 #[tokio::test]
@@ -117,17 +86,11 @@ async fn a_reader_beyond_a_truncated_end_is_told_so() {
     log.append(vec![record("0"), record("1"), record("2")]).await;
     let mut reading = log.read(vec![(Partition::journal("j"), 0)]);
     let batch = reading.next().await.unwrap().unwrap();
-    assert_eq!(
-        batch.records.iter().map(|record| record.time_ms).collect::<Vec<_>>(),
-        [42, 42, 42]
-    );
+    assert_eq!(batch.records.iter().map(|record| record.time_ms).collect::<Vec<_>>(), [42, 42, 42]);
 
     log.truncate("j", 1);
     let refused = reading.next().await.unwrap();
-    assert!(
-        matches!(refused, Err(ReadError::OutOfRange { wanted: 3, end: 1, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ReadError::OutOfRange { wanted: 3, end: 1, .. })), "{refused:?}");
     assert_eq!(values(&log).await, ["0"]);
 }
 
@@ -150,9 +113,6 @@ async fn a_lease_can_be_taken_from_its_holder() {
     assert!(*two.held().borrow(), "the one that has waited the longest");
     drop(two);
     let mut held = three.held();
-    tokio::time::timeout(Duration::from_secs(5), held.wait_for(|held| *held))
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), held.wait_for(|held| *held)).await.unwrap().unwrap();
     assert_eq!(three.committed(&[Partition::journal("j")]).await, Ok(vec![Some(2)]));
 }

@@ -3,7 +3,7 @@
 //! Made at least once, with a key that derives from the record they follow from; the receiver keeps keys as long as its log,
 //! so a call that is repeated, even after all positions were lost, changes nothing.
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -48,7 +48,7 @@ pub trait Notifier: Send + Sync + 'static {
 }
 
 /// Tell, again and again for a bounded time. Never fails: what can't be told is logged.
-pub async fn tell_patiently(notifier: &dyn Notifier, notice: &Notice, key: Uuid, subject: &dyn Display) {
+pub async fn tell_patiently(notifier: &dyn Notifier, notice: &Notice, key: Uuid, subject: &str) {
     let mut pause = PAUSE;
     for attempt in 1..=N_ATTEMPTS_MAX {
         match notifier.tell(notice, key).await {
@@ -76,6 +76,7 @@ pub async fn run<D: Tables>(
     notifier: Arc<dyn Notifier>,
     notice: fn(&D::Event) -> Option<Notice>,
 ) -> Result<(), RelayError> {
+    drop(replica.committed().wait_for(|committed| *committed > 0).await);
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
     let (mut progress, from) = Progress::load(lease, vec![Replica::<D>::journal()]).await?;
     let mut reading = replica.log().read(from);

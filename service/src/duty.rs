@@ -15,6 +15,8 @@ use tracing::{info, warn};
 
 /// How long a duty that failed rests.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A duty that goes on for so long after it failed is well again.
+const WELL_AFTER: Duration = Duration::from_secs(3);
 /// How long a position may go uncommitted. A crash repeats so much work, which changes nothing.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
@@ -53,9 +55,15 @@ pub async fn perform<E, W>(
     while held.wait_for(|held| *held).await.is_ok() {
         info!(service, duty, "{service} {duty} begins");
         let mut until_lost = lease.held();
+        let going_on = async {
+            tokio::time::sleep(WELL_AFTER).await;
+            troubles.set(service, duty, None);
+            std::future::pending().await
+        };
         let outcome = tokio::select! {
             outcome = work() => outcome,
             _ = until_lost.wait_for(|held| !held) => Ok(()),
+            never = going_on => never,
         };
         match outcome {
             Ok(()) => {

@@ -5,6 +5,7 @@
 //! - [`relay`]: publishes what was accepted to the public topics, as [`cloudevents`].
 //! - [`reactor`]: answers other services' public events with commands of this one.
 //! - [`timer`]: commands that only time asks for. [`delivery`]: HTTP calls that follow from the own journal.
+//! - [`inbox`]: has Redis follow the rows of the notifications service.
 //! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
 //!
 //! Deliberately absent: rules (they are in `domain`), SQL (in `projections`), routes (in `api`).
@@ -13,10 +14,11 @@ pub mod assembly;
 pub mod cloudevents;
 pub mod delivery;
 pub mod duty;
+pub mod inbox;
 pub mod reactor;
 pub mod relay;
 pub mod replica;
-
+pub mod timer;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

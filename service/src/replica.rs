@@ -167,9 +167,14 @@ impl<D: Tables> Replica<D> {
         self.shared.folded.subscribe()
     }
 
+    /// One past the last record that this instance has answered a command with.
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Acquire)
+    }
+
     /// Wait until queries see every command that this instance has answered.
     pub async fn read_your_writes(&self) {
-        let answered = self.shared.answered.load(Ordering::Acquire);
+        let answered = self.answered();
         // The sender lives as long as this handle, so waiting can't fail.
         drop(self.committed().wait_for(|committed| *committed >= answered).await);
     }

@@ -2,19 +2,62 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use orderlog_domain::{
     header::{CommandStamp, Origin},
-    inventory::Inventory,
+    inventory::{Command, Inventory, Reservation},
     key::Key,
 };
 use orderlog_projections::StoreError;
-use tracing::warn;
+use tokio::time::MissedTickBehavior;
+use tracing::{error, warn};
 
-use crate::{now_ms, replica::Replica};
+use crate::{
+    now_ms,
+    replica::{ExecuteError, Replica},
+};
 
 /// How often the rows are asked what is due. A reservation ends at most so much later than it says.
 const EVERY: Duration = Duration::from_millis(250);
-/// So many are ended at once.
+/// So many are taken at a time.
 const N_MAX: u32 = 500;
+/// So many are ended at once.
+const N_AT_ONCE: usize = 64;
 /// How long one attempt may take.
 const DEADLINE_MS: i64 = 10_000;
+
+/// End reservations whose time is up, until the rows can't be read.
+///
+/// # Errors
+/// [`StoreError`]; started again it finds what is due again.
+pub async fn run(replica: Replica<Inventory>) -> Result<(), StoreError> {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // Else what was just ended would be found once more.
+        replica.read_your_writes().await;
+        let due = replica.store().expired_reservations(now_ms(), N_MAX).await?;
+        stream::iter(due).for_each_concurrent(N_AT_ONCE, |reservation| expire(&replica, reservation)).await;
+    }
+}
+
+async fn expire(replica: &Replica<Inventory>, reservation: Reservation) {
+    let Reservation { id, version, .. } = reservation;
+    let aggregate = String::from(id.aggregate().key);
+    // With the version: should a clock that was set back make this one decline, the next attempt is another command.
+    let key = Key::named("expiry", &format!("{aggregate}/{version}"));
+    let stamp = CommandStamp { key, fingerprint: [0; 16] };
+    let command = Command::Expire { reservation: id };
+    match replica.execute(command, Some(stamp), Origin::default(), now_ms() + DEADLINE_MS).await {
+        Ok(_) => {}
+        // Only reservations that exist are found, and their keys are nobody else's: a mistake in the program.
+        Err(refusal @ (ExecuteError::Rejected(_) | ExecuteError::KeyReused)) => {
+            error!(aggregate, "the expiry of a reservation was refused: {refusal}");
+        }
+        // It is found again at the next tick.
+        Err(failure @ (ExecuteError::Parked | ExecuteError::Unavailable(_) | ExecuteError::Unknown)) => {
+            warn!(aggregate, "a reservation can't expire yet: {failure}");
+        }
+    }
+}

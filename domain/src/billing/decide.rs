@@ -205,8 +205,7 @@ fn open(
 fn close(view: &View<'_, Entity>, order_id: OrderId, customer_id: CustomerId, cause: RefundCause) -> Event {
     let Some(invoice) = find(view, order_id) else {
         let (none, state) = (Money::ZERO, InvoiceState::Void);
-        let totals =
-            InvoiceTotals { state, amount_due: none, amount_paid: none, amount_refunded: none, version: 1 };
+        let totals = InvoiceTotals { state, amount_due: none, amount_paid: none, amount_refunded: none, version: 1 };
         return Event::InvoiceVoided(InvoiceVoided { order_id, customer_id, cause, totals });
     };
     match invoice.state {

@@ -177,10 +177,8 @@ impl<D: Decider> Core<D> {
         let result = D::decide(&request.command, &view, now);
         let missing = view.into_missing();
         // A key that is surely new, or was forgotten to the second generation, needs no loading.
-        let missing: Vec<_> = missing
-            .into_iter()
-            .filter(|it| !self.slots.ready(&Wanted { key: it.key, kind: Some(it.kind) }))
-            .collect();
+        let missing: Vec<_> =
+            missing.into_iter().filter(|it| !self.slots.ready(&Wanted { key: it.key, kind: Some(it.kind) })).collect();
         Decision { result, missing, sight }
     }
 
@@ -205,7 +203,8 @@ impl<D: Decider> Core<D> {
             command: request.stamp,
             origin: request.origin.clone(),
         };
-        let value: Arc<[u8]> = serde_json::to_vec(&event).expect("events have string keys and no failing serialiser").into();
+        let value: Arc<[u8]> =
+            serde_json::to_vec(&event).expect("events have string keys and no failing serialiser").into();
         let about = header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
         self.flights.launch(ticket, header, Arc::new(event), Arc::clone(&value), entities);
         if let Some(flight) = self.flights.get(id) {

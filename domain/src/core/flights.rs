@@ -99,7 +99,8 @@ impl<D: Decider> Flights<D> {
     ) {
         let id = header.id;
         for expect in &header.expects {
-            let ahead = self.ahead.entry(expect.key).or_insert(Ahead { last: id, entity: None, blocked: false, n_flights: 0 });
+            let ahead =
+                self.ahead.entry(expect.key).or_insert(Ahead { last: id, entity: None, blocked: false, n_flights: 0 });
             ahead.last = id;
             ahead.n_flights += 1;
         }
@@ -113,8 +114,10 @@ impl<D: Decider> Flights<D> {
         self.order.insert(turn, id);
         let header_bytes = header.encode().into();
         let append = Append::Sent;
-        self.flights
-            .insert(id, Flight { ticket, header, header_bytes, value, event, append, in_doubt: false, doomed: false, turn });
+        self.flights.insert(
+            id,
+            Flight { ticket, header, header_bytes, value, event, append, in_doubt: false, doomed: false, turn },
+        );
     }
 
     /// The log has spoken on a record of ours (or will never see it): it no longer counts among what is ahead.

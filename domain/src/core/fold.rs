@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Accepted, Core, GENESIS, Genesis, Happened, Head, Outcome, Outgoing, ParkedRow, RecordRow, Stop, Verdict, Wanted, accepts,
-    chain, flights::Append, slots::Versioned,
+    Accepted, Core, GENESIS, Genesis, Happened, Head, Outcome, Outgoing, ParkedRow, RecordRow, Stop, Verdict, Wanted,
+    accepts, chain, flights::Append, slots::Versioned,
 };
 use crate::{
     decider::{At, Decider, Millis, Ref},

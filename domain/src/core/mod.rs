@@ -28,7 +28,8 @@ use uuid::Uuid;
 
 pub use arbitration::accepts;
 pub use changes::{
-    Changes, Checkpoint, Digest, EntityRow, Genesis, Happened, Head, Loaded, ParkedRow, RecordRow, Verdict, Wanted, chain,
+    Changes, Checkpoint, Digest, EntityRow, Genesis, Happened, Head, Loaded, ParkedRow, RecordRow, Verdict, Wanted,
+    chain,
 };
 
 use self::{

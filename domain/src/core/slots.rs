@@ -69,7 +69,14 @@ pub struct Versioned<E> {
 
 impl<E> Slot<E> {
     fn absent() -> Self {
-        Self { head: None, entity: Some(None), parked: false, changed_in: 0, head_changed: false, entity_changed: false }
+        Self {
+            head: None,
+            entity: Some(None),
+            parked: false,
+            changed_in: 0,
+            head_changed: false,
+            entity_changed: false,
+        }
     }
 }
 
@@ -136,9 +143,7 @@ impl<E: Clone> Slots<E> {
     pub fn provide(&mut self, loaded: Loaded<E>) {
         let Loaded { wanted, head, entity, parked } = loaded;
         let offset = head.map_or(0, |head| head.offset);
-        let entity = wanted
-            .kind
-            .map(|kind| entity.map(|(version, state)| Versioned { kind, version, offset, state }));
+        let entity = wanted.kind.map(|kind| entity.map(|(version, state)| Versioned { kind, version, offset, state }));
         if let Some(slot) = self.cold.remove(&wanted.key) {
             self.hot.insert(wanted.key, slot);
         }

@@ -47,7 +47,8 @@ impl Decider for Warehouse {
     type Rejection = TooLittle;
 
     fn decide(command: &Take, view: &View<'_, i64>, _: Millis) -> Result<Taken, TooLittle> {
-        let on_shelf: Vec<_> = command.lines.keys().map(|name| view.get(&shelf(name)).copied().unwrap_or(STOCK)).collect();
+        let on_shelf: Vec<_> =
+            command.lines.keys().map(|name| view.get(&shelf(name)).copied().unwrap_or(STOCK)).collect();
         for ((name, units), on_shelf) in command.lines.iter().zip(on_shelf) {
             if *units > on_shelf {
                 return Err(TooLittle(name.clone()));
@@ -375,10 +376,20 @@ fn a_record_that_cannot_be_folded_parks_its_keys_and_nothing_else() {
     let mut log = Log::new();
     let mut one = Instance::started(1, &mut log);
     let record = |id: u128, name: &str, last: Option<u128>, value: &[u8]| {
-        let expects = vec![crate::header::Expect { key: shelf(name).key, last: last.map(|last| RecordId(Uuid::from_u128(last))) }];
+        let expects = vec![crate::header::Expect {
+            key: shelf(name).key,
+            last: last.map(|last| RecordId(Uuid::from_u128(last))),
+        }];
         let (id, writer) = (RecordId(Uuid::from_u128(id)), Uuid::nil());
-        let header =
-            crate::header::Header { id, time_ms: 0, writer, kind: "taken".into(), expects, command: None, origin: Origin::default() };
+        let header = crate::header::Header {
+            id,
+            time_ms: 0,
+            writer,
+            kind: "taken".into(),
+            expects,
+            command: None,
+            origin: Origin::default(),
+        };
         (header.encode(), value.to_vec())
     };
     log.push(record(91, "a", None, b"rubbish"));
@@ -514,7 +525,9 @@ impl Day {
                 let (command, asked) = &self.asked[&(who, *ticket)];
                 let is_in_log = accepted.contains_key(&command.command);
                 match outcome {
-                    Outcome::Accepted(yes) => assert_eq!(accepted.get(&command.command), Some(&yes.at.offset), "untrue yes"),
+                    Outcome::Accepted(yes) => {
+                        assert_eq!(accepted.get(&command.command), Some(&yes.at.offset), "untrue yes")
+                    }
                     Outcome::Repeated { .. } => {}
                     Outcome::Rejected(TooLittle(_)) => {
                         assert!(!is_in_log, "a no that happened");
@@ -549,7 +562,9 @@ fn random_day(seed: u64) {
     }
     let is_done = |day: &Day| {
         let settled = |instance: &Instance| {
-            instance.core.n_pending() == 0 && instance.core.n_in_flight() == 0 && instance.core.next() == day.log.len() as u64
+            instance.core.n_pending() == 0
+                && instance.core.n_in_flight() == 0
+                && instance.core.next() == day.log.len() as u64
         };
         day.network.is_empty() && day.instances.iter().all(settled)
     };

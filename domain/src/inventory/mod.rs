@@ -26,8 +26,8 @@ mod tests;
 
 pub use commands::{Command, MAX_LINES, Rejection, Reserve};
 pub use events::{
-    Because, Event, MovedLine, Reaction, ReservationAnswer, ReservationCancelled, ReservationDeclined, ReservationMoved,
-    ReservationRejected, ReservationRepeated, SeenSku, StockAdjusted, StockReceived, ThresholdSet,
+    Because, Event, MovedLine, Reaction, ReservationAnswer, ReservationCancelled, ReservationDeclined,
+    ReservationMoved, ReservationRejected, ReservationRepeated, SeenSku, StockAdjusted, StockReceived, ThresholdSet,
 };
 pub use publish::{Movement, movements};
 pub use state::{Entity, MAX_ON_HAND, Reservation, ReservationId, ReservationState, StockItem, UnreceivedSku};

@@ -12,24 +12,14 @@ use crate::{EventLog, NewRecord, Partition, Record, TopicKind, TopicSpec};
 pub async fn preparing_again_changes_nothing(subject: Subject) {
     let log = &*subject.log;
     let specs = [
-        TopicSpec {
-            name: unique("journal").into(),
-            kind: TopicKind::Journal,
-        },
-        TopicSpec {
-            name: unique("public").into(),
-            kind: TopicKind::Public,
-        },
+        TopicSpec { name: unique("journal").into(), kind: TopicKind::Journal },
+        TopicSpec { name: unique("public").into(), kind: TopicKind::Public },
     ];
-    in_time("prepare", log.prepare(&specs))
-        .await
-        .expect("new topics can be made");
+    in_time("prepare", log.prepare(&specs)).await.expect("new topics can be made");
     let journal = Partition::journal(Arc::clone(&specs[0].name));
     append(log, vec![numbered(&journal, 1)]).await;
 
-    in_time("prepare again", log.prepare(&specs))
-        .await
-        .expect("what was just made is as it must be");
+    in_time("prepare again", log.prepare(&specs)).await.expect("what was just made is as it must be");
     append(log, vec![numbered(&journal, 2)]).await;
 
     let numbers: Vec<u64> = read_all(log, &journal, 2).await.iter().map(number).collect();
@@ -51,24 +41,10 @@ pub async fn records_come_back_in_order_with_their_bytes(subject: Subject) {
     ];
     let written = vec![
         plain.clone(),
-        NewRecord {
-            key: Some(every_byte.clone()),
-            ..plain.clone()
-        },
-        NewRecord {
-            headers,
-            value: every_byte.clone(),
-            ..plain.clone()
-        },
-        NewRecord {
-            key: Some(Bytes::from_static(b"key")),
-            value: Bytes::new(),
-            ..plain.clone()
-        },
-        NewRecord {
-            value: vec![7; 200_000].into(),
-            ..plain.clone()
-        },
+        NewRecord { key: Some(every_byte.clone()), ..plain.clone() },
+        NewRecord { headers, value: every_byte.clone(), ..plain.clone() },
+        NewRecord { key: Some(Bytes::from_static(b"key")), value: Bytes::new(), ..plain.clone() },
+        NewRecord { value: vec![7; 200_000].into(), ..plain.clone() },
         plain,
     ];
     append(log, written.clone()).await;
@@ -76,10 +52,7 @@ pub async fn records_come_back_in_order_with_their_bytes(subject: Subject) {
     let read = read_all(log, &journal, written.len()).await;
     assert_eq!(read.len(), written.len());
     for (read, written) in read.iter().zip(&written) {
-        assert_eq!(
-            (&read.key, &read.headers, &read.value),
-            (&written.key, &written.headers, &written.value)
-        );
+        assert_eq!((&read.key, &read.headers, &read.value), (&written.key, &written.headers, &written.value));
     }
     assert_eq!(read[2].header("a").map(|value| &value[..]), Some(&b"first"[..]));
     assert_eq!(read[2].header("c"), None);
@@ -96,11 +69,8 @@ pub async fn one_batch_of_appends_gets_ascending_offsets(subject: Subject) {
     assert!(offsets.is_sorted_by(|a, b| a < b), "{offsets:?}");
     assert_eq!(in_time("append nothing", log.append(Vec::new())).await, []);
 
-    let found: Vec<(u64, u64)> = read_all(log, &journal, 2100)
-        .await
-        .iter()
-        .map(|record| (record.offset, number(record)))
-        .collect();
+    let found: Vec<(u64, u64)> =
+        read_all(log, &journal, 2100).await.iter().map(|record| (record.offset, number(record))).collect();
     assert_eq!(found, offsets.into_iter().zip(0..).collect::<Vec<_>>());
 }
 
@@ -113,32 +83,17 @@ pub async fn concurrent_callers_share_and_lose_nothing(subject: Subject) {
         let (log, journal) = (Arc::clone(&subject.log), journal.clone());
         tokio::spawn(async move { call_often(&*log, &journal, caller, CALLS).await })
     });
-    let acknowledged: HashMap<u64, Bytes> = join_all(calls)
-        .await
-        .into_iter()
-        .flat_map(|caller| caller.expect("a caller ends well"))
-        .collect();
+    let acknowledged: HashMap<u64, Bytes> =
+        join_all(calls).await.into_iter().flat_map(|caller| caller.expect("a caller ends well")).collect();
 
     let read = read_all(&*subject.log, &journal, acknowledged.len()).await;
-    assert_eq!(
-        read.len() as u64,
-        CALLERS * CALLS * 2,
-        "every record has an offset of its own"
-    );
+    assert_eq!(read.len() as u64, CALLERS * CALLS * 2, "every record has an offset of its own");
     let mut last = HashMap::new();
     for record in &read {
-        assert_eq!(
-            acknowledged.get(&record.offset),
-            Some(&record.value),
-            "at {}",
-            record.offset
-        );
+        assert_eq!(acknowledged.get(&record.offset), Some(&record.value), "at {}", record.offset);
         let (caller, number) = caller_and_number(record);
         let before = last.insert(caller, number);
-        assert!(
-            before.is_none_or(|before| before < number),
-            "caller {caller}: {number} after {before:?}"
-        );
+        assert!(before.is_none_or(|before| before < number), "caller {caller}: {number} after {before:?}");
     }
 }
 
@@ -147,11 +102,8 @@ async fn call_often(log: &dyn EventLog, journal: &Partition, caller: u64, calls:
     let mut acknowledged = Vec::new();
     let mut numbers = 0..;
     for call in 0..calls {
-        let values: Vec<Bytes> = numbers
-            .by_ref()
-            .take(1 + call as usize % 3)
-            .map(|number| format!("{caller}:{number}").into())
-            .collect();
+        let values: Vec<Bytes> =
+            numbers.by_ref().take(1 + call as usize % 3).map(|number| format!("{caller}:{number}").into()).collect();
         let offsets = append(log, values.iter().map(|value| record(journal, value.clone())).collect()).await;
         acknowledged.extend(offsets.into_iter().zip(values));
     }
@@ -161,10 +113,7 @@ async fn call_often(log: &dyn EventLog, journal: &Partition, caller: u64, calls:
 fn caller_and_number(record: &Record) -> (u64, u64) {
     let text = std::str::from_utf8(&record.value).expect("text was written");
     let (caller, number) = text.split_once(':').expect("both were written");
-    (
-        caller.parse().expect("a number was written"),
-        number.parse().expect("a number was written"),
-    )
+    (caller.parse().expect("a number was written"), number.parse().expect("a number was written"))
 }
 
 /// The order of calls is the order in the log, whatever becomes of the futures: polled late, or never.
@@ -195,24 +144,14 @@ pub async fn same_key_same_partition(subject: Subject) {
     const RECORDS: u64 = 40;
     let log = &*subject.log;
     let public = topic(log, "public", TopicKind::Public).await;
-    let partitions = in_time("list partitions", log.partitions(&public))
-        .await
-        .expect("the topic exists");
+    let partitions = in_time("list partitions", log.partitions(&public)).await.expect("the topic exists");
     assert_eq!(
         partitions.iter().map(|p| p.index).collect::<Vec<_>>(),
         (0..partitions.len() as u32).collect::<Vec<_>>()
     );
     for number in 0..RECORDS {
         let key = Some(format!("key-{}", number % KEYS).into());
-        append(
-            log,
-            vec![NewRecord {
-                partition: None,
-                key,
-                ..numbered(&partitions[0], number)
-            }],
-        )
-        .await;
+        append(log, vec![NewRecord { partition: None, key, ..numbered(&partitions[0], number) }]).await;
     }
 
     let ends = in_time("ends", log.ends(&partitions)).await.expect("the topic exists");
@@ -226,32 +165,21 @@ pub async fn same_key_same_partition(subject: Subject) {
     assert_eq!(found.len() as u64, KEYS);
     for (key, places) in found {
         assert_eq!(places.len() as u64, RECORDS / KEYS, "{key:?}: {places:?}");
-        assert!(
-            places.is_sorted_by(|a, b| a.0 == b.0 && a.1 < b.1),
-            "{key:?}: {places:?}"
-        );
+        assert!(places.is_sorted_by(|a, b| a.0 == b.0 && a.1 < b.1), "{key:?}: {places:?}");
     }
 }
 
 /// Whatever was acknowledged to anybody is below the end.
 pub async fn ends_cover_everything_acknowledged(subject: Subject) {
     let journal = journal(&*subject.log, "ends").await;
-    assert_eq!(
-        in_time("ends", subject.log.ends(std::slice::from_ref(&journal))).await,
-        Ok(vec![0])
-    );
+    assert_eq!(in_time("ends", subject.log.ends(std::slice::from_ref(&journal))).await, Ok(vec![0]));
     let callers = (0..8).map(|caller| {
         let (log, journal) = (Arc::clone(&subject.log), journal.clone());
         tokio::spawn(async move {
             for call in 0..20 {
                 let offsets = append(&*log, vec![numbered(&journal, caller * 100 + call)]).await;
-                let ends = in_time("ends", log.ends(std::slice::from_ref(&journal)))
-                    .await
-                    .expect("the topic exists");
-                assert!(
-                    offsets[0] < ends[0],
-                    "{offsets:?} is acknowledged, but the end is {ends:?}"
-                );
+                let ends = in_time("ends", log.ends(std::slice::from_ref(&journal))).await.expect("the topic exists");
+                assert!(offsets[0] < ends[0], "{offsets:?} is acknowledged, but the end is {ends:?}");
             }
         })
     });

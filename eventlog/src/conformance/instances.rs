@@ -8,15 +8,11 @@ use super::{Subject, append, in_time, journal, number, numbered, read_all, take,
 use crate::{EventLog, Lease, LeaseError, Partition};
 
 async fn lead(log: &dyn EventLog, group: &str, journal: &Partition) -> Arc<dyn Lease> {
-    in_time("lead", log.lead(group, &journal.topic))
-        .await
-        .expect("a healthy log lets everybody take part")
+    in_time("lead", log.lead(group, &journal.topic)).await.expect("a healthy log lets everybody take part")
 }
 
 async fn committed(lease: &dyn Lease, partitions: &[Partition]) -> Vec<Option<u64>> {
-    in_time("committed", lease.committed(partitions))
-        .await
-        .expect("a healthy log knows the positions")
+    in_time("committed", lease.committed(partitions)).await.expect("a healthy log knows the positions")
 }
 
 /// A position belongs to its group and partition, and the last one counts.
@@ -33,15 +29,9 @@ pub async fn positions_are_kept_per_group(subject: Subject) {
     until(&mut second.held(), true).await;
     assert_eq!(committed(&*first, &both).await, [None, None]);
 
-    in_time("commit", first.commit(&[(journal.clone(), 3), (other.clone(), 9)]))
-        .await
-        .expect("the lease is held");
-    in_time("commit", first.commit(&[(journal.clone(), 5)]))
-        .await
-        .expect("the lease is held");
-    in_time("commit", second.commit(&[(journal.clone(), 1)]))
-        .await
-        .expect("the lease is held");
+    in_time("commit", first.commit(&[(journal.clone(), 3), (other.clone(), 9)])).await.expect("the lease is held");
+    in_time("commit", first.commit(&[(journal.clone(), 5)])).await.expect("the lease is held");
+    in_time("commit", second.commit(&[(journal.clone(), 1)])).await.expect("the lease is held");
 
     assert_eq!(committed(&*first, &both).await, [Some(5), Some(9)]);
     assert_eq!(committed(&*second, &both).await, [Some(1), None]);
@@ -57,26 +47,18 @@ pub async fn a_restart_loses_nothing(subject: Subject) {
     let before = read_all(&*log, &journal, 3000).await;
     let lease = lead(&*log, &group, &journal).await;
     until(&mut lease.held(), true).await;
-    in_time("commit", lease.commit(&[(journal.clone(), 1234)]))
-        .await
-        .expect("the lease is held");
+    in_time("commit", lease.commit(&[(journal.clone(), 1234)])).await.expect("the lease is held");
     drop(lease);
     drop(log);
 
     let log = in_time("open again", another()).await;
-    assert_eq!(
-        in_time("ends", log.ends(std::slice::from_ref(&journal))).await,
-        Ok(vec![3000])
-    );
+    assert_eq!(in_time("ends", log.ends(std::slice::from_ref(&journal))).await, Ok(vec![3000]));
     let mut reading = log.read(vec![(journal.clone(), 0)]);
     assert_eq!(take(&mut reading, 3000).await, before);
     let lease = lead(&*log, &group, &journal).await;
     assert_eq!(committed(&*lease, std::slice::from_ref(&journal)).await, [Some(1234)]);
     assert_eq!(append(&*log, vec![numbered(&journal, 3000)]).await, [3000]);
-    assert_eq!(
-        take(&mut reading, 1).await.iter().map(number).collect::<Vec<_>>(),
-        [3000]
-    );
+    assert_eq!(take(&mut reading, 1).await.iter().map(number).collect::<Vec<_>>(), [3000]);
     drop(keep);
 }
 
@@ -88,13 +70,8 @@ pub async fn two_writers_share_one_order(subject: Subject) {
     let write = async |log: &dyn EventLog, other: &dyn EventLog, first: u64| {
         for n in first..first + 100 {
             let offset = append(log, vec![numbered(&journal, n)]).await[0];
-            let ends = in_time("ends", other.ends(std::slice::from_ref(&journal)))
-                .await
-                .expect("the topic exists");
-            assert!(
-                offset < ends[0],
-                "{offset} is acknowledged, but the end elsewhere is {ends:?}"
-            );
+            let ends = in_time("ends", other.ends(std::slice::from_ref(&journal))).await.expect("the topic exists");
+            assert!(offset < ends[0], "{offset} is acknowledged, but the end elsewhere is {ends:?}");
         }
     };
     join(write(&*one, &*two, 0), write(&*two, &*one, 1000)).await;
@@ -112,22 +89,15 @@ pub async fn lease_is_held_by_one_and_handed_over(subject: Subject) {
     let (group, journal) = (unique("lease"), journal(&*subject.log, "lease").await);
     append(&*subject.log, (0..9).map(|n| numbered(&journal, n)).collect()).await;
     let two = in_time("open a second handle", (subject.another)()).await;
-    let leases = [
-        lead(&*subject.log, &group, &journal).await,
-        lead(&*two, &group, &journal).await,
-    ];
+    let leases = [lead(&*subject.log, &group, &journal).await, lead(&*two, &group, &journal).await];
 
     let (holder, waiting) = one_holds(leases).await;
-    in_time("commit", holder.commit(&[(journal.clone(), 7)]))
-        .await
-        .expect("the lease is held");
+    in_time("commit", holder.commit(&[(journal.clone(), 7)])).await.expect("the lease is held");
     drop(holder);
 
     until(&mut waiting.held(), true).await;
     assert_eq!(committed(&*waiting, std::slice::from_ref(&journal)).await, [Some(7)]);
-    in_time("commit", waiting.commit(&[(journal.clone(), 8)]))
-        .await
-        .expect("the lease is held");
+    in_time("commit", waiting.commit(&[(journal.clone(), 8)])).await.expect("the lease is held");
 }
 
 /// Whoever does not hold the lease can't move the positions of the one who does.
@@ -135,15 +105,10 @@ pub async fn a_deposed_holder_keeps_no_positions(subject: Subject) {
     let (group, journal) = (unique("deposed"), journal(&*subject.log, "deposed").await);
     append(&*subject.log, (0..9).map(|n| numbered(&journal, n)).collect()).await;
     let two = in_time("open a second handle", (subject.another)()).await;
-    let leases = [
-        lead(&*subject.log, &group, &journal).await,
-        lead(&*two, &group, &journal).await,
-    ];
+    let leases = [lead(&*subject.log, &group, &journal).await, lead(&*two, &group, &journal).await];
 
     let (holder, waiting) = one_holds(leases).await;
-    in_time("commit", holder.commit(&[(journal.clone(), 7)]))
-        .await
-        .expect("the lease is held");
+    in_time("commit", holder.commit(&[(journal.clone(), 7)])).await.expect("the lease is held");
     let refused = in_time("commit", waiting.commit(&[(journal.clone(), 3)])).await;
     assert_eq!(refused, Err(LeaseError::Lost));
     assert_eq!(committed(&*holder, std::slice::from_ref(&journal)).await, [Some(7)]);
@@ -164,9 +129,5 @@ async fn one_holds([one, two]: [Arc<dyn Lease>; 2]) -> (Arc<dyn Lease>, Arc<dyn 
             }
         }
     };
-    if in_time("one instance gets the lease", settled).await {
-        (one, two)
-    } else {
-        (two, one)
-    }
+    if in_time("one instance gets the lease", settled).await { (one, two) } else { (two, one) }
 }

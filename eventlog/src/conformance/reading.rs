@@ -13,11 +13,7 @@ pub async fn history_then_tail_without_gap_or_duplicate(subject: Subject) {
     const ALL: u64 = 8000;
     let journal = journal(&*subject.log, "seam").await;
     for first in (0..HISTORY).step_by(500) {
-        append(
-            &*subject.log,
-            (first..first + 500).map(|n| numbered(&journal, n)).collect(),
-        )
-        .await;
+        append(&*subject.log, (first..first + 500).map(|n| numbered(&journal, n)).collect()).await;
     }
     let readers: Vec<_> = [0, 1, 1999, 2047, 2048, 4000, HISTORY - 1, HISTORY]
         .map(|from| {
@@ -71,10 +67,7 @@ pub async fn two_readers_see_the_same_order(subject: Subject) {
         writer.await.expect("a writer ends well");
     }
     let late = read();
-    let (early, late) = (
-        early.await.expect("a reader ends well"),
-        late.await.expect("a reader ends well"),
-    );
+    let (early, late) = (early.await.expect("a reader ends well"), late.await.expect("a reader ends well"));
     assert_eq!(early, late);
 }
 
@@ -83,11 +76,7 @@ pub async fn several_partitions_in_one_reading(subject: Subject) {
     let log = &*subject.log;
     let mut partitions = vec![journal(log, "one").await, journal(log, "two").await];
     let public = topic(log, "public", TopicKind::Public).await;
-    partitions.extend(
-        in_time("list partitions", log.partitions(&public))
-            .await
-            .expect("the topic exists"),
-    );
+    partitions.extend(in_time("list partitions", log.partitions(&public)).await.expect("the topic exists"));
     let write = async |numbers: std::ops::Range<u64>| {
         for n in numbers {
             append(log, partitions.iter().map(|partition| numbered(partition, n)).collect()).await;
@@ -97,21 +86,12 @@ pub async fn several_partitions_in_one_reading(subject: Subject) {
     // Partition i is read from offset i on.
     let mut reading = log.read(partitions.iter().cloned().zip(0..).collect());
     let mut found = HashMap::new();
-    collect(
-        &mut reading,
-        &mut found,
-        (0..partitions.len()).map(|skipped| 20 - skipped).sum(),
-    )
-    .await;
+    collect(&mut reading, &mut found, (0..partitions.len()).map(|skipped| 20 - skipped).sum()).await;
     write(20..30).await;
     collect(&mut reading, &mut found, partitions.len() * 10).await;
 
     for (partition, from) in partitions.iter().zip(0..) {
-        assert_eq!(
-            found.remove(partition),
-            Some((from..30).collect::<Vec<_>>()),
-            "{partition}"
-        );
+        assert_eq!(found.remove(partition), Some((from..30).collect::<Vec<_>>()), "{partition}");
     }
     assert!(found.is_empty(), "{found:?}");
 }
@@ -119,15 +99,10 @@ pub async fn several_partitions_in_one_reading(subject: Subject) {
 async fn collect(reading: &mut Reading, found: &mut HashMap<Partition, Vec<u64>>, count: usize) {
     let mut seen = 0;
     while seen < count {
-        let batch = in_time("read a batch", reading.next())
-            .await
-            .expect("a reading never ends by itself");
+        let batch = in_time("read a batch", reading.next()).await.expect("a reading never ends by itself");
         let batch = batch.expect("a healthy log can be read");
         seen += batch.records.len();
-        found
-            .entry(batch.partition)
-            .or_default()
-            .extend(batch.records.iter().map(number));
+        found.entry(batch.partition).or_default().extend(batch.records.iter().map(number));
     }
 }
 
@@ -137,27 +112,12 @@ pub async fn fetch_returns_single_records(subject: Subject) {
     let journal = journal(log, "fetch").await;
     append(log, (0..10).map(|n| numbered(&journal, n)).collect()).await;
 
-    let fetched = in_time("fetch", log.fetch(&journal, &[7, 0, 3, 7]))
-        .await
-        .expect("all of them are there");
-    assert_eq!(
-        fetched.iter().map(|r| (r.offset, number(r))).collect::<Vec<_>>(),
-        [(7, 7), (0, 0), (3, 3), (7, 7)]
-    );
+    let fetched = in_time("fetch", log.fetch(&journal, &[7, 0, 3, 7])).await.expect("all of them are there");
+    assert_eq!(fetched.iter().map(|r| (r.offset, number(r))).collect::<Vec<_>>(), [(7, 7), (0, 0), (3, 3), (7, 7)]);
     assert_eq!(fetched[1], read_all(log, &journal, 1).await[0]);
     assert_eq!(in_time("fetch nothing", log.fetch(&journal, &[])).await, Ok(Vec::new()));
     let refused = in_time("fetch", log.fetch(&journal, &[3, 10])).await;
-    assert!(
-        matches!(
-            refused,
-            Err(ReadError::OutOfRange {
-                wanted: 10,
-                end: 10,
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ReadError::OutOfRange { wanted: 10, end: 10, .. })), "{refused:?}");
 }
 
 /// The end itself can be read from, and waits; what lies beyond is another log's offset.
@@ -168,12 +128,7 @@ pub async fn an_offset_past_the_end_is_refused(subject: Subject) {
 
     let mut beyond = log.read(vec![(journal.clone(), 4)]);
     let refused = in_time("read beyond the end", beyond.next()).await;
-    let expected = ReadError::OutOfRange {
-        partition: journal.clone(),
-        wanted: 4,
-        first: 0,
-        end: 3,
-    };
+    let expected = ReadError::OutOfRange { partition: journal.clone(), wanted: 4, first: 0, end: 3 };
     assert_eq!(refused, Some(Err(expected)));
     assert_eq!(in_time("the end of a failed reading", beyond.next()).await, None);
 
@@ -186,9 +141,7 @@ pub async fn an_offset_past_the_end_is_refused(subject: Subject) {
 pub async fn an_unknown_topic_is_named(subject: Subject) {
     let log = &*subject.log;
     let missing = Partition::journal(unique("missing"));
-    let unknown = ReadError::UnknownTopic {
-        topic: Arc::clone(&missing.topic),
-    };
+    let unknown = ReadError::UnknownTopic { topic: Arc::clone(&missing.topic) };
 
     for _ in 0..2 {
         let partitions = in_time("list partitions", log.partitions(&missing.topic)).await;

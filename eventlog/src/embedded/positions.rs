@@ -29,10 +29,7 @@ impl Positions {
             .busy_timeout(Duration::from_secs(10))
             .thread_name(|_| "log-positions".into())
             .disable_statement_logging();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options)
-            .await?;
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         sqlx::query(
             "create table if not exists positions (consumers text not null, topic text not null, \
              partition integer not null, position integer not null, primary key (consumers, topic, partition)) \
@@ -51,10 +48,7 @@ impl Positions {
                 .bind(partition.index)
                 .fetch_optional(&self.pool)
                 .await?;
-        position
-            .map(u64::try_from)
-            .transpose()
-            .map_err(|negative| sqlx::Error::Decode(negative.into()))
+        position.map(u64::try_from).transpose().map_err(|negative| sqlx::Error::Decode(negative.into()))
     }
 
     async fn put(&self, group: &str, positions: &[(Partition, u64)]) -> Result<(), sqlx::Error> {
@@ -84,11 +78,7 @@ pub(super) struct EmbeddedLease {
 
 impl EmbeddedLease {
     pub(super) fn new(group: &str, positions: Positions) -> Self {
-        Self {
-            group: group.into(),
-            positions,
-            held: watch::Sender::new(true),
-        }
+        Self { group: group.into(), positions, held: watch::Sender::new(true) }
     }
 }
 
@@ -112,7 +102,5 @@ impl Lease for EmbeddedLease {
 }
 
 fn unavailable(error: sqlx::Error) -> LeaseError {
-    LeaseError::Unavailable {
-        reason: error.to_string(),
-    }
+    LeaseError::Unavailable { reason: error.to_string() }
 }

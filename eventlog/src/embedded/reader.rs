@@ -41,9 +41,7 @@ impl History {
             pause *= 2;
         }
         let last = self.try_chunk(topic, from, limit).await;
-        last.map_err(|error| ReadError::Unavailable {
-            reason: error.to_string(),
-        })
+        last.map_err(|error| ReadError::Unavailable { reason: error.to_string() })
     }
 
     async fn try_chunk(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, sqlx::Error> {
@@ -58,9 +56,7 @@ impl History {
         while let Some(row) = rows.next().await {
             let (offset, head, value) = <Row as sqlx::FromRow<SqliteRow>>::from_row(&row?)?;
             if u64::try_from(offset) != Ok(expected) {
-                return Err(decode(
-                    format!("{} has {offset} where {expected} must be", topic.name).into(),
-                ));
+                return Err(decode(format!("{} has {offset} where {expected} must be", topic.name).into()));
             }
             records.push(stored::decode(expected, head, value).map_err(|error| decode(error.into()))?);
             expected += 1;
@@ -85,22 +81,12 @@ struct Cursor {
 /// The records of `topic` from `offset` on, for ever.
 pub(super) fn read(topic: Arc<Topic>, partition: Partition, offset: u64, history: History) -> Reading {
     let end = topic.watch_end();
-    let cursor = Cursor {
-        topic,
-        partition,
-        next: offset,
-        end,
-        history,
-        ahead: None,
-    };
+    let cursor = Cursor { topic, partition, next: offset, end, history, ahead: None };
     stream::unfold(Some(cursor), |cursor| async move {
         let mut cursor = cursor?;
         match cursor.records().await {
             Ok(records) => {
-                let batch = Batch {
-                    partition: cursor.partition.clone(),
-                    records,
-                };
+                let batch = Batch { partition: cursor.partition.clone(), records };
                 Some((Ok(batch), Some(cursor)))
             }
             Err(error) => Some((Err(error), None)),
@@ -112,11 +98,7 @@ pub(super) fn read(topic: Arc<Topic>, partition: Partition, offset: u64, history
 impl Cursor {
     async fn records(&mut self) -> Result<Vec<Record>, ReadError> {
         self.wait_for_next().await?;
-        let recent = if self.ahead.is_none() {
-            self.topic.recent(self.next, BATCH_RECORDS)
-        } else {
-            None
-        };
+        let recent = if self.ahead.is_none() { self.topic.recent(self.next, BATCH_RECORDS) } else { None };
         let records = match recent {
             Some(records) => records,
             None => self.older().await?,
@@ -130,27 +112,18 @@ impl Cursor {
         let end = *self.end.borrow();
         if self.next > end {
             let partition = self.partition.clone();
-            return Err(ReadError::OutOfRange {
-                partition,
-                wanted: self.next,
-                first: 0,
-                end,
-            });
+            return Err(ReadError::OutOfRange { partition, wanted: self.next, first: 0, end });
         }
         let next = self.next;
         let moved = self.end.wait_for(|end| *end > next).await;
-        moved.map(drop).map_err(|_| ReadError::Unavailable {
-            reason: "the log is closed".into(),
-        })
+        moved.map(drop).map_err(|_| ReadError::Unavailable { reason: "the log is closed".into() })
     }
 
     async fn older(&mut self) -> Result<Vec<Record>, ReadError> {
         let records = match &mut self.ahead {
             Some(ahead) => {
                 // Awaited in place: a reading dropped here and polled no more loses nothing.
-                let chunk = ahead.await.map_err(|error| ReadError::Unavailable {
-                    reason: error.to_string(),
-                });
+                let chunk = ahead.await.map_err(|error| ReadError::Unavailable { reason: error.to_string() });
                 self.ahead = None;
                 chunk??
             }
@@ -159,9 +132,7 @@ impl Cursor {
         let after = self.next + records.len() as u64;
         if after < self.topic.end() && !self.topic.is_recent(after) {
             let (topic, history) = (Arc::clone(&self.topic), self.history.clone());
-            self.ahead = Some(tokio::spawn(async move {
-                history.chunk(&topic, after, BATCH_RECORDS).await
-            }));
+            self.ahead = Some(tokio::spawn(async move { history.chunk(&topic, after, BATCH_RECORDS).await }));
         }
         Ok(records)
     }

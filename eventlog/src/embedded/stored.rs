@@ -79,13 +79,7 @@ fn parse(head: &mut Bytes, offset: u64, value: Bytes) -> Option<Record> {
         let length = take_length(head)?;
         headers.push((name, take(head, length as usize)?));
     }
-    Some(Record {
-        offset,
-        time_ms,
-        key,
-        headers,
-        value,
-    })
+    Some(Record { offset, time_ms, key, headers, value })
 }
 
 fn take_length(head: &mut Bytes) -> Option<u32> {
@@ -119,11 +113,7 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_was() {
-        let without_key = Record {
-            key: None,
-            headers: Vec::new(),
-            ..record()
-        };
+        let without_key = Record { key: None, headers: Vec::new(), ..record() };
         for record in [record(), without_key] {
             assert_eq!(decode(7, encode_head(&record), record.value.to_vec()).unwrap(), record);
         }

@@ -69,14 +69,7 @@ impl Topic {
         let first = segments.first()?;
         let skip = usize::try_from(from - first.first_offset()).expect("a segment fits into memory");
         let mut records = Vec::with_capacity(limit.min(segments.iter().map(|s| s.records.len()).sum::<usize>() - skip));
-        records.extend(
-            segments
-                .iter()
-                .flat_map(|s| s.records.iter())
-                .skip(skip)
-                .take(limit)
-                .cloned(),
-        );
+        records.extend(segments.iter().flat_map(|s| s.records.iter()).skip(skip).take(limit).cloned());
         Some(records)
     }
 
@@ -108,10 +101,7 @@ struct Segment {
 impl Segment {
     fn new(records: Vec<Record>) -> Self {
         let bytes = records.iter().map(stored::size_in_memory).sum();
-        Self {
-            records: Arc::new(records),
-            bytes,
-        }
+        Self { records: Arc::new(records), bytes }
     }
 
     fn first_offset(&self) -> u64 {
@@ -138,27 +128,16 @@ impl Tail {
     /// The segments that hold `from` and what follows, up to `limit` records beyond it; none if `from` is not here.
     fn segments_from(&self, from: u64, limit: usize) -> Vec<Segment> {
         let start = self.segments.partition_point(|segment| segment.end() <= from);
-        if self
-            .segments
-            .get(start)
-            .is_none_or(|segment| segment.first_offset() > from)
-        {
+        if self.segments.get(start).is_none_or(|segment| segment.first_offset() > from) {
             return Vec::new();
         }
         let until = from.saturating_add(limit as u64);
-        self.segments
-            .range(start..)
-            .take_while(|segment| segment.first_offset() < until)
-            .cloned()
-            .collect()
+        self.segments.range(start..).take_while(|segment| segment.first_offset() < until).cloned().collect()
     }
 }
 
 fn insert_statement(id: i64, rows: usize) -> String {
-    format!(
-        "insert into topic_{id} (offset, head, value) values {}",
-        vec!["(?, ?, ?)"; rows].join(", ")
-    )
+    format!("insert into topic_{id} (offset, head, value) values {}", vec!["(?, ?, ?)"; rows].join(", "))
 }
 
 /// Make the table of topic `id`.
@@ -191,9 +170,7 @@ pub(super) fn kind_from(name: &str) -> Result<TopicKind, sqlx::Error> {
     match name {
         "journal" => Ok(TopicKind::Journal),
         "public" => Ok(TopicKind::Public),
-        unknown => Err(sqlx::Error::Decode(
-            format!("no kind of topic is called {unknown}").into(),
-        )),
+        unknown => Err(sqlx::Error::Decode(format!("no kind of topic is called {unknown}").into())),
     }
 }
 
@@ -206,20 +183,12 @@ mod tests {
     fn records(offsets: std::ops::Range<u64>, bytes: usize) -> Vec<Record> {
         let value = Bytes::from(vec![0; bytes]);
         offsets
-            .map(|offset| Record {
-                offset,
-                time_ms: 0,
-                key: None,
-                headers: Vec::new(),
-                value: value.clone(),
-            })
+            .map(|offset| Record { offset, time_ms: 0, key: None, headers: Vec::new(), value: value.clone() })
             .collect()
     }
 
     fn recent(topic: &Topic, from: u64, limit: usize) -> Option<Vec<u64>> {
-        topic
-            .recent(from, limit)
-            .map(|records| records.iter().map(|record| record.offset).collect())
+        topic.recent(from, limit).map(|records| records.iter().map(|record| record.offset).collect())
     }
 
     #[test]

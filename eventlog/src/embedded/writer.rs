@@ -37,16 +37,9 @@ pub(super) struct Appended {
 /// What the writer is asked for.
 pub(super) enum Job {
     /// Append these; `answers` already holds those of the records that were refused before.
-    Append {
-        records: Vec<Appended>,
-        answers: Answers,
-        done: oneshot::Sender<Answers>,
-    },
+    Append { records: Vec<Appended>, answers: Answers, done: oneshot::Sender<Answers> },
     /// Create what is missing.
-    Create {
-        topics: Vec<TopicSpec>,
-        done: oneshot::Sender<Result<(), TopicError>>,
-    },
+    Create { topics: Vec<TopicSpec>, done: oneshot::Sender<Result<(), TopicError>> },
 }
 
 impl Job {
@@ -89,16 +82,8 @@ impl Group {
             self.bytes += stored::size(&record) + ROW_BYTES;
             let staged = self.staged(topic);
             let offset = staged.0.end() + staged.1.len() as u64;
-            let NewRecord {
-                key, headers, value, ..
-            } = record;
-            staged.1.push(Record {
-                offset,
-                time_ms,
-                key,
-                headers,
-                value,
-            });
+            let NewRecord { key, headers, value, .. } = record;
+            staged.1.push(Record { offset, time_ms, key, headers, value });
             answers[place] = Ok(offset);
             places.push(place);
         }
@@ -126,12 +111,7 @@ impl Group {
 
     /// Nothing of this was written.
     fn refuse(self, reason: &str) {
-        for Waiting {
-            mut answers,
-            places,
-            done,
-        } in self.waiting
-        {
+        for Waiting { mut answers, places, done } in self.waiting {
             for place in places {
                 answers[place] = Err(AppendError::Refused { reason: reason.into() });
             }
@@ -150,12 +130,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(connection: SqliteConnection, topics: Topics, lock: File) -> Self {
-        Self {
-            connection,
-            topics,
-            lock,
-            bytes_since_checkpoint: 0,
-        }
+        Self { connection, topics, lock, bytes_since_checkpoint: 0 }
     }
 
     /// Work until every handle on the log is gone.
@@ -266,9 +241,7 @@ impl Writer {
             Ok(id) => id,
             Err(error) => {
                 self.roll_back(&error).await;
-                return Err(TopicError::Unavailable {
-                    reason: error.to_string(),
-                });
+                return Err(TopicError::Unavailable { reason: error.to_string() });
             }
         };
         if let Err(error) = sqlx::query("commit").execute(&mut self.connection).await {
@@ -293,10 +266,7 @@ impl Writer {
 
     /// Copy the write-ahead log into the file. Readers are not disturbed; what they still need is left for the next time.
     async fn checkpoint(&mut self) {
-        if let Err(error) = sqlx::query("pragma wal_checkpoint(passive)")
-            .fetch_all(&mut self.connection)
-            .await
-        {
+        if let Err(error) = sqlx::query("pragma wal_checkpoint(passive)").fetch_all(&mut self.connection).await {
             end_process("a checkpoint failed", &error);
         }
         self.bytes_since_checkpoint = 0;

@@ -21,11 +21,8 @@ use super::{Cluster, ONE_CALL, PATIENCE, Talk, is_unknown_topic};
 use crate::{ReadError, TopicError, TopicKind, TopicSpec};
 
 /// What topics are made with, and must have.
-const KEPT_FOR_EVER: &[(&str, &str)] = &[
-    ("cleanup.policy", "delete"),
-    ("retention.ms", "-1"),
-    ("retention.bytes", "-1"),
-];
+const KEPT_FOR_EVER: &[(&str, &str)] =
+    &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 
 /// What they are made with, and may not be contradicted: a copy that lacks records must never become the leader.
 const CLEAN_ELECTIONS: (&str, &str) = ("unclean.leader.election.enable", "false");
@@ -50,10 +47,7 @@ enum Unseen {
 
 /// Create what is missing, check all of it. Blocks.
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
-    let admin: AdminClient<Talk> = cluster
-        .client(&[])
-        .create_with_context(Talk)
-        .map_err(|e| unavailable(&e))?;
+    let admin: AdminClient<Talk> = cluster.client(&[]).create_with_context(Talk).map_err(|e| unavailable(&e))?;
     let mut missing = Vec::new();
     for spec in topics {
         match look_until_seen(&admin, cluster, spec, Duration::ZERO) {
@@ -67,9 +61,7 @@ pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle)
     let mut shapes = Vec::with_capacity(topics.len());
     for spec in topics {
         let shape = look_until_seen(&admin, cluster, spec, PATIENCE).map_err(|unseen| match unseen {
-            Unseen::Unknown => TopicError::Unavailable {
-                reason: format!("topic {} was not created", spec.name),
-            },
+            Unseen::Unknown => TopicError::Unavailable { reason: format!("topic {} was not created", spec.name) },
             Unseen::Trouble(reason) => TopicError::Unavailable { reason },
         })?;
         if spec.kind == TopicKind::Journal && shape.partitions != 1 {
@@ -95,20 +87,14 @@ fn create(
     if wanted.is_empty() {
         return Ok(());
     }
-    let options = AdminOptions::new()
-        .operation_timeout(Some(PATIENCE))
-        .request_timeout(Some(PATIENCE));
-    let results = runtime
-        .block_on(admin.create_topics(&wanted, &options))
-        .map_err(|error| unavailable(&error))?;
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let results = runtime.block_on(admin.create_topics(&wanted, &options)).map_err(|error| unavailable(&error))?;
     for result in results {
         match result {
             // Another instance was faster; what it made is checked like any other.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => {
-                return Err(TopicError::Unavailable {
-                    reason: format!("topic {name} can't be created: {code}"),
-                });
+                return Err(TopicError::Unavailable { reason: format!("topic {name} can't be created: {code}") });
             }
         }
     }
@@ -191,9 +177,7 @@ fn not_described(error: &KafkaError) -> Result<Vec<String>, TopicError> {
     match error {
         KafkaError::AdminOp(
             RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
-        ) => Ok(vec![format!(
-            "whether topics keep their records could not be checked: {error}"
-        )]),
+        ) => Ok(vec![format!("whether topics keep their records could not be checked: {error}")]),
         _ => Err(unavailable(error)),
     }
 }
@@ -232,39 +216,20 @@ fn look_until_seen(
 fn look<C: ClientContext>(client: &rdkafka::client::Client<C>, name: &str) -> Result<Shape, Unseen> {
     let trouble = |error: &dyn std::fmt::Display| Unseen::Trouble(error.to_string());
     let metadata = client.fetch_metadata(Some(name), ONE_CALL).map_err(|error| {
-        if is_unknown_topic(error.rdkafka_error_code()) {
-            Unseen::Unknown
-        } else {
-            trouble(&error)
-        }
+        if is_unknown_topic(error.rdkafka_error_code()) { Unseen::Unknown } else { trouble(&error) }
     })?;
-    let topic = metadata
-        .topics()
-        .iter()
-        .find(|topic| topic.name() == name)
-        .ok_or(Unseen::Unknown)?;
+    let topic = metadata.topics().iter().find(|topic| topic.name() == name).ok_or(Unseen::Unknown)?;
     if let Some(error) = topic.error() {
         let code = RDKafkaErrorCode::from(error);
-        return Err(if is_unknown_topic(Some(code)) {
-            Unseen::Unknown
-        } else {
-            trouble(&code)
-        });
+        return Err(if is_unknown_topic(Some(code)) { Unseen::Unknown } else { trouble(&code) });
     }
     let partitions = topic.partitions();
     if partitions.is_empty() || partitions.iter().any(|partition| partition.leader() < 0) {
         return Err(trouble(&"a partition has no leader"));
     }
-    let copies = partitions
-        .iter()
-        .map(|partition| partition.replicas().len())
-        .min()
-        .unwrap_or_default();
+    let copies = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
     let count = u32::try_from(partitions.len()).map_err(|error| trouble(&error))?;
-    Ok(Shape {
-        partitions: count,
-        copies,
-    })
+    Ok(Shape { partitions: count, copies })
 }
 
 /// How many partitions a topic has. Blocks.
@@ -287,7 +252,5 @@ pub(super) fn partition_count<C: ProducerContext>(
 }
 
 fn unavailable(error: &KafkaError) -> TopicError {
-    TopicError::Unavailable {
-        reason: error.to_string(),
-    }
+    TopicError::Unavailable { reason: error.to_string() }
 }

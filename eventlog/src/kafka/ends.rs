@@ -30,32 +30,20 @@ struct Question {
 
 impl Ends {
     pub(super) fn start(cluster: &Arc<Cluster>) -> Result<Self, ConnectError> {
-        let consumer: BaseConsumer<Talk> =
-            cluster
-                .client(&[CONSUMER])
-                .create_with_context(Talk)
-                .map_err(|error| ConnectError::Refused {
-                    reason: error.to_string(),
-                })?;
+        let consumer: BaseConsumer<Talk> = cluster
+            .client(&[CONSUMER])
+            .create_with_context(Talk)
+            .map_err(|error| ConnectError::Refused { reason: error.to_string() })?;
         let (questions, receiver) = mpsc::channel();
-        let asking = Asking {
-            cluster: Arc::clone(cluster),
-            consumer,
-        };
+        let asking = Asking { cluster: Arc::clone(cluster), consumer };
         spawn("kafka-ends", move || asking.run(&receiver)).map_err(|reason| ConnectError::Thread { reason })?;
         Ok(Self { questions })
     }
 
     pub(super) async fn ask(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError> {
         let (answer, answered) = oneshot::channel();
-        let ended = || ReadError::Unavailable {
-            reason: "the thread that asks for ends has ended".to_owned(),
-        };
-        let question = Question {
-            partitions: partitions.to_vec(),
-            asked: Instant::now(),
-            answer,
-        };
+        let ended = || ReadError::Unavailable { reason: "the thread that asks for ends has ended".to_owned() };
+        let question = Question { partitions: partitions.to_vec(), asked: Instant::now(), answer };
         self.questions.send(question).map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -95,20 +83,11 @@ impl Asking {
             Ok(answers) => answers,
             // One partition without a leader fails the whole call: not on account of the others.
             Err(_) if questions.len() > 1 => {
-                return questions
-                    .into_iter()
-                    .flat_map(|question| self.answer(vec![question]))
-                    .collect();
+                return questions.into_iter().flat_map(|question| self.answer(vec![question])).collect();
             }
-            Err(error) => wanted
-                .into_iter()
-                .map(|partition| (partition.clone(), Err(error.clone())))
-                .collect(),
+            Err(error) => wanted.into_iter().map(|partition| (partition.clone(), Err(error.clone()))).collect(),
         };
-        questions
-            .into_iter()
-            .filter_map(|question| question.settle(&answers))
-            .collect()
+        questions.into_iter().filter_map(|question| question.settle(&answers)).collect()
     }
 
     fn ask(&self, partitions: &BTreeSet<&Partition>) -> Result<Answers, KafkaError> {
@@ -125,11 +104,7 @@ impl Asking {
             .collect();
         let answers = partitions.iter().map(|partition| {
             let end = found.get(&(self.cluster.name(&partition.topic), index_of(partition)));
-            (
-                (*partition).clone(),
-                end.cloned()
-                    .unwrap_or(Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoEnt))),
-            )
+            ((*partition).clone(), end.cloned().unwrap_or(Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoEnt))))
         });
         Ok(answers.collect())
     }
@@ -165,13 +140,9 @@ impl Question {
                 return Some(self);
             }
             let error = if is_unknown_topic(error.rdkafka_error_code()) {
-                ReadError::UnknownTopic {
-                    topic: Arc::clone(&partition.topic),
-                }
+                ReadError::UnknownTopic { topic: Arc::clone(&partition.topic) }
             } else {
-                ReadError::Unavailable {
-                    reason: error.to_string(),
-                }
+                ReadError::Unavailable { reason: error.to_string() }
             };
             // Whoever asked may have stopped waiting.
             let _ = self.answer.send(Err(error));

@@ -60,12 +60,8 @@ impl KafkaLease {
         let (sender, held) = watch::channel(false);
         let mut config = cluster.client(&[CONSUMER, SETTINGS]);
         config.set("group.id", cluster.name(group));
-        let member: Member = config
-            .create_with_context(Membership { held: sender })
-            .map_err(|e| unavailable(&e))?;
-        member
-            .subscribe(&[&cluster.name(journal)])
-            .map_err(|error| unavailable(&error))?;
+        let member: Member = config.create_with_context(Membership { held: sender }).map_err(|e| unavailable(&e))?;
+        member.subscribe(&[&cluster.name(journal)]).map_err(|error| unavailable(&error))?;
 
         let member = Arc::new(member);
         let left = Arc::new(AtomicBool::new(false));
@@ -74,12 +70,7 @@ impl KafkaLease {
         let (asking, leaving) = (Arc::clone(&member), Arc::clone(&left));
         spawn("kafka-positions", move || serve(&asking, &receiver)).map_err(no_thread)?;
         spawn("kafka-lease", move || stay(&member, &leaving)).map_err(no_thread)?;
-        Ok(Self {
-            cluster: Arc::clone(cluster),
-            held,
-            left,
-            requests,
-        })
+        Ok(Self { cluster: Arc::clone(cluster), held, left, requests })
     }
 
     fn list(&self, positions: impl Iterator<Item = (Partition, Offset)>) -> Result<TopicPartitionList, LeaseError> {
@@ -96,17 +87,10 @@ impl KafkaLease {
         request: impl FnOnce(oneshot::Sender<KafkaResult<T>>) -> Request,
     ) -> Result<KafkaResult<T>, LeaseError> {
         let (answer, answered) = oneshot::channel();
-        let ended = || LeaseError::Unavailable {
-            reason: "the group's thread has ended".to_owned(),
-        };
+        let ended = || LeaseError::Unavailable { reason: "the group's thread has ended".to_owned() };
         self.requests.send(request(answer)).map_err(|_| ended())?;
-        let no_answer = |_| LeaseError::Unavailable {
-            reason: format!("no answer within {PATIENCE:?}"),
-        };
-        tokio::time::timeout(PATIENCE, answered)
-            .await
-            .map_err(no_answer)?
-            .map_err(|_| ended())
+        let no_answer = |_| LeaseError::Unavailable { reason: format!("no answer within {PATIENCE:?}") };
+        tokio::time::timeout(PATIENCE, answered).await.map_err(no_answer)?.map_err(|_| ended())
     }
 
     fn is_held(&self) -> bool {
@@ -128,10 +112,7 @@ impl Lease for KafkaLease {
 
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
         let list = self.list(partitions.iter().map(|partition| (partition.clone(), Offset::Invalid)))?;
-        let found = self
-            .ask(|answer| Request::Committed(list, answer))
-            .await?
-            .map_err(|error| unavailable(&error))?;
+        let found = self.ask(|answer| Request::Committed(list, answer)).await?.map_err(|error| unavailable(&error))?;
         let position = |partition: &Partition| {
             let kept = found.find_partition(&self.cluster.name(&partition.topic), index_of(partition));
             let Some(kept) = kept else { return Ok(None) };
@@ -153,9 +134,7 @@ impl Lease for KafkaLease {
             if positions.is_empty() {
                 return Ok(());
             }
-            let offsets = positions
-                .iter()
-                .map(|(at, next)| (at.clone(), Offset::Offset(to_raw(*next))));
+            let offsets = positions.iter().map(|(at, next)| (at.clone(), Offset::Offset(to_raw(*next))));
             let list = self.list(offsets)?;
             let Err(error) = self.ask(|answer| Request::Commit(list, answer)).await? else {
                 return Ok(());
@@ -254,7 +233,5 @@ impl ConsumerContext for Membership {
 }
 
 fn unavailable(error: &KafkaError) -> LeaseError {
-    LeaseError::Unavailable {
-        reason: error.to_string(),
-    }
+    LeaseError::Unavailable { reason: error.to_string() }
 }

@@ -64,20 +64,11 @@ impl Points {
 
     pub(super) async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
         let (answer, answered) = oneshot::channel();
-        let ended = || ReadError::Unavailable {
-            reason: "the thread that fetches records has ended".to_owned(),
-        };
-        let question = Question {
-            partition: partition.clone(),
-            offsets: offsets.iter().copied().collect(),
-            answer,
-        };
+        let ended = || ReadError::Unavailable { reason: "the thread that fetches records has ended".to_owned() };
+        let question = Question { partition: partition.clone(), offsets: offsets.iter().copied().collect(), answer };
         self.questions.send(question).map_err(|_| ended())?;
         let found = answered.await.unwrap_or_else(|_| Err(ended()))?;
-        offsets
-            .iter()
-            .map(|offset| found.get(offset).cloned().ok_or_else(ended))
-            .collect()
+        offsets.iter().map(|offset| found.get(offset).cloned().ok_or_else(ended)).collect()
     }
 }
 
@@ -88,12 +79,8 @@ fn fetch(
 ) -> Result<BTreeMap<u64, Record>, ReadError> {
     let consumer = match consumer {
         Some(consumer) => consumer,
-        None => consumer.insert(
-            cluster
-                .reading_client(SETTINGS)
-                .create_with_context(Talk)
-                .map_err(|error| unavailable(&error))?,
-        ),
+        None => consumer
+            .insert(cluster.reading_client(SETTINGS).create_with_context(Talk).map_err(|error| unavailable(&error))?),
     };
     let place = Place {
         consumer,
@@ -160,17 +147,13 @@ impl Place<'_> {
                 None => {}
             }
         }
-        Err(ReadError::Unavailable {
-            reason: format!("no record within {PATIENCE:?}"),
-        })
+        Err(ReadError::Unavailable { reason: format!("no record within {PATIENCE:?}") })
     }
 
     fn consider(&self, wanted: u64, error: &KafkaError) -> Result<(), ReadError> {
         let code = error.rdkafka_error_code();
         if is_unknown_topic(code) {
-            return Err(ReadError::UnknownTopic {
-                topic: Arc::clone(&self.partition.topic),
-            });
+            return Err(ReadError::UnknownTopic { topic: Arc::clone(&self.partition.topic) });
         }
         match (error, code) {
             (KafkaError::PartitionEOF(index), _) if *index == index_of(self.partition) => Err(self.not_there(wanted)),
@@ -185,10 +168,7 @@ impl Place<'_> {
     }
 
     fn not_there(&self, wanted: u64) -> ReadError {
-        match self
-            .consumer
-            .fetch_watermarks(&self.topic, index_of(self.partition), ONE_CALL)
-        {
+        match self.consumer.fetch_watermarks(&self.topic, index_of(self.partition), ONE_CALL) {
             Ok(range) => reader::out_of_range(self.partition, wanted, range),
             Err(error) => unavailable(&error),
         }
@@ -196,7 +176,5 @@ impl Place<'_> {
 }
 
 fn unavailable(error: &KafkaError) -> ReadError {
-    ReadError::Unavailable {
-        reason: error.to_string(),
-    }
+    ReadError::Unavailable { reason: error.to_string() }
 }

@@ -64,13 +64,8 @@ impl Shared {
 impl Producer {
     pub(super) fn start(cluster: &Cluster) -> Result<Self, ConnectError> {
         let config = cluster.client(&[SETTINGS]);
-        let client = create(&config).map_err(|error| ConnectError::Refused {
-            reason: error.to_string(),
-        })?;
-        let shared = Arc::new(Shared {
-            config,
-            current: RwLock::new(Arc::clone(&client)),
-        });
+        let client = create(&config).map_err(|error| ConnectError::Refused { reason: error.to_string() })?;
+        let shared = Arc::new(Shared { config, current: RwLock::new(Arc::clone(&client)) });
         let weak = Arc::downgrade(&shared);
         spawn("kafka-producer", move || serve(&weak, client)).map_err(|reason| ConnectError::Thread { reason })?;
         Ok(Self { shared })
@@ -87,17 +82,10 @@ impl Producer {
         let count = records.len();
         let (answers, answered) = Answers::expect(count);
         for (index, record) in records.into_iter().enumerate() {
-            hand_over(
-                &client,
-                &cluster.name(&record.topic),
-                &record,
-                Ticket::new(&answers, index),
-            );
+            hand_over(&client, &cluster.name(&record.topic), &record, Ticket::new(&answers, index));
         }
         Box::pin(async move {
-            let lost = || AppendError::Unknown {
-                reason: "the producer has ended".to_owned(),
-            };
+            let lost = || AppendError::Unknown { reason: "the producer has ended".to_owned() };
             answered.await.unwrap_or_else(|_| vec![Err(lost()); count])
         })
     }
@@ -116,21 +104,14 @@ fn hand_over(client: &Client, topic: &str, record: &NewRecord, ticket: Ticket) {
     }
     if let Err((error, back)) = client.send(to) {
         // What was not even queued is certainly not in the log.
-        back.delivery_opaque.settle(Err(AppendError::Refused {
-            reason: error.to_string(),
-        }));
+        back.delivery_opaque.settle(Err(AppendError::Refused { reason: error.to_string() }));
     }
 }
 
 fn headers(headers: &[RecordHeader]) -> OwnedHeaders {
-    headers
-        .iter()
-        .fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (name, value)| {
-            all.insert(Header {
-                key: name,
-                value: Some(&value[..]),
-            })
-        })
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (name, value)| {
+        all.insert(Header { key: name, value: Some(&value[..]) })
+    })
 }
 
 fn create(config: &ClientConfig) -> Result<Arc<Client>, KafkaError> {
@@ -194,11 +175,7 @@ struct Open {
 impl Answers {
     fn expect(count: usize) -> (Arc<Self>, oneshot::Receiver<Vec<Result<u64, AppendError>>>) {
         let (sender, receiver) = oneshot::channel();
-        let mut open = Open {
-            results: vec![None; count],
-            left: count,
-            caller: Some(sender),
-        };
+        let mut open = Open { results: vec![None; count], left: count, caller: Some(sender) };
         if count == 0 {
             open.answer();
         }
@@ -225,11 +202,7 @@ pub(super) struct Ticket {
 
 impl Ticket {
     fn new(answers: &Arc<Answers>, index: usize) -> Self {
-        Self {
-            answers: Arc::clone(answers),
-            index,
-            settled: false,
-        }
+        Self { answers: Arc::clone(answers), index, settled: false }
     }
 
     fn settle(mut self, result: Result<u64, AppendError>) {
@@ -251,9 +224,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.put(Err(AppendError::Unknown {
-            reason: "the producer dropped the record".to_owned(),
-        }));
+        self.put(Err(AppendError::Unknown { reason: "the producer dropped the record".to_owned() }));
     }
 }
 
@@ -300,9 +271,5 @@ fn judge(code: Option<RDKafkaErrorCode>, reason: String) -> AppendError {
                     | RDKafkaErrorCode::PolicyViolation
             )
         );
-    if never_written {
-        AppendError::Refused { reason }
-    } else {
-        AppendError::Unknown { reason }
-    }
+    if never_written { AppendError::Refused { reason } } else { AppendError::Unknown { reason } }
 }

@@ -43,10 +43,8 @@ pub(super) fn read(cluster: &Arc<Cluster>, from: Vec<(Partition, u64)>) -> Readi
     let (sender, receiver) = mpsc::channel(AHEAD);
     let cluster = Arc::clone(cluster);
     let started = spawn("kafka-reader", move || {
-        let mut sources: Vec<Source> = from
-            .into_iter()
-            .map(|(partition, next)| Source::new(&cluster, partition, next))
-            .collect();
+        let mut sources: Vec<Source> =
+            from.into_iter().map(|(partition, next)| Source::new(&cluster, partition, next)).collect();
         let Err(ended) = run(&cluster, &mut sources, &sender);
         if let Ended::Failed(error) = ended {
             // Whoever read may have stopped in this moment.
@@ -62,12 +60,7 @@ pub(super) fn read(cluster: &Arc<Cluster>, from: Vec<(Partition, u64)>) -> Readi
         match receiver.recv().await {
             Some(Ok(batch)) => Some((Ok(batch), Some(receiver))),
             Some(Err(error)) => Some((Err(error), None)),
-            None => Some((
-                Err(ReadError::Unavailable {
-                    reason: "the reading thread has ended".to_owned(),
-                }),
-                None,
-            )),
+            None => Some((Err(ReadError::Unavailable { reason: "the reading thread has ended".to_owned() }), None)),
         }
     });
     batches.boxed()
@@ -96,21 +89,13 @@ struct Source {
 impl Source {
     fn new(cluster: &Cluster, partition: Partition, next: u64) -> Self {
         let (topic, index) = (cluster.name(&partition.topic), index_of(&partition));
-        Self {
-            partition,
-            topic,
-            index,
-            next,
-            received: Received::default(),
-        }
+        Self { partition, topic, index, next, received: Received::default() }
     }
 }
 
 fn run(cluster: &Cluster, sources: &mut [Source], sender: &Sender) -> Result<Never, Ended> {
-    let consumer: BaseConsumer<Talk> = cluster
-        .reading_client(SETTINGS)
-        .create_with_context(Talk)
-        .map_err(|error| unavailable(&error))?;
+    let consumer: BaseConsumer<Talk> =
+        cluster.reading_client(SETTINGS).create_with_context(Talk).map_err(|error| unavailable(&error))?;
     check_all(&consumer, sources, sender)?;
     assign(&consumer, sources)?;
     // Several partitions come in runs, so the one that came last is the likely one.
@@ -160,10 +145,7 @@ fn take(sources: &mut [Source], last: &mut usize, message: &BorrowedMessage<'_>)
 
 fn hand_over(sources: &mut [Source], sender: &Sender) -> Result<(), Ended> {
     for source in sources.iter_mut().filter(|source| !source.received.is_empty()) {
-        let batch = Batch {
-            partition: source.partition.clone(),
-            records: source.received.take(),
-        };
+        let batch = Batch { partition: source.partition.clone(), records: source.received.take() };
         sender.blocking_send(Ok(batch)).map_err(|_| Ended::Unread)?;
     }
     Ok(())
@@ -232,11 +214,7 @@ fn check(consumer: &BaseConsumer<Talk>, source: &Source, sender: &Sender) -> Res
                 if (first..=end).contains(&wanted) {
                     return Ok(());
                 }
-                return Err(Ended::Failed(out_of_range(
-                    &source.partition,
-                    source.next,
-                    (first, end),
-                )));
+                return Err(Ended::Failed(out_of_range(&source.partition, source.next, (first, end))));
             }
             Err(error) if is_unknown_topic(error.rdkafka_error_code()) && started.elapsed() > UNKNOWN_FOR => {
                 let topic = Arc::clone(&source.partition.topic);
@@ -256,16 +234,9 @@ fn check(consumer: &BaseConsumer<Talk>, source: &Source, sender: &Sender) -> Res
 /// The error for an offset that is not between these two.
 pub(super) fn out_of_range(partition: &Partition, wanted: u64, (first, end): (i64, i64)) -> ReadError {
     let offset = |raw: i64| u64::try_from(raw).unwrap_or_default();
-    ReadError::OutOfRange {
-        partition: partition.clone(),
-        wanted,
-        first: offset(first),
-        end: offset(end),
-    }
+    ReadError::OutOfRange { partition: partition.clone(), wanted, first: offset(first), end: offset(end) }
 }
 
 fn unavailable(error: &KafkaError) -> Ended {
-    Ended::Failed(ReadError::Unavailable {
-        reason: error.to_string(),
-    })
+    Ended::Failed(ReadError::Unavailable { reason: error.to_string() })
 }

@@ -58,19 +58,11 @@ impl Received {
         let key = message.key().map(|key| self.copy(key));
         let value = self.copy(message.payload().unwrap_or_default());
         let headers = message.headers().map(|headers| {
-            let copied = headers
-                .iter()
-                .map(|header| (name(header.key), self.copy(header.value.unwrap_or_default())));
+            let copied = headers.iter().map(|header| (name(header.key), self.copy(header.value.unwrap_or_default())));
             copied.collect()
         });
         let time_ms = message.timestamp().to_millis().unwrap_or_default();
-        self.records.push(Parts {
-            offset,
-            time_ms,
-            key,
-            headers: headers.unwrap_or_default(),
-            value,
-        });
+        self.records.push(Parts { offset, time_ms, key, headers: headers.unwrap_or_default(), value });
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
@@ -86,11 +78,7 @@ impl Received {
             offset: parts.offset,
             time_ms: parts.time_ms,
             key: parts.key.map(|range| bytes.slice(range)),
-            headers: parts
-                .headers
-                .into_iter()
-                .map(|(name, range)| (name, bytes.slice(range)))
-                .collect(),
+            headers: parts.headers.into_iter().map(|(name, range)| (name, bytes.slice(range))).collect(),
             value: bytes.slice(parts.value),
         });
         records.collect()

@@ -62,12 +62,7 @@ impl SimulatedLease {
         members.elect();
         members.tell();
         drop(state);
-        Self {
-            shared,
-            group: group.into(),
-            member,
-            held: watching,
-        }
+        Self { shared, group: group.into(), member, held: watching }
     }
 }
 
@@ -89,9 +84,7 @@ impl Lease for SimulatedLease {
             return Err(LeaseError::Lost);
         }
         for (partition, position) in positions {
-            state
-                .positions
-                .insert((self.group.clone(), partition.clone()), *position);
+            state.positions.insert((self.group.clone(), partition.clone()), *position);
         }
         Ok(())
     }

@@ -45,7 +45,9 @@ pub(super) struct Loop<D: Tables> {
     asked: mpsc::Receiver<Ask<D>>,
     shared: Arc<Shared>,
     copies: Vec<Partition>,
-    /// Where the journal ended when the replica started.
+    /// Nobody had begun the journal when the replica started.
+    is_empty: bool,
+    /// Where the journal ended then; an empty one has to be begun first.
     caught_up_at: u64,
     replies: HashMap<Ticket, oneshot::Sender<Outcome<D>>>,
     appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
@@ -73,7 +75,7 @@ impl<D: Tables> Loop<D> {
             asked,
             shared,
             copies,
-            // An empty journal has to be begun first.
+            is_empty: end == 0,
             caught_up_at: end.max(1),
             replies: HashMap::new(),
             appends: FuturesUnordered::new(),
@@ -87,7 +89,7 @@ impl<D: Tables> Loop<D> {
     /// Run until every handle is gone and everything asked is answered and written.
     pub async fn run(mut self) -> Result<(), LoopError> {
         let journal = Partition::journal(D::JOURNAL);
-        if self.core.genesis().is_none() && self.caught_up_at <= 1 {
+        if self.is_empty {
             self.begin();
         }
         let mut reading = self.log.read(vec![(journal, self.core.next())]);
@@ -212,7 +214,9 @@ impl<D: Tables> Loop<D> {
     async fn turn(&mut self) -> Result<(), LoopError> {
         loop {
             let step = self.core.run(now_ms())?;
-            self.shared.folded.send_if_modified(|folded| std::mem::replace(folded, self.core.next()) != self.core.next());
+            self.shared
+                .folded
+                .send_if_modified(|folded| std::mem::replace(folded, self.core.next()) != self.core.next());
             self.append(step.appends);
             self.wants_ends |= step.wants_ends;
             for (ticket, outcome) in step.answers {
@@ -253,7 +257,8 @@ impl<D: Tables> Loop<D> {
         }
         let ids: Vec<_> = records.iter().map(|record| record.id).collect();
         let appending = self.log.append(records.into_iter().map(new_record::<D>).collect());
-        let results = appending.map(move |results| ids.into_iter().zip(results).map(|(id, it)| (id, heard::<D>(id, it))).collect());
+        let results = appending
+            .map(move |results| ids.into_iter().zip(results).map(|(id, it)| (id, heard::<D>(id, it))).collect());
         self.appends.push(results.boxed());
     }
 

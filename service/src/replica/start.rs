@@ -30,7 +30,14 @@ impl<D: Tables> Replica<D> {
             copies.extend(setup.log.partitions(topic).await?);
         }
         let end = setup.log.ends(&[Self::journal()]).await?[0];
-        info!(service = D::JOURNAL, from = checkpoint.next, end, "{} goes on at offset {}", D::JOURNAL, checkpoint.next);
+        info!(
+            service = D::JOURNAL,
+            from = checkpoint.next,
+            end,
+            "{} goes on at offset {}",
+            D::JOURNAL,
+            checkpoint.next
+        );
 
         let (asks, asked) = mpsc::channel(N_ASKS_MAX);
         let shared = Arc::new(Shared {

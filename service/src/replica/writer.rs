@@ -88,7 +88,11 @@ async fn write_all<D: Tables>(
             }
             Task::CreateIndexes => {
                 if let Err(failure) = store.create_indexes(&mut writer).await {
-                    warn!(service = D::JOURNAL, "indexes of {} can't be made, lists will be slow: {failure}", D::JOURNAL);
+                    warn!(
+                        service = D::JOURNAL,
+                        "indexes of {} can't be made, lists will be slow: {failure}",
+                        D::JOURNAL
+                    );
                 }
             }
         }

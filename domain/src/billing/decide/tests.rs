@@ -41,7 +41,13 @@ fn cancelled() -> Public {
 
 fn rejected() -> Public {
     let (reason, shortages) = (ShortageReason::OutOfStock, Vec::new());
-    Public::OrderRejected(public::OrderRejected { order_id: order(), customer_id: customer(), reason, shortages, version: 2 })
+    Public::OrderRejected(public::OrderRejected {
+        order_id: order(),
+        customer_id: customer(),
+        reason,
+        shortages,
+        version: 2,
+    })
 }
 
 fn payment(amount: i64) -> Command {
@@ -100,7 +106,8 @@ fn nothing_to_pay_is_paid_at_once() {
 
 #[test]
 fn more_than_is_open_is_refused() {
-    let overpayment = |open_amount, given| Rejection::Overpayment { open_amount: money(open_amount), given: money(given) };
+    let overpayment =
+        |open_amount, given| Rejection::Overpayment { open_amount: money(open_amount), given: money(given) };
     invoice_of_10(&[]).when(payment(11)).then_rejected(overpayment(10, 11));
     invoice_of_10(&[payment(10)]).when(payment(1)).then_rejected(overpayment(0, 1));
     // What was given back is not open again.
@@ -141,7 +148,9 @@ fn a_part_given_back_leaves_the_invoice_paid_and_all_of_it_ends_it() {
     assert_eq!(invoice(&story).state, InvoiceState::Paid);
     let rest = story.play(&refund_of(None)).unwrap();
     let told = Billing::publish(&rest);
-    assert!(matches!(&told[..], [Public::PaymentRefunded(it)] if it.amount == money(7) && it.amount_refunded == money(10)));
+    assert!(
+        matches!(&told[..], [Public::PaymentRefunded(it)] if it.amount == money(7) && it.amount_refunded == money(10))
+    );
     assert_eq!(invoice(&story).state, InvoiceState::Refunded);
 }
 
@@ -149,9 +158,15 @@ fn a_part_given_back_leaves_the_invoice_paid_and_all_of_it_ends_it() {
 fn of_a_payment_and_a_cancellation_the_first_one_settles_it() {
     for news in [cancelled(), rejected()] {
         let paid_first = invoice_of_10(&[payment(10), close_by(&news)]);
-        assert_eq!((invoice(&paid_first).state, invoice(&paid_first).amount_refunded), (InvoiceState::Refunded, money(10)));
+        assert_eq!(
+            (invoice(&paid_first).state, invoice(&paid_first).amount_refunded),
+            (InvoiceState::Refunded, money(10))
+        );
         let part_paid = invoice_of_10(&[payment(4), close_by(&news)]);
-        assert_eq!((invoice(&part_paid).state, invoice(&part_paid).amount_refunded), (InvoiceState::Refunded, money(4)));
+        assert_eq!(
+            (invoice(&part_paid).state, invoice(&part_paid).amount_refunded),
+            (InvoiceState::Refunded, money(4))
+        );
         let closed = Rejection::InvoiceClosed { state: InvoiceState::Void };
         invoice_of_10(&[close_by(&news)]).when(payment(10)).then_rejected(closed);
     }

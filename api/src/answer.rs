@@ -1,0 +1,156 @@
+//! Successful answers: a JSON body and the headers that say where in the log it stands.
+
+use orderlog_projections::Tables;
+use orderlog_service::replica::Executed;
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+};
+use poem_openapi::{
+    ApiResponse,
+    payload::Payload,
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::Serialize;
+
+use crate::json::Json;
+
+/// Where in which journal: `orders@1042`.
+const POSITION: HeaderName = HeaderName::from_static("orderlog-position");
+/// The answer is that of an earlier request with the same idempotency key.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The answer to a command, with its status. The body follows from the recorded event alone, so that a repeated
+/// idempotency key is answered with the same.
+#[derive(Debug)]
+pub struct Answer<T, const STATUS: u16> {
+    body: T,
+    location: Option<String>,
+    position: String,
+    version: Option<u64>,
+    replayed: bool,
+}
+
+/// The answer to a command that made something: 201.
+pub type Created<T> = Answer<T, 201>;
+/// The answer to any other command: 200.
+pub type Done<T> = Answer<T, 200>;
+
+impl<T, const STATUS: u16> Answer<T, STATUS> {
+    /// What `executed` answers. `version` is that of what the command was about, if it has one.
+    pub fn new<D: Tables>(executed: &Executed<D>, body: T, version: impl Into<Option<u64>>) -> Self {
+        let position = format!("{}@{}", D::JOURNAL, executed.accepted.at.offset);
+        Self { body, location: None, position, version: version.into(), replayed: executed.replayed }
+    }
+}
+
+impl<T> Created<T> {
+    /// The answer, with the path at which what was made is found.
+    #[must_use]
+    pub fn at(mut self, location: String) -> Self {
+        self.location = Some(location);
+        self
+    }
+}
+
+fn insert(response: &mut Response, name: HeaderName, value: String) {
+    // Positions, versions and paths of ids are visible ASCII.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.body).into_response();
+        response.set_status(StatusCode::from_u16(STATUS).unwrap_or(StatusCode::OK));
+        insert(&mut response, POSITION, self.position);
+        if let Some(location) = self.location {
+            insert(&mut response, header::LOCATION, location);
+        }
+        if let Some(version) = self.version {
+            insert(&mut response, header::ETAG, format!("\"{version}\""));
+        }
+        if self.replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+fn described(name: &str, description: &str, required: bool) -> MetaHeader {
+    let (name, description) = (name.to_owned(), Some(description.to_owned()));
+    MetaHeader { name, description, required, deprecated: false, schema: String::schema_ref() }
+}
+
+fn meta<T: Type>(status: u16, description: &'static str, headers: Vec<MetaHeader>) -> MetaResponses {
+    let content = vec![MetaMediaType { content_type: Json::<T>::CONTENT_TYPE, schema: schema::<T>() }];
+    MetaResponses {
+        responses: vec![MetaResponse { description, status: Some(status), status_range: None, content, headers }],
+    }
+}
+
+fn schema<T: Type>() -> MetaSchemaRef {
+    T::schema_ref()
+}
+
+impl<T: Type + Serialize, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
+    fn meta() -> MetaResponses {
+        let mut headers = vec![
+            described("Orderlog-Position", "Where the record of this command stands, such as `orders@1042`.", true),
+            described("ETag", "The version of what the command was about.", false),
+            described("Idempotent-Replayed", "`true` if an earlier request with this idempotency key did it.", false),
+        ];
+        if STATUS == 201 {
+            headers.push(described("Location", "Where what was made is found.", true));
+            meta::<T>(STATUS, "It happened: the record stands in the log.", headers)
+        } else {
+            meta::<T>(STATUS, "It happened, or already was so: the record stands in the log.", headers)
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// The answer to a query.
+#[derive(Debug)]
+pub struct Found<T> {
+    body: T,
+    version: Option<u64>,
+}
+
+impl<T> Found<T> {
+    /// One object of this version.
+    pub const fn one(body: T, version: u64) -> Self {
+        Self { body, version: Some(version) }
+    }
+
+    /// A list, or anything else without a version of its own.
+    pub const fn list(body: T) -> Self {
+        Self { body, version: None }
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Found<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.body).into_response();
+        if let Some(version) = self.version {
+            insert(&mut response, header::ETAG, format!("\"{version}\""));
+        }
+        response
+    }
+}
+
+impl<T: Type + Serialize> ApiResponse for Found<T> {
+    fn meta() -> MetaResponses {
+        let headers = vec![described("ETag", "The version, where one object was asked for.", false)];
+        meta::<T>(200, "What was asked for, with everything that this instance has answered so far.", headers)
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}

@@ -1,0 +1,173 @@
+//! The routes of the billing service.
+
+mod bodies;
+mod overpayments;
+
+use orderlog_domain::{
+    billing::{self, Billing, Command, INVOICES, Rejection},
+    key::Key,
+    values::OrderId,
+};
+use orderlog_service::replica::Executed;
+use poem_openapi::{OpenApi, param::Query};
+
+pub use bodies::{
+    Invoice, InvoiceList, InvoiceState, Payment, PaymentAnswer, RecordPayment, Refund, RefundAnswer, RefundCause,
+    RefundPayment,
+};
+
+use crate::{
+    answer::{Created, Done, Found},
+    execute::{Service, paging, shown},
+    json::Json,
+    params::{Asked, Path},
+    problem::ApiError,
+    server::{Parts, StartError},
+    services::{Mounted, ServiceName, Tag},
+};
+
+use overpayments::{Overpayment, Overpayments};
+
+/// The code of a payment that is refused since less is open.
+const OVERPAYMENT: &str = "overpayment";
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::UnknownOrder { .. } => Self::not_found("unknown_order", detail),
+            Rejection::WrongCurrency { .. } => Self::conflict("wrong_currency", detail).at("#/currency"),
+            Rejection::Overpayment { .. } => Self::conflict(OVERPAYMENT, detail).at("#/amount"),
+            Rejection::InvoiceClosed { .. } => Self::conflict("invoice_closed", detail),
+            Rejection::NotPaid { .. } => Self::conflict("not_paid", detail),
+            Rejection::RefundTooLarge { .. } => Self::conflict("refund_too_large", detail).at("#/amount"),
+        }
+    }
+}
+
+/// The routes.
+pub struct BillingApi {
+    service: Service<Billing>,
+    overpayments: Overpayments,
+}
+
+/// Start the service and offer its routes.
+///
+/// # Errors
+/// [`StartError`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
+    let service = parts.start::<Billing>().await?.0;
+    let (replica, overpayments) = (service.replica.clone(), Overpayments::new(parts.peers.clone()));
+    Ok(Mounted::new(ServiceName::Billing, &replica, BillingApi { service, overpayments }))
+}
+
+impl BillingApi {
+    async fn execute(
+        &self,
+        command: Command,
+        asked: Asked,
+        operation: impl FnOnce() -> String,
+    ) -> Result<Executed<Billing>, ApiError> {
+        self.service.execute(command, asked, Command::fingerprint_text, operation).await
+    }
+}
+
+/// The payment that `command` records, as it is told when it is too much.
+fn payment_of(command: &Command) -> Option<Overpayment> {
+    match command {
+        Command::RecordPayment { payment_id: _, order_id, amount, currency, reference } => {
+            let reference = reference.clone();
+            Some(Overpayment { order_id: *order_id, amount: *amount, currency: *currency, reference })
+        }
+        Command::Refund { .. } | Command::OpenInvoice { .. } | Command::CloseInvoice { .. } => None,
+    }
+}
+
+#[OpenApi(prefix_path = "/billing", tag = "Tag::Billing")]
+impl BillingApi {
+    /// Record a payment
+    ///
+    /// On the invoice that an order has from the moment it is placed. Partial payments add up; more than is open is refused,
+    /// and operations are told. An example needs an `order_id` that `POST /orders` has answered.
+    #[oai(path = "/", method = "post", operation_id = "record_payment")]
+    async fn record_payment(
+        &self,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<RecordPayment>,
+    ) -> Result<Created<PaymentAnswer>, ApiError> {
+        let command = body.0.checked()?;
+        let payment = payment_of(&command);
+        let executed = match self.execute(command, asked, || "POST /billing".to_owned()).await {
+            Ok(executed) => executed,
+            Err(refused) => {
+                if let Some(payment) = payment.filter(|_| refused.0.code == OVERPAYMENT) {
+                    self.overpayments.tell(payment);
+                }
+                return Err(refused);
+            }
+        };
+        let recorded = PaymentAnswer::of(&executed)?;
+        let (location, version) = (format!("/billing/{}", recorded.order_id), recorded.version);
+        Ok(Created::new(&executed, recorded, version).at(location))
+    }
+
+    /// Refund an order
+    ///
+    /// Needs an invoice that is paid in full. Refunds add up, and never to more than was paid. A cancelled order is refunded
+    /// by itself.
+    #[oai(path = "/:order_id/refund", method = "post", operation_id = "refund_order")]
+    async fn refund_order(
+        &self,
+        /// Which order.
+        order_id: Path<OrderId>,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<RefundPayment>,
+    ) -> Result<Done<RefundAnswer>, ApiError> {
+        let id = order_id.0;
+        let command = body.0.checked(id)?;
+        let executed = self.execute(command, asked, || format!("POST /billing/{id}/refund")).await?;
+        let refunded = RefundAnswer::of(&executed)?;
+        let version = refunded.version;
+        Ok(Done::new(&executed, refunded, version))
+    }
+
+    /// Get an order's invoice
+    ///
+    /// With everything that this instance has answered so far. An order that was placed a moment ago may not have one yet.
+    #[oai(path = "/:order_id", method = "get", operation_id = "get_invoice")]
+    async fn get_invoice(
+        &self,
+        /// Which order.
+        order_id: Path<OrderId>,
+    ) -> Result<Found<Invoice>, ApiError> {
+        let found = self.service.rows().await?.get(INVOICES, &Key::of(order_id.0)).await?;
+        let Some((_, _, billing::Entity::Invoice(invoice))) = found else {
+            return Err(Rejection::UnknownOrder { order_id: order_id.0 }.into());
+        };
+        Ok(Found::one(Invoice::from(&invoice), invoice.version))
+    }
+
+    /// List invoices
+    ///
+    /// Those of the newest orders first, page by page.
+    #[oai(path = "/", method = "get", operation_id = "list_invoices")]
+    async fn list_invoices(
+        &self,
+        /// Only those that stand here.
+        state: Query<Option<InvoiceState>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u32>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Found<InvoiceList>, ApiError> {
+        let state = state.0.map(billing::InvoiceState::from);
+        let page = self.service.rows().await?.invoices(state, &paging(limit.0, cursor.0)).await?;
+        let (items, next_cursor) = shown(page, |invoice| Invoice::from(invoice));
+        Ok(Found::list(InvoiceList { items, next_cursor }))
+    }
+}

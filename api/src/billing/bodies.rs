@@ -1,0 +1,443 @@
+//! The bodies of the billing service's requests and answers.
+
+use chrono::{DateTime, Utc};
+use orderlog_domain::{
+    billing::{self, Billing, Command, Event, InvoiceTotals, PaymentEntry, RefundEntry},
+    values::{Currency, Money, OrderId, PaymentId, PaymentReference, Reason},
+};
+use orderlog_service::replica::Executed;
+use poem_openapi::{Enum, Object, types::Example};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    execute::{time, time_of, unexpected},
+    problem::{ApiError, Faults},
+};
+
+/// Money that came in for an order.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, example)]
+#[serde(deny_unknown_fields)]
+pub struct RecordPayment {
+    /// The order it pays, in full or in part.
+    pub order_id: Uuid,
+    /// How much, in minor units of the currency (cents).
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000000000")))]
+    pub amount: i64,
+    /// The ISO 4217 code of the amount: the order's.
+    #[oai(validator(pattern = "^[A-Z]{3}$"))]
+    pub currency: String,
+    /// The payer's or the bank's reference, 1 to 100 characters.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    pub reference: String,
+}
+
+impl Example for RecordPayment {
+    fn example() -> Self {
+        Self {
+            order_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0002),
+            amount: 3780,
+            currency: "EUR".to_owned(),
+            reference: "bank transfer 2026-09-21".to_owned(),
+        }
+    }
+}
+
+impl RecordPayment {
+    /// The command.
+    ///
+    /// # Errors
+    /// Every value that can't be.
+    pub fn checked(self) -> Result<Command, ApiError> {
+        let mut faults = Faults::default();
+        let amount = faults.check("#/amount", Money::positive(self.amount));
+        let currency = faults.check("#/currency", Currency::new(&self.currency));
+        let reference = faults.check("#/reference", PaymentReference::new(self.reference));
+        let (Some(amount), Some(currency), Some(reference)) = (amount, currency, reference) else {
+            return Err(faults.into());
+        };
+        let (payment_id, order_id) = (PaymentId(Uuid::now_v7()), OrderId(self.order_id));
+        Ok(Command::RecordPayment { payment_id, order_id, amount, currency, reference })
+    }
+}
+
+/// Money to be given back.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
+#[serde(deny_unknown_fields)]
+pub struct RefundPayment {
+    /// How much, in minor units; without it, all that is left of what was paid.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000000000")))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<i64>,
+    /// Why, 1 to 200 characters.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Example for RefundPayment {
+    fn example() -> Self {
+        Self { amount: Some(1890), reason: Some("one bag was torn".to_owned()) }
+    }
+}
+
+impl RefundPayment {
+    /// The command.
+    ///
+    /// # Errors
+    /// Every value that can't be.
+    pub fn checked(self, order_id: OrderId) -> Result<Command, ApiError> {
+        let mut faults = Faults::default();
+        let amount = faults.check_if("#/amount", self.amount.map(Money::positive));
+        let reason = faults.check_if("#/reason", self.reason.map(Reason::new));
+        faults.none()?;
+        Ok(Command::Refund { order_id, amount, reason })
+    }
+}
+
+/// Where an invoice stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum InvoiceState {
+    /// Something is still to be paid, perhaps not all.
+    Open,
+    /// Paid in full; part of it may have been given back.
+    Paid,
+    /// Nothing is to be paid, nothing ever was. The end.
+    Void,
+    /// All that was paid was given back. The end.
+    Refunded,
+}
+
+impl From<billing::InvoiceState> for InvoiceState {
+    fn from(state: billing::InvoiceState) -> Self {
+        match state {
+            billing::InvoiceState::Open => Self::Open,
+            billing::InvoiceState::Paid => Self::Paid,
+            billing::InvoiceState::Void => Self::Void,
+            billing::InvoiceState::Refunded => Self::Refunded,
+        }
+    }
+}
+
+impl From<InvoiceState> for billing::InvoiceState {
+    fn from(state: InvoiceState) -> Self {
+        match state {
+            InvoiceState::Open => Self::Open,
+            InvoiceState::Paid => Self::Paid,
+            InvoiceState::Void => Self::Void,
+            InvoiceState::Refunded => Self::Refunded,
+        }
+    }
+}
+
+/// A payment that was recorded, and the invoice as it left it.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(example)]
+pub struct PaymentAnswer {
+    /// The payment.
+    pub payment_id: Uuid,
+    /// The order.
+    pub order_id: Uuid,
+    /// How much came in, in minor units.
+    pub amount: i64,
+    /// Of all amounts.
+    pub currency: String,
+    /// The payer's or the bank's reference.
+    pub reference: String,
+    /// Where the invoice stands.
+    pub state: InvoiceState,
+    /// To be paid in all.
+    pub amount_due: i64,
+    /// Paid in all.
+    pub amount_paid: i64,
+    /// Given back in all.
+    pub amount_refunded: i64,
+    /// Counts what happened to the invoice.
+    pub version: u64,
+    /// When this was recorded.
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl Example for PaymentAnswer {
+    fn example() -> Self {
+        let RecordPayment { order_id, amount, currency, reference } = RecordPayment::example();
+        Self {
+            payment_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0003),
+            order_id,
+            amount,
+            currency,
+            reference,
+            state: InvoiceState::Paid,
+            amount_due: amount,
+            amount_paid: amount,
+            amount_refunded: 0,
+            version: 2,
+            recorded_at: time(1_790_000_000_000),
+        }
+    }
+}
+
+impl PaymentAnswer {
+    /// What the record of a payment says.
+    ///
+    /// # Errors
+    /// 500 if the record is no payment.
+    pub fn of(executed: &Executed<Billing>) -> Result<Self, ApiError> {
+        let Event::PaymentRecorded(paid) = &*executed.accepted.event else {
+            return Err(unexpected(&executed.accepted.event));
+        };
+        let InvoiceTotals { state, amount_due, amount_paid, amount_refunded, version } = paid.totals;
+        Ok(Self {
+            payment_id: paid.payment_id.0,
+            order_id: paid.order_id.0,
+            amount: paid.amount.minor_units(),
+            currency: paid.currency.as_str().to_owned(),
+            reference: paid.reference.as_str().to_owned(),
+            state: state.into(),
+            amount_due: amount_due.minor_units(),
+            amount_paid: amount_paid.minor_units(),
+            amount_refunded: amount_refunded.minor_units(),
+            version,
+            recorded_at: time_of(&executed.accepted.at),
+        })
+    }
+}
+
+/// A refund, and the invoice as it left it.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct RefundAnswer {
+    /// The order.
+    pub order_id: Uuid,
+    /// How much was given back this time, in minor units.
+    pub amount: i64,
+    /// Of all amounts.
+    pub currency: String,
+    /// Why, as it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where the invoice stands.
+    pub state: InvoiceState,
+    /// To be paid in all.
+    pub amount_due: i64,
+    /// Paid in all.
+    pub amount_paid: i64,
+    /// Given back in all.
+    pub amount_refunded: i64,
+    /// Counts what happened to the invoice.
+    pub version: u64,
+    /// When this was recorded.
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl RefundAnswer {
+    /// What the record of a refund says.
+    ///
+    /// # Errors
+    /// 500 if the record is no refund.
+    pub fn of(executed: &Executed<Billing>) -> Result<Self, ApiError> {
+        let Event::InvoiceRefunded(refunded) = &*executed.accepted.event else {
+            return Err(unexpected(&executed.accepted.event));
+        };
+        let InvoiceTotals { state, amount_due, amount_paid, amount_refunded, version } = refunded.totals;
+        Ok(Self {
+            order_id: refunded.order_id.0,
+            amount: refunded.amount.minor_units(),
+            currency: refunded.currency.as_str().to_owned(),
+            reason: refunded.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+            state: state.into(),
+            amount_due: amount_due.minor_units(),
+            amount_paid: amount_paid.minor_units(),
+            amount_refunded: amount_refunded.minor_units(),
+            version,
+            recorded_at: time_of(&executed.accepted.at),
+        })
+    }
+}
+
+/// A payment on an invoice.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+pub struct Payment {
+    /// Its id.
+    pub payment_id: Uuid,
+    /// How much, in minor units.
+    pub amount: i64,
+    /// The payer's or the bank's reference.
+    pub reference: String,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl From<&PaymentEntry> for Payment {
+    fn from(payment: &PaymentEntry) -> Self {
+        Self {
+            payment_id: payment.payment_id.0,
+            amount: payment.amount.minor_units(),
+            reference: payment.reference.as_str().to_owned(),
+            recorded_at: time(payment.at_ms),
+        }
+    }
+}
+
+/// What led to a refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum RefundCause {
+    /// Somebody asked for it.
+    Requested,
+    /// The order could not be supplied.
+    OrderRejected,
+    /// The order was cancelled.
+    OrderCancelled,
+}
+
+impl From<billing::RefundCause> for RefundCause {
+    fn from(cause: billing::RefundCause) -> Self {
+        match cause {
+            billing::RefundCause::Requested => Self::Requested,
+            billing::RefundCause::OrderRejected => Self::OrderRejected,
+            billing::RefundCause::OrderCancelled => Self::OrderCancelled,
+        }
+    }
+}
+
+/// Money that was given back.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Refund {
+    /// How much, in minor units.
+    pub amount: i64,
+    /// What led to it.
+    pub cause: RefundCause,
+    /// Why, if somebody said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl From<&RefundEntry> for Refund {
+    fn from(refund: &RefundEntry) -> Self {
+        Self {
+            amount: refund.amount.minor_units(),
+            cause: refund.cause.into(),
+            reason: refund.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+            recorded_at: time(refund.at_ms),
+        }
+    }
+}
+
+/// The invoice of an order.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none, example)]
+pub struct Invoice {
+    /// Which order.
+    pub order_id: Uuid,
+    /// Who pays.
+    pub customer_id: Uuid,
+    /// Where it stands.
+    pub state: InvoiceState,
+    /// To be paid in all, in minor units.
+    pub amount_due: i64,
+    /// Paid in all.
+    pub amount_paid: i64,
+    /// Given back in all.
+    pub amount_refunded: i64,
+    /// Of all amounts; absent if the order ended before its invoice was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// In the order in which they came.
+    pub payments: Vec<Payment>,
+    /// In the order in which they were made.
+    pub refunds: Vec<Refund>,
+    /// Counts what happened to it.
+    pub version: u64,
+    /// When it was opened.
+    pub created_at: DateTime<Utc>,
+    /// When anything about it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Example for Invoice {
+    fn example() -> Self {
+        let PaymentAnswer { payment_id, order_id, amount, currency, reference, state, version, recorded_at, .. } =
+            PaymentAnswer::example();
+        Self {
+            order_id,
+            customer_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001),
+            state,
+            amount_due: amount,
+            amount_paid: amount,
+            amount_refunded: 0,
+            currency: Some(currency),
+            payments: vec![Payment { payment_id, amount, reference, recorded_at }],
+            refunds: Vec::new(),
+            version,
+            created_at: recorded_at,
+            updated_at: recorded_at,
+        }
+    }
+}
+
+impl From<&billing::Invoice> for Invoice {
+    fn from(invoice: &billing::Invoice) -> Self {
+        Self {
+            order_id: invoice.order_id.0,
+            customer_id: invoice.customer_id.0,
+            state: invoice.state.into(),
+            amount_due: invoice.amount_due.minor_units(),
+            amount_paid: invoice.amount_paid.minor_units(),
+            amount_refunded: invoice.amount_refunded.minor_units(),
+            currency: invoice.currency.map(|currency| currency.as_str().to_owned()),
+            payments: invoice.payments.iter().map(Payment::from).collect(),
+            refunds: invoice.refunds.iter().map(Refund::from).collect(),
+            version: invoice.version,
+            created_at: time(invoice.created_ms),
+            updated_at: time(invoice.updated_ms),
+        }
+    }
+}
+
+/// Invoices, those of the newest orders first.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct InvoiceList {
+    /// One page of them.
+    pub items: Vec<Invoice>,
+    /// Hand this back as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_value_of_a_payment_is_told_at_once() {
+        let wrong =
+            RecordPayment { amount: 0, currency: "XXX".into(), reference: " ".into(), ..RecordPayment::example() };
+        let faults = wrong.checked().unwrap_err().0.errors.unwrap_or_default();
+        let told: Vec<_> = faults.into_iter().map(|fault| (fault.pointer.unwrap_or_default(), fault.code)).collect();
+        let fault = |pointer: &str, code: &str| (pointer.to_owned(), code.to_owned());
+        let expected = [
+            fault("#/amount", "invalid_amount"),
+            fault("#/currency", "invalid_currency"),
+            fault("#/reference", "invalid_text"),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_refund_may_leave_out_everything_but_not_be_of_nothing() {
+        let order_id = OrderId(Uuid::from_u128(1));
+        let all = RefundPayment { amount: None, reason: None }.checked(order_id).unwrap();
+        assert_eq!(all, Command::Refund { order_id, amount: None, reason: None });
+        assert!(RefundPayment { amount: Some(0), reason: None }.checked(order_id).is_err());
+    }
+}

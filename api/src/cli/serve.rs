@@ -1,0 +1,74 @@
+//! `orderlog serve`: start, say where everything is, and stop when told to.
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::demo;
+use crate::{
+    config::{Config, LogFormat, LogUrl},
+    server,
+};
+
+/// Serve until the process is told to stop.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    tell(&config)?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
+    let running = server::start(config.clone()).await?;
+    greet(&config, &running.url());
+    let story = config.options.demo.then(|| demo::play(running.url()));
+    let story = async move {
+        match story {
+            Some(story) => story.await,
+            None => Ok(()),
+        }
+    };
+    tokio::pin!(story);
+    let mut told = false;
+    loop {
+        tokio::select! {
+            outcome = &mut story, if !told => {
+                told = true;
+                // The services go on, whatever became of the story.
+                if let Err(error) = outcome {
+                    tracing::error!("the demo stopped: {error:#}");
+                }
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("stopping: no more requests are taken");
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tell on stderr what happens.
+fn tell(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.options.log_filter)
+        .with_context(|| format!("--log-filter {} can't be understood", config.options.log_filter))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match config.options.log_format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    set.map_err(|error| anyhow::anyhow!("logging can't be set up: {error}"))
+}
+
+fn greet(config: &Config, url: &str) {
+    let options = &config.options;
+    let names: Vec<&str> = config.services.iter().map(|service| service.as_str()).collect();
+    let (data, log) = match &options.log {
+        LogUrl::Embedded => ("data", "embedded, in the data folder".to_owned()),
+        LogUrl::Kafka(brokers) => ("read models", format!("Kafka at {brokers}")),
+    };
+    println!("\n  orderlog {} is listening at {url}\n", env!("CARGO_PKG_VERSION"));
+    println!("  {:<12} {}", "services", names.join(", "));
+    println!("  {:<12} {url}/docs", "Swagger UI");
+    println!("  {:<12} {url}/readyz", "readiness");
+    println!("  {:<12} {log}", "log");
+    println!("  {data:<12} {}", options.data.display());
+    println!("\n  Ctrl-C stops it. What was acknowledged is kept.\n");
+}

@@ -1,0 +1,189 @@
+//! What can be set, each by a flag, an `ORDERLOG_*` variable, or not at all.
+
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+
+use clap::{Args, ValueEnum};
+
+use crate::services::ServiceName;
+
+/// The hash key of deployments on Kafka that set none: known to everybody, so good for trying things out only.
+pub const DEVELOPMENT_HASH_KEY: &str = "orderlog development hash key";
+
+/// Where the log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogUrl {
+    /// A file in the data folder.
+    Embedded,
+    /// Kafka brokers, `host:port[,host:port]`.
+    Kafka(String),
+}
+
+impl FromStr for LogUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` names no log: use `embedded` or `kafka://host:port[,host:port]`");
+        if text == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        let brokers = text.strip_prefix("kafka://").ok_or_else(wrong)?.trim_end_matches('/');
+        if brokers.split(',').all(|broker| is_host_and_port(broker)) {
+            Ok(Self::Kafka(brokers.to_owned()))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn address(text: &str) -> Result<String, String> {
+    if is_host_and_port(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no address: use `host:port`, such as `127.0.0.1:8080`"))
+    }
+}
+
+fn url_of(text: &str, schemes: &[&str]) -> Result<String, String> {
+    if schemes.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty())) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` must begin with {}", schemes.join(" or ")))
+    }
+}
+
+fn redis_url(text: &str) -> Result<String, String> {
+    url_of(text, &["redis://"])
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    // There is no TLS in here yet: a service mesh or a proxy adds it.
+    url_of(text, &["http://"])
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no setting: use `name=value`"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// How the process tells what it does, on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How services are run.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Where the log is: `embedded`, a file in the data folder, or `kafka://host:port[,host:port]`
+    #[arg(long, env = "ORDERLOG_LOG", default_value = "embedded")]
+    pub log: LogUrl,
+
+    /// Redis, for the inbox of the notifications service: `redis://host:port`; without it the inbox is read from SQLite
+    #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = redis_url, hide_env_values = true)]
+    pub redis: Option<String>,
+
+    /// The folder of the read models, and of the embedded log; made if it is missing
+    #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
+    pub data: PathBuf,
+
+    /// Where to take HTTP requests; port 0 takes any free one
+    #[arg(long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
+    pub listen: String,
+
+    /// Play a short story through the public HTTP API after the start, and print what happened
+    #[arg(long, env = "ORDERLOG_DEMO")]
+    pub demo: bool,
+
+    /// The secret under which e-mail addresses and idempotency keys are hashed; the same for all processes of a deployment,
+    /// for ever. Default: made and kept in DIR/hash.key on the embedded log, a known value for development on Kafka
+    #[arg(
+        long,
+        env = "ORDERLOG_HASH_KEY",
+        value_name = "SECRET",
+        hide_env_values = true,
+        conflicts_with = "hash_key_file"
+    )]
+    pub hash_key: Option<String>,
+
+    /// A file with that secret
+    #[arg(long, env = "ORDERLOG_HASH_KEY_FILE", value_name = "FILE")]
+    pub hash_key_file: Option<PathBuf>,
+
+    /// Put before the names of all topics and groups on Kafka, so that several deployments can share the brokers
+    #[arg(long, env = "ORDERLOG_TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]
+    pub topic_prefix: String,
+
+    /// How many partitions a public topic is created with on Kafka
+    #[arg(long, env = "ORDERLOG_PUBLIC_PARTITIONS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    pub public_partitions: i32,
+
+    /// More settings of the Kafka client in librdkafka's words, such as security.protocol=ssl; may be repeated
+    #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = setting, value_delimiter = ',', hide_env_values = true)]
+    pub kafka_settings: Vec<(String, String)>,
+
+    /// How long a command may take before it is answered with 503 or 504
+    #[arg(long, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
+    pub command_timeout_ms: i64,
+
+    /// How many aggregates each service keeps in memory; the others are loaded when they are needed
+    #[arg(long, env = "ORDERLOG_KEYS_IN_MEMORY", value_name = "N", default_value_t = 200_000)]
+    pub keys_in_memory: usize,
+
+    /// Where the customers service is; default: in this process
+    #[arg(long, env = "ORDERLOG_CUSTOMERS_URL", value_name = "URL", value_parser = http_url)]
+    pub customers_url: Option<String>,
+
+    /// Where the orders service is; default: in this process
+    #[arg(long, env = "ORDERLOG_ORDERS_URL", value_name = "URL", value_parser = http_url)]
+    pub orders_url: Option<String>,
+
+    /// Where the inventory service is; default: in this process
+    #[arg(long, env = "ORDERLOG_INVENTORY_URL", value_name = "URL", value_parser = http_url)]
+    pub inventory_url: Option<String>,
+
+    /// Where the billing service is; default: in this process
+    #[arg(long, env = "ORDERLOG_BILLING_URL", value_name = "URL", value_parser = http_url)]
+    pub billing_url: Option<String>,
+
+    /// Where the notifications service is; default: in this process
+    #[arg(long, env = "ORDERLOG_NOTIFICATIONS_URL", value_name = "URL", value_parser = http_url)]
+    pub notifications_url: Option<String>,
+
+    /// How the process tells what it does, on stderr
+    #[arg(long, env = "ORDERLOG_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// What it tells: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_service=debug`
+    #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", default_value = "info,poem=warn,sqlx=warn")]
+    pub log_filter: String,
+}
+
+impl Options {
+    /// Where other services were said to be.
+    pub fn peer_urls(&self) -> BTreeMap<ServiceName, String> {
+        let url = |service| match service {
+            ServiceName::Customers => &self.customers_url,
+            ServiceName::Orders => &self.orders_url,
+            ServiceName::Inventory => &self.inventory_url,
+            ServiceName::Billing => &self.billing_url,
+            ServiceName::Notifications => &self.notifications_url,
+        };
+        ServiceName::ALL.into_iter().filter_map(|service| Some((service, url(service).clone()?))).collect()
+    }
+}
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// These services.
+    pub services: Vec<ServiceName>,
+    /// Like this.
+    pub options: Options,
+}

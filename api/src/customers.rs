@@ -1,0 +1,336 @@
+//! The routes of the customers service.
+
+use chrono::{DateTime, Utc};
+use orderlog_domain::{
+    customers::{self, CUSTOMERS, Command, Customers, Rejection},
+    key::Key,
+    orders as orders_domain,
+    values::{CustomerId, Email, Name},
+};
+use orderlog_service::replica::Executed;
+use poem_openapi::{Object, OpenApi, param::Query, types::Example};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    answer::{Created, Done, Found},
+    execute::{Service, paging, shown, time, time_of},
+    json::Json,
+    orders::{OrderList, OrderState},
+    params::{Asked, Path},
+    problem::{ApiError, Faults},
+    server::{Parts, StartError},
+    services::{Mounted, ServiceName, Tag},
+};
+
+/// A new customer.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, example)]
+#[serde(deny_unknown_fields)]
+pub struct CreateCustomer {
+    /// A person's or company's name, 1 to 200 characters.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub name: String,
+    /// Their e-mail address. No two customers have the same one, whatever its case.
+    #[oai(validator(max_length = 254))]
+    pub email: String,
+}
+
+impl Example for CreateCustomer {
+    fn example() -> Self {
+        Self { name: "Ada Lovelace".to_owned(), email: "ada.lovelace@example.com".to_owned() }
+    }
+}
+
+/// What to change of a customer; at least one of them.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateCustomer {
+    /// The new name, 1 to 200 characters.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The new e-mail address.
+    #[oai(validator(max_length = 254))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+impl Example for UpdateCustomer {
+    fn example() -> Self {
+        Self { name: Some("Ada King, Countess of Lovelace".to_owned()), email: None }
+    }
+}
+
+/// A customer as a command left it.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(example)]
+pub struct CustomerChanged {
+    /// Who.
+    pub customer_id: Uuid,
+    /// What to call them.
+    pub name: String,
+    /// Their address, as they wrote it.
+    pub email: String,
+    /// Whether they may place orders.
+    pub active: bool,
+    /// Counts what happened to this customer.
+    pub version: u64,
+    /// When this was decided.
+    pub changed_at: DateTime<Utc>,
+}
+
+impl Example for CustomerChanged {
+    fn example() -> Self {
+        let Customer { customer_id, name, email, active, version, created_at, .. } = Customer::example();
+        Self { customer_id, name, email, active, version, changed_at: created_at }
+    }
+}
+
+impl CustomerChanged {
+    fn of(executed: &Executed<Customers>) -> Self {
+        let facts = executed.accepted.event.customer();
+        Self {
+            customer_id: facts.customer_id.0,
+            name: facts.name.as_str().to_owned(),
+            email: facts.email.as_str().to_owned(),
+            active: facts.active,
+            version: facts.version,
+            changed_at: time_of(&executed.accepted.at),
+        }
+    }
+}
+
+/// A customer.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+#[oai(example)]
+pub struct Customer {
+    /// Who.
+    pub customer_id: Uuid,
+    /// What to call them.
+    pub name: String,
+    /// Their address, as they wrote it.
+    pub email: String,
+    /// Whether they may place orders.
+    pub active: bool,
+    /// Counts what happened to this customer.
+    pub version: u64,
+    /// When they became one.
+    pub created_at: DateTime<Utc>,
+    /// When anything about them last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Example for Customer {
+    fn example() -> Self {
+        let CreateCustomer { name, email } = CreateCustomer::example();
+        let (created_at, updated_at) = (time(1_790_000_000_000), time(1_790_000_000_000));
+        let customer_id = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001);
+        Self { customer_id, name, email, active: true, version: 1, created_at, updated_at }
+    }
+}
+
+impl From<&customers::Customer> for Customer {
+    fn from(customer: &customers::Customer) -> Self {
+        Self {
+            customer_id: customer.customer_id.0,
+            name: customer.name.as_str().to_owned(),
+            email: customer.email.as_str().to_owned(),
+            active: customer.active,
+            version: customer.version,
+            created_at: time(customer.created_ms),
+            updated_at: time(customer.updated_ms),
+        }
+    }
+}
+
+/// Customers, newest first.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct CustomerList {
+    /// One page of them.
+    pub items: Vec<Customer>,
+    /// Hand this back as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::EmailTaken => Self::conflict("duplicate_email", detail).at("#/email"),
+            Rejection::UnknownCustomer { .. } => Self::not_found("unknown_customer", detail),
+        }
+    }
+}
+
+/// The routes.
+pub struct CustomersApi(Service<Customers>);
+
+/// Start the service and offer its routes.
+///
+/// # Errors
+/// [`StartError`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
+    let service = parts.start::<Customers>().await?.0;
+    Ok(Mounted::new(ServiceName::Customers, &service.replica.clone(), CustomersApi(service)))
+}
+
+impl CustomersApi {
+    fn email(&self, faults: &mut Faults, email: String) -> Option<(Email, Key)> {
+        let email = faults.check("#/email", Email::new(email))?;
+        let key = self.0.replica.hash_key().unique("email", &email.folded());
+        Some((email, key))
+    }
+
+    async fn execute(
+        &self,
+        command: Command,
+        asked: Asked,
+        operation: impl FnOnce() -> String,
+    ) -> Result<Executed<Customers>, ApiError> {
+        self.0.execute(command, asked, Command::fingerprint_text, operation).await
+    }
+
+    async fn customer(&self, id: CustomerId) -> Result<customers::Customer, ApiError> {
+        let row = self.0.rows().await?.get(CUSTOMERS, &Key::of(id)).await?;
+        match row {
+            Some((_, _, customers::Entity::Customer(customer))) => Ok(customer),
+            Some((_, _, customers::Entity::EmailClaim(_))) | None => {
+                Err(Rejection::UnknownCustomer { customer_id: id }.into())
+            }
+        }
+    }
+}
+
+fn done(executed: &Executed<Customers>) -> Done<CustomerChanged> {
+    let changed = CustomerChanged::of(executed);
+    let version = changed.version;
+    Done::new(executed, changed, version)
+}
+
+#[OpenApi(prefix_path = "/customers", tag = "Tag::Customers")]
+impl CustomersApi {
+    /// Create a customer
+    ///
+    /// The e-mail address must be nobody else's, whatever its case. Other services learn of the customer by
+    /// `customer.created`; the name and the address stay here.
+    #[oai(path = "/", method = "post", operation_id = "create_customer")]
+    async fn create_customer(
+        &self,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<CreateCustomer>,
+    ) -> Result<Created<CustomerChanged>, ApiError> {
+        let CreateCustomer { name, email } = body.0;
+        let mut faults = Faults::default();
+        let (name, email) = (faults.check("#/name", Name::new(name)), self.email(&mut faults, email));
+        let (Some(name), Some((email, email_key))) = (name, email) else { return Err(faults.into()) };
+        let customer_id = CustomerId(Uuid::now_v7());
+        let command = Command::Create { customer_id, name, email, email_key };
+        let executed = self.execute(command, asked, || "POST /customers".to_owned()).await?;
+        let changed = CustomerChanged::of(&executed);
+        let (location, version) = (format!("/customers/{}", changed.customer_id), changed.version);
+        Ok(Created::new(&executed, changed, version).at(location))
+    }
+
+    /// Change a customer's name or e-mail address
+    ///
+    /// What is left out stays as it is. Inactive customers can be changed too.
+    #[oai(path = "/:customer_id", method = "patch", operation_id = "update_customer")]
+    async fn update_customer(
+        &self,
+        /// Which customer.
+        customer_id: Path<CustomerId>,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<UpdateCustomer>,
+    ) -> Result<Done<CustomerChanged>, ApiError> {
+        let (id, UpdateCustomer { name, email }) = (customer_id.0, body.0);
+        if name.is_none() && email.is_none() {
+            return Err(ApiError::invalid("nothing_to_change", "give a name, an e-mail address, or both"));
+        }
+        let mut faults = Faults::default();
+        let name = faults.check_if("#/name", name.map(Name::new));
+        let email = email.and_then(|email| self.email(&mut faults, email));
+        faults.none()?;
+        let command = Command::Update { customer_id: id, name, email };
+        Ok(done(&self.execute(command, asked, || format!("PATCH /customers/{id}")).await?))
+    }
+
+    /// Deactivate a customer
+    ///
+    /// An inactive customer can't place orders. Doing it again changes nothing.
+    #[oai(path = "/:customer_id/deactivate", method = "post", operation_id = "deactivate_customer")]
+    async fn deactivate_customer(
+        &self,
+        /// Which customer.
+        customer_id: Path<CustomerId>,
+        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+    ) -> Result<Done<CustomerChanged>, ApiError> {
+        let id = customer_id.0;
+        let command = Command::Deactivate { customer_id: id };
+        Ok(done(&self.execute(command, asked, || format!("POST /customers/{id}/deactivate")).await?))
+    }
+
+    /// Get a customer
+    ///
+    /// With everything that this instance has answered so far.
+    #[oai(path = "/:customer_id", method = "get", operation_id = "get_customer")]
+    async fn get_customer(
+        &self,
+        /// Which customer.
+        customer_id: Path<CustomerId>,
+    ) -> Result<Found<Customer>, ApiError> {
+        let customer = self.customer(customer_id.0).await?;
+        Ok(Found::one(Customer::from(&customer), customer.version))
+    }
+
+    /// List customers
+    ///
+    /// Newest first, page by page.
+    #[oai(path = "/", method = "get", operation_id = "list_customers")]
+    async fn list_customers(
+        &self,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u32>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Found<CustomerList>, ApiError> {
+        let page = self.0.rows().await?.customers(&paging(limit.0, cursor.0)).await?;
+        let (items, next_cursor) = shown(page, |customer| Customer::from(customer));
+        Ok(Found::list(CustomerList { items, next_cursor }))
+    }
+
+    /// List a customer's orders
+    ///
+    /// Newest first, page by page. Asks the orders service: 503 or 504 if it does not answer.
+    #[oai(path = "/:customer_id/orders", method = "get", operation_id = "list_customer_orders")]
+    async fn list_customer_orders(
+        &self,
+        /// Which customer.
+        customer_id: Path<CustomerId>,
+        /// Only orders in this state.
+        state: Query<Option<OrderState>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u32>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Found<OrderList>, ApiError> {
+        let customer = self.customer(customer_id.0).await?;
+        let mut query = vec![("customer_id", customer.customer_id.to_string())];
+        query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
+        query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
+        query.extend(cursor.0.map(|cursor| ("cursor", cursor)));
+        let orders = self.0.peers.get(ServiceName::Orders, "/orders", &query).await?;
+        Ok(Found::list(orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None })))
+    }
+}

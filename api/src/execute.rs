@@ -1,0 +1,117 @@
+//! From a request to the service: commands with their idempotency key, trace and deadline, and rows for queries.
+
+use std::{fmt, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use orderlog_domain::{
+    decider::{At, Millis},
+    header::{CommandStamp, Origin},
+};
+use orderlog_projections::{Cursor, Page, Paging, Store, Tables};
+use orderlog_service::{
+    now_ms,
+    replica::{Executed, Replica, State},
+};
+
+use crate::{params::Asked, peers::Peers, problem::ApiError};
+
+/// Who asks. There is no authentication yet: everybody is the same caller, and shares one space of idempotency keys.
+const CALLER: &str = "anonymous";
+
+/// What the routes of one service need.
+pub struct Service<D: Tables> {
+    /// The service itself.
+    pub replica: Replica<D>,
+    /// The others.
+    pub peers: Arc<Peers>,
+    /// How long a command may take.
+    pub command_timeout_ms: Millis,
+}
+
+impl<D: Tables> Clone for Service<D> {
+    fn clone(&self) -> Self {
+        let (replica, peers) = (self.replica.clone(), Arc::clone(&self.peers));
+        Self { replica, peers, command_timeout_ms: self.command_timeout_ms }
+    }
+}
+
+impl<D: Tables> Service<D>
+where
+    D::Rejection: Into<ApiError>,
+{
+    /// Have a command decided and recorded.
+    ///
+    /// `operation` is the method and path that was asked, with the ids in it: an idempotency key counts for one operation.
+    /// Like `fingerprint` it is only called if there is a key.
+    ///
+    /// # Errors
+    /// What became of it instead.
+    pub fn execute(
+        &self,
+        command: D::Command,
+        asked: Asked,
+        fingerprint: fn(&D::Command) -> String,
+        operation: impl FnOnce() -> String,
+    ) -> impl Future<Output = Result<Executed<D>, ApiError>> + Send {
+        let hash_key = self.replica.hash_key();
+        let stamp = asked.key.map(|key| CommandStamp {
+            key: hash_key.idempotency(CALLER, &operation(), &key),
+            fingerprint: hash_key.command_fingerprint(&fingerprint(&command)),
+        });
+        let origin = Origin { trace: asked.trace, ..Origin::default() };
+        let deadline = now_ms() + self.command_timeout_ms;
+        async move { Ok(self.replica.execute(command, stamp, origin, deadline).await?) }
+    }
+}
+
+impl<D: Tables> Service<D> {
+    /// The rows, once they hold every command that this instance has answered.
+    ///
+    /// # Errors
+    /// 503 while the service is still reading its history, or can't go on: an old row, or a wrong "not found", would be
+    /// worse.
+    pub async fn rows(&self) -> Result<&Store<D>, ApiError> {
+        match &*self.replica.state().borrow() {
+            State::Ready => {}
+            State::CatchingUp => {
+                return Err(ApiError::unavailable(
+                    "catching_up",
+                    format!("{} is still reading its journal", D::JOURNAL),
+                ));
+            }
+            State::Stopped(why) => return Err(ApiError::unavailable("unavailable", why.clone())),
+        }
+        self.replica.read_your_writes().await;
+        Ok(self.replica.store())
+    }
+}
+
+/// How many rows a page has, unless the caller says.
+const LIMIT: u32 = 20;
+
+/// The page that a caller asks for.
+pub fn paging(limit: Option<u32>, cursor: Option<String>) -> Paging {
+    Paging { after: cursor.map(Cursor::new), limit: limit.unwrap_or(LIMIT) }
+}
+
+/// The rows of a page as they are shown, and where the next begins.
+pub fn shown<R, T>(page: Page<R>, show: impl Fn(&R) -> T) -> (Vec<T>, Option<String>) {
+    (page.items.iter().map(show).collect(), page.next.map(|cursor| cursor.to_string()))
+}
+
+/// A time as answers show it.
+pub fn time(ms: Millis) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default()
+}
+
+/// When a record was decided, as answers show it.
+pub fn time_of(at: &At) -> DateTime<Utc> {
+    time(at.time_ms)
+}
+
+/// The answer to a command whose record is an event that no such command yields: a mistake of ours.
+pub fn unexpected(event: &dyn fmt::Debug) -> ApiError {
+    // The event itself may hold personal data.
+    let name: String = format!("{event:?}").chars().take_while(char::is_ascii_alphanumeric).collect();
+    ApiError::internal(&format_args!("the command was answered by the event {name}"))
+}

@@ -1,0 +1,277 @@
+//! The routes of the inventory service.
+
+mod bodies;
+mod corrections;
+
+use std::sync::Arc;
+
+use orderlog_domain::{
+    inventory::{self, Command, Inventory, RESERVATIONS, Rejection, ReservationId, STOCK, StockItem},
+    key::Key,
+    values::{ReservationName, Sku},
+};
+use orderlog_service::{
+    assembly, delivery,
+    replica::{Executed, Replica},
+    timer,
+};
+use poem_openapi::{OpenApi, param::Query};
+
+pub use bodies::{
+    AdjustStock, Level, Movement, MovementCause, MovementList, ReceiveStock, Reservation, ReservationState,
+    ReserveStock, SetThreshold, Stock, StockChanged, StockLine, StockList,
+};
+
+use crate::{
+    answer::{Created, Done, Found},
+    execute::{Service, paging, shown},
+    json::Json,
+    params::{Asked, Path},
+    problem::ApiError,
+    server::{Parts, StartError},
+    services::{Mounted, ServiceName, Tag},
+};
+
+/// The group under whose lease corrections are told: its position is another than the relay's.
+const DELIVERIES: &str = "orderlog.inventory.deliveries";
+
+/// What means something else at `/stock/...`. A SKU of such a name could not be asked for, so none comes to be.
+const NO_SKUS: [&str; 2] = ["reserve", "reservations"];
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::UnknownSku { .. } => Self::not_found("unknown_sku", detail),
+            Rejection::TooMuchStock { .. } => Self::conflict("too_much_stock", detail),
+            Rejection::AdjustedBelowReserved { .. } => Self::conflict("below_reserved", detail).at("#/delta"),
+            Rejection::NoLines => Self::invalid_at("#/lines", "no_lines", detail),
+            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", "too_many_lines", detail),
+            Rejection::TooManyUnits { .. } => Self::invalid_at("#/lines", "quantity_too_large", detail),
+            Rejection::NotEnoughStock { shortages, reason: _ } => {
+                Self::conflict("not_enough_stock", detail).short_of(&shortages)
+            }
+            Rejection::ReservationExists { .. } => Self::conflict("reservation_exists", detail),
+            Rejection::ReservationEnded { .. } => Self::conflict("reservation_ended", detail),
+            Rejection::UnknownReservation { .. } => Self::not_found("unknown_reservation", detail),
+        }
+    }
+}
+
+/// The routes.
+pub struct InventoryApi(Service<Inventory>);
+
+/// Start the service, its timer and its deliveries, and offer its routes.
+///
+/// # Errors
+/// [`StartError`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
+    let (service, lease) = parts.start::<Inventory>().await?;
+    let replica = service.replica.clone();
+    assembly::perform(&lease, &parts.troubles, "timer", &replica, |replica, _| timer::run(replica));
+    let deliveries = parts.log.lead(DELIVERIES, ServiceName::Inventory.as_str()).await;
+    let deliveries = deliveries.map_err(|source| Parts::failure(ServiceName::Inventory.as_str(), source))?;
+    let peers = Arc::clone(&parts.peers);
+    assembly::perform(
+        &deliveries,
+        &parts.troubles,
+        "deliveries",
+        &replica,
+        move |replica: Replica<Inventory>, lease| delivery::run(replica, lease, peers.clone(), corrections::notice),
+    );
+    Ok(Mounted::new(ServiceName::Inventory, &replica, InventoryApi(service)))
+}
+
+impl InventoryApi {
+    async fn execute(
+        &self,
+        command: Command,
+        asked: Asked,
+        operation: impl FnOnce() -> String,
+    ) -> Result<Executed<Inventory>, ApiError> {
+        self.0.execute(command, asked, Command::fingerprint_text, operation).await
+    }
+
+    async fn item(&self, sku: &Sku) -> Result<StockItem, ApiError> {
+        match self.0.rows().await?.get(STOCK, &Key::named("sku", sku.as_str())).await? {
+            Some((_, _, inventory::Entity::Stock(item))) => Ok(item),
+            Some((_, _, inventory::Entity::Unreceived(_) | inventory::Entity::Reservation(_))) | None => {
+                Err(Rejection::UnknownSku { sku: sku.clone() }.into())
+            }
+        }
+    }
+}
+
+fn done(executed: &Executed<Inventory>) -> Result<Done<StockChanged>, ApiError> {
+    let changed = StockChanged::of(executed)?;
+    let version = changed.version;
+    Ok(Done::new(executed, changed, version))
+}
+
+#[OpenApi(prefix_path = "/stock", tag = "Tag::Inventory")]
+impl InventoryApi {
+    /// Receive stock
+    ///
+    /// The first receipt of a SKU creates it.
+    #[oai(path = "/:sku/receive", method = "post", operation_id = "receive_stock")]
+    async fn receive_stock(
+        &self,
+        /// Which SKU.
+        sku: Path<Sku>,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<ReceiveStock>,
+    ) -> Result<Done<StockChanged>, ApiError> {
+        let sku = sku.0;
+        if NO_SKUS.contains(&sku.as_str()) {
+            let detail = format!("no SKU can have one of these names: {}", NO_SKUS.join(", "));
+            return Err(ApiError::parameter("sku", "reserved_name", detail));
+        }
+        let operation = format!("POST /stock/{sku}/receive");
+        done(&self.execute(body.0.checked(sku)?, asked, || operation).await?)
+    }
+
+    /// Correct a count
+    ///
+    /// Never below what is set aside. Operations are told of corrections downwards.
+    #[oai(path = "/:sku/adjust", method = "post", operation_id = "adjust_stock")]
+    async fn adjust_stock(
+        &self,
+        /// Which SKU.
+        sku: Path<Sku>,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<AdjustStock>,
+    ) -> Result<Done<StockChanged>, ApiError> {
+        let operation = format!("POST /stock/{}/adjust", sku.0);
+        done(&self.execute(body.0.checked(sku.0)?, asked, || operation).await?)
+    }
+
+    /// Set the low-stock threshold
+    ///
+    /// Operations are told once when fewer units are available, and once when enough are again.
+    #[oai(path = "/:sku/threshold", method = "put", operation_id = "set_low_stock_threshold")]
+    async fn set_low_stock_threshold(
+        &self,
+        /// Which SKU.
+        sku: Path<Sku>,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<SetThreshold>,
+    ) -> Result<Done<StockChanged>, ApiError> {
+        let operation = format!("PUT /stock/{}/threshold", sku.0);
+        done(&self.execute(body.0.checked(sku.0)?, asked, || operation).await?)
+    }
+
+    /// Reserve stock
+    ///
+    /// All lines or none: if there is too little of anything, `shortages` names every short SKU, and nothing is set aside.
+    /// The same reservation once more changes nothing. Orders reserve their stock by themselves.
+    #[oai(path = "/reserve", method = "post", operation_id = "reserve_stock")]
+    async fn reserve_stock(
+        &self,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<ReserveStock>,
+    ) -> Result<Created<Reservation>, ApiError> {
+        let executed = self.execute(body.0.checked()?, asked, || "POST /stock/reserve".to_owned()).await?;
+        let held = Reservation::of(&executed)?;
+        let (location, version) = (format!("/stock/reservations/{}", held.reservation_id), held.version);
+        Ok(Created::new(&executed, held, version).at(location))
+    }
+
+    /// Release a reservation
+    ///
+    /// Its units are available again. Doing it again changes nothing. Orders' own reservations can't be released here:
+    /// cancel the order.
+    #[oai(path = "/reservations/:reservation_id/release", method = "post", operation_id = "release_reservation")]
+    async fn release_reservation(
+        &self,
+        /// Which reservation.
+        reservation_id: Path<ReservationName>,
+        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+    ) -> Result<Done<Reservation>, ApiError> {
+        let name = reservation_id.0;
+        let operation = format!("POST /stock/reservations/{name}/release");
+        let executed = self.execute(Command::Release { name }, asked, || operation).await?;
+        let released = Reservation::of(&executed)?;
+        let version = released.version;
+        Ok(Done::new(&executed, released, version))
+    }
+
+    /// Get a reservation
+    ///
+    /// With everything that this instance has answered so far.
+    #[oai(path = "/reservations/:reservation_id", method = "get", operation_id = "get_reservation")]
+    async fn get_reservation(
+        &self,
+        /// Which reservation.
+        reservation_id: Path<ReservationName>,
+    ) -> Result<Found<Reservation>, ApiError> {
+        let reservation = ReservationId::Caller(reservation_id.0);
+        match self.0.rows().await?.get(RESERVATIONS, &reservation.aggregate().key).await? {
+            Some((version, _, inventory::Entity::Reservation(found))) => Ok(Found::one(found.into(), version)),
+            Some((_, _, inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_))) | None => {
+                Err(Rejection::UnknownReservation { reservation }.into())
+            }
+        }
+    }
+
+    /// Get the stock of a SKU
+    ///
+    /// With everything that this instance has answered so far.
+    #[oai(path = "/:sku", method = "get", operation_id = "get_stock")]
+    async fn get_stock(
+        &self,
+        /// Which SKU.
+        sku: Path<Sku>,
+    ) -> Result<Found<Stock>, ApiError> {
+        let item = self.item(&sku.0).await?;
+        Ok(Found::one(Stock::from(&item), item.version))
+    }
+
+    /// List stock
+    ///
+    /// By the SKUs' names, page by page.
+    #[oai(path = "/", method = "get", operation_id = "list_stock")]
+    async fn list_stock(
+        &self,
+        /// `true`: only SKUs of which fewer units are available than their threshold says.
+        low: Query<Option<bool>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u32>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Found<StockList>, ApiError> {
+        let page = self.0.rows().await?.stock(low.0.unwrap_or(false), &paging(limit.0, cursor.0)).await?;
+        let (items, next_cursor) = shown(page, |item| Stock::from(item));
+        Ok(Found::list(StockList { items, next_cursor }))
+    }
+
+    /// List the movements of a SKU
+    ///
+    /// Newest first, page by page: by how much, why, from what level to what level.
+    #[oai(path = "/:sku/movements", method = "get", operation_id = "list_stock_movements")]
+    async fn list_stock_movements(
+        &self,
+        /// Which SKU.
+        sku: Path<Sku>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u32>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Found<MovementList>, ApiError> {
+        let item = self.item(&sku.0).await?;
+        let page = self.0.replica.store().movements(&item.sku, &paging(limit.0, cursor.0)).await?;
+        let (items, next_cursor) = shown(page, |row| Movement::from(row));
+        Ok(Found::list(MovementList { items, next_cursor }))
+    }
+}

@@ -1,0 +1,604 @@
+//! The bodies of the inventory service's requests and answers.
+
+use std::num::NonZeroI64;
+
+use chrono::{DateTime, Utc};
+use orderlog_domain::{
+    inventory::{self, Command, Event, Inventory, MAX_ON_HAND, ReservationAnswer, Reserve, StockItem},
+    public::{MovementCause as StoredCause, StockLevel, StockLine as StoredLine},
+    values::{OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
+};
+use orderlog_projections::MovementRow;
+use orderlog_service::replica::Executed;
+use poem_openapi::{Enum, Object, types::Example};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    execute::{time, time_of, unexpected},
+    problem::{ApiError, Faults},
+};
+
+/// The SKU of the examples; the same as in those of orders, so that they can be tried out one after the other.
+const EXAMPLE_SKU: &str = "espresso-beans-1kg";
+
+/// Goods that came in.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, example)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiveStock {
+    /// How many units.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
+    pub quantity: i64,
+}
+
+impl Example for ReceiveStock {
+    fn example() -> Self {
+        Self { quantity: 10 }
+    }
+}
+
+impl ReceiveStock {
+    /// The command.
+    ///
+    /// # Errors
+    /// Every value that can't be.
+    pub fn checked(self, sku: Sku) -> Result<Command, ApiError> {
+        let mut faults = Faults::default();
+        match faults.check("#/quantity", units(self.quantity)) {
+            Some(quantity) => Ok(Command::Receive { sku, quantity }),
+            None => Err(faults.into()),
+        }
+    }
+}
+
+fn units(given: i64) -> Result<Quantity, orderlog_domain::values::ValueError> {
+    // What is no u32 is as wrong as 0, and told in the same words.
+    Quantity::new(u32::try_from(given).unwrap_or(0))
+}
+
+/// The correction of a count.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, example)]
+#[serde(deny_unknown_fields)]
+pub struct AdjustStock {
+    /// By how many units the count changes; not 0.
+    #[oai(validator(minimum(value = "-1000000000"), maximum(value = "1000000000")))]
+    pub delta: i64,
+    /// Why, 1 to 200 characters.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub reason: String,
+}
+
+impl Example for AdjustStock {
+    fn example() -> Self {
+        Self { delta: -1, reason: "one bag was torn".to_owned() }
+    }
+}
+
+impl AdjustStock {
+    /// The command.
+    ///
+    /// # Errors
+    /// Every value that can't be.
+    pub fn checked(self, sku: Sku) -> Result<Command, ApiError> {
+        let max = i64::from(MAX_ON_HAND);
+        let mut faults = Faults::default();
+        let reason = faults.check("#/reason", Reason::new(self.reason));
+        let delta = NonZeroI64::new(self.delta).filter(|_| (-max..=max).contains(&self.delta));
+        if delta.is_none() {
+            faults.add("#/delta", "invalid_delta", format!("a delta must be from -{max} to {max}, and not 0"));
+        }
+        match (delta, reason) {
+            (Some(delta), Some(reason)) => Ok(Command::Adjust { sku, delta, reason }),
+            (Some(_) | None, Some(_) | None) => Err(faults.into()),
+        }
+    }
+}
+
+/// A new low-stock threshold.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, example)]
+#[serde(deny_unknown_fields)]
+pub struct SetThreshold {
+    /// Stock counts as low while fewer units than this are available; 0 means never.
+    #[oai(validator(minimum(value = "0"), maximum(value = "1000000000")))]
+    pub low_stock_threshold: i64,
+}
+
+impl Example for SetThreshold {
+    fn example() -> Self {
+        Self { low_stock_threshold: 5 }
+    }
+}
+
+impl SetThreshold {
+    /// The command.
+    ///
+    /// # Errors
+    /// If the threshold can't be.
+    pub fn checked(self, sku: Sku) -> Result<Command, ApiError> {
+        match u32::try_from(self.low_stock_threshold) {
+            Ok(low_stock_threshold) if low_stock_threshold <= MAX_ON_HAND => {
+                Ok(Command::SetThreshold { sku, low_stock_threshold })
+            }
+            Ok(_) | Err(_) => {
+                let mut faults = Faults::default();
+                let detail = format!("a threshold must be from 0 to {MAX_ON_HAND}");
+                faults.add("#/low_stock_threshold", "invalid_threshold", detail);
+                Err(faults.into())
+            }
+        }
+    }
+}
+
+/// Units of a SKU.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+pub struct StockLine {
+    /// What: 1 to 64 letters, digits, dots, dashes or underscores.
+    #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+    pub sku: String,
+    /// How many units.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
+    pub quantity: i64,
+}
+
+impl From<&StoredLine> for StockLine {
+    fn from(line: &StoredLine) -> Self {
+        Self { sku: line.sku.as_str().to_owned(), quantity: i64::from(line.quantity.get()) }
+    }
+}
+
+/// Units to be set aside.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
+#[serde(deny_unknown_fields)]
+pub struct ReserveStock {
+    /// A name of your choice: 1 to 64 letters, digits, dots, dashes or underscores. It can be used once.
+    #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+    pub reservation_id: String,
+    /// What, 1 to 100 lines. SKUs may repeat; their quantities are added up.
+    #[oai(validator(min_items = 1, max_items = 100))]
+    pub lines: Vec<StockLine>,
+    /// After how many seconds the units are given back by themselves; without it, never.
+    #[oai(validator(minimum(value = "1"), maximum(value = "604800")))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<i64>,
+    /// An order's id as a mere label: the reservation has nothing to do with the order's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<Uuid>,
+}
+
+impl Example for ReserveStock {
+    fn example() -> Self {
+        Self {
+            reservation_id: "cart-4711".to_owned(),
+            lines: vec![StockLine { sku: EXAMPLE_SKU.to_owned(), quantity: 2 }],
+            ttl_seconds: Some(900),
+            order_id: None,
+        }
+    }
+}
+
+impl ReserveStock {
+    /// The command.
+    ///
+    /// # Errors
+    /// Every value that can't be.
+    pub fn checked(self) -> Result<Command, ApiError> {
+        let mut faults = Faults::default();
+        let name = faults.check("#/reservation_id", ReservationName::new(self.reservation_id));
+        let ttl = self.ttl_seconds.map(|ttl| TtlSeconds::new(u32::try_from(ttl).unwrap_or(0)));
+        let ttl_seconds = faults.check_if("#/ttl_seconds", ttl);
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for (i, StockLine { sku, quantity }) in self.lines.into_iter().enumerate() {
+            let sku = faults.check(format_args!("#/lines/{i}/sku"), Sku::new(sku));
+            let quantity = faults.check(format_args!("#/lines/{i}/quantity"), units(quantity));
+            if let (Some(sku), Some(quantity)) = (sku, quantity) {
+                lines.push(StoredLine { sku, quantity });
+            }
+        }
+        let Some(name) = name else { return Err(faults.into()) };
+        faults.none()?;
+        Ok(Command::Reserve(Reserve { name, lines, ttl_seconds, order_id: self.order_id.map(OrderId) }))
+    }
+}
+
+/// The stock of a SKU as a command left it.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(example)]
+pub struct StockChanged {
+    /// Which SKU.
+    pub sku: String,
+    /// Units in the house.
+    pub on_hand: u32,
+    /// Of these, set aside.
+    pub reserved: u32,
+    /// Of these, not set aside.
+    pub available: u32,
+    /// Stock counts as low while fewer units than this are available; 0 means never.
+    pub low_stock_threshold: u32,
+    /// Counts what happened to this SKU.
+    pub version: u64,
+    /// When this was decided.
+    pub changed_at: DateTime<Utc>,
+}
+
+impl Example for StockChanged {
+    fn example() -> Self {
+        let Stock { sku, on_hand, reserved, available, low_stock_threshold, version, updated_at } = Stock::example();
+        Self { sku, on_hand, reserved, available, low_stock_threshold, version, changed_at: updated_at }
+    }
+}
+
+impl StockChanged {
+    /// What the record of a command says.
+    ///
+    /// # Errors
+    /// 500 if the record is of no SKU.
+    pub fn of(executed: &Executed<Inventory>) -> Result<Self, ApiError> {
+        let (sku, level, version) = match &*executed.accepted.event {
+            Event::StockReceived(e) => (&e.sku, e.after, e.version),
+            Event::StockAdjusted(e) => (&e.sku, e.after, e.version),
+            Event::ThresholdSet(e) => (&e.sku, e.after, e.version),
+            other @ (Event::ReservationHeld(_)
+            | Event::ReservationRejected(_)
+            | Event::ReservationRepeated(_)
+            | Event::ReservationReleased(_)
+            | Event::ReservationExpired(_)
+            | Event::ReservationCommitted(_)
+            | Event::ReservationCancelled(_)
+            | Event::ReservationDeclined(_)) => return Err(unexpected(other)),
+        };
+        let StockLevel { on_hand, reserved, low_stock_threshold } = level;
+        let (available, changed_at) = (level.available(), time_of(&executed.accepted.at));
+        let sku = sku.as_str().to_owned();
+        Ok(Self { sku, on_hand, reserved, available, low_stock_threshold, version, changed_at })
+    }
+}
+
+/// The stock of a SKU.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+#[oai(example)]
+pub struct Stock {
+    /// Which SKU.
+    pub sku: String,
+    /// Units in the house.
+    pub on_hand: u32,
+    /// Of these, set aside.
+    pub reserved: u32,
+    /// Of these, not set aside.
+    pub available: u32,
+    /// Stock counts as low while fewer units than this are available; 0 means never.
+    pub low_stock_threshold: u32,
+    /// Counts what happened to this SKU.
+    pub version: u64,
+    /// When anything about it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Example for Stock {
+    fn example() -> Self {
+        Self {
+            sku: EXAMPLE_SKU.to_owned(),
+            on_hand: 10,
+            reserved: 2,
+            available: 8,
+            low_stock_threshold: 5,
+            version: 3,
+            updated_at: time(1_790_000_000_000),
+        }
+    }
+}
+
+impl From<&StockItem> for Stock {
+    fn from(item: &StockItem) -> Self {
+        let StockLevel { on_hand, reserved, low_stock_threshold } = item.level;
+        Self {
+            sku: item.sku.as_str().to_owned(),
+            on_hand,
+            reserved,
+            available: item.level.available(),
+            low_stock_threshold,
+            version: item.version,
+            updated_at: time(item.updated_ms),
+        }
+    }
+}
+
+/// Stock by the SKUs' names.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct StockList {
+    /// One page of it.
+    pub items: Vec<Stock>,
+    /// Hand this back as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// How a reservation is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum ReservationState {
+    /// Its units are set aside.
+    Held,
+    /// There was too little stock; nothing was ever set aside.
+    Rejected,
+    /// Its units have left the house.
+    Committed,
+    /// Its units were given back.
+    Released,
+    /// Its time was up; its units were given back.
+    Expired,
+}
+
+impl From<inventory::ReservationState> for ReservationState {
+    fn from(state: inventory::ReservationState) -> Self {
+        match state {
+            inventory::ReservationState::Held => Self::Held,
+            inventory::ReservationState::Rejected => Self::Rejected,
+            inventory::ReservationState::Committed => Self::Committed,
+            inventory::ReservationState::Released => Self::Released,
+            inventory::ReservationState::Expired => Self::Expired,
+        }
+    }
+}
+
+/// A reservation.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none, example)]
+pub struct Reservation {
+    /// Its name.
+    pub reservation_id: String,
+    /// How it is doing.
+    pub state: ReservationState,
+    /// What, each SKU once, sorted.
+    pub lines: Vec<StockLine>,
+    /// The time to live it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u32>,
+    /// When that is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// The label it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<Uuid>,
+    /// Counts what happened to it.
+    pub version: u64,
+    /// When it last changed.
+    pub changed_at: DateTime<Utc>,
+}
+
+impl Example for Reservation {
+    fn example() -> Self {
+        let ReserveStock { reservation_id, lines, .. } = ReserveStock::example();
+        Self {
+            reservation_id,
+            state: ReservationState::Held,
+            lines,
+            ttl_seconds: Some(900),
+            expires_at: Some(time(1_790_000_900_000)),
+            order_id: None,
+            version: 1,
+            changed_at: time(1_790_000_000_000),
+        }
+    }
+}
+
+impl Reservation {
+    /// What the record of a command says.
+    ///
+    /// # Errors
+    /// 500 if the record is of no reservation.
+    pub fn of(executed: &Executed<Inventory>) -> Result<Self, ApiError> {
+        let event = &executed.accepted.event;
+        let answer = event.reservation().ok_or_else(|| unexpected(event))?;
+        Ok(Self::new(answer, time_of(&executed.accepted.at)))
+    }
+
+    fn new(answer: ReservationAnswer, changed_at: DateTime<Utc>) -> Self {
+        let ReservationAnswer { id, order_id, lines, state, ttl_seconds, expires_at_ms, version } = answer;
+        Self {
+            reservation_id: id.to_string(),
+            state: state.into(),
+            lines: lines.iter().map(StockLine::from).collect(),
+            ttl_seconds: ttl_seconds.map(TtlSeconds::get),
+            expires_at: expires_at_ms.map(time),
+            order_id: order_id.map(|id| id.0),
+            version,
+            changed_at,
+        }
+    }
+}
+
+impl From<inventory::Reservation> for Reservation {
+    fn from(reservation: inventory::Reservation) -> Self {
+        let inventory::Reservation {
+            id,
+            order_id,
+            lines,
+            state,
+            ttl_seconds,
+            expires_at_ms,
+            version,
+            updated_ms,
+            created_ms: _,
+        } = reservation;
+        let answer = ReservationAnswer { id, order_id, lines, state, ttl_seconds, expires_at_ms, version };
+        Self::new(answer, time(updated_ms))
+    }
+}
+
+/// What moved stock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum MovementCause {
+    /// Goods came in.
+    Received,
+    /// A count was corrected.
+    Adjusted,
+    /// Units were set aside.
+    Reserved,
+    /// Units that had been set aside were given back.
+    Released,
+    /// A reservation's time was up.
+    Expired,
+    /// Units that had been set aside left the house.
+    Committed,
+    /// Another low-stock threshold; no unit moved.
+    ThresholdChanged,
+}
+
+impl From<StoredCause> for MovementCause {
+    fn from(cause: StoredCause) -> Self {
+        match cause {
+            StoredCause::Received => Self::Received,
+            StoredCause::Adjusted => Self::Adjusted,
+            StoredCause::Reserved => Self::Reserved,
+            StoredCause::Released => Self::Released,
+            StoredCause::Expired => Self::Expired,
+            StoredCause::Committed => Self::Committed,
+            StoredCause::ThresholdChanged => Self::ThresholdChanged,
+        }
+    }
+}
+
+/// The stock of a SKU at one moment.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+pub struct Level {
+    /// Units in the house.
+    pub on_hand: u32,
+    /// Of these, set aside.
+    pub reserved: u32,
+    /// Of these, not set aside.
+    pub available: u32,
+    /// Stock counts as low while fewer units than this are available; 0 means never.
+    pub low_stock_threshold: u32,
+}
+
+impl From<StockLevel> for Level {
+    fn from(level: StockLevel) -> Self {
+        let StockLevel { on_hand, reserved, low_stock_threshold } = level;
+        Self { on_hand, reserved, available: level.available(), low_stock_threshold }
+    }
+}
+
+/// A movement of a SKU.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Movement {
+    /// Of which SKU.
+    pub sku: String,
+    /// What moved it.
+    pub cause: MovementCause,
+    /// By how many units `available` changed.
+    pub delta: i64,
+    /// The reservation that moved it: a caller's name for it, or the id of the order whose own it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reservation_id: Option<String>,
+    /// Why the count was corrected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Before.
+    pub before: Level,
+    /// After.
+    pub after: Level,
+    /// Of the SKU, afterwards.
+    pub version: u64,
+    /// The record that tells of it, by its offset in the journal `inventory`.
+    pub offset: u64,
+    /// When.
+    pub moved_at: DateTime<Utc>,
+}
+
+impl From<&MovementRow> for Movement {
+    fn from(row: &MovementRow) -> Self {
+        let MovementRow { offset, time_ms, movement } = row;
+        let inventory::Movement { sku, cause, delta, reservation, before, after, version, reason } = movement;
+        Self {
+            sku: sku.as_str().to_owned(),
+            cause: (*cause).into(),
+            delta: *delta,
+            reservation_id: reservation.as_ref().map(ToString::to_string),
+            reason: reason.as_ref().map(|reason| reason.as_str().to_owned()),
+            before: (*before).into(),
+            after: (*after).into(),
+            version: *version,
+            offset: *offset,
+            moved_at: time(*time_ms),
+        }
+    }
+}
+
+/// Movements, newest first.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct MovementList {
+    /// One page of them.
+    pub items: Vec<Movement>,
+    /// Hand this back as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sku() -> Sku {
+        Sku::new("a").unwrap()
+    }
+
+    #[track_caller]
+    fn told(checked: Result<Command, ApiError>) -> Vec<(String, String)> {
+        let faults = checked.unwrap_err().0.errors.unwrap_or_default();
+        faults.into_iter().map(|fault| (fault.pointer.unwrap_or_default(), fault.code)).collect()
+    }
+
+    #[test]
+    fn every_wrong_value_of_a_reservation_is_told_at_once() {
+        let line = |sku: &str, quantity| StockLine { sku: sku.to_owned(), quantity };
+        let wrong = ReserveStock {
+            reservation_id: "a b".to_owned(),
+            lines: vec![line("a", 1), line("", 0), line("a", -1)],
+            ttl_seconds: Some(0),
+            order_id: None,
+        };
+        let pointers: Vec<_> = told(wrong.checked()).into_iter().map(|(pointer, _)| pointer).collect();
+        let expected =
+            ["#/reservation_id", "#/ttl_seconds", "#/lines/1/sku", "#/lines/1/quantity", "#/lines/2/quantity"];
+        assert_eq!(pointers, expected);
+    }
+
+    #[test]
+    fn a_correction_changes_something_within_bounds() {
+        let reason = || "counted".to_owned();
+        for delta in [0, i64::from(MAX_ON_HAND) + 1, i64::MIN] {
+            let fault = ("#/delta".to_owned(), "invalid_delta".to_owned());
+            assert_eq!(told(AdjustStock { delta, reason: reason() }.checked(sku())), [fault], "{delta}");
+        }
+        assert!(AdjustStock { delta: -1, reason: reason() }.checked(sku()).is_ok());
+    }
+
+    #[test]
+    fn a_threshold_is_no_negative_number() {
+        assert!(SetThreshold { low_stock_threshold: 0 }.checked(sku()).is_ok());
+        for low_stock_threshold in [-1, i64::from(MAX_ON_HAND) + 1] {
+            let fault = ("#/low_stock_threshold".to_owned(), "invalid_threshold".to_owned());
+            assert_eq!(told(SetThreshold { low_stock_threshold }.checked(sku())), [fault]);
+        }
+    }
+
+    #[test]
+    fn the_examples_are_accepted() {
+        assert!(ReceiveStock::example().checked(sku()).is_ok());
+        assert!(AdjustStock::example().checked(sku()).is_ok());
+        assert!(SetThreshold::example().checked(sku()).is_ok());
+        assert!(ReserveStock::example().checked().is_ok());
+    }
+}

@@ -1,0 +1,28 @@
+//! orderlog over HTTP: routes, contracts, configuration, command line.
+//!
+//! - One module per service ([`customers`], [`orders`], [`inventory`], [`billing`], [`notifications`]): its routes, bodies
+//!   and answers, and which status tells of which refusal.
+//! - [`problem`], [`answer`], [`json`], [`params`], [`execute`]: what all routes have in common.
+//! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
+//! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
+//! - [`peers`]: the other services over HTTP.
+//!
+//! Deliberately absent: rules (they are in `orderlog-domain`), SQL, and authentication, which is yet to come.
+
+pub mod answer;
+pub mod asyncapi;
+pub mod billing;
+pub mod cli;
+pub mod config;
+pub mod customers;
+pub mod execute;
+pub mod inventory;
+pub mod json;
+pub mod notifications;
+pub mod openapi;
+pub mod orders;
+pub mod params;
+pub mod peers;
+pub mod problem;
+pub mod server;
+pub mod services;

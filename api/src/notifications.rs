@@ -1,0 +1,206 @@
+//! The routes of the notifications service.
+
+mod bodies;
+mod reading;
+mod stream;
+
+use std::sync::{Arc, OnceLock};
+
+use orderlog_domain::{
+    notifications::{Command, Notifications, Rejection},
+    values::{NotificationId, Recipient},
+};
+use orderlog_eventlog::Lease;
+use orderlog_projections::RedisInbox;
+use orderlog_service::{
+    assembly,
+    duty::Troubles,
+    inbox,
+    replica::{Executed, Replica},
+};
+use poem_openapi::{
+    OpenApi,
+    param::{Header, Query},
+};
+use uuid::Uuid;
+
+pub use bodies::{Notification, NotificationList, NotificationRead, Notify};
+pub use stream::Streamed;
+
+use crate::{
+    answer::{Created, Done, Found},
+    execute::{Service, paging, shown},
+    json::Json,
+    params::{Asked, Path},
+    problem::ApiError,
+    server::{Parts, StartError},
+    services::{Mounted, ServiceName, Tag},
+};
+
+use reading::{Reading, Redis};
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::UnknownNotification { .. } => Self::not_found("unknown_notification", detail),
+        }
+    }
+}
+
+/// The routes.
+pub struct NotificationsApi {
+    service: Service<Notifications>,
+    reading: Reading,
+}
+
+/// Start the service, have Redis follow it if there is one, and offer its routes.
+///
+/// # Errors
+/// [`StartError`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
+    let (service, lease) = parts.start::<Notifications>().await?;
+    let replica = service.replica.clone();
+    let redis = match &parts.redis {
+        Some(url) => Some(follow(url.clone(), &replica, lease, parts.troubles.clone())?),
+        None => None,
+    };
+    let api = NotificationsApi { service, reading: Reading::new(redis) };
+    Ok(Mounted::new(ServiceName::Notifications, &replica, api))
+}
+
+/// Have the Redis at `url` follow the rows. What its keys are called follows from the journal's id, which is not known
+/// before the journal has begun: so deployments that share a Redis never meet.
+fn follow(
+    url: String,
+    replica: &Replica<Notifications>,
+    lease: Arc<dyn Lease>,
+    troubles: Troubles,
+) -> Result<Redis, StartError> {
+    let name = ServiceName::Notifications.as_str();
+    // Nothing connects yet: this only tells at the start, and not later, that the URL is none.
+    drop(RedisInbox::new(&url, "", Uuid::nil()).map_err(|source| Parts::failure(name, source))?);
+    let redis: Redis = Arc::new(OnceLock::new());
+    let (known, replica) = (Arc::clone(&redis), replica.clone());
+    tokio::spawn(async move {
+        drop(replica.committed().wait_for(|committed| *committed > 0).await);
+        let genesis = replica.store().checkpoint().await.map(|checkpoint| checkpoint.genesis);
+        let inbox = match genesis {
+            Ok(Some(genesis)) => {
+                RedisInbox::new(&url, &genesis.log_id.simple().to_string(), genesis.log_id).map_err(|it| it.to_string())
+            }
+            Ok(None) => Err("the journal has not begun".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        match inbox {
+            Ok(inbox) => {
+                let inbox = Arc::clone(known.get_or_init(|| Arc::new(inbox)));
+                let work = move |replica, _| inbox::run(replica, Arc::clone(&inbox));
+                assembly::perform(&lease, &troubles, "inbox", &replica, work);
+            }
+            Err(why) => tracing::error!(service = name, "Redis is not used before the next start: {why}"),
+        }
+    });
+    Ok(redis)
+}
+
+impl NotificationsApi {
+    async fn execute(
+        &self,
+        command: Command,
+        asked: Asked,
+        operation: impl FnOnce() -> String,
+    ) -> Result<Executed<Notifications>, ApiError> {
+        self.service.execute(command, asked, Command::fingerprint_text, operation).await
+    }
+}
+
+fn recipient_of(text: String) -> Result<Recipient, ApiError> {
+    Recipient::new(text).map_err(|error| ApiError::parameter("recipient", "invalid_identifier", error.to_string()))
+}
+
+#[OpenApi(tag = "Tag::Notifications")]
+impl NotificationsApi {
+    /// Notify somebody
+    ///
+    /// Recipients are customers' ids and roles such as `operations`; nobody has to be registered.
+    #[oai(path = "/notify", method = "post", operation_id = "notify")]
+    async fn notify(
+        &self,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<Notify>,
+    ) -> Result<Created<Notification>, ApiError> {
+        let executed = self.execute(body.0.checked()?, asked, || "POST /notify".to_owned()).await?;
+        let made = Notification::of(&executed)?;
+        let (location, version) = (format!("/notifications?recipient={}", made.recipient), made.version);
+        Ok(Created::new(&executed, made, version).at(location))
+    }
+
+    /// Mark a notification as read
+    ///
+    /// Doing it again changes nothing.
+    #[oai(path = "/notifications/:notification_id/read", method = "post", operation_id = "read_notification")]
+    async fn read_notification(
+        &self,
+        /// Which notification.
+        notification_id: Path<NotificationId>,
+        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+    ) -> Result<Done<NotificationRead>, ApiError> {
+        let id = notification_id.0;
+        let command = Command::MarkRead { notification_id: id };
+        let executed = self.execute(command, asked, || format!("POST /notifications/{id}/read")).await?;
+        let read = NotificationRead::of(&executed)?;
+        let version = read.version;
+        Ok(Done::new(&executed, read, version))
+    }
+
+    /// List a recipient's notifications
+    ///
+    /// Newest first, page by page, with the number of unread ones.
+    #[oai(path = "/notifications", method = "get", operation_id = "list_notifications")]
+    async fn list_notifications(
+        &self,
+        /// Whose: a customer's id or a role such as `operations`.
+        #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+        recipient: Query<String>,
+        /// `true`: only unread ones.
+        unread: Query<Option<bool>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u32>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Found<NotificationList>, ApiError> {
+        let recipient = recipient_of(recipient.0)?;
+        let answered = self.service.replica.answered();
+        let (rows, paging) = (self.service.rows().await?, paging(limit.0, cursor.0));
+        let found = self.reading.page(rows, answered, &recipient, unread.0.unwrap_or(false), &paging).await?;
+        let unread_count = found.unread;
+        let (items, next_cursor) = shown(found.page, |notification| Notification::from(notification));
+        Ok(Found::list(NotificationList { items, unread_count, next_cursor }))
+    }
+
+    /// Follow a recipient's notifications
+    ///
+    /// As server-sent events: each notification as it is made. A caller that was cut off and says which it had last gets all
+    /// that it missed; others begin with the next one.
+    #[oai(path = "/notifications/stream", method = "get", operation_id = "stream_notifications")]
+    async fn stream_notifications(
+        &self,
+        /// Whose: a customer's id or a role such as `operations`.
+        #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+        recipient: Query<String>,
+        /// The `id` of the last event that the caller has; browsers send it by themselves.
+        #[oai(name = "Last-Event-ID")]
+        last_event_id: Header<Option<u64>>,
+    ) -> Result<Streamed, ApiError> {
+        let recipient = recipient_of(recipient.0)?;
+        // What this instance answered before does not come in between.
+        self.service.rows().await?;
+        Ok(stream::of(self.service.replica.clone(), recipient, last_event_id.0))
+    }
+}

@@ -1,0 +1,190 @@
+//! The bodies of the notifications service's requests and answers.
+
+use chrono::{DateTime, Utc};
+use orderlog_domain::{
+    notifications::{self, Command, Event, Notifications, Source},
+    values::{Body, NotificationId, Recipient, Subject},
+};
+use orderlog_service::replica::Executed;
+use poem_openapi::{Object, types::Example};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    execute::{time, time_of, unexpected},
+    problem::{ApiError, Faults},
+};
+
+/// Something that somebody should know.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, example)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// Whom: a customer's id or a role such as `operations`; 1 to 64 letters, digits, dots, dashes or underscores.
+    #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+    pub recipient: String,
+    /// In short, 1 to 200 characters.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub subject: String,
+    /// At length, 1 to 10,000 characters.
+    #[oai(validator(min_length = 1, max_length = 10_000))]
+    pub body: String,
+}
+
+impl Example for Notify {
+    fn example() -> Self {
+        let Notification { recipient, subject, body, .. } = Notification::example();
+        Self { recipient, subject, body }
+    }
+}
+
+impl Notify {
+    /// The command.
+    ///
+    /// # Errors
+    /// Every value that can't be.
+    pub fn checked(self) -> Result<Command, ApiError> {
+        let mut faults = Faults::default();
+        let recipient = faults.check("#/recipient", Recipient::new(self.recipient));
+        let subject = faults.check("#/subject", Subject::new(self.subject));
+        let body = faults.check("#/body", Body::new(self.body));
+        let (Some(recipient), Some(subject), Some(body)) = (recipient, subject, body) else {
+            return Err(faults.into());
+        };
+        let notification_id = NotificationId(Uuid::now_v7());
+        Ok(Command::Notify { notification_id, source: Source::Caller, recipient, subject, body })
+    }
+}
+
+/// A notification.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none, example)]
+pub struct Notification {
+    /// Its id.
+    pub notification_id: Uuid,
+    /// Its place among all notifications: later ones have higher ones. The stream is resumed by it.
+    pub sequence: u64,
+    /// Whom it is for.
+    pub recipient: String,
+    /// In short.
+    pub subject: String,
+    /// At length.
+    pub body: String,
+    /// Whether the recipient has read it.
+    pub read: bool,
+    /// Counts what happened to it.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was read first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<DateTime<Utc>>,
+}
+
+impl Example for Notification {
+    fn example() -> Self {
+        Self {
+            notification_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0004),
+            sequence: 7,
+            recipient: notifications::OPERATIONS.to_owned(),
+            subject: "Stocktaking on Friday".to_owned(),
+            body: "The warehouse is closed from 2 pm.".to_owned(),
+            read: false,
+            version: 1,
+            created_at: time(1_790_000_000_000),
+            read_at: None,
+        }
+    }
+}
+
+impl From<&notifications::Notification> for Notification {
+    fn from(notification: &notifications::Notification) -> Self {
+        Self {
+            notification_id: notification.notification_id.0,
+            sequence: notification.sequence,
+            recipient: notification.recipient.as_str().to_owned(),
+            subject: notification.subject.as_str().to_owned(),
+            body: notification.body.as_str().to_owned(),
+            read: notification.read,
+            version: notification.version,
+            created_at: time(notification.created_ms),
+            read_at: notification.read_ms.map(time),
+        }
+    }
+}
+
+impl Notification {
+    /// What the record of a new notification says.
+    ///
+    /// # Errors
+    /// 500 if the record makes none.
+    pub fn of(executed: &Executed<Notifications>) -> Result<Self, ApiError> {
+        let Event::NotificationMade(made) = &*executed.accepted.event else {
+            return Err(unexpected(&executed.accepted.event));
+        };
+        Ok(Self {
+            notification_id: made.notification_id.0,
+            sequence: executed.accepted.at.offset,
+            recipient: made.recipient.as_str().to_owned(),
+            subject: made.subject.as_str().to_owned(),
+            body: made.body.as_str().to_owned(),
+            read: false,
+            version: made.version,
+            created_at: time_of(&executed.accepted.at),
+            read_at: None,
+        })
+    }
+}
+
+/// A notification that was read.
+#[derive(Debug, Object, Deserialize, Serialize)]
+pub struct NotificationRead {
+    /// Which.
+    pub notification_id: Uuid,
+    /// `true`.
+    pub read: bool,
+    /// When it was read first.
+    pub read_at: DateTime<Utc>,
+    /// Counts what happened to it.
+    pub version: u64,
+}
+
+impl NotificationRead {
+    /// What the record says.
+    ///
+    /// # Errors
+    /// 500 if the record is of something else.
+    pub fn of(executed: &Executed<Notifications>) -> Result<Self, ApiError> {
+        let event = &executed.accepted.event;
+        let read_ms = event.read_ms().ok_or_else(|| unexpected(event))?;
+        let (notification_id, version) = (event.notification_id().0, event.version());
+        Ok(Self { notification_id, read: true, read_at: time(read_ms), version })
+    }
+}
+
+/// A recipient's notifications, newest first.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct NotificationList {
+    /// One page of them.
+    pub items: Vec<Notification>,
+    /// How many of the recipient's are unread, on whatever page.
+    pub unread_count: u64,
+    /// Hand this back as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_value_of_a_notification_is_told_at_once() {
+        let wrong = Notify { recipient: "a b".into(), subject: String::new(), body: " ".into() };
+        let faults = wrong.checked().unwrap_err().0.errors.unwrap_or_default();
+        let pointers: Vec<_> = faults.into_iter().filter_map(|fault| fault.pointer).collect();
+        assert_eq!(pointers, ["#/recipient", "#/subject", "#/body"]);
+        assert!(Notify::example().checked().is_ok());
+    }
+}

@@ -1,0 +1,174 @@
+//! Where lists of notifications are read: Redis if there is one and it has kept up, else SQLite, which holds the same.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use orderlog_domain::{notifications::Notifications, values::Recipient};
+use orderlog_projections::{Inbox, InboxError, InboxPage, Paging, RedisInbox, Store, StoreError};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long Redis may take to answer with everything that was answered before.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How soon Redis is asked again while it has not caught up.
+const AGAIN: Duration = Duration::from_millis(15);
+/// How long a Redis that failed is not asked.
+const REST: Duration = Duration::from_secs(1);
+/// How often at most it is logged that Redis is not used.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// Redis, once it is known whose inbox it is to hold.
+pub type Redis = Arc<OnceLock<Arc<RedisInbox>>>;
+
+/// Reads lists. Where one comes from shows in the log only.
+#[derive(Default)]
+pub struct Reading {
+    redis: Option<Redis>,
+    trouble: Mutex<Trouble>,
+}
+
+#[derive(Default)]
+struct Trouble {
+    rests_until: Option<Instant>,
+    warned: Option<Instant>,
+}
+
+/// Why Redis has no answer.
+enum Without {
+    /// The cursor is no cursor, wherever it is asked.
+    Cursor(StoreError),
+    /// Redis does not answer, or lags.
+    Trouble(String),
+}
+
+impl Reading {
+    /// Reads in Redis, if there is one.
+    pub fn new(redis: Option<Redis>) -> Self {
+        Self { redis, trouble: Mutex::default() }
+    }
+
+    /// A page with everything below offset `answered` in it. `rows` have that already.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the cursor is none, or the rows can't be read. Never because of Redis.
+    pub async fn page(
+        &self,
+        rows: &Store<Notifications>,
+        answered: u64,
+        recipient: &Recipient,
+        unread_only: bool,
+        paging: &Paging,
+    ) -> Result<InboxPage, StoreError> {
+        if let Some(redis) = self.redis.as_ref().and_then(|redis| redis.get()).filter(|_| !self.is_resting()) {
+            match caught_up(redis.as_ref(), answered, recipient, unread_only, paging).await {
+                Ok(page) => return Ok(page),
+                Err(Without::Cursor(error)) => return Err(error),
+                Err(Without::Trouble(why)) => self.rest(&why),
+            }
+        }
+        rows.inbox(recipient, unread_only, paging).await
+    }
+
+    fn is_resting(&self) -> bool {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.rests_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn rest(&self, why: &str) {
+        let now = Instant::now();
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.rests_until = Some(now + REST);
+        if trouble.warned.is_none_or(|warned| now - warned >= WARN_EVERY) {
+            trouble.warned = Some(now);
+            tracing::warn!(service = "notifications", "notifications are read from SQLite, not from Redis: {why}");
+        }
+    }
+}
+
+/// The page once Redis holds everything below `answered`.
+async fn caught_up(
+    redis: &dyn Inbox,
+    answered: u64,
+    recipient: &Recipient,
+    unread_only: bool,
+    paging: &Paging,
+) -> Result<InboxPage, Without> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut stands_at = None;
+    while Instant::now() < deadline {
+        match timeout_at(deadline, redis.page(recipient, unread_only, paging)).await {
+            Ok(Ok(page)) if page.position >= answered => return Ok(page),
+            Ok(Ok(page)) => stands_at = Some(page.position),
+            Ok(Err(InboxError::Store(error))) => return Err(Without::Cursor(error)),
+            Ok(Err(error @ (InboxError::Late { .. } | InboxError::Redis(_) | InboxError::Unexpected { .. }))) => {
+                return Err(Without::Trouble(error.to_string()));
+            }
+            Err(_) => break,
+        }
+        sleep(AGAIN).await;
+    }
+    Err(Without::Trouble(match stands_at {
+        Some(offset) => format!("it stands at offset {offset}, {answered} was answered"),
+        None => format!("it did not answer within {} ms", PATIENCE.as_millis()),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use async_trait::async_trait;
+    use orderlog_domain::notifications::Notification;
+    use orderlog_projections::Page;
+
+    use super::*;
+
+    /// Stands at one more offset at each look.
+    struct Following(AtomicU64);
+
+    #[async_trait]
+    impl Inbox for Following {
+        async fn page(&self, _: &Recipient, _: bool, _: &Paging) -> Result<InboxPage, InboxError> {
+            let position = self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(InboxPage { page: Page { items: Vec::new(), next: None }, unread: 0, position })
+        }
+
+        async fn since(&self, _: Option<u64>, _: Option<&Recipient>, _: u32) -> Result<Vec<Notification>, InboxError> {
+            Ok(Vec::new())
+        }
+
+        async fn position(&self) -> Result<u64, InboxError> {
+            Ok(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    async fn asked(answered: u64) -> Result<u64, String> {
+        let (redis, recipient) = (Following(AtomicU64::new(3)), Recipient::new("operations").unwrap());
+        match caught_up(&redis, answered, &recipient, false, &Paging::first(1)).await {
+            Ok(page) => Ok(page.position),
+            Err(Without::Trouble(why)) => Err(why),
+            Err(Without::Cursor(error)) => Err(error.to_string()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_waits_until_redis_holds_what_was_answered() {
+        assert_eq!(asked(3).await, Ok(3));
+        assert_eq!(asked(6).await, Ok(6));
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_lags_too_far_is_not_waited_for_for_ever() {
+        let why = asked(1_000_000).await.unwrap_err();
+        assert!(why.contains("1000000 was answered"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_redis_in_trouble_rests_a_while() {
+        let reading = Reading::new(None);
+        assert!(!reading.is_resting());
+        reading.rest("it is down");
+        assert!(reading.is_resting());
+    }
+}

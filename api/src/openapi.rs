@@ -1,0 +1,80 @@
+//! The published contract of the HTTP API: what the framework generates from the routes, corrected where that is wrong.
+//!
+//! Corrected: bounds of integers come as fractions, times of examples in another form than answers have, refused unknown
+//! fields are not told, each operation repeats every failure, also those that can't happen to it. Checked in under
+//! `openapi/` and compared by a test.
+
+mod correct;
+
+use std::marker::PhantomData;
+
+use poem_openapi::{
+    LicenseObject, OpenApi, OpenApiService, ServerObject,
+    registry::{MetaApi, Registry},
+};
+use serde_json::Value;
+
+use crate::{
+    billing::BillingApi, customers::CustomersApi, inventory::InventoryApi, notifications::NotificationsApi,
+    orders::OrdersApi, services::RouteTable, services::ServiceName,
+};
+
+const DESCRIPTION: &str = "\
+An order backend whose only truth is an append-only log. Every answer to a command says where its record stands \
+(`Orderlog-Position`), and every command can be repeated safely with an `Idempotency-Key`. \
+Failures are `application/problem+json` with a stable `code`.\n\n\
+Money is an integer in minor units (cents) with an ISO 4217 code beside it. Ids are UUIDv7, times RFC 3339 in UTC.\n\n\
+There is no authentication yet.";
+
+/// The routes of `T`, to be described without a service behind them.
+struct Described<T>(PhantomData<fn() -> T>);
+
+impl<T: OpenApi> OpenApi for Described<T> {
+    fn meta() -> Vec<MetaApi> {
+        T::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn add_routes(self, _: &mut RouteTable) {}
+}
+
+fn generated<T: OpenApi>(title: String) -> Value {
+    let service = OpenApiService::new(Described::<T>(PhantomData), title, env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .license(LicenseObject::new("MIT OR Apache-2.0"))
+        .server(ServerObject::new("/").description("this process"));
+    let mut document = serde_json::from_str(&service.spec()).expect("the framework writes JSON");
+    correct::all(&mut document);
+    document
+}
+
+/// The OpenAPI document of one service.
+pub fn of_service(service: ServiceName) -> Value {
+    let title = format!("orderlog: {service}");
+    match service {
+        ServiceName::Customers => generated::<CustomersApi>(title),
+        ServiceName::Orders => generated::<OrdersApi>(title),
+        ServiceName::Inventory => generated::<InventoryApi>(title),
+        ServiceName::Billing => generated::<BillingApi>(title),
+        ServiceName::Notifications => generated::<NotificationsApi>(title),
+    }
+}
+
+/// The OpenAPI document of several services in one.
+pub fn of_services(services: &[ServiceName]) -> Value {
+    let mut documents = services.iter().map(|service| of_service(*service));
+    let mut all = documents.next().unwrap_or_default();
+    for document in documents {
+        correct::merge(&mut all, document);
+    }
+    all["info"]["title"] = "orderlog".into();
+    all
+}
+
+/// A document as text.
+pub fn to_text(document: &Value) -> String {
+    format!("{document:#}\n")
+}

@@ -1,0 +1,185 @@
+//! Corrections of what the framework generates.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+/// Operations that ask another service and can't do without its answer.
+const ASKING: &[&str] = &["list_customer_orders"];
+
+/// All corrections.
+pub fn all(document: &mut Value) {
+    walk(document, &mut |key, value| match key {
+        "minimum" | "maximum" | "multipleOf" => whole(value),
+        "example" => walk(value, &mut |_, value| zulu(value)),
+        _ => {}
+    });
+    closed(document);
+    for_operations(document, &mut |path, method, operation| {
+        possible_failures(path, method, operation);
+        if method != "get" {
+            trace(operation);
+        }
+    });
+    shared_failures(document);
+}
+
+/// Take over everything of `other` that is not there yet.
+pub fn merge(all: &mut Value, other: Value) {
+    match (all, other) {
+        (Value::Object(all), Value::Object(other)) => {
+            for (key, value) in other {
+                match all.get_mut(&key) {
+                    Some(there) => merge(there, value),
+                    None => drop(all.insert(key, value)),
+                }
+            }
+        }
+        (Value::Array(all), Value::Array(other)) => {
+            for value in other {
+                if !all.contains(&value) {
+                    all.push(value);
+                }
+            }
+        }
+        // Of the rest, such as the title, the first one stays.
+        (
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) | Value::Array(_),
+            _,
+        ) => {}
+    }
+}
+
+/// Every member of every object, the inner ones last.
+fn walk(value: &mut Value, visit: &mut dyn FnMut(&str, &mut Value)) {
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                visit(key, member);
+                walk(member, visit);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, visit)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// `100.0` as `100`.
+fn whole(value: &mut Value) {
+    // Bounds are small enough for a text in between to be exact.
+    if let Some(whole) = value.as_f64().and_then(|number| format!("{number}").parse::<i64>().ok()) {
+        *value = whole.into();
+    }
+}
+
+/// The end of a UTC time as answers have it.
+fn zulu(value: &mut Value) {
+    if let Some(time) = value.as_str().and_then(|text| text.strip_suffix("+00:00")) {
+        *value = format!("{time}Z").into();
+    }
+}
+
+fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &mut Value)) {
+    for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            visit(path, method, operation);
+        }
+    }
+}
+
+/// Requests with unknown fields are refused: say so of every schema that a request body consists of.
+fn closed(document: &mut Value) {
+    let mut open: Vec<String> = Vec::new();
+    for_operations(document, &mut |_, _, operation| references(&operation["requestBody"], &mut open));
+    let mut done = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if done.insert(name.clone())
+            && let Some(schema) = document["components"]["schemas"].get_mut(&name)
+        {
+            references(schema, &mut open);
+            if schema["type"] == "object" {
+                schema["additionalProperties"] = false.into();
+            }
+        }
+    }
+}
+
+fn references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            let name = members.get("$ref").and_then(Value::as_str).and_then(|text| text.rsplit('/').next());
+            found.extend(name.map(str::to_owned));
+            members.values().for_each(|member| references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Leave out the failures that can't happen to this operation.
+fn possible_failures(path: &str, method: &str, operation: &mut Value) {
+    let asks = operation["operationId"].as_str().is_some_and(|id| ASKING.contains(&id));
+    let (is_query, has_body) = (method == "get", operation.get("requestBody").is_some());
+    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    responses.retain(|status, _| match status.as_str() {
+        "404" => !is_query || path.contains('{'),
+        "409" | "422" => !is_query,
+        "413" | "415" => has_body,
+        "504" => !is_query || asks,
+        _ => true,
+    });
+}
+
+/// Every command takes a trace.
+fn trace(operation: &mut Value) {
+    let parameter = json!({
+        "name": "traceparent",
+        "in": "header",
+        "description": "W3C Trace Context. It is kept with the record and handed on with every event that follows.",
+        "required": false,
+        "schema": { "type": "string" },
+    });
+    if let Some(operation) = operation.as_object_mut()
+        && let Some(parameters) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut()
+    {
+        parameters.push(parameter);
+    }
+}
+
+/// Describe each failure once.
+fn shared_failures(document: &mut Value) {
+    let mut shared = Map::new();
+    for_operations(document, &mut |_, _, operation| {
+        for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+            if response["content"].get("application/problem+json").is_some() {
+                let name = format!("Problem{status}");
+                let reference = json!({ "$ref": format!("#/components/responses/{name}") });
+                shared.insert(name, std::mem::replace(response, reference));
+            }
+        }
+    });
+    if !shared.is_empty() {
+        document["components"]["responses"] = shared.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_and_times_are_written_as_answers_have_them() {
+        let mut document = json!({ "maximum": 1.0e12, "example": { "at": "2026-01-01T00:00:00+00:00", "n": 1 } });
+        all(&mut document);
+        let expected = json!({ "maximum": 1_000_000_000_000_i64, "example": { "at": "2026-01-01T00:00:00Z", "n": 1 } });
+        assert_eq!(document["maximum"], expected["maximum"]);
+        assert_eq!(document["example"], expected["example"]);
+    }
+
+    #[test]
+    fn merging_keeps_what_is_there_and_adds_what_is_not() {
+        let mut all = json!({ "a": 1, "b": { "c": 1 }, "d": [1] });
+        merge(&mut all, json!({ "a": 2, "b": { "e": 2 }, "d": [1, 2] }));
+        assert_eq!(all, json!({ "a": 1, "b": { "c": 1, "e": 2 }, "d": [1, 2] }));
+    }
+}

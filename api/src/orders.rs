@@ -1,0 +1,215 @@
+//! The routes of the orders service.
+
+mod bodies;
+mod expand;
+mod history;
+
+use orderlog_domain::{
+    key::Key,
+    orders::{self, Command, ORDERS, Orders, Rejection},
+    values::{CustomerId, OrderId},
+};
+use orderlog_projections::OrderFilter;
+use orderlog_service::replica::Executed;
+use poem_openapi::{OpenApi, param::Query};
+use uuid::Uuid;
+
+pub use bodies::{
+    ExpandedInvoice, ExpandedStock, Order, OrderChanged, OrderLine, OrderList, OrderPayment, OrderRejection,
+    OrderState, PlaceOrder, PlacedOrder, ShortageReason,
+};
+pub use history::{History, HistoryEntry};
+
+use crate::{
+    answer::{Created, Done, Found},
+    execute::{Service, paging, shown},
+    json::Json,
+    params::{Asked, Path},
+    problem::ApiError,
+    server::{Parts, StartError},
+    services::{Mounted, ServiceName, Tag},
+};
+
+use expand::Expand;
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::NoLines => Self::invalid_at("#/lines", "no_lines", detail),
+            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", "too_many_lines", detail),
+            Rejection::TotalTooLarge { .. } => Self::invalid_at("#/lines", "total_too_large", detail),
+            Rejection::QuantityTooLarge { .. } => Self::invalid_at("#/lines", "quantity_too_large", detail),
+            Rejection::UnknownCustomer { .. } => Self::not_found("unknown_customer", detail).at("#/customer_id"),
+            Rejection::CustomerInactive { .. } => Self::conflict("customer_inactive", detail).at("#/customer_id"),
+            Rejection::UnknownOrder { .. } => Self::not_found("unknown_order", detail),
+            Rejection::IllegalTransition { .. } => Self::conflict("illegal_transition", detail),
+            Rejection::NotPaid { .. } => Self::conflict("not_paid", detail),
+        }
+    }
+}
+
+/// The routes.
+pub struct OrdersApi(Service<Orders>);
+
+/// Start the service and offer its routes.
+///
+/// # Errors
+/// [`StartError`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
+    let service = parts.start::<Orders>().await?.0;
+    Ok(Mounted::new(ServiceName::Orders, &service.replica.clone(), OrdersApi(service)))
+}
+
+impl OrdersApi {
+    async fn execute(
+        &self,
+        command: Command,
+        asked: Asked,
+        operation: impl FnOnce() -> String,
+    ) -> Result<Executed<Orders>, ApiError> {
+        self.0.execute(command, asked, Command::fingerprint_text, operation).await
+    }
+
+    async fn order(&self, id: OrderId) -> Result<orders::Order, ApiError> {
+        match self.0.rows().await?.get(ORDERS, &Key::of(id)).await? {
+            Some((_, _, orders::Entity::Order(order))) => Ok(order),
+            Some((_, _, orders::Entity::StrayOrder(_) | orders::Entity::KnownCustomer(_))) | None => {
+                Err(Rejection::UnknownOrder { order_id: id }.into())
+            }
+        }
+    }
+}
+
+fn done(executed: &Executed<Orders>) -> Result<Done<OrderChanged>, ApiError> {
+    let changed = OrderChanged::of(executed)?;
+    let version = changed.version;
+    Ok(Done::new(executed, changed, version))
+}
+
+#[OpenApi(prefix_path = "/orders", tag = "Tag::Orders")]
+impl OrdersApi {
+    /// Place an order
+    ///
+    /// The answer says `placed`. Whether it can be supplied follows in a moment: it becomes `confirmed`, with all its stock
+    /// set aside, or `rejected`. An example needs a `customer_id` that `POST /customers` has answered.
+    #[oai(path = "/", method = "post", operation_id = "place_order")]
+    async fn place_order(
+        &self,
+        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+        body: Json<PlaceOrder>,
+    ) -> Result<Created<PlacedOrder>, ApiError> {
+        let (customer_id, currency, lines) = body.0.checked()?;
+        let order_id = OrderId(Uuid::now_v7());
+        let command = Command::Place { order_id, customer_id, currency, lines };
+        let executed = self.execute(command, asked, || "POST /orders".to_owned()).await?;
+        let placed = PlacedOrder::of(&executed)?;
+        let (location, version) = (format!("/orders/{}", placed.order_id), placed.version);
+        Ok(Created::new(&executed, placed, version).at(location))
+    }
+
+    /// Cancel an order
+    ///
+    /// Possible until it is fulfilled. Its stock is released; its invoice is voided, or refunded if something was paid.
+    /// Doing it again changes nothing.
+    #[oai(path = "/:order_id/cancel", method = "post", operation_id = "cancel_order")]
+    async fn cancel_order(
+        &self,
+        /// Which order.
+        order_id: Path<OrderId>,
+        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+    ) -> Result<Done<OrderChanged>, ApiError> {
+        let id = order_id.0;
+        let command = Command::Cancel { order_id: id };
+        done(&self.execute(command, asked, || format!("POST /orders/{id}/cancel")).await?)
+    }
+
+    /// Fulfil an order
+    ///
+    /// Needs an order that is `confirmed` and `paid`. Its units leave the stock. Doing it again changes nothing.
+    #[oai(path = "/:order_id/fulfil", method = "post", operation_id = "fulfil_order")]
+    async fn fulfil_order(
+        &self,
+        /// Which order.
+        order_id: Path<OrderId>,
+        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
+        #[oai(name = "Idempotency-Key")]
+        asked: Asked,
+    ) -> Result<Done<OrderChanged>, ApiError> {
+        let id = order_id.0;
+        let command = Command::Fulfil { order_id: id };
+        done(&self.execute(command, asked, || format!("POST /orders/{id}/fulfil")).await?)
+    }
+
+    /// Get an order
+    ///
+    /// With everything that this instance has answered so far. `expand` asks other services too; one that does not answer
+    /// within a second is named under `unavailable`.
+    #[oai(path = "/:order_id", method = "get", operation_id = "get_order")]
+    async fn get_order(
+        &self,
+        /// Which order.
+        order_id: Path<OrderId>,
+        /// `stock`, `invoice`, or `stock,invoice`.
+        #[oai(validator(pattern = "^(stock|invoice)(,(stock|invoice))*$"))]
+        expand: Query<Option<String>>,
+    ) -> Result<Found<Order>, ApiError> {
+        let expand = Expand::parse(expand.0.as_deref())?;
+        let order = self.order(order_id.0).await?;
+        let peers = &self.0.peers;
+        let (stock, invoice) =
+            tokio::join!(async { if expand.stock { Some(expand::stock(peers, &order).await) } else { None } }, async {
+                if expand.invoice { Some(expand::invoice(peers, &order).await) } else { None }
+            },);
+        Ok(Found::one(Order { stock, invoice, ..Order::from(&order) }, order.version))
+    }
+
+    /// List orders
+    ///
+    /// Newest first, page by page.
+    #[oai(path = "/", method = "get", operation_id = "list_orders")]
+    async fn list_orders(
+        &self,
+        /// Only this customer's.
+        customer_id: Query<Option<Uuid>>,
+        /// Only those in this state.
+        state: Query<Option<OrderState>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u32>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Found<OrderList>, ApiError> {
+        let filter = OrderFilter {
+            customer_id: customer_id.0.map(CustomerId),
+            state: state.0.map(orders::OrderState::from),
+            payment: None,
+        };
+        let page = self.0.rows().await?.orders(&filter, &paging(limit.0, cursor.0)).await?;
+        let (items, next_cursor) = shown(page, |order| Order::from(order));
+        Ok(Found::list(OrderList { items, next_cursor }))
+    }
+
+    /// Get an order's history
+    ///
+    /// Every record about it, oldest first: what happened, when, and which event of which service caused it.
+    #[oai(path = "/:order_id/history", method = "get", operation_id = "get_order_history")]
+    async fn get_order_history(
+        &self,
+        /// Which order.
+        order_id: Path<OrderId>,
+        /// How many records at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u32>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Found<History>, ApiError> {
+        let order = self.order(order_id.0).await?;
+        let key = Key::of(order.order_id);
+        Ok(Found::list(history::of(&self.0, &key, paging(limit.0, None).limit, cursor.0).await?))
+    }
+}

@@ -1,0 +1,379 @@
+//! The bodies of the orders service's requests and answers.
+
+use chrono::{DateTime, Utc};
+use orderlog_domain::{
+    orders::{self, Event, OrderPlaced, Orders, Standing},
+    public::{OrderLine as StoredLine, ShortageReason as StoredReason},
+    values::{Currency, CustomerId, Money, Quantity, Sku},
+};
+use orderlog_service::replica::Executed;
+use poem_openapi::{Enum, Object, types::Example};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    execute::{time, time_of, unexpected},
+    problem::{ApiError, Faults, Shortage},
+};
+
+/// How far an order has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum OrderState {
+    /// It is not known yet whether it can be supplied.
+    Placed,
+    /// All its stock is set aside.
+    Confirmed,
+    /// It can't be supplied. The end.
+    Rejected,
+    /// It left the house. The end.
+    Fulfilled,
+    /// It was called off. The end.
+    Cancelled,
+}
+
+impl From<OrderState> for orders::OrderState {
+    fn from(state: OrderState) -> Self {
+        match state {
+            OrderState::Placed => Self::Placed,
+            OrderState::Confirmed => Self::Confirmed,
+            OrderState::Rejected => Self::Rejected,
+            OrderState::Fulfilled => Self::Fulfilled,
+            OrderState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<orders::OrderState> for OrderState {
+    fn from(state: orders::OrderState) -> Self {
+        match state {
+            orders::OrderState::Placed => Self::Placed,
+            orders::OrderState::Confirmed => Self::Confirmed,
+            orders::OrderState::Rejected => Self::Rejected,
+            orders::OrderState::Fulfilled => Self::Fulfilled,
+            orders::OrderState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// How an order's payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum OrderPayment {
+    /// Not paid in full.
+    Unpaid,
+    /// Paid in full.
+    Paid,
+    /// Given back.
+    Refunded,
+}
+
+impl From<orders::Payment> for OrderPayment {
+    fn from(payment: orders::Payment) -> Self {
+        match payment {
+            orders::Payment::Unpaid => Self::Unpaid,
+            orders::Payment::Paid => Self::Paid,
+            orders::Payment::Refunded => Self::Refunded,
+        }
+    }
+}
+
+/// A line of an order: a SKU at the price that the customer was promised.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+pub struct OrderLine {
+    /// What: 1 to 64 letters, digits, dots, dashes or underscores.
+    #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+    pub sku: String,
+    /// How many units.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
+    pub quantity: i64,
+    /// For how much each, in minor units of the currency (cents).
+    #[oai(validator(minimum(value = "0"), maximum(value = "1000000000000")))]
+    pub unit_price: i64,
+}
+
+impl From<&StoredLine> for OrderLine {
+    fn from(line: &StoredLine) -> Self {
+        Self {
+            sku: line.sku.as_str().to_owned(),
+            quantity: i64::from(line.quantity.get()),
+            unit_price: line.unit_price.minor_units(),
+        }
+    }
+}
+
+/// A new order.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(deny_unknown_fields, example)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceOrder {
+    /// Who orders: an active customer.
+    pub customer_id: Uuid,
+    /// The ISO 4217 code of the prices.
+    #[oai(validator(pattern = "^[A-Z]{3}$"))]
+    pub currency: String,
+    /// What, 1 to 100 lines. SKUs may repeat; their quantities are added up.
+    #[oai(validator(min_items = 1, max_items = 100))]
+    pub lines: Vec<OrderLine>,
+}
+
+impl Example for PlaceOrder {
+    fn example() -> Self {
+        let PlacedOrder { customer_id, currency, lines, .. } = PlacedOrder::example();
+        Self { customer_id, currency, lines }
+    }
+}
+
+impl PlaceOrder {
+    /// Who, in which currency, what.
+    ///
+    /// # Errors
+    /// Every value that can't be.
+    pub fn checked(self) -> Result<(CustomerId, Currency, Vec<StoredLine>), ApiError> {
+        let mut faults = Faults::default();
+        let currency = faults.check("#/currency", Currency::new(&self.currency));
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for (i, OrderLine { sku, quantity, unit_price }) in self.lines.into_iter().enumerate() {
+            let sku = faults.check(format_args!("#/lines/{i}/sku"), Sku::new(sku));
+            let quantity = Quantity::new(u32::try_from(quantity).unwrap_or(0));
+            let quantity = faults.check(format_args!("#/lines/{i}/quantity"), quantity);
+            let unit_price = faults.check(format_args!("#/lines/{i}/unit_price"), Money::new(unit_price));
+            if let (Some(sku), Some(quantity), Some(unit_price)) = (sku, quantity, unit_price) {
+                lines.push(StoredLine { sku, quantity, unit_price });
+            }
+        }
+        let Some(currency) = currency else { return Err(faults.into()) };
+        faults.none()?;
+        Ok((CustomerId(self.customer_id), currency, lines))
+    }
+}
+
+/// An order that was placed.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(example)]
+pub struct PlacedOrder {
+    /// Its id.
+    pub order_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// `placed`: stock is being looked for.
+    pub state: OrderState,
+    /// `unpaid`.
+    pub payment: OrderPayment,
+    /// Of the prices and the total.
+    pub currency: String,
+    /// Sum of the lines, in minor units.
+    pub total: i64,
+    /// As ordered.
+    pub lines: Vec<OrderLine>,
+    /// Counts what happened to this order.
+    pub version: u64,
+    /// When it was placed.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Example for PlacedOrder {
+    fn example() -> Self {
+        let line = OrderLine { sku: "espresso-beans-1kg".to_owned(), quantity: 2, unit_price: 1890 };
+        Self {
+            order_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0002),
+            customer_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001),
+            state: OrderState::Placed,
+            payment: OrderPayment::Unpaid,
+            currency: "EUR".to_owned(),
+            total: 3780,
+            lines: vec![line],
+            version: 1,
+            created_at: time(1_790_000_000_000),
+        }
+    }
+}
+
+impl PlacedOrder {
+    /// What the record of a placed order says.
+    ///
+    /// # Errors
+    /// 500 if the record is no placed order.
+    pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
+        let Event::OrderPlaced(OrderPlaced { order_id, customer_id, currency, lines, total, version }) =
+            &*executed.accepted.event
+        else {
+            return Err(unexpected(&executed.accepted.event));
+        };
+        Ok(Self {
+            order_id: order_id.0,
+            customer_id: customer_id.0,
+            state: OrderState::Placed,
+            payment: OrderPayment::Unpaid,
+            currency: currency.as_str().to_owned(),
+            total: total.minor_units(),
+            lines: lines.iter().map(OrderLine::from).collect(),
+            version: *version,
+            created_at: time_of(&executed.accepted.at),
+        })
+    }
+}
+
+/// An order as a command left it.
+#[derive(Debug, Object, Deserialize, Serialize)]
+pub struct OrderChanged {
+    /// Which order.
+    pub order_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// How far it has come.
+    pub state: OrderState,
+    /// How its payment stands.
+    pub payment: OrderPayment,
+    /// Counts what happened to this order.
+    pub version: u64,
+    /// When this was decided.
+    pub changed_at: DateTime<Utc>,
+}
+
+impl OrderChanged {
+    /// What the record of a command says.
+    ///
+    /// # Errors
+    /// 500 if the record answers nobody.
+    pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
+        let event = &executed.accepted.event;
+        let Standing { order_id, customer_id, state, payment, version } =
+            event.standing().ok_or_else(|| unexpected(event))?;
+        Ok(Self {
+            order_id: order_id.0,
+            customer_id: customer_id.0,
+            state: state.into(),
+            payment: payment.into(),
+            version,
+            changed_at: time_of(&executed.accepted.at),
+        })
+    }
+}
+
+/// Why an order could not be supplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum ShortageReason {
+    /// Too few units of at least one SKU.
+    OutOfStock,
+    /// At least one SKU has never been received.
+    UnknownSku,
+}
+
+impl From<StoredReason> for ShortageReason {
+    fn from(reason: StoredReason) -> Self {
+        match reason {
+            StoredReason::OutOfStock => Self::OutOfStock,
+            StoredReason::UnknownSku => Self::UnknownSku,
+        }
+    }
+}
+
+/// Why an order was rejected.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+pub struct OrderRejection {
+    /// In a word.
+    pub reason: ShortageReason,
+    /// Each SKU of which there was not enough.
+    pub shortages: Vec<Shortage>,
+}
+
+/// The stock of an order's SKUs, as the inventory service has it.
+#[derive(Clone, Debug, Default, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct ExpandedStock {
+    /// Each SKU that was ever received, as `GET /stock/{sku}` shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<serde_json::Value>>,
+    /// Why there is nothing to show: the inventory service did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+}
+
+/// The invoice of an order, as the billing service has it.
+#[derive(Clone, Debug, Default, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct ExpandedInvoice {
+    /// The invoice, as `GET /billing/{order_id}` shows it; absent if billing does not know the order yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<serde_json::Value>,
+    /// Why there is nothing to show: the billing service did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+}
+
+/// An order.
+#[derive(Clone, Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Order {
+    /// Its id.
+    pub order_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// How far it has come.
+    pub state: OrderState,
+    /// How its payment stands.
+    pub payment: OrderPayment,
+    /// Of the prices and the total.
+    pub currency: String,
+    /// Sum of the lines, in minor units.
+    pub total: i64,
+    /// As ordered.
+    pub lines: Vec<OrderLine>,
+    /// Why it was rejected, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<OrderRejection>,
+    /// Counts what happened to this order.
+    pub version: u64,
+    /// When it was placed.
+    pub created_at: DateTime<Utc>,
+    /// When anything about it last changed.
+    pub updated_at: DateTime<Utc>,
+    /// With `expand=stock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stock: Option<ExpandedStock>,
+    /// With `expand=invoice`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invoice: Option<ExpandedInvoice>,
+}
+
+impl From<&orders::Order> for Order {
+    fn from(order: &orders::Order) -> Self {
+        let rejection = order.rejection.as_ref().map(|rejection| OrderRejection {
+            reason: rejection.reason.into(),
+            shortages: rejection.shortages.iter().map(Shortage::from).collect(),
+        });
+        Self {
+            order_id: order.order_id.0,
+            customer_id: order.customer_id.0,
+            state: order.state.into(),
+            payment: order.payment.into(),
+            currency: order.currency.as_str().to_owned(),
+            total: order.total.minor_units(),
+            lines: order.lines.iter().map(OrderLine::from).collect(),
+            rejection,
+            version: order.version,
+            created_at: time(order.created_ms),
+            updated_at: time(order.updated_ms),
+            stock: None,
+            invoice: None,
+        }
+    }
+}
+
+/// Orders, newest first.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct OrderList {
+    /// One page of them.
+    pub items: Vec<Order>,
+    /// Hand this back as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}

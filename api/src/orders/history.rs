@@ -1,0 +1,129 @@
+//! The history of one order: what its records say, in the order of the log.
+
+use chrono::{DateTime, Utc};
+use orderlog_domain::{
+    core::Verdict,
+    decider::Decider,
+    key::Key,
+    orders::{DeclineReason, Event, Orders, Reaction},
+};
+use orderlog_service::replica::{Recorded, Replica};
+use poem_openapi::Object;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    execute::{Service, time},
+    problem::ApiError,
+};
+
+/// One record.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct HistoryEntry {
+    /// Where in the journal `orders` it stands.
+    pub offset: u64,
+    /// When it was decided.
+    pub time: DateTime<Utc>,
+    /// What happened, such as `order_placed`.
+    #[oai(rename = "type")]
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The same, as a sentence.
+    pub summary: String,
+    /// The order's version after it.
+    pub version: u64,
+    /// The id (`ce_id`) of the public event that it answers, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Uuid>,
+    /// The id of the public event with which the whole story began, if it was not this record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Uuid>,
+    /// The W3C `traceparent` of the request that led to it, if it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// What happened to an order, oldest first.
+#[derive(Debug, Object, Deserialize, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct History {
+    /// One page of it.
+    pub items: Vec<HistoryEntry>,
+    /// Hand this back as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A page of the records about `key`. Records that lost their race are no history; those that can't be read are left out
+/// until they are repaired.
+///
+/// # Errors
+/// 400 for a foreign cursor; else what went wrong.
+pub async fn of(service: &Service<Orders>, key: &Key, limit: u32, cursor: Option<String>) -> Result<History, ApiError> {
+    let after = cursor.map(|cursor| cursor.parse::<u64>()).transpose();
+    let after = after.map_err(|_| ApiError::parameter("cursor", "invalid_cursor", "not a cursor of this list"))?;
+    let mut rows = service.rows().await?.history(key, after, limit + 1).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| more).map(|row| row.offset.to_string());
+    let offsets: Vec<u64> = rows.iter().filter(|row| row.verdict == Verdict::Accepted).map(|row| row.offset).collect();
+    let records = service.replica.log().fetch(&Replica::<Orders>::journal(), &offsets).await;
+    let records = records.map_err(|error| ApiError::unavailable("log_unavailable", error.to_string()))?;
+    let mut items = Vec::with_capacity(records.len());
+    for record in &records {
+        let recorded = Recorded::<Orders>::decode(record).map_err(|error| ApiError::internal(&error))?;
+        items.extend(recorded.map(entry));
+    }
+    Ok(History { items, next_cursor })
+}
+
+fn entry(recorded: Recorded<Orders>) -> HistoryEntry {
+    let Recorded { offset, header, event } = recorded;
+    HistoryEntry {
+        offset,
+        time: time(header.time_ms),
+        kind: Orders::kind(&event).to_owned(),
+        summary: summary(&event),
+        version: event.version(),
+        cause: header.origin.cause,
+        correlation: header.origin.correlation,
+        trace: header.origin.trace,
+    }
+}
+
+fn summary(event: &Event) -> String {
+    match event {
+        Event::OrderPlaced(placed) => {
+            let (n, total, currency) = (placed.lines.len(), placed.total.minor_units(), placed.currency);
+            format!("placed with {n} lines for {total} minor units of {currency}")
+        }
+        Event::OrderConfirmed(_) => "confirmed: all its stock is set aside".to_owned(),
+        Event::OrderRejected(rejected) => {
+            let shortages = rejected.rejection.shortages.iter();
+            let short: Vec<String> = shortages
+                .map(|short| format!("{} ({} requested, {} available)", short.sku, short.requested, short.available))
+                .collect();
+            format!("rejected, there is not enough of {}", short.join(", "))
+        }
+        Event::OrderCancelled(_) => "cancelled".to_owned(),
+        Event::OrderFulfilled(fulfilled) => format!("fulfilled: {} SKUs left the house", fulfilled.lines.len()),
+        Event::OrderMarkedPaid(_) => "paid in full".to_owned(),
+        Event::OrderMarkedRefunded(_) => "refunded".to_owned(),
+        Event::OrderUnchanged(unchanged) => format!("asked again, it already was {}", unchanged.state),
+        Event::OrderReactionDeclined(declined) => {
+            let news = match declined.reaction {
+                Reaction::Confirm => "its stock",
+                Reaction::Reject => "its shortage",
+                Reaction::MarkPaid => "its payment",
+                Reaction::MarkRefunded => "its refund",
+            };
+            match declined.because {
+                DeclineReason::UnknownOrder => format!("news of {news}, but no such order was placed"),
+                DeclineReason::StateIs(state) => format!("news of {news} came when it was {state} already"),
+                DeclineReason::PaymentIs(payment) => format!("news of {news} came when it was {payment} already"),
+            }
+        }
+    }
+}

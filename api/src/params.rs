@@ -1,0 +1,181 @@
+//! What a request says outside of its body: ids in the path, the idempotency key, the trace.
+
+use orderlog_domain::values::{CustomerId, NotificationId, OrderId, ReservationName, Sku};
+use poem::{Request, RequestBody, Result, http::HeaderMap};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
+};
+use uuid::Uuid;
+
+use crate::problem::ApiError;
+
+/// A value that stands in a path.
+pub trait PathValue: Sized + Send {
+    /// How operations call it.
+    const NAME: &'static str;
+    /// Its schema's format, or nothing.
+    const FORMAT: Option<&'static str>;
+    /// One that could be.
+    const EXAMPLE: &'static str;
+
+    /// The value that `text` is.
+    ///
+    /// # Errors
+    /// What it should have been.
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+macro_rules! path_ids {
+    ($($id:ident $name:literal),+ $(,)?) => {
+        $(impl PathValue for $id {
+            const NAME: &'static str = $name;
+            const FORMAT: Option<&'static str> = Some("uuid");
+            const EXAMPLE: &'static str = "019a0000-0000-7000-8000-000000000001";
+
+            fn parse(text: &str) -> Result<Self, String> {
+                Uuid::try_parse(text).map(Self).map_err(|_| "it must be a UUID".to_owned())
+            }
+        })+
+    };
+}
+
+path_ids!(CustomerId "customer_id", OrderId "order_id", NotificationId "notification_id");
+
+impl PathValue for Sku {
+    const NAME: &'static str = "sku";
+    const FORMAT: Option<&'static str> = None;
+    const EXAMPLE: &'static str = "espresso-beans-1kg";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::new(text).map_err(|error| error.to_string())
+    }
+}
+
+impl PathValue for ReservationName {
+    const NAME: &'static str = "reservation_id";
+    const FORMAT: Option<&'static str> = None;
+    const EXAMPLE: &'static str = "cart-4711";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::new(text).map_err(|error| error.to_string())
+    }
+}
+
+/// A value of the path. The framework's own would not name it when it is wrong.
+pub struct Path<T>(pub T);
+
+impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    const PARAM_IS_REQUIRED: bool = true;
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Path)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        let schema = MetaSchema { format: T::FORMAT, example: Some(T::EXAMPLE.into()), ..MetaSchema::new("string") };
+        Some(MetaSchemaRef::Inline(Box::new(schema)))
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, options: ExtractParamOptions<()>) -> Result<Self> {
+        // In operations it is called by its number, whatever its name.
+        let text = request.raw_path_param(options.name).unwrap_or_default();
+        T::parse(text).map(Self).map_err(|detail| ApiError::parameter(T::NAME, "invalid_parameter", detail).into())
+    }
+}
+
+/// What a command's request says about itself: its idempotency key and its trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The idempotency key, without quotes.
+    pub key: Option<String>,
+    /// A well-formed W3C `traceparent`.
+    pub trace: Option<String>,
+}
+
+impl Asked {
+    /// The header that carries the key.
+    pub const KEY: &'static str = "Idempotency-Key";
+
+    fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let key = headers.get(Self::KEY).map(|key| parse_key(key.as_bytes())).transpose()?;
+        // A malformed trace is ignored, as the specification wants it.
+        let trace = headers.get("traceparent").and_then(|trace| trace.to_str().ok());
+        Ok(Self { key, trace: trace.filter(|trace| is_traceparent(trace)).map(str::to_owned) })
+    }
+}
+
+fn parse_key(given: &[u8]) -> Result<String, ApiError> {
+    let wrong = || {
+        let detail = "it must have 1 to 255 visible ASCII characters, in double quotes or bare";
+        ApiError::parameter(Asked::KEY, "invalid_idempotency_key", detail)
+    };
+    let bare = given.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(given);
+    if !(1..=255).contains(&bare.len()) || !bare.iter().all(u8::is_ascii_graphic) || bare.contains(&b'"') {
+        return Err(wrong());
+    }
+    String::from_utf8(bare.to_vec()).map_err(|_| wrong())
+}
+
+/// Whether this is a `traceparent` of version 00.
+fn is_traceparent(text: &str) -> bool {
+    let is_hex =
+        |part: &str, length| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = |part: &str, length| is_hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    let parts: Vec<&str> = text.split('-').collect();
+    matches!(parts[..], ["00", trace, parent, flags] if is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2))
+}
+
+impl<'a> ApiExtractor<'a> for Asked {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Header)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        let schema = MetaSchema { min_length: Some(1), max_length: Some(255), ..MetaSchema::new("string") };
+        Some(MetaSchemaRef::Inline(Box::new(schema)))
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        Ok(Self::read(request.headers())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idempotency_key_may_be_quoted_or_bare() {
+        for (given, key) in [("abc", Some("abc")), ("\"abc\"", Some("abc")), ("", None), ("\"\"", None), ("a b", None)]
+        {
+            assert_eq!(parse_key(given.as_bytes()).ok().as_deref(), key, "{given}");
+        }
+        assert!(parse_key(&[b'a'; 255]).is_ok());
+        assert!(parse_key(&[b'a'; 256]).is_err());
+        assert!(parse_key("ä".as_bytes()).is_err());
+    }
+
+    #[test]
+    fn only_well_formed_traces_are_taken() {
+        assert!(is_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        for wrong in [
+            "",
+            "00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        ] {
+            assert!(!is_traceparent(wrong), "{wrong}");
+        }
+    }
+}

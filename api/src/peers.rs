@@ -1,0 +1,128 @@
+//! The other services, asked over HTTP: for a query that needs what they know, and to notify.
+//!
+//! Every call has a timeout, and nothing here repeats one: a query tells its caller that the other service did not answer,
+//! and notices are repeated by `orderlog_service::delivery`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use orderlog_service::delivery::{Notice, Notifier};
+use poem::http::StatusCode;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::{
+    params::Asked,
+    problem::{ApiError, Problem},
+    services::ServiceName,
+};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_millis(500);
+/// How long a call may take in all.
+const CALL: Duration = Duration::from_secs(2);
+
+/// Why another service did not answer as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// It did not answer in time.
+    #[error("the {0} service did not answer in time")]
+    TimedOut(ServiceName),
+    /// It can't be reached, or can't answer.
+    #[error("the {0} service can't be asked now")]
+    Unavailable(ServiceName),
+    /// It refused.
+    #[error("the {service} service refused: {}", problem.detail)]
+    Refused {
+        /// Which service.
+        service: ServiceName,
+        /// Its words.
+        problem: Box<Problem>,
+    },
+}
+
+impl From<PeerError> for ApiError {
+    fn from(error: PeerError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PeerError::TimedOut(_) => Self::timed_out("service_timed_out", detail),
+            PeerError::Unavailable(_) => Self::unavailable("service_unavailable", detail),
+            PeerError::Refused { problem, .. } => Self(problem),
+        }
+    }
+}
+
+/// The other services.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    client: reqwest::Client,
+    urls: BTreeMap<ServiceName, String>,
+    own: String,
+}
+
+impl Peers {
+    /// The services at these base URLs; those without one are at `own`, this process's own address.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made.
+    pub fn new(urls: BTreeMap<ServiceName, String>, own: String) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(CALL)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .user_agent(concat!("orderlog/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { client, urls, own })
+    }
+
+    fn url(&self, service: ServiceName, path: &str) -> String {
+        let base = self.urls.get(&service).unwrap_or(&self.own);
+        format!("{}{path}", base.trim_end_matches('/'))
+    }
+
+    /// What `service` has at `path`; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// [`PeerError`] if it does not say.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        service: ServiceName,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Option<T>, PeerError> {
+        let response = self.client.get(self.url(service, path)).query(query).send().await;
+        let response = response.map_err(|error| failure(service, &error))?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|error| failure(service, &error))?;
+        if status == StatusCode::NOT_FOUND.as_u16() {
+            return Ok(None);
+        }
+        if (200..300).contains(&status) {
+            return serde_json::from_slice(&body).map(Some).map_err(|_| PeerError::Unavailable(service));
+        }
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) if (400..500).contains(&status) => {
+                Err(PeerError::Refused { service, problem: Box::new(problem) })
+            }
+            Ok(_) | Err(_) => Err(PeerError::Unavailable(service)),
+        }
+    }
+}
+
+fn failure(service: ServiceName, error: &reqwest::Error) -> PeerError {
+    if error.is_timeout() { PeerError::TimedOut(service) } else { PeerError::Unavailable(service) }
+}
+
+#[async_trait]
+impl Notifier for Peers {
+    async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
+        let Notice { recipient, subject, body } = notice;
+        let notice = serde_json::json!({ "recipient": recipient, "subject": subject, "body": body });
+        let request = self.client.post(self.url(ServiceName::Notifications, "/notify")).json(&notice);
+        let sent = request.header(Asked::KEY, key.to_string()).send().await;
+        // Without the URL: it may hold credentials.
+        let response = sent.map_err(|error| error.without_url().to_string())?;
+        if response.status().is_success() { Ok(()) } else { Err(format!("it answered {}", response.status())) }
+    }
+}

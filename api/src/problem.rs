@@ -1,0 +1,349 @@
+//! What a caller is told when something is wrong: RFC 9457 problem details, `application/problem+json`, with a stable `code`.
+//!
+//! Which status for what:
+//!
+//! | status | when |
+//! |---|---|
+//! | 400 | malformed JSON, a wrong type, an unknown field or query parameter, a missing field, a value that can't be |
+//! | 404 | an object that the request names does not exist (also inside a body: an order for an unknown customer) |
+//! | 405, 415, 413 | the method, the content type, more than 1 MiB of body |
+//! | 409 | the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
+//! | 422 | an idempotency key that was used for another command |
+//! | 500 | our own mistake |
+//! | 503 | the service (or another one that it has to ask) can't answer now; nothing was written |
+//! | 504 | the time is up, and it is not known what became of the command: ask again with the same idempotency key |
+//!
+//! Every problem of a request's values is told at once. Deliberately absent: request bodies and e-mail addresses; a problem
+//! may end up in a log.
+
+mod framework;
+
+use std::fmt::Display;
+
+use orderlog_domain::values::ValueError;
+use orderlog_projections::StoreError;
+use orderlog_service::replica::ExecuteError;
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderValue, StatusCode, header},
+};
+use poem_openapi::{
+    ApiResponse, Object,
+    registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::{Deserialize, Serialize};
+
+pub use framework::problem_of;
+pub(crate) use framework::too_large;
+
+/// The content type of problems.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// What was wrong with a request (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
+#[oai(skip_serializing_if_is_none, example)]
+pub struct Problem {
+    /// The kind of problem, a relative URI reference.
+    #[oai(rename = "type")]
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in words; the same for every problem of the kind.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong this time.
+    pub detail: String,
+    /// The kind of problem, for programs. Codes never change their meaning.
+    pub code: String,
+    /// Each value that was wrong, where it is known which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Vec<Fault>>,
+    /// Each SKU of which there is not enough, if that is the problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortages: Option<Vec<Shortage>>,
+}
+
+impl poem_openapi::types::Example for Problem {
+    fn example() -> Self {
+        let fault = Fault {
+            pointer: Some("#/lines/0/quantity".to_owned()),
+            parameter: None,
+            code: "invalid_quantity".to_owned(),
+            detail: "a quantity must be from 1 to 1000000".to_owned(),
+        };
+        *ApiError::faults(vec![fault]).0
+    }
+}
+
+/// One value that was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Fault {
+    /// The value, as a JSON pointer into the request's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The value, as the name of a path or query parameter or of a header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// What kind of mistake it is, for programs.
+    pub code: String,
+    /// What the value must be.
+    pub detail: String,
+}
+
+/// A SKU of which there is not enough.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
+pub struct Shortage {
+    /// Which SKU.
+    pub sku: String,
+    /// How many units were asked for.
+    pub requested: u32,
+    /// How many there are to be had; 0 for a SKU that nobody has received yet.
+    pub available: u32,
+}
+
+impl From<&orderlog_domain::public::Shortage> for Shortage {
+    fn from(shortage: &orderlog_domain::public::Shortage) -> Self {
+        Self { sku: shortage.sku.to_string(), requested: shortage.requested, available: shortage.available }
+    }
+}
+
+/// A request that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError(pub Box<Problem>);
+
+impl ApiError {
+    /// A problem of this kind.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem {
+            kind: format!("/problems/{code}"),
+            title: title(code),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.to_owned(),
+            errors: None,
+            shortages: None,
+        }))
+    }
+
+    /// 400: the request makes no sense as a whole.
+    pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 400: these values are wrong. At least one.
+    pub fn faults(faults: Vec<Fault>) -> Self {
+        let detail = faults.first().map_or_else(
+            || "the request is not valid".to_owned(),
+            |fault| match fault.pointer.as_ref().or(fault.parameter.as_ref()) {
+                Some(place) => format!("{place}: {}", fault.detail),
+                None => fault.detail.clone(),
+            },
+        );
+        let mut error = Self::invalid("invalid_request", detail);
+        error.0.errors = Some(faults);
+        error
+    }
+
+    /// 400: this value of the body is wrong, which only the service could tell.
+    pub fn invalid_at(pointer: &str, code: &'static str, detail: impl Into<String>) -> Self {
+        Self::invalid(code, detail).at(pointer)
+    }
+
+    /// 400: this path or query parameter or header is wrong.
+    pub fn parameter(name: &str, code: &'static str, detail: impl Into<String>) -> Self {
+        let parameter = Some(name.to_owned());
+        Self::faults(vec![Fault { pointer: None, parameter, code: code.to_owned(), detail: detail.into() }])
+    }
+
+    /// 404: there is no such object.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// 409: as things stand, this can't be.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 503: not now; nothing was written.
+    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    /// 504: the time is up.
+    pub fn timed_out(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, code, detail)
+    }
+
+    /// 500: our own mistake. `what` goes to the log, not to the caller.
+    pub fn internal(what: &dyn Display) -> Self {
+        tracing::error!("a request failed by our own mistake: {what:#}");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something went wrong here; the log of the service says what",
+        )
+    }
+
+    /// The same problem, naming the value of the body that it is about.
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Self {
+        let Problem { code, detail, .. } = &*self.0;
+        let fault =
+            Fault { pointer: Some(pointer.to_owned()), parameter: None, code: code.clone(), detail: detail.clone() };
+        self.0.errors.get_or_insert_default().push(fault);
+        self
+    }
+
+    /// The same problem, naming what is short.
+    #[must_use]
+    pub fn short_of(mut self, shortages: &[orderlog_domain::public::Shortage]) -> Self {
+        self.0.shortages = Some(shortages.iter().map(Shortage::from).collect());
+        self
+    }
+}
+
+/// `out_of_stock` as a title: `Out of stock`.
+fn title(code: &str) -> String {
+    let mut title = code.replace('_', " ");
+    if let Some(first) = title.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    title
+}
+
+/// Problems of a request's values, collected so that all are told at once.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The value, or none and a fault at `pointer`, a JSON pointer such as `#/lines/0/sku`.
+    pub fn check<T>(&mut self, pointer: impl Display, value: Result<T, ValueError>) -> Option<T> {
+        value.map_err(|error| self.add(pointer, code_of(&error), error.to_string())).ok()
+    }
+
+    /// The value if there is one and it is right.
+    pub fn check_if<T>(&mut self, pointer: impl Display, value: Option<Result<T, ValueError>>) -> Option<T> {
+        value.and_then(|value| self.check(pointer, value))
+    }
+
+    /// One more.
+    pub fn add(&mut self, pointer: impl Display, code: &'static str, detail: impl Into<String>) {
+        let (pointer, detail) = (Some(pointer.to_string()), detail.into());
+        self.0.push(Fault { pointer, parameter: None, code: code.to_owned(), detail });
+    }
+
+    /// Go on only if nothing was wrong.
+    ///
+    /// # Errors
+    /// Everything that was.
+    pub fn none(self) -> Result<(), ApiError> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.into()) }
+    }
+}
+
+impl From<Faults> for ApiError {
+    fn from(faults: Faults) -> Self {
+        Self::faults(faults.0)
+    }
+}
+
+/// The code of a value's mistake.
+fn code_of(error: &ValueError) -> &'static str {
+    match error {
+        ValueError::Amount { .. } => "invalid_amount",
+        ValueError::Currency { .. } => "invalid_currency",
+        ValueError::Token { .. } => "invalid_identifier",
+        ValueError::Quantity { .. } => "invalid_quantity",
+        ValueError::Ttl { .. } => "invalid_ttl",
+        ValueError::Text { .. } => "invalid_text",
+        ValueError::Email => "invalid_email",
+    }
+}
+
+impl<R> From<ExecuteError<R>> for ApiError
+where
+    R: std::error::Error + Into<Self>,
+{
+    fn from(error: ExecuteError<R>) -> Self {
+        let detail = error.to_string();
+        match error {
+            ExecuteError::Rejected(rejection) => rejection.into(),
+            ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail),
+            ExecuteError::Parked => Self::unavailable("parked", detail),
+            ExecuteError::Unavailable(_) => Self::unavailable("unavailable", detail),
+            ExecuteError::Unknown => Self::timed_out("outcome_unknown", detail),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Cursor => Self::parameter("cursor", "invalid_cursor", error.to_string()),
+            StoreError::Folder { .. }
+            | StoreError::InUse { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::OutOfOrder { .. }
+            | StoreError::NoTable { .. }
+            | StoreError::Unwritable { .. }
+            | StoreError::Database { .. } => Self::internal(&anyhow::Error::from(error)),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // A problem consists of texts and numbers: it always has a JSON form.
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        let mut response = Response::builder().status(status).content_type(CONTENT_TYPE).body(body);
+        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<ApiError> for poem::Error {
+    fn from(error: ApiError) -> Self {
+        Self::from_response(error.into_response())
+    }
+}
+
+/// The failures that operations document. Those that can't happen to a query are left out of the published document by
+/// [`crate::openapi`].
+const DOCUMENTED: [(u16, &str); 9] = [
+    (400, "The request is malformed, or a value is not valid. Nothing was written."),
+    (404, "Something that the request names does not exist. Nothing was written."),
+    (409, "As things stand this can't be done. Nothing was written."),
+    (413, "The body is larger than 1 MiB. Nothing was written."),
+    (415, "The body is not declared as application/json. Nothing was written."),
+    (422, "The idempotency key was used for another command. Nothing was written."),
+    (500, "A mistake of the service."),
+    (503, "The service can't answer now. Nothing was written: try again."),
+    (504, "No word in time, so the outcome is unknown: ask again with the same idempotency key."),
+];
+
+impl ApiResponse for ApiError {
+    fn meta() -> MetaResponses {
+        let responses = DOCUMENTED.iter().map(|&(status, description)| MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: CONTENT_TYPE,
+                schema: MetaSchemaRef::Reference(Problem::name().into_owned()),
+            }],
+            headers: Vec::new(),
+        });
+        MetaResponses { responses: responses.collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        Problem::register(registry);
+    }
+}

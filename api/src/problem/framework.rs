@@ -1,0 +1,53 @@
+//! Errors of the HTTP framework as problems, so that there is no other form of error.
+
+use poem::{
+    Error, IntoResponse, Response,
+    error::{MethodNotAllowedError, NotFoundError, ParsePathError, ReadBodyError},
+    http::StatusCode,
+};
+use poem_openapi::error::{ContentTypeError, ParseParamError, ParseRequestPayloadError};
+
+use super::ApiError;
+
+/// The problem that an error is; answers that are problems already stay as they are.
+pub async fn problem_of(error: Error) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    translated(&error).into_response()
+}
+
+fn translated(error: &Error) -> ApiError {
+    if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
+        return ApiError::parameter(name, "invalid_parameter", reason.clone());
+    }
+    if let Some(ParseRequestPayloadError { reason }) = error.downcast_ref() {
+        return ApiError::invalid("invalid_body", reason.clone());
+    }
+    if let Some(error @ (ContentTypeError::NotSupported { .. } | ContentTypeError::ExpectContentType)) =
+        error.downcast_ref()
+    {
+        let detail = format!("{error}: send `Content-Type: application/json`");
+        return ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
+    }
+    if error.is::<NotFoundError>() || error.is::<ParsePathError>() {
+        return ApiError::not_found("no_such_resource", "there is nothing at this path");
+    }
+    if error.is::<MethodNotAllowedError>() {
+        let detail = "this path does not take that method";
+        return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+    }
+    if let Some(ReadBodyError::PayloadTooLarge) = error.downcast_ref() {
+        return too_large();
+    }
+    match error.status() {
+        status if status.is_client_error() => ApiError::new(status, "bad_request", error.to_string()),
+        _ => ApiError::internal(error),
+    }
+}
+
+/// The body is larger than it may be.
+pub(crate) fn too_large() -> ApiError {
+    let detail = format!("a body may have at most {} bytes", crate::json::MAX_BODY_BYTES);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+}

@@ -1,0 +1,287 @@
+//! Puts it together: the log, the services of this process, and one HTTP server for all their routes.
+
+mod docs;
+mod hash_key;
+mod listener;
+mod operations;
+mod strict;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use orderlog_domain::{decider::Millis, key::HashKey};
+use orderlog_eventlog::{
+    EventLog, Lease, TopicError,
+    embedded::{EmbeddedLog, OpenError},
+    kafka::{ConnectError, KafkaConfig, KafkaLog},
+};
+use orderlog_projections::Tables;
+use orderlog_service::{
+    assembly::{self, AssemblyError},
+    duty::Troubles,
+    replica::Setup,
+};
+use poem::{EndpointExt, Server};
+use poem_openapi::{
+    OpenApi, OpenApiService,
+    registry::{MetaApi, Registry},
+};
+use tokio::{sync::oneshot, task::JoinHandle};
+use uuid::Uuid;
+
+use crate::{
+    billing,
+    config::{Config, LogUrl, Options},
+    customers,
+    execute::Service,
+    inventory, notifications, orders,
+    peers::Peers,
+    problem::{ApiError, problem_of},
+    services::{Mounted, Probe, RouteTable, ServiceName},
+};
+
+pub use hash_key::HashKeyError;
+
+/// How long requests under way, and then rows, have to come to an end at a stop.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or is none of this machine.
+    #[error("{address} can't be listened on")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The data folder.
+    #[error("the data folder {} can't be used", dir.display())]
+    Data {
+        /// Which.
+        dir: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The embedded log.
+    #[error(transparent)]
+    Embedded(#[from] OpenError),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] ConnectError),
+    /// The topics.
+    #[error(transparent)]
+    Topics(#[from] TopicError),
+    /// The hash key.
+    #[error(transparent)]
+    HashKey(#[from] HashKeyError),
+    /// The client for the other services.
+    #[error("no HTTP client can be made")]
+    Client(#[from] reqwest::Error),
+    /// A service.
+    #[error("the {service} service can't start")]
+    Service {
+        /// Which.
+        service: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What every service of a process needs to start.
+pub struct Parts {
+    /// The log.
+    pub log: Arc<dyn EventLog>,
+    /// Under which personal and secret values become keys.
+    pub hash_key: HashKey,
+    /// This process's id in the log.
+    pub writer: Uuid,
+    /// Where rows are kept.
+    pub data: PathBuf,
+    /// What is wrong with the duties.
+    pub troubles: Troubles,
+    /// The other services.
+    pub peers: Arc<Peers>,
+    /// Redis, if there is one.
+    pub redis: Option<String>,
+    /// How long a command may take.
+    pub command_timeout_ms: Millis,
+    /// How many aggregates each service keeps in memory.
+    pub n_slots_max: usize,
+}
+
+impl Parts {
+    /// Start a service, with its relay and its reactor; the lease is for further duties of it, by
+    /// [`assembly::perform`].
+    ///
+    /// # Errors
+    /// [`StartError::Service`] if it can't run.
+    pub async fn start<D: Tables>(&self) -> Result<(Service<D>, Arc<dyn Lease>), StartError> {
+        let setup = Setup {
+            log: Arc::clone(&self.log),
+            hash_key: self.hash_key.clone(),
+            writer: self.writer,
+            n_slots_max: self.n_slots_max,
+        };
+        let assembled = assembly::start::<D>(setup, &self.data, &self.troubles).await;
+        let assembled = assembled.map_err(|source: AssemblyError| Self::failure(D::JOURNAL, source))?;
+        let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
+        Ok((Service { replica: assembled.replica, peers, command_timeout_ms }, assembled.lease))
+    }
+
+    /// Why a service could not start.
+    pub fn failure(service: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StartError {
+        StartError::Service { service, source: source.into() }
+    }
+}
+
+/// A process that takes requests.
+pub struct Running {
+    /// Where.
+    pub addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinHandle<std::io::Result<()>>,
+    probes: Vec<Arc<dyn Probe>>,
+}
+
+impl Running {
+    /// The base URL, as this machine reaches it.
+    pub fn url(&self) -> String {
+        listener::url(self.addr)
+    }
+
+    /// Take no more requests, answer those under way, and have the rows written.
+    pub async fn stop(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The server may have ended by itself.
+            drop(stop.send(()));
+        }
+        match (&mut self.server).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the HTTP server ended: {error}"),
+            Err(error) => tracing::warn!("the HTTP server ended: {error}"),
+        }
+        let settled = async {
+            for probe in &self.probes {
+                probe.settle().await;
+            }
+        };
+        if tokio::time::timeout(STOP, settled).await.is_err() {
+            tracing::warn!("not all rows could be written; they are read from the log again at the next start");
+        }
+    }
+}
+
+/// Start.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let Config { services, options } = config;
+    // First, so that a taken port is told at once, and since services have to know where they are. Whoever connects
+    // already waits until the services have been started.
+    let (acceptor, addr) = listener::bind(&options.listen).await?;
+    if !addr.ip().is_loopback() {
+        tracing::warn!(%addr, "there is no authentication yet: everybody who reaches {addr} can do everything");
+    }
+    std::fs::create_dir_all(&options.data).map_err(|source| StartError::Data { dir: options.data.clone(), source })?;
+    let log = open(&options).await?;
+    for warning in log.prepare(&assembly::topics()).await? {
+        tracing::warn!("{warning}");
+    }
+    let parts = Parts {
+        log,
+        hash_key: hash_key::find(&options)?,
+        writer: Uuid::now_v7(),
+        data: options.data.clone(),
+        troubles: Troubles::default(),
+        peers: Arc::new(Peers::new(options.peer_urls(), listener::url(addr))?),
+        redis: options.redis.clone(),
+        command_timeout_ms: options.command_timeout_ms,
+        n_slots_max: options.keys_in_memory,
+    };
+    let mut mounted = Vec::with_capacity(services.len());
+    for service in &services {
+        mounted.push(mount(*service, &parts).await?);
+    }
+    let probes: BTreeMap<ServiceName, Arc<dyn Probe>> =
+        mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect();
+    let operations = operations::Operations { probes: probes.clone(), troubles: parts.troubles.clone() };
+    let routes = Routes { mounted, operations, services: services.clone() };
+    let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
+    let documented = crate::openapi::of_services(&services);
+    let app = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented).catch_all_error(problem_of);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let stopped = async move { drop(stopped.await) };
+        Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, Some(STOP)).await
+    });
+    Ok(Running { addr, stop: Some(stop), server, probes: probes.into_values().collect() })
+}
+
+async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartError> {
+    match service {
+        ServiceName::Customers => customers::start(parts).await,
+        ServiceName::Orders => orders::start(parts).await,
+        ServiceName::Inventory => inventory::start(parts).await,
+        ServiceName::Billing => billing::start(parts).await,
+        ServiceName::Notifications => notifications::start(parts).await,
+    }
+}
+
+async fn open(options: &Options) -> Result<Arc<dyn EventLog>, StartError> {
+    Ok(match &options.log {
+        LogUrl::Embedded => EmbeddedLog::open(Path::new(&options.data)).await?,
+        LogUrl::Kafka(brokers) => KafkaLog::connect(KafkaConfig {
+            topic_prefix: options.topic_prefix.clone(),
+            public_partitions: options.public_partitions,
+            extra: options.kafka_settings.iter().cloned().collect(),
+            ..KafkaConfig::new(brokers.clone())
+        })?,
+    })
+}
+
+/// The routes of all services of this process in one table: nested tables would rebuild every request's URI.
+struct Routes {
+    mounted: Vec<Mounted>,
+    operations: operations::Operations,
+    services: Vec<ServiceName>,
+}
+
+impl OpenApi for Routes {
+    fn meta() -> Vec<MetaApi> {
+        // The documents are made by `crate::openapi`.
+        Vec::new()
+    }
+
+    fn register(_: &mut Registry) {}
+
+    fn add_routes(self, table: &mut RouteTable) {
+        for service in self.mounted {
+            (service.routes)(table);
+        }
+        self.operations.add_routes(table);
+        docs::add_routes(&self.services, table);
+    }
+}
+
+/// An answer that is no operation's: never cached, JSON.
+fn json_answer(status: poem::http::StatusCode, body: &serde_json::Value) -> poem::Response {
+    poem::Response::builder()
+        .status(status)
+        .content_type("application/json")
+        .header("cache-control", "no-store")
+        .body(body.to_string())
+}
+
+/// The 404 for a document that is not there.
+fn not_here(what: &str) -> ApiError {
+    ApiError::not_found("no_such_resource", format!("{what} is not served by this process"))
+}

@@ -1,0 +1,122 @@
+//! The five services by name, and what each has to offer to be served.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use orderlog_projections::Tables;
+use orderlog_service::replica::{Replica, State};
+use poem::{endpoint::BoxEndpoint, http::Method};
+use poem_openapi::{OpenApi, Tags};
+
+/// A service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
+pub enum ServiceName {
+    /// Who customers are.
+    Customers,
+    /// What they order.
+    Orders,
+    /// What there is.
+    Inventory,
+    /// What is paid.
+    Billing,
+    /// What people are told.
+    Notifications,
+}
+
+impl ServiceName {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Customers, Self::Orders, Self::Inventory, Self::Billing, Self::Notifications];
+
+    /// The name, which is also that of the journal.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Customers => "customers",
+            Self::Orders => "orders",
+            Self::Inventory => "inventory",
+            Self::Billing => "billing",
+            Self::Notifications => "notifications",
+        }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The services as groups of operations.
+#[derive(Tags)]
+pub enum Tag {
+    /// Who customers are, and whether they may place orders.
+    #[oai(rename = "customers")]
+    Customers,
+    /// What customers order, whether it can be supplied, and whether it is paid.
+    #[oai(rename = "orders")]
+    Orders,
+    /// What there is of each SKU, and what is set aside.
+    #[oai(rename = "inventory")]
+    Inventory,
+    /// What is due, paid and refunded for each order.
+    #[oai(rename = "billing")]
+    Billing,
+    /// What people are told, and whether they have read it.
+    #[oai(rename = "notifications")]
+    Notifications,
+}
+
+/// Endpoints by path and method.
+pub type RouteTable = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
+
+/// A running service, as the server sees it: its routes and how it does.
+pub struct Mounted {
+    /// Which.
+    pub name: ServiceName,
+    /// Adds its routes.
+    pub routes: Box<dyn FnOnce(&mut RouteTable) + Send>,
+    /// How it does.
+    pub probe: Arc<dyn Probe>,
+}
+
+impl Mounted {
+    /// The service behind `api`.
+    pub fn new<D: Tables>(name: ServiceName, replica: &Replica<D>, api: impl OpenApi + Send + 'static) -> Self {
+        Self { name, routes: Box::new(move |table| api.add_routes(table)), probe: Arc::new(replica.clone()) }
+    }
+}
+
+/// How far a service has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is doing.
+    pub state: State,
+    /// One past the last record in its rows.
+    pub position: u64,
+    /// One past the last record of its journal, or why that is not known.
+    pub end: Result<u64, String>,
+}
+
+/// How a service does.
+pub trait Probe: Send + Sync {
+    /// Now.
+    fn standing(&self) -> BoxFuture<'_, Standing>;
+
+    /// Wait until everything that was answered stands in the rows.
+    fn settle(&self) -> BoxFuture<'_, ()>;
+}
+
+impl<D: Tables> Probe for Replica<D> {
+    fn standing(&self) -> BoxFuture<'_, Standing> {
+        async move {
+            let ends = self.log().ends(&[Self::journal()]).await;
+            let end = ends.map(|ends| ends.first().copied().unwrap_or(0)).map_err(|error| error.to_string());
+            let (state, position) = (self.state().borrow().clone(), *self.committed().borrow());
+            Standing { state, position, end }
+        }
+        .boxed()
+    }
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        self.read_your_writes().boxed()
+    }
+}

@@ -1,0 +1,37 @@
+//! The billing service's rows and lists.
+
+use orderlog_domain::billing::{Billing, Entity, INVOICES, Invoice, InvoiceState};
+
+use crate::{
+    error::StoreError,
+    store::{List, Page, Paging, Store},
+    tables::{Cell, Column, Index, Ledger, Table, Tables},
+};
+
+impl Tables for Billing {
+    const SCHEMA: u32 = 1;
+    const TABLES: &'static [Table<Entity>] = &[Table {
+        kind: INVOICES,
+        columns: &[Column::new("state", "text not null")],
+        cells: |entity| match entity {
+            Entity::Invoice(invoice) => vec![Cell::Name(invoice.state.as_str())],
+        },
+        indexes: &[Index { name: "invoices_by_state", on: "(state)" }],
+        copied: false,
+    }];
+    const LEDGERS: &'static [Ledger<Self>] = &[];
+}
+
+impl Store<Billing> {
+    /// Invoices, those of the newest orders first; only those that stand at `state`, if it is given.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+    pub async fn invoices(&self, state: Option<InvoiceState>, paging: &Paging) -> Result<Page<Invoice>, StoreError> {
+        let before = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?;
+        let list = List::new("select key, doc from invoices", "key desc")
+            .only_if("state = ?", state.map(|state| Cell::Name(state.as_str())))
+            .only_if("key < ?", before.map(Cell::from));
+        Ok(self.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_invoice().cloned()))
+    }
+}

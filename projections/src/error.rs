@@ -1,0 +1,86 @@
+//! What can go wrong with a service's file.
+
+use std::path::PathBuf;
+
+/// Why rows could not be read or written. The file is only a copy of what the log says: where it can't be used, deleting
+/// it is always safe.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder or a file in it can't be used.
+    #[error("{} can't be used", path.display())]
+    Folder {
+        /// What can't be used.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process, or another store of this one, has the file open.
+    #[error("{} is in use by another process: two must not share a data folder", file.display())]
+    InUse {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file is damaged, or no SQLite file at all.
+    #[error("{} is damaged ({detail}): delete it, it is rebuilt from the log at the next start", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The file belongs to another service, or to another program.
+    #[error("{} holds {found}, not the rows of `{service}`: move it away, or choose another data folder (the rows are \
+             rebuilt from the log)", file.display())]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// What it holds instead.
+        found: String,
+        /// The service that was to use it.
+        service: &'static str,
+    },
+    /// Changes that do not follow on what is stored; nothing was written.
+    #[error("the rows of `{service}` stand at offset {stored}; changes from {from} to {to} do not follow on that")]
+    OutOfOrder {
+        /// The service.
+        service: &'static str,
+        /// The first offset that is not folded in the file.
+        stored: u64,
+        /// The first of the changes.
+        from: u64,
+        /// The offset behind the changes.
+        to: u64,
+    },
+    /// A kind of aggregate without a table.
+    #[error("`{service}` has no table for `{kind}`")]
+    NoTable {
+        /// The service.
+        service: &'static str,
+        /// The kind.
+        kind: String,
+    },
+    /// A cursor that no page of this list ended with.
+    #[error("not a cursor of this list")]
+    Cursor,
+    /// An aggregate that has no JSON form.
+    #[error("an aggregate of `{kind}` can't be written as JSON")]
+    Unwritable {
+        /// The kind.
+        kind: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// SQLite refused.
+    #[error("{} failed on {}", doing, file.display())]
+    Database {
+        /// What was attempted.
+        doing: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+}

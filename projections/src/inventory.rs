@@ -1,0 +1,161 @@
+//! The inventory service's rows and lists.
+
+use orderlog_domain::{
+    decider::Millis,
+    inventory::{
+        Entity, Inventory, Movement, RESERVATIONS, Reservation, ReservationId, ReservationState, STOCK, StockItem,
+        movements,
+    },
+    public::{MovementCause, StockLevel},
+    values::{Reason, Sku},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::StoreError,
+    store::{Cursor, List, Page, Paging, Store, document},
+    tables::{Cell, Column, Index, Ledger, Table, Tables},
+};
+
+impl Tables for Inventory {
+    const SCHEMA: u32 = 1;
+    const TABLES: &'static [Table<Entity>] = &[
+        Table {
+            kind: STOCK,
+            // Null where nobody has received the SKU: to callers it does not exist.
+            columns: &[Column::new("sku", "text"), Column::new("low", "integer")],
+            cells: stock_cells,
+            indexes: &[
+                Index { name: "stock_by_sku", on: "(sku) where sku is not null" },
+                Index { name: "stock_low", on: "(sku) where low = 1" },
+            ],
+            copied: false,
+        },
+        Table {
+            kind: RESERVATIONS,
+            // When a held one expires; null when none of its units will ever come back by themselves.
+            columns: &[Column::new("due_ms", "integer")],
+            cells: reservation_cells,
+            indexes: &[Index { name: "reservations_due", on: "(due_ms) where due_ms is not null" }],
+            copied: false,
+        },
+    ];
+    const LEDGERS: &'static [Ledger<Self>] = &[Ledger {
+        name: "movements",
+        columns: &[
+            Column::new("sku", "text not null"),
+            Column::new("time_ms", "integer not null"),
+            Column::new("doc", "text not null"),
+        ],
+        lines: |at, event| movements(event).into_iter().map(|movement| movement_cells(at.time_ms, movement)).collect(),
+        indexes: &[Index { name: "movements_by_sku", on: "(sku)" }],
+    }];
+}
+
+fn stock_cells(entity: &Entity) -> Vec<Cell> {
+    match entity {
+        Entity::Stock(item) => vec![Cell::Text(item.sku.as_str().to_owned()), Cell::from(item.level.is_low())],
+        Entity::Unreceived(_) | Entity::Reservation(_) => vec![Cell::Null, Cell::Null],
+    }
+}
+
+fn reservation_cells(entity: &Entity) -> Vec<Cell> {
+    let due = entity.as_reservation().filter(|reservation| reservation.state == ReservationState::Held);
+    vec![due.and_then(|reservation| reservation.expires_at_ms).map_or(Cell::Null, Cell::Integer)]
+}
+
+/// A movement as stored. It is written and read here only, so it may change with [`Tables::SCHEMA`].
+#[derive(Serialize, Deserialize)]
+struct MovementDoc {
+    cause: MovementCause,
+    delta: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reservation: Option<ReservationId>,
+    before: StockLevel,
+    after: StockLevel,
+    version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+}
+
+fn movement_cells(time_ms: Millis, movement: Movement) -> Vec<Cell> {
+    let Movement { sku, cause, delta, reservation, before, after, version, reason } = movement;
+    let doc = MovementDoc { cause, delta, reservation, before, after, version, reason };
+    let doc = serde_json::to_string(&doc).expect("a struct of numbers and texts has a JSON form");
+    vec![Cell::Text(sku.into()), Cell::Integer(time_ms), Cell::Text(doc)]
+}
+
+/// A movement of a SKU, and where and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovementRow {
+    /// The record that moved it.
+    pub offset: u64,
+    /// When.
+    pub time_ms: Millis,
+    /// By how much and why; from what level to what level.
+    pub movement: Movement,
+}
+
+impl Store<Inventory> {
+    /// The SKUs that were ever received, by name; with `low_only` those of which too few are available.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn stock(&self, low_only: bool, paging: &Paging) -> Result<Page<StockItem>, StoreError> {
+        let behind = paging.after.as_ref().map(|sku| Cell::Text(sku.as_str().to_owned()));
+        let list = List::new("select sku, doc from stock", "sku").only_if("sku > ?", behind);
+        let list = list.only(if low_only { "low = 1" } else { "sku is not null" }, []);
+        let limit = paging.limit();
+        let rows = self
+            .rows(list, limit + 1, |origin, row| {
+                let sku: String = origin.get(row, 0)?;
+                Ok((Cursor::new(sku), document::<Entity>(origin, row, 1)?))
+            })
+            .await?;
+        Ok(Page::cut(rows, limit).filter_map(|entity| entity.as_stock().cloned()))
+    }
+
+    /// How a SKU moved, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+    pub async fn movements(&self, sku: &Sku, paging: &Paging) -> Result<Page<MovementRow>, StoreError> {
+        let mut list = List::new("select offset, line, time_ms, doc from movements", "offset desc, line desc")
+            .only("sku = ?", [Cell::Text(sku.as_str().to_owned())]);
+        if let Some(cursor) = &paging.after {
+            list = list.only("(offset, line) < (?, ?)", cursor.numbers::<2>()?.map(Cell::Integer));
+        }
+        let limit = paging.limit();
+        let rows = self
+            .rows(list, limit + 1, |origin, row| {
+                let (offset, line): (i64, i64) = (origin.get(row, 0)?, origin.get(row, 1)?);
+                let doc = document(origin, row, 3)?;
+                let MovementDoc { cause, delta, reservation, before, after, version, reason } = doc;
+                let sku = sku.clone();
+                let movement = Movement { sku, cause, delta, reservation, before, after, version, reason };
+                let row = MovementRow { offset: offset.cast_unsigned(), time_ms: origin.get(row, 2)?, movement };
+                Ok((Cursor::of_numbers(&[offset, line]), row))
+            })
+            .await?;
+        Ok(Page::cut(rows, limit))
+    }
+
+    /// Held reservations whose time is up at `now`, the longest overdue first, at most `limit`.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn expired_reservations(&self, now: Millis, limit: u32) -> Result<Vec<Reservation>, StoreError> {
+        let list = List::new("select doc from reservations", "due_ms, key").only("due_ms <= ?", [Cell::Integer(now)]);
+        let entities = self.rows(list, limit, |origin, row| document::<Entity>(origin, row, 0)).await?;
+        Ok(entities.iter().filter_map(Entity::as_reservation).cloned().collect())
+    }
+
+    /// When the next held reservation expires, if any ever does.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn next_expiry(&self) -> Result<Option<Millis>, StoreError> {
+        let list = List::new("select due_ms from reservations", "due_ms").only("due_ms is not null", []);
+        Ok(self.rows(list, 1, |origin, row| origin.get(row, 0)).await?.first().copied())
+    }
+}

@@ -1,0 +1,27 @@
+//! What queries read: rows that can be thrown away, since the log tells them again.
+//!
+//! - [`Store`]: one service's rows in one SQLite file, and the checkpoint they stand at; [`Tables`] says what each kind of
+//!   aggregate has besides its document.
+//! - One module per service: its tables, and its lists as methods of its store.
+//! - [`Inbox`]: what recipients of notifications see, in SQLite or, following it, in Redis ([`RedisInbox`]).
+//!
+//! This crate has the only SQL of orderlog (but the embedded log's) and the only Redis. Deliberately absent: rules (they
+//! are in `orderlog-domain`), and deciding when to write what (that is the service's loop).
+
+mod billing;
+mod customers;
+mod error;
+mod inbox;
+mod inventory;
+mod notifications;
+mod orders;
+mod schema;
+mod store;
+mod tables;
+
+pub use error::StoreError;
+pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisInbox};
+pub use inventory::MovementRow;
+pub use orders::OrderFilter;
+pub use store::{Cursor, Difference, Page, Paging, Store, Writer};
+pub use tables::{Cell, Column, Index, Ledger, Table, Tables};

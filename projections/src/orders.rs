@@ -1,0 +1,81 @@
+//! The orders service's rows and lists.
+
+use orderlog_domain::{
+    orders::{Entity, KNOWN_CUSTOMERS, ORDERS, Order, OrderState, Orders, Payment},
+    values::CustomerId,
+};
+
+use crate::{
+    error::StoreError,
+    store::{List, Page, Paging, Store},
+    tables::{Cell, Column, Index, Ledger, Table, Tables},
+};
+
+impl Tables for Orders {
+    const SCHEMA: u32 = 1;
+    const TABLES: &'static [Table<Entity>] = &[
+        Table {
+            kind: ORDERS,
+            columns: &[
+                Column::new("customer_id", "blob"),
+                // Null where no order was placed, only heard of.
+                Column::new("state", "text"),
+                Column::new("payment", "text"),
+            ],
+            cells: order_cells,
+            indexes: &[
+                Index { name: "orders_by_customer", on: "(customer_id)" },
+                Index { name: "orders_by_state", on: "(state)" },
+                // Most orders are soon paid: only the others are worth an index.
+                Index { name: "orders_refunded", on: "(key) where payment = 'refunded'" },
+                Index { name: "orders_unpaid", on: "(key) where payment = 'unpaid'" },
+            ],
+            copied: false,
+        },
+        Table { kind: KNOWN_CUSTOMERS, columns: &[], cells: |_| vec![], indexes: &[], copied: true },
+    ];
+    const LEDGERS: &'static [Ledger<Self>] = &[];
+}
+
+fn order_cells(entity: &Entity) -> Vec<Cell> {
+    match entity {
+        Entity::Order(order) => {
+            vec![Cell::from(order.customer_id.0), Cell::Name(order.state.as_str()), Cell::Name(order.payment.as_str())]
+        }
+        Entity::StrayOrder(_) | Entity::KnownCustomer(_) => vec![Cell::Null, Cell::Null, Cell::Null],
+    }
+}
+
+/// Which orders. What is none does not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderFilter {
+    /// Of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// That have come this far.
+    pub state: Option<OrderState>,
+    /// Whose payment stands like this.
+    pub payment: Option<Payment>,
+}
+
+impl Store<Orders> {
+    /// Orders, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+    pub async fn orders(&self, filter: &OrderFilter, paging: &Paging) -> Result<Page<Order>, StoreError> {
+        let before = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?;
+        let mut list = List::new("select key, doc from orders", "key desc")
+            .only("state is not null", [])
+            .only_if("customer_id = ?", filter.customer_id.map(|id| Cell::from(id.0)))
+            .only_if("state = ?", filter.state.map(|state| Cell::Name(state.as_str())))
+            .only_if("key < ?", before.map(Cell::from));
+        // As text, not as a value: only so does SQLite see that a partial index holds all rows that are asked for.
+        list = match filter.payment {
+            Some(Payment::Unpaid) => list.only("payment = 'unpaid'", []),
+            Some(Payment::Paid) => list.only("payment = 'paid'", []),
+            Some(Payment::Refunded) => list.only("payment = 'refunded'", []),
+            None => list,
+        };
+        Ok(self.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_order().cloned()))
+    }
+}

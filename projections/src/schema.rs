@@ -1,0 +1,111 @@
+//! The text of every table: what is in each service's file, and the version by which a file of another text is recognised.
+
+use crate::tables::{Column, Tables};
+
+/// To be counted up when the fixed tables change their meaning.
+const LAYOUT: u32 = 1;
+
+/// The tables that every service has.
+///
+/// Keys and ids are 16-byte blobs as primary keys of tables without rowid: time-ordered ones (UUIDv7) are appended.
+/// `records` is a plain rowid table, since its offsets ascend.
+const FIXED: &[&str] = &[
+    "create table meta (only integer primary key check (only = 1), schema text not null, service text not null,
+        genesis text, next integer not null) strict",
+    "create table heads (key blob primary key, last blob not null, offset integer not null) without rowid, strict",
+    "create table records (offset integer primary key, id blob not null, time_ms integer not null, about blob not null,
+        verdict integer not null, digest blob not null) strict",
+    "create index records_not_accepted on records (offset) where verdict <> 0",
+    "create table parked (key blob not null, offset integer not null, reason text not null, primary key (key, offset))
+        without rowid, strict",
+    "create table copied (topic text not null, part integer not null, next integer not null, primary key (topic, part))
+        without rowid, strict",
+];
+
+/// The index by which an aggregate's history is found; made late, like those of the lists.
+const HISTORY: &str = "create index if not exists records_about on records (about)";
+
+fn columns(columns: &[Column]) -> String {
+    columns.iter().map(|column| format!("{} {}, ", column.name, column.sql_type)).collect()
+}
+
+/// The statements that make the tables of a service.
+pub(crate) fn tables<D: Tables>() -> Vec<String> {
+    let mut made: Vec<String> = FIXED.iter().map(|&text| text.to_owned()).collect();
+    for table in D::TABLES {
+        made.push(format!(
+            "create table {} (key blob primary key, version integer not null, offset integer not null, {}doc text not null) \
+             without rowid, strict",
+            table.kind,
+            columns(table.columns)
+        ));
+    }
+    for ledger in D::LEDGERS {
+        made.push(format!(
+            "create table {} (offset integer not null, line integer not null, {}primary key (offset, line)) \
+             without rowid, strict",
+            ledger.name,
+            columns(ledger.columns)
+        ));
+    }
+    made
+}
+
+/// The statements that make what can wait until a replay is done; each may be repeated.
+pub(crate) fn indexes<D: Tables>() -> Vec<String> {
+    let of_tables = D::TABLES.iter().flat_map(|table| table.indexes.iter().map(move |index| (table.kind, index)));
+    let of_ledgers = D::LEDGERS.iter().flat_map(|ledger| ledger.indexes.iter().map(move |index| (ledger.name, index)));
+    std::iter::once(HISTORY.to_owned())
+        .chain(
+            of_tables
+                .chain(of_ledgers)
+                .map(|(table, index)| format!("create index if not exists {} on {table} {}", index.name, index.on)),
+        )
+        .collect()
+}
+
+/// What tells files of different tables apart: layout, the service's count, and a hash of all statements, so that nobody
+/// can forget to count a new column.
+pub(crate) fn version<D: Tables>() -> String {
+    let mut hasher = blake3::Hasher::new();
+    for text in tables::<D>().into_iter().chain(indexes::<D>()) {
+        hasher.update(text.as_bytes()).update(&[0]);
+    }
+    format!("{LAYOUT}.{}.{}", D::SCHEMA, &hasher.finalize().to_hex()[..8])
+}
+
+/// A table to compare or print: its name, its primary key, all its columns. Tables that depend on when something was read
+/// (how far each foreign topic was) rather than on what the log says are not among them.
+pub(crate) struct Shape {
+    pub(crate) table: &'static str,
+    pub(crate) key: &'static [&'static str],
+    pub(crate) columns: Vec<&'static str>,
+}
+
+/// Every table whose rows follow from the log alone.
+pub(crate) fn shapes<D: Tables>() -> Vec<Shape> {
+    let mut shapes = vec![
+        Shape { table: "meta", key: &["only"], columns: vec!["only", "service", "genesis", "next"] },
+        Shape { table: "heads", key: &["key"], columns: vec!["key", "last", "offset"] },
+        Shape {
+            table: "records",
+            key: &["offset"],
+            columns: vec!["offset", "id", "time_ms", "about", "verdict", "digest"],
+        },
+        Shape { table: "parked", key: &["key", "offset"], columns: vec!["key", "offset", "reason"] },
+    ];
+    shapes.extend(D::TABLES.iter().map(|table| {
+        let extra = table.columns.iter().map(|column| column.name);
+        let columns = ["key", "version", "offset"].into_iter().chain(extra).chain(["doc"]).collect();
+        Shape { table: table.kind, key: &["key"], columns }
+    }));
+    shapes.extend(D::LEDGERS.iter().map(|ledger| {
+        let extra = ledger.columns.iter().map(|column| column.name);
+        Shape {
+            table: ledger.name,
+            key: &["offset", "line"],
+            columns: ["offset", "line"].into_iter().chain(extra).collect(),
+        }
+    }));
+    shapes
+}

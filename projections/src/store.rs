@@ -1,0 +1,230 @@
+//! The rows of one service in one SQLite file: written in one transaction with the checkpoint, read by key and by list.
+//!
+//! Deliberately absent: migrations (other tables mean a rebuild from the log) and waiting for a position (the service's
+//! loop knows what it has answered).
+
+mod comparing;
+mod insert;
+mod listing;
+mod loading;
+mod opening;
+mod origin;
+mod writing;
+
+use std::{
+    fs::File,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use orderlog_domain::{
+    core::{Checkpoint, Genesis, ParkedRow, RecordRow, Verdict},
+    key::{Key, RecordId},
+};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use uuid::Uuid;
+
+pub use comparing::Difference;
+pub(crate) use listing::List;
+pub use listing::{Cursor, Page, Paging};
+pub(crate) use loading::document;
+pub(crate) use origin::Origin;
+pub use writing::Writer;
+
+use crate::{error::StoreError, schema, tables::Tables};
+
+/// A service's rows. Clones share the file; it is free for others once all of them and the [`Writer`] are gone.
+pub struct Store<D: Tables> {
+    origin: Origin,
+    lists: SqlitePool,
+    /// A connection of its own for the service's loop, so that long lists never hold it up.
+    loads: SqlitePool,
+    lookup: Arc<loading::Lookup>,
+    lock: Arc<File>,
+    service: PhantomData<fn() -> D>,
+}
+
+impl<D: Tables> Clone for Store<D> {
+    fn clone(&self) -> Self {
+        Self {
+            origin: self.origin.clone(),
+            lists: self.lists.clone(),
+            loads: self.loads.clone(),
+            lookup: self.lookup.clone(),
+            lock: self.lock.clone(),
+            service: PhantomData,
+        }
+    }
+}
+
+impl<D: Tables> Store<D> {
+    /// Opens `<dir>/<service>.sqlite`, makes it if there is none, and moves one of another schema version aside; the rows
+    /// then begin at offset 0.
+    ///
+    /// # Errors
+    /// [`StoreError`], with a file that is damaged, another service's or in use.
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        let file = dir.join(format!("{}.sqlite", D::JOURNAL));
+        let lock = Arc::new(opening::lock(dir, &file, D::JOURNAL)?);
+        let origin = Origin::new(&file);
+        opening::prepare::<D>(&file, &origin).await?;
+        let lists = opening::list_readers(&file, &origin).await?;
+        let loads = opening::readers(&file, &origin, 1).await?;
+        let lookup = Arc::new(loading::Lookup::new::<D>());
+        Ok(Self { origin, lists, loads, lookup, lock, service: PhantomData })
+    }
+
+    /// Closes the connections for reading. The file is whole at any moment; this only makes sure that it is free.
+    pub async fn close(self) {
+        self.lists.close().await;
+        self.loads.close().await;
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.origin.file
+    }
+
+    /// The schema version that files of this service have.
+    pub fn schema_version() -> String {
+        schema::version::<D>()
+    }
+
+    /// Where the rows stand.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        let failed = |error| self.origin.error("reading the checkpoint", error);
+        let mut connection = self.lists.acquire().await.map_err(failed)?;
+        let mut transaction = connection.begin().await.map_err(failed)?;
+        let meta = sqlx::query("select next, genesis from meta").fetch_one(&mut *transaction).await.map_err(failed)?;
+        let genesis: Option<String> = self.origin.get(&meta, 1)?;
+        let genesis: Option<Genesis> = genesis
+            .map(|json| serde_json::from_str(&json))
+            .transpose()
+            .map_err(|error| self.origin.damaged(format!("the genesis: {error}")))?;
+        let last_two =
+            sqlx::query("select offset, id, time_ms, about, verdict, digest from records order by offset desc limit 2")
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(failed)?;
+        let last_two = last_two.iter().map(|row| self.record(row)).collect::<Result<Vec<_>, _>>()?;
+        let copied = sqlx::query("select topic, part, next from copied order by topic, part")
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        let before = last_two.get(1).map(|record| record.digest).unwrap_or_default();
+        Ok(Checkpoint {
+            next: self.origin.count(&meta, 0)?,
+            digest: last_two.first().map(|record| record.digest).unwrap_or_default(),
+            genesis,
+            last: last_two.first().map(|record| (*record, before)),
+            copied: copied
+                .iter()
+                .map(|row| Ok((self.origin.get(row, 0)?, self.origin.get(row, 1)?, self.origin.count(row, 2)?)))
+                .collect::<Result<_, StoreError>>()?,
+        })
+    }
+
+    /// Makes the indexes that lists and histories need. Called once the service has caught up with its journal: lists work
+    /// without them, slowly. May be repeated; takes long only the first time.
+    ///
+    /// # Errors
+    /// If SQLite refuses.
+    pub async fn create_indexes(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
+        for text in schema::indexes::<D>() {
+            sqlx::query(AssertSqlSafe(text))
+                .persistent(false)
+                .execute(writer.connection())
+                .await
+                .map_err(|error| self.origin.error("making indexes", error))?;
+        }
+        Ok(())
+    }
+
+    /// The offsets from `from` up to and without `to` whose records are void.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn void_offsets(&self, from: u64, to: u64) -> Result<Vec<u64>, StoreError> {
+        // `verdict <> 0` is the condition of the index; without it SQLite would walk all records of the range.
+        let offsets = sqlx::query_scalar::<_, i64>(
+            "select offset from records where verdict <> 0 and verdict = ? and offset >= ? and offset < ? order by offset",
+        )
+        .bind(writing::stored(Verdict::Void))
+        .bind(from.cast_signed())
+        .bind(to.cast_signed())
+        .fetch_all(&self.lists)
+        .await
+        .map_err(|error| self.origin.error("reading void records", error))?;
+        Ok(offsets.into_iter().map(i64::cast_unsigned).collect())
+    }
+
+    /// The records about `about` (the first key each names) behind `after`, ascending, at most `limit`: also the void ones.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn history(&self, about: &Key, after: Option<u64>, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
+        let rows = sqlx::query(
+            "select offset, id, time_ms, about, verdict, digest from records where about = ? and offset > ?
+             order by offset limit ?",
+        )
+        .bind(about.as_bytes().as_slice())
+        .bind(after.map_or(-1, u64::cast_signed))
+        .bind(limit)
+        .fetch_all(&self.lists)
+        .await
+        .map_err(|error| self.origin.error("reading a history", error))?;
+        rows.iter().map(|row| self.record(row)).collect()
+    }
+
+    /// What is parked from offset `from` on, at most `limit` rows.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn parked(&self, from: u64, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
+        let rows = sqlx::query("select key, offset, reason from parked where offset >= ? order by offset, key limit ?")
+            .bind(from.cast_signed())
+            .bind(limit)
+            .fetch_all(&self.lists)
+            .await
+            .map_err(|error| self.origin.error("reading what is parked", error))?;
+        rows.iter()
+            .map(|row| {
+                let (key, offset) = (self.origin.key(row, 0)?, self.origin.count(row, 1)?);
+                Ok(ParkedRow { key, offset, reason: self.origin.get(row, 2)? })
+            })
+            .collect()
+    }
+
+    fn record(&self, row: &SqliteRow) -> Result<RecordRow, StoreError> {
+        let verdict = match self.origin.get::<i64, _>(row, 4)? {
+            0 => Verdict::Accepted,
+            1 => Verdict::Void,
+            2 => Verdict::Parked,
+            other => return Err(self.origin.damaged(format!("{other} is no verdict"))),
+        };
+        Ok(RecordRow {
+            offset: self.origin.count(row, 0)?,
+            id: RecordId(Uuid::from_bytes(self.origin.bytes(row, 1)?)),
+            time_ms: self.origin.get(row, 2)?,
+            about: self.origin.key(row, 3)?,
+            verdict,
+            digest: self.origin.bytes(row, 5)?,
+        })
+    }
+}
+
+/// A connection that only reads, outside of the pools, for what takes long.
+async fn reader(origin: &Origin) -> Result<SqliteConnection, StoreError> {
+    SqliteConnection::connect_with(&opening::reading(&origin.file))
+        .await
+        .map_err(|error| origin.error("opening the rows for reading", error))
+}
+
+/// The file of another store, for error messages and comparisons.
+pub(crate) fn file_of<D: Tables>(store: &Store<D>) -> PathBuf {
+    store.origin.file.clone()
+}

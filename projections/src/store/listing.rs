@@ -1,0 +1,241 @@
+//! Lists, page by page. A page begins behind the last row of the one before, by its key and not by its number, so new rows
+//! neither repeat nor hide others.
+
+use std::fmt;
+
+use orderlog_domain::key::Key;
+use sqlx::{
+    AssertSqlSafe, Sqlite, SqliteConnection, Transaction,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
+
+use super::{Origin, Store, loading::document};
+use crate::{
+    error::StoreError,
+    tables::{Cell, Tables},
+};
+
+/// The most rows of one page.
+const MAX_LIMIT: u32 = 1000;
+
+/// Where a page ended. Callers hand it back as it is; it consists of letters, digits, dots, dashes and underscores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(String);
+
+impl Cursor {
+    /// The cursor that a caller handed back.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text to hand out.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn key(&self) -> Result<Key, StoreError> {
+        Key::try_from(self.0.clone()).map_err(|_| StoreError::Cursor)
+    }
+
+    pub(crate) fn numbers<const N: usize>(&self) -> Result<[i64; N], StoreError> {
+        let parsed: Vec<i64> =
+            self.0.split('.').map(|part| part.parse().map_err(|_| StoreError::Cursor)).collect::<Result<_, _>>()?;
+        parsed.try_into().map_err(|_| StoreError::Cursor)
+    }
+
+    pub(crate) fn of_key(key: &Key) -> Self {
+        Self(String::from(*key))
+    }
+
+    pub(crate) fn of_numbers(numbers: &[i64]) -> Self {
+        Self(numbers.iter().map(i64::to_string).collect::<Vec<_>>().join("."))
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// The end of the page before; none for the first page.
+    pub after: Option<Cursor>,
+    /// The most rows; at least 1 and at most 1000 are taken.
+    pub limit: u32,
+}
+
+impl Paging {
+    /// The first page.
+    pub const fn first(limit: u32) -> Self {
+        Self { after: None, limit }
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit.clamp(1, MAX_LIMIT)
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Its rows.
+    pub items: Vec<T>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// The same page of what `read` makes of its rows.
+    pub(crate) fn filter_map<U>(self, read: impl FnMut(T) -> Option<U>) -> Page<U> {
+        Page { items: self.items.into_iter().filter_map(read).collect(), next: self.next }
+    }
+
+    /// The page out of up to one row more than it has, each with the cursor behind it.
+    pub(crate) fn cut(mut rows: Vec<(Cursor, T)>, limit: u32) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = if more { rows.last().map(|(cursor, _)| cursor.clone()) } else { None };
+        Self { items: rows.into_iter().map(|(_, item)| item).collect(), next }
+    }
+}
+
+/// A query over a list: `select`, conditions, order. Only values come from callers, and they are bound.
+pub(crate) struct List {
+    select: &'static str,
+    conditions: Vec<&'static str>,
+    cells: Vec<Cell>,
+    order: &'static str,
+}
+
+impl List {
+    pub(crate) fn new(select: &'static str, order: &'static str) -> Self {
+        Self { select, conditions: Vec::new(), cells: Vec::new(), order }
+    }
+
+    /// Only rows for which this holds; a `?` in it for each cell.
+    pub(crate) fn only(mut self, condition: &'static str, cells: impl IntoIterator<Item = Cell>) -> Self {
+        self.conditions.push(condition);
+        self.cells.extend(cells);
+        self
+    }
+
+    /// The same, if there is a value.
+    pub(crate) fn only_if(self, condition: &'static str, cell: Option<Cell>) -> Self {
+        match cell {
+            Some(cell) => self.only(condition, [cell]),
+            None => self,
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { select, conditions, order, .. } = self;
+        let only = if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) };
+        format!("{select}{only} order by {order} limit ?")
+    }
+
+    async fn run<T>(
+        self,
+        origin: &Origin,
+        connection: &mut SqliteConnection,
+        limit: u32,
+        read: impl Fn(&Origin, &SqliteRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut query = sqlx::query(AssertSqlSafe(self.text()));
+        for cell in self.cells {
+            query = bind(query, cell);
+        }
+        let rows = query.bind(limit).fetch_all(connection).await;
+        let rows = rows.map_err(|error| origin.error("reading a list", error))?;
+        rows.iter().map(|row| read(origin, row)).collect()
+    }
+}
+
+fn bind(query: Query<'_, Sqlite, SqliteArguments>, cell: Cell) -> Query<'_, Sqlite, SqliteArguments> {
+    match cell {
+        Cell::Null => query.bind(None::<i64>),
+        Cell::Integer(number) => query.bind(number),
+        Cell::Text(text) => query.bind(text),
+        Cell::Name(text) => query.bind(text),
+        Cell::Blob(bytes) => query.bind(bytes),
+    }
+}
+
+/// Several lists as of one moment. Dropping it ends it.
+pub(crate) struct Moment<'a> {
+    origin: &'a Origin,
+    transaction: Transaction<'static, Sqlite>,
+}
+
+impl Moment<'_> {
+    /// The first rows of `list`, each as `read` reads it.
+    pub(crate) async fn rows<T>(
+        &mut self,
+        list: List,
+        limit: u32,
+        read: impl Fn(&Origin, &SqliteRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        list.run(self.origin, &mut self.transaction, limit, read).await
+    }
+
+    /// The checkpoint.
+    pub(crate) async fn next(&mut self) -> Result<u64, StoreError> {
+        let next = sqlx::query_scalar::<_, i64>("select next from meta").fetch_one(&mut *self.transaction).await;
+        next.map(i64::cast_unsigned).map_err(|error| self.origin.error("reading the checkpoint", error))
+    }
+}
+
+impl<D: Tables> Store<D> {
+    /// A moment, which begins with the first list.
+    pub(crate) async fn moment(&self) -> Result<Moment<'_>, StoreError> {
+        let transaction = self.lists.begin().await.map_err(|error| self.origin.error("reading a list", error))?;
+        Ok(Moment { origin: &self.origin, transaction })
+    }
+
+    /// The first rows of `list`, each as `read` reads it.
+    pub(crate) async fn rows<T>(
+        &self,
+        list: List,
+        limit: u32,
+        read: impl Fn(&Origin, &SqliteRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let connection = self.lists.acquire().await;
+        let mut connection = connection.map_err(|error| self.origin.error("reading a list", error))?;
+        list.run(&self.origin, &mut connection, limit, read).await
+    }
+
+    /// A page of aggregates whose first two columns are `key, doc`, in the order of their keys.
+    pub(crate) async fn page_by_key(&self, list: List, limit: u32) -> Result<Page<D::Entity>, StoreError> {
+        let rows = self
+            .rows(list, limit + 1, |origin, row| Ok((Cursor::of_key(&origin.key(row, 0)?), document(origin, row, 1)?)))
+            .await?;
+        Ok(Page::cut(rows, limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_cursors_of_a_list_are_accepted_by_it() {
+        let key = Key::named("sku", "a");
+        assert_eq!(Cursor::of_key(&key).key().ok(), Some(key));
+        assert_eq!(Cursor::of_numbers(&[7, -1]).numbers::<2>().ok(), Some([7, -1]));
+        for wrong in ["", "x", "1", "1.2.3", "1.", "'"] {
+            assert!(Cursor::new(wrong).numbers::<2>().is_err(), "{wrong}");
+            assert!(Cursor::new(wrong).key().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_page_knows_whether_another_follows() {
+        let rows = |n: i64| (0..n).map(|i| (Cursor::of_numbers(&[i]), i)).collect::<Vec<_>>();
+        assert_eq!(Page::cut(rows(2), 2), Page { items: vec![0, 1], next: None });
+        assert_eq!(Page::cut(rows(3), 2), Page { items: vec![0, 1], next: Some(Cursor::of_numbers(&[1])) });
+    }
+}

@@ -1,0 +1,156 @@
+//! Rows by key: for the service's loop many at once, for queries one.
+
+use std::{collections::HashMap, sync::Arc};
+
+use orderlog_domain::{
+    core::{Head, Loaded, Wanted},
+    decider::Kind,
+    key::{Key, RecordId},
+};
+use serde::de::DeserializeOwned;
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use super::{Origin, Store};
+use crate::{
+    error::StoreError,
+    tables::{Table, Tables},
+};
+
+/// Keys per statement, ascending.
+const SIZES: [usize; 4] = [1, 16, 128, 1024];
+
+/// The texts that look keys up in all tables at once. One statement is one round trip to SQLite's thread and one moment; a
+/// look-up in a table that does not have the key costs a hundredth of that.
+pub(super) struct Lookup {
+    texts: Vec<(usize, Arc<str>)>,
+}
+
+/// The branch of a [`Lookup`] that finds heads; those of the tables follow in their order.
+const HEADS: i64 = 0;
+
+impl Lookup {
+    pub(super) fn new<D: Tables>() -> Self {
+        let text = |size: usize| {
+            let keys = (1..=size).map(|number| format!("?{number}")).collect::<Vec<_>>().join(",");
+            let heads = format!(
+                "select {HEADS}, key, offset, last, exists (select 1 from parked where parked.key = heads.key) \
+                 from heads where key in ({keys})"
+            );
+            let tables = (HEADS + 1..).zip(D::TABLES).map(|(branch, table)| {
+                format!(" union all select {branch}, key, version, doc, 0 from {} where key in ({keys})", table.kind)
+            });
+            (size, std::iter::once(heads).chain(tables).collect::<String>().into())
+        };
+        Self { texts: SIZES.into_iter().map(text).collect() }
+    }
+
+    /// The smallest text for so many keys.
+    fn text(&self, keys: usize) -> (usize, Arc<str>) {
+        let fits = self.texts.iter().find(|(size, _)| *size >= keys).or(self.texts.last());
+        fits.cloned().expect("there is a text for every size")
+    }
+}
+
+/// What was found so far.
+struct Found<E> {
+    heads: HashMap<Key, (Head, bool)>,
+    entities: HashMap<(Kind, Key), (u64, E)>,
+}
+
+impl<D: Tables> Store<D> {
+    /// What the rows know of `wanted`, in the same order, all as of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTable`] for an unknown kind; else SQLite's.
+    pub async fn load(&self, wanted: &[Wanted]) -> Result<Vec<Loaded<D::Entity>>, StoreError> {
+        for kind in wanted.iter().filter_map(|wanted| wanted.kind) {
+            self.table(kind)?;
+        }
+        let mut found = Found { heads: HashMap::with_capacity(wanted.len()), entities: HashMap::new() };
+        self.look_up(wanted, &mut found).await?;
+        Ok(wanted
+            .iter()
+            .map(|&wanted| {
+                let head = found.heads.get(&wanted.key);
+                // Cloned, since a key may be wanted twice.
+                let entity = wanted.kind.and_then(|kind| found.entities.get(&(kind, wanted.key)).cloned());
+                Loaded {
+                    wanted,
+                    head: head.map(|(head, _)| *head),
+                    entity,
+                    parked: head.is_some_and(|(_, parked)| *parked),
+                }
+            })
+            .collect())
+    }
+
+    async fn look_up(&self, wanted: &[Wanted], found: &mut Found<D::Entity>) -> Result<(), StoreError> {
+        let failed = |error| self.origin.error("loading rows", error);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut connection = self.loads.acquire().await.map_err(failed)?;
+        if wanted.len() <= SIZES[SIZES.len() - 1] {
+            return self.look_up_chunk(&mut connection, wanted, found).await;
+        }
+        let mut transaction = connection.begin().await.map_err(failed)?;
+        for chunk in wanted.chunks(SIZES[SIZES.len() - 1]) {
+            self.look_up_chunk(&mut transaction, chunk, found).await?;
+        }
+        transaction.rollback().await.map_err(failed)
+    }
+
+    async fn look_up_chunk(
+        &self,
+        connection: &mut SqliteConnection,
+        wanted: &[Wanted],
+        found: &mut Found<D::Entity>,
+    ) -> Result<(), StoreError> {
+        let (size, text) = self.lookup.text(wanted.len());
+        // Repeating the last key fills up the text's number of keys and finds nothing new.
+        let padding = wanted.last().into_iter().cycle().take(size - wanted.len());
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for wanted in wanted.iter().chain(padding) {
+            query = query.bind(wanted.key.as_bytes().as_slice());
+        }
+        let rows = query.fetch_all(connection).await.map_err(|error| self.origin.error("loading rows", error))?;
+        for row in &rows {
+            let (branch, key, number): (i64, _, _) =
+                (self.origin.get(row, 0)?, self.origin.key(row, 1)?, self.origin.count(row, 2)?);
+            if branch == HEADS {
+                let last = RecordId(Uuid::from_bytes(self.origin.bytes(row, 3)?));
+                found.heads.insert(key, (Head { last, offset: number }, self.origin.get(row, 4)?));
+            } else if let Some((_, table)) = (HEADS + 1..).zip(D::TABLES).find(|(number, _)| *number == branch) {
+                found.entities.insert((table.kind, key), (number, document(&self.origin, row, 3)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// One aggregate: its version, the offset that last changed it, and its state.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTable`] for an unknown kind; else SQLite's.
+    pub async fn get(&self, kind: &str, key: &Key) -> Result<Option<(u64, u64, D::Entity)>, StoreError> {
+        let table = self.table(kind)?;
+        let row = sqlx::query(AssertSqlSafe(format!("select version, offset, doc from {} where key = ?", table.kind)))
+            .bind(key.as_bytes().as_slice())
+            .fetch_optional(&self.lists)
+            .await
+            .map_err(|error| self.origin.error("reading a row", error))?;
+        row.map(|row| Ok((self.origin.count(&row, 0)?, self.origin.count(&row, 1)?, document(&self.origin, &row, 2)?)))
+            .transpose()
+    }
+
+    fn table(&self, kind: &str) -> Result<&'static Table<D::Entity>, StoreError> {
+        let found = D::TABLES.iter().find(|table| table.kind == kind);
+        found.ok_or_else(|| StoreError::NoTable { service: D::JOURNAL, kind: kind.to_owned() })
+    }
+}
+
+/// The state in a document column.
+pub(crate) fn document<E: DeserializeOwned>(origin: &Origin, row: &SqliteRow, column: usize) -> Result<E, StoreError> {
+    let json: &str = origin.get(row, column)?;
+    serde_json::from_str(json).map_err(|error| origin.damaged(format!("a document: {error}")))
+}

@@ -1,0 +1,184 @@
+//! Opening a service's file: a fresh one is made, one of other tables is moved aside, anything else is refused.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sqlx::{
+    AssertSqlSafe, Connection, Row, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::Origin;
+use crate::{error::StoreError, schema, tables::Tables};
+
+/// Reads of lists at the same time. SQLite reads are short and bound by the processor, so a few are enough.
+const READERS: u32 = 4;
+
+/// How a connection that writes is opened.
+pub(crate) fn writing(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A power cut may take the last transactions, whole: the log has them, and they are folded again.
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(Duration::from_secs(10))
+        .foreign_keys(false)
+        // Random keys dirty many pages per transaction: the more of them meet in the WAL, the fewer are written twice.
+        .pragma("wal_autocheckpoint", "8000")
+        .pragma("journal_size_limit", "67108864")
+        .pragma("cache_size", "-65536")
+        .pragma("temp_store", "memory")
+}
+
+/// How a connection that only reads is opened.
+pub(crate) fn reading(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .busy_timeout(Duration::from_secs(10))
+        .foreign_keys(false)
+        .pragma("cache_size", "-16384")
+        .pragma("mmap_size", "268435456")
+}
+
+/// Connections that only read, kept open: opening one costs more than most queries.
+pub(crate) async fn readers(file: &Path, origin: &Origin, connections: u32) -> Result<SqlitePool, StoreError> {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // A ping before every query would double its round trips to SQLite's thread.
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_with(reading(file))
+        .await
+        .map_err(|error| origin.error("opening the rows for reading", error))
+}
+
+/// The pool for lists.
+pub(crate) async fn list_readers(file: &Path, origin: &Origin) -> Result<SqlitePool, StoreError> {
+    readers(file, origin, READERS).await
+}
+
+/// The promise that nobody else uses the file; it ends with the value.
+pub(crate) fn lock(dir: &Path, file: &Path, service: &str) -> Result<File, StoreError> {
+    let folder = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::Folder { path, source }
+    };
+    fs::create_dir_all(dir).map_err(folder(dir))?;
+    let path = dir.join(format!("{service}.sqlite.lock"));
+    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(folder(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: file.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(StoreError::Folder { path, source }),
+    }
+}
+
+/// What a file holds.
+enum Found {
+    Nothing,
+    These,
+    OtherTables { schema: String },
+}
+
+/// Makes sure that `file` has the tables of `D`.
+pub(crate) async fn prepare<D: Tables>(file: &Path, origin: &Origin) -> Result<(), StoreError> {
+    let mut connection = connect(file, origin).await?;
+    match inspect::<D>(&mut connection, origin).await? {
+        Found::These => {}
+        Found::Nothing => create::<D>(&mut connection, origin).await?,
+        Found::OtherTables { schema } => {
+            // Closing the last connection empties the WAL into the file, so that one file is all there is to move.
+            close(connection, origin).await?;
+            let aside = move_aside(file, &schema)?;
+            tracing::warn!(
+                service = D::JOURNAL,
+                found = schema,
+                expected = schema::version::<D>(),
+                moved_to = %aside.display(),
+                "the rows have other tables: they are rebuilt from the log"
+            );
+            connection = connect(file, origin).await?;
+            create::<D>(&mut connection, origin).await?;
+        }
+    }
+    close(connection, origin).await
+}
+
+async fn connect(file: &Path, origin: &Origin) -> Result<SqliteConnection, StoreError> {
+    SqliteConnection::connect_with(&writing(file)).await.map_err(|error| origin.error("opening the rows", error))
+}
+
+async fn close(connection: SqliteConnection, origin: &Origin) -> Result<(), StoreError> {
+    connection.close().await.map_err(|error| origin.error("closing the rows", error))
+}
+
+async fn inspect<D: Tables>(connection: &mut SqliteConnection, origin: &Origin) -> Result<Found, StoreError> {
+    let names = sqlx::query_scalar::<_, String>("select name from sqlite_schema where type = 'table'")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|error| origin.error("reading the tables", error))?;
+    if names.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    let foreign = |found: String| StoreError::Foreign { file: origin.file.clone(), found, service: D::JOURNAL };
+    // `only` is unique to ours: another program's `meta` makes this query fail, which says the same.
+    let meta = sqlx::query("select schema, service from meta where only = 1").fetch_optional(connection).await;
+    let Ok(Some(meta)) = meta else {
+        return Err(foreign("something else".to_owned()));
+    };
+    let (schema, service) = (meta.try_get::<String, _>(0), meta.try_get::<String, _>(1));
+    match (schema, service) {
+        (Ok(_), Ok(service)) if service != D::JOURNAL => Err(foreign(format!("the rows of `{service}`"))),
+        (Ok(schema), Ok(_)) if schema == schema::version::<D>() => Ok(Found::These),
+        (Ok(schema), Ok(_)) => Ok(Found::OtherTables { schema }),
+        (Err(_), _) | (_, Err(_)) => Err(foreign("something else".to_owned())),
+    }
+}
+
+async fn create<D: Tables>(connection: &mut SqliteConnection, origin: &Origin) -> Result<(), StoreError> {
+    let failed = |error| origin.error("making the tables", error);
+    // One transaction: a crash leaves an empty file, which is begun again, never half the tables.
+    let mut transaction = connection.begin_with("begin immediate").await.map_err(failed)?;
+    for text in schema::tables::<D>() {
+        sqlx::query(AssertSqlSafe(text)).persistent(false).execute(&mut *transaction).await.map_err(failed)?;
+    }
+    sqlx::query("insert into meta (only, schema, service, genesis, next) values (1, ?, ?, null, 0)")
+        .bind(schema::version::<D>())
+        .bind(D::JOURNAL)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// Renames the file to one that says which tables it has. It is kept: nobody has missed it yet, but somebody may.
+fn move_aside(file: &Path, schema: &str) -> Result<PathBuf, StoreError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::Folder { path, source }
+    };
+    let numbered = |number: u32| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(if number == 0 { format!(".{schema}") } else { format!(".{schema}-{number}") });
+        PathBuf::from(name)
+    };
+    let aside = (0..u32::MAX).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| numbered(u32::MAX));
+    fs::rename(file, &aside).map_err(failed(file))?;
+    for rest in ["-wal", "-shm"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(rest);
+        let path = PathBuf::from(name);
+        if path.exists() {
+            fs::remove_file(&path).map_err(failed(&path))?;
+        }
+    }
+    Ok(aside)
+}

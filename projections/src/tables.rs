@@ -1,0 +1,105 @@
+//! How a service's aggregates become rows: what each kind of aggregate has besides its document.
+
+use orderlog_domain::{
+    decider::{At, Decider, Kind},
+    key::Key,
+};
+
+/// A column that is filled from an aggregate's state or from an event, so that lists can filter and sort by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// Its SQL type with constraints, such as `integer not null`.
+    pub sql_type: &'static str,
+}
+
+impl Column {
+    /// A column.
+    pub const fn new(name: &'static str, sql_type: &'static str) -> Self {
+        Self { name, sql_type }
+    }
+}
+
+/// A value of a [`Column`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Nothing.
+    Null,
+    /// A number, a time in milliseconds, or a truth value.
+    Integer(i64),
+    /// A text of any length.
+    Text(String),
+    /// A text that the program holds, such as the name of a state.
+    Name(&'static str),
+    /// Bytes, such as a UUID.
+    Blob(Vec<u8>),
+}
+
+impl From<bool> for Cell {
+    fn from(value: bool) -> Self {
+        Self::Integer(i64::from(value))
+    }
+}
+
+impl From<Key> for Cell {
+    fn from(key: Key) -> Self {
+        Self::Blob(key.as_bytes().to_vec())
+    }
+}
+
+impl From<uuid::Uuid> for Cell {
+    fn from(id: uuid::Uuid) -> Self {
+        Self::Blob(id.as_bytes().to_vec())
+    }
+}
+
+/// An index that lists need. It is made after a full replay, since maintaining it meanwhile costs more.
+#[derive(Clone, Copy, Debug)]
+pub struct Index {
+    /// Its name, unique in the file.
+    pub name: &'static str,
+    /// What it is on: the text behind the table's name, such as `(state) where state <> 'done'`. The primary key is always
+    /// the last part of it, unsaid.
+    pub on: &'static str,
+}
+
+/// The table of one kind of aggregate: `key, version, offset, <columns>, doc`.
+#[derive(Debug)]
+pub struct Table<E> {
+    /// The kind, which is also the table's name.
+    pub kind: Kind,
+    /// The columns between the fixed ones.
+    pub columns: &'static [Column],
+    /// Their values, in the same order.
+    pub cells: fn(&E) -> Vec<Cell>,
+    /// What lists need.
+    pub indexes: &'static [Index],
+    /// Whether its rows are facts copied from another service: a row then keeps the highest version, in whatever order its
+    /// versions arrive.
+    pub copied: bool,
+}
+
+/// A table that only grows: rows of accepted events that are no aggregate's state, `offset, line, <columns>`.
+#[derive(Debug)]
+pub struct Ledger<D: Decider> {
+    /// Its name.
+    pub name: &'static str,
+    /// The columns behind the fixed ones.
+    pub columns: &'static [Column],
+    /// What an event adds, from line 0 on.
+    pub lines: fn(&At, &D::Event) -> Vec<Vec<Cell>>,
+    /// What lists need.
+    pub indexes: &'static [Index],
+}
+
+/// A service's tables. The names, types and values here are SQL text of this program, never anybody's input.
+pub trait Tables: Decider {
+    /// To be counted up whenever the *meaning* of a document or a column changes. A change of tables, columns or indexes is
+    /// noticed without. Another number than the file's means that the rows are rebuilt from the log.
+    const SCHEMA: u32;
+    /// One for each of [`Decider::KINDS`].
+    const TABLES: &'static [Table<Self::Entity>];
+    /// What else the service's lists need.
+    const LEDGERS: &'static [Ledger<Self>];
+}

@@ -1,0 +1,310 @@
+//! Rows, checkpoint and file of a tiny service.
+
+mod counters;
+
+use std::{error::Error, fs, path::Path};
+
+use counters::{Counters, Journal, Row, accepted, id, key, limit};
+use orderlog_domain::{
+    core::{Changes, Checkpoint, Head, ParkedRow, Verdict, Wanted},
+    key::Key,
+};
+use orderlog_projections::{Store, StoreError, Writer};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+struct Fixture {
+    dir: TempDir,
+    store: Store<Counters>,
+    writer: Writer<Counters>,
+    journal: Journal,
+}
+
+impl Fixture {
+    async fn new() -> Result<Self, Box<dyn Error>> {
+        let dir = TempDir::new()?;
+        let (store, writer) = open(dir.path()).await?;
+        Ok(Self { dir, store, writer, journal: Journal::new() })
+    }
+
+    async fn write(&mut self, changes: &Changes<Counters>) -> Result<(), StoreError> {
+        self.store.write(&mut self.writer, changes).await
+    }
+
+    async fn steps(&mut self, steps: Vec<(String, Verdict)>) -> Result<(), StoreError> {
+        let changes = self.journal.steps(steps);
+        self.write(&changes).await
+    }
+}
+
+async fn open(dir: &Path) -> Result<(Store<Counters>, Writer<Counters>), StoreError> {
+    let store = Store::open(dir).await?;
+    let writer = store.writer().await?;
+    Ok((store, writer))
+}
+
+/// Changes the file behind the store's back.
+async fn tamper(dir: &Path, sql: &'static str) -> Outcome {
+    let options = SqliteConnectOptions::new().filename(dir.join("counters.sqlite"));
+    let mut connection = SqliteConnection::connect_with(&options).await?;
+    sqlx::query(sql).execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+fn counter(name: &str) -> Wanted {
+    Wanted { key: key(name), kind: Some("counters") }
+}
+
+#[tokio::test]
+async fn a_fresh_file_stands_at_the_beginning() -> Outcome {
+    let fixture = Fixture::new().await?;
+    assert_eq!(fixture.store.checkpoint().await?, Checkpoint::default());
+    assert!(fixture.store.get("counters", &key("a")).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_reopening() -> Outcome {
+    let Fixture { dir, store, mut writer, mut journal } = Fixture::new().await?;
+    let mut changes = journal.steps(accepted(["a", "b", "a"]));
+    changes.copied = vec![("customer.created".into(), 2, 17)];
+    store.write(&mut writer, &changes).await?;
+    drop(writer);
+    store.close().await;
+
+    let (store, _writer) = open(dir.path()).await?;
+    let checkpoint = store.checkpoint().await?;
+    assert_eq!((checkpoint.next, checkpoint.digest), (3, changes.records[2].digest));
+    assert_eq!(checkpoint.last, Some((changes.records[2], changes.records[1].digest)));
+    assert_eq!((checkpoint.genesis, checkpoint.copied), (changes.genesis, changes.copied));
+    assert_eq!(
+        store.get("counters", &key("a")).await?,
+        Some((3, 2, Row::Counter { name: "a".into(), total: 2 })),
+        "the last state of a batch wins"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn any_number_of_keys_is_loaded_in_the_order_asked_for() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let names: Vec<String> = (0..2500).map(|number| format!("n{number}")).collect();
+    fixture.steps(accepted(&names)).await?;
+    for count in [0, 1, 2, 17, 129, 1024, 1025, 2500] {
+        let mut wanted: Vec<Wanted> = names.iter().rev().take(count).map(|name| counter(name)).collect();
+        wanted.push(counter("unknown"));
+        wanted.push(Wanted { key: key("n7"), kind: None });
+        let loaded = fixture.store.load(&wanted).await?;
+        assert_eq!(loaded.iter().map(|row| row.wanted).collect::<Vec<_>>(), wanted);
+        for (row, number) in loaded.iter().zip((0..2500_u64).rev().take(count)) {
+            let entity = Row::Counter { name: format!("n{number}"), total: number.cast_signed() };
+            assert_eq!(row.entity, Some((number + 1, entity)));
+            assert_eq!(row.head, Some(Head { last: id(number), offset: number }));
+        }
+        assert_eq!((&loaded[count].head, &loaded[count].entity), (&None, &None));
+        assert_eq!((loaded[count + 1].head.map(|head| head.offset), &loaded[count + 1].entity), (Some(7), &None));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_wanted_twice_is_loaded_twice() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    fixture.steps(accepted(["a"])).await?;
+    let loaded = fixture.store.load(&[counter("a"), counter("a")]).await?;
+    assert_eq!(loaded[0], loaded[1]);
+    assert!(loaded[1].entity.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn copied_facts_keep_their_highest_version_in_any_order() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    for version in [2, 1, 3, 2] {
+        let changes = Changes { entities: vec![limit(version, version.cast_signed())], ..fixture.journal.nothing() };
+        fixture.write(&changes).await?;
+    }
+    assert_eq!(fixture.store.get("limits", &key("limit")).await?, Some((3, 0, Row::Limit { most: 3 })));
+    Ok(())
+}
+
+#[tokio::test]
+async fn changes_written_again_change_nothing() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let changes = fixture.journal.steps(accepted(["a", "b"]));
+    fixture.write(&changes).await?;
+    let before = fixture.store.dump(None).await?;
+    fixture.write(&changes).await?;
+    assert_eq!(fixture.store.dump(None).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn changes_that_do_not_follow_on_what_is_stored_are_refused() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let first = fixture.journal.steps(accepted(["a"]));
+    let second = fixture.journal.steps(accepted(["b"]));
+    fixture.write(&first).await?;
+    fixture.write(&second).await?;
+    let before = fixture.store.dump(None).await?;
+    let refused = fixture.write(&first).await;
+    assert!(matches!(refused, Err(StoreError::OutOfOrder { stored: 2, from: 0, to: 1, .. })), "{refused:?}");
+    assert_eq!(fixture.store.dump(None).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_write_that_fails_half_way_leaves_nothing() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let mut changes = fixture.journal.steps(accepted(["a"]));
+    changes.entities[0].aggregate.kind = "unknown";
+    assert!(matches!(fixture.write(&changes).await, Err(StoreError::NoTable { .. })));
+    assert_eq!(fixture.store.checkpoint().await?, Checkpoint::default());
+    changes.entities[0].aggregate.kind = "counters";
+    fixture.write(&changes).await?;
+    assert_eq!(fixture.store.checkpoint().await?.next, 1, "the writer is still good");
+    Ok(())
+}
+
+#[tokio::test]
+async fn void_offsets_are_those_of_void_records_only() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let verdict = |offset: u64| match offset % 4 {
+        1 => Verdict::Void,
+        2 => Verdict::Parked,
+        _ => Verdict::Accepted,
+    };
+    fixture.steps((0..12).map(|offset| ("a".to_owned(), verdict(offset))).collect()).await?;
+    assert_eq!(fixture.store.void_offsets(0, 100).await?, [1, 5, 9]);
+    assert_eq!(fixture.store.void_offsets(1, 9).await?, [1, 5]);
+    assert_eq!(fixture.store.void_offsets(9, u64::MAX >> 1).await?, [9]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_history_has_the_records_about_one_key_page_by_page() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    fixture.steps(accepted(["a", "b", "a", "a", "b"])).await?;
+    for indexed in [false, true] {
+        if indexed {
+            fixture.store.create_indexes(&mut fixture.writer).await?;
+            fixture.store.create_indexes(&mut fixture.writer).await?;
+        }
+        let offsets = |after, limit| {
+            let store = fixture.store.clone();
+            async move {
+                Ok::<_, StoreError>(
+                    store.history(&key("a"), after, limit).await?.iter().map(|r| r.offset).collect::<Vec<_>>(),
+                )
+            }
+        };
+        assert_eq!(offsets(None, 2).await?, [0, 2]);
+        assert_eq!(offsets(Some(2), 2).await?, [3]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_parked_is_listed_and_marked_on_loading() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let mut changes = fixture.journal.steps(accepted(["a", "b"]));
+    changes.parked = vec![ParkedRow { key: key("b"), offset: 1, reason: "unreadable".into() }];
+    fixture.write(&changes).await?;
+    assert_eq!(fixture.store.parked(0, 10).await?, changes.parked);
+    assert_eq!(fixture.store.parked(2, 10).await?, []);
+    let loaded = fixture.store.load(&[counter("a"), counter("b")]).await?;
+    assert_eq!(loaded.iter().map(|row| row.parked).collect::<Vec<_>>(), [false, true]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_records_in_other_batches_give_equal_rows() -> Outcome {
+    let names: Vec<String> = (0..1000).map(|number| format!("n{}", number % 300)).collect();
+    let (mut one, mut other) = (Fixture::new().await?, Fixture::new().await?);
+    one.steps(accepted(&names)).await?;
+    for batch in names.chunks(77) {
+        other.steps(accepted(batch)).await?;
+    }
+    one.store.create_indexes(&mut one.writer).await?;
+    assert_eq!(one.store.compare(&other.store).await?, []);
+    assert_eq!(one.store.dump(None).await?, other.store.dump(None).await?);
+    assert_eq!(one.store.dump(Some("steps")).await?.len(), 2000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_comparison_names_every_row_that_differs() -> Outcome {
+    let (mut one, mut other) = (Fixture::new().await?, Fixture::new().await?);
+    one.steps(accepted(["a", "b"])).await?;
+    let mut changes = other.journal.steps(accepted(["a", "c"]));
+    changes.entities[0].version = 9;
+    other.write(&changes).await?;
+    let differences = one.store.compare(&other.store).await?;
+    let of = |table: &str| differences.iter().filter(|difference| difference.table == table).collect::<Vec<_>>();
+    assert_eq!((of("meta").len(), of("heads").len(), of("records").len(), of("counters").len()), (0, 2, 1, 3));
+    let changed = of("counters").into_iter().find(|row| row.here.is_some() && row.there.is_some());
+    assert!(changed.is_some_and(|row| row.key.starts_with("X'") && row.here != row.there));
+    let (only_here, only_there) =
+        (of("heads").iter().any(|row| row.there.is_none()), of("heads").iter().any(|row| row.here.is_none()));
+    assert!(only_here && only_there);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_store_on_the_same_file_is_refused() -> Outcome {
+    let Fixture { dir, store, writer, .. } = Fixture::new().await?;
+    let refused = Store::<Counters>::open(dir.path()).await.map(|_| ());
+    assert!(matches!(refused, Err(StoreError::InUse { .. })), "{refused:?}");
+    drop((store, writer));
+    Store::<Counters>::open(dir.path()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_is_none_of_ours_is_refused_with_what_to_do() -> Outcome {
+    let dir = TempDir::new()?;
+    let file = dir.path().join("counters.sqlite");
+    fs::write(&file, "no database, but long enough to have a header of a hundred bytes ".repeat(4))?;
+    let refused = Store::<Counters>::open(dir.path()).await.map(|_| ()).expect_err("no SQLite file").to_string();
+    assert!(refused.contains("counters.sqlite") && refused.contains("delete it"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_of_another_service_is_refused() -> Outcome {
+    let Fixture { dir, store, writer, .. } = Fixture::new().await?;
+    drop(writer);
+    store.close().await;
+    tamper(dir.path(), "update meta set service = 'orders'").await?;
+    let refused = Store::<Counters>::open(dir.path()).await.map(|_| ());
+    assert!(matches!(refused, Err(StoreError::Foreign { .. })), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_of_another_schema_version_is_moved_aside_and_begun_again() -> Outcome {
+    let Fixture { dir, store, mut writer, mut journal } = Fixture::new().await?;
+    store.write(&mut writer, &journal.steps(accepted(["a"]))).await?;
+    drop(writer);
+    store.close().await;
+    tamper(dir.path(), "update meta set schema = '0.old'").await?;
+    let store = Store::<Counters>::open(dir.path()).await?;
+    assert_eq!(store.checkpoint().await?, Checkpoint::default());
+    let aside = dir.path().join("counters.sqlite.0.old");
+    assert!(aside.exists(), "{:?}", fs::read_dir(dir.path())?.collect::<Vec<_>>());
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_are_stored_as_they_are() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let mut changes = fixture.journal.steps(accepted(["a"]));
+    changes.heads.push((Key::GENESIS, Head { last: id(0), offset: 0 }));
+    fixture.write(&changes).await?;
+    let loaded = fixture.store.load(&[Wanted { key: Key::GENESIS, kind: None }]).await?;
+    assert_eq!(loaded[0].head, Some(Head { last: id(0), offset: 0 }));
+    Ok(())
+}

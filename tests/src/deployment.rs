@@ -1,0 +1,268 @@
+//! Running servers: one process on the embedded log, or five on real Kafka and Redis.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use crate::{eventually, http::Http};
+
+/// The five services.
+pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", "notifications"];
+
+/// The `orderlog` binary, built beside the tests.
+///
+/// # Panics
+/// If it is not there.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it runs");
+    let folder = test.ancestors().nth(2).expect("tests run in target/<profile>/deps");
+    let binary = folder.join("orderlog");
+    assert!(binary.exists(), "{} is not built: run `cargo build`, or the whole workspace's tests", binary.display());
+    binary
+}
+
+/// Kafka's address, which `tests/run` provides.
+///
+/// # Panics
+/// If there is none: tests on Kafka are never skipped.
+pub fn kafka() -> String {
+    std::env::var("KAFKA").expect("KAFKA must name a broker (host:port): run `tests/run`, which starts one")
+}
+
+/// Redis' address, which `tests/run` provides.
+///
+/// # Panics
+/// If there is none: tests on Redis are never skipped.
+pub fn redis() -> String {
+    std::env::var("REDIS").expect("REDIS must name a server (redis://host:port): run `tests/run`, which starts one")
+}
+
+/// A port that nothing listens on. Below the ports that the system gives to clients, so that none takes it meanwhile.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 2_000) as u16 * 10;
+    loop {
+        let port = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed) % 2_000).max(10_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A running `orderlog` process; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Child,
+    /// To ask it.
+    pub http: Http,
+}
+
+impl Server {
+    /// Start `orderlog serve` with these arguments and wait until it is ready.
+    pub async fn start(args: &[String], port: u16, log_file: &Path) -> Self {
+        let server = Self::begin(args, port, log_file);
+        server.ready().await;
+        server
+    }
+
+    /// Start `orderlog serve` with these arguments.
+    ///
+    /// # Panics
+    /// If the process can't be started.
+    pub fn begin(args: &[String], port: u16, log_file: &Path) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file).expect("a log file");
+        let process = Command::new(binary())
+            .arg("serve")
+            .args(args)
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        Self { process, http: Http::new(format!("http://127.0.0.1:{port}")) }
+    }
+
+    /// Wait until the server says that it is ready.
+    pub async fn ready(&self) {
+        eventually(&format!("{} becomes ready", self.http.base), async || {
+            let answer = self.http.send(reqwest::Method::GET, "/readyz", &[], None).await;
+            answer.is_ok_and(|answer| answer.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+
+    /// Ask it to stop (SIGTERM), and wait until it has. Whether it stopped as it should.
+    ///
+    /// # Panics
+    /// If it can't be waited for.
+    pub async fn stop(mut self) -> bool {
+        let id = self.process.id().to_string();
+        drop(Command::new("kill").args(["-TERM", &id]).status());
+        let process = &mut self.process;
+        let status = eventually("the server stops", || {
+            let status = process.try_wait().expect("a child can be waited for");
+            async move { status }
+        });
+        status.await.success()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// One process with all five services on the embedded log.
+#[derive(Debug)]
+pub struct Embedded {
+    /// Its data folder.
+    pub data: tempfile::TempDir,
+    port: u16,
+    server: Option<Server>,
+}
+
+impl Embedded {
+    /// Start one with an empty data folder.
+    ///
+    /// # Panics
+    /// If there is no place for a data folder.
+    pub async fn start() -> Self {
+        let data = tempfile::tempdir().expect("a place for a data folder");
+        let mut deployment = Self { data, port: free_port(), server: None };
+        deployment.restart().await;
+        deployment
+    }
+
+    /// Start the server again on the same data folder.
+    pub async fn restart(&mut self) {
+        drop(self.server.take());
+        let log_file = self.data.path().join("server.log");
+        self.server = Some(Server::start(&self.args(), self.port, &log_file).await);
+    }
+
+    fn args(&self) -> Vec<String> {
+        vec!["--data".to_owned(), self.data.path().join("data").display().to_string()]
+    }
+
+    /// The running server.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn server(&mut self) -> &mut Server {
+        self.server.as_mut().expect("the server is running")
+    }
+
+    /// To ask it.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn http(&self) -> Http {
+        self.server.as_ref().expect("the server is running").http.clone()
+    }
+
+    /// Stop the server as an operator would; whether it stopped as it should.
+    pub async fn stop(&mut self) -> bool {
+        match self.server.take() {
+            Some(server) => server.stop().await,
+            None => true,
+        }
+    }
+
+    /// A service's rows.
+    pub fn rows(&self) -> PathBuf {
+        self.data.path().join("data")
+    }
+}
+
+/// Five processes, one per service, on real Kafka and Redis.
+#[derive(Debug)]
+pub struct Distributed {
+    /// Their data folders and logs.
+    pub data: tempfile::TempDir,
+    /// What the topics of this test are called before their names.
+    pub topic_prefix: String,
+    ports: [u16; 5],
+    servers: [Option<Server>; 5],
+}
+
+impl Distributed {
+    /// Start five processes on topics of their own.
+    ///
+    /// # Panics
+    /// If there is no place for data folders.
+    pub async fn start() -> Self {
+        let data = tempfile::tempdir().expect("a place for data folders");
+        let topic_prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
+        let mut deployment =
+            Self { data, topic_prefix, ports: SERVICES.map(|_| free_port()), servers: [const { None }; 5] };
+        for service in SERVICES {
+            deployment.begin(service);
+        }
+        for server in deployment.servers.iter().flatten() {
+            server.ready().await;
+        }
+        deployment
+    }
+
+    fn index(service: &str) -> usize {
+        SERVICES.iter().position(|name| *name == service).expect("one of the five services")
+    }
+
+    fn begin(&mut self, service: &str) {
+        let i = Self::index(service);
+        let rows = self.rows(service);
+        let mut args = vec![service.to_owned(), "--log".to_owned(), format!("kafka://{}", kafka())];
+        let options = [
+            ("--redis", redis()),
+            ("--topic-prefix", self.topic_prefix.clone()),
+            ("--data", rows.display().to_string()),
+        ];
+        args.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        for (peer, port) in SERVICES.iter().zip(self.ports) {
+            args.extend([format!("--{peer}-url"), format!("http://127.0.0.1:{port}")]);
+        }
+        let log_file = self.data.path().join(format!("{service}.log"));
+        self.servers[i] = Some(Server::begin(&args, self.ports[i], &log_file));
+    }
+
+    /// A service's data folder.
+    pub fn rows(&self, service: &str) -> PathBuf {
+        self.data.path().join(service)
+    }
+
+    /// Stop a service as an operator would.
+    pub async fn stop(&mut self, service: &str) {
+        if let Some(server) = self.servers[Self::index(service)].take() {
+            server.stop().await;
+        }
+    }
+
+    /// Start a service again on the same data folder.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub async fn restart(&mut self, service: &str) {
+        self.stop(service).await;
+        self.begin(service);
+        self.servers[Self::index(service)].as_ref().expect("just started").ready().await;
+    }
+
+    /// To ask one service.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn http(&self, service: &str) -> Http {
+        self.servers[Self::index(service)].as_ref().expect("the service is running").http.clone()
+    }
+}

@@ -1,0 +1,121 @@
+//! HTTP with JSON, as a caller sees it.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body; null if it is no JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body of an answer with this status.
+    ///
+    /// # Panics
+    /// If it has another status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+
+    /// The body of a problem with this status and code.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[track_caller]
+    pub fn expect_problem(self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status.as_u16(), self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
+        let content_type = self.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        assert!(content_type.starts_with("application/problem+json"), "{content_type}");
+        self.body
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// A client of one server.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Where the server is: `http://host:port`.
+    pub base: String,
+    client: reqwest::Client,
+}
+
+impl Http {
+    /// A client of the server at `base`.
+    pub fn new(base: impl Into<String>) -> Self {
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build();
+        Self { base: base.into(), client: client.expect("a client without TLS needs nothing") }
+    }
+
+    /// Send a request.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+        Ok(Answer { status, headers, body })
+    }
+
+    async fn must(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+        let answer = self.send(method.clone(), path, headers, body).await;
+        answer.unwrap_or_else(|error| panic!("{method} {path} was not answered: {error}"))
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.must(Method::GET, path, &[], None).await
+    }
+
+    /// POST.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.must(Method::POST, path, &[], Some(&body)).await
+    }
+
+    /// POST without a body.
+    pub async fn post_nothing(&self, path: &str) -> Answer {
+        self.must(Method::POST, path, &[], None).await
+    }
+
+    /// POST with an idempotency key.
+    pub async fn post_once(&self, path: &str, key: &str, body: Value) -> Answer {
+        self.must(Method::POST, path, &[("Idempotency-Key", key)], Some(&body)).await
+    }
+
+    /// PUT.
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.must(Method::PUT, path, &[], Some(&body)).await
+    }
+
+    /// PATCH.
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.must(Method::PATCH, path, &[], Some(&body)).await
+    }
+}

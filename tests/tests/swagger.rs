@@ -1,0 +1,116 @@
+//! Swagger UI in a real browser: every operation is there, and an order can be placed by pressing buttons.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::process::{Child, Command, Stdio};
+
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
+use hyper_util::client::legacy::connect::HttpConnector;
+use orderlog_tests::{
+    PATIENCE,
+    deployment::{Embedded, free_port},
+    eventually,
+    http::Http,
+    story::{Shop, text},
+};
+use serde_json::{Value, json};
+
+/// Headless Chromium behind its driver; both are killed when dropped.
+struct Browser {
+    driver: Child,
+    page: Client,
+}
+
+impl Browser {
+    async fn start(profile: &std::path::Path) -> Self {
+        let port = free_port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed: `tests/run` does that");
+        let args = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--window-size=1400,2000",
+            &format!("--user-data-dir={}", profile.display()),
+        ];
+        let capabilities = json!({"goog:chromeOptions": {"args": args}}).as_object().unwrap().clone();
+        let page = eventually("the browser starts", async || {
+            let mut builder = ClientBuilder::new(HttpConnector::new());
+            builder.capabilities(capabilities.clone()).connect(&format!("http://127.0.0.1:{port}")).await.ok()
+        })
+        .await;
+        Self { driver, page }
+    }
+
+    async fn wait(&self, css: &str) -> Element {
+        let found = self.page.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        found.unwrap_or_else(|error| panic!("{css} does not appear: {error}"))
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        drop(self.driver.kill());
+        drop(self.driver.wait());
+    }
+}
+
+/// (path, method, operation) of everything in an OpenAPI document.
+fn operations(spec: &Value) -> Vec<(String, String, Value)> {
+    let paths = spec["paths"].as_object().unwrap();
+    let methods = paths.iter().flat_map(|(path, item)| {
+        item.as_object().unwrap().iter().map(|(method, operation)| (path.clone(), method.clone(), operation.clone()))
+    });
+    methods.filter(|(_, _, operation)| operation.get("operationId").is_some()).collect()
+}
+
+#[tokio::test]
+async fn an_order_is_placed_by_pressing_try_it_out() {
+    let deployment = Embedded::start().await;
+    let http: Http = deployment.http();
+    let shop = Shop::from(&deployment);
+    let customer = shop.customer("Ada").await;
+    let spec = http.get("/openapi.json").await.expect(200);
+    let operations = operations(&spec);
+
+    let profile = tempfile::tempdir().unwrap();
+    let browser = Browser::start(profile.path()).await;
+    browser.page.goto(&format!("{}/docs", http.base)).await.unwrap();
+    browser.wait(".opblock").await;
+    let shown = browser.page.find_all(Locator::Css(".opblock")).await.unwrap().len();
+    assert_eq!(shown, operations.len(), "every operation of every service is on the page");
+
+    let (_, _, place) = operations.iter().find(|(path, method, _)| path == "/orders" && method == "post").unwrap();
+    let block = format!("#operations-{}-{}", place["tags"][0].as_str().unwrap(), text(place, "operationId"));
+    browser.wait(&format!("{block} .opblock-summary-control")).await.click().await.unwrap();
+    browser.wait(&format!("{block} .try-out__btn")).await.click().await.unwrap();
+    let body = browser.wait(&format!("{block} textarea.body-param__text")).await;
+    // The example as it stands, for a customer that exists.
+    let mut order: Value = serde_json::from_str(&body.prop("value").await.unwrap().unwrap()).unwrap();
+    order["customer_id"] = json!(customer);
+    let select_all = "\u{e009}a\u{e000}";
+    body.send_keys(select_all).await.unwrap();
+    body.send_keys(&order.to_string()).await.unwrap();
+    browser.wait(&format!("{block} .execute")).await.click().await.unwrap();
+    let status = browser.wait(&format!("{block} .live-responses-table .response-col_status")).await;
+    let status = eventually("the answer is shown", async || {
+        let text = status.text().await.unwrap_or_default();
+        text.starts_with(|first: char| first.is_ascii_digit()).then_some(text)
+    })
+    .await;
+    let screenshot = browser.page.screenshot().await.unwrap();
+    std::fs::write(std::env::temp_dir().join("orderlog-swagger.png"), screenshot).unwrap();
+    assert!(status.starts_with("201"), "{status}");
+    let orders = http.get(&format!("/orders?customer_id={customer}")).await.expect(200);
+    assert_eq!(orders["items"].as_array().map(Vec::len), Some(1), "{orders}");
+}
