@@ -1,6 +1,5 @@
 //! The command line.
 
-mod demo;
 mod health;
 mod serve;
 

@@ -5,7 +5,7 @@
 //! - [`problem`], [`answer`], [`json`], [`params`], [`execute`]: what all routes have in common.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
-//! - [`peers`]: the other services over HTTP.
+//! - [`peers`]: the other services over HTTP. [`demo`]: a story for people who look at it for the first time.
 //!
 //! Deliberately absent: rules (they are in `orderlog-domain`), SQL, and authentication, which is yet to come.
 
@@ -15,6 +15,7 @@ pub mod billing;
 pub mod cli;
 pub mod config;
 pub mod customers;
+pub mod demo;
 pub mod execute;
 pub mod inventory;
 pub mod json;

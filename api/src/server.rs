@@ -161,7 +161,7 @@ impl Running {
     pub async fn stop(mut self) {
         if let Some(stop) = self.stop.take() {
             // The server may have ended by itself.
-            drop(stop.send(()));
+            stop.send(()).ok();
         }
         match (&mut self.server).await {
             Ok(Ok(())) => {}

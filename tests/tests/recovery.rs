@@ -43,15 +43,17 @@ async fn all_same(one: impl Fn(&str) -> std::path::PathBuf, other: &Path) {
 
 /// Nothing more happens by itself: what the story set in motion has come to rest.
 async fn comes_to_rest(shop: &Shop) {
-    let mut before = Vec::new();
-    eventually("the services come to rest", async || {
+    let positions = async || {
         let mut now = Vec::new();
         for http in [&shop.customers, &shop.orders, &shop.inventory, &shop.billing, &shop.notifications] {
             now.push(http.get("/readyz").await.body["services"].to_string());
         }
+        now
+    };
+    eventually("the services come to rest", async || {
+        let before = positions().await;
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        let is_same = now == std::mem::replace(&mut before, now.clone());
-        is_same.then_some(())
+        (before == positions().await).then_some(())
     })
     .await;
 }

@@ -1,284 +1,158 @@
-//! `serve --demo`: a short story through the public HTTP API of this very process, told as it happens.
-//!
-//! Its customers and SKUs are new ones each time, so it can be played again on the same data.
+//! `serve --demo`: a short story through the public HTTP API, told as it happens.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use reqwest::Method;
+use anyhow::{Context, bail};
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::services::ServiceName;
+/// How long the services have to get ready, and every step to show its effect.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(20);
 
-/// How long anything that follows by itself may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// Play the story at `url`, and print it.
-///
-/// # Errors
-/// If anything does not go as the story says.
-pub async fn play(url: String) -> anyhow::Result<()> {
-    let story = Story::begin(url)?;
-    story.ready().await?;
-    let (beans, mugs) = (format!("beans-{}", story.tag), format!("mugs-{}", story.tag));
-    let (ada, bob) = story.opening(&beans, &mugs).await?;
-    story.bought(&ada, &beans, &mugs).await?;
-    story.running_low(&bob, &mugs).await?;
-    story.out_of_stock(&ada, &mugs).await?;
-    story.overpaid_and_cancelled(&bob, &mugs).await?;
-    story.read_back().await?;
-    println_to_stdout("\n  That was the demo. The services go on: try them at /docs.\n")
+/// Plays the story against the services at `base`.
+pub async fn play(base: String) -> anyhow::Result<()> {
+    let client = Client::builder().timeout(Duration::from_secs(10)).no_proxy().build()?;
+    // Every telling has SKUs and people of its own, so that it can be told again on the same log.
+    let tag = Uuid::new_v4().simple().to_string()[..6].to_owned();
+    let mut story = Story { client, base, begun: Instant::now() };
+    story.until_ready().await?;
+    story.begun = Instant::now();
+    println!("  A short story (everything in it is named {tag}):\n");
+    story.tell(&tag).await.context("the story can't go on")?;
+    println!("\n  The end. Look around: {}/docs\n", story.base);
+    Ok(())
 }
 
-fn println_to_stdout(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("stdout takes no more")
-}
-
-/// A story under way.
 struct Story {
-    client: reqwest::Client,
-    url: String,
-    tag: String,
+    client: Client,
+    base: String,
     begun: Instant,
 }
 
-/// An answer: its status and its JSON.
-struct Answer {
-    status: u16,
-    body: Value,
-}
-
-impl Answer {
-    fn ok(self) -> anyhow::Result<Value> {
-        ensure!((200..300).contains(&self.status), "it was answered with {}: {}", self.status, self.body);
-        Ok(self.body)
-    }
-}
-
-fn text<'a>(document: &'a Value, field: &str) -> &'a str {
-    document[field].as_str().unwrap_or_default()
-}
-
-/// Cents as people write them.
-fn euros(cents: &Value) -> String {
-    let cents = cents.as_i64().unwrap_or_default();
-    format!("{}.{:02} EUR", cents / 100, cents % 100)
-}
-
-/// A line of the timeline.
-fn line(after: Duration, service: ServiceName, what: &str) -> String {
-    format!("  {:>7.3} s  {:<14} {what}", after.as_secs_f64(), service.as_str())
-}
-
 impl Story {
-    fn begin(url: String) -> anyhow::Result<Self> {
-        // The process talks to itself: no proxy has to help.
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
-        let client = client.context("no HTTP client can be made")?;
-        let tag = Uuid::new_v4().simple().to_string()[..6].to_owned();
-        Ok(Self { client, url, tag, begun: Instant::now() })
+    async fn tell(&self, tag: &str) -> anyhow::Result<()> {
+        let ada = self.customer("Ada", tag).await?;
+        let beans = format!("beans-{tag}");
+        self.must(Method::POST, &format!("/stock/{beans}/receive"), json!({ "quantity": 10 })).await?;
+        self.must(Method::PUT, &format!("/stock/{beans}/threshold"), json!({ "low_stock_threshold": 3 })).await?;
+        self.say(&format!("10 units of {beans} come in; below 3 available units somebody wants to be told"));
+
+        let first = self.order(&ada, &beans, 4).await?;
+        self.becomes(&first, "confirmed", "unpaid").await?;
+        self.pay(&first, 4 * 1890).await?;
+        self.becomes(&first, "confirmed", "paid").await?;
+        self.must(Method::POST, &format!("/orders/{first}/fulfil"), Value::Null).await?;
+        self.say("the first order leaves the house");
+
+        let greedy = self.order(&ada, &beans, 99).await?;
+        let rejected = self.becomes(&greedy, "rejected", "unpaid").await?;
+        self.say(&format!("nobody has that many: {}", rejected["rejection"]["shortages"]));
+
+        let second = self.order(&ada, &beans, 4).await?;
+        self.becomes(&second, "confirmed", "unpaid").await?;
+        self.told("operations", &beans, "2 units are left: operations is told that stock is low").await?;
+
+        self.pay(&second, 4 * 1890).await?;
+        self.becomes(&second, "confirmed", "paid").await?;
+        self.must(Method::POST, &format!("/orders/{second}/cancel"), Value::Null).await?;
+        self.say("Ada changes her mind");
+        self.becomes(&second, "cancelled", "refunded").await?;
+        let stock = self.must(Method::GET, &format!("/stock/{beans}"), Value::Null).await?;
+        self.say(&format!("{beans}: {} on hand, {} available", stock["on_hand"], stock["available"]));
+        self.told(&ada, "", "Ada was told that her orders are paid").await
     }
 
-    fn tell(&self, service: ServiceName, what: &str) -> anyhow::Result<()> {
-        println_to_stdout(&line(self.begun.elapsed(), service, what))
+    fn say(&self, what: &str) {
+        println!("  {:>6} ms  {what}", self.begun.elapsed().as_millis());
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
-        let told = format!("{method} {path}");
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
-        if let Some(body) = &body {
-            request = request.json(body);
-        }
-        let response = request.send().await.with_context(|| format!("{told} was not answered"))?;
-        let status = response.status().as_u16();
-        let body = response.json().await.with_context(|| format!("{told} was answered without JSON"))?;
-        Ok(Answer { status, body })
+    async fn customer(&self, name: &str, tag: &str) -> anyhow::Result<String> {
+        let email = format!("{}.{tag}@example.com", name.to_lowercase());
+        let customer = self.must(Method::POST, "/customers", json!({ "name": name, "email": email })).await?;
+        self.say(&format!("{name} becomes a customer"));
+        text(&customer, "customer_id")
     }
 
-    async fn get(&self, path: &str) -> anyhow::Result<Answer> {
-        self.send(Method::GET, path, None).await
+    async fn order(&self, customer: &str, sku: &str, quantity: u32) -> anyhow::Result<String> {
+        let lines = json!([{ "sku": sku, "quantity": quantity, "unit_price": 1890 }]);
+        let order = json!({ "customer_id": customer, "currency": "EUR", "lines": lines });
+        let order = self.must(Method::POST, "/orders", order).await?;
+        self.say(&format!("an order for {quantity} units of {sku} is placed"));
+        text(&order, "order_id")
     }
 
-    async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        let answer = self.send(Method::POST, path, Some(body)).await?;
-        answer.ok().with_context(|| format!("POST {path}"))
+    /// Pays; billing may not have heard of the order yet.
+    async fn pay(&self, order: &str, amount: i64) -> anyhow::Result<()> {
+        let payment = json!({ "order_id": order, "amount": amount, "currency": "EUR", "reference": "demo" });
+        let invoice = format!("/billing/{order}");
+        self.eventually("there is an invoice", async || Ok(self.ask(Method::GET, &invoice, Value::Null).await?.0 == 200))
+            .await?;
+        self.must(Method::POST, "/billing", payment).await?;
+        self.say(&format!("{amount} cents are paid"));
+        Ok(())
     }
 
-    /// POST without a body.
-    async fn press(&self, path: &str) -> anyhow::Result<Value> {
-        self.send(Method::POST, path, None).await?.ok().with_context(|| format!("POST {path}"))
+    /// Waits until an order is as it should become.
+    async fn becomes(&self, order: &str, state: &str, payment: &str) -> anyhow::Result<Value> {
+        let path = format!("/orders/{order}");
+        let what = format!("the order becomes {state} and {payment}");
+        let as_wanted = |order: &Value| order["state"] == state && order["payment"] == payment;
+        self.eventually(&what, async || Ok(as_wanted(&self.must(Method::GET, &path, Value::Null).await?))).await?;
+        self.say(&what);
+        self.must(Method::GET, &path, Value::Null).await
     }
 
-    /// What is at `path` once it is as wanted.
-    async fn eventually(&self, path: &str, is_wanted: impl Fn(&Answer) -> bool) -> anyhow::Result<Value> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = self.get(path).await?;
-            if is_wanted(&answer) {
-                return Ok(answer.body);
-            }
-            if Instant::now() >= deadline {
-                bail!("GET {path} still answers {}: {}", answer.status, answer.body);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    async fn ready(&self) -> anyhow::Result<()> {
-        let readiness = self.eventually("/readyz", |answer| answer.status == 200).await?;
-        let here = |service: &ServiceName| readiness["services"].get(service.as_str()).is_some();
-        ensure!(ServiceName::ALL.iter().all(here), "the demo needs all five services in one process");
-        println_to_stdout("  A story, told through the public HTTP API:\n")
-    }
-
-    async fn opening(&self, beans: &str, mugs: &str) -> anyhow::Result<(String, String)> {
-        let ada = self.customer("Ada").await?;
-        let bob = self.customer("Bob").await?;
-        self.receive(beans, 20).await?;
-        self.receive(mugs, 5).await?;
-        let threshold = json!({ "low_stock_threshold": 3 });
-        self.send(Method::PUT, &format!("/stock/{mugs}/threshold"), Some(threshold)).await?.ok()?;
-        self.tell(ServiceName::Inventory, &format!("{mugs} count as low while fewer than 3 are available"))?;
-        Ok((ada, bob))
-    }
-
-    async fn customer(&self, name: &str) -> anyhow::Result<String> {
-        let email = format!("{}.{}@example.com", name.to_lowercase(), self.tag);
-        let customer = self.post("/customers", json!({ "name": name, "email": email })).await?;
-        self.tell(ServiceName::Customers, &format!("{name} is a customer now"))?;
-        Ok(text(&customer, "customer_id").to_owned())
-    }
-
-    async fn receive(&self, sku: &str, quantity: u32) -> anyhow::Result<()> {
-        let stock = self.post(&format!("/stock/{sku}/receive"), json!({ "quantity": quantity })).await?;
-        self.tell(ServiceName::Inventory, &format!("{quantity} {sku} came in, {} are available", stock["available"]))
-    }
-
-    /// Place an order; its id.
-    async fn order(&self, name: &str, customer_id: &str, lines: &[(&str, u32, u32)]) -> anyhow::Result<String> {
-        let wanted: Vec<String> = lines.iter().map(|(sku, quantity, _)| format!("{quantity} {sku}")).collect();
-        let lines: Vec<Value> = lines
-            .iter()
-            .map(|(sku, quantity, price)| json!({ "sku": sku, "quantity": quantity, "unit_price": price }))
-            .collect();
-        let body = json!({ "customer_id": customer_id, "currency": "EUR", "lines": lines });
-        let order = self.post("/orders", body).await?;
-        let told =
-            format!("{name} orders {} for {}: {}", wanted.join(" and "), euros(&order["total"]), text(&order, "state"));
-        self.tell(ServiceName::Orders, &told)?;
-        Ok(text(&order, "order_id").to_owned())
-    }
-
-    /// Wait until an order is so, and tell it.
-    async fn order_becomes(&self, name: &str, id: &str, state: &str, payment: &str) -> anyhow::Result<Value> {
-        let is_so = |answer: &Answer| answer.body["state"] == state && answer.body["payment"] == payment;
-        let order = self.eventually(&format!("/orders/{id}"), is_so).await?;
-        self.tell(ServiceName::Orders, &format!("{name}'s order is {state} and {payment}"))?;
-        Ok(order)
-    }
-
-    async fn pay(&self, name: &str, order_id: &str, amount: i64) -> anyhow::Result<()> {
-        self.eventually(&format!("/billing/{order_id}"), |answer| answer.body["state"] == "open").await?;
-        let body = json!({ "order_id": order_id, "amount": amount, "currency": "EUR", "reference": "demo" });
-        let answer = self.send(Method::POST, "/billing", Some(body)).await?;
-        let told = if answer.status == 201 {
-            let (paid, due) = (euros(&answer.body["amount_paid"]), euros(&answer.body["amount_due"]));
-            format!("{name} pays {}: {paid} of {due} are paid", euros(&amount.into()))
-        } else {
-            format!("{name} pays {}, which is refused: {}", euros(&amount.into()), text(&answer.body, "detail"))
-        };
-        self.tell(ServiceName::Billing, &told)
-    }
-
-    /// Wait until a recipient has a notification with this beginning that is about `about`, and tell it.
-    async fn told(&self, whom: &str, recipient: &str, subject: &str, about: &str) -> anyhow::Result<()> {
-        let is_it = |item: &&Value| text(item, "subject").starts_with(subject) && item.to_string().contains(about);
-        let find = |list: &Value| list["items"].as_array().and_then(|items| items.iter().find(is_it).cloned());
+    /// Waits until somebody was told of something.
+    async fn told(&self, recipient: &str, of: &str, what: &str) -> anyhow::Result<()> {
         let path = format!("/notifications?recipient={recipient}&limit=100");
-        let list = self.eventually(&path, |answer| find(&answer.body).is_some()).await?;
-        let found = find(&list).unwrap_or_default();
-        self.tell(ServiceName::Notifications, &format!("{whom}: \"{}\"", text(&found, "subject")))
+        self.eventually(what, async || {
+            let page = self.must(Method::GET, &path, Value::Null).await?;
+            let items = page["items"].as_array().cloned().unwrap_or_default();
+            Ok(items.iter().any(|item| item.to_string().contains(of)))
+        })
+        .await?;
+        self.say(what);
+        Ok(())
     }
 
-    async fn bought(&self, ada: &str, beans: &str, mugs: &str) -> anyhow::Result<()> {
-        let order = self.order("Ada", ada, &[(beans, 2, 1_890), (mugs, 1, 1_250)]).await?;
-        self.order_becomes("Ada", &order, "confirmed", "unpaid").await?;
-        self.pay("Ada", &order, 3_000).await?;
-        self.pay("Ada", &order, 2_030).await?;
-        self.order_becomes("Ada", &order, "confirmed", "paid").await?;
-        self.told("Ada is told", ada, "Order paid", &order).await?;
-        self.press(&format!("/orders/{order}/fulfil")).await?;
-        self.order_becomes("Ada", &order, "fulfilled", "paid").await?;
-        let left = self.eventually(&format!("/stock/{beans}"), |answer| answer.body["on_hand"] == 18).await?;
-        self.tell(ServiceName::Inventory, &format!("2 {beans} left the house, {} are on hand", left["on_hand"]))
+    async fn until_ready(&self) -> anyhow::Result<()> {
+        let ready = async || Ok(self.ask(Method::GET, "/readyz", Value::Null).await?.0 == 200);
+        self.eventually("the services are ready", ready).await
     }
 
-    async fn running_low(&self, bob: &str, mugs: &str) -> anyhow::Result<()> {
-        let order = self.order("Bob", bob, &[(mugs, 2, 1_250)]).await?;
-        self.order_becomes("Bob", &order, "confirmed", "unpaid").await?;
-        self.told("operations are told", "operations", "Low stock", mugs).await
+    async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !holds().await? {
+            if begun.elapsed() > PATIENCE {
+                bail!("waited in vain until {what}");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
-    async fn out_of_stock(&self, ada: &str, mugs: &str) -> anyhow::Result<()> {
-        let order = self.order("Ada", ada, &[(mugs, 10, 1_250)]).await?;
-        let rejected = self.order_becomes("Ada", &order, "rejected", "unpaid").await?;
-        let short = &rejected["rejection"]["shortages"][0];
-        let (requested, available) = (&short["requested"], &short["available"]);
-        self.tell(ServiceName::Inventory, &format!("{requested} {mugs} were requested, {available} are available"))?;
-        self.eventually(&format!("/billing/{order}"), |answer| answer.body["state"] == "void").await?;
-        self.tell(ServiceName::Billing, "nothing is to be paid for it: its invoice is void")
+    async fn must(&self, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
+        let (status, answer) = self.ask(method.clone(), path, body).await?;
+        if !(200..300).contains(&status) {
+            bail!("{method} {path} was answered with {status}: {}", answer["detail"]);
+        }
+        Ok(answer)
     }
 
-    async fn overpaid_and_cancelled(&self, bob: &str, mugs: &str) -> anyhow::Result<()> {
-        let order = self.order("Bob", bob, &[(mugs, 1, 1_250)]).await?;
-        self.order_becomes("Bob", &order, "confirmed", "unpaid").await?;
-        self.pay("Bob", &order, 12_500).await?;
-        self.told("operations are told", "operations", "Overpayment refused", &order).await?;
-        self.pay("Bob", &order, 1_250).await?;
-        self.order_becomes("Bob", &order, "confirmed", "paid").await?;
-        self.press(&format!("/orders/{order}/cancel")).await?;
-        let invoice =
-            self.eventually(&format!("/billing/{order}"), |answer| answer.body["state"] == "refunded").await?;
-        self.tell(ServiceName::Billing, &format!("{} go back to Bob", euros(&invoice["amount_refunded"])))?;
-        self.order_becomes("Bob", &order, "cancelled", "refunded").await?;
-        self.receive(mugs, 10).await?;
-        self.told("operations are told", "operations", "Stock recovered", mugs).await
-    }
-
-    async fn read_back(&self) -> anyhow::Result<()> {
-        let path = "/notifications?recipient=operations&unread=true&limit=100";
-        let list = self.get(path).await?.ok()?;
-        let of_story = |item: &&Value| item.to_string().contains(&self.tag);
-        let low = list["items"].as_array().into_iter().flatten().filter(of_story).next_back();
-        let low = low.context("operations were told nothing")?;
-        self.press(&format!("/notifications/{}/read", text(low, "notification_id"))).await?;
-        let unread = self.get(path).await?.ok()?["unread_count"].clone();
-        let told = format!("operations read \"{}\"; {unread} more are unread", text(low, "subject"));
-        self.tell(ServiceName::Notifications, &told)
+    async fn ask(&self, method: Method, path: &str, body: Value) -> anyhow::Result<(u16, Value)> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        Ok((status, response.json().await.unwrap_or(Value::Null)))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_the_timeline_are_aligned() {
-        let one = line(Duration::from_millis(7), ServiceName::Orders, "x");
-        let other = line(Duration::from_millis(12_345), ServiceName::Notifications, "x");
-        assert_eq!(one, "    0.007 s  orders         x");
-        assert_eq!(one.find('x'), other.find('x'));
-    }
-
-    #[test]
-    fn cents_are_told_as_euros() {
-        assert_eq!(euros(&json!(5030)), "50.30 EUR");
-        assert_eq!(euros(&json!(5)), "0.05 EUR");
-    }
+fn text(answer: &Value, field: &str) -> anyhow::Result<String> {
+    answer[field].as_str().map(str::to_owned).with_context(|| format!("an answer has no {field}"))
 }

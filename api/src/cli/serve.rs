@@ -4,10 +4,9 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::demo;
 use crate::{
     config::{Config, LogFormat, LogUrl},
-    server,
+    demo, server,
 };
 
 /// Serve until the process is told to stop.

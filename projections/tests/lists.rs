@@ -1,0 +1,306 @@
+//! The lists of each service, over rows as its core would give them.
+
+use std::{collections::HashSet, error::Error, sync::Arc};
+
+use orderlog_domain::{
+    billing::{self, Billing, Invoice, InvoiceState},
+    core::{Changes, EntityRow, Happened},
+    customers::{self, Customer, Customers},
+    decider::{At, Decider, Ref},
+    inventory::{
+        self, Inventory, Reservation, ReservationId, ReservationState, StockAdjusted, StockItem, StockReceived,
+        UnreceivedSku,
+    },
+    key::Key,
+    notifications::Notifications,
+    orders::{self, Order, OrderState, Orders, Payment, StrayOrder},
+    public::{MovementCause, StockLevel},
+    values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, Reason, ReservationName, Sku},
+};
+use orderlog_projections::{Cursor, OrderFilter, Page, Paging, Store, StoreError, Tables, Writer};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+struct Rows<D: Tables> {
+    store: Store<D>,
+    writer: Writer<D>,
+    next: u64,
+    _dir: TempDir,
+}
+
+impl<D: Tables> Rows<D> {
+    async fn new() -> Result<Self, Box<dyn Error>> {
+        let dir = TempDir::new()?;
+        let store = Store::open(dir.path()).await?;
+        let mut writer = store.writer().await?;
+        store.create_indexes(&mut writer).await?;
+        Ok(Self { store, writer, next: 0, _dir: dir })
+    }
+
+    async fn write(&mut self, entities: Vec<(Ref, D::Entity)>, events: Vec<D::Event>) -> Outcome {
+        let happened: Vec<_> = (self.next..)
+            .zip(events)
+            .map(|(offset, event)| Happened {
+                at: At { offset, time_ms: 1000 + offset.cast_signed() },
+                event: Arc::new(event),
+            })
+            .collect();
+        self.next += happened.len().max(1) as u64;
+        let row = |(aggregate, entity)| EntityRow { aggregate, version: 1, offset: self.next - 1, entity };
+        let changes = Changes {
+            next: self.next,
+            genesis: None,
+            heads: vec![],
+            entities: entities.into_iter().map(row).collect(),
+            records: vec![],
+            happened,
+            parked: vec![],
+            copied: vec![],
+        };
+        Ok(self.store.write(&mut self.writer, &changes).await?)
+    }
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+/// All pages, each of two rows, and that none is longer.
+async fn all<T>(mut page: impl AsyncFnMut(&Paging) -> Result<Page<T>, StoreError>) -> Result<Vec<T>, StoreError> {
+    let (mut paging, mut found) = (Paging::first(2), Vec::new());
+    loop {
+        let Page { items, next } = page(&paging).await?;
+        assert!(items.len() <= 2);
+        found.extend(items);
+        match next {
+            Some(_) => paging.after = next,
+            None => return Ok(found),
+        }
+    }
+}
+
+fn names_a_table_for_each_kind<D: Tables>() {
+    let tables: Vec<&str> = D::TABLES.iter().map(|table| table.kind).collect();
+    assert_eq!(tables, D::KINDS, "{}", D::JOURNAL);
+    let indexes = D::TABLES.iter().flat_map(|table| table.indexes).chain(D::LEDGERS.iter().flat_map(|it| it.indexes));
+    let names: Vec<&str> = indexes.map(|index| index.name).collect();
+    assert_eq!(names.len(), names.iter().collect::<HashSet<_>>().len(), "{}", D::JOURNAL);
+    let copies = D::TABLES.iter().any(|table| table.copied);
+    assert_eq!(copies, !D::COPIES.is_empty(), "{}", D::JOURNAL);
+}
+
+#[test]
+fn every_kind_has_a_table() {
+    names_a_table_for_each_kind::<Customers>();
+    names_a_table_for_each_kind::<Orders>();
+    names_a_table_for_each_kind::<Inventory>();
+    names_a_table_for_each_kind::<Billing>();
+    names_a_table_for_each_kind::<Notifications>();
+}
+
+fn customer(number: u128) -> Result<(Ref, customers::Entity), Box<dyn Error>> {
+    let customer = Customer {
+        customer_id: CustomerId(id(number)),
+        name: Name::new("Ada")?,
+        email: Email::new("ada@example.com")?,
+        email_key: Key::GENESIS,
+        active: true,
+        version: 1,
+        created_ms: 1,
+        updated_ms: 1,
+    };
+    Ok((Customer::aggregate(customer.customer_id), customers::Entity::Customer(customer)))
+}
+
+#[tokio::test]
+async fn customers_come_newest_first() -> Outcome {
+    let mut rows = Rows::<Customers>::new().await?;
+    rows.write((1..=5).map(customer).collect::<Result<_, _>>()?, vec![]).await?;
+    let found = all(async |paging| rows.store.customers(paging).await).await?;
+    assert_eq!(found.iter().map(|it| it.customer_id.0.as_u128()).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
+    let foreign = Paging { after: Some(Cursor::new("1.2")), limit: 2 };
+    assert!(matches!(rows.store.customers(&foreign).await, Err(StoreError::Cursor)));
+    Ok(())
+}
+
+fn order(
+    number: u128,
+    whose: u128,
+    state: OrderState,
+    payment: Payment,
+) -> Result<(Ref, orders::Entity), Box<dyn Error>> {
+    let order = Order {
+        order_id: OrderId(id(number)),
+        customer_id: CustomerId(id(whose)),
+        currency: Currency::new("EUR")?,
+        lines: vec![],
+        total: Money::new(5)?,
+        state,
+        payment,
+        rejection: None,
+        version: 1,
+        created_ms: 1,
+        updated_ms: 1,
+    };
+    Ok((Order::aggregate(order.order_id), orders::Entity::Order(order)))
+}
+
+#[tokio::test]
+async fn orders_are_filtered_by_customer_state_and_payment() -> Outcome {
+    let mut rows = Rows::<Orders>::new().await?;
+    let stray = StrayOrder { order_id: OrderId(id(99)), version: 1 };
+    let entities = vec![
+        order(1, 7, OrderState::Placed, Payment::Unpaid)?,
+        order(2, 7, OrderState::Confirmed, Payment::Paid)?,
+        order(3, 8, OrderState::Confirmed, Payment::Unpaid)?,
+        order(4, 7, OrderState::Cancelled, Payment::Refunded)?,
+        order(5, 7, OrderState::Confirmed, Payment::Paid)?,
+        (Order::aggregate(stray.order_id), orders::Entity::StrayOrder(stray)),
+    ];
+    rows.write(entities, vec![]).await?;
+    let found = async |filter: OrderFilter| {
+        let orders = all(async |paging| rows.store.orders(&filter, paging).await).await?;
+        Ok::<_, StoreError>(orders.iter().map(|order| order.order_id.0.as_u128()).collect::<Vec<_>>())
+    };
+    let any = OrderFilter::default();
+    let (customer_id, state) = (Some(CustomerId(id(7))), Some(OrderState::Confirmed));
+    assert_eq!(found(any).await?, [5, 4, 3, 2, 1], "what is no order is not listed");
+    assert_eq!(found(OrderFilter { customer_id, ..any }).await?, [5, 4, 2, 1]);
+    assert_eq!(found(OrderFilter { state, ..any }).await?, [5, 3, 2]);
+    assert_eq!(found(OrderFilter { customer_id, state, ..any }).await?, [5, 2]);
+    assert_eq!(found(OrderFilter { payment: Some(Payment::Unpaid), ..any }).await?, [3, 1]);
+    assert_eq!(found(OrderFilter { payment: Some(Payment::Paid), ..any }).await?, [5, 2]);
+    assert_eq!(found(OrderFilter { state, payment: Some(Payment::Refunded), ..any }).await?, [0_u128; 0]);
+    assert_eq!(found(OrderFilter { payment: Some(Payment::Refunded), ..any }).await?, [4]);
+    Ok(())
+}
+
+fn stock(name: &str, on_hand: u32) -> Result<(Ref, inventory::Entity), Box<dyn Error>> {
+    let level = StockLevel { on_hand, reserved: 0, low_stock_threshold: 5 };
+    let item = StockItem { sku: Sku::new(name)?, level, version: 1, updated_ms: 1 };
+    Ok((Ref::new(inventory::STOCK, Key::named("sku", name)), inventory::Entity::Stock(item)))
+}
+
+#[tokio::test]
+async fn stock_is_listed_by_sku_and_may_be_only_the_low() -> Outcome {
+    let mut rows = Rows::<Inventory>::new().await?;
+    let unreceived = inventory::Entity::Unreceived(UnreceivedSku { sku: Sku::new("zzz")?, version: 1 });
+    let entities = vec![
+        stock("b", 9)?,
+        stock("a", 1)?,
+        stock("d", 5)?,
+        stock("c", 4)?,
+        (Ref::new(inventory::STOCK, Key::named("sku", "zzz")), unreceived),
+    ];
+    rows.write(entities, vec![]).await?;
+    let found = async |low_only| {
+        let items = all(async |paging| rows.store.stock(low_only, paging).await).await?;
+        Ok::<_, StoreError>(items.iter().map(|item| item.sku.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(found(false).await?, ["a", "b", "c", "d"], "what nobody received does not exist");
+    assert_eq!(found(true).await?, ["a", "c"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn movements_of_a_sku_come_newest_first() -> Outcome {
+    let mut rows = Rows::<Inventory>::new().await?;
+    let level = |on_hand| StockLevel { on_hand, reserved: 0, low_stock_threshold: 0 };
+    let received = |name: &str, before, after| {
+        Ok::<_, Box<dyn Error>>(inventory::Event::StockReceived(StockReceived {
+            sku: Sku::new(name)?,
+            quantity: Quantity::new(after - before)?,
+            before: level(before),
+            after: level(after),
+            version: 1,
+        }))
+    };
+    let adjusted = inventory::Event::StockAdjusted(StockAdjusted {
+        sku: Sku::new("a")?,
+        delta: -2,
+        reason: Reason::new("broken")?,
+        before: level(9),
+        after: level(7),
+        version: 3,
+    });
+    let events = vec![received("a", 0, 4)?, received("b", 0, 1)?, received("a", 4, 9)?, adjusted.clone()];
+    rows.write(vec![], events).await?;
+    let sku = Sku::new("a")?;
+    let found = all(async |paging| rows.store.movements(&sku, paging).await).await?;
+    assert_eq!(found.iter().map(|row| (row.offset, row.movement.delta)).collect::<Vec<_>>(), [(3, -2), (2, 5), (0, 4)]);
+    assert_eq!((found[0].time_ms, found[0].movement.cause), (1003, MovementCause::Adjusted));
+    assert_eq!(vec![found[0].movement.clone()], inventory::movements(&adjusted), "as the domain tells it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_held_reservations_expire_and_the_longest_overdue_first() -> Outcome {
+    let mut rows = Rows::<Inventory>::new().await?;
+    assert_eq!(rows.store.next_expiry().await?, None);
+    let reservation = |name: &str, state, expires_at_ms| {
+        let id = ReservationId::Caller(ReservationName::new(name)?);
+        let aggregate = id.aggregate();
+        let reservation = Reservation {
+            id,
+            order_id: None,
+            lines: vec![],
+            state,
+            ttl_seconds: None,
+            expires_at_ms,
+            version: 1,
+            created_ms: 1,
+            updated_ms: 1,
+        };
+        Ok::<_, Box<dyn Error>>((aggregate, inventory::Entity::Reservation(reservation)))
+    };
+    let entities = vec![
+        reservation("late", ReservationState::Held, Some(300))?,
+        reservation("soon", ReservationState::Held, Some(200))?,
+        reservation("never", ReservationState::Held, None)?,
+        reservation("ended", ReservationState::Released, Some(100))?,
+    ];
+    rows.write(entities, vec![]).await?;
+    let due = async |now, limit| {
+        let found = rows.store.expired_reservations(now, limit).await?;
+        Ok::<_, StoreError>(found.iter().map(|reservation| reservation.id.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(due(199, 10).await?, [""; 0]);
+    assert_eq!(due(200, 10).await?, ["soon"]);
+    assert_eq!(due(300, 10).await?, ["soon", "late"]);
+    assert_eq!(due(300, 1).await?, ["soon"]);
+    assert_eq!(rows.store.next_expiry().await?, Some(200));
+    Ok(())
+}
+
+#[tokio::test]
+async fn invoices_are_filtered_by_state() -> Outcome {
+    let mut rows = Rows::<Billing>::new().await?;
+    let invoice = |number: u128, state| {
+        let invoice = Invoice {
+            order_id: OrderId(id(number)),
+            customer_id: CustomerId(id(1)),
+            currency: None,
+            state,
+            amount_due: Money::ZERO,
+            amount_paid: Money::ZERO,
+            amount_refunded: Money::ZERO,
+            payments: vec![],
+            refunds: vec![],
+            version: 1,
+            created_ms: 1,
+            updated_ms: 1,
+        };
+        (Invoice::aggregate(invoice.order_id), billing::Entity::Invoice(invoice))
+    };
+    let states = [InvoiceState::Open, InvoiceState::Paid, InvoiceState::Open, InvoiceState::Void];
+    rows.write((1..).zip(states).map(|(number, state)| invoice(number, state)).collect(), vec![]).await?;
+    let found = async |state| {
+        let invoices = all(async |paging| rows.store.invoices(state, paging).await).await?;
+        Ok::<_, StoreError>(invoices.iter().map(|invoice| invoice.order_id.0.as_u128()).collect::<Vec<_>>())
+    };
+    assert_eq!(found(None).await?, [4, 3, 2, 1]);
+    assert_eq!(found(Some(InvoiceState::Open)).await?, [3, 1]);
+    Ok(())
+}
