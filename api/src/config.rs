@@ -27,11 +27,7 @@ impl FromStr for LogUrl {
             return Ok(Self::Embedded);
         }
         let brokers = text.strip_prefix("kafka://").ok_or_else(wrong)?.trim_end_matches('/');
-        if brokers.split(',').all(|broker| is_host_and_port(broker)) {
-            Ok(Self::Kafka(brokers.to_owned()))
-        } else {
-            Err(wrong())
-        }
+        if brokers.split(',').all(is_host_and_port) { Ok(Self::Kafka(brokers.to_owned())) } else { Err(wrong()) }
     }
 }
 

@@ -255,7 +255,7 @@ impl Story {
         let path = "/notifications?recipient=operations&unread=true&limit=100";
         let list = self.get(path).await?.ok()?;
         let of_story = |item: &&Value| item.to_string().contains(&self.tag);
-        let low = list["items"].as_array().into_iter().flatten().filter(of_story).next_back();
+        let low = list["items"].as_array().into_iter().flatten().rfind(of_story);
         let low = low.context("operations were told nothing")?;
         self.press(&format!("/notifications/{}/read", text(low, "notification_id"))).await?;
         let unread = self.get(path).await?.ok()?["unread_count"].clone();

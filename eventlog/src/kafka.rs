@@ -9,7 +9,7 @@
 //! librdkafka's calls block, so each kind has threads of its own; nothing here blocks an async task, and no task or thread
 //! of this process that waits for Kafka keeps it from ending.
 //!
-//! Deliberately absent: transactions (the log's order decides, see `DESIGN.md` in the repository), consumer groups for
+//! Deliberately absent: transactions (the order of the log decides, see `docs/decisions/0001`), consumer groups for
 //! reading (positions are kept with the rows), a schema registry. What Kafka itself leaves open stays open: a leader that
 //! was cut off and does not know it may, for the seconds until it does, answer `ends` from before it was cut off.
 

@@ -11,12 +11,7 @@ mod opening;
 mod origin;
 mod writing;
 
-use std::{
-    fs::File,
-    marker::PhantomData,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs::File, marker::PhantomData, path::Path, sync::Arc};
 
 use orderlog_domain::{
     core::{Checkpoint, Genesis, ParkedRow, RecordRow, Verdict},
@@ -222,9 +217,4 @@ async fn reader(origin: &Origin) -> Result<SqliteConnection, StoreError> {
     SqliteConnection::connect_with(&opening::reading(&origin.file))
         .await
         .map_err(|error| origin.error("opening the rows for reading", error))
-}
-
-/// The file of another store, for error messages and comparisons.
-pub(crate) fn file_of<D: Tables>(store: &Store<D>) -> PathBuf {
-    store.origin.file.clone()
 }

@@ -6,7 +6,7 @@ use orderlog_domain::{
     billing::{self, Billing, Invoice, InvoiceState},
     core::{Changes, EntityRow, Happened},
     customers::{self, Customer, Customers},
-    decider::{At, Decider, Ref},
+    decider::{At, Ref},
     inventory::{
         self, Inventory, Reservation, ReservationId, ReservationState, StockAdjusted, StockItem, StockReceived,
         UnreceivedSku,

@@ -308,3 +308,14 @@ async fn keys_are_stored_as_they_are() -> Outcome {
     assert_eq!(loaded[0].head, Some(Head { last: id(0), offset: 0 }));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_service_may_write_and_load_in_tasks_of_its_own() -> Outcome {
+    let Fixture { store, mut writer, mut journal, dir: _dir } = Fixture::new().await?;
+    let changes = journal.steps(accepted(["a"]));
+    let writing = store.clone();
+    tokio::spawn(async move { writing.write(&mut writer, &changes).await }).await??;
+    let loaded = tokio::spawn(async move { store.load(&[counter("a")]).await }).await??;
+    assert!(loaded[0].entity.is_some());
+    Ok(())
+}

@@ -190,7 +190,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         .await;
     }
     assert!(deployment.stop().await);
-    let told = told.lock().unwrap();
+    let told = std::mem::take(&mut *told.lock().unwrap());
     eprintln!("{} orders, {} payments, {} repeated answers", told.orders.len(), told.payments.len(), told.n_repeated);
     assert!(told.n_repeated > 0, "no kill hit a command between append and answer: the test proves too little");
     check(&deployment.rows(), &told).await;

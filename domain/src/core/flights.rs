@@ -11,10 +11,11 @@ use std::{
 
 use super::{
     Ticket,
+    fold::Evolved,
     slots::{KeyMap, Versioned},
 };
 use crate::{
-    decider::{Decider, Ref},
+    decider::Decider,
     header::{Expect, Header},
     key::{Key, RecordId},
 };
@@ -95,7 +96,7 @@ impl<D: Decider> Flights<D> {
         header: Header,
         event: Arc<D::Event>,
         value: Arc<[u8]>,
-        entities: Vec<(Ref, Versioned<D::Entity>)>,
+        entities: Evolved<D>,
     ) {
         let id = header.id;
         for expect in &header.expects {

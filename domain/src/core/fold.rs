@@ -25,6 +25,9 @@ pub struct Queued<D: Decider> {
     pub event: Option<Result<Arc<D::Event>, String>>,
 }
 
+/// Every aggregate that an event touches, as the event leaves it.
+pub(super) type Evolved<D> = Vec<(Ref, Versioned<<D as Decider>::Entity>)>;
+
 impl<D: Decider> Core<D> {
     /// A record of the journal. Those below [`Core::next`] are known already and passed over.
     ///
@@ -195,7 +198,7 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    fn evolve(&self, event: &D::Event, at: At) -> Result<Vec<(Ref, Versioned<D::Entity>)>, String> {
+    fn evolve(&self, event: &D::Event, at: At) -> Result<Evolved<D>, String> {
         let before = |aggregate: &Ref| self.slots.peek(&aggregate.key).and_then(|slot| slot.entity.as_ref()?.as_ref());
         catch_unwind(AssertUnwindSafe(|| evolve_all::<D>(event, at, |aggregate| before(aggregate).cloned())))
             .map_err(|_| "folding it panicked".to_owned())
@@ -233,7 +236,7 @@ pub(super) fn evolve_all<D: Decider>(
     event: &D::Event,
     at: At,
     mut before: impl FnMut(&Ref) -> Option<Versioned<D::Entity>>,
-) -> Vec<(Ref, Versioned<D::Entity>)> {
+) -> Evolved<D> {
     let touched = D::touches(event).into_iter().enumerate();
     touched
         .map(|(which, aggregate)| {

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Row, sqlite::SqliteRow};
 
-use super::{Store, file_of, reader};
+use super::{Store, reader};
 use crate::{
     error::StoreError,
     schema::{self, Shape},
@@ -64,7 +64,7 @@ impl<D: Tables> Store<D> {
         let mut connection = reader(&self.origin).await?;
         // Attached files are opened as the first one is: for reading only.
         sqlx::query("attach ? as other")
-            .bind(file_of(other).to_string_lossy().into_owned())
+            .bind(other.origin.file.to_string_lossy().into_owned())
             .execute(&mut connection)
             .await
             .map_err(failed)?;

@@ -36,6 +36,8 @@ const N_PENDING_MAX: usize = 8_192;
 const TICK: Duration = Duration::from_millis(20);
 
 type AppendResult = Vec<(RecordId, Appended)>;
+/// Where the log's partitions end, and the last command that this answers.
+type AskedEnds = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
 
 /// Everything that the task owns.
 pub(super) struct Loop<D: Tables> {
@@ -51,7 +53,7 @@ pub(super) struct Loop<D: Tables> {
     caught_up_at: u64,
     replies: HashMap<Ticket, oneshot::Sender<Outcome<D>>>,
     appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
-    ends: Option<BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>>,
+    ends: Option<AskedEnds>,
     wants_ends: bool,
     writer: Writer<D>,
     is_open: bool,

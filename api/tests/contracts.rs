@@ -1,0 +1,79 @@
+//! The published contracts stand in `openapi/`, as the binary prints them. `UPDATE_EXPECT=1 cargo test -p orderlog-api`
+//! writes them anew; a change there is a change of what others rely on.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::collections::BTreeSet;
+
+use expect_test::{ExpectFile, expect_file};
+use orderlog_api::{asyncapi, openapi, services::ServiceName};
+use serde_json::Value;
+
+#[track_caller]
+fn is_checked_in(document: &Value, file: ExpectFile) {
+    file.assert_eq(&openapi::to_text(document));
+}
+
+#[test]
+fn the_contract_of_each_service_is_checked_in() {
+    is_checked_in(&openapi::of_service(ServiceName::Customers), expect_file!["../../openapi/customers.json"]);
+    is_checked_in(&openapi::of_service(ServiceName::Orders), expect_file!["../../openapi/orders.json"]);
+    is_checked_in(&openapi::of_service(ServiceName::Inventory), expect_file!["../../openapi/inventory.json"]);
+    is_checked_in(&openapi::of_service(ServiceName::Billing), expect_file!["../../openapi/billing.json"]);
+    is_checked_in(&openapi::of_service(ServiceName::Notifications), expect_file!["../../openapi/notifications.json"]);
+}
+
+#[test]
+fn the_contract_of_all_services_in_one_is_checked_in() {
+    is_checked_in(&openapi::of_services(&ServiceName::ALL), expect_file!["../../openapi/orderlog.json"]);
+}
+
+#[test]
+fn the_contract_of_the_topics_is_checked_in() {
+    is_checked_in(&asyncapi::document(), expect_file!["../../openapi/asyncapi.json"]);
+}
+
+/// Every operation: (method and path, its description).
+fn operations(document: &Value) -> Vec<(String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let all = paths.iter().flat_map(|(path, methods)| {
+        methods
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(move |(method, operation)| (format!("{method} {path}"), operation.clone()))
+    });
+    all.collect()
+}
+
+#[test]
+fn the_endpoints_that_users_were_promised_are_there() {
+    let there: BTreeSet<_> =
+        operations(&openapi::of_services(&ServiceName::ALL)).into_iter().map(|(endpoint, _)| endpoint).collect();
+    for promised in [
+        "post /customers",
+        "get /customers/{customer_id}",
+        "post /orders",
+        "get /orders/{order_id}",
+        "get /stock/{sku}",
+        "post /stock/reserve",
+        "post /billing",
+        "post /notify",
+    ] {
+        assert!(there.contains(promised), "{promised} is not among {there:?}");
+    }
+}
+
+#[test]
+fn every_operation_says_what_it_is() {
+    let mut ids = BTreeSet::new();
+    for (endpoint, operation) in operations(&openapi::of_services(&ServiceName::ALL)) {
+        let text = |field: &str| operation[field].as_str().unwrap_or_default().to_owned();
+        assert!(ids.insert(text("operationId")), "{endpoint} has an id of its own");
+        assert!(!text("summary").is_empty() && !text("description").is_empty(), "{endpoint} is described");
+        assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{endpoint} belongs to one service");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["description"].is_string(), "{endpoint}: {parameter}");
+        }
+    }
+}
