@@ -19,7 +19,7 @@ pub use bodies::{
 use crate::{
     answer::{Created, Done, Found},
     execute::{Service, paging, shown},
-    json::Json,
+    json::{Json, MaybeJson},
     params::{Asked, Path},
     problem::ApiError,
     server::{Parts, StartError},
@@ -116,7 +116,7 @@ impl BillingApi {
     /// Refund an order
     ///
     /// Needs an invoice that is paid in full. Refunds add up, and never to more than was paid. A cancelled order is refunded
-    /// by itself.
+    /// by itself. Without a body, all that is left of what was paid is given back.
     #[oai(path = "/:order_id/refund", method = "post", operation_id = "refund_order")]
     async fn refund_order(
         &self,
@@ -125,10 +125,10 @@ impl BillingApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<RefundPayment>,
+        body: MaybeJson<RefundPayment>,
     ) -> Result<Done<RefundAnswer>, ApiError> {
         let id = order_id.0;
-        let command = body.0.checked(id)?;
+        let command = body.0.unwrap_or_default().checked(id)?;
         let executed = self.execute(command, asked, || format!("POST /billing/{id}/refund")).await?;
         let refunded = RefundAnswer::of(&executed)?;
         let version = refunded.version;

@@ -1,6 +1,6 @@
 //! From a request to the service: commands with their idempotency key, trace and deadline, and rows for queries.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
@@ -68,21 +68,28 @@ impl<D: Tables> Service<D> {
     /// The rows, once they hold every command that this instance has answered.
     ///
     /// # Errors
-    /// 503 while the service is still reading its history, or can't go on: an old row, or a wrong "not found", would be
-    /// worse.
+    /// 503 while the service is still reading its history, can't go on, or can't write its rows: an old row, or a wrong
+    /// "not found", would be worse.
     pub async fn rows(&self) -> Result<&Store<D>, ApiError> {
-        match &*self.replica.state().borrow() {
-            State::Ready => {}
-            State::CatchingUp => {
-                return Err(ApiError::unavailable(
-                    "catching_up",
-                    format!("{} is still reading its journal", D::JOURNAL),
-                ));
-            }
-            State::Stopped(why) => return Err(ApiError::unavailable("unavailable", why.clone())),
+        self.ready()?;
+        let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
+        if tokio::time::timeout(wait, self.replica.read_your_writes()).await.is_err() {
+            let detail = format!("the rows of {} are behind what it has answered", D::JOURNAL);
+            return Err(ApiError::unavailable("rows_behind", detail));
         }
-        self.replica.read_your_writes().await;
+        // It may have stopped meanwhile.
+        self.ready()?;
         Ok(self.replica.store())
+    }
+
+    fn ready(&self) -> Result<(), ApiError> {
+        match &*self.replica.state().borrow() {
+            State::Ready => Ok(()),
+            State::CatchingUp => {
+                Err(ApiError::unavailable("catching_up", format!("{} is still reading its journal", D::JOURNAL)))
+            }
+            State::Stopped(why) => Err(ApiError::unavailable("unavailable", why.clone())),
+        }
     }
 }
 

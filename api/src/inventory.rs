@@ -8,6 +8,7 @@ use std::sync::Arc;
 use orderlog_domain::{
     inventory::{self, Command, Inventory, RESERVATIONS, Rejection, ReservationId, STOCK, StockItem},
     key::Key,
+    public::ShortageReason,
     values::{ReservationName, Sku},
 };
 use orderlog_service::{
@@ -48,8 +49,11 @@ impl From<Rejection> for ApiError {
             Rejection::NoLines => Self::invalid_at("#/lines", "no_lines", detail),
             Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", "too_many_lines", detail),
             Rejection::TooManyUnits { .. } => Self::invalid_at("#/lines", "quantity_too_large", detail),
-            Rejection::NotEnoughStock { shortages, reason: _ } => {
+            Rejection::NotEnoughStock { shortages, reason: ShortageReason::OutOfStock } => {
                 Self::conflict("not_enough_stock", detail).short_of(&shortages)
+            }
+            Rejection::NotEnoughStock { shortages, reason: ShortageReason::UnknownSku } => {
+                Self::not_found("unknown_sku", detail).at("#/lines").short_of(&shortages)
             }
             Rejection::ReservationExists { .. } => Self::conflict("reservation_exists", detail),
             Rejection::ReservationEnded { .. } => Self::conflict("reservation_ended", detail),

@@ -2,11 +2,13 @@
 
 use poem::{IntoResponse, Request, RequestBody, Response, Result};
 use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
     payload::{ParsePayload, Payload},
-    registry::{MetaSchemaRef, Registry},
+    registry::{MetaRequest, MetaSchemaRef, Registry},
     types::Type,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_path_to_error::Segment;
 
 use crate::problem::{ApiError, Fault, too_large};
 
@@ -60,37 +62,97 @@ impl<T: Serialize + Send> IntoResponse for Json<T> {
 
 poem_openapi::impl_apirequest_for_payload!(Json<T>, T: Type + DeserializeOwned);
 
+/// A JSON body that may be left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaybeJson<T>(pub Option<T>);
+
+impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for MaybeJson<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Json<T> as Payload>::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest { required: false, ..<Json<T> as ApiExtractor>::request_meta()? })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        options: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        let length = request.header("content-length").map(str::to_owned);
+        // Without either header there is no body; a body of no bytes is none either.
+        let is_there =
+            length.as_deref() != Some("0") && (length.is_some() || request.header("transfer-encoding").is_some());
+        if is_there {
+            Ok(Self(Some(<Json<T> as ApiExtractor>::from_request(request, body, options).await?.0)))
+        } else {
+            Ok(Self(None))
+        }
+    }
+}
+
 /// Why these bytes are no `T`. They are read once more, since keeping track of where we are costs time.
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> ApiError {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else {
         return ApiError::invalid("malformed_json", "something follows the JSON value");
     };
-    let path = error.path().to_string();
+    let path = error.path().clone();
     let error = error.into_inner();
+    let place = (error.line(), error.column());
     if !error.is_data() {
-        return ApiError::invalid("malformed_json", error.to_string());
+        return ApiError::invalid(
+            "malformed_json",
+            format!("this is no JSON, from line {}, column {} on", place.0, place.1),
+        );
     }
-    let detail = error.to_string();
-    let code = if detail.starts_with("missing field") {
-        "missing_field"
-    } else if detail.starts_with("unknown field") {
-        "unknown_field"
-    } else if detail.starts_with("duplicate field") {
-        "duplicate_field"
-    } else {
-        "wrong_type"
-    };
-    // For a missing field the path leads to what should have had it.
-    let missing = (code == "missing_field").then(|| detail.split('`').nth(1)).flatten();
-    let pointer = Some(pointer_of(&path, missing));
+    let (code, detail, missing) = described(&error.to_string());
+    let pointer = Some(pointer_of(&path, missing.as_deref()));
     ApiError::faults(vec![Fault { pointer, parameter: None, code: code.to_owned(), detail }])
 }
 
-/// `lines[0].quantity` as a JSON pointer.
-fn pointer_of(path: &str, below: Option<&str>) -> String {
-    let parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
-    parts.chain(below).fold("#".to_owned(), |pointer, part| pointer + "/" + part)
+/// Code and sentence of what serde found wrong, and the field that is missing, if that is it. Serde's own sentence may
+/// repeat a value, which may be an e-mail address: only the parts that come from our types are kept.
+fn described(error: &str) -> (&'static str, String, Option<String>) {
+    let field = error.split('`').nth(1).map(str::to_owned);
+    if error.starts_with("missing field") {
+        return ("missing_field", "this field is missing".to_owned(), field);
+    }
+    if error.starts_with("unknown field") {
+        return ("unknown_field", "there is no such field here".to_owned(), None);
+    }
+    if error.starts_with("duplicate field") {
+        return ("duplicate_field", "this field is here twice".to_owned(), None);
+    }
+    // `invalid type: string "x", expected u32 at line 1 column 2`: the last `expected` is serde's.
+    let expected =
+        error.rsplit_once(", expected ").map(|(_, rest)| rest.rsplit_once(" at line ").map_or(rest, |(it, _)| it));
+    ("wrong_type", expected.map_or_else(|| "this value can't be here".to_owned(), |it| format!("expected {it}")), None)
+}
+
+/// A place in a document as a JSON pointer, as a URI fragment.
+fn pointer_of(path: &serde_path_to_error::Path, below: Option<&str>) -> String {
+    let mut pointer = "#".to_owned();
+    let named = path.iter().map(|segment| match segment {
+        Segment::Seq { index } => index.to_string(),
+        Segment::Map { key } | Segment::Enum { variant: key } => escaped(key),
+        Segment::Unknown => "?".to_owned(),
+    });
+    for part in named.chain(below.map(escaped)) {
+        pointer.push('/');
+        pointer.push_str(&part);
+    }
+    pointer
+}
+
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use poem_openapi::{OpenApi, param::Query};
 use uuid::Uuid;
 
 pub use bodies::{
-    ExpandedInvoice, ExpandedStock, Order, OrderChanged, OrderLine, OrderList, OrderPayment, OrderRejection,
-    OrderState, PlaceOrder, PlacedOrder, ShortageReason,
+    Order, OrderChanged, OrderLine, OrderList, OrderPayment, OrderRejection, OrderState, PlaceOrder, PlacedOrder,
+    ShortageReason,
 };
 pub use history::{History, HistoryEntry};
 
@@ -160,12 +160,8 @@ impl OrdersApi {
     ) -> Result<Found<Order>, ApiError> {
         let expand = Expand::parse(expand.0.as_deref())?;
         let order = self.order(order_id.0).await?;
-        let peers = &self.0.peers;
-        let (stock, invoice) =
-            tokio::join!(async { if expand.stock { Some(expand::stock(peers, &order).await) } else { None } }, async {
-                if expand.invoice { Some(expand::invoice(peers, &order).await) } else { None }
-            },);
-        Ok(Found::one(Order { stock, invoice, ..Order::from(&order) }, order.version))
+        let version = order.version;
+        Ok(Found::one(expand::expanded(Order::from(&order), expand, &self.0.peers).await, version))
     }
 
     /// List orders

@@ -172,11 +172,16 @@ impl<D: Tables> Replica<D> {
         self.shared.answered.load(Ordering::Acquire)
     }
 
-    /// Wait until queries see every command that this instance has answered.
+    /// Wait until queries see every command that this instance has answered; in vain if the replica has stopped.
     pub async fn read_your_writes(&self) {
         let answered = self.answered();
-        // The sender lives as long as this handle, so waiting can't fail.
-        drop(self.committed().wait_for(|committed| *committed >= answered).await);
+        let (mut committed, mut state) = (self.committed(), self.state());
+        // The senders live as long as this handle, so waiting can't fail.
+        tokio::select! {
+            biased;
+            _ = committed.wait_for(|committed| *committed >= answered) => {}
+            _ = state.wait_for(|state| matches!(state, State::Stopped(_))) => {}
+        }
     }
 
     /// Wait until the replica takes commands.
@@ -205,11 +210,16 @@ impl<D: Tables> Replica<D> {
     ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let (reply, outcome) = oneshot::channel();
         let request = Request { command, stamp, origin, deadline };
-        let stopped = || match &*self.shared.state.borrow() {
+        let unavailable = || match &*self.shared.state.borrow() {
             State::Stopped(why) => ExecuteError::Unavailable(why.clone()),
-            State::CatchingUp | State::Ready => ExecuteError::Unavailable("it is stopping".to_owned()),
+            State::CatchingUp => ExecuteError::Unavailable("it is still reading its journal".to_owned()),
+            State::Ready => ExecuteError::Unavailable("it is stopping".to_owned()),
         };
-        self.asks.send(Ask { request, reply }).await.map_err(|_| stopped())?;
+        if *self.shared.state.borrow() != State::Ready {
+            // A decision on old state would only become a void record.
+            return Err(unavailable());
+        }
+        self.asks.send(Ask { request, reply }).await.map_err(|_| unavailable())?;
         // If the loop ends now, the command may have been appended already.
         match outcome.await.map_err(|_| ExecuteError::Unknown)? {
             Outcome::Accepted(accepted) => Ok(Executed { accepted, replayed: false }),

@@ -147,7 +147,7 @@ async fn check(data: &std::path::Path, told: &Told) {
     let outcomes = ["OrderConfirmed", "OrderRejected"].map(|kind| of_kind(&journals["orders"], kind).len());
     assert_eq!(outcomes.iter().sum::<usize>(), placed.len(), "every order came to one end: {outcomes:?}");
 
-    let reserved = of_kind(&journals["inventory"], "OrderStockReserved").len();
+    let reserved = of_kind(&journals["inventory"], "ReservationHeld").len();
     assert_eq!(reserved, outcomes[0], "every confirmed order has its units");
     assert!(reserved <= 3 * (told.received.len() + 1), "oversold");
 }

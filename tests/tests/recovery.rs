@@ -106,7 +106,8 @@ async fn forget_in_redis(rows: &Path) {
     let log_id = store.checkpoint().await.unwrap().genesis.unwrap().log_id;
     let client = redis::Client::open(redis()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("*{log_id}*")).query_async(&mut connection).await.unwrap();
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg(format!("*{}*", log_id.simple())).query_async(&mut connection).await.unwrap();
     assert!(!keys.is_empty(), "the inbox of {log_id} is in Redis");
     let _: () = redis::cmd("DEL").arg(keys).query_async(&mut connection).await.unwrap();
 }

@@ -63,7 +63,7 @@ impl RecordPayment {
 }
 
 /// Money to be given back.
-#[derive(Debug, Object, Deserialize, Serialize)]
+#[derive(Debug, Default, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 #[serde(deny_unknown_fields)]
 pub struct RefundPayment {

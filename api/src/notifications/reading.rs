@@ -9,7 +9,7 @@ use orderlog_domain::{notifications::Notifications, values::Recipient};
 use orderlog_projections::{Inbox, InboxError, InboxPage, Paging, RedisInbox, Store, StoreError};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long Redis may take to answer with everything that was answered before.
+/// How long Redis may take to answer with everything that the rows hold.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How soon Redis is asked again while it has not caught up.
 const AGAIN: Duration = Duration::from_millis(15);
@@ -48,20 +48,20 @@ impl Reading {
         Self { redis, trouble: Mutex::default() }
     }
 
-    /// A page with everything below offset `answered` in it. `rows` have that already.
+    /// A page with everything below offset `committed` in it. `rows` have that already.
     ///
     /// # Errors
     /// [`StoreError`] if the cursor is none, or the rows can't be read. Never because of Redis.
     pub async fn page(
         &self,
         rows: &Store<Notifications>,
-        answered: u64,
+        committed: u64,
         recipient: &Recipient,
         unread_only: bool,
         paging: &Paging,
     ) -> Result<InboxPage, StoreError> {
         if let Some(redis) = self.redis.as_ref().and_then(|redis| redis.get()).filter(|_| !self.is_resting()) {
-            match caught_up(redis.as_ref(), answered, recipient, unread_only, paging).await {
+            match caught_up(redis.as_ref(), committed, recipient, unread_only, paging).await {
                 Ok(page) => return Ok(page),
                 Err(Without::Cursor(error)) => return Err(error),
                 Err(Without::Trouble(why)) => self.rest(&why),
@@ -86,10 +86,10 @@ impl Reading {
     }
 }
 
-/// The page once Redis holds everything below `answered`.
+/// The page once Redis holds everything below `committed`.
 async fn caught_up(
     redis: &dyn Inbox,
-    answered: u64,
+    committed: u64,
     recipient: &Recipient,
     unread_only: bool,
     paging: &Paging,
@@ -98,7 +98,7 @@ async fn caught_up(
     let mut stands_at = None;
     while Instant::now() < deadline {
         match timeout_at(deadline, redis.page(recipient, unread_only, paging)).await {
-            Ok(Ok(page)) if page.position >= answered => return Ok(page),
+            Ok(Ok(page)) if page.position >= committed => return Ok(page),
             Ok(Ok(page)) => stands_at = Some(page.position),
             Ok(Err(InboxError::Store(error))) => return Err(Without::Cursor(error)),
             Ok(Err(error @ (InboxError::Late { .. } | InboxError::Redis(_) | InboxError::Unexpected { .. }))) => {
@@ -109,7 +109,7 @@ async fn caught_up(
         sleep(AGAIN).await;
     }
     Err(Without::Trouble(match stands_at {
-        Some(offset) => format!("it stands at offset {offset}, {answered} was answered"),
+        Some(offset) => format!("it stands at offset {offset}, the rows at {committed}"),
         None => format!("it did not answer within {} ms", PATIENCE.as_millis()),
     }))
 }
@@ -143,9 +143,9 @@ mod tests {
         }
     }
 
-    async fn asked(answered: u64) -> Result<u64, String> {
+    async fn asked(committed: u64) -> Result<u64, String> {
         let (redis, recipient) = (Following(AtomicU64::new(3)), Recipient::new("operations").unwrap());
-        match caught_up(&redis, answered, &recipient, false, &Paging::first(1)).await {
+        match caught_up(&redis, committed, &recipient, false, &Paging::first(1)).await {
             Ok(page) => Ok(page.position),
             Err(Without::Trouble(why)) => Err(why),
             Err(Without::Cursor(error)) => Err(error.to_string()),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_waits_until_redis_holds_what_was_answered() {
+    async fn a_page_waits_until_redis_holds_what_the_rows_hold() {
         assert_eq!(asked(3).await, Ok(3));
         assert_eq!(asked(6).await, Ok(6));
     }
@@ -161,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn a_redis_that_lags_too_far_is_not_waited_for_for_ever() {
         let why = asked(1_000_000).await.unwrap_err();
-        assert!(why.contains("1000000 was answered"), "{why}");
+        assert!(why.contains("the rows at 1000000"), "{why}");
     }
 
     #[tokio::test]

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    billing::Invoice,
     execute::{time, time_of, unexpected},
+    inventory::Stock,
     problem::{ApiError, Faults, Shortage},
 };
 
@@ -284,30 +286,6 @@ pub struct OrderRejection {
     pub shortages: Vec<Shortage>,
 }
 
-/// The stock of an order's SKUs, as the inventory service has it.
-#[derive(Clone, Debug, Default, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct ExpandedStock {
-    /// Each SKU that was ever received, as `GET /stock/{sku}` shows it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub items: Option<Vec<serde_json::Value>>,
-    /// Why there is nothing to show: the inventory service did not answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unavailable: Option<String>,
-}
-
-/// The invoice of an order, as the billing service has it.
-#[derive(Clone, Debug, Default, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct ExpandedInvoice {
-    /// The invoice, as `GET /billing/{order_id}` shows it; absent if billing does not know the order yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub found: Option<serde_json::Value>,
-    /// Why there is nothing to show: the billing service did not answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unavailable: Option<String>,
-}
-
 /// An order.
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none)]
@@ -335,12 +313,15 @@ pub struct Order {
     pub created_at: DateTime<Utc>,
     /// When anything about it last changed.
     pub updated_at: DateTime<Utc>,
-    /// With `expand=stock`.
+    /// With `expand=stock`: each of its SKUs that was ever received, as `GET /stock/{sku}` shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stock: Option<ExpandedStock>,
-    /// With `expand=invoice`.
+    pub stock: Option<Vec<Stock>>,
+    /// With `expand=invoice`: as `GET /billing/{order_id}` shows it; absent if billing does not know the order yet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub invoice: Option<ExpandedInvoice>,
+    pub invoice: Option<Invoice>,
+    /// What was to be expanded but is not, since the service that has it did not answer, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<Vec<String>>,
 }
 
 impl From<&orders::Order> for Order {
@@ -363,6 +344,7 @@ impl From<&orders::Order> for Order {
             updated_at: time(order.updated_ms),
             stock: None,
             invoice: None,
+            unavailable: None,
         }
     }
 }

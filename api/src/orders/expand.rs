@@ -4,10 +4,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use orderlog_domain::orders;
 
-use super::bodies::{ExpandedInvoice, ExpandedStock};
+use super::bodies::Order;
 use crate::{
+    billing::Invoice,
+    inventory::Stock,
     peers::{PeerError, Peers},
     problem::ApiError,
     services::ServiceName,
@@ -48,28 +49,32 @@ impl Expand {
     }
 }
 
-/// The stock of the order's SKUs.
-pub async fn stock(peers: &Peers, order: &orders::Order) -> ExpandedStock {
+/// Add to `order` what `expand` asks for. A service that does not answer is named under `unavailable`.
+pub async fn expanded(order: Order, expand: Expand, peers: &Peers) -> Order {
+    let (stock, invoice) =
+        tokio::join!(async { if expand.stock { stock(peers, &order).await.map(Some) } else { Ok(None) } }, async {
+            if expand.invoice { invoice(peers, &order).await } else { Ok(None) }
+        },);
+    let failures = [stock.as_ref().err(), invoice.as_ref().err()];
+    let failures: Vec<String> = failures.into_iter().flatten().map(ToString::to_string).collect();
+    let unavailable = (!failures.is_empty()).then_some(failures);
+    Order { stock: stock.unwrap_or_default(), invoice: invoice.unwrap_or_default(), unavailable, ..order }
+}
+
+async fn stock(peers: &Peers, order: &Order) -> Result<Vec<Stock>, PeerError> {
     let skus: BTreeSet<&str> = order.lines.iter().map(|line| line.sku.as_str()).collect();
     // Collected first: a stream over borrowed names would tie the future to them.
     let paths: Vec<String> = skus.into_iter().map(|sku| format!("/stock/{sku}")).collect();
     let asked = stream::iter(paths)
         .map(|path| async move { peers.get(ServiceName::Inventory, &path, &[]).await })
         .buffered(N_AT_ONCE)
-        .try_collect::<Vec<Option<serde_json::Value>>>();
-    match in_time(ServiceName::Inventory, asked).await {
-        Ok(items) => ExpandedStock { items: Some(items.into_iter().flatten().collect()), unavailable: None },
-        Err(error) => ExpandedStock { items: None, unavailable: Some(error.to_string()) },
-    }
+        .try_collect::<Vec<Option<Stock>>>();
+    Ok(in_time(ServiceName::Inventory, asked).await?.into_iter().flatten().collect())
 }
 
-/// The order's invoice.
-pub async fn invoice(peers: &Peers, order: &orders::Order) -> ExpandedInvoice {
+async fn invoice(peers: &Peers, order: &Order) -> Result<Option<Invoice>, PeerError> {
     let path = format!("/billing/{}", order.order_id);
-    match in_time(ServiceName::Billing, peers.get(ServiceName::Billing, &path, &[])).await {
-        Ok(found) => ExpandedInvoice { found, unavailable: None },
-        Err(error) => ExpandedInvoice { found: None, unavailable: Some(error.to_string()) },
-    }
+    in_time(ServiceName::Billing, peers.get(ServiceName::Billing, &path, &[])).await
 }
 
 async fn in_time<T>(service: ServiceName, asked: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {

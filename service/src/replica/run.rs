@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{
     Ask, LoopError, Shared, State, short,
-    writer::{Writer, Written},
+    writer::{Done, Writer},
 };
 use crate::now_ms;
 
@@ -51,6 +51,8 @@ pub(super) struct Loop<D: Tables> {
     is_empty: bool,
     /// Where the journal ended then; an empty one has to be begun first.
     caught_up_at: u64,
+    /// The rows have come as far.
+    is_caught_up: bool,
     replies: HashMap<Ticket, oneshot::Sender<Outcome<D>>>,
     appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
     ends: Option<AskedEnds>,
@@ -79,6 +81,7 @@ impl<D: Tables> Loop<D> {
             copies,
             is_empty: end == 0,
             caught_up_at: end.max(1),
+            is_caught_up: false,
             replies: HashMap::new(),
             appends: FuturesUnordered::new(),
             ends: None,
@@ -111,7 +114,7 @@ impl<D: Tables> Loop<D> {
                 }
                 Some(results) = self.appends.next() => self.appended(results),
                 (up_to, ends) = next_ends(&mut self.ends) => self.learn_ends(up_to, ends),
-                written = self.writer.written() => self.written(written?),
+                done = self.writer.done() => self.done(done?),
                 _ = tick.tick() => {}
             }
             self.take_what_has_queued(&mut reading, &mut copying)?;
@@ -207,9 +210,26 @@ impl<D: Tables> Loop<D> {
         }
     }
 
-    fn written(&mut self, written: Written) {
-        self.core.written(written.change_set);
-        self.shared.committed.send_replace(written.next);
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Written { change_set, next } => {
+                self.core.written(change_set);
+                self.shared.committed.send_replace(next);
+            }
+            Done::Indexed => {
+                info!(service = D::JOURNAL, "{} takes commands from offset {}", D::JOURNAL, self.core.next());
+                self.shared.state.send_replace(State::Ready);
+            }
+        }
+    }
+
+    /// Once the rows hold what the journal held at the start, only their indexes are missing. Earlier a query would be
+    /// answered from old rows.
+    fn finish_catching_up(&mut self) {
+        if !self.is_caught_up && *self.shared.committed.borrow() >= self.caught_up_at {
+            self.is_caught_up = true;
+            self.writer.create_indexes();
+        }
     }
 
     /// Let the core do all it can with what it has, and carry out what it says.
@@ -231,12 +251,8 @@ impl<D: Tables> Loop<D> {
             self.core.provide(loaded);
         }
         self.look_for_ends();
+        self.finish_catching_up();
         self.write();
-        if self.core.next() >= self.caught_up_at && *self.shared.state.borrow() == State::CatchingUp {
-            info!(service = D::JOURNAL, "{} takes commands from offset {}", D::JOURNAL, self.core.next());
-            self.writer.create_indexes();
-            self.shared.state.send_replace(State::Ready);
-        }
         Ok(())
     }
 

@@ -17,26 +17,27 @@ enum Task<D: Tables> {
     CreateIndexes,
 }
 
-/// A change set stands in the rows.
+/// What the writer has done.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Written {
-    pub change_set: u64,
-    /// The checkpoint that was written with it.
-    pub next: u64,
+pub(super) enum Done {
+    /// A change set stands in the rows, with the checkpoint `next`.
+    Written { change_set: u64, next: u64 },
+    /// The indexes that lists need are there.
+    Indexed,
 }
 
 /// The loop's end of the writer.
 pub(super) struct Writer<D: Tables> {
     tasks: mpsc::UnboundedSender<Task<D>>,
-    done: mpsc::UnboundedReceiver<Written>,
+    done: mpsc::UnboundedReceiver<Done>,
     n_under_way: usize,
 }
 
 impl<D: Tables> Writer<D> {
     pub fn start(store: Arc<Store<D>>) -> Self {
         let (tasks, todo) = mpsc::unbounded_channel();
-        let (wrote, done) = mpsc::unbounded_channel();
-        tokio::spawn(write_all(store, todo, wrote));
+        let (did, done) = mpsc::unbounded_channel();
+        tokio::spawn(write_all(store, todo, did));
         Self { tasks, done, n_under_way: 0 }
     }
 
@@ -53,38 +54,37 @@ impl<D: Tables> Writer<D> {
     }
 
     /// Have the indexes that lists need, once there is no more mass of rows to come.
-    pub fn create_indexes(&self) {
+    pub fn create_indexes(&mut self) {
+        self.n_under_way += 1;
         drop(self.tasks.send(Task::CreateIndexes));
     }
 
-    /// The next change set that is written.
-    pub async fn written(&mut self) -> Result<Written, LoopError> {
-        let written = self.done.recv().await.ok_or(LoopError::Writer)?;
+    /// What is done next.
+    pub async fn done(&mut self) -> Result<Done, LoopError> {
+        let done = self.done.recv().await.ok_or(LoopError::Writer)?;
         self.n_under_way -= 1;
-        Ok(written)
+        Ok(done)
     }
 }
 
 async fn write_all<D: Tables>(
     store: Arc<Store<D>>,
     mut todo: mpsc::UnboundedReceiver<Task<D>>,
-    wrote: mpsc::UnboundedSender<Written>,
+    did: mpsc::UnboundedSender<Done>,
 ) {
     let mut writer = match store.writer().await {
         Ok(writer) => writer,
         Err(failure) => return error!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL),
     };
     while let Some(task) = todo.recv().await {
-        match task {
+        let done = match task {
             Task::Write(change_set, changes) => {
                 // The rows are a copy: nothing is lost while they can't be written, so try until it works.
                 while let Err(failure) = store.write(&mut writer, &changes).await {
                     warn!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL);
                     tokio::time::sleep(WRITE_AGAIN).await;
                 }
-                if wrote.send(Written { change_set, next: changes.next }).is_err() {
-                    return;
-                }
+                Done::Written { change_set, next: changes.next }
             }
             Task::CreateIndexes => {
                 if let Err(failure) = store.create_indexes(&mut writer).await {
@@ -94,7 +94,11 @@ async fn write_all<D: Tables>(
                         D::JOURNAL
                     );
                 }
+                Done::Indexed
             }
+        };
+        if did.send(done).is_err() {
+            return;
         }
     }
 }
