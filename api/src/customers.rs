@@ -17,7 +17,7 @@ use crate::{
     execute::{Service, paging, shown, time, time_of},
     json::Json,
     orders::{OrderList, OrderState},
-    params::{Asked, Path},
+    params::{Asked, EXAMPLE_CUSTOMER, Path},
     problem::{ApiError, Faults},
     server::{Parts, StartError},
     services::{Mounted, ServiceName, Tag},
@@ -126,7 +126,7 @@ impl Example for Customer {
     fn example() -> Self {
         let CreateCustomer { name, email } = CreateCustomer::example();
         let (created_at, updated_at) = (time(1_790_000_000_000), time(1_790_000_000_000));
-        let customer_id = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001);
+        let customer_id = EXAMPLE_CUSTOMER;
         Self { customer_id, name, email, active: true, version: 1, created_at, updated_at }
     }
 }

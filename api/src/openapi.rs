@@ -23,7 +23,9 @@ const DESCRIPTION: &str = "\
 An order backend whose only truth is an append-only log. Every answer to a command says where its record stands \
 (`Orderlog-Position`), and every command can be repeated safely with an `Idempotency-Key`. \
 Failures are `application/problem+json` with a stable `code`.\n\n\
-Money is an integer in minor units (cents) with an ISO 4217 code beside it. Ids are UUIDv7, times RFC 3339 in UTC.\n\n\
+Money is an integer in minor units (cents) with an ISO 4217 code beside it. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
+customers, orders and notifications in the examples belong to nobody; the page at `/docs` sends the newest one's instead, so \
+create a customer first.\n\n\
 There is no authentication yet.";
 
 /// The routes of `T`, to be described without a service behind them.
@@ -71,6 +73,7 @@ pub fn of_services(services: &[ServiceName]) -> Value {
         correct::merge(&mut all, document);
     }
     all["info"]["title"] = "orderlog".into();
+    correct::in_the_order_of(services, &mut all);
     all
 }
 

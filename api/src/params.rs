@@ -16,8 +16,9 @@ pub trait PathValue: Sized + Send {
     const NAME: &'static str;
     /// Its schema's format, or nothing.
     const FORMAT: Option<&'static str>;
+
     /// One that could be.
-    const EXAMPLE: &'static str;
+    fn example() -> String;
 
     /// The value that `text` is.
     ///
@@ -27,11 +28,14 @@ pub trait PathValue: Sized + Send {
 }
 
 macro_rules! path_ids {
-    ($($id:ident $name:literal),+ $(,)?) => {
+    ($($id:ident $name:literal $example:expr),+ $(,)?) => {
         $(impl PathValue for $id {
             const NAME: &'static str = $name;
             const FORMAT: Option<&'static str> = Some("uuid");
-            const EXAMPLE: &'static str = "019a0000-0000-7000-8000-000000000001";
+
+            fn example() -> String {
+                $example.to_string()
+            }
 
             fn parse(text: &str) -> Result<Self, String> {
                 Uuid::try_parse(text).map(Self).map_err(|_| "it must be a UUID".to_owned())
@@ -40,12 +44,26 @@ macro_rules! path_ids {
     };
 }
 
-path_ids!(CustomerId "customer_id", OrderId "order_id", NotificationId "notification_id");
+/// The customer of all examples. The page at `/docs` sends the newest customer's id instead, so that examples work.
+pub const EXAMPLE_CUSTOMER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001);
+/// The order of all examples, likewise.
+pub const EXAMPLE_ORDER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0002);
+/// The notification of all examples, likewise.
+pub const EXAMPLE_NOTIFICATION: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0003);
+
+path_ids!(
+    CustomerId "customer_id" EXAMPLE_CUSTOMER,
+    OrderId "order_id" EXAMPLE_ORDER,
+    NotificationId "notification_id" EXAMPLE_NOTIFICATION,
+);
 
 impl PathValue for Sku {
     const NAME: &'static str = "sku";
     const FORMAT: Option<&'static str> = None;
-    const EXAMPLE: &'static str = "espresso-beans-1kg";
+
+    fn example() -> String {
+        "espresso-beans-1kg".to_owned()
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(|error| error.to_string())
@@ -55,7 +73,10 @@ impl PathValue for Sku {
 impl PathValue for ReservationName {
     const NAME: &'static str = "reservation_id";
     const FORMAT: Option<&'static str> = None;
-    const EXAMPLE: &'static str = "cart-4711";
+
+    fn example() -> String {
+        "cart-4711".to_owned()
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(|error| error.to_string())
@@ -77,7 +98,7 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
     }
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
-        let schema = MetaSchema { format: T::FORMAT, example: Some(T::EXAMPLE.into()), ..MetaSchema::new("string") };
+        let schema = MetaSchema { format: T::FORMAT, example: Some(T::example().into()), ..MetaSchema::new("string") };
         Some(MetaSchemaRef::Inline(Box::new(schema)))
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use orderlog_eventlog::{Lease, LeaseError, Partition};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How long a duty that failed rests.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub async fn perform<E, W>(
 {
     let mut held = lease.held();
     while held.wait_for(|held| *held).await.is_ok() {
-        info!(service, duty, "{service} {duty} begins");
+        debug!(service, duty, "{service} {duty} begins");
         let mut until_lost = lease.held();
         let going_on = async {
             tokio::time::sleep(WELL_AFTER).await;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     execute::{time, time_of, unexpected},
+    params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     problem::{ApiError, Faults},
 };
 
@@ -36,7 +37,7 @@ pub struct RecordPayment {
 impl Example for RecordPayment {
     fn example() -> Self {
         Self {
-            order_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0002),
+            order_id: EXAMPLE_ORDER,
             amount: 3780,
             currency: "EUR".to_owned(),
             reference: "bank transfer 2026-09-21".to_owned(),
@@ -166,7 +167,7 @@ impl Example for PaymentAnswer {
     fn example() -> Self {
         let RecordPayment { order_id, amount, currency, reference } = RecordPayment::example();
         Self {
-            payment_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0003),
+            payment_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0004),
             order_id,
             amount,
             currency,
@@ -369,7 +370,7 @@ impl Example for Invoice {
             PaymentAnswer::example();
         Self {
             order_id,
-            customer_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001),
+            customer_id: EXAMPLE_CUSTOMER,
             state,
             amount_due: amount,
             amount_paid: amount,

@@ -1,5 +1,7 @@
 //! `orderlog serve`: start, say where everything is, and stop when told to.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -48,7 +50,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 fn tell(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.options.log_filter)
         .with_context(|| format!("--log-filter {} can't be understood", config.options.log_filter))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let set = match config.options.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     execute::{time, time_of, unexpected},
+    params::EXAMPLE_NOTIFICATION,
     problem::{ApiError, Faults},
 };
 
@@ -84,7 +85,7 @@ pub struct Notification {
 impl Example for Notification {
     fn example() -> Self {
         Self {
-            notification_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0004),
+            notification_id: EXAMPLE_NOTIFICATION,
             sequence: 7,
             recipient: notifications::OPERATIONS.to_owned(),
             subject: "Stocktaking on Friday".to_owned(),

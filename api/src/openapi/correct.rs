@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::services::ServiceName;
+
 /// Operations that ask another service and can't do without its answer.
 const ASKING: &[&str] = &["list_customer_orders"];
 
@@ -47,6 +49,14 @@ pub fn merge(all: &mut Value, other: Value) {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) | Value::Array(_),
             _,
         ) => {}
+    }
+}
+
+/// Have the groups of operations in the order in which an order flows through the services.
+pub fn in_the_order_of(services: &[ServiceName], document: &mut Value) {
+    let place = |tag: &Value| services.iter().position(|service| tag["name"] == service.as_str());
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.sort_by_key(place);
     }
 }
 

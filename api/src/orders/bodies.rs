@@ -15,6 +15,7 @@ use crate::{
     billing::Invoice,
     execute::{time, time_of, unexpected},
     inventory::Stock,
+    params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     problem::{ApiError, Faults, Shortage},
 };
 
@@ -182,8 +183,8 @@ impl Example for PlacedOrder {
     fn example() -> Self {
         let line = OrderLine { sku: "espresso-beans-1kg".to_owned(), quantity: 2, unit_price: 1890 };
         Self {
-            order_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0002),
-            customer_id: Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001),
+            order_id: EXAMPLE_ORDER,
+            customer_id: EXAMPLE_CUSTOMER,
             state: OrderState::Placed,
             payment: OrderPayment::Unpaid,
             currency: "EUR".to_owned(),

@@ -8,10 +8,12 @@ use poem::{
     http::{Method, StatusCode, header},
 };
 use poem_openapi::OpenApiService;
+use serde_json::json;
 
 use super::not_here;
 use crate::{
     openapi,
+    params::{EXAMPLE_CUSTOMER, EXAMPLE_NOTIFICATION, EXAMPLE_ORDER},
     services::{RouteTable, ServiceName},
 };
 
@@ -32,14 +34,40 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-const START: &str = r##"SwaggerUIBundle({
+/// Starts it. The ids in the examples belong to nobody: what is sent instead is the newest object's, so that every example
+/// works as it stands.
+fn start() -> String {
+    let newest = json!({
+        EXAMPLE_CUSTOMER.to_string(): { "list": "/customers?limit=1", "id": "customer_id" },
+        EXAMPLE_ORDER.to_string(): { "list": "/orders?limit=1", "id": "order_id" },
+        EXAMPLE_NOTIFICATION.to_string(): { "list": "/notifications?recipient=operations&limit=1", "id": "notification_id" },
+    });
+    format!(
+        r##"const NEWEST = {newest};
+
+async function withNewestIds(request) {{
+  for (const [example, {{ list, id }}] of Object.entries(NEWEST)) {{
+    if (!`${{request.url}} ${{request.body ?? ""}}`.includes(example)) continue;
+    const answer = await fetch(list);
+    const newest = answer.ok ? (await answer.json()).items[0]?.[id] : undefined;
+    if (newest === undefined) continue;
+    request.url = request.url.replaceAll(example, newest);
+    if (typeof request.body === "string") request.body = request.body.replaceAll(example, newest);
+  }}
+  return request;
+}}
+
+SwaggerUIBundle({{
   url: "/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
+  requestInterceptor: withNewestIds,
   validatorUrl: null
-});
-"##;
+}});
+"##
+    )
+}
 
 /// Everything from here; Swagger UI sets styles and shows small pictures inline.
 const POLICY: &str =
@@ -52,7 +80,7 @@ pub fn add_routes(services: &[ServiceName], table: &mut RouteTable) {
         table.entry(path.to_owned()).or_default().insert(Method::GET, endpoint);
     };
     get("/docs", file("text/html; charset=utf-8", PAGE.into()));
-    get("/docs/start.js", file("text/javascript; charset=utf-8", START.into()));
+    get("/docs/start.js", file("text/javascript; charset=utf-8", start().into()));
     get("/docs/swagger-ui.js", file("text/javascript; charset=utf-8", script));
     get("/docs/swagger-ui.css", file("text/css; charset=utf-8", style));
     get("/openapi.json", file("application/json", openapi::to_text(&openapi::of_services(services)).into()));
