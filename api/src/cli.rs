@@ -103,3 +103,60 @@ fn print(document: &serde_json::Value) -> anyhow::Result<()> {
     let text = openapi::to_text(document);
     std::io::stdout().write_all(text.as_bytes()).context("stdout takes no more")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<Config, String> {
+        let cli = Cli::try_parse_from(std::iter::once(&"orderlog").chain(args)).map_err(|error| error.to_string())?;
+        cli.config().ok_or_else(|| "nothing is served".to_owned())
+    }
+
+    #[test]
+    fn every_option_has_a_flag_a_variable_and_a_sentence() {
+        let cli = Cli::command();
+        let commands = cli.get_subcommands().chain([&cli]);
+        let options = commands.flat_map(|command| command.get_arguments()).filter(|option| !option.is_positional());
+        for option in options.filter(|option| !["help", "version"].contains(&option.get_id().as_str())) {
+            let flag = option.get_long().expect("a flag");
+            let variable = option.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+            assert!(variable.starts_with("ORDERLOG_"), "--{flag} has a variable");
+            assert!(option.get_help().is_some_and(|help| help.to_string().len() > 10), "--{flag} is explained");
+        }
+    }
+
+    #[test]
+    fn without_a_command_all_services_are_served_on_the_embedded_log() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.services, ServiceName::ALL);
+        assert_eq!(config.options.log, crate::config::LogUrl::Embedded);
+    }
+
+    #[test]
+    fn one_service_is_served_alone() {
+        let config = config(&["serve", "orders", "--log", "kafka://one:9092,two:9092"]).unwrap();
+        assert_eq!(config.services, [ServiceName::Orders]);
+        assert_eq!(config.options.log, crate::config::LogUrl::Kafka("one:9092,two:9092".to_owned()));
+    }
+
+    #[test]
+    fn a_wrong_option_is_told_with_what_would_be_right() {
+        for (args, told) in [
+            (["serve", "--log", "kafka:/host:9092"], "kafka://host:port"),
+            (["serve", "--log", "kafka://host"], "kafka://host:port"),
+            (["serve", "--listen", "8080"], "host:port"),
+            (["serve", "--redis", "host:6379"], "redis://"),
+            (["serve", "--orders-url", "https://host"], "http://"),
+            (["serve", "--public-partitions", "0"], "1..=1000"),
+            (["serve", "--kafka-setting", "acks"], "name=value"),
+            (["serve", "--dta", "x"], "--data"),
+            (["serve", "shipping", "--demo"], "inventory"),
+        ] {
+            let error = config(&args).unwrap_err();
+            assert!(error.contains(told), "{args:?}: {error}");
+        }
+    }
+}

@@ -120,6 +120,10 @@ pub struct Options {
     #[arg(long, env = "ORDERLOG_PUBLIC_PARTITIONS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub public_partitions: i32,
 
+    /// How many copies a topic is created with on Kafka; without it, what the brokers have as their default. In production 3
+    #[arg(long, env = "ORDERLOG_KAFKA_REPLICATION", value_name = "N", value_parser = clap::value_parser!(i16).range(1..=32))]
+    pub kafka_replication: Option<i16>,
+
     /// More settings of the Kafka client in librdkafka's words, such as security.protocol=ssl; may be repeated
     #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = setting, value_delimiter = ',', hide_env_values = true)]
     pub kafka_settings: Vec<(String, String)>,

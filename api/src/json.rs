@@ -130,6 +130,9 @@ fn described(error: &str) -> (&'static str, String, Option<String>) {
     if error.starts_with("duplicate field") {
         return ("duplicate_field", "this field is here twice".to_owned(), None);
     }
+    if error.starts_with("UUID parsing failed") {
+        return ("wrong_type", "expected a UUID".to_owned(), None);
+    }
     // `invalid type: string "x", expected u32 at line 1 column 2`: the last `expected` is serde's.
     let expected =
         error.rsplit_once(", expected ").map(|(_, rest)| rest.rsplit_once(" at line ").map_or(rest, |(it, _)| it));

@@ -239,12 +239,16 @@ async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartErro
 async fn open(options: &Options) -> Result<Arc<dyn EventLog>, StartError> {
     Ok(match &options.log {
         LogUrl::Embedded => EmbeddedLog::open(Path::new(&options.data)).await?,
-        LogUrl::Kafka(brokers) => KafkaLog::connect(KafkaConfig {
-            topic_prefix: options.topic_prefix.clone(),
-            public_partitions: options.public_partitions,
-            extra: options.kafka_settings.iter().cloned().collect(),
-            ..KafkaConfig::new(brokers.clone())
-        })?,
+        LogUrl::Kafka(brokers) => {
+            let defaults = KafkaConfig::new(brokers.clone());
+            KafkaLog::connect(KafkaConfig {
+                topic_prefix: options.topic_prefix.clone(),
+                public_partitions: options.public_partitions,
+                replication: options.kafka_replication.unwrap_or(defaults.replication),
+                extra: options.kafka_settings.iter().cloned().collect(),
+                ..defaults
+            })?
+        }
     })
 }
 
