@@ -112,12 +112,12 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> ApiError {
             format!("this is no JSON, from line {}, column {} on", place.0, place.1),
         );
     }
-    let (code, detail, missing) = described(&error.to_string());
-    let pointer = Some(pointer_of(&path, missing.as_deref()));
+    let (code, detail, field) = described(&error.to_string());
+    let pointer = Some(pointer_of(&path, field.as_deref()));
     ApiError::faults(vec![Fault { pointer, parameter: None, code: code.to_owned(), detail }])
 }
 
-/// Code and sentence of what serde found wrong, and the field that is missing, if that is it. Serde's own sentence may
+/// Code and sentence of what serde found wrong, and the field that is missing or doubled, below the place it names. Serde's own sentence may
 /// repeat a value, which may be an e-mail address: only the parts that come from our types are kept.
 fn described(error: &str) -> (&'static str, String, Option<String>) {
     let field = error.split('`').nth(1).map(str::to_owned);
@@ -128,7 +128,7 @@ fn described(error: &str) -> (&'static str, String, Option<String>) {
         return ("unknown_field", "there is no such field here".to_owned(), None);
     }
     if error.starts_with("duplicate field") {
-        return ("duplicate_field", "this field is here twice".to_owned(), None);
+        return ("duplicate_field", "this field is here twice".to_owned(), field);
     }
     if error.starts_with("UUID parsing failed") {
         return ("wrong_type", "expected a UUID".to_owned(), None);
