@@ -202,8 +202,15 @@ impl Distributed {
     /// # Panics
     /// If there is no place for data folders.
     pub async fn start() -> Self {
+        Self::start_with_prefix(format!("t{}.", uuid::Uuid::new_v4().simple())).await
+    }
+
+    /// Start five processes on topics whose names begin so. At most one test may use the bare names.
+    ///
+    /// # Panics
+    /// If there is no place for data folders.
+    pub async fn start_with_prefix(topic_prefix: String) -> Self {
         let data = tempfile::tempdir().expect("a place for data folders");
-        let topic_prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
         let mut deployment =
             Self { data, topic_prefix, ports: SERVICES.map(|_| free_port()), servers: [const { None }; 5] };
         for service in SERVICES {
