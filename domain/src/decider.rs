@@ -18,7 +18,8 @@ pub type Kind = &'static str;
 pub struct Ref {
     /// Its kind.
     pub kind: Kind,
-    /// Its key; unique in the service, over all kinds.
+    /// Its key; unique in the service, over all kinds: a record names keys, not kinds, so two aggregates under one key would
+    /// be one to the arbitration rule. At most one kind of a service uses bare ids as keys, the others [`Key::named`].
     pub key: Key,
     /// Its id was minted for the very command that names it: no record can name it yet, so nothing need be looked up.
     pub minted: bool,
@@ -51,7 +52,7 @@ pub struct At {
 /// again, so a decision never has to say beforehand what it needs. Look at everything before the first refusal, so that all
 /// of it is loaded at once.
 pub struct View<'a, E> {
-    lookup: &'a dyn Fn(&Key) -> Lookup<'a, E>,
+    lookup: &'a dyn Fn(&Ref) -> Lookup<'a, E>,
     missing: RefCell<Vec<Ref>>,
 }
 
@@ -67,13 +68,13 @@ pub enum Lookup<'a, E> {
 
 impl<'a, E> View<'a, E> {
     /// A view through `lookup`.
-    pub fn new(lookup: &'a dyn Fn(&Key) -> Lookup<'a, E>) -> Self {
+    pub fn new(lookup: &'a dyn Fn(&Ref) -> Lookup<'a, E>) -> Self {
         Self { lookup, missing: RefCell::default() }
     }
 
     /// The aggregate's state, if it exists.
     pub fn get(&self, aggregate: &Ref) -> Option<&'a E> {
-        match (self.lookup)(&aggregate.key) {
+        match (self.lookup)(aggregate) {
             Lookup::Found(entity) => Some(entity),
             Lookup::Absent => None,
             Lookup::NotLoaded if aggregate.minted => None,

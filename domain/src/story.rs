@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt::Debug};
 
 use crate::{
-    decider::{At, Decider, Lookup, Millis, View},
+    decider::{At, Decider, Lookup, Millis, Ref, View},
     key::Key,
     public::Public,
 };
@@ -56,7 +56,7 @@ impl<D: Decider> Story<D> {
 
     /// What is decided.
     pub fn decide(&self, command: &D::Command) -> Result<D::Event, D::Rejection> {
-        let lookup = |key: &Key| self.entities.get(key).map_or(Lookup::Absent, Lookup::Found);
+        let lookup = |it: &Ref| self.entities.get(&it.key).map_or(Lookup::Absent, Lookup::Found);
         D::decide(command, &View::new(&lookup), self.now)
     }
 

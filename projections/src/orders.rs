@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Tables for Orders {
-    const SCHEMA: u32 = 1;
+    const SCHEMA: u32 = 2;
     const TABLES: &'static [Table<Entity>] = &[
         Table {
             kind: ORDERS,

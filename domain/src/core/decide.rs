@@ -71,7 +71,7 @@ impl<D: Decider> Core<D> {
     fn look_at(&mut self, request: &Request<D>, asked: Millis, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
         if let Some(stamp) = request.stamp {
             let wanted = Wanted { key: stamp.key, kind: None };
-            match self.slots.get(&stamp.key, false) {
+            match self.slots.get(&stamp.key, None) {
                 None => drop(self.missing.insert((wanted.key, wanted.kind))),
                 Some(slot) => {
                     if let Some(head) = slot.head {
@@ -158,19 +158,19 @@ impl<D: Decider> Core<D> {
     fn decide(&mut self, request: &Request<D>, look_ahead: bool, now: Millis) -> Decision<D> {
         let sight = Sight::default();
         let (slots, flights) = (&self.slots, &self.flights);
-        let lookup = |key: &Key| {
-            let ahead = flights.ahead(key);
+        let lookup = |aggregate: &Ref| {
+            let ahead = flights.ahead(&aggregate.key);
             sight.ahead.set(sight.ahead.get() || ahead.is_some());
             sight.blocked.set(sight.blocked.get() || ahead.is_some_and(|ahead| ahead.blocked));
-            let slot = slots.peek(key);
+            let slot = slots.peek(&aggregate.key);
             sight.parked.set(sight.parked.get() || slot.is_some_and(|slot| slot.parked));
-            if let Some(entity) = ahead.filter(|_| look_ahead).and_then(|ahead| ahead.entity.as_ref()) {
+            if let Some(entity) = ahead.filter(|_| look_ahead).and_then(|ahead| ahead.entity_of(aggregate.kind)) {
                 return Lookup::Found(&entity.state);
             }
-            match slot.and_then(|slot| slot.entity.as_ref()) {
-                Some(Some(entity)) => Lookup::Found(&entity.state),
-                Some(None) => Lookup::Absent,
-                None => Lookup::NotLoaded,
+            match slot.map(|slot| slot.aggregate.of(aggregate.kind)) {
+                Some(Lookup::Found(entity)) => Lookup::Found(&entity.state),
+                Some(Lookup::Absent) => Lookup::Absent,
+                Some(Lookup::NotLoaded) | None => Lookup::NotLoaded,
             }
         };
         let view = View::new(&lookup);
@@ -193,7 +193,7 @@ impl<D: Decider> Core<D> {
         let expects: Vec<_> = keys.map(|key| Expect { key, last: last(&key) }).collect();
         // The offset is a guess: only the fold knows it, and nothing is decided by it.
         let at = At { offset: self.next + self.flights.len() as u64, time_ms: now };
-        let entities = evolve_all::<D>(&event, at, |aggregate| self.entity_ahead(&aggregate.key));
+        let entities = evolve_all::<D>(&event, at, |aggregate| self.entity_ahead(aggregate));
         let header = Header {
             id,
             time_ms: now,
@@ -216,9 +216,9 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    fn entity_ahead(&self, key: &Key) -> Option<Versioned<D::Entity>> {
-        let ahead = self.flights.ahead(key).and_then(|ahead| ahead.entity.as_ref());
-        ahead.or_else(|| self.slots.peek(key)?.entity.as_ref()?.as_ref()).cloned()
+    fn entity_ahead(&self, aggregate: &Ref) -> Option<Versioned<D::Entity>> {
+        let ahead = self.flights.ahead(&aggregate.key).and_then(|ahead| ahead.entity_of(aggregate.kind));
+        ahead.or_else(|| self.slots.peek_aggregate(aggregate)).cloned()
     }
 }
 

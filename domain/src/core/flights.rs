@@ -15,7 +15,7 @@ use super::{
     slots::{KeyMap, Versioned},
 };
 use crate::{
-    decider::Decider,
+    decider::{Decider, Kind},
     header::{Expect, Header},
     key::{Key, RecordId},
 };
@@ -53,10 +53,17 @@ pub struct Ahead<E> {
     /// The last of our records that names it.
     pub last: RecordId,
     /// Its aggregate then; `None` if it is only claimed.
-    pub entity: Option<Versioned<E>>,
+    entity: Option<Versioned<E>>,
     /// A record that this builds on is dead: wait until all of ours are settled.
     pub blocked: bool,
     n_flights: u32,
+}
+
+impl<E> Ahead<E> {
+    /// Its aggregate then, if that is of this kind.
+    pub fn entity_of(&self, kind: Kind) -> Option<&Versioned<E>> {
+        self.entity.as_ref().filter(|entity| entity.kind == kind)
+    }
 }
 
 /// All records in flight.

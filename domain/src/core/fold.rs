@@ -111,7 +111,7 @@ impl<D: Decider> Core<D> {
             }
             let Some((place, offset, row)) = self.copies.pop_front() else { break };
             if let Some((aggregate, version, state)) = row {
-                let known = self.slots.peek(&aggregate.key).and_then(|slot| slot.entity.as_ref()?.as_ref());
+                let known = self.slots.peek_aggregate(&aggregate);
                 if known.is_none_or(|known| known.version < version) {
                     self.slots.set_entity(aggregate.key, Versioned { kind: aggregate.kind, version, offset: 0, state });
                 }
@@ -199,8 +199,8 @@ impl<D: Decider> Core<D> {
     }
 
     fn evolve(&self, event: &D::Event, at: At) -> Result<Evolved<D>, String> {
-        let before = |aggregate: &Ref| self.slots.peek(&aggregate.key).and_then(|slot| slot.entity.as_ref()?.as_ref());
-        catch_unwind(AssertUnwindSafe(|| evolve_all::<D>(event, at, |aggregate| before(aggregate).cloned())))
+        let before = |aggregate: &Ref| self.slots.peek_aggregate(aggregate).cloned();
+        catch_unwind(AssertUnwindSafe(|| evolve_all::<D>(event, at, before)))
             .map_err(|_| "folding it panicked".to_owned())
     }
 

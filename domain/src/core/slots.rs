@@ -10,7 +10,7 @@ use super::{
     seen::Seen,
 };
 use crate::{
-    decider::{Kind, Ref},
+    decider::{Kind, Lookup, Ref},
     key::Key,
 };
 
@@ -44,14 +44,46 @@ pub type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
 pub struct Slot<E> {
     /// Its head, if any record names it.
     pub head: Option<Head>,
-    /// Its aggregate: `None` while not loaded, `Some(None)` if there is none.
-    pub entity: Option<Option<Versioned<E>>>,
+    /// Its aggregate.
+    pub aggregate: Aggregate<E>,
     /// Whether it stands behind a record that could not be folded.
     pub parked: bool,
     /// The change set that last changed it; it may be forgotten once that is written.
     changed_in: u64,
     head_changed: bool,
     entity_changed: bool,
+}
+
+/// What is known of the aggregate under a key.
+///
+/// A key belongs to one kind, but it may be asked for as another: callers choose the ids that they ask for. So that a wrong
+/// guess teaches nothing about the right kind, "there is none" is remembered together with the kind that was asked for.
+#[derive(Debug)]
+pub enum Aggregate<E> {
+    /// Nothing is known.
+    NotLoaded,
+    /// There is none, of whatever kind.
+    None,
+    /// There is none of this kind.
+    NoneOf(Kind),
+    /// It is this, and so of no other kind.
+    Is(Versioned<E>),
+}
+
+impl<E> Aggregate<E> {
+    /// It, if it is of this kind.
+    pub fn of(&self, kind: Kind) -> Lookup<'_, Versioned<E>> {
+        match self {
+            Self::Is(it) if it.kind == kind => Lookup::Found(it),
+            Self::NoneOf(other) if *other != kind => Lookup::NotLoaded,
+            Self::Is(_) | Self::None | Self::NoneOf(_) => Lookup::Absent,
+            Self::NotLoaded => Lookup::NotLoaded,
+        }
+    }
+
+    fn is_known(&self, kind: Kind) -> bool {
+        !matches!(self.of(kind), Lookup::NotLoaded)
+    }
 }
 
 /// An aggregate's state, and where it comes from.
@@ -71,7 +103,7 @@ impl<E> Slot<E> {
     fn absent() -> Self {
         Self {
             head: None,
-            entity: Some(None),
+            aggregate: Aggregate::None,
             parked: false,
             changed_in: 0,
             head_changed: false,
@@ -105,8 +137,8 @@ impl<E: Clone> Slots<E> {
         }
     }
 
-    /// The slot of a key whose head is known, and whose aggregate is known too if `with_entity`. `None`: it must be loaded.
-    pub fn get(&mut self, key: &Key, with_entity: bool) -> Option<&Slot<E>> {
+    /// The slot of a key whose head is known, and whose aggregate of this kind is known too. `None`: it must be loaded.
+    pub fn get(&mut self, key: &Key, kind: Option<Kind>) -> Option<&Slot<E>> {
         if !self.hot.contains_key(key) {
             match self.cold.remove(key) {
                 Some(slot) => drop(self.hot.insert(*key, slot)),
@@ -114,12 +146,20 @@ impl<E: Clone> Slots<E> {
                 None => return None,
             }
         }
-        self.hot.get(key).filter(|slot| !with_entity || slot.entity.is_some())
+        self.hot.get(key).filter(|slot| kind.is_none_or(|kind| slot.aggregate.is_known(kind)))
     }
 
     /// Like [`Slots::get`], without keeping the slot in memory for longer.
     pub fn peek(&self, key: &Key) -> Option<&Slot<E>> {
         self.hot.get(key).or_else(|| self.cold.get(key))
+    }
+
+    /// The aggregate, if it is known to exist.
+    pub fn peek_aggregate(&self, aggregate: &Ref) -> Option<&Versioned<E>> {
+        match self.peek(&aggregate.key)?.aggregate.of(aggregate.kind) {
+            Lookup::Found(it) => Some(it),
+            Lookup::Absent | Lookup::NotLoaded => None,
+        }
     }
 
     /// Whether it is known if any record names this key, without keeping a slot for it: for ids, of which few are ever void.
@@ -129,7 +169,7 @@ impl<E: Clone> Slots<E> {
 
     /// Whether the key can be answered without loading, having looked it up for that.
     pub fn ready(&mut self, wanted: &Wanted) -> bool {
-        self.get(&wanted.key, wanted.kind.is_some()).is_some()
+        self.get(&wanted.key, wanted.kind).is_some()
     }
 
     /// Nothing names this key yet: it was minted just now.
@@ -143,18 +183,22 @@ impl<E: Clone> Slots<E> {
     pub fn provide(&mut self, loaded: Loaded<E>) {
         let Loaded { wanted, head, entity, parked } = loaded;
         let offset = head.map_or(0, |head| head.offset);
-        let entity = wanted.kind.map(|kind| entity.map(|(version, state)| Versioned { kind, version, offset, state }));
+        let aggregate = match (wanted.kind, entity) {
+            (None, _) => Aggregate::NotLoaded,
+            (Some(kind), None) => Aggregate::NoneOf(kind),
+            (Some(kind), Some((version, state))) => Aggregate::Is(Versioned { kind, version, offset, state }),
+        };
         if let Some(slot) = self.cold.remove(&wanted.key) {
             self.hot.insert(wanted.key, slot);
         }
         match self.hot.entry(wanted.key) {
             Entry::Occupied(mut slot) => {
-                if slot.get().entity.is_none() {
-                    slot.get_mut().entity = entity;
+                if wanted.kind.is_some_and(|kind| !slot.get().aggregate.is_known(kind)) {
+                    slot.get_mut().aggregate = aggregate;
                 }
             }
             Entry::Vacant(slot) => {
-                slot.insert(Slot { head, parked, entity, ..Slot::absent() });
+                slot.insert(Slot { head, parked, aggregate, ..Slot::absent() });
             }
         }
     }
@@ -172,7 +216,11 @@ impl<E: Clone> Slots<E> {
     pub fn set_entity(&mut self, key: Key, entity: Versioned<E>) {
         self.seen.insert(&key);
         self.change(key, |slot| {
-            slot.entity = Some(Some(entity));
+            debug_assert!(
+                !matches!(&slot.aggregate, Aggregate::Is(before) if before.kind != entity.kind),
+                "a key belongs to one kind"
+            );
+            slot.aggregate = Aggregate::Is(entity);
             slot.entity_changed = true;
         });
     }
@@ -187,7 +235,7 @@ impl<E: Clone> Slots<E> {
             self.hot.insert(key, slot);
         }
         // A head may be set on a key whose aggregate was never looked at: then the aggregate stays "not loaded".
-        let slot = self.hot.entry(key).or_insert_with(|| Slot { entity: None, ..Slot::absent() });
+        let slot = self.hot.entry(key).or_insert_with(|| Slot { aggregate: Aggregate::NotLoaded, ..Slot::absent() });
         change(slot);
         if slot.changed_in != self.change_set {
             slot.changed_in = self.change_set;
@@ -211,7 +259,7 @@ impl<E: Clone> Slots<E> {
                 heads.extend(slot.head.map(|head| (key, head)));
             }
             if std::mem::take(&mut slot.entity_changed)
-                && let Some(Some(Versioned { kind, version, offset, state })) = &slot.entity
+                && let Aggregate::Is(Versioned { kind, version, offset, state }) = &slot.aggregate
             {
                 entities.push(EntityRow {
                     aggregate: Ref::new(kind, key),

@@ -10,6 +10,8 @@ use uuid::Uuid;
 use super::*;
 use crate::decider::{Ref, View};
 
+mod kinds;
+
 /// A warehouse of a few shelves.
 #[derive(Debug)]
 enum Warehouse {}
@@ -91,27 +93,61 @@ impl Decider for Warehouse {
 const POISON: i64 = -99;
 
 /// Rows in memory: what a store would do.
-#[derive(Default)]
-struct Rows {
+struct Rows<D: Decider> {
     heads: HashMap<Key, Head>,
-    entities: HashMap<Key, (u64, i64)>,
+    entities: HashMap<(Kind, Key), (u64, D::Entity)>,
     parked: Vec<ParkedRow>,
     records: Vec<RecordRow>,
+    checkpoint: Checkpoint,
 }
 
-/// One instance: the core and what is around it.
-struct Instance {
-    core: Core<Warehouse>,
-    rows: Rows,
-    answers: Vec<(Ticket, Outcome<Warehouse>, u64)>,
+impl<D: Decider> Rows<D> {
+    fn new() -> Self {
+        let (heads, entities) = (HashMap::new(), HashMap::new());
+        Self { heads, entities, parked: Vec::new(), records: Vec::new(), checkpoint: Checkpoint::default() }
+    }
+
+    fn load(&self, wanted: Wanted) -> Loaded<D::Entity> {
+        Loaded {
+            wanted,
+            head: self.heads.get(&wanted.key).copied(),
+            entity: wanted.kind.and_then(|kind| self.entities.get(&(kind, wanted.key)).cloned()),
+            parked: self.parked.iter().any(|row| row.key == wanted.key),
+        }
+    }
+
+    fn write(&mut self, changes: Changes<D>, digest: &Digest) {
+        self.heads.extend(changes.heads);
+        let entities = changes.entities.into_iter();
+        self.entities.extend(entities.map(|row| ((row.aggregate.kind, row.aggregate.key), (row.version, row.entity))));
+        self.parked.extend(changes.parked);
+        self.records.extend(changes.records);
+        let Changes { next, genesis, copied, .. } = changes;
+        self.checkpoint = Checkpoint { next, digest: *digest, genesis, last: None, copied };
+    }
+}
+
+/// One instance of a service: the core and what is around it.
+struct InstanceOf<D: Decider> {
+    core: Core<D>,
+    rows: Rows<D>,
+    answers: Vec<(Ticket, Outcome<D>, u64)>,
     wants_ends: bool,
     now: Millis,
 }
 
 type Log = Vec<(Vec<u8>, Vec<u8>)>;
 
-impl Instance {
+/// One instance of the warehouse.
+type Instance = InstanceOf<Warehouse>;
+
+impl<D: Decider> InstanceOf<D> {
     fn new(name: u8) -> Self {
+        Self::on(Rows::new(), name)
+    }
+
+    /// Goes on from these rows.
+    fn on(rows: Rows<D>, name: u8) -> Self {
         let mut n = 0;
         let mint = move || {
             n += 1;
@@ -119,8 +155,8 @@ impl Instance {
         };
         let writer = Uuid::from_u128(name.into());
         // One slot at a time: forgetting and loading are part of what is tested.
-        let core = Core::new(Checkpoint::default(), writer, "fingerprint".into(), Box::new(mint), 1);
-        Self { core, rows: Rows::default(), answers: Vec::new(), wants_ends: false, now: 0 }
+        let core = Core::new(rows.checkpoint.clone(), writer, "fingerprint".into(), Box::new(mint), 1);
+        Self { core, rows, answers: Vec::new(), wants_ends: false, now: 0 }
     }
 
     fn started(name: u8, log: &mut Log) -> Self {
@@ -133,7 +169,7 @@ impl Instance {
         instance
     }
 
-    fn ask(&mut self, command: Take, key: Option<u8>) -> Ticket {
+    fn ask(&mut self, command: D::Command, key: Option<u8>) -> Ticket {
         let stamp = key.map(|key| CommandStamp { key: Key::from_bytes([key; 16]), fingerprint: [0; 16] });
         let deadline = Millis::MAX;
         self.core.ask(Request { command, stamp, origin: Origin::default(), deadline }, self.now)
@@ -158,14 +194,7 @@ impl Instance {
             if step.missing.is_empty() {
                 break;
             }
-            let rows = &self.rows;
-            let load = |wanted: Wanted| Loaded {
-                wanted,
-                head: rows.heads.get(&wanted.key).copied(),
-                entity: wanted.kind.and_then(|_| rows.entities.get(&wanted.key).copied()),
-                parked: rows.parked.iter().any(|row| row.key == wanted.key),
-            };
-            let loaded: Vec<_> = step.missing.into_iter().map(load).collect();
+            let loaded: Vec<_> = step.missing.into_iter().map(|wanted| self.rows.load(wanted)).collect();
             self.core.provide(loaded);
         }
         self.write();
@@ -174,21 +203,19 @@ impl Instance {
 
     fn write(&mut self) {
         if let Some((change_set, changes)) = self.core.take_changes() {
-            self.rows.heads.extend(changes.heads);
-            let entities = changes.entities.into_iter();
-            self.rows.entities.extend(entities.map(|row| (row.aggregate.key, (row.version, row.entity))));
-            self.rows.parked.extend(changes.parked);
-            self.rows.records.extend(changes.records);
+            self.rows.write(changes, self.core.digest());
             self.core.written(change_set);
         }
     }
 
-    fn outcome(&self, ticket: Ticket) -> Option<&Outcome<Warehouse>> {
+    fn outcome(&self, ticket: Ticket) -> Option<&Outcome<D>> {
         self.answers.iter().find(|(answered, _, _)| *answered == ticket).map(|(_, outcome, _)| outcome)
     }
+}
 
+impl Instance {
     fn left(&self, name: &str) -> i64 {
-        self.rows.entities.get(&shelf(name).key).map_or(STOCK, |(_, left)| *left)
+        self.rows.entities.get(&("shelves", shelf(name).key)).map_or(STOCK, |(_, left)| *left)
     }
 }
 

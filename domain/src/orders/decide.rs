@@ -278,7 +278,7 @@ fn reacting<'a>(view: &View<'a, Entity>, order_id: OrderId) -> Reacting<'a> {
     match view.get(&Order::aggregate(order_id)) {
         Some(Entity::Order(order)) => Reacting::To(order),
         Some(Entity::StrayOrder(stray)) => Reacting::Stray(stray.version),
-        // A customer's id is no order's.
+        // No customer stands under an order's key.
         Some(Entity::KnownCustomer(_)) | None => Reacting::Stray(0),
     }
 }

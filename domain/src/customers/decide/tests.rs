@@ -187,7 +187,7 @@ fn others_are_told_of_a_new_customer_without_personal_data() {
 
 #[test]
 fn all_that_an_update_needs_is_asked_for_at_once() {
-    let lookup = |_: &Key| Lookup::NotLoaded;
+    let lookup = |_: &Ref| Lookup::NotLoaded;
     let view = View::new(&lookup);
     let _ = Customers::decide(&update(1, None, Some("new@example.com")), &view, NOW);
     let missing = [Customer::aggregate(id(1)), EmailClaim::aggregate(address("new@example.com").1)];

@@ -63,7 +63,7 @@ fn a_callers_notification_is_unread_and_new_to_the_log() {
 fn a_notification_by_news_may_have_been_made_before() {
     let event = made(1, Source::News, 1);
     assert_eq!(Notifications::touches(&event), [Notification::aggregate(id(1))]);
-    let lookup = |_: &Key| Lookup::NotLoaded;
+    let lookup = |_: &Ref| Lookup::NotLoaded;
     let view = View::new(&lookup);
     let _ = Notifications::decide(&notify(1, Source::News), &view, NOW);
     assert_eq!(view.into_missing(), [Notification::aggregate(id(1))]);

@@ -283,10 +283,27 @@ fn a_caller_is_answered_how_the_order_stands() {
 
 #[test]
 fn all_that_placing_needs_is_asked_for_even_if_the_lines_are_wrong() {
-    let lookup = |_: &Key| Lookup::NotLoaded;
+    let lookup = |_: &Ref| Lookup::NotLoaded;
     let view = View::new(&lookup);
     let _ = Orders::decide(&place(vec![]), &view, NOW);
     assert_eq!(view.into_missing(), [KnownCustomer::aggregate(CUSTOMER)]);
+}
+
+#[test]
+fn an_order_and_a_customer_with_one_id_have_two_keys() {
+    assert_ne!(Order::aggregate(OrderId(CUSTOMER.0)).key, KnownCustomer::aggregate(CUSTOMER).key);
+    // Stored, in the rows of known customers.
+    let key = String::from(KnownCustomer::aggregate(CUSTOMER).key);
+    assert_eq!(key, "175c0565097b9c36ee7cd8612e939e18");
+    let mut story = known();
+    let event = Event::OrderReactionDeclined(OrderReactionDeclined {
+        order_id: OrderId(CUSTOMER.0),
+        reaction: Reaction::Confirm,
+        because: DeclineReason::UnknownOrder,
+        version: 1,
+    });
+    story.happened(&event);
+    assert!(story.decide(&place(some_lines())).is_ok(), "news of an order with the customer's id");
 }
 
 #[test]
