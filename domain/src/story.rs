@@ -100,3 +100,18 @@ where
         self.story
     }
 }
+
+/// Every distinct sequence of `counts[i]` times the input `i`.
+pub fn sequences(counts: &[usize]) -> Vec<Vec<usize>> {
+    if counts.iter().all(|count| *count == 0) {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for which in 0..counts.len() {
+        let Some(fewer) = counts[which].checked_sub(1) else { continue };
+        let mut counts = counts.to_vec();
+        counts[which] = fewer;
+        all.extend(sequences(&counts).into_iter().map(|rest| [vec![which], rest].concat()));
+    }
+    all
+}

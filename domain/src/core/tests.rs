@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::*;
 use crate::decider::{Ref, View};
 
+mod copies;
 mod kinds;
 
 /// A warehouse of a few shelves.

@@ -7,7 +7,7 @@ use crate::{
     decider::Decider,
     notifications::{Entity, Event, Notification, Notifications},
     public::{CustomerChanged, MovementCause, StockLevel},
-    story::given,
+    story::{given, sequences},
     values::{CustomerId, OrderId, Sku},
 };
 
@@ -115,21 +115,6 @@ fn an_id_follows_from_the_news_alone() {
     assert_eq!(derived_id(&low(4)).0.get_version_num(), 8);
     // Stored: another derivation would tell old news again.
     assert_eq!(id(&low(4)), "4e9600b9-2b28-8799-829a-0c1f59504f3d");
-}
-
-/// Every distinct sequence of `counts[i]` times the input `i`.
-fn sequences(counts: &[usize]) -> Vec<Vec<usize>> {
-    if counts.iter().all(|count| *count == 0) {
-        return vec![Vec::new()];
-    }
-    let mut all = Vec::new();
-    for which in 0..counts.len() {
-        let Some(fewer) = counts[which].checked_sub(1) else { continue };
-        let mut counts = counts.to_vec();
-        counts[which] = fewer;
-        all.extend(sequences(&counts).into_iter().map(|rest| [vec![which], rest].concat()));
-    }
-    all
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     key::Key,
     orders::{Entity, Event, Order, OrderState, Orders, Payment, decide::tests::check_step},
     public::{OrderLine, Shortage, ShortageReason, StockLine},
-    story::{Story, given},
+    story::{Story, given, sequences},
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
 
@@ -95,23 +95,6 @@ fn placed() -> Story<Orders> {
 
 fn order(story: &Story<Orders>) -> &Order {
     story.entities.get(&Key::of(ORDER)).and_then(Entity::as_order).unwrap()
-}
-
-/// Every distinct sequence of `counts[i]` times the input `i`.
-fn sequences(counts: &[usize]) -> Vec<Vec<usize>> {
-    if counts.iter().all(|count| *count == 0) {
-        return vec![Vec::new()];
-    }
-    let mut all = Vec::new();
-    for which in 0..counts.len() {
-        let Some(fewer) = counts[which].checked_sub(1) else {
-            continue;
-        };
-        let mut counts = counts.to_vec();
-        counts[which] = fewer;
-        all.extend(sequences(&counts).into_iter().map(|rest| [vec![which], rest].concat()));
-    }
-    all
 }
 
 /// Plays `sequence`, checking after each input, and so for each prefix, that nothing illegal happened.

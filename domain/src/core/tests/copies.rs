@@ -1,0 +1,89 @@
+//! Copied facts, with the orders service's known customers: their news comes on two topics without a mutual order, late and
+//! repeated, and of each customer the highest version counts.
+
+use super::*;
+use crate::{
+    orders::{Entity, KnownCustomer, Orders},
+    public::CustomerChanged,
+    story::sequences,
+    values::CustomerId,
+};
+
+const CUSTOMER: CustomerId = CustomerId(Uuid::from_u128(77));
+
+/// What became of the customer, version by version: welcomed, deactivated, changed.
+fn news() -> [Public; 3] {
+    let changed = |version| CustomerChanged { customer_id: CUSTOMER, active: version != 2, version };
+    [Public::CustomerCreated(changed(1)), Public::CustomerUpdated(changed(2)), Public::CustomerUpdated(changed(3))]
+}
+
+/// The row that the first `n_versions` versions should leave.
+fn row(n_versions: usize) -> Option<(u64, Entity)> {
+    let newest = &news()[..n_versions];
+    let (_, version, entity) = newest.last().and_then(Orders::copy)?;
+    Some((version, entity))
+}
+
+fn row_of(instance: &InstanceOf<Orders>) -> Option<(u64, Entity)> {
+    let aggregate = KnownCustomer::aggregate(CUSTOMER);
+    instance.rows.entities.get(&(aggregate.kind, aggregate.key)).cloned()
+}
+
+/// Hands over one piece of news, from the place in its topic where the instance wants to go on reading.
+fn tell(instance: &mut InstanceOf<Orders>, event: &Public) {
+    let queued = instance.core.copies.iter().filter(|((topic, _), _, _)| topic == event.topic()).count() as u64;
+    let offset = instance.core.copied_next(event.topic(), 0) + queued;
+    instance.core.copy(event.topic(), 0, offset, Some(event));
+}
+
+#[test]
+fn a_customers_news_in_any_order_and_any_number_leaves_the_row_of_the_highest_version() {
+    let news = news();
+    for sequence in sequences(&[2, 2, 2]) {
+        let mut log = Log::new();
+        let mut stepwise = InstanceOf::<Orders>::started(1, &mut log);
+        let mut at_once = InstanceOf::<Orders>::started(2, &mut log);
+        let mut highest = 0;
+        for which in &sequence {
+            tell(&mut stepwise, &news[*which]);
+            stepwise.run();
+            highest = highest.max(which + 1);
+            assert_eq!(row_of(&stepwise), row(highest), "{sequence:?}");
+            tell(&mut at_once, &news[*which]);
+        }
+        at_once.run();
+        assert_eq!(row_of(&at_once), row(3), "{sequence:?}");
+        for instance in [&stepwise, &at_once] {
+            let copied = [("customer.created".to_owned(), 0, 2), ("customer.updated".to_owned(), 0, 4)];
+            assert_eq!(instance.rows.checkpoint.copied, copied, "{sequence:?}");
+        }
+    }
+}
+
+#[test]
+fn an_instance_that_restarts_between_two_pieces_of_news_ends_with_the_same_row() {
+    let news = news();
+    for sequence in sequences(&[1, 1, 1]) {
+        for restart in 0..sequence.len() {
+            let mut log = Log::new();
+            let mut one = InstanceOf::<Orders>::started(1, &mut log);
+            for (played, which) in sequence.iter().enumerate() {
+                if played == restart {
+                    one = InstanceOf::on(one.rows, 2);
+                }
+                tell(&mut one, &news[*which]);
+                one.run();
+            }
+            assert_eq!(row_of(&one), row(3), "{sequence:?}, restarted before {restart}");
+        }
+    }
+}
+
+#[test]
+fn news_that_cannot_be_decoded_is_passed_over_and_not_read_again() {
+    let mut log = Log::new();
+    let mut one = InstanceOf::<Orders>::started(1, &mut log);
+    one.core.copy("customer.created", 0, 4, None);
+    one.run();
+    assert_eq!((row_of(&one), one.core.copied_next("customer.created", 0)), (None, 5));
+}
