@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Tables for Billing {
-    const SCHEMA: u32 = 1;
+    const SCHEMA: u32 = 2;
     const TABLES: &'static [Table<Entity>] = &[Table {
         kind: INVOICES,
         columns: &[Column::new("state", "text not null")],

@@ -349,7 +349,7 @@ pub struct Invoice {
     pub amount_paid: i64,
     /// Given back in all.
     pub amount_refunded: i64,
-    /// Of all amounts; absent if the order ended before its invoice was opened.
+    /// Of all amounts; absent as long as only the order's end is known here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
     /// In the order in which they came.

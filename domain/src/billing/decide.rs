@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use super::{
-    Billing, Command, DeclineReason, Entity, Event, INVOICES, Invoice, InvoiceOpened, InvoiceRefunded, InvoiceState,
-    InvoiceTotals, InvoiceVoided, PaymentEntry, PaymentRecorded, Reaction, ReactionDeclined, RefundCause, RefundEntry,
-    Rejection, react,
+    Billing, Command, DeclineReason, Entity, Event, INVOICES, Invoice, InvoiceFilledIn, InvoiceOpened, InvoiceRefunded,
+    InvoiceState, InvoiceTotals, InvoiceVoided, PaymentEntry, PaymentRecorded, Reaction, ReactionDeclined, RefundCause,
+    RefundEntry, Rejection, react,
 };
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
@@ -44,6 +44,7 @@ impl Decider for Billing {
             Event::PaymentRecorded(_) => "payment_recorded",
             Event::InvoiceRefunded(_) => "invoice_refunded",
             Event::InvoiceVoided(_) => "invoice_voided",
+            Event::InvoiceFilledIn(_) => "invoice_filled_in",
             Event::ReactionDeclined(_) => "reaction_declined",
         }
     }
@@ -55,6 +56,7 @@ impl Decider for Billing {
     fn evolve(entity: Option<Entity>, _which: usize, event: &Event, at: &At) -> Entity {
         let invoice = entity.map(|Entity::Invoice(invoice)| invoice);
         let mut invoice = invoice.unwrap_or_else(|| new_invoice(event, at));
+        invoice.version = event.version();
         match event {
             Event::InvoiceOpened(it) => total(&mut invoice, &it.totals),
             Event::InvoiceVoided(it) => total(&mut invoice, &it.totals),
@@ -68,9 +70,13 @@ impl Decider for Billing {
                 let (amount, cause, reason) = (it.amount, it.cause, it.reason.clone());
                 invoice.refunds.push(RefundEntry { amount, cause, reason, at_ms: at.time_ms });
             }
-            Event::ReactionDeclined(_) => {}
+            Event::InvoiceFilledIn(it) => {
+                total(&mut invoice, &it.totals);
+                (invoice.customer_id, invoice.currency) = (it.customer_id, Some(it.currency));
+            }
+            // Nothing changed, so that is not when it was last changed.
+            Event::ReactionDeclined(_) => return Entity::Invoice(invoice),
         }
-        invoice.version = event.version();
         invoice.updated_ms = at.time_ms;
         Entity::Invoice(invoice)
     }
@@ -192,7 +198,12 @@ fn open(
     amount_due: Money,
 ) -> Event {
     if let Some(invoice) = find(view, order_id) {
-        return declined(invoice, Reaction::Open, DeclineReason::InvoiceExists);
+        // Void before there was anything to pay: the order had ended before this news of its beginning came.
+        let totals = InvoiceTotals { amount_due, ..next_totals(invoice) };
+        return match invoice.currency {
+            None => Event::InvoiceFilledIn(InvoiceFilledIn { order_id, customer_id, currency, totals }),
+            Some(_) => declined(invoice, Reaction::Open, DeclineReason::InvoiceExists),
+        };
     }
     let state = if amount_due == Money::ZERO { InvoiceState::Paid } else { InvoiceState::Open };
     let totals =
@@ -201,7 +212,7 @@ fn open(
 }
 
 /// Nothing was paid: void. Something was: all that is left of it is given back. No invoice yet: it is made in its ended
-/// state, so that late news of the order's placing finds it.
+/// state, so that late news of the order's placing finds it, and fills in the figures.
 fn close(view: &View<'_, Entity>, order_id: OrderId, customer_id: CustomerId, cause: RefundCause) -> Event {
     let Some(invoice) = find(view, order_id) else {
         let (none, state) = (Money::ZERO, InvoiceState::Void);
@@ -238,6 +249,7 @@ fn new_invoice(event: &Event, at: &At) -> Invoice {
     let (customer_id, currency) = match event {
         Event::InvoiceOpened(it) => (it.customer_id, Some(it.currency)),
         Event::InvoiceVoided(it) => (it.customer_id, None),
+        Event::InvoiceFilledIn(it) => (it.customer_id, Some(it.currency)),
         Event::PaymentRecorded(it) => (it.customer_id, Some(it.currency)),
         Event::InvoiceRefunded(it) => (it.customer_id, Some(it.currency)),
         Event::ReactionDeclined(_) => (CustomerId(Uuid::nil()), None),

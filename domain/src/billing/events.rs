@@ -1,7 +1,8 @@
 //! What happened in billing.
 //!
 //! ## Storage format: these names and fields lie in journals for ever
-//! Fields may be added with a default; anything else needs an upcaster. The tests below hold the bytes.
+//! Fields may be added with a default, never renamed, removed or given another meaning: anything else is a new event beside
+//! the old one. The tests below hold the bytes.
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,20 @@ pub struct InvoiceVoided {
     pub totals: InvoiceTotals,
 }
 
+/// What was to be paid became known only after the order had ended: the invoice was made void without figures, stays void,
+/// and now looks as if the news had come in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvoiceFilledIn {
+    /// The order.
+    pub order_id: OrderId,
+    /// Whose order it was.
+    pub customer_id: CustomerId,
+    /// Of all amounts.
+    pub currency: Currency,
+    /// Afterwards: still void, but with what would have been due.
+    pub totals: InvoiceTotals,
+}
+
 /// What billing does about news of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,7 +128,7 @@ pub enum Reaction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeclineReason {
-    /// The invoice is there already, perhaps in its ended state.
+    /// The invoice is there already, with its figures, perhaps in its ended state.
     InvoiceExists,
     /// The invoice ended already.
     InvoiceEnded,
@@ -143,6 +158,8 @@ pub enum Event {
     InvoiceRefunded(InvoiceRefunded),
     /// Nothing is to be paid any more.
     InvoiceVoided(InvoiceVoided),
+    /// What was to be paid became known only after the order had ended.
+    InvoiceFilledIn(InvoiceFilledIn),
     /// News of an order changed nothing.
     ReactionDeclined(ReactionDeclined),
 }
@@ -155,6 +172,7 @@ impl Event {
             Self::PaymentRecorded(it) => it.order_id,
             Self::InvoiceRefunded(it) => it.order_id,
             Self::InvoiceVoided(it) => it.order_id,
+            Self::InvoiceFilledIn(it) => it.order_id,
             Self::ReactionDeclined(it) => it.order_id,
         }
     }
@@ -166,6 +184,7 @@ impl Event {
             Self::PaymentRecorded(it) => it.totals.version,
             Self::InvoiceRefunded(it) => it.totals.version,
             Self::InvoiceVoided(it) => it.totals.version,
+            Self::InvoiceFilledIn(it) => it.totals.version,
             Self::ReactionDeclined(it) => it.version,
         }
     }
@@ -240,5 +259,43 @@ mod tests {
             &Event::ReactionDeclined(ReactionDeclined { order_id, reaction, because, version: 7 }),
             r#"{"ReactionDeclined":{"order_id":"ORDER","reaction":"open","because":"invoice_exists","version":7}}"#,
         );
+        stored_as(
+            &Event::InvoiceFilledIn(InvoiceFilledIn { order_id, customer_id, currency, totals }),
+            r#"{"InvoiceFilledIn":{"order_id":"ORDER","customer_id":"CUSTOMER","currency":"EUR",TOTALS}}"#,
+        );
+        let reason = Some(Reason::new("torn").unwrap());
+        stored_as(
+            &Event::InvoiceRefunded(InvoiceRefunded {
+                order_id,
+                customer_id,
+                amount: amount(2),
+                currency,
+                cause: RefundCause::Requested,
+                reason,
+                totals,
+            }),
+            r#"{"InvoiceRefunded":{"order_id":"ORDER","customer_id":"CUSTOMER","amount":2,"currency":"EUR","cause":"requested","reason":"torn",TOTALS}}"#,
+        );
+    }
+
+    #[test]
+    fn the_stored_names_are_stable() {
+        let is_named = |value: serde_json::Result<String>, name: &str| assert_eq!(value.unwrap(), format!("{name:?}"));
+        for (state, name) in [
+            (InvoiceState::Open, "open"),
+            (InvoiceState::Paid, "paid"),
+            (InvoiceState::Void, "void"),
+            (InvoiceState::Refunded, "refunded"),
+        ] {
+            is_named(serde_json::to_string(&state), name);
+            assert_eq!(state.as_str(), name);
+        }
+        is_named(serde_json::to_string(&RefundCause::Requested), "requested");
+        is_named(serde_json::to_string(&RefundCause::OrderRejected), "order_rejected");
+        is_named(serde_json::to_string(&RefundCause::OrderCancelled), "order_cancelled");
+        is_named(serde_json::to_string(&Reaction::Open), "open");
+        is_named(serde_json::to_string(&Reaction::Close), "close");
+        is_named(serde_json::to_string(&DeclineReason::InvoiceExists), "invoice_exists");
+        is_named(serde_json::to_string(&DeclineReason::InvoiceEnded), "invoice_ended");
     }
 }

@@ -13,8 +13,8 @@ mod state;
 
 pub use commands::{Command, Rejection};
 pub use events::{
-    DeclineReason, Event, InvoiceOpened, InvoiceRefunded, InvoiceTotals, InvoiceVoided, PaymentRecorded, Reaction,
-    ReactionDeclined, RefundCause,
+    DeclineReason, Event, InvoiceFilledIn, InvoiceOpened, InvoiceRefunded, InvoiceTotals, InvoiceVoided,
+    PaymentRecorded, Reaction, ReactionDeclined, RefundCause,
 };
 pub use state::{Entity, INVOICES, Invoice, InvoiceState, PaymentEntry, RefundEntry};
 

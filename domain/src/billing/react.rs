@@ -30,9 +30,11 @@ pub(super) fn publish(event: &Event) -> Vec<Public> {
             currency: it.currency,
             version: it.totals.version,
         })],
-        Event::InvoiceOpened(_) | Event::PaymentRecorded(_) | Event::InvoiceVoided(_) | Event::ReactionDeclined(_) => {
-            Vec::new()
-        }
+        Event::InvoiceOpened(_)
+        | Event::PaymentRecorded(_)
+        | Event::InvoiceVoided(_)
+        | Event::InvoiceFilledIn(_)
+        | Event::ReactionDeclined(_) => Vec::new(),
     }
 }
 

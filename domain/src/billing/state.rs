@@ -71,7 +71,7 @@ pub struct Invoice {
     pub order_id: OrderId,
     /// Who pays.
     pub customer_id: CustomerId,
-    /// Of all amounts; none if the order ended before its invoice was opened.
+    /// Of all amounts; none as long as only the order's end is known here.
     pub currency: Option<Currency>,
     /// Where it stands.
     pub state: InvoiceState,
@@ -89,7 +89,7 @@ pub struct Invoice {
     pub version: u64,
     /// When it was opened.
     pub created_ms: Millis,
-    /// When it was last changed.
+    /// When the last event that changed anything was decided.
     pub updated_ms: Millis,
 }
 
