@@ -90,7 +90,8 @@ impl Decider for Notifications {
 
     fn awaits(rejection: &Rejection) -> Option<Uuid> {
         match rejection {
-            Rejection::UnknownNotification { notification_id } => Some(notification_id.0),
+            // Notifications are this service's own: the journal, which a no has read to its end, says all there is.
+            Rejection::UnknownNotification { .. } => None,
         }
     }
 }

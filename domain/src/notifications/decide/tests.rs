@@ -91,9 +91,9 @@ fn a_notification_is_read_once_and_keeps_that_time() {
 }
 
 #[test]
-fn an_unknown_notification_can_not_be_read() {
+fn an_unknown_notification_can_not_be_read_and_is_not_waited_for() {
     let unknown = Rejection::UnknownNotification { notification_id: id(9) };
-    assert_eq!(Notifications::awaits(&unknown), Some(id(9).0));
+    assert_eq!(Notifications::awaits(&unknown), None, "its making would stand in this very journal");
     given::<Notifications>([made(1, Source::Caller, 1)]).when(read(9)).then_rejected(unknown);
 }
 
