@@ -63,8 +63,15 @@ fn stock_recovered(moved: &StockUpdated) -> (String, String, String) {
 }
 
 fn order_paid(paid: &OrderPaid) -> (String, String, String) {
-    let amount = amount_text(paid.amount, paid.currency);
-    let body = format!("We received {amount} for your order {}. Thank you.", paid.order_id);
+    let order_id = paid.order_id;
+    // An order of nothing but gifts is paid from the beginning. Its customer waits to hear so, as of every order, but must not
+    // read of money that nobody sent.
+    let body = if paid.amount == Money::ZERO {
+        format!("Nothing was due for your order {order_id}. Thank you.")
+    } else {
+        let amount = amount_text(paid.amount, paid.currency);
+        format!("We received {amount} for your order {order_id}. Thank you.")
+    };
     (paid.customer_id.to_string(), "Order paid".to_owned(), body)
 }
 

@@ -76,6 +76,12 @@ fn a_customer_is_told_of_a_paid_order() {
 }
 
 #[test]
+fn a_customer_is_not_told_that_nothing_was_received() {
+    let body = "Nothing was due for your order 00000000-0000-0000-0000-000000000002. Thank you.";
+    is_told(&paid(0, "EUR"), "00000000-0000-0000-0000-000000000001", "Order paid", body);
+}
+
+#[test]
 fn amounts_are_written_with_the_decimals_of_their_currency() {
     let cases = [
         (1234, "EUR", "12.34 EUR"),
