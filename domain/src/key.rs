@@ -145,5 +145,16 @@ mod tests {
     #[test]
     fn stored_keys_are_stable() {
         assert_eq!(String::from(Key::named("sku", "widget")), "eea53db84512cc7ce937c1d3af59f2de");
+        let secret = HashKey::from_secret("s");
+        assert_eq!(String::from(secret.unique("email", "ada@example.com")), "6b28d8d86d8c76cc6f5820b40aba108f");
+        assert_eq!(
+            String::from(secret.idempotency("anonymous", "POST /orders", "k")),
+            "d72749889f80feb3dbb0173a8ae837bb"
+        );
+        assert_eq!(
+            String::from(Key(secret.command_fingerprint(r#"["cancel","o"]"#))),
+            "9da0ce7c77697dfb87a1bedc5f3f3edc"
+        );
+        assert_eq!(secret.fingerprint(), "a65b3eda6208f791cbba0fb3582b37d0");
     }
 }

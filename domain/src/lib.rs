@@ -13,6 +13,7 @@ pub mod billing;
 pub mod core;
 pub mod customers;
 pub mod decider;
+mod fingerprint;
 pub mod header;
 pub mod inventory;
 pub mod key;

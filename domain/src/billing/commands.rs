@@ -1,7 +1,10 @@
 //! What can be asked of billing, and why it may be refused.
 
 use super::state::InvoiceState;
-use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason};
+use crate::{
+    fingerprint,
+    values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason},
+};
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +58,15 @@ impl Command {
     pub fn fingerprint_text(&self) -> String {
         match self {
             Self::RecordPayment { payment_id: _, order_id, amount, currency, reference } => {
-                format!("pay {order_id} {} {currency} {reference:?}", amount.minor_units())
+                fingerprint::text(&("pay", order_id, amount, currency, reference))
             }
-            Self::Refund { order_id, amount, reason } => format!("refund {order_id} {amount:?} {reason:?}"),
-            Self::OpenInvoice { order_id, .. } => format!("open {order_id}"),
-            Self::CloseInvoice { order_id, cause, .. } => format!("close {order_id} {cause:?}"),
+            Self::Refund { order_id, amount, reason } => fingerprint::text(&("refund", order_id, amount, reason)),
+            Self::OpenInvoice { order_id, customer_id, currency, amount_due } => {
+                fingerprint::text(&("open", order_id, customer_id, currency, amount_due))
+            }
+            Self::CloseInvoice { order_id, customer_id, cause } => {
+                fingerprint::text(&("close", order_id, customer_id, cause))
+            }
         }
     }
 }

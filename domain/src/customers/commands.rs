@@ -3,6 +3,7 @@
 //! Absent: an update that gives nothing. It is no command; the edge refuses it.
 
 use crate::{
+    fingerprint,
     key::Key,
     values::{CustomerId, Email, Name},
 };
@@ -42,11 +43,12 @@ impl Command {
     /// be hashed under the deployment's key, never shown.
     pub fn fingerprint_text(&self) -> String {
         match self {
-            Self::Create { customer_id: _, name, email, email_key: _ } => format!("create {name:?} {email:?}"),
+            Self::Create { customer_id: _, name, email, email_key: _ } => fingerprint::text(&("create", name, email)),
             Self::Update { customer_id, name, email } => {
-                format!("update {customer_id} {name:?} {:?}", email.as_ref().map(|(email, _)| email))
+                let email = email.as_ref().map(|(email, _)| email);
+                fingerprint::text(&("update", customer_id, name, email))
             }
-            Self::Deactivate { customer_id } => format!("deactivate {customer_id}"),
+            Self::Deactivate { customer_id } => fingerprint::text(&("deactivate", customer_id)),
         }
     }
 }

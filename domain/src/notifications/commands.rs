@@ -1,6 +1,9 @@
 //! What can be asked of the notifications service, and why it may be refused.
 
-use crate::values::{Body, NotificationId, Recipient, Subject};
+use crate::{
+    fingerprint,
+    values::{Body, NotificationId, Recipient, Subject},
+};
 
 use super::events::Source;
 
@@ -32,9 +35,9 @@ impl Command {
     pub fn fingerprint_text(&self) -> String {
         match self {
             Self::Notify { notification_id: _, source, recipient, subject, body } => {
-                format!("notify {source:?} {recipient:?} {subject:?} {body:?}")
+                fingerprint::text(&("notify", source, recipient, subject, body))
             }
-            Self::MarkRead { notification_id } => format!("read {notification_id}"),
+            Self::MarkRead { notification_id } => fingerprint::text(&("read", notification_id)),
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::{
+    fingerprint,
     public::{OrderLine, Shortage, ShortageReason},
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
@@ -73,14 +74,23 @@ impl Command {
     pub fn fingerprint_text(&self) -> String {
         match self {
             Self::Place { order_id: _, customer_id, currency, lines } => {
-                format!("place {customer_id} {currency} {lines:?}")
+                let lines: Vec<_> = lines.iter().map(|line| (&line.sku, line.quantity, line.unit_price)).collect();
+                fingerprint::text(&("place", customer_id, currency, lines))
             }
-            Self::Cancel { .. }
-            | Self::Fulfil { .. }
-            | Self::Confirm { .. }
-            | Self::Reject { .. }
-            | Self::MarkPaid { .. }
-            | Self::MarkRefunded { .. } => format!("{self:?}"),
+            Self::Cancel { order_id } => fingerprint::text(&("cancel", order_id)),
+            Self::Fulfil { order_id } => fingerprint::text(&("fulfil", order_id)),
+            Self::Confirm { order_id } => fingerprint::text(&("confirm", order_id)),
+            Self::Reject { order_id, reason, shortages } => {
+                let shortages: Vec<_> =
+                    shortages.iter().map(|short| (&short.sku, short.requested, short.available)).collect();
+                fingerprint::text(&("reject", order_id, reason, shortages))
+            }
+            Self::MarkPaid { order_id, invoice_version } => {
+                fingerprint::text(&("mark paid", order_id, invoice_version))
+            }
+            Self::MarkRefunded { order_id, invoice_version } => {
+                fingerprint::text(&("mark refunded", order_id, invoice_version))
+            }
         }
     }
 }

@@ -172,6 +172,20 @@ fn of_a_payment_and_a_cancellation_the_first_one_settles_it() {
     }
 }
 
+#[test]
+fn the_fingerprints_of_what_callers_ask_are_stable() {
+    let id = order().to_string();
+    let paid = r#"["pay","ORDER",4,"EUR","bank \"1\""]"#.replace("ORDER", &id);
+    let Command::RecordPayment { order_id, amount, currency, .. } = payment(4) else { panic!("a payment") };
+    let (payment_id, reference) = (PaymentId(Uuid::from_u128(9)), PaymentReference::new("bank \"1\"").unwrap());
+    let quoted = Command::RecordPayment { payment_id, order_id, amount, currency, reference };
+    assert_eq!(quoted.fingerprint_text(), paid);
+    let reason = Some(Reason::new("torn").unwrap());
+    let part = Command::Refund { order_id, amount: Some(amount), reason };
+    assert_eq!(part.fingerprint_text(), r#"["refund","ORDER",4,"torn"]"#.replace("ORDER", &id));
+    assert_eq!(refund_of(None).fingerprint_text(), r#"["refund","ORDER",null,null]"#.replace("ORDER", &id));
+}
+
 /// Every way to deliver some of the news, each at most twice, in any order.
 fn deliveries(news: &[Public], left: usize) -> Vec<Vec<Public>> {
     let mut all = vec![Vec::new()];

@@ -210,6 +210,17 @@ fn fingerprints_differ_by_what_was_asked_and_not_by_the_minted_id() {
     assert_eq!(texts.iter().collect::<std::collections::HashSet<_>>().len(), texts.len());
 }
 
+#[test]
+fn the_fingerprints_of_what_callers_ask_are_stable() {
+    let golden = |command: Command, json: &str| {
+        assert_eq!(command.fingerprint_text(), json.replace("ID", "00000000-0000-0000-0000-000000000001"));
+    };
+    golden(create(1, "Ada@b.cd"), r#"["create","Ada","Ada@b.cd"]"#);
+    golden(update(1, Some("A \"B\""), Some("a@b.cd")), r#"["update","ID","A \"B\"","a@b.cd"]"#);
+    golden(update(1, None, Some("a@b.cd")), r#"["update","ID",null,"a@b.cd"]"#);
+    golden(deactivate(1), r#"["deactivate","ID"]"#);
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let email = || prop::sample::select(vec!["a@x.de", "A@x.de", "b@x.de", "B@X.de", "c@x.de"]);
     let name = || prop::sample::select(vec!["Ada", "Bob"]);

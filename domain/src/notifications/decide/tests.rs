@@ -117,6 +117,13 @@ fn fingerprints_differ_by_what_was_asked_and_not_by_the_minted_id() {
     assert_eq!(texts.iter().collect::<std::collections::HashSet<_>>().len(), texts.len());
 }
 
+#[test]
+fn the_fingerprints_of_what_callers_ask_are_stable() {
+    let notified = r#"["notify","caller","operations","Stock count","Three units of a are missing."]"#;
+    assert_eq!(notify(1, Source::Caller).fingerprint_text(), notified);
+    assert_eq!(read(1).fingerprint_text(), r#"["read","00000000-0000-0000-0000-000000000001"]"#);
+}
+
 proptest! {
     #[test]
     fn what_was_told_stays_told_and_what_was_read_stays_read(steps in prop::collection::vec((1..4u128, any::<bool>()), 0..40)) {

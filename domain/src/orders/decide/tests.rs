@@ -317,6 +317,15 @@ fn fingerprints_differ_by_what_was_asked_and_not_by_the_minted_id() {
     assert_eq!(texts.iter().collect::<std::collections::HashSet<_>>().len(), texts.len());
 }
 
+#[test]
+fn the_fingerprints_of_what_callers_ask_are_stable() {
+    let order = ORDER.to_string();
+    let placed = r#"["place","CUSTOMER","EUR",[["a",1,100],["b",2,50],["a",3,10]]]"#;
+    assert_eq!(place(some_lines()).fingerprint_text(), placed.replace("CUSTOMER", &CUSTOMER.to_string()));
+    assert_eq!(CANCEL.fingerprint_text(), r#"["cancel","ORDER"]"#.replace("ORDER", &order));
+    assert_eq!(FULFIL.fingerprint_text(), r#"["fulfil","ORDER"]"#.replace("ORDER", &order));
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     prop::sample::select(vec![CANCEL, FULFIL, CONFIRM, reject(), PAY, REFUND])
 }
