@@ -26,7 +26,7 @@ pub enum ValueError {
         given: String,
     },
     /// Not a SKU, or not a reservation id.
-    #[error("{what} must be 1 to 64 letters, digits, dots, dashes or underscores")]
+    #[error("{what} must be 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit")]
     Token {
         /// What was to be named.
         what: &'static str,
@@ -276,12 +276,20 @@ impl TryFrom<u32> for TtlSeconds {
     }
 }
 
+/// A token stands in paths. Without a letter or digit it could be `.` or `..`, which clients resolve before they send them.
 fn is_token(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        && text.bytes().any(|b| b.is_ascii_alphanumeric())
 }
 
 fn is_text(text: &str, max: usize) -> bool {
     !text.trim().is_empty() && text.chars().count() <= max && !text.chars().any(|c| c.is_control() && c != '\n')
+}
+
+/// A text that is shown in lists, subjects and logs. U+2028 and U+2029 break lines too, but do not count as control characters.
+fn is_line(text: &str, max: usize) -> bool {
+    is_text(text, max) && !text.contains(['\n', '\u{2028}', '\u{2029}'])
 }
 
 fn is_email(text: &str) -> bool {
@@ -342,36 +350,37 @@ macro_rules! checked_text {
 }
 
 checked_text!(
-    /// A stock keeping unit: 1 to 64 letters, digits, dots, dashes or underscores.
+    /// A stock keeping unit: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit.
     Sku, |text| is_token(&text), ValueError::Token { what: "a SKU" }
 );
 checked_text!(
-    /// The name its maker gives a reservation: 1 to 64 letters, digits, dots, dashes or underscores (a UUID is one).
+    /// The name its maker gives a reservation: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or
+    /// digit (a UUID is one).
     ReservationName, |text| is_token(&text), ValueError::Token { what: "a reservation id" }
 );
 checked_text!(
-    /// A person's or company's name, 1 to 200 characters.
-    Name, |text| is_text(&text, 200), ValueError::Text { what: "a name", max: 200 }
+    /// A person's or company's name, 1 to 200 characters on one line.
+    Name, |text| is_line(&text, 200), ValueError::Text { what: "a name", max: 200 }
 );
 checked_text!(
-    /// Why something was done, 1 to 200 characters.
-    Reason, |text| is_text(&text, 200), ValueError::Text { what: "a reason", max: 200 }
+    /// Why something was done, 1 to 200 characters on one line.
+    Reason, |text| is_line(&text, 200), ValueError::Text { what: "a reason", max: 200 }
 );
 checked_text!(
-    /// The payer's or bank's reference of a payment, 1 to 100 characters.
-    PaymentReference, |text| is_text(&text, 100), ValueError::Text { what: "a reference", max: 100 }
+    /// The payer's or bank's reference of a payment, 1 to 100 characters on one line.
+    PaymentReference, |text| is_line(&text, 100), ValueError::Text { what: "a reference", max: 100 }
 );
 checked_text!(
     /// Who a notification is for: a customer's id or a role such as `operations`, 1 to 64 letters, digits, dots, dashes or
-    /// underscores.
+    /// underscores, at least one a letter or digit.
     Recipient, |text| is_token(&text), ValueError::Token { what: "a recipient" }
 );
 checked_text!(
-    /// A notification's subject, 1 to 200 characters.
-    Subject, |text| is_text(&text, 200), ValueError::Text { what: "a subject", max: 200 }
+    /// A notification's subject, 1 to 200 characters on one line.
+    Subject, |text| is_line(&text, 200), ValueError::Text { what: "a subject", max: 200 }
 );
 checked_text!(
-    /// A notification's text, 1 to 10,000 characters.
+    /// A notification's text, 1 to 10,000 characters, on as many lines as it likes.
     Body, |text| is_text(&text, 10_000), ValueError::Text { what: "a body", max: 10_000 }
 );
 checked_text!(
@@ -470,5 +479,31 @@ mod tests {
         assert!(Name::new("a".repeat(201)).is_err());
         assert!(Sku::new("a b").is_err());
         assert!(Sku::new("A-1_b.2").is_ok());
+    }
+
+    #[test]
+    fn a_name_in_a_path_has_a_letter_or_digit() {
+        for wrong in [".", "..", "...", "-", "_", "._-"] {
+            assert!(Sku::new(wrong).is_err(), "{wrong}");
+            assert!(ReservationName::new(wrong).is_err(), "{wrong}");
+            assert!(Recipient::new(wrong).is_err(), "{wrong}");
+        }
+        for right in [".a", "a..", "-1", "_x_"] {
+            assert!(Sku::new(right).is_ok(), "{right}");
+        }
+    }
+
+    #[test]
+    fn only_a_body_may_have_several_lines() {
+        for text in ["a\nb", "\na", "a\n", "a\u{2028}b", "a\u{2029}b", "a\u{85}b", "a\rb"] {
+            assert!(Name::new(text).is_err(), "{text:?}");
+            assert!(Reason::new(text).is_err(), "{text:?}");
+            assert!(PaymentReference::new(text).is_err(), "{text:?}");
+            assert!(Subject::new(text).is_err(), "{text:?}");
+        }
+        assert!(Body::new("two\nlines").is_ok());
+        assert!(Body::new("\n").is_err(), "nothing is no body");
+        assert!(Body::new("a\u{0}").is_err());
+        assert!(Name::new("Ada\u{a0}Lovelace").is_ok());
     }
 }

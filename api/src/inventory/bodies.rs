@@ -137,7 +137,7 @@ impl SetThreshold {
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct StockLine {
-    /// What: 1 to 64 letters, digits, dots, dashes or underscores.
+    /// What: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub sku: String,
     /// How many units.
@@ -156,7 +156,8 @@ impl From<&StoredLine> for StockLine {
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 #[serde(deny_unknown_fields)]
 pub struct ReserveStock {
-    /// A name of your choice: 1 to 64 letters, digits, dots, dashes or underscores. It can be used once.
+    /// A name of your choice: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit. It can
+    /// be used once.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub reservation_id: String,
     /// What, 1 to 100 lines. SKUs may repeat; their quantities are added up.

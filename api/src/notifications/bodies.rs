@@ -21,7 +21,8 @@ use crate::{
 #[oai(deny_unknown_fields, example)]
 #[serde(deny_unknown_fields)]
 pub struct Notify {
-    /// Whom: a customer's id or a role such as `operations`; 1 to 64 letters, digits, dots, dashes or underscores.
+    /// Whom: a customer's id or a role such as `operations`; 1 to 64 letters, digits, dots, dashes or underscores, at least
+    /// one a letter or digit.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub recipient: String,
     /// In short, 1 to 200 characters.

@@ -88,7 +88,7 @@ impl From<orders::Payment> for OrderPayment {
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct OrderLine {
-    /// What: 1 to 64 letters, digits, dots, dashes or underscores.
+    /// What: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub sku: String,
     /// How many units.
