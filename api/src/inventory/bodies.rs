@@ -244,6 +244,7 @@ impl StockChanged {
             Event::StockReceived(e) => (&e.sku, e.after, e.version),
             Event::StockAdjusted(e) => (&e.sku, e.after, e.version),
             Event::ThresholdSet(e) => (&e.sku, e.after, e.version),
+            Event::ThresholdUnchanged(e) => (&e.sku, e.level, e.version),
             other @ (Event::ReservationHeld(_)
             | Event::ReservationRejected(_)
             | Event::ReservationRepeated(_)

@@ -13,6 +13,7 @@ pub fn notice(event: &Event) -> Option<Notice> {
         Event::StockAdjusted(_)
         | Event::StockReceived(_)
         | Event::ThresholdSet(_)
+        | Event::ThresholdUnchanged(_)
         | Event::ReservationHeld(_)
         | Event::ReservationRejected(_)
         | Event::ReservationRepeated(_)

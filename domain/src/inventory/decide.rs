@@ -8,6 +8,7 @@ use super::{
     Because, Command, Entity, Event, Inventory, MAX_LINES, MAX_ON_HAND, RESERVATIONS, Reaction, Rejection, Reservation,
     ReservationCancelled, ReservationDeclined, ReservationId, ReservationMoved, ReservationRejected,
     ReservationRepeated, ReservationState, Reserve, STOCK, StockAdjusted, StockReceived, ThresholdSet,
+    ThresholdUnchanged,
     moves::{Move, Shelf, TooManySkus, Wanted, find, shortages, wanted},
     publish, react, state,
 };
@@ -113,8 +114,12 @@ fn set_threshold(view: &View<'_, Entity>, sku: &Sku, low_stock_threshold: u32) -
     let Some(before) = shelf.level else {
         return Err(Rejection::UnknownSku { sku: sku.clone() });
     };
+    let (sku, version) = (sku.clone(), shelf.version + 1);
+    if before.low_stock_threshold == low_stock_threshold {
+        return Ok(Event::ThresholdUnchanged(ThresholdUnchanged { sku, level: before, version }));
+    }
     let after = StockLevel { low_stock_threshold, ..before };
-    Ok(Event::ThresholdSet(ThresholdSet { sku: sku.clone(), before, after, version: shelf.version + 1 }))
+    Ok(Event::ThresholdSet(ThresholdSet { sku, before, after, version }))
 }
 
 fn reserve(view: &View<'_, Entity>, asked: &Reserve, now: Millis) -> Result<Event, Rejection> {

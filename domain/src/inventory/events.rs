@@ -23,6 +23,8 @@ pub enum Event {
     StockAdjusted(StockAdjusted),
     /// Another threshold counts.
     ThresholdSet(ThresholdSet),
+    /// The threshold that was asked for counts already.
+    ThresholdUnchanged(ThresholdUnchanged),
     /// Units were set aside.
     ReservationHeld(ReservationMoved),
     /// An order can't be supplied; nothing was set aside.
@@ -82,6 +84,17 @@ pub struct ThresholdSet {
     pub before: StockLevel,
     /// After.
     pub after: StockLevel,
+    /// Of the stock item.
+    pub version: u64,
+}
+
+/// The threshold that was asked for counts already. Recorded, since the log has the last word on that; told to nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThresholdUnchanged {
+    /// Of what.
+    pub sku: Sku,
+    /// As it was and is.
+    pub level: StockLevel,
     /// Of the stock item.
     pub version: u64,
 }
@@ -251,9 +264,11 @@ impl Event {
                 expires_at_ms: e.expires_at_ms,
                 version: e.version,
             }),
-            Self::StockReceived(_) | Self::StockAdjusted(_) | Self::ThresholdSet(_) | Self::ReservationDeclined(_) => {
-                None
-            }
+            Self::StockReceived(_)
+            | Self::StockAdjusted(_)
+            | Self::ThresholdSet(_)
+            | Self::ThresholdUnchanged(_)
+            | Self::ReservationDeclined(_) => None,
         }
     }
 
@@ -263,6 +278,7 @@ impl Event {
             Self::StockReceived(_) => "stock_received",
             Self::StockAdjusted(_) => "stock_adjusted",
             Self::ThresholdSet(_) => "threshold_set",
+            Self::ThresholdUnchanged(_) => "threshold_unchanged",
             Self::ReservationHeld(_) => "reservation_held",
             Self::ReservationRejected(_) => "reservation_rejected",
             Self::ReservationRepeated(_) => "reservation_repeated",
@@ -280,6 +296,7 @@ impl Event {
             Self::StockReceived(e) => vec![sku_aggregate(&e.sku)],
             Self::StockAdjusted(e) => vec![sku_aggregate(&e.sku)],
             Self::ThresholdSet(e) => vec![sku_aggregate(&e.sku)],
+            Self::ThresholdUnchanged(e) => vec![sku_aggregate(&e.sku)],
             Self::ReservationHeld(e)
             | Self::ReservationReleased(e)
             | Self::ReservationExpired(e)

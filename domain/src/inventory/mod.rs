@@ -28,6 +28,7 @@ pub use commands::{Command, MAX_LINES, Rejection, Reserve};
 pub use events::{
     Because, Event, MovedLine, Reaction, ReservationAnswer, ReservationCancelled, ReservationDeclined,
     ReservationMoved, ReservationRejected, ReservationRepeated, SeenSku, StockAdjusted, StockReceived, ThresholdSet,
+    ThresholdUnchanged,
 };
 pub use publish::{Movement, movements};
 pub use state::{Entity, MAX_ON_HAND, Reservation, ReservationId, ReservationState, StockItem, UnreceivedSku};

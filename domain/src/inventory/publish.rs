@@ -48,7 +48,8 @@ pub fn movements(event: &Event) -> Vec<Movement> {
         Event::ReservationReleased(e) => of_reservation(e, Cause::Released),
         Event::ReservationExpired(e) => of_reservation(e, Cause::Expired),
         Event::ReservationCommitted(e) => of_reservation(e, Cause::Committed),
-        Event::ReservationRejected(_)
+        Event::ThresholdUnchanged(_)
+        | Event::ReservationRejected(_)
         | Event::ReservationRepeated(_)
         | Event::ReservationCancelled(_)
         | Event::ReservationDeclined(_) => Vec::new(),
@@ -117,6 +118,7 @@ fn outcome(event: &Event) -> Option<Public> {
         Event::StockReceived(_)
         | Event::StockAdjusted(_)
         | Event::ThresholdSet(_)
+        | Event::ThresholdUnchanged(_)
         | Event::ReservationRepeated(_)
         | Event::ReservationReleased(_)
         | Event::ReservationExpired(_)

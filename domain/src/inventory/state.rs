@@ -65,7 +65,7 @@ pub struct StockItem {
     pub level: StockLevel,
     /// Counts the records that name it, also those that only looked at it.
     pub version: u64,
-    /// When it last moved.
+    /// When it last moved, or got another threshold.
     pub updated_ms: Millis,
 }
 
@@ -184,6 +184,10 @@ pub(super) fn evolve(entity: Option<Entity>, which: usize, event: &Event, at: &A
         Event::StockReceived(e) => stock(&e.sku, e.after, e.version),
         Event::StockAdjusted(e) => stock(&e.sku, e.after, e.version),
         Event::ThresholdSet(e) => stock(&e.sku, e.after, e.version),
+        Event::ThresholdUnchanged(e) => match entity {
+            Some(Entity::Stock(item)) => Entity::Stock(StockItem { version: e.version, ..item }),
+            Some(Entity::Unreceived(_) | Entity::Reservation(_)) | None => stock(&e.sku, e.level, e.version),
+        },
         Event::ReservationHeld(e)
         | Event::ReservationReleased(e)
         | Event::ReservationExpired(e)

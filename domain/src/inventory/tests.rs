@@ -178,6 +178,17 @@ fn a_new_threshold_is_told_without_a_movement() {
 }
 
 #[test]
+fn the_threshold_that_already_counts_is_recorded_as_unchanged_and_told_to_nobody() {
+    let mut story = after(&[receive("a", 3), threshold("a", 5)]).later(9);
+    let event = story.play(&threshold("a", 5)).unwrap();
+    assert_eq!((event.kind(), topics(&event), movements(&event)), ("threshold_unchanged", vec![], vec![]));
+    let item = story.entities[&state::sku_aggregate(&sku("a")).key].as_stock().unwrap();
+    assert_eq!((item.level, item.version, item.updated_ms), (level(3, 0, 5), 3, NOW));
+    // Never watched, and asked not to be.
+    assert_eq!(after(&[receive("a", 3)]).play(&threshold("a", 0)).unwrap().kind(), "threshold_unchanged");
+}
+
+#[test]
 fn low_stock_is_told_once_and_again_only_after_it_recovered() {
     let mut story = after(&[receive("a", 10), threshold("a", 5)]);
     let mut low = |command: &Command| topics(&story.play(command).unwrap()).contains(&"low.stock");
