@@ -44,7 +44,7 @@ pub fn of(topic: &str) -> (&'static str, Value) {
         "stock.reserved" => {
             let fields = vec![
                 ("reservation_id", text("The reservation: an order's id for an order's own.")),
-                ("reserved_for", json!({ "type": "string", "enum": ["order", "caller"] })),
+                ("reserved_for", reserved_for()),
                 ("order_id", json!({ "type": ["string", "null"], "format": "uuid" })),
                 ("lines", many(stock_line())),
                 version(),
@@ -146,9 +146,15 @@ fn stock_updated() -> Value {
             "reservation_id",
             json!({ "type": ["string", "null"], "description": "The reservation, where one moved it." }),
         ),
+        ("reserved_for", reserved_for()),
         ("before", level()),
         ("after", level()),
         version(),
     ];
-    object(fields, &["reservation_id"])
+    object(fields, &["reservation_id", "reserved_for"])
+}
+
+fn reserved_for() -> Value {
+    let description = "Who made the reservation: only an order's own decides about the order.";
+    json!({ "type": "string", "enum": ["order", "caller"], "description": description })
 }

@@ -2,7 +2,7 @@
 
 use super::{Event, MovedLine, ReservationId, ReservationMoved};
 use crate::{
-    public::{LowStock, MovementCause, Public, ReservedFor, StockLevel, StockRejected, StockReserved, StockUpdated},
+    public::{LowStock, MovementCause, Public, StockLevel, StockRejected, StockReserved, StockUpdated},
     values::{Reason, Sku},
 };
 
@@ -78,6 +78,7 @@ fn stock_updated(movement: &Movement) -> Public {
         delta: movement.delta,
         cause: movement.cause,
         reservation_id: movement.reservation.as_ref().map(ReservationId::to_string),
+        reserved_for: movement.reservation.as_ref().map(ReservationId::reserved_for),
         before: movement.before,
         after: movement.after,
         version: movement.version,
@@ -101,10 +102,7 @@ fn outcome(event: &Event) -> Option<Public> {
     match event {
         Event::ReservationHeld(e) => Some(Public::StockReserved(StockReserved {
             reservation_id: e.reservation.to_string(),
-            reserved_for: match e.reservation {
-                ReservationId::Caller(_) => ReservedFor::Caller,
-                ReservationId::Order(_) => ReservedFor::Order,
-            },
+            reserved_for: e.reservation.reserved_for(),
             order_id: e.order_id,
             lines: e.stock_lines(),
             version: e.version,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     decider::{At, Millis, Ref},
     key::Key,
-    public::{StockLevel, StockLine},
+    public::{ReservedFor, StockLevel, StockLine},
     values::{OrderId, ReservationName, Sku, TtlSeconds},
 };
 
@@ -32,6 +32,14 @@ impl ReservationId {
     /// The reservation as an aggregate.
     pub fn aggregate(&self) -> Ref {
         Ref::new(RESERVATIONS, self.key())
+    }
+
+    /// Who made it.
+    pub const fn reserved_for(&self) -> ReservedFor {
+        match self {
+            Self::Caller(_) => ReservedFor::Caller,
+            Self::Order(_) => ReservedFor::Order,
+        }
     }
 
     fn key(&self) -> Key {

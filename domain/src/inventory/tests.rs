@@ -334,6 +334,22 @@ fn others_are_told_for_whom_stock_was_set_aside() {
 }
 
 #[test]
+fn others_are_told_for_whom_stock_moved() {
+    let id = order(1).to_string();
+    let mut story = after(&[receive("a", 9)]);
+    let mut told = |command: &Command| match Inventory::publish(&story.play(command).unwrap()).swap_remove(0) {
+        Public::StockUpdated(updated) => (updated.reservation_id, updated.reserved_for),
+        other => panic!("{other:?}"),
+    };
+    // A caller may call a reservation as an order is called.
+    assert_eq!(told(&reserve(&id, &[("a", 1)])), (Some(id.clone()), Some(ReservedFor::Caller)));
+    assert_eq!(told(&order_reserve(1, &[("a", 1)])), (Some(id.clone()), Some(ReservedFor::Order)));
+    assert_eq!(told(&release(&id)), (Some(id.clone()), Some(ReservedFor::Caller)));
+    assert_eq!(told(&order_commit(1, &[("a", 1)])), (Some(id), Some(ReservedFor::Order)));
+    assert_eq!(told(&receive("a", 1)), (None, None));
+}
+
+#[test]
 fn an_order_that_can_not_be_supplied_is_rejected_by_a_record_that_names_what_it_saw() {
     let mut story = after(&[receive("a", 5), receive("b", 1)]);
     let event = story.play(&order_reserve(1, &[("a", 1), ("b", 2), ("x", 1)])).unwrap();

@@ -26,6 +26,7 @@ fn moved(before: u32, after: u32, version: u64) -> Public {
         delta: i64::from(after) - i64::from(before),
         cause: MovementCause::Received,
         reservation_id: None,
+        reserved_for: None,
         before: level(before),
         after: level(after),
         version,
