@@ -20,7 +20,7 @@ use poem_openapi::{OpenApi, param::Query};
 
 pub use bodies::{
     AdjustStock, Level, Movement, MovementCause, MovementList, ReceiveStock, Reservation, ReservationState,
-    ReserveStock, SetThreshold, Stock, StockChanged, StockLine, StockList,
+    ReserveStock, ReservedFor, SetThreshold, Stock, StockChanged, StockLine, StockList,
 };
 
 use crate::{

@@ -5,7 +5,7 @@ use std::num::NonZeroI64;
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
     inventory::{self, Command, Event, Inventory, MAX_ON_HAND, ReservationAnswer, Reserve, StockItem},
-    public::{MovementCause as StoredCause, StockLevel, StockLine as StoredLine},
+    public::{MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel, StockLine as StoredLine},
     values::{OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
 };
 use orderlog_projections::MovementRow;
@@ -470,6 +470,26 @@ impl From<StoredCause> for MovementCause {
     }
 }
 
+/// Who made a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum ReservedFor {
+    /// An order, as its own.
+    Order,
+    /// A caller, who may have called it as an order is called.
+    Caller,
+}
+
+impl From<StoredReservedFor> for ReservedFor {
+    fn from(reserved_for: StoredReservedFor) -> Self {
+        match reserved_for {
+            StoredReservedFor::Order => Self::Order,
+            StoredReservedFor::Caller => Self::Caller,
+        }
+    }
+}
+
 /// The stock of a SKU at one moment.
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 pub struct Level {
@@ -503,6 +523,9 @@ pub struct Movement {
     /// The reservation that moved it: a caller's name for it, or the id of the order whose own it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reservation_id: Option<String>,
+    /// Who made that reservation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserved_for: Option<ReservedFor>,
     /// Why the count was corrected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -527,6 +550,7 @@ impl From<&MovementRow> for Movement {
             cause: (*cause).into(),
             delta: *delta,
             reservation_id: reservation.as_ref().map(ToString::to_string),
+            reserved_for: reservation.as_ref().map(|reservation| reservation.reserved_for().into()),
             reason: reason.as_ref().map(|reason| reason.as_str().to_owned()),
             before: (*before).into(),
             after: (*after).into(),
