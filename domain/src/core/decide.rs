@@ -59,6 +59,10 @@ impl<D: Decider> Core<D> {
         // Older commands go first; a ticket grows with age.
         for ticket in again.into_iter().chain(fresh) {
             let Some(pending) = self.pending.get(&ticket) else { continue };
+            if pending.rests_until > now {
+                self.wake_at = self.wake_at.min(pending.rests_until);
+                continue;
+            }
             let (request, asked, ends) = (Arc::clone(&pending.request), pending.asked, pending.ends.clone());
             match self.look_at(&request, asked, ends.as_deref(), now) {
                 Verdict::Yes(event) => self.launch(ticket, &request, event, now),

@@ -208,7 +208,8 @@ impl<D: Decider> Core<D> {
         if verdict == Verdict::Void {
             self.slots.set_head(parsed.id.as_key(), Head { last: parsed.id, offset: at.offset });
             if let Some(flight) = self.flights.bury(parsed.id) {
-                self.wait_again(flight.ticket);
+                // The log took it: a lost race, after which another attempt may win at once.
+                self.wait_again(flight.ticket, Millis::MIN);
             }
             return;
         }

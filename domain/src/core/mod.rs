@@ -47,7 +47,8 @@ use crate::{
 /// A command's number at this instance, ascending.
 pub type Ticket = u64;
 
-/// How long a record with an unknown outcome rests before it is appended again.
+/// How long a record with an unknown outcome rests before it is appended again, and a command whose record was refused before
+/// it is decided again: what the log refuses at once, it would refuse again and again until the deadline.
 const APPEND_AGAIN_MS: Millis = 200;
 
 /// A command and what comes with it.
@@ -184,6 +185,8 @@ struct Pending<D: Decider> {
     ends: Option<Arc<Ends>>,
     /// Its record in flight; none while it waits.
     flight: Option<RecordId>,
+    /// It is not looked at before this time.
+    rests_until: Millis,
 }
 
 /// A public event of [`Decider::COPIES`], where it was read from, and the row it stands for.
@@ -303,7 +306,8 @@ impl<D: Decider> Core<D> {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.expire_at = self.expire_at.min(request.deadline);
-        self.pending.insert(ticket, Pending { request: Arc::new(request), asked: now, ends: None, flight: None });
+        let request = Arc::new(request);
+        self.pending.insert(ticket, Pending { request, asked: now, ends: None, flight: None, rests_until: now });
         self.fresh.push(ticket);
         ticket
     }
@@ -328,7 +332,7 @@ impl<D: Decider> Core<D> {
             Appended::At(offset) => self.acknowledged(id, offset),
             Appended::Refused if self.flights.get(id).is_some_and(|flight| !flight.in_doubt) => {
                 if let Some(flight) = self.flights.bury(id) {
-                    self.wait_again(flight.ticket);
+                    self.wait_again(flight.ticket, now + APPEND_AGAIN_MS);
                 }
             }
             Appended::Refused | Appended::Unknown => {
@@ -385,8 +389,9 @@ impl<D: Decider> Core<D> {
         self.fold_queue()?;
         self.fold_copies();
         self.append_again(now);
-        self.decide_waiting(now);
+        // First, so that nothing is begun for a caller who is told in the same step that the time is up.
         self.expire(now);
+        self.decide_waiting(now);
         let missing = std::mem::take(&mut self.missing);
         self.step.missing = missing.into_iter().map(|(key, kind)| Wanted { key, kind }).collect();
         Ok(std::mem::replace(&mut self.step, Step::empty()))
@@ -430,9 +435,10 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    fn wait_again(&mut self, ticket: Ticket) {
+    fn wait_again(&mut self, ticket: Ticket, rests_until: Millis) {
         if let Some(pending) = self.pending.get_mut(&ticket) {
             pending.flight = None;
+            pending.rests_until = rests_until;
             self.waiting.insert(ticket);
         }
         self.stirred = true;

@@ -352,15 +352,60 @@ fn a_refused_append_takes_its_successors_with_it_and_all_are_decided_again() {
     assert!(one.run().is_empty(), "the key is blocked until the second is settled");
     let offset = land(&mut log, &pair[1]);
     one.core.appended(pair[1].id, Appended::At(offset), 0);
-    let again = one.read(&log, 9);
-    assert_eq!(again.len(), 2);
+    let mut again = one.read(&log, 9);
+    assert_eq!(again.len(), 1, "the first rests, the second need not");
+    one.now = APPEND_AGAIN_MS;
+    again.extend(one.run());
     for record in &again {
         let offset = land(&mut log, record);
-        one.core.appended(record.id, Appended::At(offset), 0);
+        one.core.appended(record.id, Appended::At(offset), one.now);
     }
     one.run();
     assert!(tickets.iter().all(|ticket| matches!(one.outcome(*ticket), Some(Outcome::Accepted(_)))));
     assert_eq!(one.left("a"), STOCK - 3);
+}
+
+#[test]
+fn a_refused_append_rests_before_it_is_decided_again_and_delays_nobody_else() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    let refused = one.ask(take(1, &[("a", 1)]), None);
+    let sent = one.run();
+    one.core.appended(sent[0].id, Appended::Refused, 0);
+    assert!(one.run().is_empty(), "it rests");
+    let other = one.ask(take(2, &[("a", 2)]), None);
+    let sent = one.run();
+    assert_eq!(sent.len(), 1, "on the very same shelf");
+    let offset = land(&mut log, &sent[0]);
+    one.core.appended(sent[0].id, Appended::At(offset), 0);
+    one.now = APPEND_AGAIN_MS - 1;
+    assert!(one.run().is_empty(), "that something happened does not wake it");
+    assert!(matches!(one.outcome(other), Some(Outcome::Accepted(_))));
+    one.now = APPEND_AGAIN_MS;
+    let sent = one.run();
+    let offset = land(&mut log, &sent[0]);
+    one.core.appended(sent[0].id, Appended::At(offset), one.now);
+    one.run();
+    assert!(matches!(one.outcome(refused), Some(Outcome::Accepted(_))));
+}
+
+#[test]
+fn a_record_that_is_always_refused_is_tried_now_and_then_until_its_time_is_up() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    let command = take(1, &[("a", 1)]);
+    let deadline = 5 * APPEND_AGAIN_MS;
+    let ticket = one.core.ask(Request { command, stamp: None, origin: Origin::default(), deadline }, 0);
+    let mut n_attempts = 0;
+    while one.outcome(ticket).is_none() {
+        for record in one.run() {
+            n_attempts += 1;
+            one.core.appended(record.id, Appended::Refused, one.now);
+        }
+        one.now += 1;
+    }
+    assert_eq!(n_attempts, 5);
+    assert!(matches!(one.outcome(ticket), Some(Outcome::Expired)), "nothing was written");
 }
 
 #[test]
