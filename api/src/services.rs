@@ -94,6 +94,8 @@ pub struct Standing {
     pub position: u64,
     /// One past the last record of its journal, or why that is not known.
     pub end: Result<u64, String>,
+    /// What it can't do, though it goes on.
+    pub trouble: Option<String>,
 }
 
 /// How a service does.
@@ -111,7 +113,7 @@ impl<D: Tables> Probe for Replica<D> {
             let ends = self.log().ends(&[Self::journal()]).await;
             let end = ends.map(|ends| ends.first().copied().unwrap_or(0)).map_err(|error| error.to_string());
             let (state, position) = (self.state().borrow().clone(), *self.committed().borrow());
-            Standing { state, position, end }
+            Standing { state, position, end, trouble: self.trouble() }
         }
         .boxed()
     }

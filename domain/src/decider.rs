@@ -142,4 +142,10 @@ pub trait Decider: Send + Sync + Sized + 'static {
     /// The id of another service's object that `rejection` did not find, or found not to be as needed. If it was minted a
     /// moment ago, its news may still be on the way.
     fn awaits(rejection: &Self::Rejection) -> Option<Uuid>;
+
+    /// Whether a reaction to another service's news could turn `rejection` into a yes. Then it is told only once everything
+    /// that stands on the topics of [`Decider::REACTS_TO`] was reacted to.
+    fn rests_on_news(_rejection: &Self::Rejection) -> bool {
+        false
+    }
 }

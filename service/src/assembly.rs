@@ -9,7 +9,7 @@ use orderlog_projections::{Store, StoreError, Tables};
 use crate::{
     duty::{self, Troubles},
     reactor, relay,
-    replica::{Replica, Setup, StartError},
+    replica::{News, Replica, Setup, StartError},
 };
 
 /// The five journals; each is also its service's name.
@@ -51,7 +51,9 @@ pub struct Assembled<D: Tables> {
 pub async fn start<D: Tables>(setup: Setup, dir: &Path, troubles: &Troubles) -> Result<Assembled<D>, AssemblyError> {
     let store = Arc::new(Store::<D>::open(dir).await?);
     let lease = setup.log.lead(&format!("orderlog.{}", D::JOURNAL), D::JOURNAL).await?;
+    let log = Arc::clone(&setup.log);
     let replica = Replica::start(setup, store).await?;
+    let replica = replica.hearing(News::of::<D>(log, Arc::clone(&lease)).await.map_err(StartError::from)?);
     perform(&lease, troubles, "relay", &replica, relay::run::<D>);
     if !D::REACTS_TO.is_empty() {
         perform(&lease, troubles, "reactor", &replica, reactor::run::<D>);

@@ -4,6 +4,7 @@
 //! commands, acknowledgements), loads what the core misses with one query per table, lets the core fold and decide, appends
 //! what came of it as one batch, and hands changed rows to the writer whenever that is idle.
 
+mod news;
 mod run;
 mod start;
 mod writer;
@@ -12,6 +13,8 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
+
+pub use news::News;
 
 use bytes::Bytes;
 use orderlog_domain::{
@@ -101,7 +104,7 @@ pub struct Executed<D: Tables> {
 
 /// A command on its way to the loop.
 struct Ask<D: Tables> {
-    request: Request<D>,
+    request: Arc<Request<D>>,
     reply: oneshot::Sender<Outcome<D>>,
 }
 
@@ -114,6 +117,8 @@ struct Shared {
     /// Records up to here are folded.
     folded: watch::Sender<u64>,
     state: watch::Sender<State>,
+    /// What it can't do, though it goes on.
+    trouble: watch::Sender<Option<String>>,
 }
 
 /// The handle of a running replica. Cheap to clone.
@@ -122,12 +127,13 @@ pub struct Replica<D: Tables> {
     shared: Arc<Shared>,
     store: Arc<Store<D>>,
     setup: Setup,
+    news: Option<Arc<News>>,
 }
 
 impl<D: Tables> Clone for Replica<D> {
     fn clone(&self) -> Self {
         let (asks, shared, store) = (self.asks.clone(), Arc::clone(&self.shared), Arc::clone(&self.store));
-        Self { asks, shared, store, setup: self.setup.clone() }
+        Self { asks, shared, store, setup: self.setup.clone(), news: self.news.clone() }
     }
 }
 
@@ -155,6 +161,11 @@ impl<D: Tables> Replica<D> {
     /// What the replica is doing, now and as it changes.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared.state.subscribe()
+    }
+
+    /// What the replica can't do, though it goes on; for readiness.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.trouble.borrow().clone()
     }
 
     /// Rows below this offset are written, now and as it grows.
@@ -197,6 +208,12 @@ impl<D: Tables> Replica<D> {
         }
     }
 
+    /// The same replica, which refuses nothing because of news that stand on the topics already.
+    #[must_use]
+    pub fn hearing(self, news: News) -> Self {
+        Self { news: Some(Arc::new(news)), ..self }
+    }
+
     /// Have a command decided, and wait until the log has spoken.
     ///
     /// # Errors
@@ -208,8 +225,22 @@ impl<D: Tables> Replica<D> {
         origin: Origin,
         deadline: Millis,
     ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+        let request = Arc::new(Request { command, stamp, origin, deadline });
+        match (self.ask(Arc::clone(&request)).await, &self.news) {
+            (Err(ExecuteError::Rejected(rejection)), Some(news)) if D::rests_on_news(&rejection) => {
+                if !news.are_in(deadline).await {
+                    return Err(ExecuteError::Unavailable("it has not taken in all news yet".to_owned()));
+                }
+                // Nothing was written, so it is the same command.
+                self.ask(request).await
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn ask(&self, request: Arc<Request<D>>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let (reply, outcome) = oneshot::channel();
-        let request = Request { command, stamp, origin, deadline };
+        let stamp = request.stamp;
         let unavailable = || match &*self.shared.state.borrow() {
             State::Stopped(why) => ExecuteError::Unavailable(why.clone()),
             State::CatchingUp => ExecuteError::Unavailable("it is still reading its journal".to_owned()),

@@ -45,7 +45,7 @@ impl Operations {
         .await;
         let troubles = self.troubles.all();
         let standing_well = |standing: &Option<Standing>| {
-            standing.as_ref().is_some_and(|standing| standing.state == State::Ready && standing.end.is_ok())
+            standing.as_ref().is_some_and(|it| it.state == State::Ready && it.end.is_ok() && it.trouble.is_none())
         };
         let ready = troubles.is_empty() && standings.iter().all(|(_, standing)| standing_well(standing));
         let services: serde_json::Map<String, Value> =
@@ -58,12 +58,12 @@ impl Operations {
 }
 
 fn shown(standing: Option<Standing>) -> Value {
-    let Some(Standing { state, position, end }) = standing else {
+    let Some(Standing { state, position, end, trouble }) = standing else {
         return json!({ "log": "it does not say where the journal ends" });
     };
     let (state, why) = match state {
         State::CatchingUp => ("catching_up", None),
-        State::Ready => ("ready", None),
+        State::Ready => ("ready", trouble),
         State::Stopped(why) => ("stopped", Some(why)),
     };
     let mut shown = json!({ "state": state, "position": position });

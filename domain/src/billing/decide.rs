@@ -103,6 +103,11 @@ impl Decider for Billing {
             | Rejection::RefundTooLarge { .. } => None,
         }
     }
+
+    fn rests_on_news(rejection: &Rejection) -> bool {
+        // Invoices are opened by `order.created`; what callers do to one that is open is known here first.
+        matches!(rejection, Rejection::UnknownOrder { .. })
+    }
 }
 
 fn find<'a>(view: &View<'a, Entity>, order_id: OrderId) -> Option<&'a Invoice> {

@@ -302,11 +302,10 @@ impl<D: Decider> Core<D> {
     }
 
     /// A command is asked.
-    pub fn ask(&mut self, request: Request<D>, now: Millis) -> Ticket {
-        let ticket = self.next_ticket;
+    pub fn ask(&mut self, request: impl Into<Arc<Request<D>>>, now: Millis) -> Ticket {
+        let (request, ticket) = (request.into(), self.next_ticket);
         self.next_ticket += 1;
         self.expire_at = self.expire_at.min(request.deadline);
-        let request = Arc::new(request);
         self.pending.insert(ticket, Pending { request, asked: now, ends: None, flight: None, rests_until: now });
         self.fresh.push(ticket);
         ticket
@@ -363,9 +362,9 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// A public event of [`Decider::COPIES`], read from this place; `None` if it can't be decoded.
-    pub fn copy(&mut self, topic: &str, part: u32, offset: u64, event: Option<&Public>) {
-        self.copies.push_back(((topic.to_owned(), part), offset, event.and_then(D::copy)));
+    /// A public event of [`Decider::COPIES`], read from this place.
+    pub fn copy(&mut self, topic: &str, part: u32, offset: u64, event: &Public) {
+        self.copies.push_back(((topic.to_owned(), part), offset, D::copy(event)));
     }
 
     /// Where to go on reading a partition with copied facts.

@@ -113,6 +113,23 @@ impl Decider for Orders {
             | Rejection::NotPaid { .. } => None,
         }
     }
+
+    fn rests_on_news(rejection: &Rejection) -> bool {
+        match rejection {
+            // By `order.paid` and `stock.reserved` it could be fulfilled.
+            Rejection::NotPaid { .. } => true,
+            Rejection::IllegalTransition { from, action, .. } => {
+                (*from, *action) == (OrderState::Placed, Action::Fulfil)
+            }
+            Rejection::NoLines
+            | Rejection::TooManyLines { .. }
+            | Rejection::TotalTooLarge { .. }
+            | Rejection::QuantityTooLarge { .. }
+            | Rejection::UnknownCustomer { .. }
+            | Rejection::CustomerInactive { .. }
+            | Rejection::UnknownOrder { .. } => false,
+        }
+    }
 }
 
 fn new_order(placed: &OrderPlaced, at: &At) -> Order {

@@ -17,7 +17,7 @@ use orderlog_domain::{
 use orderlog_eventlog::{AppendError, Batch, EventLog, NewRecord, Partition, ReadError, Reading};
 use orderlog_projections::{Store, Tables};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{
@@ -47,6 +47,8 @@ pub(super) struct Loop<D: Tables> {
     asked: mpsc::Receiver<Ask<D>>,
     shared: Arc<Shared>,
     copies: Vec<Partition>,
+    /// There is something to copy, and all of it could be read so far.
+    may_copy: bool,
     /// Nobody had begun the journal when the replica started.
     is_empty: bool,
     /// Where the journal ended then; an empty one has to be begun first.
@@ -78,6 +80,7 @@ impl<D: Tables> Loop<D> {
             store,
             asked,
             shared,
+            may_copy: !copies.is_empty(),
             copies,
             is_empty: end == 0,
             caught_up_at: end.max(1),
@@ -107,7 +110,7 @@ impl<D: Tables> Loop<D> {
             let may_ask = self.is_open && self.core.n_pending() < N_PENDING_MAX;
             tokio::select! {
                 batch = reading.next(), if may_read => self.read(batch)?,
-                batch = copying.next(), if may_read && !self.copies.is_empty() => self.copy(batch)?,
+                batch = copying.next(), if may_read && self.may_copy => self.copy(batch)?,
                 n = self.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
                     self.is_open = n > 0;
                     asks.drain(..).for_each(|ask| self.ask(ask));
@@ -148,7 +151,7 @@ impl<D: Tables> Loop<D> {
         {
             self.read(batch)?;
         }
-        if !self.copies.is_empty()
+        if self.may_copy
             && let Some(batch) = copying.next().now_or_never()
         {
             self.copy(batch)?;
@@ -174,15 +177,24 @@ impl<D: Tables> Loop<D> {
         Ok(())
     }
 
+    /// A fact that can't be read is not passed over: this program's rows would lack it for ever, a later one's would not.
+    /// Nothing more is copied, and what needs newer facts to be refused is answered with 503, until a program that can read it
+    /// is started.
     fn copy(&mut self, batch: Option<Result<Batch, ReadError>>) -> Result<(), LoopError> {
         let batch = next_batch(batch)?;
         let (topic, part) = (&batch.partition.topic, batch.partition.index);
         for record in batch.records {
-            let event = Public::from_json(topic, &record.value);
-            if let Err(error) = &event {
-                warn!(service = D::JOURNAL, "{topic}/{part}@{} is passed over: {error}", record.offset);
+            match Public::from_json(topic, &record.value) {
+                Ok(event) => self.core.copy(topic, part, record.offset, &event),
+                Err(failure) => {
+                    let trouble =
+                        format!("{topic}/{part}@{} can't be read, nothing more is copied: {failure}", record.offset);
+                    error!(service = D::JOURNAL, "{trouble}");
+                    self.may_copy = false;
+                    self.shared.trouble.send_replace(Some(trouble));
+                    break;
+                }
             }
-            self.core.copy(topic, part, record.offset, event.as_ref().ok());
         }
         Ok(())
     }

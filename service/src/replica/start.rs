@@ -45,6 +45,7 @@ impl<D: Tables> Replica<D> {
             committed: watch::Sender::new(checkpoint.next),
             folded: watch::Sender::new(checkpoint.next),
             state: watch::Sender::new(State::CatchingUp),
+            trouble: watch::Sender::new(None),
         });
         let core = Core::new(
             checkpoint,
@@ -53,7 +54,8 @@ impl<D: Tables> Replica<D> {
             Box::new(Uuid::now_v7),
             setup.n_slots_max,
         );
-        let replica = Self { asks, shared: Arc::clone(&shared), store: Arc::clone(&store), setup: setup.clone() };
+        let replica =
+            Self { asks, shared: Arc::clone(&shared), store: Arc::clone(&store), setup: setup.clone(), news: None };
         let event_loop = Loop::new(core, setup.log, store, asked, Arc::clone(&shared), copies, end);
         tokio::spawn(async move {
             let state = match event_loop.run().await {
