@@ -9,6 +9,7 @@ use orderlog_tests::{
     deployment::{Distributed, kafka},
     story::{self, Shop},
 };
+use serde_json::{Map, Value};
 
 /// What `kcat` prints of a topic: headers and value of each record.
 fn kcat(topic: &str) -> Vec<(String, String)> {
@@ -21,10 +22,27 @@ fn kcat(topic: &str) -> Vec<(String, String)> {
     text.lines().map(|line| line.split_once('\t').unwrap()).map(|(h, v)| (h.to_owned(), v.to_owned())).collect()
 }
 
+/// The fields are those that the published contract tells of.
+fn as_published(contract: &Value, topic: &str, value: &str) {
+    let message = contract["components"]["messages"].as_object().unwrap().values().find(|it| it["name"] == topic);
+    let payload = &message.unwrap_or_else(|| panic!("{topic} is in the contract"))["payload"];
+    let fields: Map<String, Value> = serde_json::from_str(value).unwrap();
+    for required in payload["required"].as_array().unwrap() {
+        assert!(fields.contains_key(required.as_str().unwrap()), "{topic} lacks {required}: {value}");
+    }
+    for field in fields.keys() {
+        assert!(
+            payload["properties"].get(field).is_some(),
+            "the contract of {topic} does not tell of {field}: {value}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn every_public_topic_holds_cloudevents_under_its_exact_name() {
     // The only test without a prefix: the names themselves are what is promised. The story's SKUs are its own, in case the
     // broker has seen this test before.
+    let contract: Value = serde_json::from_str(include_str!("../../openapi/asyncapi.json")).unwrap();
     let deployment = Distributed::start_with_prefix(String::new()).await;
     story::play(&Shop::from(&deployment), &uuid::Uuid::new_v4().simple().to_string()).await;
     for (topic, service) in Public::TOPICS {
@@ -43,6 +61,7 @@ async fn every_public_topic_holds_cloudevents_under_its_exact_name() {
             }
             assert!(headers.contains("content-type=application/json"), "{headers}");
             Public::from_json(topic, value.as_bytes()).unwrap_or_else(|error| panic!("{topic}: {error}: {value}"));
+            as_published(&contract, topic, &value);
             assert!(!value.contains('@'), "no personal data in {topic}: {value}");
         }
     }
