@@ -46,6 +46,10 @@ impl History {
 
     async fn try_chunk(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, sqlx::Error> {
         let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+        // The file may already hold the next commit, whose records are not shown before the end has moved: a reader that saw
+        // them would stand beyond the end.
+        let shown = usize::try_from(topic.end().saturating_sub(from)).unwrap_or(usize::MAX);
+        let limit = limit.min(shown);
         // Safe: fixed text with a number in it.
         let mut rows = sqlx::query(AssertSqlSafe(Arc::clone(&topic.select)))
             .bind(i64::try_from(from).map_err(|error| decode(error.into()))?)
@@ -135,5 +139,33 @@ impl Cursor {
             self.ahead = Some(tokio::spawn(async move { history.chunk(&topic, after, BATCH_RECORDS).await }));
         }
         Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqlitePoolOptions;
+
+    use super::*;
+    use crate::{TopicKind, embedded::topic::create_table};
+
+    /// What readers see of the file between a commit and its publication.
+    #[tokio::test]
+    async fn records_that_are_committed_but_not_published_yet_are_not_shown() {
+        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+        create_table(&mut pool.acquire().await.unwrap(), 1).await.unwrap();
+        for offset in 0..5 {
+            let record = Record { offset, time_ms: 0, key: None, headers: Vec::new(), value: "x".into() };
+            sqlx::query("insert into topic_1 (offset, head, value) values (?, ?, ?)")
+                .bind(offset as i64)
+                .bind(stored::encode_head(&record))
+                .bind(record.value.as_ref())
+                .execute(&pool)
+                .await
+                .unwrap();
+        }
+        let topic = Topic::new(1, "t".into(), TopicKind::Journal, 3);
+        let shown = History::new(pool).chunk(&topic, 1, 10).await.unwrap();
+        assert_eq!(shown.iter().map(|record| record.offset).collect::<Vec<_>>(), [1, 2]);
     }
 }
