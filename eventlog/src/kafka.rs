@@ -5,6 +5,7 @@
 //! - `ends` and `points`: one thread each that asks for ends, and fetches single records, for everybody.
 //! - `lease`: a consumer group whose only purpose is to have one member that is assigned the journal.
 //! - `admin`: creates topics, and refuses those that are configured to lose records.
+//! - `metadata`: what the brokers say about topics, for all of these.
 //!
 //! librdkafka's calls block, so each kind has threads of its own; nothing here blocks an async task, and no task or thread
 //! of this process that waits for Kafka keeps it from ending.
@@ -26,9 +27,11 @@ use rdkafka::{
     client::ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
+    producer::Producer as _,
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
+use self::metadata::Unseen;
 use crate::{
     Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError, TopicKind,
     TopicSpec,
@@ -37,6 +40,7 @@ use crate::{
 mod admin;
 mod ends;
 mod lease;
+mod metadata;
 mod points;
 mod producer;
 mod reader;
@@ -195,10 +199,11 @@ impl EventLog for KafkaLog {
 
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {
         let topic: Arc<str> = topic.into();
-        let (cluster, client, name) = (Arc::clone(&self.cluster), self.producer.client(), Arc::clone(&topic));
-        let count = on_thread("kafka-metadata", move || admin::partition_count(&cluster, &client, &name))
+        let (client, name) = (self.producer.client(), self.cluster.name(&topic));
+        let count = on_thread("kafka-metadata", move || metadata::partition_count(client.client(), &name))
             .await
-            .unwrap_or_else(|reason| Err(ReadError::Unavailable { reason }))?;
+            .unwrap_or_else(|reason| Err(Unseen::Trouble(reason)))
+            .map_err(|unseen| unseen.into_read_error(&topic))?;
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&topic));
         Ok((0..count).map(|index| Partition::new(Arc::clone(&topic), index)).collect())
     }
@@ -325,6 +330,26 @@ fn is_unknown_topic(code: Option<RDKafkaErrorCode>) -> bool {
                 | RDKafkaErrorCode::InvalidTopic
         )
     )
+}
+
+/// Errors that asking or reading on does not help against. After a record that it can't decode, librdkafka asks for the same one
+/// for ever, or goes on behind it.
+const FINAL: &[RDKafkaErrorCode] = &[
+    RDKafkaErrorCode::TopicAuthorizationFailed,
+    RDKafkaErrorCode::ClusterAuthorizationFailed,
+    RDKafkaErrorCode::SaslAuthenticationFailed,
+    RDKafkaErrorCode::Fatal,
+    RDKafkaErrorCode::BadMessage,
+    RDKafkaErrorCode::InvalidMessage,
+    RDKafkaErrorCode::MessageSizeTooLarge,
+    RDKafkaErrorCode::BadCompression,
+    RDKafkaErrorCode::UnsupportedCompressionType,
+    RDKafkaErrorCode::NotImplemented,
+];
+
+fn is_final(error: &KafkaError) -> bool {
+    let is_listed = error.rdkafka_error_code().is_some_and(|code| FINAL.contains(&code));
+    is_listed || matches!(error, KafkaError::MessageConsumptionFatal(_))
 }
 
 /// An offset as librdkafka counts them; nothing is above its largest one.

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, StreamExt, future::join_all};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{join, join_all},
+};
 use orderlog_eventlog::{
     AppendError, EventLog, LeaseError, NewRecord, Partition, ReadError, TopicError, TopicKind, TopicSpec,
     conformance::Subject,
@@ -192,6 +195,25 @@ async fn a_record_for_a_topic_that_does_not_exist_is_refused() {
     let answers = log.append(vec![record("nowhere", "a")]).await;
     assert!(matches!(answers[0], Err(AppendError::Refused { .. })), "{:?}", answers[0]);
     assert!(matches!(log.partitions("nowhere").await, Err(ReadError::UnknownTopic { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_only_just_being_created_is_waited_for() {
+    let config = config();
+    let log = connect(&config);
+    let (partitions, ()) = join(log.partitions("orders"), create(&config, "orders", 1, KEPT)).await;
+    assert_eq!(partitions, Ok(vec![Partition::journal("orders")]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_ends_at_records_that_this_build_cannot_decompress() {
+    let config = config();
+    create(&config, "orders", 1, &[KEPT, &[("compression.type", "zstd")]].concat()).await;
+    let log = connect(&config);
+    log.append(vec![record("orders", vec![0; 1000])]).await[0].clone().unwrap();
+    let ended =
+        within(Duration::from_secs(10), log.read(vec![(Partition::journal("orders"), 0)]).next()).await.unwrap();
+    assert!(matches!(&ended, Err(ReadError::Unavailable { reason }) if reason.contains("NotImplemented")), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,14 +11,15 @@ use rdkafka::{
         AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
         TopicReplication,
     },
-    client::ClientContext,
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseProducer, Producer, ProducerContext},
 };
 use tokio::runtime::Handle;
 
-use super::{Cluster, ONE_CALL, PATIENCE, Talk, is_unknown_topic};
-use crate::{ReadError, TopicError, TopicKind, TopicSpec};
+use super::{
+    Cluster, ONE_CALL, PATIENCE, Talk,
+    metadata::{Shape, Unseen, ask_again, look},
+};
+use crate::{TopicError, TopicKind, TopicSpec};
 
 /// What topics are made with, and must have.
 const KEPT_FOR_EVER: &[(&str, &str)] =
@@ -34,17 +35,6 @@ const LOG_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 const SAFE_COPIES: usize = 3;
 const SAFE_IN_SYNC: u32 = 2;
 
-/// A topic as the brokers describe it.
-struct Shape {
-    partitions: u32,
-    copies: usize,
-}
-
-enum Unseen {
-    Unknown,
-    Trouble(String),
-}
-
 /// Create what is missing, check all of it. Blocks.
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
     let admin: AdminClient<Talk> = cluster.client(&[]).create_with_context(Talk).map_err(|e| unavailable(&e))?;
@@ -52,8 +42,8 @@ pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle)
     for spec in topics {
         match look_until_seen(&admin, cluster, spec, Duration::ZERO) {
             Ok(_) => {}
-            Err(Unseen::Unknown) => missing.push(spec),
-            Err(Unseen::Trouble(reason)) => return Err(TopicError::Unavailable { reason }),
+            Err(Unseen::Missing) => missing.push(spec),
+            Err(Unseen::Refused(reason) | Unseen::Trouble(reason)) => return Err(TopicError::Unavailable { reason }),
         }
     }
     create(cluster, &admin, &missing, runtime)?;
@@ -61,8 +51,8 @@ pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle)
     let mut shapes = Vec::with_capacity(topics.len());
     for spec in topics {
         let shape = look_until_seen(&admin, cluster, spec, PATIENCE).map_err(|unseen| match unseen {
-            Unseen::Unknown => TopicError::Unavailable { reason: format!("topic {} was not created", spec.name) },
-            Unseen::Trouble(reason) => TopicError::Unavailable { reason },
+            Unseen::Missing => TopicError::Unavailable { reason: format!("topic {} was not created", spec.name) },
+            Unseen::Refused(reason) | Unseen::Trouble(reason) => TopicError::Unavailable { reason },
         })?;
         if spec.kind == TopicKind::Journal && shape.partitions != 1 {
             return Err(drift(spec, "partitions", &shape.partitions.to_string(), "1"));
@@ -195,60 +185,15 @@ fn drift(spec: &TopicSpec, setting: &str, found: &str, wanted: &str) -> TopicErr
     }
 }
 
+/// Brokers that do not answer deserve patience in any case; a topic that is missing only if it should be there.
 fn look_until_seen(
     admin: &AdminClient<Talk>,
     cluster: &Cluster,
     spec: &TopicSpec,
-    patience: Duration,
+    missing_for: Duration,
 ) -> Result<Shape, Unseen> {
-    let started = Instant::now();
-    loop {
-        match look(admin.inner(), &cluster.name(&spec.name)) {
-            Ok(shape) => return Ok(shape),
-            // Brokers that do not answer deserve patience in any case; a topic that is missing only if it should be there.
-            Err(Unseen::Unknown) if started.elapsed() >= patience => return Err(Unseen::Unknown),
-            Err(Unseen::Trouble(reason)) if started.elapsed() >= PATIENCE => return Err(Unseen::Trouble(reason)),
-            Err(Unseen::Unknown | Unseen::Trouble(_)) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-}
-
-fn look<C: ClientContext>(client: &rdkafka::client::Client<C>, name: &str) -> Result<Shape, Unseen> {
-    let trouble = |error: &dyn std::fmt::Display| Unseen::Trouble(error.to_string());
-    let metadata = client.fetch_metadata(Some(name), ONE_CALL).map_err(|error| {
-        if is_unknown_topic(error.rdkafka_error_code()) { Unseen::Unknown } else { trouble(&error) }
-    })?;
-    let topic = metadata.topics().iter().find(|topic| topic.name() == name).ok_or(Unseen::Unknown)?;
-    if let Some(error) = topic.error() {
-        let code = RDKafkaErrorCode::from(error);
-        return Err(if is_unknown_topic(Some(code)) { Unseen::Unknown } else { trouble(&code) });
-    }
-    let partitions = topic.partitions();
-    if partitions.is_empty() || partitions.iter().any(|partition| partition.leader() < 0) {
-        return Err(trouble(&"a partition has no leader"));
-    }
-    let copies = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
-    let count = u32::try_from(partitions.len()).map_err(|error| trouble(&error))?;
-    Ok(Shape { partitions: count, copies })
-}
-
-/// How many partitions a topic has. Blocks.
-pub(super) fn partition_count<C: ProducerContext>(
-    cluster: &Cluster,
-    client: &BaseProducer<C>,
-    topic: &std::sync::Arc<str>,
-) -> Result<u32, ReadError> {
-    let started = Instant::now();
-    loop {
-        match look(client.client(), &cluster.name(topic)) {
-            Ok(shape) => return Ok(shape.partitions),
-            Err(Unseen::Unknown) => return Err(ReadError::UnknownTopic { topic: topic.clone() }),
-            Err(Unseen::Trouble(reason)) if started.elapsed() >= PATIENCE => {
-                return Err(ReadError::Unavailable { reason });
-            }
-            Err(Unseen::Trouble(_)) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
+    let (started, name) = (Instant::now(), cluster.name(&spec.name));
+    ask_again(|| look(admin.inner(), &name, ONE_CALL), missing_for, || started.elapsed() >= PATIENCE)
 }
 
 fn unavailable(error: &KafkaError) -> TopicError {

@@ -1,9 +1,6 @@
 //! Reading: each has a consumer and a thread of its own, which ends when nobody reads any more.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use rdkafka::{
@@ -14,7 +11,12 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use super::{Cluster, ONE_CALL, Talk, index_of, is_unknown_topic, received::Received, spawn, to_raw};
+use super::{
+    Cluster, Talk, index_of, is_final, is_unknown_topic,
+    metadata::{self, UNKNOWN_FOR, ask_again},
+    received::Received,
+    spawn, to_raw,
+};
 use crate::{Batch, Partition, ReadError, Reading};
 
 /// Settings for replaying quickly with bounded memory, and for a tail without delay.
@@ -33,9 +35,6 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Batches between the thread and who reads.
 const AHEAD: usize = 4;
-
-/// A topic that was just created may not be known everywhere yet.
-const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 type Sender = mpsc::Sender<Result<Batch, ReadError>>;
 
@@ -167,68 +166,42 @@ fn recover(
     sender: &Sender,
     error: &KafkaError,
 ) -> Result<(), Ended> {
-    let code = error.rdkafka_error_code();
-    match code {
-        // It has stopped the partition; which one, it does not say.
-        Some(
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation,
-        ) => {
-            check_all(consumer, sources, sender)?;
-            tracing::warn!("Kafka refused an offset that it has: {error}; reading on from it");
-            assign(consumer, sources)
-        }
-        code if is_unknown_topic(code) => {
-            check_all(consumer, sources, sender)?;
-            assign(consumer, sources)
-        }
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::SaslAuthenticationFailed
-            | RDKafkaErrorCode::Fatal
-            | RDKafkaErrorCode::BadMessage
-            | RDKafkaErrorCode::InvalidMessage,
-        ) => Err(unavailable(error)),
-        _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(unavailable(error)),
-        _ => {
-            tracing::debug!("reading from Kafka: {error}");
-            if sender.is_closed() { Err(Ended::Unread) } else { Ok(()) }
-        }
+    // It has stopped the partition; which one, it does not say.
+    if is_loss(error.rdkafka_error_code()) {
+        check_all(consumer, sources, sender)?;
+        return assign(consumer, sources);
     }
+    if is_final(error) {
+        return Err(unavailable(error));
+    }
+    tracing::debug!("reading from Kafka: {error}");
+    if sender.is_closed() { Err(Ended::Unread) } else { Ok(()) }
+}
+
+/// Whether an offset that was there when reading began is not there any more, or was not for a while: an older copy became the
+/// leader, records were deleted, or the topic was. Which partition it is, librdkafka does not say.
+fn is_loss(code: Option<RDKafkaErrorCode>) -> bool {
+    let is_gone = matches!(
+        code,
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation)
+    );
+    is_gone || is_unknown_topic(code)
 }
 
 /// Whether every offset to read from exists, or is the one that will come next.
 fn check_all(consumer: &BaseConsumer<Talk>, sources: &[Source], sender: &Sender) -> Result<(), Ended> {
     for source in sources {
-        check(consumer, source, sender)?;
+        check(consumer, source, sender).map_err(Ended::Failed)?;
     }
     Ok(())
 }
 
-fn check(consumer: &BaseConsumer<Talk>, source: &Source, sender: &Sender) -> Result<(), Ended> {
-    let started = Instant::now();
-    loop {
-        match consumer.fetch_watermarks(&source.topic, source.index, ONE_CALL) {
-            Ok((first, end)) => {
-                let wanted = to_raw(source.next);
-                if (first..=end).contains(&wanted) {
-                    return Ok(());
-                }
-                return Err(Ended::Failed(out_of_range(&source.partition, source.next, (first, end))));
-            }
-            Err(error) if is_unknown_topic(error.rdkafka_error_code()) && started.elapsed() > UNKNOWN_FOR => {
-                let topic = Arc::clone(&source.partition.topic);
-                return Err(Ended::Failed(ReadError::UnknownTopic { topic }));
-            }
-            Err(error) => {
-                tracing::debug!(partition = %source.partition, "asking Kafka for the offsets it holds: {error}");
-                if sender.is_closed() {
-                    return Err(Ended::Unread);
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
-    }
+fn check(consumer: &BaseConsumer<Talk>, source: &Source, sender: &Sender) -> Result<(), ReadError> {
+    let Source { partition, topic, next, .. } = source;
+    let ask = || metadata::range(consumer, partition, topic);
+    let (first, end) = ask_again(ask, UNKNOWN_FOR, || sender.is_closed())
+        .map_err(|unseen| unseen.into_read_error(&partition.topic))?;
+    if (first..=end).contains(&to_raw(*next)) { Ok(()) } else { Err(out_of_range(partition, *next, (first, end))) }
 }
 
 /// The error for an offset that is not between these two.

@@ -1,0 +1,121 @@
+//! What the brokers say about topics and partitions, asked anew each time. librdkafka's own copy can be a minute old; and a
+//! partition that had no leader when it was made looks as if it did not exist for as long.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    client::{Client, ClientContext},
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use super::{ONE_CALL, PATIENCE, Talk, index_of, is_final, is_unknown_topic};
+use crate::{Partition, ReadError};
+
+/// A topic that was just created may not be known to every broker yet.
+pub(super) const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// A topic as the brokers describe it.
+pub(super) struct Shape {
+    pub partitions: u32,
+    pub copies: usize,
+}
+
+/// Why a topic or partition can't be seen.
+pub(super) enum Unseen {
+    /// The broker that was asked does not know it.
+    Missing,
+    /// Asking again does not help.
+    Refused(String),
+    /// Worth another try.
+    Trouble(String),
+}
+
+impl Unseen {
+    fn new(error: &KafkaError) -> Self {
+        if is_unknown_topic(error.rdkafka_error_code()) {
+            Self::Missing
+        } else if is_final(error) {
+            Self::Refused(error.to_string())
+        } else {
+            Self::Trouble(error.to_string())
+        }
+    }
+
+    /// What it means to whoever reads the topic.
+    pub(super) fn into_read_error(self, topic: &Arc<str>) -> ReadError {
+        match self {
+            Self::Missing => ReadError::UnknownTopic { topic: Arc::clone(topic) },
+            Self::Refused(reason) | Self::Trouble(reason) => ReadError::Unavailable { reason },
+        }
+    }
+}
+
+/// Ask until there is an answer, or it is certain that none will come, or the time is up.
+pub(super) fn ask_again<T>(
+    ask: impl Fn() -> Result<T, Unseen>,
+    missing_for: Duration,
+    time_is_up: impl Fn() -> bool,
+) -> Result<T, Unseen> {
+    let started = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(Unseen::Missing) if started.elapsed() < missing_for => {}
+            Err(Unseen::Trouble(reason)) if !time_is_up() => tracing::debug!("asking Kafka again: {reason}"),
+            Err(unseen) => return Err(unseen),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The topic of this name on the brokers, once all of its partitions have leaders.
+pub(super) fn look<C: ClientContext>(client: &Client<C>, name: &str, patience: Duration) -> Result<Shape, Unseen> {
+    let metadata = client.fetch_metadata(Some(name), patience).map_err(|error| Unseen::new(&error))?;
+    let topic = metadata.topics().iter().find(|topic| topic.name() == name).ok_or(Unseen::Missing)?;
+    if let Some(error) = topic.error() {
+        return Err(Unseen::new(&KafkaError::MetadataFetch(RDKafkaErrorCode::from(error))));
+    }
+    let partitions = topic.partitions();
+    if partitions.is_empty() || partitions.iter().any(|partition| partition.leader() < 0) {
+        return Err(Unseen::Trouble(format!("a partition of {name} has no leader")));
+    }
+    let copies = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
+    let count = u32::try_from(partitions.len()).map_err(|error| Unseen::Trouble(error.to_string()))?;
+    Ok(Shape { partitions: count, copies })
+}
+
+/// How many partitions a topic has.
+pub(super) fn partition_count<C: ClientContext>(client: &Client<C>, name: &str) -> Result<u32, Unseen> {
+    let started = Instant::now();
+    let shape = ask_again(|| look(client, name, ONE_CALL), UNKNOWN_FOR, || started.elapsed() >= PATIENCE)?;
+    Ok(shape.partitions)
+}
+
+/// The first offset that a partition holds, and the one past its last, as its leader says.
+pub(super) fn range(consumer: &BaseConsumer<Talk>, partition: &Partition, name: &str) -> Result<(i64, i64), Unseen> {
+    consumer
+        .fetch_watermarks(name, index_of(partition), ONE_CALL)
+        .map_err(|error| explain(consumer.client(), partition, name, &error, ONE_CALL))
+}
+
+/// What is behind an error about a partition, whose topic has this name on the brokers.
+pub(super) fn explain<C: ClientContext>(
+    client: &Client<C>,
+    partition: &Partition,
+    name: &str,
+    error: &KafkaError,
+    patience: Duration,
+) -> Unseen {
+    if is_final(error) {
+        return Unseen::Refused(error.to_string());
+    }
+    match look(client, name, patience) {
+        Ok(shape) if shape.partitions <= partition.index => Unseen::Missing,
+        Ok(_) => Unseen::Trouble(error.to_string()),
+        Err(unseen) => unseen,
+    }
+}

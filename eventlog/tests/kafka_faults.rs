@@ -1,0 +1,63 @@
+//! What a healthy Apache Kafka can't be asked for, such as leaders that lose records: librdkafka's mock of a broker stands in.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use orderlog_eventlog::{
+    Batch, EventLog, NewRecord, Partition, ReadError, Reading,
+    kafka::{KafkaConfig, KafkaLog},
+};
+use rdkafka::{ClientContext, mocking::MockCluster, types::RDKafkaRespErr};
+
+/// A broker with the journal `orders`, which has these records.
+async fn broker_with(values: &[&str]) -> (MockCluster<'static, impl ClientContext>, Arc<KafkaLog>, Partition) {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("orders", 1, 1).unwrap();
+    let log = KafkaLog::connect(KafkaConfig::new(mock.bootstrap_servers())).unwrap();
+    for answer in log.append(values.iter().map(|value| record("orders", value)).collect()).await {
+        answer.unwrap();
+    }
+    (mock, log, Partition::journal("orders"))
+}
+
+fn record(topic: &str, value: &str) -> NewRecord {
+    NewRecord {
+        topic: topic.into(),
+        partition: Some(0),
+        key: None,
+        headers: Vec::new(),
+        value: value.to_owned().into(),
+    }
+}
+
+async fn next(reading: &mut Reading) -> Result<Batch, ReadError> {
+    within(Duration::from_secs(20), reading.next()).await.expect("a reading never ends by itself")
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(limit, work).await.expect("it takes too long")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_that_is_not_allowed_says_so_instead_of_waiting() {
+    let (mock, log, journal) = broker_with(&["a"]).await;
+    mock.topic_error("orders", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    let refused = next(&mut log.read(vec![(journal.clone(), 0)])).await;
+    assert!(
+        matches!(&refused, Err(ReadError::Unavailable { reason }) if reason.contains("authorization")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_waits_for_a_partition_without_a_leader() {
+    let (mock, log, journal) = broker_with(&["a"]).await;
+    mock.partition_leader("orders", 0, None).unwrap();
+    let mut reading = log.read(vec![(journal, 0)]);
+    // Longer than a topic may be missing.
+    assert!(tokio::time::timeout(Duration::from_secs(2), reading.next()).await.is_err());
+    mock.partition_leader("orders", 0, Some(1)).unwrap();
+    assert_eq!(next(&mut reading).await.unwrap().records.len(), 1);
+}
