@@ -206,6 +206,24 @@ async fn a_topic_that_is_only_just_being_created_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_ends_when_its_topic_is_made_anew() {
+    let config = config();
+    let log = connect(&config);
+    log.prepare(&[journal("orders")]).await.unwrap();
+    log.append(vec![record("orders", "a"), record("orders", "b")]).await;
+    let mut reading = log.read(vec![(Partition::journal("orders"), 0)]);
+    assert_eq!(reading.next().await.unwrap().unwrap().records.len(), 2);
+
+    let name = format!("{}orders", config.topic_prefix);
+    admin().delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
+    let other = connect(&config);
+    other.prepare(&[journal("orders")]).await.unwrap();
+    other.append(vec![record("orders", "other")]).await;
+    let ended = within(Duration::from_secs(10), reading.next()).await.unwrap();
+    assert!(ended.is_err(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reading_ends_at_records_that_this_build_cannot_decompress() {
     let config = config();
     create(&config, "orders", 1, &[KEPT, &[("compression.type", "zstd")]].concat()).await;

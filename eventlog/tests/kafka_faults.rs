@@ -9,7 +9,11 @@ use orderlog_eventlog::{
     Batch, EventLog, NewRecord, Partition, ReadError, Reading,
     kafka::{KafkaConfig, KafkaLog},
 };
-use rdkafka::{ClientContext, mocking::MockCluster, types::RDKafkaRespErr};
+use rdkafka::{
+    ClientContext,
+    mocking::MockCluster,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
 
 /// A broker with the journal `orders`, which has these records.
 async fn broker_with(values: &[&str]) -> (MockCluster<'static, impl ClientContext>, Arc<KafkaLog>, Partition) {
@@ -38,6 +42,19 @@ async fn next(reading: &mut Reading) -> Result<Batch, ReadError> {
 
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, work).await.expect("it takes too long")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_ends_when_an_offset_is_refused_though_the_log_has_been_filled_up_to_it_again() {
+    let (mock, log, journal) = broker_with(&["a", "b"]).await;
+    let mut reading = log.read(vec![(journal, 0)]);
+    assert_eq!(next(&mut reading).await.unwrap().records.len(), 2);
+
+    // Twice, because librdkafka makes "the end is reached" of its first answer there, whatever it says.
+    mock.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE; 2]);
+    let ended = next(&mut reading).await;
+    assert!(matches!(&ended, Err(ReadError::Unavailable { reason }) if reason.contains("lost records")), "{ended:?}");
+    assert_eq!(reading.next().await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -166,10 +166,11 @@ fn recover(
     sender: &Sender,
     error: &KafkaError,
 ) -> Result<(), Ended> {
-    // It has stopped the partition; which one, it does not say.
     if is_loss(error.rdkafka_error_code()) {
         check_all(consumer, sources, sender)?;
-        return assign(consumer, sources);
+        // What is there now at these offsets need not be what was there.
+        let reason = format!("Kafka lost records that were read, or the whole topic: {error}");
+        return Err(Ended::Failed(ReadError::Unavailable { reason }));
     }
     if is_final(error) {
         return Err(unavailable(error));
