@@ -203,7 +203,7 @@ impl EventLog for KafkaLog {
         let count = on_thread("kafka-metadata", move || metadata::partition_count(client.client(), &name))
             .await
             .unwrap_or_else(|reason| Err(Unseen::Trouble(reason)))
-            .map_err(|unseen| unseen.into_read_error(&topic))?;
+            .map_err(|unseen| unseen.read_error(&topic))?;
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&topic));
         Ok((0..count).map(|index| Partition::new(Arc::clone(&topic), index)).collect())
     }

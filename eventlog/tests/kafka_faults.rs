@@ -78,3 +78,41 @@ async fn a_reading_waits_for_a_partition_without_a_leader() {
     mock.partition_leader("orders", 0, Some(1)).unwrap();
     assert_eq!(next(&mut reading).await.unwrap().records.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_partition_without_a_leader_is_known_as_soon_as_it_has_one() {
+    let (mock, log, journal) = broker_with(&["a", "b"]).await;
+    assert_eq!(log.ends(std::slice::from_ref(&journal)).await, Ok(vec![2]));
+    mock.partition_leader("orders", 0, None).unwrap();
+    let waiting = tokio::spawn({
+        let (log, journal) = (Arc::clone(&log), journal.clone());
+        async move { log.ends(&[journal]).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!waiting.is_finished(), "answered without a leader");
+    mock.partition_leader("orders", 0, Some(1)).unwrap();
+    assert_eq!(within(Duration::from_secs(2), waiting).await.unwrap(), Ok(vec![2]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_does_not_answer_does_not_hold_up_the_ends_of_other_partitions() {
+    let mock = MockCluster::new(2).unwrap();
+    for (topic, leader) in [("orders", 1), ("billing", 2)] {
+        mock.create_topic(topic, 1, 1).unwrap();
+        mock.partition_leader(topic, 0, Some(leader)).unwrap();
+    }
+    let log = KafkaLog::connect(KafkaConfig::new(mock.bootstrap_servers())).unwrap();
+    let both = [Partition::journal("orders"), Partition::journal("billing")];
+    assert_eq!(log.ends(&both).await, Ok(vec![0, 0]));
+
+    mock.broker_round_trip_time(1, Duration::from_secs(30)).unwrap();
+    let waiting = tokio::spawn({
+        let (log, orders) = (Arc::clone(&log), both[0].clone());
+        async move { log.ends(&[orders]).await }
+    });
+    for _ in 0..3 {
+        assert_eq!(within(Duration::from_secs(2), log.ends(&both[1..])).await, Ok(vec![0]));
+    }
+    let refused = within(Duration::from_secs(20), waiting).await.unwrap();
+    assert!(matches!(refused, Err(ReadError::Unavailable { .. })), "{refused:?}");
+}

@@ -4,18 +4,27 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    topic_partition_list::TopicPartitionListElem,
 };
 use tokio::sync::oneshot;
 
-use super::{CONSUMER, Cluster, ConnectError, ONE_CALL, PATIENCE, Talk, index_of, is_unknown_topic, spawn};
+use super::{
+    CONSUMER, Cluster, ConnectError, PATIENCE, Talk, index_of,
+    metadata::{UNKNOWN_FOR, Unseen, explain},
+    spawn,
+};
 use crate::{Partition, ReadError};
+
+/// How long a leader may take before the others' answers no longer wait for its own. It is asked again.
+const ROUND: Duration = Duration::from_millis(500);
 
 /// A handle on the thread that asks.
 pub(super) struct Ends {
@@ -55,7 +64,7 @@ struct Asking {
 }
 
 /// What each partition's leader said.
-type Answers = HashMap<Partition, Result<u64, KafkaError>>;
+type Answers = HashMap<Partition, Result<u64, Unseen>>;
 
 impl Asking {
     fn run(&self, questions: &mpsc::Receiver<Question>) {
@@ -66,7 +75,7 @@ impl Asking {
                 open.push(question);
             } else {
                 // A leader is moving, or a broker is away.
-                std::thread::sleep(Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(50));
             }
             open.extend(questions.try_iter());
             open.retain(|question| !question.answer.is_closed());
@@ -79,38 +88,52 @@ impl Asking {
     /// Answer all of these, but those that are worth another try.
     fn answer(&self, questions: Vec<Question>) -> Vec<Question> {
         let wanted: BTreeSet<&Partition> = questions.iter().flat_map(|question| &question.partitions).collect();
-        let answers = match self.ask(&wanted) {
-            Ok(answers) => answers,
-            // One partition without a leader fails the whole call: not on account of the others.
-            Err(_) if questions.len() > 1 => {
-                return questions.into_iter().flat_map(|question| self.answer(vec![question])).collect();
-            }
-            Err(error) => wanted.into_iter().map(|partition| (partition.clone(), Err(error.clone()))).collect(),
-        };
+        let answers = self.ask_all(&Vec::from_iter(wanted));
         questions.into_iter().filter_map(|question| question.settle(&answers)).collect()
     }
 
-    fn ask(&self, partitions: &BTreeSet<&Partition>) -> Result<Answers, KafkaError> {
+    fn ask_all(&self, wanted: &[&Partition]) -> Answers {
+        if let [only] = wanted {
+            return HashMap::from([((*only).clone(), self.ask_alone(only))]);
+        }
+        let together = self.ask(wanted).unwrap_or_default();
+        let mut answers: Answers =
+            together.into_iter().filter_map(|(partition, end)| Some((partition, Ok(end.ok()?)))).collect();
+        // One leader that does not answer fails the question about all of them: then each is asked alone, all at once.
+        let left: Vec<&Partition> = wanted.iter().copied().filter(|wanted| !answers.contains_key(wanted)).collect();
+        thread::scope(|scope| {
+            let asking: Vec<_> = left.iter().map(|partition| scope.spawn(|| self.ask_alone(partition))).collect();
+            for (partition, asked) in left.iter().zip(asking) {
+                let panicked = |_| Err(Unseen::Trouble("the thread that asked for it has ended".to_owned()));
+                answers.insert((*partition).clone(), asked.join().unwrap_or_else(panicked));
+            }
+        });
+        answers
+    }
+
+    fn ask_alone(&self, partition: &Partition) -> Result<u64, Unseen> {
+        let asked = self.ask(&[partition]);
+        let end = asked.and_then(|mut ends| ends.remove(partition).unwrap_or(Err(KafkaError::Canceled)));
+        let name = self.cluster.name(&partition.topic);
+        end.map_err(|error| explain(self.consumer.client(), partition, &name, &error, ROUND))
+    }
+
+    fn ask(&self, partitions: &[&Partition]) -> KafkaResult<HashMap<Partition, KafkaResult<u64>>> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             // Asked for the offset of "the end" as a time, leaders answer for many partitions at once.
             list.add_partition_offset(&self.cluster.name(&partition.topic), index_of(partition), Offset::End)?;
         }
-        let found = self.consumer.offsets_for_times(list, ONE_CALL)?;
-        let found: HashMap<(String, i32), Result<u64, KafkaError>> = found
-            .elements()
-            .iter()
-            .map(|element| ((element.topic().to_owned(), element.partition()), end_of(element)))
-            .collect();
-        let answers = partitions.iter().map(|partition| {
-            let end = found.get(&(self.cluster.name(&partition.topic), index_of(partition)));
-            ((*partition).clone(), end.cloned().unwrap_or(Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoEnt))))
-        });
-        Ok(answers.collect())
+        let found = self.consumer.offsets_for_times(list, ROUND)?;
+        let end = |partition: &Partition| {
+            let element = found.find_partition(&self.cluster.name(&partition.topic), index_of(partition))?;
+            Some((partition.clone(), end_of(&element)))
+        };
+        Ok(partitions.iter().filter_map(|partition| end(partition)).collect())
     }
 }
 
-fn end_of(element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>) -> Result<u64, KafkaError> {
+fn end_of(element: &TopicPartitionListElem<'_>) -> KafkaResult<u64> {
     element.error()?;
     match element.offset() {
         Offset::Offset(end) => {
@@ -128,27 +151,26 @@ impl Question {
     fn settle(self, answers: &Answers) -> Option<Self> {
         let mut ends = Vec::with_capacity(self.partitions.len());
         for partition in &self.partitions {
-            let error = match answers.get(partition) {
-                Some(Ok(end)) => {
-                    ends.push(*end);
-                    continue;
+            let Some(answer) = answers.get(partition) else { return Some(self) };
+            match answer {
+                Ok(end) => ends.push(*end),
+                Err(unseen) if self.may_pass(unseen) => return Some(self),
+                Err(unseen) => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = self.answer.send(Err(unseen.read_error(&partition.topic)));
+                    return None;
                 }
-                Some(Err(error)) => error,
-                None => &KafkaError::Canceled,
-            };
-            if self.asked.elapsed() < PATIENCE && !is_unknown_topic(error.rdkafka_error_code()) {
-                return Some(self);
             }
-            let error = if is_unknown_topic(error.rdkafka_error_code()) {
-                ReadError::UnknownTopic { topic: Arc::clone(&partition.topic) }
-            } else {
-                ReadError::Unavailable { reason: error.to_string() }
-            };
-            // Whoever asked may have stopped waiting.
-            let _ = self.answer.send(Err(error));
-            return None;
         }
         let _ = self.answer.send(Ok(ends));
         None
+    }
+
+    fn may_pass(&self, unseen: &Unseen) -> bool {
+        match unseen {
+            Unseen::Missing => self.asked.elapsed() < UNKNOWN_FOR,
+            Unseen::Refused(_) => false,
+            Unseen::Trouble(_) => self.asked.elapsed() < PATIENCE,
+        }
     }
 }

@@ -46,10 +46,10 @@ impl Unseen {
     }
 
     /// What it means to whoever reads the topic.
-    pub(super) fn into_read_error(self, topic: &Arc<str>) -> ReadError {
+    pub(super) fn read_error(&self, topic: &Arc<str>) -> ReadError {
         match self {
             Self::Missing => ReadError::UnknownTopic { topic: Arc::clone(topic) },
-            Self::Refused(reason) | Self::Trouble(reason) => ReadError::Unavailable { reason },
+            Self::Refused(reason) | Self::Trouble(reason) => ReadError::Unavailable { reason: reason.clone() },
         }
     }
 }
@@ -102,7 +102,8 @@ pub(super) fn range(consumer: &BaseConsumer<Talk>, partition: &Partition, name: 
         .map_err(|error| explain(consumer.client(), partition, name, &error, ONE_CALL))
 }
 
-/// What is behind an error about a partition, whose topic has this name on the brokers.
+/// What is behind an error about a partition, whose topic has this name on the brokers. One without a leader, or that may not be
+/// seen, looks missing to librdkafka.
 pub(super) fn explain<C: ClientContext>(
     client: &Client<C>,
     partition: &Partition,
@@ -110,8 +111,9 @@ pub(super) fn explain<C: ClientContext>(
     error: &KafkaError,
     patience: Duration,
 ) -> Unseen {
-    if is_final(error) {
-        return Unseen::Refused(error.to_string());
+    let code = error.rdkafka_error_code();
+    if !is_unknown_topic(code) && code != Some(RDKafkaErrorCode::LeaderNotAvailable) {
+        return Unseen::new(error);
     }
     match look(client, name, patience) {
         Ok(shape) if shape.partitions <= partition.index => Unseen::Missing,
