@@ -332,6 +332,13 @@ fn is_unknown_topic(code: Option<RDKafkaErrorCode>) -> bool {
     )
 }
 
+/// Whether the error says that an offset is not there: an older copy became the leader, records were deleted, or the whole topic
+/// was. Reading of the partition has stopped; which one, librdkafka does not say.
+fn is_loss(code: Option<RDKafkaErrorCode>) -> bool {
+    use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
+    is_unknown_topic(code) || matches!(code, Some(AutoOffsetReset | OffsetOutOfRange | LogTruncation))
+}
+
 /// Errors that asking or reading on does not help against. After a record that it can't decode, librdkafka asks for the same one
 /// for ever, or goes on behind it.
 const FINAL: &[RDKafkaErrorCode] = &[
@@ -360,6 +367,12 @@ fn to_raw(offset: u64) -> i64 {
 /// A partition's index as librdkafka counts them.
 fn index_of(partition: &Partition) -> i32 {
     i32::try_from(partition.index).unwrap_or(i32::MAX)
+}
+
+/// The error for an offset that is not between these two.
+fn out_of_range(partition: &Partition, wanted: u64, (first, end): (i64, i64)) -> ReadError {
+    let offset = |raw: i64| u64::try_from(raw).unwrap_or_default();
+    ReadError::OutOfRange { partition: partition.clone(), wanted, first: offset(first), end: offset(end) }
 }
 
 /// Run `work`, which blocks, on a thread of its own: unlike the runtime's, it does not keep the process from ending while a

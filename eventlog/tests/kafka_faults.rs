@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::join_all};
 use orderlog_eventlog::{
     Batch, EventLog, NewRecord, Partition, ReadError, Reading,
     kafka::{KafkaConfig, KafkaLog},
@@ -111,8 +111,30 @@ async fn a_leader_that_does_not_answer_does_not_hold_up_the_ends_of_other_partit
         async move { log.ends(&[orders]).await }
     });
     for _ in 0..3 {
-        assert_eq!(within(Duration::from_secs(2), log.ends(&both[1..])).await, Ok(vec![0]));
+        assert_eq!(within(Duration::from_secs(3), log.ends(&both[1..])).await, Ok(vec![0]));
     }
     let refused = within(Duration::from_secs(20), waiting).await.unwrap();
     assert!(matches!(refused, Err(ReadError::Unavailable { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_its_leader_does_not_show_for_a_moment_is_fetched_all_the_same() {
+    let (mock, log, journal) = broker_with(&["a", "b", "c"]).await;
+    mock.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+    let fetched = within(Duration::from_secs(9), log.fetch(&journal, &[1])).await.unwrap();
+    assert_eq!((fetched[0].offset, &fetched[0].value[..]), (1, &b"b"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_do_not_come_are_waited_for_no_longer_because_others_are_waited_for() {
+    let (mock, log, journal) = broker_with(&["a", "b", "c"]).await;
+    log.fetch(&journal, &[0]).await.unwrap();
+    mock.broker_round_trip_time(1, Duration::from_secs(60)).unwrap();
+    let all = join_all((0..3).map(|offset| {
+        let (log, journal) = (Arc::clone(&log), journal.clone());
+        async move { log.fetch(&journal, &[offset]).await }
+    }));
+    for refused in within(Duration::from_secs(15), all).await {
+        assert!(matches!(refused, Err(ReadError::Unavailable { .. })), "{refused:?}");
+    }
 }

@@ -9,13 +9,17 @@ use std::{
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
+    message::BorrowedMessage,
 };
 use tokio::sync::oneshot;
 
 use super::{
-    Cluster, ConnectError, ONE_CALL, PATIENCE, Talk, index_of, is_unknown_topic, reader, received::Received, spawn,
-    to_raw,
+    Cluster, ConnectError, PATIENCE, Talk, index_of, is_final, is_loss,
+    metadata::{self, UNKNOWN_FOR, ask_again},
+    out_of_range,
+    received::Received,
+    spawn, to_raw,
 };
 use crate::{Partition, ReadError, Record};
 
@@ -42,6 +46,7 @@ pub(super) struct Points {
 struct Question {
     partition: Partition,
     offsets: BTreeSet<u64>,
+    asked: Instant,
     answer: oneshot::Sender<Result<BTreeMap<u64, Record>, ReadError>>,
 }
 
@@ -53,9 +58,11 @@ impl Points {
             // Few ever ask, so there is no consumer before somebody does.
             let mut consumer = None;
             while let Ok(question) = receiver.recv() {
-                let found = fetch(&cluster, &mut consumer, &question);
-                // Whoever asked may have stopped waiting.
-                let _ = question.answer.send(found);
+                // Whoever asked may have stopped waiting, before or meanwhile.
+                if !question.answer.is_closed() {
+                    let found = fetch(&cluster, &mut consumer, &question);
+                    let _ = question.answer.send(found);
+                }
             }
         };
         spawn("kafka-points", run).map_err(|reason| ConnectError::Thread { reason })?;
@@ -65,7 +72,8 @@ impl Points {
     pub(super) async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
         let (answer, answered) = oneshot::channel();
         let ended = || ReadError::Unavailable { reason: "the thread that fetches records has ended".to_owned() };
-        let question = Question { partition: partition.clone(), offsets: offsets.iter().copied().collect(), answer };
+        let offsets_once = offsets.iter().copied().collect();
+        let question = Question { partition: partition.clone(), offsets: offsets_once, asked: Instant::now(), answer };
         self.questions.send(question).map_err(|_| ended())?;
         let found = answered.await.unwrap_or_else(|_| Err(ended()))?;
         offsets.iter().map(|offset| found.get(offset).cloned().ok_or_else(ended)).collect()
@@ -86,7 +94,7 @@ fn fetch(
         consumer,
         partition: &question.partition,
         topic: cluster.name(&question.partition.topic),
-        deadline: Instant::now() + PATIENCE,
+        deadline: question.asked + PATIENCE,
     };
     let found = place.collect(&question.offsets);
     // Without an assignment nothing more is fetched; the next one begins anew either way.
@@ -137,11 +145,9 @@ impl Place<'_> {
                         continue;
                     }
                     if offset > wanted {
-                        return Err(self.not_there(wanted));
+                        return Err(out_of_range(self.partition, wanted, self.range()?));
                     }
-                    let mut received = Received::default();
-                    received.push(offset, &message);
-                    return received.take().pop().ok_or_else(|| self.not_there(wanted));
+                    return Ok(copy(offset, &message));
                 }
                 Some(Err(error)) => self.consider(wanted, &error)?,
                 None => {}
@@ -151,15 +157,14 @@ impl Place<'_> {
     }
 
     fn consider(&self, wanted: u64, error: &KafkaError) -> Result<(), ReadError> {
-        let code = error.rdkafka_error_code();
-        if is_unknown_topic(code) {
-            return Err(ReadError::UnknownTopic { topic: Arc::clone(&self.partition.topic) });
-        }
-        match (error, code) {
-            (KafkaError::PartitionEOF(index), _) if *index == index_of(self.partition) => Err(self.not_there(wanted)),
-            (_, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) => {
-                Err(self.not_there(wanted))
+        match error {
+            KafkaError::PartitionEOF(index) if *index == index_of(self.partition) => self.must_hold(wanted),
+            // It has stopped the partition.
+            _ if is_loss(error.rdkafka_error_code()) => {
+                self.must_hold(wanted)?;
+                self.go_to(wanted)
             }
+            _ if is_final(error) => Err(unavailable(error)),
             _ => {
                 tracing::debug!("fetching from Kafka: {error}");
                 Ok(())
@@ -167,12 +172,27 @@ impl Place<'_> {
         }
     }
 
-    fn not_there(&self, wanted: u64) -> ReadError {
-        match self.consumer.fetch_watermarks(&self.topic, index_of(self.partition), ONE_CALL) {
-            Ok(range) => reader::out_of_range(self.partition, wanted, range),
-            Err(error) => unavailable(&error),
+    /// An error if the partition does not hold this offset. After a fail-over, its leader may not show for a moment what it holds.
+    fn must_hold(&self, wanted: u64) -> Result<(), ReadError> {
+        let (first, end) = self.range()?;
+        if (first..end).contains(&to_raw(wanted)) {
+            Ok(())
+        } else {
+            Err(out_of_range(self.partition, wanted, (first, end)))
         }
     }
+
+    fn range(&self) -> Result<(i64, i64), ReadError> {
+        let ask = || metadata::range(self.consumer, self.partition, &self.topic);
+        ask_again(ask, UNKNOWN_FOR, || Instant::now() >= self.deadline)
+            .map_err(|unseen| unseen.read_error(&self.partition.topic))
+    }
+}
+
+fn copy(offset: u64, message: &BorrowedMessage<'_>) -> Record {
+    let mut received = Received::default();
+    received.push(offset, message);
+    received.take().pop().expect("one record was pushed")
 }
 
 fn unavailable(error: &KafkaError) -> ReadError {

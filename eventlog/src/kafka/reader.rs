@@ -6,14 +6,15 @@ use futures_util::{StreamExt, stream};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
     message::BorrowedMessage,
 };
 use tokio::sync::mpsc;
 
 use super::{
-    Cluster, Talk, index_of, is_final, is_unknown_topic,
+    Cluster, Talk, index_of, is_final, is_loss,
     metadata::{self, UNKNOWN_FOR, ask_again},
+    out_of_range,
     received::Received,
     spawn, to_raw,
 };
@@ -179,16 +180,6 @@ fn recover(
     if sender.is_closed() { Err(Ended::Unread) } else { Ok(()) }
 }
 
-/// Whether an offset that was there when reading began is not there any more, or was not for a while: an older copy became the
-/// leader, records were deleted, or the topic was. Which partition it is, librdkafka does not say.
-fn is_loss(code: Option<RDKafkaErrorCode>) -> bool {
-    let is_gone = matches!(
-        code,
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation)
-    );
-    is_gone || is_unknown_topic(code)
-}
-
 /// Whether every offset to read from exists, or is the one that will come next.
 fn check_all(consumer: &BaseConsumer<Talk>, sources: &[Source], sender: &Sender) -> Result<(), Ended> {
     for source in sources {
@@ -203,12 +194,6 @@ fn check(consumer: &BaseConsumer<Talk>, source: &Source, sender: &Sender) -> Res
     let (first, end) =
         ask_again(ask, UNKNOWN_FOR, || sender.is_closed()).map_err(|unseen| unseen.read_error(&partition.topic))?;
     if (first..=end).contains(&to_raw(*next)) { Ok(()) } else { Err(out_of_range(partition, *next, (first, end))) }
-}
-
-/// The error for an offset that is not between these two.
-pub(super) fn out_of_range(partition: &Partition, wanted: u64, (first, end): (i64, i64)) -> ReadError {
-    let offset = |raw: i64| u64::try_from(raw).unwrap_or_default();
-    ReadError::OutOfRange { partition: partition.clone(), wanted, first: offset(first), end: offset(end) }
 }
 
 fn unavailable(error: &KafkaError) -> Ended {
