@@ -13,7 +13,7 @@ use rdkafka::{
     ClientConfig,
     client::ClientContext,
     config::RDKafkaLogLevel,
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
     message::{DeliveryResult, Header, Message, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
 };
@@ -245,31 +245,16 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let unknown = |reason: String| AppendError::Unknown { reason };
         let result = match report {
-            Ok(message) => u64::try_from(message.offset()).map_err(|_| AppendError::Unknown {
-                // The broker had it already: an earlier attempt was stored without our hearing of it.
-                reason: "acknowledged without an offset".to_owned(),
-            }),
-            Err((error, _)) => Err(judge(error.rdkafka_error_code(), error.to_string())),
+            // Without an offset, the broker had it already: an earlier attempt was stored without our hearing of it.
+            Ok(message) => {
+                u64::try_from(message.offset()).map_err(|_| unknown("acknowledged without an offset".to_owned()))
+            }
+            // Of the last attempt, whatever it says: an earlier one may have been stored. Not even that the topic does not exist
+            // proves anything, a broker that has just started says it of topics that it does not know yet.
+            Err((error, _)) => Err(unknown(error.to_string())),
         };
         ticket.settle(result);
     }
-}
-
-/// Only what can't have been written by any attempt is a refusal.
-fn judge(code: Option<RDKafkaErrorCode>, reason: String) -> AppendError {
-    let never_written = super::is_unknown_topic(code)
-        || matches!(
-            code,
-            Some(
-                RDKafkaErrorCode::MessageSizeTooLarge
-                    | RDKafkaErrorCode::MessageBatchTooLarge
-                    | RDKafkaErrorCode::InvalidMessageSize
-                    | RDKafkaErrorCode::InvalidRecord
-                    | RDKafkaErrorCode::InvalidTimestamp
-                    | RDKafkaErrorCode::InvalidArgument
-                    | RDKafkaErrorCode::PolicyViolation
-            )
-        );
-    if never_written { AppendError::Refused { reason } } else { AppendError::Unknown { reason } }
 }
