@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
 use orderlog_eventlog::{
-    Batch, EventLog, NewRecord, Partition, ReadError, Reading,
+    Batch, EventLog, NewRecord, Partition, ReadError, Reading, TopicError, TopicKind, TopicSpec,
     kafka::{KafkaConfig, KafkaLog},
 };
 use rdkafka::{
@@ -137,4 +137,14 @@ async fn records_that_do_not_come_are_waited_for_no_longer_because_others_are_wa
     for refused in within(Duration::from_secs(15), all).await {
         assert!(matches!(refused, Err(ReadError::Unavailable { .. })), "{refused:?}");
     }
+}
+
+/// The mock makes every topic that it is asked about, as brokers with auto.create.topics.enable do, but none when it is told to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_whether_a_topic_exists_does_not_create_it() {
+    let mock = MockCluster::new(1).unwrap();
+    let log = KafkaLog::connect(KafkaConfig::new(mock.bootstrap_servers())).unwrap();
+    let prepared = log.prepare(&[TopicSpec { name: "orders".into(), kind: TopicKind::Journal }]).await;
+    assert!(matches!(prepared, Err(TopicError::Unavailable { .. })), "{prepared:?}");
+    assert_eq!(log.partitions("orders").await, Err(ReadError::UnknownTopic { topic: "orders".into() }));
 }

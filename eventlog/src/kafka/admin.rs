@@ -21,6 +21,9 @@ use super::{
 };
 use crate::{TopicError, TopicKind, TopicSpec};
 
+/// By default the look alone makes a topic, on brokers that allow it, and one that forgets.
+const SETTINGS: &[(&str, &str)] = &[("allow.auto.create.topics", "false")];
+
 /// What topics are made with, and must have.
 const KEPT_FOR_EVER: &[(&str, &str)] =
     &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
@@ -37,7 +40,8 @@ const SAFE_IN_SYNC: u32 = 2;
 
 /// Create what is missing, check all of it. Blocks.
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
-    let admin: AdminClient<Talk> = cluster.client(&[]).create_with_context(Talk).map_err(|e| unavailable(&e))?;
+    let admin: AdminClient<Talk> =
+        cluster.client(&[SETTINGS]).create_with_context(Talk).map_err(|e| unavailable(&e))?;
     let mut missing = Vec::new();
     for spec in topics {
         match look_until_seen(&admin, cluster, spec, Duration::ZERO) {
