@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Cluster, ONE_CALL, PATIENCE, Talk,
-    metadata::{Shape, Unseen, ask_again, look},
+    metadata::{Shape, UNKNOWN_FOR, Unseen, ask_again, look},
 };
 use crate::{TopicError, TopicKind, TopicSpec};
 
@@ -114,23 +114,10 @@ fn check(
     runtime: &Handle,
 ) -> Result<Vec<String>, TopicError> {
     let names: Vec<String> = topics.iter().map(|(spec, _)| cluster.name(&spec.name)).collect();
-    let wanted: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-    let described = match runtime.block_on(admin.describe_configs(&wanted, &options)) {
-        Ok(described) => described,
-        Err(error) => return not_described(&error),
-    };
-    let mut configs: HashMap<String, ConfigResource> = HashMap::new();
-    for config in described.into_iter().flatten() {
-        if let OwnedResourceSpecifier::Topic(name) = &config.specifier {
-            configs.insert(name.clone(), config);
-        }
-    }
-
+    let configs = describe(admin, &names, runtime)?;
     let (mut undescribed, mut unsafe_copies) = (Vec::new(), Vec::new());
     for ((spec, shape), name) in topics.iter().zip(&names) {
-        // librdkafka leaves the settings out where the broker refuses to show them.
-        let Some(config) = configs.get(name).filter(|config| !config.entries.is_empty()) else {
+        let Some(config) = configs.get(name) else {
             undescribed.push(&*spec.name);
             continue;
         };
@@ -157,6 +144,56 @@ fn check(
     Ok(warnings)
 }
 
+/// The settings of these topics, but of those that Kafka does not let us see.
+fn describe(
+    admin: &AdminClient<Talk>,
+    names: &[String],
+    runtime: &Handle,
+) -> Result<HashMap<String, ConfigResource>, TopicError> {
+    let started = Instant::now();
+    loop {
+        let configs = describe_once(admin, names, runtime)?;
+        // Where the broker refuses to show the settings, they are left out, and the reason with them. It may only not know a topic
+        // yet that was just created.
+        if configs.len() == names.len() || started.elapsed() >= UNKNOWN_FOR {
+            return Ok(configs);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn describe_once(
+    admin: &AdminClient<Talk>,
+    names: &[String],
+    runtime: &Handle,
+) -> Result<HashMap<String, ConfigResource>, TopicError> {
+    let wanted: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let described = match runtime.block_on(admin.describe_configs(&wanted, &options)) {
+        Ok(described) => described,
+        Err(KafkaError::AdminOp(code)) if is_forbidden(code) => return Ok(HashMap::new()),
+        Err(error) => return Err(unavailable(&error)),
+    };
+    let mut configs = HashMap::with_capacity(names.len());
+    for described in described {
+        match described {
+            Ok(config) if config.entries.is_empty() => {}
+            Ok(config) => {
+                if let OwnedResourceSpecifier::Topic(name) = &config.specifier {
+                    configs.insert(name.clone(), config);
+                }
+            }
+            Err(code) if is_forbidden(code) => {}
+            Err(code) => return Err(TopicError::Unavailable { reason: format!("topics can't be described: {code}") }),
+        }
+    }
+    Ok(configs)
+}
+
+fn is_forbidden(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)
+}
+
 fn check_settings(spec: &TopicSpec, config: &ConfigResource) -> Result<(), TopicError> {
     for (setting, wanted) in KEPT_FOR_EVER.iter().chain([&CLEAN_ELECTIONS]) {
         match value(config, setting) {
@@ -165,15 +202,6 @@ fn check_settings(spec: &TopicSpec, config: &ConfigResource) -> Result<(), Topic
         }
     }
     Ok(())
-}
-
-fn not_described(error: &KafkaError) -> Result<Vec<String>, TopicError> {
-    match error {
-        KafkaError::AdminOp(
-            RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
-        ) => Ok(vec![format!("whether topics keep their records could not be checked: {error}")]),
-        _ => Err(unavailable(error)),
-    }
 }
 
 fn value<'a>(config: &'a ConfigResource, setting: &str) -> Option<&'a str> {
