@@ -56,7 +56,9 @@ pub struct KafkaConfig {
     pub topic_prefix: String,
     /// How many partitions a public topic is created with.
     pub public_partitions: i32,
-    /// How many copies a topic is created with; -1 leaves it to the brokers' default.
+    /// How many copies a topic is created with; -1 leaves it to the brokers' default. With 3 or more, an append is acknowledged
+    /// when 2 of them have it (`min.insync.replicas=2`), so that one broker may be lost; with fewer, or -1, that is left to the
+    /// brokers' default too. Topics that don't survive it, however they were made, are told of by `prepare`.
     pub replication: i16,
     /// More settings in librdkafka's own words, such as those for SASL and TLS. Those that the log's guarantees rest on are
     /// refused.

@@ -34,9 +34,16 @@ const CLEAN_ELECTIONS: (&str, &str) = ("unclean.leader.election.enable", "false"
 /// A record's time is when the log took it.
 const LOG_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 
-/// How many copies survive the loss of one broker without a pause, and of one more without losing anything.
+/// With so many copies, of which so many must have a record before it is acknowledged, the loss of one broker neither loses a
+/// record nor stops appends.
 const SAFE_COPIES: usize = 3;
-const SAFE_IN_SYNC: u32 = 2;
+const SAFE_IN_SYNC: (&str, &str) = ("min.insync.replicas", "2");
+
+/// Warnings; the topics are named behind them.
+const NOT_SHOWN: &str =
+    "whether these topics keep their records could not be checked, Kafka does not show their settings";
+const UNSAFE: &str = "losing one broker can lose acknowledged records of these topics, or stop appends to them, because \
+                      min.insync.replicas is not at least 2 and below the number of copies";
 
 /// Create what is missing, check all of it. Blocks.
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
@@ -101,7 +108,7 @@ fn new_topic(name: &str, partitions: i32, replication: i16) -> NewTopic<'_> {
         topic = topic.set(setting, value);
     }
     if usize::try_from(replication).is_ok_and(|copies| copies >= SAFE_COPIES) {
-        topic = topic.set("min.insync.replicas", "2");
+        topic = topic.set(SAFE_IN_SYNC.0, SAFE_IN_SYNC.1);
     }
     topic
 }
@@ -122,26 +129,20 @@ fn check(
             continue;
         };
         check_settings(spec, config)?;
-        let in_sync = value(config, "min.insync.replicas").and_then(|value| value.parse().ok());
-        if shape.copies < SAFE_COPIES || in_sync.is_some_and(|in_sync: u32| in_sync < SAFE_IN_SYNC) {
+        if !survives_a_broker(shape.copies, value(config, SAFE_IN_SYNC.0)) {
             unsafe_copies.push(&*spec.name);
         }
     }
-    let mut warnings = Vec::new();
-    if !undescribed.is_empty() {
-        let topics = undescribed.join(", ");
-        warnings.push(format!(
-            "whether these topics keep their records could not be checked, Kafka does not show their settings: {topics}"
-        ));
+    let warning = |what: &str, topics: &[&str]| (!topics.is_empty()).then(|| format!("{what}: {}", topics.join(", ")));
+    Ok([warning(NOT_SHOWN, &undescribed), warning(UNSAFE, &unsafe_copies)].into_iter().flatten().collect())
+}
+
+/// An acknowledged record must be on two brokers, and there must be one more than have to take the next.
+fn survives_a_broker(copies: usize, in_sync: Option<&str>) -> bool {
+    match in_sync.and_then(|in_sync| in_sync.parse::<usize>().ok()) {
+        Some(in_sync) => in_sync >= 2 && in_sync < copies,
+        None => copies >= SAFE_COPIES,
     }
-    if !unsafe_copies.is_empty() {
-        let topics = unsafe_copies.join(", ");
-        warnings.push(format!(
-            "losing one broker can lose acknowledged records of these topics (fewer than {SAFE_COPIES} copies, or \
-             min.insync.replicas below {SAFE_IN_SYNC}): {topics}"
-        ));
-    }
-    Ok(warnings)
 }
 
 /// The settings of these topics, but of those that Kafka does not let us see.
@@ -230,4 +231,27 @@ fn look_until_seen(
 
 fn unavailable(error: &KafkaError) -> TopicError {
     TopicError::Unavailable { reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_copies_are_made_to_acknowledge_only_what_two_of_them_have() {
+        let two_must_have_it = |replication| new_topic("orders", 1, replication).config.contains(&SAFE_IN_SYNC);
+        assert!(two_must_have_it(3) && two_must_have_it(4));
+        // One broker less, and two copies would take nothing; and of how many the brokers' default is, nothing is known.
+        assert!(!two_must_have_it(2) && !two_must_have_it(1) && !two_must_have_it(-1));
+    }
+
+    #[test]
+    fn the_loss_of_a_broker_is_survived_where_two_have_each_record_and_one_can_be_missed() {
+        for (copies, in_sync, survives) in
+            [(1, "1", false), (2, "1", false), (2, "2", false), (3, "1", false), (3, "2", true), (3, "3", false)]
+        {
+            assert_eq!(survives_a_broker(copies, Some(in_sync)), survives, "{copies} copies, {in_sync} in sync");
+        }
+        assert!(survives_a_broker(3, None) && !survives_a_broker(2, None));
+    }
 }
