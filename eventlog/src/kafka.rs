@@ -313,10 +313,9 @@ fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
 }
 
 fn say_error(error: &KafkaError, reason: &str) {
-    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-        tracing::warn!("kafka: {reason}");
-    } else {
-        tracing::debug!("kafka: {error}: {reason}");
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication) => tracing::warn!("kafka: {reason}"),
+        _ => tracing::debug!("kafka: {error}: {reason}"),
     }
 }
 

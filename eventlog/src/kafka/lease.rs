@@ -55,6 +55,16 @@ enum Request {
     Committed(TopicPartitionList, oneshot::Sender<KafkaResult<TopicPartitionList>>),
 }
 
+impl Request {
+    /// Whether nobody waits for the answer any more. Who gave up a commit may have lost the lease since.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Commit(_, answer) => answer.is_closed(),
+            Self::Committed(_, answer) => answer.is_closed(),
+        }
+    }
+}
+
 impl KafkaLease {
     pub(super) fn join(cluster: &Arc<Cluster>, group: &str, journal: &str) -> Result<Self, LeaseError> {
         let (sender, held) = watch::channel(false);
@@ -156,26 +166,50 @@ impl Lease for KafkaLease {
 
 /// Be a member until the lease is dropped, then leave, so that another one need not wait for the session to time out.
 fn stay(member: &Member, left: &AtomicBool) {
+    let mut told = None;
     while !left.load(Ordering::Acquire) {
         match member.poll(TICK) {
             // Nothing is fetched but what was on its way when the partition was paused.
             Some(Ok(_)) | None => {}
-            Some(Err(error)) => tracing::debug!("the journal's group: {error}"),
+            Some(Err(error)) => tell(&error, &mut told),
         }
     }
     member.context().held.send_replace(false);
     member.unsubscribe();
 }
 
+/// Connections come and go. Whatever else it is, a right that is missing or a setting of the brokers, it may keep this instance
+/// from holding the lease for ever, and comes again and again.
+fn tell(error: &KafkaError, told: &mut Option<RDKafkaErrorCode>) {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    match error.rdkafka_error_code() {
+        None | Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve) => {
+            tracing::debug!("the journal's group: {error}");
+        }
+        code if code == *told => tracing::debug!("the journal's group: {error}"),
+        code => {
+            tracing::warn!("the journal's group: {error}");
+            *told = code;
+        }
+    }
+}
+
 /// Keep and look up positions until the lease is dropped.
 fn serve(member: &Member, requests: &mpsc::Receiver<Request>) {
-    while let Ok(request) = requests.recv() {
-        // Whoever asked may have stopped waiting.
+    for request in requests.iter().filter(|request| !request.is_given_up()) {
         match request {
-            Request::Commit(list, answer) => drop(answer.send(member.commit(&list, CommitMode::Sync))),
+            Request::Commit(list, answer) => drop(answer.send(commit(member, &list))),
             Request::Committed(list, answer) => drop(answer.send(member.committed_offsets(list, ONE_CALL))),
         }
     }
+}
+
+fn commit(member: &Member, list: &TopicPartitionList) -> KafkaResult<()> {
+    // The lease may have been lost while the request was waiting for its turn, and another holder have gone on since.
+    if !*member.context().held.borrow() {
+        return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId));
+    }
+    member.commit(list, CommitMode::Sync)
 }
 
 /// Turns the group's assignments into "held" and "not held".
