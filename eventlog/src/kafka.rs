@@ -6,6 +6,7 @@
 //! - `lease`: a consumer group whose only purpose is to have one member that is assigned the journal.
 //! - `admin`: creates topics, and refuses those that are configured to lose records.
 //! - `metadata`: what the brokers say about topics, for all of these.
+//! - `settings`: what all of these have in common, and what a configuration may not change.
 //!
 //! librdkafka's calls block, so each kind has threads of its own; nothing here blocks an async task, and no task or thread
 //! of this process that waits for Kafka keeps it from ending.
@@ -31,7 +32,10 @@ use rdkafka::{
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
-use self::metadata::Unseen;
+use self::{
+    metadata::Unseen,
+    settings::{COMMON, CONSUMER},
+};
 use crate::{
     Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError, TopicKind,
     TopicSpec,
@@ -45,6 +49,7 @@ mod points;
 mod producer;
 mod reader;
 mod received;
+mod settings;
 
 /// Where Kafka is and how topics are made there.
 #[derive(Clone)]
@@ -60,8 +65,8 @@ pub struct KafkaConfig {
     /// when 2 of them have it (`min.insync.replicas=2`), so that one broker may be lost; with fewer, or -1, that is left to the
     /// brokers' default too. Topics that don't survive it, however they were made, are told of by `prepare`.
     pub replication: i16,
-    /// More settings in librdkafka's own words, such as those for SASL and TLS. Those that the log's guarantees rest on are
-    /// refused.
+    /// More settings in librdkafka's own words, such as those for SASL. What the log sets itself, because its guarantees rest on
+    /// it, is refused; so is TLS, which this build has not got.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -103,6 +108,12 @@ pub enum ConnectError {
         /// As librdkafka names it.
         name: String,
     },
+    /// `security.protocol` asks for TLS. Let a proxy beside this process speak it.
+    #[error("security.protocol={protocol}: this build has no TLS")]
+    NoTls {
+        /// As configured.
+        protocol: String,
+    },
     /// librdkafka does not accept the settings.
     #[error("the Kafka settings are not accepted: {reason}")]
     Refused {
@@ -116,33 +127,6 @@ pub enum ConnectError {
         reason: String,
     },
 }
-
-/// Settings of every client, as far as the configuration says nothing else.
-const COMMON: &[(&str, &str)] = &[
-    ("client.id", "orderlog"),
-    ("enable.metrics.push", "false"),
-    ("socket.keepalive.enable", "true"),
-    ("socket.timeout.ms", "15000"),
-    // The default gives up to ten seconds of silence after a broker has come back.
-    ("reconnect.backoff.ms", "50"),
-    ("reconnect.backoff.max.ms", "1000"),
-    ("topic.metadata.refresh.interval.ms", "60000"),
-    // How long a topic may be missing from the metadata before it counts as unknown.
-    ("topic.metadata.propagation.max.ms", "3000"),
-];
-
-/// Settings of everything that reads.
-const CONSUMER: &[(&str, &str)] = &[
-    ("allow.auto.create.topics", "false"),
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    // The default skips to the end: it would lose records silently.
-    ("auto.offset.reset", "error"),
-    ("check.crcs", "true"),
-    // Nothing here writes transactions; a foreign one that hangs must not hold up readers.
-    ("isolation.level", "read_uncommitted"),
-    ("fetch.error.backoff.ms", "50"),
-];
 
 /// An [`EventLog`] on Kafka brokers.
 pub struct KafkaLog {
@@ -160,13 +144,7 @@ impl KafkaLog {
     /// # Errors
     /// [`ConnectError`] if the configuration can't be used.
     pub fn connect(config: KafkaConfig) -> Result<Arc<Self>, ConnectError> {
-        if config.brokers.trim().is_empty() {
-            return Err(ConnectError::NoBrokers);
-        }
-        let reserved = [CONSUMER, producer::SETTINGS, lease::SETTINGS].concat();
-        if let Some((name, _)) = reserved.iter().find(|(name, _)| config.extra.contains_key(*name)) {
-            return Err(ConnectError::Reserved { name: (*name).to_owned() });
-        }
+        settings::check(&config)?;
         let cluster = Arc::new(Cluster { config });
         Ok(Arc::new(Self {
             producer: producer::Producer::start(&cluster)?,

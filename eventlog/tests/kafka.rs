@@ -166,15 +166,39 @@ async fn a_journal_of_two_partitions_is_refused() {
     assert_eq!(found, ("orders".to_owned(), "partitions".to_owned(), "2".to_owned()));
 }
 
-#[tokio::test]
-async fn settings_that_the_guarantees_rest_on_cannot_be_changed() {
-    let mut config = config();
-    config.extra.insert("acks".to_owned(), "1".to_owned());
-    assert_eq!(KafkaLog::connect(config).err(), Some(ConnectError::Reserved { name: "acks".to_owned() }));
-    assert_eq!(KafkaLog::connect(KafkaConfig::new(" ")).err(), Some(ConnectError::NoBrokers));
+fn refused(setting: &str, value: &str) -> Option<ConnectError> {
     let mut config = KafkaConfig::new("localhost:1");
-    config.extra.insert("no.such.setting".to_owned(), "1".to_owned());
-    assert!(matches!(KafkaLog::connect(config).err(), Some(ConnectError::Refused { .. })));
+    config.extra.insert(setting.to_owned(), value.to_owned());
+    KafkaLog::connect(config).err()
+}
+
+#[tokio::test]
+async fn settings_that_the_guarantees_rest_on_cannot_be_changed_under_any_of_their_names() {
+    for (name, value) in [
+        ("acks", "1"),
+        ("request.required.acks", "1"),
+        ("delivery.timeout.ms", "1000"),
+        ("retries", "0"),
+        ("max.in.flight", "1"),
+        ("metadata.broker.list", "elsewhere:9092"),
+        ("transactional.id", "x"),
+        ("group.instance.id", "x"),
+        ("delivery.report.only.error", "true"),
+    ] {
+        assert_eq!(refused(name, value), Some(ConnectError::Reserved { name: name.to_owned() }));
+    }
+    assert_eq!(refused("client.id", "x"), None);
+    assert!(matches!(refused("no.such.setting", "1"), Some(ConnectError::Refused { .. })));
+    assert_eq!(KafkaLog::connect(KafkaConfig::new(" ")).err(), Some(ConnectError::NoBrokers));
+}
+
+#[tokio::test]
+async fn tls_is_refused_as_what_this_build_has_not_got() {
+    for protocol in ["ssl", "SASL_SSL"] {
+        let refused = refused("security.protocol", protocol).unwrap();
+        assert_eq!(refused.to_string(), format!("security.protocol={protocol}: this build has no TLS"));
+    }
+    assert_eq!(refused("security.protocol", "plaintext"), None);
 }
 
 #[tokio::test]

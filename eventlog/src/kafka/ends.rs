@@ -17,8 +17,9 @@ use rdkafka::{
 use tokio::sync::oneshot;
 
 use super::{
-    CONSUMER, Cluster, ConnectError, PATIENCE, Talk, index_of,
+    Cluster, ConnectError, PATIENCE, Talk, index_of,
     metadata::{UNKNOWN_FOR, Unseen, explain},
+    settings::CONSUMER,
     spawn,
 };
 use crate::{Partition, ReadError};

@@ -21,7 +21,7 @@ use rdkafka::{
 };
 use tokio::sync::{oneshot, watch};
 
-use super::{CONSUMER, Cluster, ONE_CALL, PATIENCE, index_of, say, say_error, spawn, to_raw};
+use super::{Cluster, ONE_CALL, PATIENCE, index_of, say, say_error, settings::CONSUMER, spawn, to_raw};
 use crate::{Lease, LeaseError, Partition};
 
 /// Settings of the group's members.

@@ -24,7 +24,7 @@ use super::{
 use crate::{Partition, ReadError, Record};
 
 /// Settings for a few records rather than many.
-const SETTINGS: &[(&str, &str)] = &[
+pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "10"),
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.message.max.bytes", "65536"),

@@ -21,7 +21,7 @@ use super::{
 use crate::{Batch, Partition, ReadError, Reading};
 
 /// Settings for replaying quickly with bounded memory, and for a tail without delay.
-const SETTINGS: &[(&str, &str)] = &[
+pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "100"),
     // How long fetching pauses once enough is queued: with the default of a second, replay stalls.
     ("fetch.queue.backoff.ms", "5"),
