@@ -219,8 +219,8 @@ async fn history_in_the_file_joins_what_is_appended_meanwhile() {
     }
 }
 
-/// A trigger stands for a full disk: it fails the insert before anything is committed. SQLite takes some failed
-/// transactions back by itself, and leaves others to us.
+/// A trigger stands for what fails the insert, before anything is committed: a full disk, for a group that outgrows SQLite's
+/// cache. SQLite takes some failed transactions back by itself, and leaves others to us.
 #[tokio::test]
 async fn a_write_that_fails_before_its_commit_is_refused_and_later_ones_go_on() {
     for kind in ["rollback", "abort", "fail"] {
@@ -255,7 +255,8 @@ async fn log_with_one_record(dir: &Path, statements: &[&str]) -> (Arc<EmbeddedLo
     (reopen(dir).await, journal)
 }
 
-/// A constraint that SQLite checks only at the commit stands for a disk that fails there.
+/// A constraint that SQLite checks only at the commit stands for a disk that fails there, or is full: a group that fits into
+/// SQLite's cache reaches the file only then.
 #[tokio::test]
 async fn a_failed_commit_ends_the_process_without_an_answer() {
     if let Some(dir) = std::env::var_os(CHILD) {

@@ -169,7 +169,8 @@ impl Writer {
 
     async fn write(&mut self, group: Group) {
         if let Err(error) = self.insert(&group).await {
-            // Nothing was committed, so nothing of it can be in the log, provided that it is taken back now.
+            // Nothing was committed, so nothing of it can be in the log, provided that it is taken back now. Of a full disk, only
+            // a group that outgrows SQLite's cache hears here: others reach the file in the commit.
             self.roll_back(&error).await;
             tracing::error!(%error, records = group.records, "the log refused records");
             return group.refuse(&error.to_string());
@@ -211,7 +212,7 @@ impl Writer {
         let Err(error) = sqlx::query("rollback").execute(&mut self.connection).await else {
             return;
         };
-        // After some errors, a full disk among them, SQLite has already rolled back by itself.
+        // After some errors, such as that of a disk that is full already here, SQLite has rolled back by itself.
         if !error.to_string().contains("no transaction is active") {
             tracing::error!(%cause, "a write failed and can't be taken back");
             end_process("a rollback failed", &error);
