@@ -1,6 +1,5 @@
 //! The log on a real Apache Kafka, whose brokers the variable `KAFKA` names (`tests/run` starts one): what every log must
-//! do, and what only Kafka has, such as topics that others configure. A failed producer is the one thing a broker can't be
-//! asked for; there, librdkafka's mock stands in.
+//! do, and what only Kafka has, such as topics that others configure. What goes wrong in it is in `kafka_faults`.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
@@ -23,8 +22,6 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    mocking::MockCluster,
-    types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use uuid::Uuid;
 
@@ -308,28 +305,6 @@ fn reader_threads() -> usize {
     let threads = std::fs::read_dir("/proc/self/task").unwrap();
     let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
     names.filter(|name| name.trim() == "kafka-reader").count()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_producer_that_failed_for_good_is_replaced() {
-    let mock = MockCluster::new(1).unwrap();
-    mock.create_topic("orders", 1, 1).unwrap();
-    // Not allowed to be idempotent: fatal for the producer that asked, but not for the one that asks next.
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED];
-    mock.request_errors(RDKafkaApiKey::InitProducerId, &refused);
-    let log = KafkaLog::connect(KafkaConfig::new(mock.bootstrap_servers())).unwrap();
-
-    let mut failures = 0;
-    let appended = within(Duration::from_secs(20), async {
-        loop {
-            match log.append(vec![record("orders", "a")]).await.remove(0) {
-                Ok(offset) => return offset,
-                Err(AppendError::Unknown { .. } | AppendError::Refused { .. }) => failures += 1,
-            }
-        }
-    });
-    assert_eq!(appended.await, 0);
-    assert!(failures > 0, "the mock did not make the first producer fail");
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> T {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
 use orderlog_eventlog::{
-    Batch, EventLog, NewRecord, Partition, ReadError, Reading, TopicError, TopicKind, TopicSpec,
+    AppendError, Batch, EventLog, NewRecord, Partition, ReadError, Reading, TopicError, TopicKind, TopicSpec,
     kafka::{KafkaConfig, KafkaLog},
 };
 use rdkafka::{
@@ -147,4 +147,26 @@ async fn looking_whether_a_topic_exists_does_not_create_it() {
     let prepared = log.prepare(&[TopicSpec { name: "orders".into(), kind: TopicKind::Journal }]).await;
     assert!(matches!(prepared, Err(TopicError::Unavailable { .. })), "{prepared:?}");
     assert_eq!(log.partitions("orders").await, Err(ReadError::UnknownTopic { topic: "orders".into() }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_failed_for_good_is_replaced() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("orders", 1, 1).unwrap();
+    // Not allowed to be idempotent: fatal for the producer that asked, but not for the one that asks next.
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED];
+    mock.request_errors(RDKafkaApiKey::InitProducerId, &refused);
+    let log = KafkaLog::connect(KafkaConfig::new(mock.bootstrap_servers())).unwrap();
+
+    let mut failures = 0;
+    let appended = within(Duration::from_secs(20), async {
+        loop {
+            match log.append(vec![record("orders", "a")]).await.remove(0) {
+                Ok(offset) => return offset,
+                Err(AppendError::Unknown { .. } | AppendError::Refused { .. }) => failures += 1,
+            }
+        }
+    });
+    assert_eq!(appended.await, 0);
+    assert!(failures > 0, "the mock did not make the first producer fail");
 }
