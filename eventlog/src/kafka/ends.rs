@@ -100,16 +100,24 @@ impl Asking {
         let together = self.ask(wanted).unwrap_or_default();
         let mut answers: Answers =
             together.into_iter().filter_map(|(partition, end)| Some((partition, Ok(end.ok()?)))).collect();
-        // One leader that does not answer fails the question about all of them: then each is asked alone, all at once.
+        // One leader that does not answer fails the question about all of them.
         let left: Vec<&Partition> = wanted.iter().copied().filter(|wanted| !answers.contains_key(wanted)).collect();
-        thread::scope(|scope| {
-            let asking: Vec<_> = left.iter().map(|partition| scope.spawn(|| self.ask_alone(partition))).collect();
-            for (partition, asked) in left.iter().zip(asking) {
-                let panicked = |_| Err(Unseen::Trouble("the thread that asked for it has ended".to_owned()));
-                answers.insert((*partition).clone(), asked.join().unwrap_or_else(panicked));
-            }
-        });
+        answers.extend(self.ask_each(&left));
         answers
+    }
+
+    /// Each partition alone, all at once.
+    fn ask_each(&self, partitions: &[&Partition]) -> Answers {
+        thread::scope(|scope| {
+            let ask = |partition| thread::Builder::new().spawn_scoped(scope, move || self.ask_alone(partition));
+            let asking: Vec<_> = partitions.iter().map(|partition| ask(partition)).collect();
+            let panicked = |_| Err(Unseen::Trouble("the thread that asked for it has ended".to_owned()));
+            let answers = partitions.iter().zip(asking).map(|(partition, thread)| {
+                let asked = thread.map_err(|error| Unseen::Trouble(error.to_string()));
+                ((*partition).clone(), asked.and_then(|thread| thread.join().unwrap_or_else(panicked)))
+            });
+            answers.collect()
+        })
     }
 
     fn ask_alone(&self, partition: &Partition) -> Result<u64, Unseen> {

@@ -107,7 +107,7 @@ fn run(cluster: &Cluster, sources: &mut [Source], sender: &Sender) -> Result<Nev
             None if sender.is_closed() => return Err(Ended::Unread),
             None => {}
         }
-        // What else is there is taken along; an error among it comes again.
+        // What else is there is taken along.
         while !sources.get(last).is_none_or(|source| source.received.is_full()) {
             match consumer.poll(Duration::ZERO) {
                 Some(Ok(message)) => take(sources, &mut last, &message),
@@ -136,7 +136,7 @@ fn take(sources: &mut [Source], last: &mut usize, message: &BorrowedMessage<'_>)
     let (Some(source), Ok(offset)) = (sources.get_mut(*last), u64::try_from(message.offset())) else {
         return;
     };
-    // After a new assignment, something older may still come.
+    // Nothing twice, whatever librdkafka has fetched again.
     if offset >= source.next {
         source.received.push(offset, message);
         source.next = offset + 1;
