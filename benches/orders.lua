@@ -3,8 +3,6 @@ wrk.method = "POST"
 wrk.body = os.getenv("ORDER")
 wrk.headers["Content-Type"] = "application/json"
 
-
-
 function done(summary, latency)
   local errors = summary.errors
   local n_failed = errors.status + errors.connect + errors.read + errors.write + errors.timeout
