@@ -67,7 +67,7 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
     let pay = |replica: Replica<Billing>| async move {
         replica.execute(payment(order.order_id), None, Origin::default(), now_ms() + 60_000).await
     };
-    let refused = pay.clone()(deaf.clone()).await;
+    let refused = pay(deaf.clone()).await;
     assert!(matches!(refused, Err(ExecuteError::Rejected(Rejection::UnknownOrder { .. }))), "{refused:?}");
 
     let lease = log.lead("orderlog.billing", "billing").await.unwrap();
