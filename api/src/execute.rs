@@ -70,7 +70,7 @@ impl<D: Tables> Service<D> {
     /// # Errors
     /// 503 while the service is still reading its history, can't go on, or can't write its rows: an old row, or a wrong
     /// "not found", would be worse.
-    pub async fn rows(&self) -> Result<&Store<D>, ApiError> {
+    pub async fn rows(&self) -> Result<Arc<Store<D>>, ApiError> {
         self.ready()?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         if tokio::time::timeout(wait, self.replica.read_your_writes()).await.is_err() {

@@ -179,7 +179,7 @@ impl NotificationsApi {
         let (rows, paging) = (self.service.rows().await?, paging(limit.0, cursor.0));
         // Not what was answered: a process that just started has answered nothing, and Redis may be empty.
         let committed = *self.service.replica.committed().borrow();
-        let found = self.reading.page(rows, committed, &recipient, unread.0.unwrap_or(false), &paging).await?;
+        let found = self.reading.page(&rows, committed, &recipient, unread.0.unwrap_or(false), &paging).await?;
         let unread_count = found.unread;
         let (items, next_cursor) = shown(found.page, |notification| Notification::from(notification));
         Ok(Found::list(NotificationList { items, unread_count, next_cursor }))

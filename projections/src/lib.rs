@@ -1,6 +1,6 @@
 //! What queries read: rows that can be thrown away, since the log tells them again.
 //!
-//! - [`Store`]: one service's rows in one SQLite file, and the checkpoint they stand at; [`Tables`] says what each kind of
+//! - [`Store`]: one service's rows in one SQLite file (of several [`Generations`]), and the checkpoint they stand at; [`Tables`] says what each kind of
 //!   aggregate has besides its document.
 //! - One module per service: its tables, and its lists as methods of its store.
 //! - [`Inbox`]: what recipients of notifications see, in SQLite or, following it, in Redis ([`RedisInbox`]).
@@ -11,6 +11,7 @@
 mod billing;
 mod customers;
 mod error;
+mod generations;
 mod inbox;
 mod inventory;
 mod notifications;
@@ -20,8 +21,9 @@ mod store;
 mod tables;
 
 pub use error::StoreError;
+pub use generations::Generations;
 pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisInbox};
 pub use inventory::MovementRow;
 pub use orders::OrderFilter;
-pub use store::{Cursor, Difference, Page, Paging, Store, Writer};
+pub use store::{Copied, Cursor, Difference, Page, Paging, Pinned, Store, Writer};
 pub use tables::{Cell, Column, Index, Ledger, Table, Tables};

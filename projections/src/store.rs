@@ -1,4 +1,4 @@
-//! The rows of one service in one SQLite file: written in one transaction with the checkpoint, read by key and by list.
+//! One generation of a service's rows in one SQLite file: written in one transaction with the checkpoint, read by key and by list.
 //!
 //! Deliberately absent: migrations (other tables mean a rebuild from the log) and waiting for a position (the service's
 //! loop knows what it has answered).
@@ -7,11 +7,11 @@ mod comparing;
 mod insert;
 mod listing;
 mod loading;
-mod opening;
+pub(crate) mod opening;
 mod origin;
 mod writing;
 
-use std::{fs::File, marker::PhantomData, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use orderlog_domain::{
     core::{Checkpoint, Genesis, ParkedRow, RecordRow, Verdict},
@@ -20,54 +20,70 @@ use orderlog_domain::{
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
 
-pub use comparing::Difference;
+pub use comparing::{Copied, Difference, Pinned};
 pub(crate) use listing::List;
 pub use listing::{Cursor, Page, Paging};
 pub(crate) use loading::document;
 pub(crate) use origin::Origin;
 pub use writing::Writer;
 
-use crate::{error::StoreError, schema, tables::Tables};
+use crate::{error::StoreError, generations::Generations, schema, tables::Tables};
 
-/// A service's rows. Clones share the file; it is free for others once all of them and the [`Writer`] are gone.
+/// One generation of a service's rows. Clones share the file; it is free for others once all of them and the [`Writer`] are
+/// gone.
 pub struct Store<D: Tables> {
+    generations: Generations<D>,
+    number: u32,
     origin: Origin,
     lists: SqlitePool,
     /// A connection of its own for the service's loop, so that long lists never hold it up.
     loads: SqlitePool,
     lookup: Arc<loading::Lookup>,
-    lock: Arc<File>,
-    service: PhantomData<fn() -> D>,
 }
 
 impl<D: Tables> Clone for Store<D> {
     fn clone(&self) -> Self {
         Self {
+            generations: self.generations.clone(),
+            number: self.number,
             origin: self.origin.clone(),
             lists: self.lists.clone(),
             loads: self.loads.clone(),
             lookup: self.lookup.clone(),
-            lock: self.lock.clone(),
-            service: PhantomData,
         }
     }
 }
 
 impl<D: Tables> Store<D> {
-    /// Opens `<dir>/<service>.sqlite`, makes it if there is none, and moves one of another schema version aside; the rows
-    /// then begin at offset 0.
+    /// Opens the generation that serves in `dir`, makes it if there is none, and moves one of another schema version aside;
+    /// the rows then begin at offset 0.
     ///
     /// # Errors
     /// [`StoreError`], with a file that is damaged, another service's or in use.
     pub async fn open(dir: &Path) -> Result<Self, StoreError> {
-        let file = dir.join(format!("{}.sqlite", D::JOURNAL));
-        let lock = Arc::new(opening::lock(dir, &file, D::JOURNAL)?);
+        let generations = Generations::lock(dir)?;
+        let serving = generations.serving()?;
+        generations.open(serving).await
+    }
+
+    pub(crate) async fn open_file(generations: Generations<D>, number: u32) -> Result<Self, StoreError> {
+        let file = generations.file(number);
         let origin = Origin::new(&file);
         opening::prepare::<D>(&file, &origin).await?;
         let lists = opening::list_readers(&file, &origin).await?;
         let loads = opening::readers(&file, &origin, 1).await?;
         let lookup = Arc::new(loading::Lookup::new::<D>());
-        Ok(Self { origin, lists, loads, lookup, lock, service: PhantomData })
+        Ok(Self { generations, number, origin, lists, loads, lookup })
+    }
+
+    /// All generations of these rows.
+    pub fn generations(&self) -> &Generations<D> {
+        &self.generations
+    }
+
+    /// Which generation this is.
+    pub fn generation(&self) -> u32 {
+        self.number
     }
 
     /// Closes the connections for reading. The file is whole at any moment; this only makes sure that it is free.

@@ -47,7 +47,7 @@ async fn open(dir: &Path) -> Result<(Store<Counters>, Writer<Counters>), StoreEr
 
 /// Changes the file behind the store's back.
 async fn tamper(dir: &Path, sql: &'static str) -> Outcome {
-    let options = SqliteConnectOptions::new().filename(dir.join("counters.sqlite"));
+    let options = SqliteConnectOptions::new().filename(dir.join("counters.1.sqlite"));
     let mut connection = SqliteConnection::connect_with(&options).await?;
     sqlx::query(sql).execute(&mut connection).await?;
     connection.close().await?;
@@ -266,10 +266,10 @@ async fn a_second_store_on_the_same_file_is_refused() -> Outcome {
 #[tokio::test]
 async fn a_file_that_is_none_of_ours_is_refused_with_what_to_do() -> Outcome {
     let dir = TempDir::new()?;
-    let file = dir.path().join("counters.sqlite");
+    let file = dir.path().join("counters.1.sqlite");
     fs::write(&file, "no database, but long enough to have a header of a hundred bytes ".repeat(4))?;
     let refused = Store::<Counters>::open(dir.path()).await.map(|_| ()).expect_err("no SQLite file").to_string();
-    assert!(refused.contains("counters.sqlite") && refused.contains("delete it"), "{refused}");
+    assert!(refused.contains("counters.1.sqlite") && refused.contains("delete it"), "{refused}");
     Ok(())
 }
 
@@ -293,7 +293,7 @@ async fn a_file_of_another_schema_version_is_moved_aside_and_begun_again() -> Ou
     tamper(dir.path(), "update meta set schema = '0.old'").await?;
     let store = Store::<Counters>::open(dir.path()).await?;
     assert_eq!(store.checkpoint().await?, Checkpoint::default());
-    let aside = dir.path().join("counters.sqlite.0.old");
+    let aside = dir.path().join("counters.1.sqlite.0.old");
     assert!(aside.exists(), "{:?}", fs::read_dir(dir.path())?.collect::<Vec<_>>());
     Ok(())
 }

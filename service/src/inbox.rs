@@ -28,7 +28,7 @@ pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Res
         redis.position().await.map_err(FollowError)?;
         loop {
             committed.borrow_and_update();
-            redis.follow(replica.store()).await.map_err(FollowError)?;
+            redis.follow(&replica.store()).await.map_err(FollowError)?;
             match tokio::time::timeout(LOOK_EVERY, committed.changed()).await {
                 Ok(Ok(())) => {}
                 // The replica is gone, and with it everybody who would read.

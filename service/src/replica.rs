@@ -7,14 +7,16 @@
 mod news;
 mod run;
 mod start;
+mod switch;
 mod writer;
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 pub use news::News;
+pub use switch::{Rebuilding, Switch, SwitchError};
 
 use bytes::Bytes;
 use orderlog_domain::{
@@ -56,7 +58,7 @@ pub enum State {
 pub enum StartError {
     /// The rows were built from another journal, or from records that this one no longer has.
     #[error(
-        "the rows of `{service}` do not belong to its journal ({why}): if the log is the right one, delete {service}.sqlite in \
+        "the rows of `{service}` do not belong to its journal ({why}): if the log is the right one, delete {service}.*.sqlite in \
          the data folder and start again; the rows are rebuilt from the log"
     )]
     OtherHistory {
@@ -119,21 +121,33 @@ struct Shared {
     state: watch::Sender<State>,
     /// What it can't do, though it goes on.
     trouble: watch::Sender<Option<String>>,
+    /// The next generation of the rows is being built.
+    rebuilding: AtomicBool,
 }
+
+/// The rows that serve, for the loop and for every handle.
+type Serving<D> = Arc<RwLock<Arc<Store<D>>>>;
 
 /// The handle of a running replica. Cheap to clone.
 pub struct Replica<D: Tables> {
     asks: mpsc::Sender<Ask<D>>,
+    switches: mpsc::Sender<Switch<D>>,
     shared: Arc<Shared>,
-    store: Arc<Store<D>>,
+    serving: Serving<D>,
     setup: Setup,
     news: Option<Arc<News>>,
 }
 
 impl<D: Tables> Clone for Replica<D> {
     fn clone(&self) -> Self {
-        let (asks, shared, store) = (self.asks.clone(), Arc::clone(&self.shared), Arc::clone(&self.store));
-        Self { asks, shared, store, setup: self.setup.clone(), news: self.news.clone() }
+        Self {
+            asks: self.asks.clone(),
+            switches: self.switches.clone(),
+            shared: Arc::clone(&self.shared),
+            serving: Arc::clone(&self.serving),
+            setup: self.setup.clone(),
+            news: self.news.clone(),
+        }
     }
 }
 
@@ -143,9 +157,14 @@ impl<D: Tables> Replica<D> {
         Partition::journal(D::JOURNAL)
     }
 
-    /// The rows, for queries.
-    pub fn store(&self) -> &Arc<Store<D>> {
-        &self.store
+    /// The rows that serve now. Ask anew for each query: after a rebuild it is another generation.
+    pub fn store(&self) -> Arc<Store<D>> {
+        Arc::clone(&self.serving.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How the instance was set up.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// The log.

@@ -16,7 +16,7 @@ use orderlog_tests::{
 
 /// Set a service's file (with what SQLite keeps beside it) aside, so that the service finds none.
 fn set_aside(rows: &Path, service: &str, aside: &Path) {
-    let name = format!("{service}.sqlite");
+    let name = format!("{service}.1.sqlite");
     assert!(rows.join(&name).exists(), "{service} has rows at {}", rows.display());
     for entry in std::fs::read_dir(rows).unwrap() {
         let entry = entry.unwrap();

@@ -1,9 +1,9 @@
 //! Row by row over every table: what a rebuild, a second instance or a verification must find equal.
 
 use futures_util::TryStreamExt;
-use sqlx::{AssertSqlSafe, Row, sqlite::SqliteRow};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, reader};
+use super::{Origin, Store, reader};
 use crate::{
     error::StoreError,
     schema::{self, Shape},
@@ -53,13 +53,20 @@ fn comparison(Shape { table, key, columns }: &Shape) -> String {
     )
 }
 
+/// A store as it was at one moment, whatever is written to it afterwards.
+pub struct Pinned {
+    connection: SqliteConnection,
+    origin: Origin,
+    /// Everything below this offset is in it.
+    pub next: u64,
+}
+
 impl<D: Tables> Store<D> {
-    /// What differs between this store and `other` in any row that follows from the log, at most 100 rows per table. Both
-    /// are read as of one moment each; compare them at the same checkpoint.
+    /// The store as it is now.
     ///
     /// # Errors
-    /// If either can't be read.
-    pub async fn compare(&self, other: &Self) -> Result<Vec<Difference>, StoreError> {
+    /// If it can't be read.
+    pub async fn pin(&self, other: &Self) -> Result<Pinned, StoreError> {
         let failed = |error| self.origin.error("comparing rows", error);
         let mut connection = reader(&self.origin).await?;
         // Attached files are opened as the first one is: for reading only.
@@ -69,8 +76,44 @@ impl<D: Tables> Store<D> {
             .await
             .map_err(failed)?;
         sqlx::query("begin").execute(&mut connection).await.map_err(failed)?;
+        // The transaction sees what is there when it first reads; of the other file only once it reads that one.
+        let meta = sqlx::query("select next from main.meta").fetch_one(&mut connection).await.map_err(failed)?;
+        let next = self.origin.count(&meta, 0)?;
+        Ok(Pinned { connection, origin: self.origin.clone(), next })
+    }
+
+    /// What differs between this store and `other` in any row that follows from the log, at most 100 rows per table. Both
+    /// are read as of one moment each; compare them at the same checkpoint.
+    ///
+    /// # Errors
+    /// If either can't be read.
+    pub async fn compare(&self, other: &Self) -> Result<Vec<Difference>, StoreError> {
+        self.pin(other).await?.compare::<D>(Copied::Compared).await
+    }
+}
+
+/// Whether copied facts are compared too: how far each side has read them does not follow from its checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// Both sides have read everything.
+    Compared,
+    /// The sides still read.
+    LeftOut,
+}
+
+impl Pinned {
+    /// What differs between the pinned store and the other, which must stand at the same checkpoint by now; at most 100 rows
+    /// per table.
+    ///
+    /// # Errors
+    /// If either can't be read.
+    pub async fn compare<D: Tables>(self, copied: Copied) -> Result<Vec<Difference>, StoreError> {
+        let Self { mut connection, origin, .. } = self;
+        let failed = |error| origin.error("comparing rows", error);
+        let is_copied = |table: &str| D::TABLES.iter().any(|it| it.kind == table && it.copied);
+        let compared = |shape: &Shape| copied == Copied::Compared || !is_copied(shape.table);
         let mut differences = Vec::new();
-        for shape in schema::shapes::<D>() {
+        for shape in schema::shapes::<D>().into_iter().filter(compared) {
             let text = AssertSqlSafe(comparison(&shape));
             let rows = sqlx::query(text).fetch_all(&mut connection).await.map_err(failed)?;
             let read = |row: &SqliteRow| {
@@ -81,7 +124,9 @@ impl<D: Tables> Store<D> {
         }
         Ok(differences)
     }
+}
 
+impl<D: Tables> Store<D> {
     /// The rows that follow from the log, each as a line of text: of one table, or of all. Meant for tests and for people.
     ///
     /// # Errors

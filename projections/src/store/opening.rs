@@ -65,8 +65,8 @@ pub(crate) async fn list_readers(file: &Path, origin: &Origin) -> Result<SqliteP
     readers(file, origin, READERS).await
 }
 
-/// The promise that nobody else uses the file; it ends with the value.
-pub(crate) fn lock(dir: &Path, file: &Path, service: &str) -> Result<File, StoreError> {
+/// The promise that nobody else uses the service's rows in `dir`; it ends with the value.
+pub(crate) fn lock(dir: &Path, service: &str) -> Result<File, StoreError> {
     let folder = |path: &Path| {
         let path = path.to_owned();
         move |source| StoreError::Folder { path, source }
@@ -76,7 +76,7 @@ pub(crate) fn lock(dir: &Path, file: &Path, service: &str) -> Result<File, Store
     let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(folder(&path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: file.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: path }),
         Err(TryLockError::Error(source)) => Err(StoreError::Folder { path, source }),
     }
 }

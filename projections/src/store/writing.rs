@@ -1,7 +1,5 @@
 //! Everything that changed goes into the file in one transaction, checkpoint and all.
 
-use std::{fs::File, sync::Arc};
-
 use orderlog_domain::core::{Changes, EntityRow, Verdict};
 use sqlx::{Connection, SqliteConnection};
 
@@ -12,6 +10,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
+    generations::Generations,
     tables::{Cell, Ledger, Table, Tables},
 };
 
@@ -26,11 +25,11 @@ pub struct Writer<D: Tables> {
     tables: Vec<(&'static Table<D::Entity>, Insert)>,
     ledgers: Vec<(&'static Ledger<D>, Insert)>,
     /// Held as long as anybody may write.
-    _lock: Arc<File>,
+    _generations: Generations<D>,
 }
 
 impl<D: Tables> Writer<D> {
-    pub(super) async fn open(origin: &Origin, lock: Arc<File>) -> Result<Self, StoreError> {
+    pub(super) async fn open(origin: &Origin, generations: Generations<D>) -> Result<Self, StoreError> {
         let connection = SqliteConnection::connect_with(&opening::writing(&origin.file))
             .await
             .map_err(|error| origin.error("opening the rows for writing", error))?;
@@ -47,7 +46,7 @@ impl<D: Tables> Writer<D> {
             copied: Insert::new("copied", &["topic", "part"], &["topic", "part", "next"], &Conflict::Replace),
             tables: D::TABLES.iter().map(|table| (table, insert_into(table))).collect(),
             ledgers: D::LEDGERS.iter().map(|ledger| (ledger, append_to(ledger))).collect(),
-            _lock: lock,
+            _generations: generations,
         })
     }
 
@@ -76,7 +75,7 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If the file can't be opened.
     pub async fn writer(&self) -> Result<Writer<D>, StoreError> {
-        Writer::open(&self.origin, self.lock.clone()).await
+        Writer::open(&self.origin, self.generations.clone()).await
     }
 
     /// Writes `changes` and the checkpoint in one transaction. Changes that are there already are not written again, so
@@ -86,7 +85,7 @@ impl<D: Tables> Store<D> {
     /// [`StoreError::OutOfOrder`] if `changes` don't follow on what is stored; else SQLite's. Nothing was written then,
     /// unless the transaction's very end failed.
     pub async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
-        let Writer { connection, heads, records, parked, copied, tables, ledgers, _lock } = writer;
+        let Writer { connection, heads, records, parked, copied, tables, ledgers, _generations } = writer;
         let failed = |error| self.origin.error("writing rows", error);
         // Immediate: a deferred transaction that reads first can be refused later without having waited.
         let mut transaction = connection.begin_with("begin immediate").await.map_err(failed)?;

@@ -1,8 +1,8 @@
 //! The loop.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,14 +14,15 @@ use orderlog_domain::{
     key::RecordId,
     public::Public,
 };
-use orderlog_eventlog::{AppendError, Batch, EventLog, NewRecord, Partition, ReadError, Reading};
+use orderlog_eventlog::{AppendError, Batch, EventLog, NewRecord, Partition, ReadError, Reading, Record};
 use orderlog_projections::{Store, Tables};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{
-    Ask, LoopError, Shared, State, short,
+    Ask, LoopError, Serving, Shared, State, Switch, short,
+    switch::Switching,
     writer::{Done, Writer},
 };
 use crate::now_ms;
@@ -41,12 +42,20 @@ type AskedEnds = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
 
 /// Everything that the task owns.
 pub(super) struct Loop<D: Tables> {
-    core: Core<D>,
+    pub(super) core: Core<D>,
     log: Arc<dyn EventLog>,
-    store: Arc<Store<D>>,
+    pub(super) store: Arc<Store<D>>,
+    pub(super) serving: Serving<D>,
     asked: mpsc::Receiver<Ask<D>>,
-    shared: Arc<Shared>,
-    copies: Vec<Partition>,
+    to_switch: mpsc::Receiver<Switch<D>>,
+    /// The generation that is to take over, if one is.
+    pub(super) switching: Option<Switching<D>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) copies: Vec<Partition>,
+    /// No record at or above this is folded.
+    limit: watch::Receiver<u64>,
+    /// Read, but above the limit.
+    held: VecDeque<Record>,
     /// There is something to copy, and all of it could be read so far.
     may_copy: bool,
     /// Nobody had begun the journal when the replica started.
@@ -59,7 +68,7 @@ pub(super) struct Loop<D: Tables> {
     appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
     ends: Option<AskedEnds>,
     wants_ends: bool,
-    writer: Writer<D>,
+    pub(super) writer: Writer<D>,
     is_open: bool,
 }
 
@@ -67,23 +76,30 @@ impl<D: Tables> Loop<D> {
     pub fn new(
         core: Core<D>,
         log: Arc<dyn EventLog>,
-        store: Arc<Store<D>>,
-        asked: mpsc::Receiver<Ask<D>>,
+        serving: Serving<D>,
+        (asked, to_switch): (mpsc::Receiver<Ask<D>>, mpsc::Receiver<Switch<D>>),
         shared: Arc<Shared>,
         copies: Vec<Partition>,
-        end: u64,
+        (end, limit): (u64, watch::Receiver<u64>),
     ) -> Self {
+        let store = Arc::clone(&serving.read().unwrap_or_else(PoisonError::into_inner));
         let writer = Writer::start(Arc::clone(&store));
+        let caught_up_at = end.max(1).min(*limit.borrow());
         Self {
             core,
             log,
             store,
+            serving,
             asked,
+            to_switch,
+            switching: None,
             shared,
+            caught_up_at,
+            limit,
+            held: VecDeque::new(),
             may_copy: !copies.is_empty(),
             copies,
             is_empty: end == 0,
-            caught_up_at: end.max(1),
             is_caught_up: false,
             replies: HashMap::new(),
             appends: FuturesUnordered::new(),
@@ -106,11 +122,12 @@ impl<D: Tables> Loop<D> {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asks = Vec::new();
         while self.is_open || self.core.n_pending() > 0 || !self.writer.is_idle() {
-            let may_read = self.core.n_unwritten() < N_UNWRITTEN_MAX && self.core.n_queued() < N_UNWRITTEN_MAX;
+            let has_room = self.core.n_unwritten() < N_UNWRITTEN_MAX && self.core.n_queued() < N_UNWRITTEN_MAX;
+            let may_read = has_room && self.held.is_empty();
             let may_ask = self.is_open && self.core.n_pending() < N_PENDING_MAX;
             tokio::select! {
                 batch = reading.next(), if may_read => self.read(batch)?,
-                batch = copying.next(), if may_read && self.may_copy => self.copy(batch)?,
+                batch = copying.next(), if has_room && self.may_copy => self.copy(batch)?,
                 n = self.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
                     self.is_open = n > 0;
                     asks.drain(..).for_each(|ask| self.ask(ask));
@@ -118,6 +135,10 @@ impl<D: Tables> Loop<D> {
                 Some(results) = self.appends.next() => self.appended(results),
                 (up_to, ends) = next_ends(&mut self.ends) => self.learn_ends(up_to, ends),
                 done = self.writer.done() => self.done(done?),
+                () = raised(&mut self.limit), if !self.held.is_empty() => {}
+                Some(switch) = self.to_switch.recv(), if self.switching.is_none() => {
+                    self.switching = Some(Switching::begin(switch));
+                }
                 _ = tick.tick() => {}
             }
             self.take_what_has_queued(&mut reading, &mut copying)?;
@@ -145,7 +166,8 @@ impl<D: Tables> Loop<D> {
         while let Some(Some(results)) = self.appends.next().now_or_never() {
             self.appended(results);
         }
-        while self.core.n_queued() < N_UNWRITTEN_MIN
+        while self.held.is_empty()
+            && self.core.n_queued() < N_UNWRITTEN_MIN
             && self.core.n_unwritten() < N_UNWRITTEN_MAX
             && let Some(batch) = reading.next().now_or_never()
         {
@@ -170,7 +192,14 @@ impl<D: Tables> Loop<D> {
     }
 
     fn read(&mut self, batch: Option<Result<Batch, ReadError>>) -> Result<(), LoopError> {
-        for record in next_batch(batch)?.records {
+        self.held.extend(next_batch(batch)?.records);
+        self.feed()
+    }
+
+    /// Hand what was read to the core, as far as the limit allows.
+    fn feed(&mut self) -> Result<(), LoopError> {
+        let limit = *self.limit.borrow_and_update();
+        while let Some(record) = self.held.pop_front_if(|record| record.offset < limit) {
             let header = record.header(HEADER).map(Bytes::as_ref);
             self.core.read(record.offset, header, &record.value)?;
         }
@@ -246,6 +275,7 @@ impl<D: Tables> Loop<D> {
 
     /// Let the core do all it can with what it has, and carry out what it says.
     async fn turn(&mut self) -> Result<(), LoopError> {
+        self.feed()?;
         loop {
             let step = self.core.run(now_ms())?;
             self.shared
@@ -264,6 +294,7 @@ impl<D: Tables> Loop<D> {
         }
         self.look_for_ends();
         self.finish_catching_up();
+        self.go_on_switching().await?;
         self.write();
         Ok(())
     }
@@ -306,12 +337,22 @@ impl<D: Tables> Loop<D> {
     fn write(&mut self) {
         let is_catching_up = self.core.next() < self.caught_up_at;
         let is_worth_it = !is_catching_up || self.core.n_unwritten() >= N_UNWRITTEN_MIN;
+        // While another generation takes over, it has to stand exactly where this one does.
         if self.writer.is_idle()
+            && self.switching.is_none()
             && is_worth_it
             && let Some((change_set, changes)) = self.core.take_changes()
         {
             self.writer.write(change_set, changes);
         }
+    }
+}
+
+/// Until the limit is raised.
+async fn raised(limit: &mut watch::Receiver<u64>) {
+    if limit.changed().await.is_err() {
+        // Nobody can raise it any more.
+        std::future::pending().await
     }
 }
 

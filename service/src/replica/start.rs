@@ -1,6 +1,9 @@
 //! How a replica starts: the rows' checkpoint against the journal, then the loop.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc, RwLock,
+    atomic::{AtomicBool, AtomicU64},
+};
 
 use orderlog_domain::{
     core::{Checkpoint, Core, chain},
@@ -23,6 +26,19 @@ impl<D: Tables> Replica<D> {
     /// # Errors
     /// [`StartError`], where going on would mix two histories.
     pub async fn start(setup: Setup, store: Arc<Store<D>>) -> Result<Self, StartError> {
+        Self::start_up_to(setup, store, watch::Sender::new(u64::MAX).subscribe()).await
+    }
+
+    /// The same, for an instance that folds no record at or above `limit`, which may be raised. It is ready once it has come
+    /// to where the journal ends, or to the limit, as they are now.
+    ///
+    /// # Errors
+    /// [`StartError`], where going on would mix two histories.
+    pub async fn start_up_to(
+        setup: Setup,
+        store: Arc<Store<D>>,
+        limit: watch::Receiver<u64>,
+    ) -> Result<Self, StartError> {
         let checkpoint = store.checkpoint().await?;
         same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
         let mut copies = Vec::new();
@@ -40,12 +56,14 @@ impl<D: Tables> Replica<D> {
         );
 
         let (asks, asked) = mpsc::channel(N_ASKS_MAX);
+        let (switches, to_switch) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             answered: AtomicU64::new(0),
             committed: watch::Sender::new(checkpoint.next),
             folded: watch::Sender::new(checkpoint.next),
             state: watch::Sender::new(State::CatchingUp),
             trouble: watch::Sender::new(None),
+            rebuilding: AtomicBool::new(false),
         });
         let core = Core::new(
             checkpoint,
@@ -54,9 +72,10 @@ impl<D: Tables> Replica<D> {
             Box::new(Uuid::now_v7),
             setup.n_slots_max,
         );
-        let replica =
-            Self { asks, shared: Arc::clone(&shared), store: Arc::clone(&store), setup: setup.clone(), news: None };
-        let event_loop = Loop::new(core, setup.log, store, asked, Arc::clone(&shared), copies, end);
+        let serving = Arc::new(RwLock::new(store));
+        let (of_loop, rows) = (Arc::clone(&shared), Arc::clone(&serving));
+        let replica = Self { asks, switches, shared: Arc::clone(&shared), serving, setup: setup.clone(), news: None };
+        let event_loop = Loop::new(core, setup.log, rows, (asked, to_switch), of_loop, copies, (end, limit));
         tokio::spawn(async move {
             let state = match event_loop.run().await {
                 Ok(()) => State::Stopped("it was asked to stop".to_owned()),

@@ -69,7 +69,7 @@ impl Pair {
             let mut committed = replica.committed();
             tokio::time::timeout(PATIENCE, committed.wait_for(|committed| *committed >= end)).await.unwrap().unwrap();
         }
-        let differences = self.one.store().compare(self.two.store()).await.unwrap();
+        let differences = self.one.store().compare(&self.two.store()).await.unwrap();
         assert!(differences.is_empty(), "{differences:?}");
         let void = self.one.store().void_offsets(0, end).await.unwrap();
         (0..end).map(|at| if void.contains(&at) { Verdict::Void } else { Verdict::Accepted }).collect()

@@ -1,0 +1,147 @@
+//! The generations of a service's rows. One serves; the one before it may be kept to go back to, and the next one may be
+//! being built beside it. Each is a file of its own, `<service>.<number>.sqlite`; which one serves stands in
+//! `<service>.generation`, which is replaced in one step.
+//!
+//! Deliberately absent: building and comparing generations (that is `service::rebuild`), and renaming files that are open.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    error::StoreError,
+    store::{Store, opening},
+    tables::Tables,
+};
+
+/// The first generation of rows that were never rebuilt.
+const FIRST: u32 = 1;
+
+/// The generations in a data folder, which nobody else uses as long as this, or a store of it, is there.
+pub struct Generations<D: Tables> {
+    dir: PathBuf,
+    lock: Arc<File>,
+    service: PhantomData<fn() -> D>,
+}
+
+impl<D: Tables> Clone for Generations<D> {
+    fn clone(&self) -> Self {
+        Self { dir: self.dir.clone(), lock: Arc::clone(&self.lock), service: PhantomData }
+    }
+}
+
+impl<D: Tables> Generations<D> {
+    /// Those in `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another process uses them, [`StoreError::Folder`] if the folder can't be used.
+    pub fn lock(dir: &Path) -> Result<Self, StoreError> {
+        let lock = Arc::new(opening::lock(dir, D::JOURNAL)?);
+        Ok(Self { dir: dir.to_owned(), lock, service: PhantomData })
+    }
+
+    /// Which one serves.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file that says so can't be read.
+    pub fn serving(&self) -> Result<u32, StoreError> {
+        Ok(self.kept()?.first().copied().unwrap_or(FIRST))
+    }
+
+    /// Which one served before, if it is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file that says so can't be read.
+    pub fn before(&self) -> Result<Option<u32>, StoreError> {
+        Ok(self.kept()?.get(1).copied())
+    }
+
+    /// The numbers that are kept: the serving one, then the one before.
+    fn kept(&self) -> Result<Vec<u32>, StoreError> {
+        let path = self.pointer();
+        match fs::read_to_string(&path) {
+            Ok(text) => text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| {
+                StoreError::Damaged { file: path, detail: format!("`{}` are no numbers of generations", text.trim()) }
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(StoreError::Folder { path, source }),
+        }
+    }
+
+    /// From now on this one serves, and the one that served is the one before. Others than these are deleted: nobody has them
+    /// open.
+    ///
+    /// # Errors
+    /// [`StoreError::Folder`] if that can't be kept; the one before serves on then.
+    pub fn serve(&self, number: u32) -> Result<(), StoreError> {
+        let (path, before) = (self.pointer(), self.serving()?);
+        let failed = |source| StoreError::Folder { path: path.clone(), source };
+        let fresh = path.with_extension("generation.new");
+        let mut file = File::create(&fresh).map_err(failed)?;
+        file.write_all(format!("{number} {before}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        fs::rename(&fresh, &path).map_err(failed)?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        for other in self.all()?.into_iter().filter(|other| ![number, before].contains(other)) {
+            self.remove(other)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a generation; an empty one is made if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`], with a file that is damaged or another service's.
+    pub async fn open(&self, number: u32) -> Result<Store<D>, StoreError> {
+        Store::open_file(self.clone(), number).await
+    }
+
+    /// The numbers of those that are there, ascending.
+    ///
+    /// # Errors
+    /// [`StoreError::Folder`] if the folder can't be read.
+    pub fn all(&self) -> Result<Vec<u32>, StoreError> {
+        let failed = |source| StoreError::Folder { path: self.dir.clone(), source };
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let number = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(D::JOURNAL)?.strip_prefix('.')?.strip_suffix(".sqlite"));
+            numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Deletes one that nobody has open.
+    ///
+    /// # Errors
+    /// [`StoreError::Folder`] if a file of it can't be deleted.
+    pub fn remove(&self, number: u32) -> Result<(), StoreError> {
+        for rest in ["", "-wal", "-shm"] {
+            let mut path = self.file(number).into_os_string();
+            path.push(rest);
+            let path = PathBuf::from(path);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::Folder { path, source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The file of a generation.
+    pub fn file(&self, number: u32) -> PathBuf {
+        self.dir.join(format!("{}.{number}.sqlite", D::JOURNAL))
+    }
+
+    fn pointer(&self) -> PathBuf {
+        self.dir.join(format!("{}.generation", D::JOURNAL))
+    }
+}

@@ -1,0 +1,295 @@
+//! Rebuilding a service's rows while it serves.
+//!
+//! The next generation is built beside the serving one, by an instance of its own that folds the journal from the beginning,
+//! on a thread of lower priority. When it has caught up, both generations are compared row by row as they were at the same
+//! offset, while commands and queries go on. Then it takes over between two change sets, and the one before is kept, to go
+//! back to: which is the same thing, but for the building.
+//!
+//! What was built stays in its file until it serves or is discarded, so whoever begins again goes on where a crash came.
+//!
+//! Deliberately absent: relay, reactor, timers and deliveries. Building rows publishes nothing and tells nobody.
+
+use std::{sync::Arc, time::Duration};
+
+use orderlog_projections::{Copied, Difference, Generations, Store, StoreError, Tables};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::replica::{Rebuilding, Replica, Setup, StartError, State, SwitchError};
+
+/// A builder that is farther behind than this is left to catch up before the rows are compared or switched.
+const NEAR: u64 = 1_000;
+/// How long a builder may take for the last records.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often is looked how far it has come.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How nice its thread is to the others.
+const NICE: i32 = 15;
+/// The generation that is only built to be compared. It never serves.
+const VERIFIED: u32 = 0;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Build the next generation from the beginning and let it serve, if it equals the serving one.
+    Rebuild,
+    /// The same, whatever differs: for rows that are wrong, or are to become others.
+    Replace,
+    /// Build one from the beginning, compare it, and throw it away.
+    Verify,
+    /// Let the generation before the serving one catch up and serve again, whatever differs.
+    Rollback,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The journal is replayed.
+    Replaying,
+    /// Rows are compared.
+    Comparing,
+    /// The new generation takes over.
+    Switching,
+    /// It is done with.
+    Done,
+}
+
+/// How a rebuild goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Progress {
+    /// What is happening.
+    pub stage: Stage,
+    /// The generation that is built.
+    pub generation: u32,
+    /// Where it stood when this rebuild began: above 0 it goes on with what an earlier one left.
+    pub from: u64,
+    /// One past the last record in its rows.
+    pub position: u64,
+    /// One past the last record in the serving rows.
+    pub end: u64,
+}
+
+/// What came of a rebuild.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Report {
+    /// The generation that was built.
+    pub generation: u32,
+    /// Both generations were compared with every record below this offset in them.
+    pub compared_at: u64,
+    /// The rows that differ, at most 100 per table; the first of each table in the order of its key.
+    pub differences: Vec<RowDifference>,
+    /// The offset from which on the new generation serves; none if it does not.
+    pub serves_from: Option<u64>,
+    /// Records that were folded for it.
+    pub n_records: u64,
+    /// How long that took, in milliseconds.
+    pub replay_ms: u64,
+}
+
+/// A row that two generations do not have alike.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RowDifference {
+    /// Its table.
+    pub table: String,
+    /// Its primary key, as SQL; of `records` it is the offset.
+    pub key: String,
+    /// The row in the serving generation, as SQL values; none if it is only in the other.
+    pub serving: Option<String>,
+    /// The row in the other.
+    pub rebuilt: Option<String>,
+}
+
+impl From<Difference> for RowDifference {
+    fn from(difference: Difference) -> Self {
+        let Difference { table, key, here, there } = difference;
+        Self { table: table.to_owned(), key, serving: here, rebuilt: there }
+    }
+}
+
+/// Why a rebuild failed. The serving rows go on serving.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// Another rebuild of the same rows is under way.
+    #[error("a rebuild of {0} is under way already")]
+    UnderWay(&'static str),
+    /// There is no generation before the serving one.
+    #[error("there is no generation of {0} to go back to")]
+    NothingBefore(&'static str),
+    /// Rows.
+    #[error(transparent)]
+    Rows(#[from] StoreError),
+    /// The instance that builds can't start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It stopped.
+    #[error("the new generation can't be built on: {0}")]
+    Stopped(String),
+    /// Its thread can't be started.
+    #[error("a thread can't be started")]
+    Thread(#[from] std::io::Error),
+    /// The new generation did not take over.
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+}
+
+/// Do it, and tell how it goes.
+///
+/// # Errors
+/// [`RebuildError`]; what was built so far is kept, and the next rebuild goes on with it.
+pub async fn run<D: Tables>(
+    rebuilding: Rebuilding<D>,
+    goal: Goal,
+    progress: &watch::Sender<Option<Progress>>,
+) -> Result<Report, RebuildError> {
+    let replica = rebuilding.replica();
+    let generations = replica.store().generations().clone();
+    let number = begin(&generations, goal)?;
+    let builder = Builder::start(replica, &generations, number).await?;
+    let (from, began) = (builder.position(), Instant::now());
+    let tell = |stage, builder: &Builder<D>| {
+        let (position, end) = (builder.position(), *replica.committed().borrow());
+        progress.send_replace(Some(Progress { stage, generation: number, from, position, end }));
+    };
+    tell(Stage::Replaying, &builder);
+    while builder.follow(replica).await? > NEAR {
+        tell(Stage::Replaying, &builder);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let replay_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tell(Stage::Comparing, &builder);
+    let (compared_at, differences) = builder.compare(replica).await?;
+    let n_records = builder.position() - from;
+    let serves_from = match goal {
+        Goal::Verify => builder.stop().await,
+        Goal::Rebuild if !differences.is_empty() => builder.stop().await,
+        Goal::Rebuild | Goal::Replace | Goal::Rollback => {
+            while builder.follow(replica).await? > NEAR {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            tell(Stage::Switching, &builder);
+            Some(replica.switch(builder.replica, builder.limit).await?)
+        }
+    };
+    if goal == Goal::Verify {
+        generations.remove(VERIFIED)?;
+    }
+    progress.send_modify(|progress| {
+        if let Some(progress) = progress {
+            (progress.stage, progress.position) = (Stage::Done, compared_at.max(serves_from.unwrap_or(0)));
+        }
+    });
+    Ok(Report { generation: number, compared_at, differences, serves_from, n_records, replay_ms })
+}
+
+/// Which generation is built for this, with what is left of an earlier attempt if there is anything.
+fn begin<D: Tables>(generations: &Generations<D>, goal: Goal) -> Result<u32, RebuildError> {
+    let (serving, before) = (generations.serving()?, generations.before()?);
+    match goal {
+        Goal::Verify => {
+            generations.remove(VERIFIED)?;
+            Ok(VERIFIED)
+        }
+        Goal::Rollback => before.ok_or(RebuildError::NothingBefore(D::JOURNAL)),
+        Goal::Rebuild | Goal::Replace => {
+            let all = generations.all()?;
+            let unfinished =
+                all.iter().rev().find(|number| ![Some(serving), before, Some(VERIFIED)].contains(&Some(**number)));
+            Ok(unfinished.copied().unwrap_or(all.last().copied().unwrap_or(serving).max(serving) + 1))
+        }
+    }
+}
+
+/// The instance that builds a generation.
+struct Builder<D: Tables> {
+    replica: Replica<D>,
+    limit: watch::Sender<u64>,
+}
+
+impl<D: Tables> Builder<D> {
+    async fn start(of: &Replica<D>, generations: &Generations<D>, number: u32) -> Result<Self, RebuildError> {
+        // Never farther than the serving rows: both have to be found at the same offset.
+        let limit = watch::Sender::new(*of.committed().borrow());
+        let (started, outcome) = oneshot::channel();
+        let setup = Setup { writer: Uuid::now_v7(), ..of.setup().clone() };
+        let (generations, up_to) = (generations.clone(), limit.subscribe());
+        std::thread::Builder::new()
+            .name(format!("rebuild-{}", D::JOURNAL))
+            .spawn(move || build(setup, &generations, number, up_to, started))?;
+        let ended = || RebuildError::Stopped("its thread ended".to_owned());
+        Ok(Self { replica: outcome.await.map_err(|_| ended())??, limit })
+    }
+
+    fn position(&self) -> u64 {
+        *self.replica.committed().borrow()
+    }
+
+    /// Let it go on to where the serving rows stand; how far it is from there.
+    async fn follow(&self, serving: &Replica<D>) -> Result<u64, RebuildError> {
+        if let State::Stopped(why) = &*self.replica.state().borrow() {
+            return Err(RebuildError::Stopped(why.clone()));
+        }
+        let here = *serving.committed().borrow();
+        self.limit.send_replace(here);
+        Ok(here.saturating_sub(self.position()))
+    }
+
+    /// What differs, and the offset at which.
+    async fn compare(&self, serving: &Replica<D>) -> Result<(u64, Vec<RowDifference>), RebuildError> {
+        let pinned = serving.store().pin(&self.replica.store()).await?;
+        let here = pinned.next;
+        self.limit.send_replace(here);
+        let mut committed = self.replica.committed();
+        let is_there = committed.wait_for(|committed| *committed >= here);
+        if tokio::time::timeout(PATIENCE, is_there).await.is_err() {
+            return Err(SwitchError::TooLate(self.replica.store().generation()).into());
+        }
+        let differences = pinned.compare::<D>(Copied::LeftOut).await?;
+        Ok((here, differences.into_iter().map(RowDifference::from).collect()))
+    }
+
+    /// Have it end, with its file as it is.
+    async fn stop(self) -> Option<u64> {
+        let mut state = self.replica.state();
+        drop(self);
+        let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
+        if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
+            warn!(service = D::JOURNAL, "the instance that built rows of {} does not end", D::JOURNAL);
+        }
+        None
+    }
+}
+
+/// The builder's thread. Everything that it starts inherits its low priority, so that commands and queries come first.
+fn build<D: Tables>(
+    setup: Setup,
+    generations: &Generations<D>,
+    number: u32,
+    limit: watch::Receiver<u64>,
+    started: oneshot::Sender<Result<Replica<D>, RebuildError>>,
+) {
+    if let Err(error) = rustix::process::nice(NICE) {
+        warn!(service = D::JOURNAL, "rows of {} are built with full priority: {error}", D::JOURNAL);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(started.send(Err(error.into()))),
+    };
+    runtime.block_on(async {
+        let replica = async {
+            let store: Arc<Store<D>> = Arc::new(generations.open(number).await?);
+            Ok(Replica::start_up_to(setup, store, limit).await?)
+        };
+        let replica = replica.await;
+        let state = replica.as_ref().map(Replica::state).ok();
+        drop(started.send(replica));
+        if let Some(mut state) = state {
+            drop(state.wait_for(|state| matches!(state, State::Stopped(_))).await);
+        }
+    });
+}

@@ -1,0 +1,157 @@
+//! Another generation of the rows takes over, between two change sets.
+//!
+//! It was built by an instance of its own, which folds up to a limit. For the take-over this instance's writer rests; the
+//! other one is brought to the very offset where the rows stand; then its file becomes the one that is read and written. The
+//! core and its memory stay: at the same offset both files say the same.
+
+use std::sync::{Arc, PoisonError, atomic::Ordering};
+
+use orderlog_projections::{StoreError, Tables};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Duration, Instant},
+};
+use tracing::info;
+
+use super::{LoopError, Replica, State, run::Loop, writer::Writer};
+
+/// Rows are not written while a generation takes over, and queries wait for them. Longer than this is not tried.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a generation did not take over. The one before it goes on serving.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    /// It did not get to where the rows stand in time.
+    #[error("generation {0} did not catch up with the serving one in time")]
+    TooLate(u32),
+    /// The instance that builds it stopped.
+    #[error("generation {number} can't be built on: {why}")]
+    Stopped {
+        /// Which generation.
+        number: u32,
+        /// Why.
+        why: String,
+    },
+    /// Its file can't be opened, or that it serves can't be kept.
+    #[error(transparent)]
+    Rows(#[from] StoreError),
+    /// The instance that it is for has stopped.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+/// What is to take over: the instance that built it, how far that may fold, and whom to tell.
+pub struct Switch<D: Tables> {
+    /// On the rows that take over.
+    pub builder: Replica<D>,
+    /// Its limit.
+    pub limit: watch::Sender<u64>,
+    /// Told from which offset on it serves.
+    pub done: oneshot::Sender<Result<u64, SwitchError>>,
+}
+
+/// A take-over under way.
+pub(super) struct Switching<D: Tables> {
+    switch: Switch<D>,
+    until: Instant,
+}
+
+impl<D: Tables> Switching<D> {
+    pub fn begin(switch: Switch<D>) -> Self {
+        Self { switch, until: Instant::now() + PATIENCE }
+    }
+}
+
+/// The right to build the next generation of an instance's rows; there is only one at a time.
+pub struct Rebuilding<D: Tables>(Replica<D>);
+
+impl<D: Tables> Rebuilding<D> {
+    /// The instance.
+    pub fn replica(&self) -> &Replica<D> {
+        &self.0
+    }
+}
+
+impl<D: Tables> Drop for Rebuilding<D> {
+    fn drop(&mut self) {
+        self.0.shared.rebuilding.store(false, Ordering::Release);
+    }
+}
+
+impl<D: Tables> Replica<D> {
+    /// The right to build the next generation, unless somebody has it.
+    pub fn begin_rebuilding(&self) -> Option<Rebuilding<D>> {
+        let had = self.shared.rebuilding.swap(true, Ordering::AcqRel);
+        (!had).then(|| Rebuilding(self.clone()))
+    }
+
+    /// Have the rows of `builder` take over. The offset from which on they serve.
+    ///
+    /// # Errors
+    /// [`SwitchError`]; the rows that served go on serving.
+    pub async fn switch(&self, builder: Self, limit: watch::Sender<u64>) -> Result<u64, SwitchError> {
+        let (done, outcome) = oneshot::channel();
+        self.switches.send(Switch { builder, limit, done }).await.map_err(|_| SwitchError::Stopping)?;
+        outcome.await.map_err(|_| SwitchError::Stopping)?
+    }
+}
+
+impl<D: Tables> Loop<D> {
+    /// Once the writer rests, bring the other generation to the same offset; once it is there, let it take over.
+    pub(super) async fn go_on_switching(&mut self) -> Result<(), LoopError> {
+        if !self.writer.is_idle() {
+            return Ok(());
+        }
+        let Some(Switching { switch: Switch { builder, limit, .. }, until }) = &self.switching else { return Ok(()) };
+        let here = *self.shared.committed.borrow();
+        limit.send_if_modified(|limit| std::mem::replace(limit, here) != here);
+        let (theirs, is_here, until) = (builder.store(), *builder.committed().borrow() >= here, *until);
+        let state = builder.state().borrow().clone();
+        // Not inside the condition: what is borrowed of the loop must not be held over an await.
+        let copied = theirs.checkpoint().await?.copied;
+        let number = theirs.generation();
+        drop(theirs);
+        let failure = match state {
+            State::Stopped(why) => Some(SwitchError::Stopped { number, why }),
+            State::Ready | State::CatchingUp if is_here && self.has_copied_no_more_than(&copied) => None,
+            State::Ready | State::CatchingUp if Instant::now() >= until => Some(SwitchError::TooLate(number)),
+            State::Ready | State::CatchingUp => return Ok(()),
+        };
+        if let Some(Switching { switch, .. }) = self.switching.take() {
+            let outcome = match failure {
+                Some(failure) => Err(failure),
+                None => self.take_over(switch.builder, here).await,
+            };
+            // Whoever asked may have gone away.
+            drop(switch.done.send(outcome));
+        }
+        Ok(())
+    }
+
+    /// Copied facts keep the highest version in each row, so the other generation may have read farther, but not less.
+    fn has_copied_no_more_than(&self, theirs: &[(String, u32, u64)]) -> bool {
+        self.copies.iter().all(|partition| {
+            let (topic, index) = (partition.topic.as_ref(), partition.index);
+            let read = theirs.iter().find(|(it, part, _)| (it.as_str(), *part) == (topic, index)).map_or(0, |it| it.2);
+            read >= self.core.copied_next(topic, index)
+        })
+    }
+
+    async fn take_over(&mut self, builder: Replica<D>, here: u64) -> Result<u64, SwitchError> {
+        let (number, mut state) = (builder.store().generation(), builder.state());
+        // Its loop ends with its last handle; two that write to one file would not follow on each other.
+        drop(builder);
+        let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
+        if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
+            return Err(SwitchError::TooLate(number));
+        }
+        let generations = self.store.generations().clone();
+        let store = Arc::new(generations.open(number).await?);
+        generations.serve(number)?;
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&store);
+        self.writer = Writer::start(Arc::clone(&store));
+        self.store = store;
+        info!(service = D::JOURNAL, "generation {number} of the rows of {} serves from offset {here} on", D::JOURNAL);
+        Ok(here)
+    }
+}

@@ -1,0 +1,211 @@
+//! Rows are rebuilt while the service takes commands, and nothing differs afterwards, unless it was wrong before.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use orderlog_domain::{
+    customers::{CUSTOMERS, Command, Customers},
+    header::Origin,
+    key::{HashKey, Key},
+    values::{CustomerId, Email, Name},
+};
+use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
+use orderlog_projections::Store;
+use orderlog_service::{
+    assembly, now_ms,
+    rebuild::{self, Goal, RebuildError, Report},
+    replica::{Replica, Setup},
+};
+use sqlx::{Connection, SqliteConnection};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+struct Service {
+    replica: Replica<Customers>,
+    log: Arc<dyn EventLog>,
+    folder: TempDir,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log: Arc<dyn EventLog> = EmbeddedLog::open(folder.path()).await.unwrap();
+        log.prepare(&assembly::topics()).await.unwrap();
+        let replica = open(&log, folder.path()).await;
+        Self { replica, log, folder }
+    }
+
+    /// Stop the instance, and start another on what it left.
+    async fn restart(self) -> Self {
+        let Self { replica, log, folder } = self;
+        let mut state = replica.state();
+        drop(replica);
+        state.wait_for(|state| matches!(state, orderlog_service::replica::State::Stopped(_))).await.ok();
+        let replica = open(&log, folder.path()).await;
+        Self { replica, log, folder }
+    }
+
+    async fn do_it(&self, goal: Goal) -> Result<Report, RebuildError> {
+        let rebuilding = self.replica.begin_rebuilding().expect("no other rebuild is under way");
+        rebuild::run(rebuilding, goal, &watch::Sender::new(None)).await
+    }
+
+    fn generation(&self) -> u32 {
+        self.replica.store().generation()
+    }
+
+    /// Change a row behind the service's back.
+    async fn tamper(&self, sql: &'static str) {
+        let file = self.folder.path().join(format!("customers.{}.sqlite", self.generation()));
+        let mut connection = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+}
+
+async fn open(log: &Arc<dyn EventLog>, folder: &Path) -> Replica<Customers> {
+    // The file is free once the last of its connections is closed.
+    let store = loop {
+        match Store::open(folder).await {
+            Ok(store) => break Arc::new(store),
+            Err(orderlog_projections::StoreError::InUse { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let setup = Setup {
+        log: Arc::clone(log),
+        hash_key: HashKey::from_secret("test"),
+        writer: Uuid::now_v7(),
+        n_slots_max: 100,
+    };
+    let replica = Replica::start(setup, store).await.unwrap();
+    replica.ready().await.unwrap();
+    replica
+}
+
+async fn create(replica: &Replica<Customers>, n: u64) -> CustomerId {
+    let customer_id = CustomerId(Uuid::now_v7());
+    let email = Email::new(format!("c{n}@example.com")).unwrap();
+    let email_key = replica.hash_key().unique("email", &email.folded());
+    let command = Command::Create { customer_id, name: Name::new("Ada").unwrap(), email, email_key };
+    replica.execute(command, None, Origin::default(), now_ms() + 60_000).await.unwrap();
+    customer_id
+}
+
+/// Customers are created all the time, and each can be read right afterwards.
+async fn keep_busy(replica: Replica<Customers>, stop: Arc<AtomicBool>, n: Arc<AtomicU64>) {
+    while !stop.load(Ordering::Relaxed) {
+        let id = create(&replica, n.fetch_add(1, Ordering::Relaxed)).await;
+        replica.read_your_writes().await;
+        let row = replica.store().get(CUSTOMERS, &Key::of(id)).await.unwrap();
+        assert!(row.is_some(), "what was answered is in the rows that serve");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_rebuilt_under_load_and_switched_without_a_gap() {
+    let service = Service::start().await;
+    let (stop, n) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let busy: Vec<_> =
+        (0..4).map(|_| tokio::spawn(keep_busy(service.replica.clone(), Arc::clone(&stop), Arc::clone(&n)))).collect();
+    for round in 2..5 {
+        let report = service.do_it(Goal::Rebuild).await.unwrap();
+        assert_eq!(report.differences, []);
+        assert!(report.serves_from.unwrap() >= report.compared_at);
+        assert_eq!((report.generation, service.generation()), (round, round));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for busy in busy {
+        busy.await.unwrap();
+    }
+    // What was written after the last switch is compared as well.
+    let verified = service.do_it(Goal::Verify).await.unwrap();
+    assert_eq!((verified.differences, verified.serves_from), (vec![], None));
+    assert_eq!(verified.compared_at, n.load(Ordering::Relaxed) + 1, "every customer, and the genesis");
+
+    let service = service.restart().await;
+    assert_eq!(service.generation(), 4, "the generation that served serves again");
+    create(&service.replica, n.load(Ordering::Relaxed)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_row_is_found_and_is_right_again_after_it_was_replaced() {
+    let service = Service::start().await;
+    for n in 0..10 {
+        create(&service.replica, n).await;
+    }
+    service.replica.read_your_writes().await;
+    service.tamper("update customers set doc = replace(doc, 'Ada', 'Eve') where offset = 3").await;
+
+    let verified = service.do_it(Goal::Verify).await.unwrap();
+    assert_eq!(verified.differences.len(), 1, "{verified:?}");
+    assert_eq!(verified.differences[0].table, "customers");
+    assert!(verified.differences[0].serving.as_ref().unwrap().contains("Eve"));
+    assert!(verified.differences[0].rebuilt.as_ref().unwrap().contains("Ada"));
+
+    let rebuilt = service.do_it(Goal::Rebuild).await.unwrap();
+    assert_eq!((rebuilt.differences.len(), rebuilt.serves_from), (1, None), "nobody asked for other rows");
+    assert_eq!(service.generation(), 1);
+    let replaced = service.do_it(Goal::Replace).await.unwrap();
+    assert_eq!(replaced.n_records, 0, "it goes on with what was built");
+    assert!(replaced.serves_from.is_some());
+    assert_eq!(service.do_it(Goal::Verify).await.unwrap().differences, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_record_is_told_with_its_offset() {
+    let service = Service::start().await;
+    for n in 0..10 {
+        create(&service.replica, n).await;
+    }
+    service.replica.read_your_writes().await;
+    service.tamper("update records set digest = zeroblob(16) where offset = 7").await;
+    let verified = service.do_it(Goal::Verify).await.unwrap();
+    assert_eq!(verified.differences.len(), 1, "{verified:?}");
+    assert_eq!((verified.differences[0].table.as_str(), verified.differences[0].key.as_str()), ("records", "7"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_generation_before_catches_up_before_it_serves_again() {
+    let service = Service::start().await;
+    create(&service.replica, 0).await;
+    assert!(matches!(service.do_it(Goal::Rollback).await, Err(RebuildError::NothingBefore("customers"))));
+    service.do_it(Goal::Rebuild).await.unwrap();
+    let id = create(&service.replica, 1).await;
+
+    let back = service.do_it(Goal::Rollback).await.unwrap();
+    assert_eq!((back.generation, service.generation()), (1, 1));
+    let row = service.replica.store().get(CUSTOMERS, &Key::of(id)).await.unwrap();
+    assert!(row.is_some(), "it knows what happened meanwhile");
+    let forth = service.do_it(Goal::Rollback).await.unwrap();
+    assert_eq!(forth.generation, 2, "going back can be taken back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_rebuild_is_refused_and_an_interrupted_one_goes_on() {
+    let service = Service::start().await;
+    for n in 0..200 {
+        create(&service.replica, n).await;
+    }
+    service.replica.read_your_writes().await;
+    let first = service.replica.begin_rebuilding().unwrap();
+    assert!(service.replica.begin_rebuilding().is_none());
+    // Interrupted once it has built something.
+    let progress = watch::Sender::new(None);
+    let mut seen = progress.subscribe();
+    let running = tokio::spawn(async move { rebuild::run(first, Goal::Rebuild, &progress).await });
+    seen.wait_for(|progress| progress.is_some()).await.unwrap();
+    running.abort();
+    drop(running.await);
+
+    let service = service.restart().await;
+    let report = service.do_it(Goal::Rebuild).await.unwrap();
+    assert_eq!((report.differences, service.generation()), (vec![], 2));
+}
