@@ -1,10 +1,14 @@
 //! The command line.
 
+mod exit;
 mod health;
+mod projection;
 mod serve;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
+
+pub use exit::{Exit, of as exit_code};
 
 use crate::{
     asyncapi,
@@ -17,7 +21,7 @@ use crate::{
 ///
 /// Without a command all five services are served on the embedded log.
 #[derive(Debug, Parser)]
-#[command(name = "orderlog", version, args_conflicts_with_subcommands = true)]
+#[command(name = "orderlog", version, args_conflicts_with_subcommands = true, after_help = exit::HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -45,6 +49,11 @@ enum Command {
     },
     /// Print the AsyncAPI document of the public topics
     Asyncapi,
+    /// Look at the rows of services, prove them, rebuild them while they serve
+    Projection {
+        #[command(subcommand)]
+        verb: Box<projection::Verb>,
+    },
     /// Ask a running process whether it is ready; exits with 0 if it is
     Health {
         /// What to ask
@@ -73,7 +82,9 @@ impl Cli {
             Some(Command::Serve { service, options }) => {
                 Some(Config { services: service.0.clone(), options: (**options).clone() })
             }
-            Some(Command::Openapi { .. } | Command::Asyncapi | Command::Health { .. }) => None,
+            Some(Command::Openapi { .. } | Command::Asyncapi | Command::Projection { .. } | Command::Health { .. }) => {
+                None
+            }
         }
     }
 
@@ -81,19 +92,21 @@ impl Cli {
     ///
     /// # Errors
     /// Why it can't be done.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<Exit> {
         if let Some(config) = self.config() {
-            return serve::run(config).await;
+            return serve::run(config).await.map(|()| Exit::Done);
         }
         match self.command {
             Some(Command::Openapi { service }) => print(&match service.0[..] {
                 [one] => openapi::of_service(one),
                 _ => openapi::of_services(&service.0),
-            }),
-            Some(Command::Asyncapi) => print(&asyncapi::document()),
-            Some(Command::Health { url }) => health::ask(&url).await,
-            Some(Command::Serve { .. }) | None => Ok(()),
+            })?,
+            Some(Command::Asyncapi) => print(&asyncapi::document())?,
+            Some(Command::Projection { verb }) => return projection::run(*verb).await,
+            Some(Command::Health { url }) => health::ask(&url).await?,
+            Some(Command::Serve { .. }) | None => {}
         }
+        Ok(Exit::Done)
     }
 }
 
@@ -132,14 +145,14 @@ mod tests {
     fn without_a_command_all_services_are_served_on_the_embedded_log() {
         let config = config(&[]).unwrap();
         assert_eq!(config.services, ServiceName::ALL);
-        assert_eq!(config.options.log, crate::config::LogUrl::Embedded);
+        assert_eq!(config.options.storage.log, crate::config::LogUrl::Embedded);
     }
 
     #[test]
     fn one_service_is_served_alone() {
         let config = config(&["serve", "orders", "--log", "kafka://one:9092,two:9092"]).unwrap();
         assert_eq!(config.services, [ServiceName::Orders]);
-        assert_eq!(config.options.log, crate::config::LogUrl::Kafka("one:9092,two:9092".to_owned()));
+        assert_eq!(config.options.storage.log, crate::config::LogUrl::Kafka("one:9092,two:9092".to_owned()));
     }
 
     #[test]

@@ -74,28 +74,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// How services are run.
+/// Where the log and the rows are, and how this process tells what it does: for every command that works on them.
 #[derive(Args, Clone, Debug)]
-pub struct Options {
+pub struct Storage {
     /// Where the log is: `embedded`, a file in the data folder, or `kafka://host:port[,host:port]`
     #[arg(long, env = "ORDERLOG_LOG", default_value = "embedded")]
     pub log: LogUrl,
 
-    /// Redis, for the inbox of the notifications service: `redis://host:port`; without it the inbox is read from SQLite
-    #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = redis_url, hide_env_values = true)]
-    pub redis: Option<String>,
-
     /// The folder of the read models, and of the embedded log; made if it is missing
     #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
-
-    /// Where to take HTTP requests; port 0 takes any free one
-    #[arg(long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
-    pub listen: String,
-
-    /// Play a short story through the public HTTP API after the start, and print what happened
-    #[arg(long, env = "ORDERLOG_DEMO")]
-    pub demo: bool,
 
     /// The secret under which e-mail addresses and idempotency keys are hashed; the same for all processes of a deployment,
     /// for ever. Default: made and kept in DIR/hash.key on the embedded log, a known value for development on Kafka
@@ -128,13 +116,41 @@ pub struct Options {
     #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = setting, value_delimiter = ',', hide_env_values = true)]
     pub kafka_settings: Vec<(String, String)>,
 
-    /// How long a command may take before it is answered with 503 or 504
-    #[arg(long, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
-    pub command_timeout_ms: i64,
-
     /// How many aggregates each service keeps in memory; the others are loaded when they are needed
     #[arg(long, env = "ORDERLOG_KEYS_IN_MEMORY", value_name = "N", default_value_t = 200_000)]
     pub keys_in_memory: usize,
+
+    /// How the process tells what it does, on stderr
+    #[arg(long, env = "ORDERLOG_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// What it tells: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_service=debug`
+    #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", default_value = "info,poem=warn,sqlx=warn")]
+    pub log_filter: String,
+}
+
+/// How services are run.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Where the log and the rows are.
+    #[command(flatten)]
+    pub storage: Storage,
+
+    /// Redis, for the inbox of the notifications service: `redis://host:port`; without it the inbox is read from SQLite
+    #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = redis_url, hide_env_values = true)]
+    pub redis: Option<String>,
+
+    /// Where to take HTTP requests; port 0 takes any free one
+    #[arg(long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
+    pub listen: String,
+
+    /// Play a short story through the public HTTP API after the start, and print what happened
+    #[arg(long, env = "ORDERLOG_DEMO")]
+    pub demo: bool,
+
+    /// How long a command may take before it is answered with 503 or 504
+    #[arg(long, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
+    pub command_timeout_ms: i64,
 
     /// Where the customers service is; default: in this process
     #[arg(long, env = "ORDERLOG_CUSTOMERS_URL", value_name = "URL", value_parser = http_url)]
@@ -155,14 +171,6 @@ pub struct Options {
     /// Where the notifications service is; default: in this process
     #[arg(long, env = "ORDERLOG_NOTIFICATIONS_URL", value_name = "URL", value_parser = http_url)]
     pub notifications_url: Option<String>,
-
-    /// How the process tells what it does, on stderr
-    #[arg(long, env = "ORDERLOG_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-
-    /// What it tells: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_service=debug`
-    #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", default_value = "info,poem=warn,sqlx=warn")]
-    pub log_filter: String,
 }
 
 impl Options {

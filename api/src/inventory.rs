@@ -73,7 +73,7 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     let (service, lease) = parts.start::<Inventory>().await?;
     let replica = service.replica.clone();
     assembly::perform(&lease, &parts.troubles, "timer", &replica, |replica, _| timer::run(replica));
-    let deliveries = parts.log.lead(DELIVERIES, ServiceName::Inventory.as_str()).await;
+    let deliveries = parts.setup.log.lead(DELIVERIES, ServiceName::Inventory.as_str()).await;
     let deliveries = deliveries.map_err(|source| Parts::failure(ServiceName::Inventory.as_str(), source))?;
     let peers = Arc::clone(&parts.peers);
     assembly::perform(

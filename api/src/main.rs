@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use orderlog_api::cli::Cli;
+use orderlog_api::cli::{Cli, exit_code};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match Cli::parse().run().await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => exit.into(),
         Err(error) => {
             // One line per cause, unless the one before already ends with it.
             let mut told = String::new();
@@ -19,7 +19,7 @@ async fn main() -> ExitCode {
                 }
                 told = cause;
             }
-            ExitCode::FAILURE
+            exit_code(&error).into()
         }
     }
 }

@@ -1,20 +1,15 @@
 //! Puts it together: the log, the services of this process, and one HTTP server for all their routes.
 
+mod admin;
 mod docs;
 mod hash_key;
 mod listener;
 mod operations;
 mod strict;
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use orderlog_domain::{decider::Millis, key::HashKey};
+use orderlog_domain::decider::Millis;
 use orderlog_eventlog::{
     EventLog, Lease, TopicError,
     embedded::{EmbeddedLog, OpenError},
@@ -36,7 +31,7 @@ use uuid::Uuid;
 
 use crate::{
     billing,
-    config::{Config, LogUrl, Options},
+    config::{Config, LogUrl, Storage},
     customers,
     execute::Service,
     inventory, notifications, orders,
@@ -45,6 +40,7 @@ use crate::{
     services::{Mounted, Probe, RouteTable, ServiceName},
 };
 
+pub use admin::found_at;
 pub use hash_key::HashKeyError;
 
 /// How long requests under way, and then rows, have to come to an end at a stop.
@@ -97,12 +93,8 @@ pub enum StartError {
 
 /// What every service of a process needs to start.
 pub struct Parts {
-    /// The log.
-    pub log: Arc<dyn EventLog>,
-    /// Under which personal and secret values become keys.
-    pub hash_key: HashKey,
-    /// This process's id in the log.
-    pub writer: Uuid,
+    /// The log, and what else every replica needs.
+    pub setup: Setup,
     /// Where rows are kept.
     pub data: PathBuf,
     /// What is wrong with the duties.
@@ -113,8 +105,6 @@ pub struct Parts {
     pub redis: Option<String>,
     /// How long a command may take.
     pub command_timeout_ms: Millis,
-    /// How many aggregates each service keeps in memory.
-    pub n_slots_max: usize,
 }
 
 impl Parts {
@@ -124,13 +114,7 @@ impl Parts {
     /// # Errors
     /// [`StartError::Service`] if it can't run.
     pub async fn start<D: Tables>(&self) -> Result<(Service<D>, Arc<dyn Lease>), StartError> {
-        let setup = Setup {
-            log: Arc::clone(&self.log),
-            hash_key: self.hash_key.clone(),
-            writer: self.writer,
-            n_slots_max: self.n_slots_max,
-        };
-        let assembled = assembly::start::<D>(setup, &self.data, &self.troubles).await;
+        let assembled = assembly::start::<D>(self.setup.clone(), &self.data, &self.troubles).await;
         let assembled = assembled.map_err(|source: AssemblyError| Self::failure(D::JOURNAL, source))?;
         let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
         Ok((Service { replica: assembled.replica, peers, command_timeout_ms }, assembled.lease))
@@ -149,6 +133,8 @@ pub struct Running {
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<std::io::Result<()>>,
     probes: Vec<Arc<dyn Probe>>,
+    /// Tells commands of this machine where the server is, as long as it is there.
+    _found_at: admin::FoundAt,
 }
 
 impl Running {
@@ -191,21 +177,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if !addr.ip().is_loopback() {
         tracing::warn!(%addr, "there is no authentication yet: everybody who reaches {addr} can do everything");
     }
-    std::fs::create_dir_all(&options.data).map_err(|source| StartError::Data { dir: options.data.clone(), source })?;
-    let log = open(&options).await?;
-    for warning in log.prepare(&assembly::topics()).await? {
-        tracing::warn!("{warning}");
-    }
+    let storage = &options.storage;
+    std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
+    let setup = open(storage).await?;
     let parts = Parts {
-        log,
-        hash_key: hash_key::find(&options)?,
-        writer: Uuid::now_v7(),
-        data: options.data.clone(),
+        setup,
+        data: storage.data.clone(),
         troubles: Troubles::default(),
         peers: Arc::new(Peers::new(options.peer_urls(), listener::url(addr))?),
         redis: options.redis.clone(),
         command_timeout_ms: options.command_timeout_ms,
-        n_slots_max: options.keys_in_memory,
     };
     let mut mounted = Vec::with_capacity(services.len());
     for service in &services {
@@ -214,7 +195,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let probes: BTreeMap<ServiceName, Arc<dyn Probe>> =
         mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect();
     let operations = operations::Operations { probes: probes.clone(), troubles: parts.troubles.clone() };
-    let routes = Routes { mounted, operations, services: services.clone() };
+    let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
+    let admin = admin::Admin { projections };
+    let found_at = admin::tell_where(&storage.data, &listener::url(addr))?;
+    let routes = Routes { mounted, operations, admin, services: services.clone() };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let documented = crate::openapi::of_services(&services);
     let app = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented).catch_all_error(problem_of);
@@ -223,7 +207,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         let stopped = async move { drop(stopped.await) };
         Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, Some(STOP)).await
     });
-    Ok(Running { addr, stop: Some(stop), server, probes: probes.into_values().collect() })
+    Ok(Running { addr, stop: Some(stop), server, probes: probes.into_values().collect(), _found_at: found_at })
 }
 
 async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartError> {
@@ -236,26 +220,36 @@ async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartErro
     }
 }
 
-async fn open(options: &Options) -> Result<Arc<dyn EventLog>, StartError> {
-    Ok(match &options.log {
-        LogUrl::Embedded => EmbeddedLog::open(Path::new(&options.data)).await?,
+/// Open the log, and prepare its topics.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn open(storage: &Storage) -> Result<Setup, StartError> {
+    let log: Arc<dyn EventLog> = match &storage.log {
+        LogUrl::Embedded => EmbeddedLog::open(&storage.data).await?,
         LogUrl::Kafka(brokers) => {
             let defaults = KafkaConfig::new(brokers.clone());
             KafkaLog::connect(KafkaConfig {
-                topic_prefix: options.topic_prefix.clone(),
-                public_partitions: options.public_partitions,
-                replication: options.kafka_replication.unwrap_or(defaults.replication),
-                extra: options.kafka_settings.iter().cloned().collect(),
+                topic_prefix: storage.topic_prefix.clone(),
+                public_partitions: storage.public_partitions,
+                replication: storage.kafka_replication.unwrap_or(defaults.replication),
+                extra: storage.kafka_settings.iter().cloned().collect(),
                 ..defaults
             })?
         }
-    })
+    };
+    for warning in log.prepare(&assembly::topics()).await? {
+        tracing::warn!("{warning}");
+    }
+    let (hash_key, n_slots_max) = (hash_key::find(storage)?, storage.keys_in_memory);
+    Ok(Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max })
 }
 
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.
 struct Routes {
     mounted: Vec<Mounted>,
     operations: operations::Operations,
+    admin: admin::Admin,
     services: Vec<ServiceName>,
 }
 
@@ -272,6 +266,7 @@ impl OpenApi for Routes {
             (service.routes)(table);
         }
         self.operations.add_routes(table);
+        self.admin.add_routes(table);
         docs::add_routes(&self.services, table);
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_projections::Tables;
-use orderlog_service::replica::{Replica, State};
+use orderlog_service::{
+    projection::{Projection, Rows},
+    replica::{Replica, State},
+};
 use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::{OpenApi, Tags};
 
@@ -76,12 +79,19 @@ pub struct Mounted {
     pub routes: Box<dyn FnOnce(&mut RouteTable) + Send>,
     /// How it does.
     pub probe: Arc<dyn Probe>,
+    /// Its rows.
+    pub projection: Arc<dyn Projection>,
 }
 
 impl Mounted {
     /// The service behind `api`.
     pub fn new<D: Tables>(name: ServiceName, replica: &Replica<D>, api: impl OpenApi + Send + 'static) -> Self {
-        Self { name, routes: Box::new(move |table| api.add_routes(table)), probe: Arc::new(replica.clone()) }
+        Self {
+            name,
+            routes: Box::new(move |table| api.add_routes(table)),
+            probe: Arc::new(replica.clone()),
+            projection: Arc::new(Rows::of(replica.clone())),
+        }
     }
 }
 

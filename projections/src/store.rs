@@ -210,6 +210,15 @@ impl<D: Tables> Store<D> {
             .collect()
     }
 
+    /// How many records are parked.
+    ///
+    /// # Errors
+    /// If they can't be counted.
+    pub async fn n_parked(&self) -> Result<u64, StoreError> {
+        let n = sqlx::query_scalar::<_, i64>("select count(distinct offset) from parked").fetch_one(&self.lists).await;
+        n.map(i64::cast_unsigned).map_err(|error| self.origin.error("counting what is parked", error))
+    }
+
     fn record(&self, row: &SqliteRow) -> Result<RecordRow, StoreError> {
         let verdict = match self.origin.get::<i64, _>(row, 4)? {
             0 => Verdict::Accepted,

@@ -6,7 +6,8 @@
 //! - [`reactor`]: answers other services' public events with commands of this one.
 //! - [`timer`]: commands that only time asks for. [`delivery`]: HTTP calls that follow from the own journal.
 //! - [`inbox`]: has Redis follow the rows of the notifications service.
-//! - [`rebuild`]: builds the next generation of the rows beside the serving one, compares, and switches.
+//! - [`rebuild`]: builds the next generation of the rows beside the serving one, compares, and switches; [`projection`]
+//!   is how operators ask for that.
 //! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
 //!
 //! Deliberately absent: rules (they are in `domain`), SQL (in `projections`), routes (in `api`).
@@ -16,6 +17,7 @@ pub mod cloudevents;
 pub mod delivery;
 pub mod duty;
 pub mod inbox;
+pub mod projection;
 pub mod reactor;
 pub mod rebuild;
 pub mod relay;

@@ -73,6 +73,8 @@ pub struct Progress {
     pub position: u64,
     /// One past the last record in the serving rows.
     pub end: u64,
+    /// Headers and values that were read for it so far.
+    pub bytes: u64,
 }
 
 /// What came of a rebuild.
@@ -154,7 +156,8 @@ pub async fn run<D: Tables>(
     let (from, began) = (builder.position(), Instant::now());
     let tell = |stage, builder: &Builder<D>| {
         let (position, end) = (builder.position(), *replica.committed().borrow());
-        progress.send_replace(Some(Progress { stage, generation: number, from, position, end }));
+        let bytes = builder.replica.n_bytes();
+        progress.send_replace(Some(Progress { stage, generation: number, from, position, end, bytes }));
     };
     tell(Stage::Replaying, &builder);
     while builder.follow(replica).await? > NEAR {

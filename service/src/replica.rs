@@ -123,6 +123,8 @@ struct Shared {
     trouble: watch::Sender<Option<String>>,
     /// The next generation of the rows is being built.
     rebuilding: AtomicBool,
+    /// Of all records read so far, headers and values.
+    n_bytes: AtomicU64,
 }
 
 /// The rows that serve, for the loop and for every handle.
@@ -200,6 +202,11 @@ impl<D: Tables> Replica<D> {
     /// One past the last record that this instance has answered a command with.
     pub fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::Acquire)
+    }
+
+    /// How many bytes of records this instance has read so far, headers and values.
+    pub fn n_bytes(&self) -> u64 {
+        self.shared.n_bytes.load(Ordering::Relaxed)
     }
 
     /// Wait until queries see every command that this instance has answered; in vain if the replica has stopped.

@@ -7,13 +7,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    config::{Config, LogFormat, LogUrl},
+    config::{Config, LogFormat, LogUrl, Storage},
     demo, server,
 };
 
 /// Serve until the process is told to stop.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    tell(&config)?;
+    tell(&config.options.storage)?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
     let running = server::start(config.clone()).await?;
@@ -47,14 +47,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Tell on stderr what happens.
-fn tell(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.options.log_filter)
-        .with_context(|| format!("--log-filter {} can't be understood", config.options.log_filter))?;
+pub fn tell(storage: &Storage) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&storage.log_filter)
+        .with_context(|| format!("--log-filter {} can't be understood", storage.log_filter))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    let set = match config.options.log_format {
+    let set = match storage.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
@@ -64,7 +64,7 @@ fn tell(config: &Config) -> anyhow::Result<()> {
 fn greet(config: &Config, url: &str) {
     let options = &config.options;
     let names: Vec<&str> = config.services.iter().map(|service| service.as_str()).collect();
-    let (data, log) = match &options.log {
+    let (data, log) = match &options.storage.log {
         LogUrl::Embedded => ("data", "embedded, in the data folder".to_owned()),
         LogUrl::Kafka(brokers) => ("read models", format!("Kafka at {brokers}")),
     };
@@ -73,6 +73,6 @@ fn greet(config: &Config, url: &str) {
     println!("  {:<12} {url}/docs", "Swagger UI");
     println!("  {:<12} {url}/readyz", "readiness");
     println!("  {:<12} {log}", "log");
-    println!("  {data:<12} {}", options.data.display());
+    println!("  {data:<12} {}", options.storage.data.display());
     println!("\n  Ctrl-C stops it. What was acknowledged is kept.\n");
 }

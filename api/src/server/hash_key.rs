@@ -10,7 +10,7 @@ use std::{
 use orderlog_domain::key::HashKey;
 use uuid::Uuid;
 
-use crate::config::{DEVELOPMENT_HASH_KEY, LogUrl, Options};
+use crate::config::{DEVELOPMENT_HASH_KEY, LogUrl, Storage};
 
 /// Why there is no hash key.
 #[derive(Debug, thiserror::Error)]
@@ -29,11 +29,11 @@ pub enum HashKeyError {
 }
 
 /// The hash key of this deployment.
-pub fn find(options: &Options) -> Result<HashKey, HashKeyError> {
-    let secret = match (&options.hash_key, &options.hash_key_file, &options.log) {
+pub fn find(storage: &Storage) -> Result<HashKey, HashKeyError> {
+    let secret = match (&storage.hash_key, &storage.hash_key_file, &storage.log) {
         (Some(secret), _, _) => secret.clone(),
         (None, Some(file), _) => read(file)?,
-        (None, None, LogUrl::Embedded) => kept(&options.data.join("hash.key"))?,
+        (None, None, LogUrl::Embedded) => kept(&storage.data.join("hash.key"))?,
         (None, None, LogUrl::Kafka(_)) => {
             tracing::warn!(
                 "no hash key is set: using the one for development, which everybody knows; set --hash-key before there is \

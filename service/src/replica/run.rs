@@ -198,11 +198,13 @@ impl<D: Tables> Loop<D> {
 
     /// Hand what was read to the core, as far as the limit allows.
     fn feed(&mut self) -> Result<(), LoopError> {
-        let limit = *self.limit.borrow_and_update();
+        let (limit, mut n_bytes) = (*self.limit.borrow_and_update(), 0);
         while let Some(record) = self.held.pop_front_if(|record| record.offset < limit) {
             let header = record.header(HEADER).map(Bytes::as_ref);
+            n_bytes += header.map_or(0, <[u8]>::len) + record.value.len();
             self.core.read(record.offset, header, &record.value)?;
         }
+        self.shared.n_bytes.fetch_add(n_bytes as u64, Ordering::Relaxed);
         Ok(())
     }
 

@@ -64,6 +64,7 @@ impl<D: Tables> Replica<D> {
             state: watch::Sender::new(State::CatchingUp),
             trouble: watch::Sender::new(None),
             rebuilding: AtomicBool::new(false),
+            n_bytes: AtomicU64::new(0),
         });
         let core = Core::new(
             checkpoint,

@@ -1,0 +1,62 @@
+//! What the program's exit code says. Part of its contract: scripts decide by it.
+
+use std::process::ExitCode;
+
+/// For `--help`.
+pub const HELP: &str =
+    "Exit codes: 0 done, 1 error, 2 wrong usage, 3 verification found differences, 4 unavailable, 5 refused";
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked.
+    Done,
+    /// It failed.
+    Failed,
+    /// Rows are not what the log says.
+    Differs,
+    /// Whom it needs does not answer, or can't now.
+    Unavailable,
+    /// It must not, as things stand.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        // 2 is wrong usage, and clap's.
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Differs => 3,
+            Exit::Unavailable => 4,
+            Exit::Refused => 5,
+        })
+    }
+}
+
+/// A failure with an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The code.
+    pub exit: Exit,
+    /// What to tell.
+    pub message: String,
+}
+
+impl Failure {
+    /// Whom the command needs does not answer, or can't now.
+    pub fn unavailable(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Unavailable, message: message.into() }.into()
+    }
+
+    /// It must not be done, as things stand.
+    pub fn refused(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Refused, message: message.into() }.into()
+    }
+}
+
+/// The exit code that an error stands for.
+pub fn of(error: &anyhow::Error) -> Exit {
+    error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit)
+}

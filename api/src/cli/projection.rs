@@ -1,0 +1,262 @@
+//! `orderlog projection ...`: the rows of services, as their operator sees them. On a running server through its admin
+//! endpoint, on a stopped one in this process; both are asked and answer alike.
+
+mod target;
+
+use std::{
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use clap::{Args, Subcommand, builder::TypedValueParser};
+use orderlog_service::{
+    projection::{Rebuild, Status},
+    rebuild::{Goal, Progress, Report, RowDifference, Stage},
+};
+
+use self::target::Target;
+use super::{
+    Services,
+    exit::{Exit, Failure},
+    serve, services_parser,
+};
+use crate::{config::Storage, services::ServiceName};
+
+/// How often is asked how far it has come.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often a line is written where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// So many differences are printed; all of them are in `--json`.
+const N_SHOWN: usize = 20;
+
+/// What to do with rows.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Say where the rows stand, and whether anything is parked
+    Status(Asked),
+    /// Build rows anew from the log, and prove that those that serve are the same. Nothing is changed
+    Verify(Asked),
+    /// Build the next generation of rows beside the serving one, compare both, and let it serve
+    ///
+    /// Commands and queries go on meanwhile. The generation before is kept for `rollback`. If rows differ, the new generation
+    /// serves only with --yes. Interrupted, it goes on with what was built when it is begun again.
+    Rebuild {
+        #[command(flatten)]
+        asked: Asked,
+        /// Build and compare only, as `verify` does
+        #[arg(long, env = "ORDERLOG_DRY_RUN")]
+        dry_run: bool,
+        /// Let the new generation serve whatever differs
+        #[arg(long, env = "ORDERLOG_YES")]
+        yes: bool,
+    },
+    /// Let the generation before the serving one catch up, and serve again
+    Rollback(Asked),
+}
+
+/// What is asked, and where.
+#[derive(Args, Clone, Debug)]
+pub struct Asked {
+    /// Whose rows
+    #[arg(default_value = "all", value_parser = services_parser().map(|services: Services| services))]
+    service: Services,
+
+    /// Where the running server is; default: what it says of itself in the data folder
+    #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
+    server: Option<String>,
+
+    /// Print the answer as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+
+    #[command(flatten)]
+    storage: Storage,
+}
+
+/// Do it.
+pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
+    let (asked, goal) = match verb {
+        Verb::Status(asked) => return status(&asked).await,
+        Verb::Verify(asked) => (asked, Goal::Verify),
+        Verb::Rebuild { asked, dry_run: true, .. } => (asked, Goal::Verify),
+        Verb::Rebuild { asked, yes: true, .. } => (asked, Goal::Replace),
+        Verb::Rebuild { asked, .. } => (asked, Goal::Rebuild),
+        Verb::Rollback(asked) => (asked, Goal::Rollback),
+    };
+    serve::tell(&asked.storage)?;
+    let target = Target::find(asked.server.as_deref(), &asked.service.0, &asked.storage).await?;
+    let mut done = Vec::new();
+    for service in &asked.service.0 {
+        target.begin(*service, goal).await?;
+        done.push((*service, watch(&target, *service).await?));
+    }
+    let exit = if done.iter().any(|(_, report)| is_wrong(goal, report)) { Exit::Differs } else { Exit::Done };
+    if asked.json {
+        let all =
+            done.iter().map(|(service, report)| serde_json::json!({ "service": service.as_str(), "report": report }));
+        print(&format!("{:#}", serde_json::Value::from_iter(all)))?;
+    } else {
+        for (service, report) in &done {
+            print(&told(*service, goal, report))?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Whether differences are news to whoever asked.
+fn is_wrong(goal: Goal, report: &Report) -> bool {
+    match goal {
+        Goal::Verify | Goal::Rebuild => !report.differences.is_empty(),
+        Goal::Replace | Goal::Rollback => false,
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")
+}
+
+async fn status(asked: &Asked) -> anyhow::Result<Exit> {
+    serve::tell(&asked.storage)?;
+    let target = Target::find(asked.server.as_deref(), &asked.service.0, &asked.storage).await?;
+    let mut statuses = Vec::new();
+    for service in &asked.service.0 {
+        statuses.push(target.status(*service).await?);
+    }
+    if asked.json {
+        print(&format!("{:#}", serde_json::json!(statuses)))?;
+    } else {
+        print(&table(&statuses))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn table(statuses: &[Status]) -> String {
+    let mut lines = vec![format!(
+        "{:<14} {:<12} {:>10} {:>12} {:>12} {:>10} {:>10} {:>7}",
+        "service", "state", "generation", "position", "end", "lag", "lag (s)", "parked"
+    )];
+    for status in statuses {
+        let Status { service, state, generation, position, end, lag, lag_ms, n_parked, .. } = status;
+        let seconds = format!("{}.{}", lag_ms / 1000, lag_ms % 1000 / 100);
+        lines.push(format!(
+            "{service:<14} {state:<12} {generation:>10} {position:>12} {end:>12} {lag:>10} {seconds:>10} {n_parked:>7}"
+        ));
+        lines.extend(status.why.iter().map(|why| format!("  {why}")));
+    }
+    lines.join("\n")
+}
+
+/// Follow a rebuild to its end.
+async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> {
+    let mut shown = Shown::new(service);
+    loop {
+        let Some(rebuild) = target.status(service).await?.rebuild else {
+            return Err(Failure::unavailable(format!(
+                "the server was restarted: begin again, {service} goes on where it was"
+            )));
+        };
+        let Rebuild { progress, report, error, .. } = rebuild;
+        if let Some(progress) = progress {
+            shown.show(&progress);
+        }
+        match (report, error) {
+            (Some(report), _) => {
+                shown.end();
+                return Ok(report);
+            }
+            (None, Some(error)) => {
+                shown.end();
+                anyhow::bail!("{service}: {error}");
+            }
+            (None, None) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// Progress on stderr: a bar on a terminal, now and then a line elsewhere.
+struct Shown {
+    service: ServiceName,
+    begun: Instant,
+    is_terminal: bool,
+    last_line: Option<Instant>,
+}
+
+impl Shown {
+    fn new(service: ServiceName) -> Self {
+        Self { service, begun: Instant::now(), is_terminal: std::io::stderr().is_terminal(), last_line: None }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        if self.is_terminal {
+            eprint!("\r\x1b[2K{}", self.line(progress, true));
+        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            self.last_line = Some(Instant::now());
+            eprintln!("{}", self.line(progress, false));
+        }
+    }
+
+    fn line(&self, progress: &Progress, with_bar: bool) -> String {
+        let Progress { stage, generation, from, position, end, bytes } = *progress;
+        let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
+        let per_second = position.saturating_sub(from) as f64 / seconds;
+        let lag = end.saturating_sub(position);
+        let percent = (position.min(end) * 100).checked_div(end).unwrap_or(100);
+        let bar = if with_bar {
+            let full = usize::try_from(percent / 5).unwrap_or(20);
+            format!("[{}{}] ", "#".repeat(full), ".".repeat(20_usize.saturating_sub(full)))
+        } else {
+            String::new()
+        };
+        let what = match stage {
+            Stage::Replaying => "replaying",
+            Stage::Comparing => "comparing",
+            Stage::Switching => "switching",
+            Stage::Done => "done",
+        };
+        let eta = if per_second > 0.0 { format!("{:.0} s", lag as f64 / per_second) } else { "?".to_owned() };
+        let megabytes = bytes as f64 / 1e6 / seconds;
+        format!(
+            "{:<14} generation {generation} {what} {bar}{percent} %, {per_second:.0} events/s, {megabytes:.1} MB/s, lag {lag}, \
+             ETA {eta}",
+            self.service.as_str()
+        )
+    }
+
+    fn end(&self) {
+        if self.is_terminal {
+            eprintln!();
+        }
+    }
+}
+
+/// What came of it, in words.
+fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
+    let Report { generation, compared_at, differences, serves_from, n_records, replay_ms } = report;
+    let seconds = (*replay_ms).max(1) as f64 / 1e3;
+    let mut lines = vec![format!(
+        "{service}: {n_records} records in {seconds:.1} s ({:.0} events/s), compared at {service}@{compared_at}",
+        *n_records as f64 / seconds
+    )];
+    lines.push(match differences.len() {
+        0 => "  every row is what the log says".to_owned(),
+        n => format!("  {n} rows differ from what the log says, the first of each table in the order of its key:"),
+    });
+    lines.extend(differences.iter().take(N_SHOWN).map(difference));
+    if differences.len() > N_SHOWN {
+        lines.push(format!("  ... and {} more (--json prints all that were compared)", differences.len() - N_SHOWN));
+    }
+    lines.push(match (goal, serves_from) {
+        (Goal::Verify, _) => "  nothing was changed".to_owned(),
+        (_, Some(offset)) => format!("  generation {generation} serves from offset {offset} on; `rollback` goes back"),
+        (_, None) => {
+            format!("  generation {generation} does not serve: repeat with --yes to have it serve all the same")
+        }
+    });
+    lines.join("\n")
+}
+
+fn difference(RowDifference { table, key, serving, rebuilt }: &RowDifference) -> String {
+    let shown = |row: &Option<String>| row.clone().unwrap_or_else(|| "(no such row)".to_owned());
+    format!("    {table} {key}\n      serving: {}\n      rebuilt: {}", shown(serving), shown(rebuilt))
+}

@@ -1,0 +1,173 @@
+//! A service's rows as operators see them: where they stand, and rebuilding them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use orderlog_projections::Tables;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::{
+    now_ms,
+    rebuild::{self, Goal, Progress, RebuildError, Report},
+    replica::{Replica, State},
+};
+
+/// Where a service's rows stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service.
+    pub service: String,
+    /// `catching_up`, `ready` or `stopped`.
+    pub state: String,
+    /// Why, if it is stopped or can't do something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The generation that serves.
+    pub generation: u32,
+    /// The one before, if it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u32>,
+    /// One past the last record in the rows.
+    pub position: u64,
+    /// One past the last record of the journal.
+    pub end: u64,
+    /// Records that are not in the rows yet.
+    pub lag: u64,
+    /// How old the rows are, in milliseconds; 0 if nothing is missing.
+    pub lag_ms: u64,
+    /// Records that can't be folded.
+    pub n_parked: u64,
+    /// The last rebuild since the start of the process, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebuild: Option<Rebuild>,
+}
+
+/// A rebuild, under way or done with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuild {
+    /// What it is for.
+    pub goal: Goal,
+    /// How far it has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Rebuild {
+    /// Whether it goes on.
+    pub fn is_under_way(&self) -> bool {
+        self.report.is_none() && self.error.is_none()
+    }
+}
+
+/// A service's rows.
+#[async_trait]
+pub trait Projection: Send + Sync {
+    /// Begin a rebuild. It goes on by itself; [`Projection::status`] tells how.
+    ///
+    /// # Errors
+    /// [`RebuildError::UnderWay`] if there is one already.
+    fn begin(&self, goal: Goal) -> Result<(), RebuildError>;
+
+    /// Where the rows stand.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    async fn status(&self) -> Result<Status, String>;
+}
+
+/// The rows of a running instance.
+pub struct Rows<D: Tables> {
+    replica: Replica<D>,
+    last: Arc<Mutex<Option<Last>>>,
+}
+
+struct Last {
+    goal: Goal,
+    progress: watch::Receiver<Option<Progress>>,
+    outcome: Option<Result<Report, String>>,
+}
+
+impl<D: Tables> Rows<D> {
+    /// Those of `replica`.
+    pub fn of(replica: Replica<D>) -> Self {
+        Self { replica, last: Arc::default() }
+    }
+
+    fn rebuild(&self) -> Option<Rebuild> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Last { goal, progress, outcome } = last.as_ref()?;
+        let (report, error) = match outcome {
+            None => (None, None),
+            Some(Ok(report)) => (Some(report.clone()), None),
+            Some(Err(error)) => (None, Some(error.clone())),
+        };
+        Some(Rebuild { goal: *goal, progress: *progress.borrow(), report, error })
+    }
+}
+
+#[async_trait]
+impl<D: Tables> Projection for Rows<D> {
+    fn begin(&self, goal: Goal) -> Result<(), RebuildError> {
+        let rebuilding = self.replica.begin_rebuilding().ok_or(RebuildError::UnderWay(D::JOURNAL))?;
+        if goal == Goal::Rollback && self.replica.store().generations().before()?.is_none() {
+            return Err(RebuildError::NothingBefore(D::JOURNAL));
+        }
+        let (progress, seen) = watch::channel(None);
+        let begun = Last { goal, progress: seen, outcome: None };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        let last = Arc::clone(&self.last);
+        tokio::spawn(async move {
+            let outcome = rebuild::run(rebuilding, goal, &progress).await;
+            match &outcome {
+                Ok(report) => info!(
+                    service = D::JOURNAL,
+                    "generation {} of {}: {} records, {} rows differ",
+                    report.generation,
+                    D::JOURNAL,
+                    report.n_records,
+                    report.differences.len()
+                ),
+                Err(failure) => error!(service = D::JOURNAL, "the rebuild of {} failed: {failure}", D::JOURNAL),
+            }
+            if let Some(last) = last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                last.outcome = Some(outcome.map_err(|failure| failure.to_string()));
+            }
+        });
+        Ok(())
+    }
+
+    async fn status(&self) -> Result<Status, String> {
+        let store = self.replica.store();
+        let checkpoint = store.checkpoint().await.map_err(|error| error.to_string())?;
+        let ends = self.replica.log().ends(&[Replica::<D>::journal()]).await.map_err(|error| error.to_string())?;
+        let end = ends.first().copied().unwrap_or(0);
+        let lag = end.saturating_sub(checkpoint.next);
+        let age_ms = checkpoint.last.map_or(0, |(last, _)| now_ms() - last.time_ms).max(0).unsigned_abs();
+        let (state, why) = match self.replica.state().borrow().clone() {
+            State::CatchingUp => ("catching_up", None),
+            State::Ready => ("ready", self.replica.trouble()),
+            State::Stopped(why) => ("stopped", Some(why)),
+        };
+        Ok(Status {
+            service: D::JOURNAL.to_owned(),
+            state: state.to_owned(),
+            why,
+            generation: store.generation(),
+            before: store.generations().before().map_err(|error| error.to_string())?,
+            position: checkpoint.next,
+            end,
+            lag,
+            lag_ms: if lag == 0 { 0 } else { age_ms },
+            n_parked: store.n_parked().await.map_err(|error| error.to_string())?,
+            rebuild: self.rebuild(),
+        })
+    }
+}
