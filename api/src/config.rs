@@ -125,8 +125,10 @@ pub struct Storage {
     pub log_format: LogFormat,
 
     /// What it tells: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_service=debug`
-    #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", default_value = "info,poem=warn,sqlx=warn")]
-    pub log_filter: String,
+    ///
+    /// Default: `info` for `serve`, `warn` for the other commands
+    #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER")]
+    pub log_filter: Option<String>,
 }
 
 /// How services are run.

@@ -84,7 +84,7 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Rebuild { asked, .. } => (asked, Goal::Rebuild),
         Verb::Rollback(asked) => (asked, Goal::Rollback),
     };
-    serve::tell(&asked.storage)?;
+    serve::tell(&asked.storage, "warn")?;
     let target = Target::find(asked.server.as_deref(), &asked.service.0, &asked.storage).await?;
     let mut done = Vec::new();
     for service in &asked.service.0 {
@@ -117,7 +117,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 async fn status(asked: &Asked) -> anyhow::Result<Exit> {
-    serve::tell(&asked.storage)?;
+    serve::tell(&asked.storage, "warn")?;
     let target = Target::find(asked.server.as_deref(), &asked.service.0, &asked.storage).await?;
     let mut statuses = Vec::new();
     for service in &asked.service.0 {

@@ -13,7 +13,7 @@ use crate::{
 
 /// Serve until the process is told to stop.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    tell(&config.options.storage)?;
+    tell(&config.options.storage, "info,poem=warn,sqlx=warn")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
     let running = server::start(config.clone()).await?;
@@ -47,9 +47,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Tell on stderr what happens.
-pub fn tell(storage: &Storage) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&storage.log_filter)
-        .with_context(|| format!("--log-filter {} can't be understood", storage.log_filter))?;
+pub fn tell(storage: &Storage, default: &str) -> anyhow::Result<()> {
+    let filter = storage.log_filter.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log-filter {filter} can't be understood"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -1,0 +1,142 @@
+//! `orderlog projection` as its operator meets it, on a running server and on a stopped one. The exit codes are part of the
+//! contract.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::{
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use orderlog_tests::{
+    deployment::{Embedded, binary},
+    http::Http,
+    story::{self, Shop, text},
+};
+use serde_json::{Value, json};
+
+/// What the program said and how it ended.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn ended_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+async fn orderlog(args: &[&str], data: &Path) -> Said {
+    let mut command = Command::new(binary());
+    command.args(args).arg("--data").arg(data).env_remove("ORDERLOG_DATA");
+    // Not on a thread that answers the server's requests.
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Orders are placed and read back all the time.
+async fn keep_busy(http: Http, customer: String, stop: Arc<AtomicBool>, n: Arc<AtomicU64>) {
+    let lines = json!([{"sku": "beans", "quantity": 1, "unit_price": 5}]);
+    while !stop.load(Ordering::Relaxed) {
+        let body = json!({"customer_id": customer, "currency": "EUR", "lines": lines});
+        let order = http.post("/orders", body).await.expect(201);
+        http.get(&format!("/orders/{}", text(&order, "order_id"))).await.expect(200);
+        n.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_rebuilt_on_a_running_server_while_it_is_busy() {
+    let deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    story::play(&shop, "a").await;
+    let customer = shop.customer("Ada").await;
+    shop.receive("beans", 1_000_000).await;
+    let (stop, n) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let busy: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(keep_busy(deployment.http(), customer.clone(), Arc::clone(&stop), Arc::clone(&n))))
+        .collect();
+
+    let rebuilt = orderlog(&["projection", "rebuild", "all", "--json"], &data).await.ended_with(0);
+    for service in rebuilt.json().as_array().unwrap() {
+        assert_eq!(service["report"]["differences"], json!([]), "{service}");
+        assert!(service["report"]["serves_from"].is_u64(), "{service}");
+    }
+    let verified = orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
+    assert!(verified.stdout.contains("every row is what the log says"), "{verified:?}");
+    assert!(verified.stderr.contains("events/s"), "progress is told on stderr: {verified:?}");
+    orderlog(&["projection", "rollback", "orders"], &data).await.ended_with(0);
+    let status = orderlog(&["projection", "status", "--json"], &data).await.ended_with(0).json();
+    let of = |service: &str| status.as_array().unwrap().iter().find(|it| it["service"] == service).unwrap().clone();
+    assert_eq!((&of("orders")["generation"], &of("billing")["generation"]), (&json!(1), &json!(2)));
+
+    stop.store(true, Ordering::Relaxed);
+    for busy in busy {
+        busy.await.unwrap();
+    }
+    assert!(n.load(Ordering::Relaxed) > 0, "it was busy meanwhile");
+}
+
+#[tokio::test]
+async fn wrong_rows_are_found_and_replaced_on_a_stopped_server() {
+    let mut deployment = Embedded::start().await;
+    let data = deployment.rows();
+    story::play(&Shop::from(&deployment), "a").await;
+    let running = orderlog(&["projection", "status", "orders"], &data).await.ended_with(0);
+    assert!(running.stdout.contains("ready"), "{running:?}");
+    assert!(deployment.stop().await);
+
+    orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
+    let file = data.join("orders.1.sqlite");
+    let sql =
+        "update orders set doc = replace(doc, 'widget', 'wodget') where offset = (select min(offset) from orders)";
+    let status = Command::new("python3")
+        .args(["-c", "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"])
+        .arg(&file)
+        .arg(sql)
+        .status();
+    assert!(status.unwrap().success());
+
+    let verified = orderlog(&["projection", "verify", "all"], &data).await.ended_with(3);
+    assert!(verified.stdout.contains("1 rows differ") && verified.stdout.contains("wodget"), "{verified:?}");
+    let rebuilt = orderlog(&["projection", "rebuild", "orders"], &data).await.ended_with(3);
+    assert!(rebuilt.stdout.contains("--yes"), "it says how to go on: {rebuilt:?}");
+    orderlog(&["projection", "rebuild", "orders", "--yes"], &data).await.ended_with(0);
+    orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
+    orderlog(&["projection", "rebuild", "--dry-run"], &data).await.ended_with(0);
+
+    let refused = orderlog(&["projection", "rollback", "billing"], &data).await.ended_with(5);
+    assert!(refused.stderr.contains("no generation of billing"), "{refused:?}");
+    deployment.restart().await;
+    assert!(deployment.http().get("/orders").await.expect(200).to_string().contains("widget"));
+}
+
+#[tokio::test]
+async fn what_can_not_be_done_ends_with_its_own_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let refused = orderlog(&["projection", "status"], &nowhere).await.ended_with(5);
+    assert!(refused.stderr.contains("nowhere"), "it names the folder: {refused:?}");
+    orderlog(&["projection", "status", "shipping"], &nowhere).await.ended_with(2);
+    orderlog(&["projection", "destroy"], &nowhere).await.ended_with(2);
+    let server = ["projection", "status", "--server", "http://127.0.0.1:9"];
+    let unavailable = orderlog(&server, &nowhere).await.ended_with(4);
+    assert!(unavailable.stderr.contains("does not answer"), "{unavailable:?}");
+}
