@@ -5,6 +5,7 @@
 use std::{
     collections::HashMap,
     error::Error,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -72,8 +73,10 @@ fn changes(from: u64, to: u64, digest: &mut Digest, secret: &HashKey) -> Result<
         heads.insert(secret.idempotency("", "", &offset.to_string()), head);
         let (time_ms, verdict) = (0, Verdict::Accepted);
         records.push(RecordRow { offset, id: record, time_ms, about: aggregate.key, verdict, digest: *digest });
-        entities
-            .insert(aggregate.key, EntityRow { aggregate, version: step + 1, offset, entity: Entity::Order(order) });
+        entities.insert(
+            aggregate.key,
+            EntityRow { aggregate, version: step + 1, offset, entity: Arc::new(Entity::Order(order)) },
+        );
     }
     Ok(Changes {
         next: to,

@@ -85,7 +85,7 @@ impl Subjects {
             aggregate: Notification::aggregate(notification.notification_id),
             version: notification.version,
             offset,
-            entity: Entity::Notification(notification),
+            entity: Arc::new(Entity::Notification(notification)),
         });
         let entities: Vec<_> = entities.collect();
         self.next += entities.len() as u64;

@@ -48,7 +48,8 @@ impl<D: Tables> Rows<D> {
             })
             .collect();
         self.next += happened.len().max(1) as u64;
-        let row = |(aggregate, entity)| EntityRow { aggregate, version: 1, offset: self.next - 1, entity };
+        let row =
+            |(aggregate, entity)| EntityRow { aggregate, version: 1, offset: self.next - 1, entity: Arc::new(entity) };
         let changes = Changes {
             next: self.next,
             genesis: None,

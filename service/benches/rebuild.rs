@@ -36,6 +36,10 @@ use orderlog_service::{
 };
 use uuid::Uuid;
 
+/// The program's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Orders under way at once.
 const N_ORDERS: usize = 2_000;
 /// More keys than are under way, so that nothing ever has to be loaded while the journal is made.
@@ -137,8 +141,8 @@ async fn fill(log: &dyn EventLog, n_records: usize, n_keyed: u64) -> Result<u64>
             topic: "orders".into(),
             partition: Some(0),
             key: Some(Bytes::copy_from_slice(record.about.as_bytes())),
-            headers: vec![(HEADER.into(), Bytes::from_owner(record.header))],
-            value: Bytes::from_owner(record.value),
+            headers: vec![(HEADER.into(), record.header)],
+            value: record.value,
         });
         for result in log.append(records.collect()).await {
             result?;

@@ -74,7 +74,7 @@ pub struct EntityRow<E> {
     /// The journal's offset that last changed it; of a copied fact 0.
     pub offset: u64,
     /// The state.
-    pub entity: E,
+    pub entity: Arc<E>,
 }
 
 /// A record's narrow row: history index, verdict and proof of completeness in one.

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, sync::Arc};
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Core, Ends, Outcome, Outgoing, Request, Ticket, Wanted, fold::evolve_all, slots::Versioned};
@@ -169,10 +170,10 @@ impl<D: Decider> Core<D> {
             let slot = slots.peek(&aggregate.key);
             sight.parked.set(sight.parked.get() || slot.is_some_and(|slot| slot.parked));
             if let Some(entity) = ahead.filter(|_| look_ahead).and_then(|ahead| ahead.entity_of(aggregate.kind)) {
-                return Lookup::Found(&entity.state);
+                return Lookup::Found(&*entity.state);
             }
             match slot.map(|slot| slot.aggregate.of(aggregate.kind)) {
-                Some(Lookup::Found(entity)) => Lookup::Found(&entity.state),
+                Some(Lookup::Found(entity)) => Lookup::Found(&*entity.state),
                 Some(Lookup::Absent) => Lookup::Absent,
                 Some(Lookup::NotLoaded) | None => Lookup::NotLoaded,
             }
@@ -197,7 +198,7 @@ impl<D: Decider> Core<D> {
         let expects: Vec<_> = keys.map(|key| Expect { key, last: last(&key) }).collect();
         // The offset is a guess: only the fold knows it, and nothing is decided by it.
         let at = At { offset: self.next + self.flights.len() as u64, time_ms: now };
-        let entities = evolve_all::<D>(&event, at, |aggregate| self.entity_ahead(aggregate));
+        let entities = evolve_all::<D>(&event, &touched, at, |aggregate| self.entity_ahead(aggregate));
         let header = Header {
             id,
             time_ms: now,
@@ -207,12 +208,12 @@ impl<D: Decider> Core<D> {
             command: request.stamp,
             origin: request.origin.clone(),
         };
-        let value: Arc<[u8]> =
+        let value: Bytes =
             serde_json::to_vec(&event).expect("events have string keys and no failing serialiser").into();
         let about = header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
-        self.flights.launch(ticket, header, Arc::new(event), Arc::clone(&value), entities);
+        self.flights.launch(ticket, header, Arc::new(event), value.clone(), entities);
         if let Some(flight) = self.flights.get(id) {
-            self.step.appends.push(Outgoing { id, about, header: Arc::clone(&flight.header_bytes), value });
+            self.step.appends.push(Outgoing { id, about, header: flight.header_bytes.clone(), value });
         }
         self.waiting.remove(&ticket);
         if let Some(pending) = self.pending.get_mut(&ticket) {
@@ -220,9 +221,9 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    fn entity_ahead(&self, aggregate: &Ref) -> Option<Versioned<D::Entity>> {
+    fn entity_ahead(&self, aggregate: &Ref) -> Option<&Versioned<D::Entity>> {
         let ahead = self.flights.ahead(&aggregate.key).and_then(|ahead| ahead.entity_of(aggregate.kind));
-        ahead.or_else(|| self.slots.peek_aggregate(aggregate)).cloned()
+        ahead.or_else(|| self.slots.peek_aggregate(aggregate))
     }
 }
 

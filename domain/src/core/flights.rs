@@ -9,6 +9,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 use super::{
     Ticket,
     fold::Evolved,
@@ -38,8 +40,8 @@ pub enum Append {
 pub struct Flight<D: Decider> {
     pub ticket: Ticket,
     pub header: Header,
-    pub header_bytes: Arc<[u8]>,
-    pub value: Arc<[u8]>,
+    pub header_bytes: Bytes,
+    pub value: Bytes,
     pub event: Arc<D::Event>,
     pub append: Append,
     /// An attempt with unknown outcome was made: only the log can tell now, a refusal of a later attempt can't.
@@ -97,14 +99,7 @@ impl<D: Decider> Flights<D> {
     }
 
     /// A record takes off: `entities` are what it makes of the aggregates it touches.
-    pub fn launch(
-        &mut self,
-        ticket: Ticket,
-        header: Header,
-        event: Arc<D::Event>,
-        value: Arc<[u8]>,
-        entities: Evolved<D>,
-    ) {
+    pub fn launch(&mut self, ticket: Ticket, header: Header, event: Arc<D::Event>, value: Bytes, entities: Evolved<D>) {
         let id = header.id;
         for expect in &header.expects {
             let ahead =

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 use super::{
     Accepted, Core, GENESIS, Genesis, Happened, Head, Outcome, Outgoing, ParkedRow, RecordRow, Stop, Verdict, Wanted,
     accepts, chain, flights::Append, slots::Versioned,
@@ -18,11 +20,13 @@ use crate::{
 /// A record that is read but not folded yet.
 pub struct Queued<D: Decider> {
     pub offset: u64,
-    pub header: Arc<[u8]>,
-    pub value: Arc<[u8]>,
+    pub header: Bytes,
+    pub value: Bytes,
     pub parsed: Header,
     /// The payload, or why it can't be decoded; none for a genesis.
     pub event: Option<Result<Arc<D::Event>, String>>,
+    /// The aggregates that it touches.
+    pub touched: Vec<Ref>,
 }
 
 /// Every aggregate that an event touches, as the event leaves it.
@@ -33,7 +37,7 @@ impl<D: Decider> Core<D> {
     ///
     /// # Errors
     /// [`Stop::Header`]: it can't be skipped, so nothing more can be read.
-    pub fn read(&mut self, offset: u64, header: Option<&[u8]>, value: &[u8]) -> Result<(), Stop> {
+    pub fn read(&mut self, offset: u64, header: Option<&Bytes>, value: &Bytes) -> Result<(), Stop> {
         if offset < self.tail() {
             return Ok(());
         }
@@ -41,11 +45,13 @@ impl<D: Decider> Core<D> {
         let header = header.ok_or_else(|| stop(HeaderError::Malformed("it has none")))?;
         let parsed = Header::decode(header).map_err(stop)?;
         let event = match self.flights.get(parsed.id) {
-            Some(flight) if *flight.value == *value => Some(Ok(Arc::clone(&flight.event))),
+            Some(flight) if flight.value == *value => Some(Ok(Arc::clone(&flight.event))),
             _ if parsed.kind == GENESIS => None,
             _ => Some(serde_json::from_slice(value).map(Arc::new).map_err(|error| error.to_string())),
         };
-        self.queue.push_back(Queued { offset, header: header.into(), value: value.into(), parsed, event });
+        let touched = event.iter().flatten().flat_map(|event| D::touches(event)).collect();
+        let (header, value) = (header.clone(), value.clone());
+        self.queue.push_back(Queued { offset, header, value, parsed, event, touched });
         Ok(())
     }
 
@@ -80,8 +86,8 @@ impl<D: Decider> Core<D> {
                 missing.push((id.as_key(), None));
             }
             let claims = queued.parsed.expects.iter().map(|expect| Wanted { key: expect.key, kind: None });
-            let touched = queued.event.iter().flatten().flat_map(|event| D::touches(event));
-            for wanted in touched.map(|it| Wanted { key: it.key, kind: Some(it.kind) }).chain(claims) {
+            let touched = queued.touched.iter().map(|it| Wanted { key: it.key, kind: Some(it.kind) });
+            for wanted in touched.chain(claims) {
                 if !self.slots.ready(&wanted) {
                     missing.push((wanted.key, wanted.kind));
                 }
@@ -111,6 +117,7 @@ impl<D: Decider> Core<D> {
             }
             let Some((place, offset, row)) = self.copies.pop_front() else { break };
             if let Some((aggregate, version, state)) = row {
+                let state = Arc::new(state);
                 let known = self.slots.peek_aggregate(&aggregate);
                 if known.is_none_or(|known| known.version < version) {
                     self.slots.set_entity(aggregate.key, Versioned { kind: aggregate.kind, version, offset: 0, state });
@@ -123,7 +130,7 @@ impl<D: Decider> Core<D> {
     }
 
     fn fold(&mut self, queued: Queued<D>) -> Result<(), Stop> {
-        let Queued { offset, header, value, parsed, event } = queued;
+        let Queued { offset, header, value, parsed, event, touched } = queued;
         self.digest = chain(&self.digest, offset, &header, &value);
         self.next = offset + 1;
         self.stirred = true;
@@ -133,7 +140,7 @@ impl<D: Decider> Core<D> {
             Verdict::Void
         } else if let Some(event) = &event {
             self.check_begun(offset)?;
-            self.fold_accepted(&parsed, event, at)
+            self.fold_accepted(&parsed, event, &touched, at)
         } else {
             self.begin(offset, &value)?;
             self.move_heads(&parsed, offset);
@@ -168,13 +175,19 @@ impl<D: Decider> Core<D> {
     }
 
     /// The record won: its keys move on, whether its payload can be folded or not.
-    fn fold_accepted(&mut self, parsed: &Header, event: &Result<Arc<D::Event>, String>, at: At) -> Verdict {
+    fn fold_accepted(
+        &mut self,
+        parsed: &Header,
+        event: &Result<Arc<D::Event>, String>,
+        touched: &[Ref],
+        at: At,
+    ) -> Verdict {
         self.move_heads(parsed, at.offset);
         let is_parked = |key: &Key| self.slots.peek(key).is_some_and(|slot| slot.parked);
         let behind_parked = parsed.expects.iter().any(|expect| is_parked(&expect.key));
         let evolved = match event {
             _ if behind_parked => Err("it stands behind a record that is parked".to_owned()),
-            Ok(event) => self.evolve(event, at),
+            Ok(event) => self.evolve(event, touched, at),
             Err(reason) => Err(reason.clone()),
         };
         match evolved {
@@ -198,9 +211,9 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    fn evolve(&self, event: &D::Event, at: At) -> Result<Evolved<D>, String> {
-        let before = |aggregate: &Ref| self.slots.peek_aggregate(aggregate).cloned();
-        catch_unwind(AssertUnwindSafe(|| evolve_all::<D>(event, at, before)))
+    fn evolve(&self, event: &D::Event, touched: &[Ref], at: At) -> Result<Evolved<D>, String> {
+        let before = |aggregate: &Ref| self.slots.peek_aggregate(aggregate);
+        catch_unwind(AssertUnwindSafe(|| evolve_all::<D>(event, touched, at, before)))
             .map_err(|_| "folding it panicked".to_owned())
     }
 
@@ -233,17 +246,17 @@ impl<D: Decider> Core<D> {
 }
 
 /// What an event makes of every aggregate it touches.
-pub(super) fn evolve_all<D: Decider>(
+pub(super) fn evolve_all<'a, D: Decider>(
     event: &D::Event,
+    touched: &[Ref],
     at: At,
-    mut before: impl FnMut(&Ref) -> Option<Versioned<D::Entity>>,
+    before: impl Fn(&Ref) -> Option<&'a Versioned<D::Entity>>,
 ) -> Evolved<D> {
-    let touched = D::touches(event).into_iter().enumerate();
-    touched
-        .map(|(which, aggregate)| {
-            let (version, state) = before(&aggregate).map_or((0, None), |it| (it.version, Some(it.state)));
-            let state = D::evolve(state, which, event, &at);
-            (aggregate, Versioned { kind: aggregate.kind, version: version + 1, offset: at.offset, state })
-        })
-        .collect()
+    let evolved = touched.iter().enumerate().map(|(which, &aggregate)| {
+        let before = before(&aggregate);
+        let version = before.map_or(0, |it| it.version) + 1;
+        let state = D::evolve(before.map(|it| D::Entity::clone(&it.state)), which, event, &at);
+        (aggregate, Versioned { kind: aggregate.kind, version, offset: at.offset, state: Arc::new(state) })
+    });
+    evolved.collect()
 }

@@ -24,6 +24,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 pub use arbitration::accepts;
@@ -103,9 +104,9 @@ pub struct Outgoing {
     /// What it is about.
     pub about: Key,
     /// The packed header.
-    pub header: Arc<[u8]>,
+    pub header: Bytes,
     /// The payload.
-    pub value: Arc<[u8]>,
+    pub value: Bytes,
 }
 
 /// What the log said of an append.
@@ -356,9 +357,10 @@ impl<D: Decider> Core<D> {
         flight.append = Append::Acknowledged;
         if offset == tail {
             // It stands right behind what was read: no need to wait until the log brings it back.
-            let (header, value) = (Arc::clone(&flight.header_bytes), Arc::clone(&flight.value));
+            let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
             let (parsed, event) = (flight.header.clone(), Arc::clone(&flight.event));
-            self.queue.push_back(Queued { offset, header, value, parsed, event: Some(Ok(event)) });
+            let touched = D::touches(&event);
+            self.queue.push_back(Queued { offset, header, value, parsed, event: Some(Ok(event)), touched });
         }
     }
 
@@ -448,7 +450,7 @@ impl<D: Decider> Core<D> {
             if let Some(flight) = self.flights.get_mut(id) {
                 flight.append = Append::Sent;
                 let about = flight.header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
-                let (header, value) = (Arc::clone(&flight.header_bytes), Arc::clone(&flight.value));
+                let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
                 self.step.appends.push(Outgoing { id, about, header, value });
             }
         }

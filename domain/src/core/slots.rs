@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
 };
 
 use super::{
@@ -95,8 +96,8 @@ pub struct Versioned<E> {
     pub version: u64,
     /// By which record last.
     pub offset: u64,
-    /// The state.
-    pub state: E,
+    /// The state, shared with the rows that are being written.
+    pub state: Arc<E>,
 }
 
 impl<E> Slot<E> {
@@ -114,8 +115,9 @@ impl<E> Slot<E> {
 
 /// All known keys, in two generations: what was not used for a whole generation is forgotten.
 pub struct Slots<E> {
-    hot: KeyMap<Slot<E>>,
-    cold: KeyMap<Slot<E>>,
+    /// Boxed: maps of small entries are searched and moved faster.
+    hot: KeyMap<Box<Slot<E>>>,
+    cold: KeyMap<Box<Slot<E>>>,
     changed: Vec<Key>,
     change_set: u64,
     written: u64,
@@ -142,16 +144,16 @@ impl<E: Clone> Slots<E> {
         if !self.hot.contains_key(key) {
             match self.cold.remove(key) {
                 Some(slot) => drop(self.hot.insert(*key, slot)),
-                None if self.seen.surely_not(key) => drop(self.hot.insert(*key, Slot::absent())),
+                None if self.seen.surely_not(key) => drop(self.hot.insert(*key, Box::new(Slot::absent()))),
                 None => return None,
             }
         }
-        self.hot.get(key).filter(|slot| kind.is_none_or(|kind| slot.aggregate.is_known(kind)))
+        self.hot.get(key).map(Box::as_ref).filter(|slot| kind.is_none_or(|kind| slot.aggregate.is_known(kind)))
     }
 
     /// Like [`Slots::get`], without keeping the slot in memory for longer.
     pub fn peek(&self, key: &Key) -> Option<&Slot<E>> {
-        self.hot.get(key).or_else(|| self.cold.get(key))
+        self.hot.get(key).or_else(|| self.cold.get(key)).map(Box::as_ref)
     }
 
     /// The aggregate, if it is known to exist.
@@ -175,7 +177,7 @@ impl<E: Clone> Slots<E> {
     /// Nothing names this key yet: it was minted just now.
     pub fn mint(&mut self, key: Key) {
         if self.peek(&key).is_none() {
-            self.hot.insert(key, Slot::absent());
+            self.hot.insert(key, Box::new(Slot::absent()));
         }
     }
 
@@ -186,7 +188,9 @@ impl<E: Clone> Slots<E> {
         let aggregate = match (wanted.kind, entity) {
             (None, _) => Aggregate::NotLoaded,
             (Some(kind), None) => Aggregate::NoneOf(kind),
-            (Some(kind), Some((version, state))) => Aggregate::Is(Versioned { kind, version, offset, state }),
+            (Some(kind), Some((version, state))) => {
+                Aggregate::Is(Versioned { kind, version, offset, state: Arc::new(state) })
+            }
         };
         if let Some(slot) = self.cold.remove(&wanted.key) {
             self.hot.insert(wanted.key, slot);
@@ -198,14 +202,13 @@ impl<E: Clone> Slots<E> {
                 }
             }
             Entry::Vacant(slot) => {
-                slot.insert(Slot { head, parked, aggregate, ..Slot::absent() });
+                slot.insert(Box::new(Slot { head, parked, aggregate, ..Slot::absent() }));
             }
         }
     }
 
     /// A key's head moved.
     pub fn set_head(&mut self, key: Key, head: Head) {
-        self.seen.insert(&key);
         self.change(key, |slot| {
             slot.head = Some(head);
             slot.head_changed = true;
@@ -214,7 +217,6 @@ impl<E: Clone> Slots<E> {
 
     /// An aggregate changed.
     pub fn set_entity(&mut self, key: Key, entity: Versioned<E>) {
-        self.seen.insert(&key);
         self.change(key, |slot| {
             debug_assert!(
                 !matches!(&slot.aggregate, Aggregate::Is(before) if before.kind != entity.kind),
@@ -231,15 +233,14 @@ impl<E: Clone> Slots<E> {
     }
 
     fn change(&mut self, key: Key, change: impl FnOnce(&mut Slot<E>)) {
-        if let Some(slot) = self.cold.remove(&key) {
-            self.hot.insert(key, slot);
-        }
         // A head may be set on a key whose aggregate was never looked at: then the aggregate stays "not loaded".
-        let slot = self.hot.entry(key).or_insert_with(|| Slot { aggregate: Aggregate::NotLoaded, ..Slot::absent() });
+        let unknown = || Box::new(Slot { aggregate: Aggregate::NotLoaded, ..Slot::absent() });
+        let slot = self.hot.entry(key).or_insert_with(|| self.cold.remove(&key).unwrap_or_else(unknown));
         change(slot);
         if slot.changed_in != self.change_set {
             slot.changed_in = self.change_set;
             self.changed.push(key);
+            self.seen.insert(&key);
         }
     }
 
@@ -265,7 +266,7 @@ impl<E: Clone> Slots<E> {
                     aggregate: Ref::new(kind, key),
                     version: *version,
                     offset: *offset,
-                    entity: state.clone(),
+                    entity: Arc::clone(state),
                 });
             }
         }

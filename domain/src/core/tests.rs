@@ -120,7 +120,10 @@ impl<D: Decider> Rows<D> {
     fn write(&mut self, changes: Changes<D>, digest: &Digest) {
         self.heads.extend(changes.heads);
         let entities = changes.entities.into_iter();
-        self.entities.extend(entities.map(|row| ((row.aggregate.kind, row.aggregate.key), (row.version, row.entity))));
+        self.entities.extend(
+            entities
+                .map(|row| ((row.aggregate.kind, row.aggregate.key), (row.version, Arc::unwrap_or_clone(row.entity)))),
+        );
         self.parked.extend(changes.parked);
         self.records.extend(changes.records);
         let Changes { next, genesis, copied, .. } = changes;
@@ -137,7 +140,7 @@ struct InstanceOf<D: Decider> {
     now: Millis,
 }
 
-type Log = Vec<(Vec<u8>, Vec<u8>)>;
+type Log = Vec<(Bytes, Bytes)>;
 
 /// One instance of the warehouse.
 type Instance = InstanceOf<Warehouse>;
@@ -164,7 +167,7 @@ impl<D: Decider> InstanceOf<D> {
         let mut instance = Self::new(name);
         if log.is_empty() {
             let genesis = instance.core.genesis_record(Uuid::nil(), 0);
-            log.push((genesis.header.to_vec(), genesis.value.to_vec()));
+            log.push((genesis.header, genesis.value));
         }
         instance.read(log, usize::MAX);
         instance
@@ -225,7 +228,7 @@ fn take(command: u32, lines: &[(&str, i64)]) -> Take {
 }
 
 fn land(log: &mut Log, record: &Outgoing) -> u64 {
-    log.push((record.header.to_vec(), record.value.to_vec()));
+    log.push((record.header.clone(), record.value.clone()));
     log.len() as u64 - 1
 }
 
@@ -463,7 +466,7 @@ fn a_record_that_cannot_be_folded_parks_its_keys_and_nothing_else() {
             command: None,
             origin: Origin::default(),
         };
-        (header.encode(), value.to_vec())
+        (Bytes::from(header.encode()), Bytes::copy_from_slice(value))
     };
     log.push(record(91, "a", None, b"rubbish"));
     log.push(record(92, "a", Some(91), br#"{"command":1,"lines":{"a":1}}"#));
@@ -481,8 +484,11 @@ fn a_record_that_cannot_be_folded_parks_its_keys_and_nothing_else() {
 fn a_journal_that_cannot_be_read_stops_the_core() {
     let mut log = Log::new();
     let mut one = Instance::started(1, &mut log);
-    assert!(matches!(one.core.read(1, Some(&[9]), b""), Err(Stop::Header { offset: 1, .. })));
-    assert!(matches!(one.core.read(1, None, b""), Err(Stop::Header { offset: 1, .. })));
+    assert!(matches!(
+        one.core.read(1, Some(&Bytes::from_static(&[9])), &Bytes::new()),
+        Err(Stop::Header { offset: 1, .. })
+    ));
+    assert!(matches!(one.core.read(1, None, &Bytes::new()), Err(Stop::Header { offset: 1, .. })));
     let mut other = Core::<Warehouse>::new(Checkpoint::default(), Uuid::nil(), "other".into(), Box::new(Uuid::nil), 1);
     other.read(0, Some(&log[0].0), &log[0].1).unwrap();
     assert!(matches!(other.run(0), Err(Stop::OtherHashKey { .. })));

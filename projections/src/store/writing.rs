@@ -174,7 +174,7 @@ async fn write_entities<D: Tables>(
         rows.sort_unstable_by_key(|row| row.aggregate.key);
         insert
             .run(connection, origin, &rows, |row, values| {
-                let doc = serde_json::to_string(&row.entity)
+                let doc = serde_json::to_string(&*row.entity)
                     .map_err(|source| StoreError::Unwritable { kind: table.kind.to_owned(), source })?;
                 values.add(row.aggregate.key.as_bytes().as_slice());
                 values.add(row.version.cast_signed()).add(row.offset.cast_signed());

@@ -154,7 +154,7 @@ impl Journal {
                 aggregate: Ref::new("counters", about),
                 version: offset + 1,
                 offset,
-                entity: Row::Counter { name, total: offset.cast_signed() },
+                entity: Arc::new(Row::Counter { name, total: offset.cast_signed() }),
             });
         }
         changes.next = self.next;
@@ -163,7 +163,7 @@ impl Journal {
 }
 
 pub fn limit(version: u64, most: i64) -> EntityRow<Row> {
-    EntityRow { aggregate: Ref::new("limits", key("limit")), version, offset: 0, entity: Row::Limit { most } }
+    EntityRow { aggregate: Ref::new("limits", key("limit")), version, offset: 0, entity: Arc::new(Row::Limit { most }) }
 }
 
 pub fn accepted(names: impl IntoIterator<Item = impl ToString>) -> Vec<(String, Verdict)> {

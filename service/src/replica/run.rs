@@ -200,8 +200,8 @@ impl<D: Tables> Loop<D> {
     fn feed(&mut self) -> Result<(), LoopError> {
         let (limit, mut n_bytes) = (*self.limit.borrow_and_update(), 0);
         while let Some(record) = self.held.pop_front_if(|record| record.offset < limit) {
-            let header = record.header(HEADER).map(Bytes::as_ref);
-            n_bytes += header.map_or(0, <[u8]>::len) + record.value.len();
+            let header = record.header(HEADER);
+            n_bytes += header.map_or(0, Bytes::len) + record.value.len();
             self.core.read(record.offset, header, &record.value)?;
         }
         self.shared.n_bytes.fetch_add(n_bytes as u64, Ordering::Relaxed);
@@ -376,8 +376,8 @@ fn new_record<D: Tables>(record: Outgoing) -> NewRecord {
         topic: D::JOURNAL.into(),
         partition: Some(0),
         key: Some(key.into()),
-        headers: vec![(HEADER.into(), Bytes::from_owner(record.header))],
-        value: Bytes::from_owner(record.value),
+        headers: vec![(HEADER.into(), record.header)],
+        value: record.value,
     }
 }
 
