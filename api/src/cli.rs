@@ -2,13 +2,15 @@
 
 mod exit;
 mod health;
+mod log;
 mod projection;
+mod running;
 mod serve;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
 
-pub use exit::{Exit, of as exit_code};
+pub use exit::{Exit, Failure, of as exit_code};
 
 use crate::{
     asyncapi,
@@ -49,6 +51,11 @@ enum Command {
     },
     /// Print the AsyncAPI document of the public topics
     Asyncapi,
+    /// Read the log itself
+    Log {
+        #[command(subcommand)]
+        verb: Box<log::Verb>,
+    },
     /// Look at the rows of services, prove them, rebuild them while they serve
     Projection {
         #[command(subcommand)]
@@ -82,9 +89,13 @@ impl Cli {
             Some(Command::Serve { service, options }) => {
                 Some(Config { services: service.0.clone(), options: (**options).clone() })
             }
-            Some(Command::Openapi { .. } | Command::Asyncapi | Command::Projection { .. } | Command::Health { .. }) => {
-                None
-            }
+            Some(
+                Command::Openapi { .. }
+                | Command::Asyncapi
+                | Command::Log { .. }
+                | Command::Projection { .. }
+                | Command::Health { .. },
+            ) => None,
         }
     }
 
@@ -102,6 +113,7 @@ impl Cli {
                 _ => openapi::of_services(&service.0),
             })?,
             Some(Command::Asyncapi) => print(&asyncapi::document())?,
+            Some(Command::Log { verb }) => return log::run(*verb).await,
             Some(Command::Projection { verb }) => return projection::run(*verb).await,
             Some(Command::Health { url }) => health::ask(&url).await?,
             Some(Command::Serve { .. }) | None => {}

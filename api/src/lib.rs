@@ -5,6 +5,7 @@
 //! - [`problem`], [`answer`], [`json`], [`params`], [`execute`]: what all routes have in common.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
+//! - [`inspect`]: the log's records as operators see them.
 //! - [`peers`]: the other services over HTTP. [`demo`]: a story for people who look at it for the first time.
 //!
 //! Deliberately absent: rules (they are in `orderlog-domain`), SQL, and authentication, which is yet to come.
@@ -17,6 +18,7 @@ pub mod config;
 pub mod customers;
 pub mod demo;
 pub mod execute;
+pub mod inspect;
 pub mod inventory;
 pub mod json;
 pub mod notifications;

@@ -91,6 +91,18 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// As commands tell it that need the log for themselves.
+    pub fn told(self) -> anyhow::Error {
+        match self {
+            Self::Embedded(OpenError::InUse { .. }) => crate::cli::Failure::unavailable(format!(
+                "{self}; that one does not answer where it said it would, --server says where it is"
+            )),
+            error => error.into(),
+        }
+    }
+}
+
 /// What every service of a process needs to start.
 pub struct Parts {
     /// The log, and what else every replica needs.
@@ -196,7 +208,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect();
     let operations = operations::Operations { probes: probes.clone(), troubles: parts.troubles.clone() };
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
-    let admin = admin::Admin { projections };
+    let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
     let found_at = admin::tell_where(&storage.data, &listener::url(addr))?;
     let routes = Routes { mounted, operations, admin, services: services.clone() };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));

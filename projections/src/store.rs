@@ -210,6 +210,20 @@ impl<D: Tables> Store<D> {
             .collect()
     }
 
+    /// What became of the records from `from` up to and without `to`, ascending, as far as the rows hold them.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        let rows = sqlx::query("select offset, verdict from records where offset >= ? and offset < ? order by offset")
+            .bind(from.cast_signed())
+            .bind(to.cast_signed())
+            .fetch_all(&self.lists)
+            .await
+            .map_err(|error| self.origin.error("reading verdicts", error))?;
+        rows.iter().map(|row| Ok((self.origin.count(row, 0)?, self.verdict(row, 1)?))).collect()
+    }
+
     /// How many records are parked.
     ///
     /// # Errors
@@ -219,13 +233,17 @@ impl<D: Tables> Store<D> {
         n.map(i64::cast_unsigned).map_err(|error| self.origin.error("counting what is parked", error))
     }
 
+    fn verdict(&self, row: &SqliteRow, column: usize) -> Result<Verdict, StoreError> {
+        match self.origin.get::<i64, _>(row, column)? {
+            0 => Ok(Verdict::Accepted),
+            1 => Ok(Verdict::Void),
+            2 => Ok(Verdict::Parked),
+            other => Err(self.origin.damaged(format!("{other} is no verdict"))),
+        }
+    }
+
     fn record(&self, row: &SqliteRow) -> Result<RecordRow, StoreError> {
-        let verdict = match self.origin.get::<i64, _>(row, 4)? {
-            0 => Verdict::Accepted,
-            1 => Verdict::Void,
-            2 => Verdict::Parked,
-            other => return Err(self.origin.damaged(format!("{other} is no verdict"))),
-        };
+        let verdict = self.verdict(row, 4)?;
         Ok(RecordRow {
             offset: self.origin.count(row, 0)?,
             id: RecordId(Uuid::from_bytes(self.origin.bytes(row, 1)?)),

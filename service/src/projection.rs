@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use orderlog_projections::Tables;
+use orderlog_domain::core::Verdict;
+use orderlog_projections::{StoreError, Tables};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -81,6 +82,12 @@ pub trait Projection: Send + Sync {
     /// # Errors
     /// Why that is not known.
     async fn status(&self) -> Result<Status, String>;
+
+    /// What became of the records from `from` up to and without `to`, ascending, as far as the rows hold them.
+    ///
+    /// # Errors
+    /// If that can't be read.
+    async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
 }
 
 /// The rows of a running instance.
@@ -142,6 +149,10 @@ impl<D: Tables> Projection for Rows<D> {
             }
         });
         Ok(())
+    }
+
+    async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        self.replica.store().verdicts(from, to).await
     }
 
     async fn status(&self) -> Result<Status, String> {

@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
+use serde_json::Value;
+
 use crate::{eventually, http::Http};
 
 /// The five services.
@@ -271,5 +273,54 @@ impl Distributed {
     /// If it is not running.
     pub fn http(&self, service: &str) -> Http {
         self.servers[Self::index(service)].as_ref().expect("the service is running").http.clone()
+    }
+}
+
+/// What the program said and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit code.
+    pub code: i32,
+    /// Its data.
+    pub stdout: String,
+    /// Its messages.
+    pub stderr: String,
+}
+
+impl Said {
+    /// The same, which ended with this code.
+    ///
+    /// # Panics
+    /// If it ended with another.
+    #[track_caller]
+    pub fn ended_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Its data as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Runs the program on a data folder.
+///
+/// # Panics
+/// If it can't be run.
+pub async fn orderlog(args: &[&str], data: &Path) -> Said {
+    let mut command = Command::new(binary());
+    command.args(args).arg("--data").arg(data).env_remove("ORDERLOG_DATA");
+    // Not on a thread that answers the server's requests.
+    let output = tokio::task::spawn_blocking(move || command.output().expect("the binary starts"))
+        .await
+        .expect("it was not cancelled");
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

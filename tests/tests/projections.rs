@@ -1,10 +1,7 @@
 //! `orderlog projection` as its operator meets it, on a running server and on a stopped one. The exit codes are part of the
 //! contract.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
-
 use std::{
-    path::Path,
     process::Command,
     sync::{
         Arc,
@@ -13,43 +10,11 @@ use std::{
 };
 
 use orderlog_tests::{
-    deployment::{Embedded, binary},
+    deployment::{Embedded, orderlog},
     http::Http,
     story::{self, Shop, text},
 };
-use serde_json::{Value, json};
-
-/// What the program said and how it ended.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn ended_with(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{self:?}");
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-async fn orderlog(args: &[&str], data: &Path) -> Said {
-    let mut command = Command::new(binary());
-    command.args(args).arg("--data").arg(data).env_remove("ORDERLOG_DATA");
-    // Not on a thread that answers the server's requests.
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    Said {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
+use serde_json::json;
 
 /// Orders are placed and read back all the time.
 async fn keep_busy(http: Http, customer: String, stop: Arc<AtomicBool>, n: Arc<AtomicU64>) {

@@ -1,4 +1,4 @@
-//! What operators do to a running process, for the command line of the same machine: `/admin/projections`.
+//! What operators do to a running process, for the command line of the same machine: `/admin/projections`, `/admin/log`.
 //!
 //! Deliberately not among the operations of the OpenAPI documents: it belongs to the program, not to the contract.
 
@@ -9,19 +9,25 @@ use std::{
     sync::Arc,
 };
 
+use async_trait::async_trait;
+use futures_util::{FutureExt, future::BoxFuture};
+use orderlog_domain::core::Verdict;
+use orderlog_eventlog::{EventLog, ReadError};
+use orderlog_projections::StoreError;
 use orderlog_service::{
     projection::{Projection, Status},
     rebuild::{Goal, RebuildError},
 };
 use poem::{
     EndpointExt, FromRequest, Request, Response,
-    endpoint::make,
+    endpoint::{BoxEndpoint, make},
     http::{Method, StatusCode},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{StartError, json_answer, not_here};
 use crate::{
+    inspect::{Inspector, Verdicts},
     problem::ApiError,
     services::{RouteTable, ServiceName},
 };
@@ -62,11 +68,36 @@ pub fn found_at(data: &Path) -> Option<String> {
     serde_json::from_str(&text).ok().map(|Whereabouts { url, .. }| url)
 }
 
-/// The rows of this process.
+/// The rows and the log of this process.
 #[derive(Clone)]
 pub struct Admin {
-    /// By service.
-    pub projections: BTreeMap<ServiceName, Arc<dyn Projection>>,
+    projections: Arc<BTreeMap<ServiceName, Arc<dyn Projection>>>,
+    inspector: Inspector,
+}
+
+/// The verdicts in the rows of this process.
+struct OfRunning(Arc<BTreeMap<ServiceName, Arc<dyn Projection>>>);
+
+#[async_trait]
+impl Verdicts for OfRunning {
+    async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        match self.0.get(&journal) {
+            Some(projection) => projection.verdicts(from, to).await,
+            // Another process has them.
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// How many records of a topic are answered at once, at most.
+const N_RECORDS_MAX: usize = 1_000;
+
+/// Which records are asked for.
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    from: u64,
+    limit: Option<usize>,
 }
 
 /// What is asked of a projection. A body, with its content type, since no page of another site can send that unasked.
@@ -77,28 +108,70 @@ struct Asked {
 }
 
 impl Admin {
-    /// `/admin/projections` and `/admin/projections/{service}`.
-    pub fn add_routes(self, table: &mut RouteTable) {
-        let (all, one, begin) = (self.clone(), self.clone(), self);
-        let all = make(move |_| {
-            let all = all.clone();
-            async move { all.statuses().await.map_err(poem::Error::from) }
-        });
-        let one = make(move |request: Request| {
-            let one = one.clone();
-            async move { one.status(&request).await.map_err(poem::Error::from) }
-        });
-        let begin = make(move |request: Request| {
-            let begin = begin.clone();
-            async move { begin.begin(request).await }
-        });
-        table.entry("/admin/projections".to_owned()).or_default().insert(Method::GET, all.boxed());
-        let of_one = table.entry("/admin/projections/:service".to_owned()).or_default();
-        of_one.insert(Method::GET, one.boxed());
-        of_one.insert(Method::POST, begin.boxed());
+    /// For these rows, by service, and this log.
+    pub fn new(projections: BTreeMap<ServiceName, Arc<dyn Projection>>, log: Arc<dyn EventLog>) -> Self {
+        let projections = Arc::new(projections);
+        let verdicts = Arc::new(OfRunning(Arc::clone(&projections)));
+        Self { projections, inspector: Inspector::new(log, verdicts) }
     }
 
-    async fn statuses(&self) -> Result<Response, ApiError> {
+    /// `/admin/projections`, `/admin/projections/{service}`, `/admin/log/{topic}` and `/admin/log/{topic}/{partition}`.
+    pub fn add_routes(self, table: &mut RouteTable) {
+        let mut on = |path: &str, method: Method, endpoint: BoxEndpoint<'static>| {
+            table.entry(path.to_owned()).or_default().insert(method, endpoint);
+        };
+        on("/admin/projections", Method::GET, self.endpoint(|admin, _| async move { admin.statuses().await }.boxed()));
+        let one = self.endpoint(|admin, request| async move { admin.status(&request).await }.boxed());
+        on("/admin/projections/:service", Method::GET, one);
+        let begin = self.endpoint(|admin, request| async move { admin.begin(request).await }.boxed());
+        on("/admin/projections/:service", Method::POST, begin);
+        let partitions = self.endpoint(|admin, request| async move { admin.partitions(&request).await }.boxed());
+        on("/admin/log/:topic", Method::GET, partitions);
+        let records = self.endpoint(|admin, request| async move { admin.records(&request).await }.boxed());
+        on("/admin/log/:topic/:partition", Method::GET, records);
+    }
+
+    /// An endpoint for commands of this machine: there is no authentication yet, and whoever is elsewhere must neither read
+    /// the log nor keep the machine busy.
+    fn endpoint(
+        &self,
+        answer: fn(Self, Request) -> BoxFuture<'static, poem::Result<Response>>,
+    ) -> BoxEndpoint<'static> {
+        let admin = self.clone();
+        make(move |request: Request| {
+            let admin = admin.clone();
+            async move {
+                if !request.remote_addr().as_socket_addr().is_some_and(|from| from.ip().is_loopback()) {
+                    let detail = "this is answered only to callers on the same machine";
+                    return Err(ApiError::new(StatusCode::FORBIDDEN, "only_local", detail).into());
+                }
+                answer(admin, request).await
+            }
+        })
+        .boxed()
+    }
+
+    async fn partitions(&self, request: &Request) -> poem::Result<Response> {
+        let topic = request.raw_path_param("topic").unwrap_or_default();
+        let partitions = self.inspector.partitions(topic).await.map_err(unread)?;
+        Ok(json_answer(StatusCode::OK, &serde_json::json!(partitions)))
+    }
+
+    async fn records(&self, request: &Request) -> poem::Result<Response> {
+        let topic = request.raw_path_param("topic").unwrap_or_default();
+        let partition = request.raw_path_param("partition").and_then(|text| text.parse().ok());
+        let partition = partition.ok_or_else(|| not_here(&format!("{topic}/?")))?;
+        let Wanted { from, limit } = request.params()?;
+        let limit = limit.unwrap_or(N_RECORDS_MAX).min(N_RECORDS_MAX);
+        let chunk = self.inspector.chunk(topic, partition, from, limit).await;
+        let chunk = chunk.map_err(|error| match error.downcast::<ReadError>() {
+            Ok(error) => unread(error),
+            Err(error) => ApiError::internal(&error),
+        })?;
+        Ok(json_answer(StatusCode::OK, &serde_json::json!(chunk)))
+    }
+
+    async fn statuses(&self) -> poem::Result<Response> {
         let mut statuses = Vec::with_capacity(self.projections.len());
         for projection in self.projections.values() {
             statuses.push(status_of(projection.as_ref()).await?);
@@ -106,7 +179,7 @@ impl Admin {
         Ok(json_answer(StatusCode::OK, &serde_json::json!({ "projections": statuses })))
     }
 
-    async fn status(&self, request: &Request) -> Result<Response, ApiError> {
+    async fn status(&self, request: &Request) -> poem::Result<Response> {
         let status = status_of(self.named(request)?.as_ref()).await?;
         Ok(json_answer(StatusCode::OK, &serde_json::json!(status)))
     }
@@ -123,6 +196,15 @@ impl Admin {
         let name = request.raw_path_param("service").unwrap_or_default();
         let found = self.projections.iter().find(|(service, _)| service.as_str() == name);
         found.map(|(_, projection)| projection).ok_or_else(|| not_here(name))
+    }
+}
+
+fn unread(error: ReadError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        ReadError::UnknownTopic { .. } => ApiError::not_found("unknown_topic", detail),
+        ReadError::OutOfRange { .. } => ApiError::not_found("no_such_position", detail),
+        ReadError::Unavailable { .. } => ApiError::unavailable("unavailable", detail),
     }
 }
 

@@ -1,0 +1,291 @@
+//! `orderlog log ...`: the log itself, as its operator sees it.
+
+mod source;
+
+use std::{
+    io::{ErrorKind, IsTerminal, Write},
+    str::FromStr,
+    time::Duration,
+};
+
+use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+
+use self::source::Source;
+use super::{Services, exit::Exit, serve, services_parser};
+use crate::{
+    config::Storage,
+    inspect::{self, Inspected},
+};
+
+/// How many records are asked for at a time.
+const N_AT_A_TIME: usize = 1_000;
+/// How often a followed topic is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// So many unreadable records of a journal are printed.
+const N_SHOWN: usize = 20;
+
+/// What to do with the log.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Print the records of a topic, journals and public topics alike
+    ///
+    /// Of journals also the void ones, marked as such. One JSON document a line, or a table.
+    Replay(Replay),
+    /// Read the journals with this program, and tell which records it could not read
+    ///
+    /// For the time before a new version is deployed. Ends with 3 if there are any.
+    Lint {
+        /// Whose journals
+        #[arg(default_value = "all", value_parser = services_parser())]
+        service: Services,
+
+        /// Print the answer as JSON
+        #[arg(long, env = "ORDERLOG_JSON")]
+        json: bool,
+
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the log is.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// Where the running server is; default: what it says of itself in the data folder
+    #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
+    server: Option<String>,
+
+    #[command(flatten)]
+    storage: Storage,
+}
+
+/// Which records.
+#[derive(Args, Clone, Debug)]
+pub struct Replay {
+    /// The topic: a journal such as `orders`, or a public one such as `order.created`
+    topic: String,
+
+    /// The first record: `beginning`, `end`, an offset, a position such as `orders@1042`, or an RFC 3339 time
+    #[arg(long, env = "ORDERLOG_FROM", value_name = "POINT", default_value = "beginning")]
+    from: Point,
+
+    /// Where to stop, without it: an offset, a position or a time; default: the end as it is now
+    #[arg(long, env = "ORDERLOG_TO", value_name = "POINT", default_value = "end", conflicts_with = "follow")]
+    to: Point,
+
+    /// Only records of this type, such as `order_placed`
+    #[arg(long = "type", env = "ORDERLOG_TYPE", value_name = "TYPE")]
+    kind: Option<String>,
+
+    /// Only records about this: an id, or a key as printed
+    #[arg(long, env = "ORDERLOG_KEY", value_name = "KEY")]
+    key: Option<String>,
+
+    /// Go on with what comes, until interrupted
+    #[arg(long, env = "ORDERLOG_FOLLOW")]
+    follow: bool,
+
+    /// One JSON document a line, also on a terminal
+    #[arg(long, env = "ORDERLOG_JSON", conflicts_with = "table")]
+    json: bool,
+
+    /// A table for people, also where there is no terminal
+    #[arg(long, env = "ORDERLOG_TABLE")]
+    table: bool,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A point in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The first record.
+    Beginning,
+    /// Behind the last one.
+    End,
+    /// A record.
+    Offset(u64),
+    /// The first record that is not older, in milliseconds since the Unix epoch.
+    Time(i64),
+}
+
+impl FromStr for Point {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let offset = text.rsplit_once('@').map_or(text, |(_, offset)| offset);
+        match text {
+            "beginning" => Ok(Self::Beginning),
+            "end" => Ok(Self::End),
+            _ => offset
+                .parse()
+                .map(Self::Offset)
+                .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| Self::Time(time.timestamp_millis())))
+                .map_err(|_| {
+                    format!(
+                        "`{text}` is no point of a topic: use `beginning`, `end`, an offset, a position such as \
+                         orders@1042, or a time such as 2026-01-31T12:00:00Z"
+                    )
+                }),
+        }
+    }
+}
+
+/// Do it.
+pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Replay(replay) => {
+            serve::tell(&replay.place.storage, "warn")?;
+            match replay.run().await {
+                // Whoever reads has seen enough.
+                Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(is_broken_pipe) => Ok(Exit::Done),
+                outcome => outcome.map(|()| Exit::Done),
+            }
+        }
+        Verb::Lint { service, json, place } => {
+            serve::tell(&place.storage, "warn")?;
+            lint(&service, json, &place).await
+        }
+    }
+}
+
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::BrokenPipe
+}
+
+impl Replay {
+    async fn run(&self) -> anyhow::Result<()> {
+        let source = Source::find(self.place.server.as_deref(), &self.place.storage).await?;
+        let mut places = Vec::new();
+        for partition in source.partitions(&self.topic).await? {
+            let end = source.chunk(&self.topic, partition, 0, 0).await?.end;
+            let from = match self.from {
+                Point::Beginning | Point::Time(_) => 0,
+                Point::End => end,
+                Point::Offset(offset) => offset,
+            };
+            places.push((partition, from));
+        }
+        loop {
+            for (partition, next) in &mut places {
+                self.print_from(&source, *partition, next).await?;
+            }
+            if !self.follow {
+                return Ok(());
+            }
+            std::io::stdout().flush()?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Print a partition from `next` to its end or to where to stop.
+    async fn print_from(&self, source: &Source, partition: u32, next: &mut u64) -> anyhow::Result<()> {
+        let as_table = self.table || (!self.json && std::io::stdout().is_terminal());
+        // A topic's clock never goes back: it is the newest time so far.
+        let mut clock = i64::MIN;
+        loop {
+            let chunk = source.chunk(&self.topic, partition, *next, N_AT_A_TIME).await?;
+            let mut out = std::io::stdout().lock();
+            for record in &chunk.records {
+                clock = clock.max(record.time_ms);
+                if self.is_behind(record, clock) {
+                    return Ok(());
+                }
+                if self.is_wanted(record, clock) {
+                    let line = if as_table { row(record) } else { serde_json::to_string(record)? };
+                    writeln!(out, "{line}")?;
+                }
+            }
+            *next = chunk.next;
+            if chunk.next >= chunk.end {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_behind(&self, record: &Inspected, clock: i64) -> bool {
+        match self.to {
+            Point::Beginning => true,
+            Point::End => false,
+            Point::Offset(offset) => record.offset >= offset,
+            Point::Time(time) => clock >= time,
+        }
+    }
+
+    fn is_wanted(&self, record: &Inspected, clock: i64) -> bool {
+        let plain = |key: &str| key.replace('-', "").to_ascii_lowercase();
+        let is_late_enough = !matches!(self.from, Point::Time(time) if clock < time);
+        is_late_enough
+            && self.kind.as_ref().is_none_or(|kind| *kind == record.kind)
+            && self.key.as_ref().is_none_or(|key| record.key == *key || plain(&record.key) == plain(key))
+    }
+}
+
+fn time(ms: i64) -> String {
+    DateTime::<Utc>::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn row(record: &Inspected) -> String {
+    let Inspected { topic, partition, offset, time_ms, verdict, kind, key, value, .. } = record;
+    let place = if *partition == 0 { format!("{topic}@{offset}") } else { format!("{topic}/{partition}@{offset}") };
+    let verdict = verdict.as_deref().unwrap_or("");
+    format!("{place:<20} {} {verdict:<8} {kind:<24} {key:<36} {value}", time(*time_ms))
+}
+
+async fn lint(services: &Services, json: bool, place: &Place) -> anyhow::Result<Exit> {
+    let source = Source::find(place.server.as_deref(), &place.storage).await?;
+    let (mut found, mut reports) = (false, Vec::new());
+    for service in &services.0 {
+        let (mut next, mut unreadable) = (0, Vec::new());
+        loop {
+            let chunk = source.chunk(service.as_str(), 0, next, N_AT_A_TIME).await?;
+            unreadable.extend(
+                chunk.records.iter().filter_map(|it| inspect::unreadable(*service, it).map(|why| (it.offset, why))),
+            );
+            next = chunk.next;
+            if chunk.next >= chunk.end {
+                break;
+            }
+        }
+        found |= !unreadable.is_empty();
+        reports.push((service.as_str(), next, unreadable));
+    }
+    let text = if json {
+        let reports = reports.iter().map(|(journal, n_records, unreadable)| {
+            let unreadable = unreadable.iter().map(|(offset, why)| serde_json::json!({ "offset": offset, "why": why }));
+            serde_json::json!({ "journal": journal, "n_records": n_records,
+                "unreadable": unreadable.collect::<Vec<_>>() })
+        });
+        format!("{:#}", serde_json::Value::from_iter(reports))
+    } else {
+        let lines = reports.iter().flat_map(|(journal, n_records, unreadable)| {
+            let first = format!("{journal:<14} {n_records} records, {} that this program can't read", unreadable.len());
+            let shown =
+                unreadable.iter().take(N_SHOWN).map(move |(offset, why)| format!("  {journal}@{offset}: {why}"));
+            std::iter::once(first).chain(shown)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")?;
+    Ok(if found { Exit::Differs } else { Exit::Done })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_an_offset_a_position_a_time_or_a_word() {
+        assert_eq!("beginning".parse(), Ok(Point::Beginning));
+        assert_eq!("end".parse(), Ok(Point::End));
+        assert_eq!("1042".parse(), Ok(Point::Offset(1042)));
+        assert_eq!("orders@1042".parse(), Ok(Point::Offset(1042)));
+        assert_eq!("1970-01-01T00:00:01Z".parse(), Ok(Point::Time(1_000)));
+        for wrong in ["", "yesterday", "orders@", "-1", "2026-01-31"] {
+            assert!(wrong.parse::<Point>().unwrap_err().contains("orders@1042"), "{wrong}");
+        }
+    }
+}

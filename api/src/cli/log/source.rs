@@ -1,0 +1,76 @@
+//! Where records come from: the server on the data folder, or, if there is none, the log itself.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use orderlog_eventlog::ReadError;
+
+use crate::{
+    cli::{exit::Failure, running::Running},
+    config::Storage,
+    inspect::{Chunk, InFolder, Inspector},
+    server,
+};
+
+/// Where records come from.
+pub enum Source {
+    /// A running server.
+    Server(Running),
+    /// The log, in this process.
+    Here(Inspector),
+}
+
+impl Source {
+    /// The server at `url`, or the one that the data folder tells of, or the log itself.
+    ///
+    /// # Errors
+    /// Why neither can be read.
+    pub async fn find(url: Option<&str>, storage: &Storage) -> anyhow::Result<Self> {
+        if let Some(running) = Running::find(url, storage).await? {
+            return Ok(Self::Server(running));
+        }
+        let log = server::open(storage).await.map_err(server::StartError::told)?.log;
+        Ok(Self::Here(Inspector::new(log, Arc::new(InFolder::new(&storage.data)))))
+    }
+
+    /// The partitions of a topic.
+    ///
+    /// # Errors
+    /// That there is no such topic, or why it can't be read.
+    pub async fn partitions(&self, topic: &str) -> anyhow::Result<Vec<u32>> {
+        match self {
+            Self::Server(running) => {
+                let answer = running.get(&format!("/admin/log/{topic}")).await?;
+                serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
+            }
+            Self::Here(inspector) => inspector.partitions(topic).await.map_err(told),
+        }
+    }
+
+    /// At most `limit` records from `from` on.
+    ///
+    /// # Errors
+    /// Why they can't be read.
+    pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
+        match self {
+            Self::Server(running) => {
+                let path = format!("/admin/log/{topic}/{partition}?from={from}&limit={limit}");
+                let answer = running.get(&path).await?;
+                serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
+            }
+            Self::Here(inspector) => inspector.chunk(topic, partition, from, limit).await.map_err(|error| {
+                match error.downcast::<ReadError>() {
+                    Ok(error) => told(error),
+                    Err(error) => error,
+                }
+            }),
+        }
+    }
+}
+
+fn told(error: ReadError) -> anyhow::Error {
+    match error {
+        ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Failure::refused(error.to_string()),
+        ReadError::Unavailable { .. } => Failure::unavailable(error.to_string()),
+    }
+}

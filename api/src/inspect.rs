@@ -1,0 +1,223 @@
+//! The log's records as operators see them: JSON documents, the same from a running server and from a stopped one's files.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use orderlog_domain::{
+    billing::Billing, core::Verdict, customers::Customers, header::HEADER, header::Header, inventory::Inventory,
+    notifications::Notifications, orders::Orders,
+};
+use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
+use orderlog_projections::{Generations, StoreError, Tables};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::services::ServiceName;
+
+/// Some records of one partition, in order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Chunk {
+    /// At most as many as were asked for.
+    pub records: Vec<Inspected>,
+    /// Where the next chunk begins.
+    pub next: u64,
+    /// One past the partition's last record.
+    pub end: u64,
+}
+
+/// A record of a journal or of a public topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Where it stands.
+    pub offset: u64,
+    /// When it was decided (public topics: taken by the log), in milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// What became of it: `accepted`, `void` or `parked`; nothing for public topics and for what the rows do not hold yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// The name of its event.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What orders it: an aggregate's key, or the public event's subject.
+    pub key: String,
+    /// The rest of its headers.
+    pub headers: Map<String, Value>,
+    /// The event; the bytes as text if it is no JSON.
+    pub value: Value,
+    /// Why its header can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Reads records for operators.
+#[derive(Clone)]
+pub struct Inspector {
+    log: Arc<dyn EventLog>,
+    verdicts: Arc<dyn Verdicts>,
+}
+
+/// Knows what became of a journal's records.
+#[async_trait]
+pub trait Verdicts: Send + Sync {
+    /// Those of `journal` from an offset up to and without another, ascending, as far as they are known.
+    async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
+}
+
+impl Inspector {
+    /// Reads `log`; `verdicts` tells which records are void.
+    pub fn new(log: Arc<dyn EventLog>, verdicts: Arc<dyn Verdicts>) -> Self {
+        Self { log, verdicts }
+    }
+
+    /// The partitions of a topic.
+    ///
+    /// # Errors
+    /// [`ReadError`] if there is none of this name.
+    pub async fn partitions(&self, topic: &str) -> Result<Vec<u32>, ReadError> {
+        Ok(self.log.partitions(topic).await?.into_iter().map(|partition| partition.index).collect())
+    }
+
+    /// At most `limit` records from `from` on; none at the end.
+    ///
+    /// # Errors
+    /// Why they can't be read.
+    pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
+        let place = Partition::new(topic, partition);
+        let end = self.log.ends(std::slice::from_ref(&place)).await?.first().copied().unwrap_or(0);
+        let mut records = Vec::new();
+        if from > end {
+            return Err(ReadError::OutOfRange { partition: place, wanted: from, first: 0, end }.into());
+        }
+        if from < end {
+            let mut reading = self.log.read(vec![(place, from)]);
+            while records.len() < limit && records.last().is_none_or(|last: &Record| last.offset + 1 < end) {
+                let Some(batch) = reading.next().await else { break };
+                records.extend(batch?.records);
+            }
+            records.truncate(limit);
+        }
+        let next = records.last().map_or(from, |last| last.offset + 1);
+        let verdicts = match ServiceName::ALL.into_iter().find(|service| service.as_str() == topic) {
+            Some(journal) if !records.is_empty() => self.verdicts.verdicts(journal, from, next).await?,
+            Some(_) | None => Vec::new(),
+        };
+        let verdict = |offset| verdicts.binary_search_by_key(&offset, |it| it.0).ok().map(|found| verdicts[found].1);
+        let records = records.iter().map(|record| inspected(topic, partition, record, verdict(record.offset)));
+        Ok(Chunk { records: records.collect(), next, end })
+    }
+}
+
+fn inspected(topic: &str, partition: u32, record: &Record, verdict: Option<Verdict>) -> Inspected {
+    let (kind, key, time_ms, headers, error) = match record.header(HEADER).map(|header| Header::decode(header)) {
+        Some(Ok(header)) => of_journal(&header),
+        Some(Err(error)) => (String::new(), String::new(), record.time_ms, Map::new(), Some(error.to_string())),
+        None => of_public(record),
+    };
+    let value = serde_json::from_slice(&record.value);
+    Inspected {
+        topic: topic.to_owned(),
+        partition,
+        offset: record.offset,
+        time_ms,
+        verdict: verdict.map(|verdict| {
+            match verdict {
+                Verdict::Accepted => "accepted",
+                Verdict::Void => "void",
+                Verdict::Parked => "parked",
+            }
+            .to_owned()
+        }),
+        kind,
+        key,
+        headers,
+        value: value.unwrap_or_else(|_| String::from_utf8_lossy(&record.value).into_owned().into()),
+        error,
+    }
+}
+
+type Told = (String, String, i64, Map<String, Value>, Option<String>);
+
+fn of_journal(header: &Header) -> Told {
+    let id = |id: Option<uuid::Uuid>| id.map_or(Value::Null, |id| id.to_string().into());
+    let expects = header.expects.iter().map(
+        |expect| serde_json::json!({ "key": String::from(expect.key), "last": id(expect.last.map(|last| last.0)) }),
+    );
+    let mut headers = Map::new();
+    headers.insert("id".to_owned(), header.id.to_string().into());
+    headers.insert("writer".to_owned(), header.writer.to_string().into());
+    headers.insert("expects".to_owned(), expects.collect());
+    headers.insert("command".to_owned(), header.command.map_or(Value::Null, |it| String::from(it.key).into()));
+    headers.insert("cause".to_owned(), id(header.origin.cause));
+    headers.insert("correlation".to_owned(), id(header.origin.correlation));
+    headers.insert("traceparent".to_owned(), header.origin.trace.clone().into());
+    headers.retain(|_, value| !value.is_null());
+    let about = header.expects.first().map(|expect| String::from(expect.key)).unwrap_or_default();
+    (header.kind.clone(), about, header.time_ms, headers, None)
+}
+
+fn of_public(record: &Record) -> Told {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers: Map<String, Value> =
+        record.headers.iter().map(|(name, value)| (name.to_string(), text(value).into())).collect();
+    let kind = headers.get("ce_type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let key = record.key.as_ref().map(|key| text(key)).unwrap_or_default();
+    (kind, key, record.time_ms, headers, None)
+}
+
+/// Why this program can't read `record` as an event of its journal; nothing if it can.
+pub fn unreadable(journal: ServiceName, record: &Inspected) -> Option<String> {
+    fn of<D: Tables>(record: &Inspected) -> Option<String> {
+        if record.kind == orderlog_domain::core::GENESIS {
+            return None;
+        }
+        match serde_json::from_value::<D::Event>(record.value.clone()) {
+            Ok(event) if D::kind(&event) == record.kind => None,
+            Ok(event) => Some(format!("its header says {}, its payload is {}", record.kind, D::kind(&event))),
+            Err(error) => Some(format!("{} can't be decoded: {error}", record.kind)),
+        }
+    }
+    record.error.clone().or_else(|| match journal {
+        ServiceName::Customers => of::<Customers>(record),
+        ServiceName::Orders => of::<Orders>(record),
+        ServiceName::Inventory => of::<Inventory>(record),
+        ServiceName::Billing => of::<Billing>(record),
+        ServiceName::Notifications => of::<Notifications>(record),
+    })
+}
+
+/// The verdicts in the rows of a data folder that nobody else uses; of services that have rows there.
+pub struct InFolder(std::path::PathBuf);
+
+impl InFolder {
+    /// Those in `dir`.
+    pub fn new(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+}
+
+#[async_trait]
+impl Verdicts for InFolder {
+    async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        async fn of<D: Tables>(dir: &Path, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+            let generations = Generations::<D>::lock(dir)?;
+            let serving = generations.serving()?;
+            // Looking must not make rows where there are none.
+            if !generations.file(serving).exists() {
+                return Ok(Vec::new());
+            }
+            generations.open(serving).await?.verdicts(from, to).await
+        }
+        match journal {
+            ServiceName::Customers => of::<Customers>(&self.0, from, to).await,
+            ServiceName::Orders => of::<Orders>(&self.0, from, to).await,
+            ServiceName::Inventory => of::<Inventory>(&self.0, from, to).await,
+            ServiceName::Billing => of::<Billing>(&self.0, from, to).await,
+            ServiceName::Notifications => of::<Notifications>(&self.0, from, to).await,
+        }
+    }
+}
