@@ -3,6 +3,7 @@
 mod exit;
 mod health;
 mod log;
+mod parked;
 mod projection;
 mod running;
 mod serve;
@@ -56,6 +57,11 @@ enum Command {
         #[command(subcommand)]
         verb: Box<log::Verb>,
     },
+    /// Look at records that could not be folded
+    Parked {
+        #[command(subcommand)]
+        verb: Box<parked::Verb>,
+    },
     /// Look at the rows of services, prove them, rebuild them while they serve
     Projection {
         #[command(subcommand)]
@@ -93,6 +99,7 @@ impl Cli {
                 Command::Openapi { .. }
                 | Command::Asyncapi
                 | Command::Log { .. }
+                | Command::Parked { .. }
                 | Command::Projection { .. }
                 | Command::Health { .. },
             ) => None,
@@ -114,6 +121,7 @@ impl Cli {
             })?,
             Some(Command::Asyncapi) => print(&asyncapi::document())?,
             Some(Command::Log { verb }) => return log::run(*verb).await,
+            Some(Command::Parked { verb }) => return parked::run(*verb).await,
             Some(Command::Projection { verb }) => return projection::run(*verb).await,
             Some(Command::Health { url }) => health::ask(&url).await?,
             Some(Command::Serve { .. }) | None => {}

@@ -136,6 +136,11 @@ fn described(error: &str) -> (&'static str, String, Option<String>) {
     // `invalid type: string "x", expected u32 at line 1 column 2`: the last `expected` is serde's.
     let expected =
         error.rsplit_once(", expected ").map(|(_, rest)| rest.rsplit_once(" at line ").map_or(rest, |(it, _)| it));
+    let expected = expected.map(|expected| match expected {
+        "i64" | "u64" | "i32" | "u32" => "a whole number",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
+    });
     ("wrong_type", expected.map_or_else(|| "this value can't be here".to_owned(), |it| format!("expected {it}")), None)
 }
 

@@ -88,7 +88,27 @@ pub trait Projection: Send + Sync {
     /// # Errors
     /// If that can't be read.
     async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
+
+    /// The records that could not be folded, ascending.
+    ///
+    /// # Errors
+    /// If that can't be read.
+    async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError>;
 }
+
+/// A record that could not be folded, or that stands behind one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedRecord {
+    /// Where it stands.
+    pub offset: u64,
+    /// The keys that it names; they take no commands.
+    pub keys: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// More keys than this are not listed.
+const N_PARKED_MAX: u32 = 10_000;
 
 /// The rows of a running instance.
 pub struct Rows<D: Tables> {
@@ -153,6 +173,20 @@ impl<D: Tables> Projection for Rows<D> {
 
     async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
         self.replica.store().verdicts(from, to).await
+    }
+
+    async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError> {
+        let mut records: Vec<ParkedRecord> = Vec::new();
+        for row in self.replica.store().parked(0, N_PARKED_MAX).await? {
+            let key = String::from(row.key);
+            match records.last_mut() {
+                Some(last) if last.offset == row.offset => last.keys.push(key),
+                Some(_) | None => {
+                    records.push(ParkedRecord { offset: row.offset, keys: vec![key], reason: row.reason })
+                }
+            }
+        }
+        Ok(records)
     }
 
     async fn status(&self) -> Result<Status, String> {

@@ -92,7 +92,16 @@ async fn records_that_this_program_can_not_read_are_found_before_it_is_deployed(
     });
     let found = found.await.ended_with(3);
     assert!(found.stdout.contains(&format!("orders@{offset}: order_gift_wrapped")), "{found:?}");
+    let parked = orderlog(&["parked", "list"], &data).await.ended_with(0);
+    assert!(parked.stdout.starts_with(&format!("orders@{offset}  ")), "the rows go on without it: {parked:?}");
     let json = orderlog(&["log", "lint", "orders", "--json"], &data).await.ended_with(3);
-    let json: Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!(json[0]["unreadable"][0]["offset"], offset);
+    assert_eq!(json.json()[0]["unreadable"][0]["offset"], offset);
+
+    // What is parked does not keep the rest from going on.
+    deployment.restart_unready().await;
+    let shop = Shop::from(&deployment);
+    let customer = shop.customer("Eve").await;
+    shop.order(&customer, &[("widget-a", 1)]).await;
+    let running = orderlog(&["parked", "list", "orders", "--json"], &data).await.ended_with(0);
+    assert_eq!(running.json()["offset"], offset);
 }

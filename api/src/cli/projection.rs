@@ -15,7 +15,7 @@ use orderlog_service::{
     rebuild::{Goal, Progress, Report, RowDifference, Stage},
 };
 
-use self::target::Target;
+pub use self::target::Target;
 use super::{
     Services,
     exit::{Exit, Failure},

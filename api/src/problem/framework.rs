@@ -19,7 +19,7 @@ pub async fn problem_of(error: Error) -> Response {
 
 fn translated(error: &Error) -> ApiError {
     if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
-        return ApiError::parameter(name, "invalid_parameter", reason.clone());
+        return ApiError::parameter(name, "invalid_parameter", in_words(reason));
     }
     if let Some(ParseRequestPayloadError { reason }) = error.downcast_ref() {
         return ApiError::invalid("invalid_body", reason.clone());
@@ -46,8 +46,36 @@ fn translated(error: &Error) -> ApiError {
     }
 }
 
+/// What a parameter must be, where the framework names its own check: `verification failed. minimum(1, exclusive: false)`.
+fn in_words(reason: &str) -> String {
+    let Some((check, of)) = reason.strip_prefix("verification failed. ").and_then(|check| check.split_once('(')) else {
+        return reason.to_owned();
+    };
+    let of = of.trim_end_matches(')');
+    let bound = of.split(',').next().unwrap_or(of);
+    match check {
+        "minimum" => format!("it must be at least {bound}"),
+        "maximum" => format!("it must be at most {bound}"),
+        "pattern" => format!("it must match {}", of.trim_matches('"')),
+        _ => reason.to_owned(),
+    }
+}
+
 /// The body is larger than it may be.
 pub(crate) fn too_large() -> ApiError {
     let detail = format!("a body may have at most {} bytes", crate::json::MAX_BODY_BYTES);
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_of_the_framework_are_told_in_words() {
+        assert_eq!(in_words("verification failed. minimum(1, exclusive: false)"), "it must be at least 1");
+        assert_eq!(in_words("verification failed. maximum(100, exclusive: false)"), "it must be at most 100");
+        assert_eq!(in_words("verification failed. pattern(\"^a$\")"), "it must match ^a$");
+        assert_eq!(in_words("something else"), "something else");
+    }
 }

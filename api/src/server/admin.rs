@@ -1,4 +1,5 @@
-//! What operators do to a running process, for the command line of the same machine: `/admin/projections`, `/admin/log`.
+//! What operators do to a running process, for the command line of the same machine: `/admin/projections`, `/admin/parked`,
+//! `/admin/log`.
 //!
 //! Deliberately not among the operations of the OpenAPI documents: it belongs to the program, not to the contract.
 
@@ -115,7 +116,7 @@ impl Admin {
         Self { projections, inspector: Inspector::new(log, verdicts) }
     }
 
-    /// `/admin/projections`, `/admin/projections/{service}`, `/admin/log/{topic}` and `/admin/log/{topic}/{partition}`.
+    /// Everything under `/admin`.
     pub fn add_routes(self, table: &mut RouteTable) {
         let mut on = |path: &str, method: Method, endpoint: BoxEndpoint<'static>| {
             table.entry(path.to_owned()).or_default().insert(method, endpoint);
@@ -125,6 +126,8 @@ impl Admin {
         on("/admin/projections/:service", Method::GET, one);
         let begin = self.endpoint(|admin, request| async move { admin.begin(request).await }.boxed());
         on("/admin/projections/:service", Method::POST, begin);
+        let parked = self.endpoint(|admin, request| async move { admin.parked(&request).await }.boxed());
+        on("/admin/parked/:service", Method::GET, parked);
         let partitions = self.endpoint(|admin, request| async move { admin.partitions(&request).await }.boxed());
         on("/admin/log/:topic", Method::GET, partitions);
         let records = self.endpoint(|admin, request| async move { admin.records(&request).await }.boxed());
@@ -149,6 +152,11 @@ impl Admin {
             }
         })
         .boxed()
+    }
+
+    async fn parked(&self, request: &Request) -> poem::Result<Response> {
+        let parked = self.named(request)?.parked().await.map_err(ApiError::from)?;
+        Ok(json_answer(StatusCode::OK, &serde_json::json!(parked)))
     }
 
     async fn partitions(&self, request: &Request) -> poem::Result<Response> {

@@ -8,7 +8,7 @@ use orderlog_domain::{
 };
 use orderlog_projections::{Store, StoreError, Tables};
 use orderlog_service::{
-    projection::{Projection, Rows, Status},
+    projection::{ParkedRecord, Projection, Rows, Status},
     rebuild::{Goal, RebuildError},
     replica::{Replica, Setup},
 };
@@ -71,6 +71,20 @@ impl Target {
                 RebuildError::UnderWay(_) | RebuildError::NothingBefore(_) => Failure::refused(error.to_string()),
                 error => error.into(),
             }),
+        }
+    }
+
+    /// The records of a journal that could not be folded.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub async fn parked(&self, service: ServiceName) -> anyhow::Result<Vec<ParkedRecord>> {
+        match self {
+            Self::Server(running) => {
+                let answer = running.get(&format!("/admin/parked/{service}")).await?;
+                serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
+            }
+            Self::Here(projections) => Ok(projections[&service].parked().await?),
         }
     }
 
