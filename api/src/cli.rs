@@ -150,9 +150,12 @@ mod tests {
 
     #[test]
     fn every_option_has_a_flag_a_variable_and_a_sentence() {
+        fn all(command: &clap::Command) -> Vec<&clap::Arg> {
+            let of_verbs = command.get_subcommands().flat_map(all);
+            command.get_arguments().filter(|option| !option.is_positional()).chain(of_verbs).collect()
+        }
         let cli = Cli::command();
-        let commands = cli.get_subcommands().chain([&cli]);
-        let options = commands.flat_map(|command| command.get_arguments()).filter(|option| !option.is_positional());
+        let options = all(&cli).into_iter();
         for option in options.filter(|option| !["help", "version"].contains(&option.get_id().as_str())) {
             let flag = option.get_long().expect("a flag");
             let variable = option.get_env().and_then(|name| name.to_str()).unwrap_or_default();

@@ -22,6 +22,7 @@ use poem_openapi::{
     OpenApi,
     param::{Header, Query},
 };
+use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use bodies::{Notification, NotificationList, NotificationRead, Notify};
@@ -52,6 +53,7 @@ impl From<Rejection> for ApiError {
 pub struct NotificationsApi {
     service: Service<Notifications>,
     reading: Reading,
+    stopping: watch::Receiver<bool>,
 }
 
 /// Start the service, have Redis follow it if there is one, and offer its routes.
@@ -65,7 +67,7 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
         Some(url) => Some(follow(url.clone(), &replica, lease, parts.troubles.clone())?),
         None => None,
     };
-    let api = NotificationsApi { service, reading: Reading::new(redis) };
+    let api = NotificationsApi { service, reading: Reading::new(redis), stopping: parts.stopping.clone() };
     Ok(Mounted::new(ServiceName::Notifications, &replica, api))
 }
 
@@ -202,6 +204,6 @@ impl NotificationsApi {
         let recipient = recipient_of(recipient.0)?;
         // What this instance answered before does not come in between.
         self.service.rows().await?;
-        Ok(stream::of(self.service.replica.clone(), recipient, last_event_id.0))
+        Ok(stream::of(self.service.replica.clone(), self.stopping.clone(), recipient, last_event_id.0))
     }
 }

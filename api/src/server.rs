@@ -26,7 +26,10 @@ use poem_openapi::{
     OpenApi, OpenApiService,
     registry::{MetaApi, Registry},
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -111,6 +114,8 @@ pub struct Parts {
     pub data: PathBuf,
     /// What is wrong with the duties.
     pub troubles: Troubles,
+    /// Turns true when the process is to stop, so that answers without an end find one.
+    pub stopping: watch::Receiver<bool>,
     /// The other services.
     pub peers: Arc<Peers>,
     /// Redis, if there is one.
@@ -142,6 +147,7 @@ impl Parts {
 pub struct Running {
     /// Where.
     pub addr: SocketAddr,
+    stopping: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<std::io::Result<()>>,
     probes: Vec<Arc<dyn Probe>>,
@@ -157,6 +163,7 @@ impl Running {
 
     /// Take no more requests, answer those under way, and have the rows written.
     pub async fn stop(mut self) {
+        self.stopping.send_replace(true);
         if let Some(stop) = self.stop.take() {
             // The server may have ended by itself.
             stop.send(()).ok();
@@ -192,10 +199,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
     let setup = open(storage).await?;
+    let stopping = watch::Sender::new(false);
     let parts = Parts {
         setup,
         data: storage.data.clone(),
         troubles: Troubles::default(),
+        stopping: stopping.subscribe(),
         peers: Arc::new(Peers::new(options.peer_urls(), listener::url(addr))?),
         redis: options.redis.clone(),
         command_timeout_ms: options.command_timeout_ms,
@@ -219,7 +228,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         let stopped = async move { drop(stopped.await) };
         Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, Some(STOP)).await
     });
-    Ok(Running { addr, stop: Some(stop), server, probes: probes.into_values().collect(), _found_at: found_at })
+    Ok(Running {
+        addr,
+        stopping,
+        stop: Some(stop),
+        server,
+        probes: probes.into_values().collect(),
+        _found_at: found_at,
+    })
 }
 
 async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartError> {

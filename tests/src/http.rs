@@ -45,6 +45,36 @@ impl Answer {
     }
 }
 
+/// Server-sent events as they come.
+#[derive(Debug)]
+pub struct Events {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Events {
+    /// The next event: its id and its data. None at the end.
+    ///
+    /// # Panics
+    /// If it is not JSON.
+    pub async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+                // A comment, which only keeps the connection alive, has neither.
+                if let (Some(id), Some(data)) = (field("id: "), field("data: ")) {
+                    return Some((id, serde_json::from_str(&data).expect("the data of an event is JSON")));
+                }
+                continue;
+            }
+            let more = self.response.chunk().await.ok()??;
+            self.text.push_str(&String::from_utf8_lossy(&more));
+        }
+    }
+}
+
 /// A client of one server.
 #[derive(Clone, Debug)]
 pub struct Http {
@@ -82,6 +112,20 @@ impl Http {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
         Ok(Answer { status, headers, body })
+    }
+
+    /// Follow server-sent events.
+    ///
+    /// # Panics
+    /// If they don't begin.
+    pub async fn events(&self, path: &str, last_event_id: Option<&str>) -> Events {
+        let mut request = self.client.get(format!("{}{path}", self.base));
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let response = request.send().await.unwrap_or_else(|error| panic!("GET {path} was not answered: {error}"));
+        assert_eq!(response.status(), StatusCode::OK, "GET {path}");
+        Events { response, text: String::new() }
     }
 
     async fn must(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {

@@ -30,17 +30,23 @@ struct Position {
     recipient: Recipient,
     committed: watch::Receiver<u64>,
     state: watch::Receiver<State>,
+    stopping: watch::Receiver<bool>,
     /// The last sequence that was sent, or that the caller had before; none if everything is wanted.
     after: Option<u64>,
     read: VecDeque<Notification>,
 }
 
-/// The notifications of `recipient` behind `after`, or from now on.
-pub fn of(replica: Replica<Notifications>, recipient: Recipient, after: Option<u64>) -> Streamed {
+/// The notifications of `recipient` behind `after`, or from now on, until the process is `stopping`.
+pub fn of(
+    replica: Replica<Notifications>,
+    stopping: watch::Receiver<bool>,
+    recipient: Recipient,
+    after: Option<u64>,
+) -> Streamed {
     let (committed, state) = (replica.committed(), replica.state());
     // Everything that is committed already has a lower sequence than this.
     let after = after.or_else(|| committed.borrow().checked_sub(1));
-    let position = Position { replica, recipient, committed, state, after, read: VecDeque::new() };
+    let position = Position { replica, recipient, committed, state, stopping, after, read: VecDeque::new() };
     let events = futures_util::stream::unfold(position, |mut position| async move {
         let notification = position.next().await?;
         Some((notification, position))
@@ -56,7 +62,7 @@ fn event(notification: Notification) -> Event {
 }
 
 impl Position {
-    /// The next notification; none when the service stops or its rows can't be read: the caller comes again with the last
+    /// The next notification; none when the process or the service stops or its rows can't be read: the caller comes again with the last
     /// sequence it has.
     async fn next(&mut self) -> Option<Notification> {
         loop {
@@ -73,6 +79,10 @@ impl Position {
                         changed = self.committed.changed() => changed.ok()?,
                         stopped = self.state.wait_for(|state| matches!(state, State::Stopped(_))) => {
                             drop(stopped);
+                            return None;
+                        }
+                        stopping = self.stopping.wait_for(|stopping| *stopping) => {
+                            drop(stopping);
                             return None;
                         }
                     }
