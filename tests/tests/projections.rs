@@ -2,15 +2,19 @@
 //! contract.
 
 use std::{
+    collections::BTreeMap,
     process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
+use orderlog_domain::public::Public;
 use orderlog_tests::{
-    deployment::{Embedded, orderlog},
+    deployment::{Embedded, SERVICES, orderlog},
+    eventually,
     http::Http,
     story::{self, Shop, text},
 };
@@ -91,6 +95,51 @@ async fn wrong_rows_are_found_and_replaced_on_a_stopped_server() {
     assert!(refused.stderr.contains("no generation of billing"), "{refused:?}");
     deployment.restart().await;
     assert!(deployment.http().get("/orders").await.expect(200).to_string().contains("widget"));
+}
+
+/// Where every topic ends: each record that anybody wrote is counted.
+async fn ends(http: &Http) -> BTreeMap<&'static str, u64> {
+    let mut ends = BTreeMap::new();
+    for topic in Public::TOPICS.iter().map(|(topic, _)| *topic).chain(SERVICES) {
+        let chunk = http.get(&format!("/admin/log/{topic}/0?limit=0")).await.expect(200);
+        ends.insert(topic, chunk["end"].as_u64().unwrap_or_else(|| panic!("{topic} has an end: {chunk}")));
+    }
+    ends
+}
+
+/// Where every topic ends once nothing more happens by itself.
+async fn ends_at_rest(http: &Http) -> BTreeMap<&'static str, u64> {
+    eventually("the services come to rest", async || {
+        let before = ends(http).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (before == ends(http).await).then_some(before)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nothing_is_told_again_because_of_a_replay() {
+    let mut deployment = Embedded::start().await;
+    let data = deployment.rows();
+    story::play(&Shop::from(&deployment), "a").await;
+    let told = ends_at_rest(&deployment.http()).await;
+    assert!(told["low.stock"] > 0 && told["notifications"] > 1, "there is something to tell: {told:?}");
+
+    orderlog(&["projection", "rebuild", "all"], &data).await.ended_with(0);
+    assert_eq!(ends_at_rest(&deployment.http()).await, told, "after a rebuild");
+    orderlog(&["projection", "rollback", "all"], &data).await.ended_with(0);
+    assert_eq!(ends_at_rest(&deployment.http()).await, told, "after going back");
+
+    assert!(deployment.stop().await);
+    for entry in std::fs::read_dir(&data).expect("a data folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if SERVICES.iter().any(|service| name.starts_with(&format!("{service}."))) {
+            std::fs::remove_file(&path).expect("it can be deleted");
+        }
+    }
+    deployment.restart().await;
+    assert_eq!(ends_at_rest(&deployment.http()).await, told, "after all rows were lost");
 }
 
 #[tokio::test]

@@ -1,0 +1,74 @@
+//! A rebuild is killed with `kill -9` at random moments, under load, and goes on each time; at the end every row is what the
+//! log says.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use orderlog_tests::{
+    deployment::{Embedded, orderlog},
+    eventually,
+    http::Http,
+    story::Shop,
+};
+use reqwest::Method;
+use serde_json::json;
+
+const N_KILLS: usize = 20;
+const N_CLIENTS: usize = 8;
+/// So many orders make a rebuild long enough to be hit.
+const N_ORDERS: u64 = 6_000;
+
+/// Orders are placed all the time; a server that is just being killed answers nothing.
+async fn keep_busy(http: Http, customer: String, stop: Arc<AtomicBool>, n_placed: Arc<AtomicU64>) {
+    let lines = json!([{"sku": "beans", "quantity": 1, "unit_price": 5}]);
+    let order = json!({"customer_id": customer, "currency": "EUR", "lines": lines});
+    while !stop.load(Ordering::Relaxed) {
+        match http.send(Method::POST, "/orders", &[], Some(&order)).await {
+            Ok(answer) if answer.status == 201 => drop(n_placed.fetch_add(1, Ordering::Relaxed)),
+            Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_is_killed_goes_on_and_ends_right() {
+    let mut deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    let customer = shop.customer("Ada").await;
+    shop.receive("beans", 1_000_000).await;
+    let (stop, n_placed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let busy: Vec<_> = (0..N_CLIENTS)
+        .map(|_| tokio::spawn(keep_busy(deployment.http(), customer.clone(), Arc::clone(&stop), Arc::clone(&n_placed))))
+        .collect();
+    eventually("there is something to rebuild", async || (n_placed.load(Ordering::Relaxed) >= N_ORDERS).then_some(()))
+        .await;
+
+    let mut stages = BTreeSet::new();
+    for kill in 0..N_KILLS {
+        let http = deployment.http();
+        let begun = http.post("/admin/projections/orders", json!({"goal": "rebuild"})).await;
+        assert_eq!(begun.status, 202, "{}", begun.body);
+        tokio::time::sleep(Duration::from_millis(u64::try_from(uuid::Uuid::new_v4().as_u128() % 700).unwrap_or(0)))
+            .await;
+        let rebuild = http.get("/admin/projections/orders").await.expect(200)["rebuild"].clone();
+        deployment.server().kill();
+        eprintln!("kill {}: {}", kill + 1, rebuild["progress"]);
+        stages.insert(rebuild["progress"]["stage"].to_string());
+        deployment.restart().await;
+    }
+    assert!(stages.contains("\"replaying\""), "no kill hit a rebuild under way: {stages:?}");
+    let rebuilt = orderlog(&["projection", "rebuild", "orders", "--json"], &data).await.ended_with(0).json();
+    assert_eq!(rebuilt[0]["report"]["differences"], json!([]), "{rebuilt}");
+    stop.store(true, Ordering::Relaxed);
+    for busy in busy {
+        busy.await.unwrap_or_else(|panic| panic!("{panic}"));
+    }
+    assert!(deployment.stop().await);
+    orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
+}
