@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{eventually, http::Http};
+use crate::{PATIENCE, eventually, http::Http};
 
 /// The five services.
 pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", "notifications"];
@@ -324,14 +324,12 @@ impl Said {
 /// Runs the program on a data folder.
 ///
 /// # Panics
-/// If it can't be run.
+/// If it can't be run, or does not end in twice the usual patience.
 pub async fn orderlog(args: &[&str], data: &Path) -> Said {
-    let mut command = Command::new(binary());
-    command.args(args).arg("--data").arg(data).env_remove("ORDERLOG_DATA");
-    // Not on a thread that answers the server's requests.
-    let output = tokio::task::spawn_blocking(move || command.output().expect("the binary starts"))
-        .await
-        .expect("it was not cancelled");
+    let mut command = tokio::process::Command::new(binary());
+    command.args(args).arg("--data").arg(data).env_remove("ORDERLOG_DATA").kill_on_drop(true);
+    let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("the binary starts");
     Said {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

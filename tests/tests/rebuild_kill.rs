@@ -63,12 +63,12 @@ async fn a_rebuild_that_is_killed_goes_on_and_ends_right() {
         deployment.restart().await;
     }
     assert!(stages.contains("\"replaying\""), "no kill hit a rebuild under way: {stages:?}");
-    let rebuilt = orderlog(&["projection", "rebuild", "orders", "--json"], &data).await.ended_with(0).json();
-    assert_eq!(rebuilt[0]["report"]["differences"], json!([]), "{rebuilt}");
     stop.store(true, Ordering::Relaxed);
     for busy in busy {
         busy.await.unwrap_or_else(|panic| panic!("{panic}"));
     }
+    let rebuilt = orderlog(&["projection", "rebuild", "orders", "--json"], &data).await.ended_with(0).json();
+    assert_eq!(rebuilt[0]["report"]["differences"], json!([]), "{rebuilt}");
     assert!(deployment.stop().await);
     orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
 }
