@@ -117,8 +117,8 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> ApiError {
     ApiError::faults(vec![Fault { pointer, parameter: None, code: code.to_owned(), detail }])
 }
 
-/// Code and sentence of what serde found wrong, and the field that is missing or doubled, below the place it names. Serde's own sentence may
-/// repeat a value, which may be an e-mail address: only the parts that come from our types are kept.
+/// Code and sentence of what serde found wrong, and the field that is missing or doubled, below the place it names. Serde's own
+/// sentence may repeat a value, which may be an e-mail address: only the parts that come from our types are kept.
 fn described(error: &str) -> (&'static str, String, Option<String>) {
     let field = error.split('`').nth(1).map(str::to_owned);
     if error.starts_with("missing field") {

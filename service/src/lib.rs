@@ -27,6 +27,16 @@ pub mod timer;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use orderlog_domain::decider::Millis;
+use orderlog_eventlog::{EventLog, Partition, ReadError};
+
+/// The partitions of all these topics.
+async fn partitions_of(log: &dyn EventLog, topics: &[&str]) -> Result<Vec<Partition>, ReadError> {
+    let mut partitions = Vec::new();
+    for topic in topics {
+        partitions.extend(log.partitions(topic).await?);
+    }
+    Ok(partitions)
+}
 
 /// The wall clock, in milliseconds since the Unix epoch.
 pub fn now_ms() -> Millis {

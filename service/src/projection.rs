@@ -61,13 +61,6 @@ pub struct Rebuild {
     pub error: Option<String>,
 }
 
-impl Rebuild {
-    /// Whether it goes on.
-    pub fn is_under_way(&self) -> bool {
-        self.report.is_none() && self.error.is_none()
-    }
-}
-
 /// A service's rows.
 #[async_trait]
 pub trait Projection: Send + Sync {

@@ -23,7 +23,7 @@ use tracing::{error, warn};
 use crate::{
     cloudevents::{self, CloudEventError},
     duty::Progress,
-    now_ms,
+    now_ms, partitions_of,
     replica::{ExecuteError, Replica},
 };
 
@@ -103,10 +103,7 @@ impl UnderWay {
 /// # Errors
 /// [`ReactorError`]; started again it goes on from the last commit.
 pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Result<(), ReactorError> {
-    let mut partitions = Vec::new();
-    for topic in D::REACTS_TO {
-        partitions.extend(replica.log().partitions(topic).await?);
-    }
+    let partitions = partitions_of(replica.log().as_ref(), D::REACTS_TO).await?;
     let (mut progress, from) = Progress::load(lease, partitions).await?;
     let mut reading = replica.log().read(from);
     let mut under_way: HashMap<Partition, UnderWay> = HashMap::new();

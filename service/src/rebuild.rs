@@ -161,7 +161,7 @@ pub async fn run<D: Tables>(
         progress.send_replace(Some(Progress { stage, generation: number, from, position, end, bytes }));
     };
     tell(Stage::Replaying, &builder);
-    while builder.follow(replica).await? > NEAR {
+    while builder.follow(replica)? > NEAR {
         tell(Stage::Replaying, &builder);
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -170,19 +170,23 @@ pub async fn run<D: Tables>(
     let (compared_at, differences) = builder.compare(replica).await?;
     let n_records = builder.position() - from;
     let serves_from = match goal {
-        Goal::Verify => builder.stop().await,
-        Goal::Rebuild if !differences.is_empty() => builder.stop().await,
+        Goal::Verify => {
+            builder.stop().await;
+            generations.remove(VERIFIED)?;
+            None
+        }
+        Goal::Rebuild if !differences.is_empty() => {
+            builder.stop().await;
+            None
+        }
         Goal::Rebuild | Goal::Replace | Goal::Rollback => {
-            while builder.follow(replica).await? > NEAR {
+            while builder.follow(replica)? > NEAR {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             tell(Stage::Switching, &builder);
             Some(replica.switch(builder.replica, builder.limit).await?)
         }
     };
-    if goal == Goal::Verify {
-        generations.remove(VERIFIED)?;
-    }
     progress.send_modify(|progress| {
         if let Some(progress) = progress {
             (progress.stage, progress.position) = (Stage::Done, compared_at.max(serves_from.unwrap_or(0)));
@@ -234,7 +238,7 @@ impl<D: Tables> Builder<D> {
     }
 
     /// Let it go on to where the serving rows stand; how far it is from there.
-    async fn follow(&self, serving: &Replica<D>) -> Result<u64, RebuildError> {
+    fn follow(&self, serving: &Replica<D>) -> Result<u64, RebuildError> {
         if let State::Stopped(why) = &*self.replica.state().borrow() {
             return Err(RebuildError::Stopped(why.clone()));
         }
@@ -258,14 +262,13 @@ impl<D: Tables> Builder<D> {
     }
 
     /// Have it end, with its file as it is.
-    async fn stop(self) -> Option<u64> {
+    async fn stop(self) {
         let mut state = self.replica.state();
         drop(self);
         let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
         if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
             warn!(service = D::JOURNAL, "the instance that built rows of {} does not end", D::JOURNAL);
         }
-        None
     }
 }
 

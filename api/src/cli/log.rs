@@ -13,11 +13,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 
 use self::source::Source;
-use super::{Services, exit::Exit, serve, services_parser};
-use crate::{
-    config::Storage,
-    inspect::{self, Inspected},
-};
+use super::{Services, exit::Exit, running::Place, serve, services_parser};
+use crate::inspect::{self, Inspected};
 
 /// How many records are asked for at a time.
 const N_AT_A_TIME: usize = 1_000;
@@ -48,17 +45,6 @@ pub enum Verb {
         #[command(flatten)]
         place: Place,
     },
-}
-
-/// Where the log is.
-#[derive(Args, Clone, Debug)]
-pub struct Place {
-    /// Where the running server is; default: what it says of itself in the data folder
-    #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
-    server: Option<String>,
-
-    #[command(flatten)]
-    storage: Storage,
 }
 
 /// Which records.
@@ -158,7 +144,7 @@ fn is_broken_pipe(error: &std::io::Error) -> bool {
 
 impl Replay {
     async fn run(&self) -> anyhow::Result<()> {
-        let source = Source::find(self.place.server.as_deref(), &self.place.storage).await?;
+        let source = Source::find(&self.place).await?;
         let mut places = Vec::new();
         for partition in source.partitions(&self.topic).await? {
             let end = source.chunk(&self.topic, partition, 0, 0).await?.end;
@@ -236,7 +222,7 @@ fn row(record: &Inspected) -> String {
 }
 
 async fn lint(services: &Services, json: bool, place: &Place) -> anyhow::Result<Exit> {
-    let source = Source::find(place.server.as_deref(), &place.storage).await?;
+    let source = Source::find(place).await?;
     let (mut found, mut reports) = (false, Vec::new());
     for service in &services.0 {
         let (mut next, mut unreadable) = (0, Vec::new());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Subcommand, builder::TypedValueParser};
+use clap::{Args, Subcommand};
 use orderlog_service::{
     projection::{Rebuild, Status},
     rebuild::{Goal, Progress, Report, RowDifference, Stage},
@@ -19,9 +19,10 @@ pub use self::target::Target;
 use super::{
     Services,
     exit::{Exit, Failure},
+    running::Place,
     serve, services_parser,
 };
-use crate::{config::Storage, services::ServiceName};
+use crate::services::ServiceName;
 
 /// How often is asked how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -59,19 +60,16 @@ pub enum Verb {
 #[derive(Args, Clone, Debug)]
 pub struct Asked {
     /// Whose rows
-    #[arg(default_value = "all", value_parser = services_parser().map(|services: Services| services))]
-    service: Services,
-
-    /// Where the running server is; default: what it says of itself in the data folder
-    #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
-    server: Option<String>,
+    #[arg(default_value = "all", value_parser = services_parser())]
+    pub service: Services,
 
     /// Print the answer as JSON
     #[arg(long, env = "ORDERLOG_JSON")]
-    json: bool,
+    pub json: bool,
 
+    /// Where.
     #[command(flatten)]
-    storage: Storage,
+    pub place: Place,
 }
 
 /// Do it.
@@ -84,8 +82,8 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Rebuild { asked, .. } => (asked, Goal::Rebuild),
         Verb::Rollback(asked) => (asked, Goal::Rollback),
     };
-    serve::tell(&asked.storage, "warn")?;
-    let target = Target::find(asked.server.as_deref(), &asked.service.0, &asked.storage).await?;
+    serve::tell(&asked.place.storage, "warn")?;
+    let target = Target::find(&asked.service.0, &asked.place).await?;
     let mut done = Vec::new();
     for service in &asked.service.0 {
         target.begin(*service, goal).await?;
@@ -117,8 +115,8 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 async fn status(asked: &Asked) -> anyhow::Result<Exit> {
-    serve::tell(&asked.storage, "warn")?;
-    let target = Target::find(asked.server.as_deref(), &asked.service.0, &asked.storage).await?;
+    serve::tell(&asked.place.storage, "warn")?;
+    let target = Target::find(&asked.service.0, &asked.place).await?;
     let mut statuses = Vec::new();
     for service in &asked.service.0 {
         statuses.push(target.status(*service).await?);

@@ -2,13 +2,28 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
+use clap::Args;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::exit::Failure;
-use crate::{config::Storage, problem::Problem, server};
+use crate::{config::Storage, problem::Problem, server::found_at};
 
 /// How long a running server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the server, or what it serves, is.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// Where the running server is; default: what it says of itself in the data folder
+    #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+
+    /// What to open if none runs.
+    #[command(flatten)]
+    pub storage: Storage,
+}
 
 /// A running server.
 pub struct Running {
@@ -17,19 +32,19 @@ pub struct Running {
 }
 
 impl Running {
-    /// The server at `url`, or the one that the data folder tells of; none if that does not answer.
+    /// The server that `place` names, or the one that the data folder tells of; none if that does not answer.
     ///
     /// # Errors
     /// There is no such data folder.
-    pub async fn find(url: Option<&str>, storage: &Storage) -> anyhow::Result<Option<Self>> {
+    pub async fn find(Place { server, storage }: &Place) -> anyhow::Result<Option<Self>> {
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-        if let Some(url) = url {
+        if let Some(url) = server {
             return Ok(Some(Self { client, url: url.trim_end_matches('/').to_owned() }));
         }
         if !storage.data.is_dir() {
             return Err(Failure::refused(format!("there is no data folder {}: use --data", storage.data.display())));
         }
-        let Some(url) = server::found_at(&storage.data) else { return Ok(None) };
+        let Some(url) = found_at(&storage.data) else { return Ok(None) };
         let alive = client.get(format!("{url}/livez")).send().await;
         Ok(alive.is_ok_and(|answer| answer.status().is_success()).then_some(Self { client, url }))
     }
@@ -38,16 +53,17 @@ impl Running {
     ///
     /// # Errors
     /// [`Failure`], by what it says.
-    pub async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
-        answered(self.client.get(format!("{}{path}", self.url))).await
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let answer = answered(self.client.get(format!("{}{path}", self.url))).await?;
+        serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
     }
 
-    /// What it says to `body` at `path`.
+    /// Have it do what `body` asks at `path`.
     ///
     /// # Errors
     /// [`Failure`], by what it says.
-    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
-        answered(self.client.post(format!("{}{path}", self.url)).json(body)).await
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<()> {
+        answered(self.client.post(format!("{}{path}", self.url)).json(body)).await.map(drop)
     }
 }
 

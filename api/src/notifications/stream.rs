@@ -62,8 +62,8 @@ fn event(notification: Notification) -> Event {
 }
 
 impl Position {
-    /// The next notification; none when the process or the service stops or its rows can't be read: the caller comes again with the last
-    /// sequence it has.
+    /// The next notification; none when the process or the service stops, or its rows can't be read: the caller comes again
+    /// with the last sequence it has.
     async fn next(&mut self) -> Option<Notification> {
         loop {
             if let Some(notification) = self.read.pop_front() {

@@ -7,7 +7,7 @@ use orderlog_domain::decider::{Decider, Millis};
 use orderlog_eventlog::{EventLog, Lease, Partition, ReadError};
 use tracing::warn;
 
-use crate::now_ms;
+use crate::{now_ms, partitions_of};
 
 /// How soon is looked again. The reactor keeps its position several times a second.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -25,10 +25,7 @@ impl News {
     /// # Errors
     /// [`ReadError`] if the log does not know their topics.
     pub async fn of<D: Decider>(log: Arc<dyn EventLog>, lease: Arc<dyn Lease>) -> Result<Self, ReadError> {
-        let mut partitions = Vec::new();
-        for topic in D::REACTS_TO {
-            partitions.extend(log.partitions(topic).await?);
-        }
+        let partitions = partitions_of(log.as_ref(), D::REACTS_TO).await?;
         Ok(Self { log, lease, partitions })
     }
 

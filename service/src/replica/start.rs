@@ -16,6 +16,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use super::{Replica, Setup, Shared, StartError, State, run::Loop};
+use crate::partitions_of;
 
 /// More commands than this are not queued between the callers and the loop.
 const N_ASKS_MAX: usize = 4_096;
@@ -41,10 +42,7 @@ impl<D: Tables> Replica<D> {
     ) -> Result<Self, StartError> {
         let checkpoint = store.checkpoint().await?;
         same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
-        let mut copies = Vec::new();
-        for topic in D::COPIES {
-            copies.extend(setup.log.partitions(topic).await?);
-        }
+        let copies = partitions_of(setup.log.as_ref(), D::COPIES).await?;
         let end = setup.log.ends(&[Self::journal()]).await?[0];
         info!(
             service = D::JOURNAL,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use orderlog_eventlog::ReadError;
 
 use crate::{
-    cli::{exit::Failure, running::Running},
-    config::Storage,
+    cli::{
+        exit::Failure,
+        running::{Place, Running},
+    },
     inspect::{Chunk, InFolder, Inspector},
     server,
 };
@@ -21,14 +22,15 @@ pub enum Source {
 }
 
 impl Source {
-    /// The server at `url`, or the one that the data folder tells of, or the log itself.
+    /// The server at `place`, or the log itself.
     ///
     /// # Errors
     /// Why neither can be read.
-    pub async fn find(url: Option<&str>, storage: &Storage) -> anyhow::Result<Self> {
-        if let Some(running) = Running::find(url, storage).await? {
+    pub async fn find(place: &Place) -> anyhow::Result<Self> {
+        if let Some(running) = Running::find(place).await? {
             return Ok(Self::Server(running));
         }
+        let storage = &place.storage;
         let log = server::open(storage).await.map_err(server::StartError::told)?.log;
         Ok(Self::Here(Inspector::new(log, Arc::new(InFolder::new(&storage.data)))))
     }
@@ -39,10 +41,7 @@ impl Source {
     /// That there is no such topic, or why it can't be read.
     pub async fn partitions(&self, topic: &str) -> anyhow::Result<Vec<u32>> {
         match self {
-            Self::Server(running) => {
-                let answer = running.get(&format!("/admin/log/{topic}")).await?;
-                serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
-            }
+            Self::Server(running) => running.get(&format!("/admin/log/{topic}")).await,
             Self::Here(inspector) => inspector.partitions(topic).await.map_err(told),
         }
     }
@@ -54,9 +53,7 @@ impl Source {
     pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
         match self {
             Self::Server(running) => {
-                let path = format!("/admin/log/{topic}/{partition}?from={from}&limit={limit}");
-                let answer = running.get(&path).await?;
-                serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
+                running.get(&format!("/admin/log/{topic}/{partition}?from={from}&limit={limit}")).await
             }
             Self::Here(inspector) => inspector.chunk(topic, partition, from, limit).await.map_err(|error| {
                 match error.downcast::<ReadError>() {

@@ -15,7 +15,10 @@ use orderlog_service::{
 use serde_json::json;
 
 use crate::{
-    cli::{exit::Failure, running::Running},
+    cli::{
+        exit::Failure,
+        running::{Place, Running},
+    },
     config::Storage,
     server::{self, StartError},
     services::ServiceName,
@@ -30,14 +33,14 @@ pub enum Target {
 }
 
 impl Target {
-    /// The server at `url`, or the one that the data folder tells of, or the data folder itself.
+    /// The server at `place`, or what is in its data folder.
     ///
     /// # Errors
     /// Why neither can be asked.
-    pub async fn find(url: Option<&str>, services: &[ServiceName], storage: &Storage) -> anyhow::Result<Self> {
-        match Running::find(url, storage).await? {
+    pub async fn find(services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
+        match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
-            None => Self::open(services, storage).await,
+            None => Self::open(services, &place.storage).await,
         }
     }
 
@@ -65,7 +68,7 @@ impl Target {
     pub async fn begin(&self, service: ServiceName, goal: Goal) -> anyhow::Result<()> {
         match self {
             Self::Server(running) => {
-                running.post(&format!("/admin/projections/{service}"), &json!({ "goal": goal })).await.map(drop)
+                running.post(&format!("/admin/projections/{service}"), &json!({ "goal": goal })).await
             }
             Self::Here(projections) => projections[&service].begin(goal).map_err(|error| match error {
                 RebuildError::UnderWay(_) | RebuildError::NothingBefore(_) => Failure::refused(error.to_string()),
@@ -80,10 +83,7 @@ impl Target {
     /// Why that is not known.
     pub async fn parked(&self, service: ServiceName) -> anyhow::Result<Vec<ParkedRecord>> {
         match self {
-            Self::Server(running) => {
-                let answer = running.get(&format!("/admin/parked/{service}")).await?;
-                serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
-            }
+            Self::Server(running) => running.get(&format!("/admin/parked/{service}")).await,
             Self::Here(projections) => Ok(projections[&service].parked().await?),
         }
     }
@@ -94,10 +94,7 @@ impl Target {
     /// Why that is not known.
     pub async fn status(&self, service: ServiceName) -> anyhow::Result<Status> {
         match self {
-            Self::Server(running) => {
-                let answer = running.get(&format!("/admin/projections/{service}")).await?;
-                serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
-            }
+            Self::Server(running) => running.get(&format!("/admin/projections/{service}")).await,
             Self::Here(projections) => projections[&service].status().await.map_err(Failure::unavailable),
         }
     }
