@@ -120,17 +120,25 @@ impl<T: Type + Serialize, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
 pub struct Found<T> {
     body: T,
     version: Option<u64>,
+    position: Option<String>,
 }
 
 impl<T> Found<T> {
     /// One object of this version.
     pub const fn one(body: T, version: u64) -> Self {
-        Self { body, version: Some(version) }
+        Self { body, version: Some(version), position: None }
     }
 
     /// A list, or anything else without a version of its own.
     pub const fn list(body: T) -> Self {
-        Self { body, version: None }
+        Self { body, version: None, position: None }
+    }
+
+    /// The same, as it was at this position, if that was asked.
+    #[must_use]
+    pub fn at(mut self, position: Option<String>) -> Self {
+        self.position = position;
+        self
     }
 }
 
@@ -140,13 +148,19 @@ impl<T: Serialize + Send> IntoResponse for Found<T> {
         if let Some(version) = self.version {
             insert(&mut response, header::ETAG, format!("\"{version}\""));
         }
+        if let Some(position) = self.position {
+            insert(&mut response, POSITION, position);
+        }
         response
     }
 }
 
 impl<T: Type + Serialize> ApiResponse for Found<T> {
     fn meta() -> MetaResponses {
-        let headers = vec![described("ETag", "The version, where one object was asked for.", false)];
+        let headers = vec![
+            described("ETag", "The version, where one object was asked for.", false),
+            described("Orderlog-Position", "With `as_of`: the last record that the answer reflects.", false),
+        ];
         meta::<T>(200, "What was asked for, with everything that this instance has answered so far.", headers)
     }
 

@@ -4,8 +4,7 @@ mod bodies;
 mod overpayments;
 
 use orderlog_domain::{
-    billing::{self, Billing, Command, INVOICES, Rejection},
-    key::Key,
+    billing::{self, Billing, Command, Rejection},
     values::OrderId,
 };
 use orderlog_service::replica::Executed;
@@ -143,12 +142,15 @@ impl BillingApi {
         &self,
         /// Which order.
         order_id: Path<OrderId>,
+        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `billing@1042`. The answer
+        /// says which position it reflects.
+        as_of: Query<Option<String>>,
     ) -> Result<Found<Invoice>, ApiError> {
-        let found = self.service.rows().await?.get(INVOICES, &Key::of(order_id.0)).await?;
-        let Some((_, _, billing::Entity::Invoice(invoice))) = found else {
-            return Err(Rejection::UnknownOrder { order_id: order_id.0 }.into());
+        let looked = self.service.look(billing::Invoice::aggregate(order_id.0), as_of.0.as_deref()).await?;
+        let Some(billing::Entity::Invoice(invoice)) = &looked.entity else {
+            return Err(looked.absent(Rejection::UnknownOrder { order_id: order_id.0 }));
         };
-        Ok(Found::one(Invoice::from(&invoice), invoice.version))
+        Ok(Found::one(Invoice::from(invoice), invoice.version).at(looked.position))
     }
 
     /// List invoices

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
-    customers::{self, CUSTOMERS, Command, Customers, Rejection},
+    customers::{self, Command, Customers, Rejection},
     key::Key,
     orders as orders_domain,
     values::{CustomerId, Email, Name},
@@ -194,12 +194,17 @@ impl CustomersApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    async fn customer(&self, id: CustomerId) -> Result<customers::Customer, ApiError> {
-        let row = self.0.rows().await?.get(CUSTOMERS, &Key::of(id)).await?;
-        match row {
-            Some((_, _, customers::Entity::Customer(customer))) => Ok(customer),
-            Some((_, _, customers::Entity::EmailClaim(_))) | None => {
-                Err(Rejection::UnknownCustomer { customer_id: id }.into())
+    /// The customer, and which position they are as of, if that is asked.
+    async fn customer(
+        &self,
+        id: CustomerId,
+        as_of: Option<&str>,
+    ) -> Result<(customers::Customer, Option<String>), ApiError> {
+        let looked = self.0.look(customers::Customer::aggregate(id), as_of).await?;
+        match looked.entity {
+            Some(customers::Entity::Customer(customer)) => Ok((customer, looked.position)),
+            Some(customers::Entity::EmailClaim(_)) | None => {
+                Err(looked.absent(Rejection::UnknownCustomer { customer_id: id }))
             }
         }
     }
@@ -287,9 +292,12 @@ impl CustomersApi {
         &self,
         /// Which customer.
         customer_id: Path<CustomerId>,
+        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `customers@1042`. The answer
+        /// says which position it reflects.
+        as_of: Query<Option<String>>,
     ) -> Result<Found<Customer>, ApiError> {
-        let customer = self.customer(customer_id.0).await?;
-        Ok(Found::one(Customer::from(&customer), customer.version))
+        let (customer, position) = self.customer(customer_id.0, as_of.0.as_deref()).await?;
+        Ok(Found::one(Customer::from(&customer), customer.version).at(position))
     }
 
     /// List customers
@@ -325,7 +333,7 @@ impl CustomersApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Found<OrderList>, ApiError> {
-        let customer = self.customer(customer_id.0).await?;
+        let (customer, _) = self.customer(customer_id.0, None).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));

@@ -6,8 +6,7 @@ mod corrections;
 use std::sync::Arc;
 
 use orderlog_domain::{
-    inventory::{self, Command, Inventory, RESERVATIONS, Rejection, ReservationId, STOCK, StockItem},
-    key::Key,
+    inventory::{self, Command, Inventory, Rejection, ReservationId, StockItem},
     public::ShortageReason,
     values::{ReservationName, Sku},
 };
@@ -96,11 +95,13 @@ impl InventoryApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    async fn item(&self, sku: &Sku) -> Result<StockItem, ApiError> {
-        match self.0.rows().await?.get(STOCK, &Key::named("sku", sku.as_str())).await? {
-            Some((_, _, inventory::Entity::Stock(item))) => Ok(item),
-            Some((_, _, inventory::Entity::Unreceived(_) | inventory::Entity::Reservation(_))) | None => {
-                Err(Rejection::UnknownSku { sku: sku.clone() }.into())
+    /// The stock item, and which position it is as of, if that is asked.
+    async fn item(&self, sku: &Sku, as_of: Option<&str>) -> Result<(StockItem, Option<String>), ApiError> {
+        let looked = self.0.look(StockItem::aggregate(sku), as_of).await?;
+        match looked.entity {
+            Some(inventory::Entity::Stock(item)) => Ok((item, looked.position)),
+            Some(inventory::Entity::Unreceived(_) | inventory::Entity::Reservation(_)) | None => {
+                Err(looked.absent(Rejection::UnknownSku { sku: sku.clone() }))
             }
         }
     }
@@ -217,12 +218,19 @@ impl InventoryApi {
         &self,
         /// Which reservation.
         reservation_id: Path<ReservationName>,
+        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `inventory@1042`. The answer
+        /// says which position it reflects.
+        as_of: Query<Option<String>>,
     ) -> Result<Found<Reservation>, ApiError> {
         let reservation = ReservationId::Caller(reservation_id.0);
-        match self.0.rows().await?.get(RESERVATIONS, &reservation.aggregate().key).await? {
-            Some((version, _, inventory::Entity::Reservation(found))) => Ok(Found::one(found.into(), version)),
-            Some((_, _, inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_))) | None => {
-                Err(Rejection::UnknownReservation { reservation }.into())
+        let looked = self.0.look(reservation.aggregate(), as_of.0.as_deref()).await?;
+        match looked.entity {
+            Some(inventory::Entity::Reservation(found)) => {
+                let version = found.version;
+                Ok(Found::one(found.into(), version).at(looked.position))
+            }
+            Some(inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_)) | None => {
+                Err(looked.absent(Rejection::UnknownReservation { reservation }))
             }
         }
     }
@@ -235,9 +243,12 @@ impl InventoryApi {
         &self,
         /// Which SKU.
         sku: Path<Sku>,
+        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `inventory@1042`. The answer
+        /// says which position it reflects.
+        as_of: Query<Option<String>>,
     ) -> Result<Found<Stock>, ApiError> {
-        let item = self.item(&sku.0).await?;
-        Ok(Found::one(Stock::from(&item), item.version))
+        let (item, position) = self.item(&sku.0, as_of.0.as_deref()).await?;
+        Ok(Found::one(Stock::from(&item), item.version).at(position))
     }
 
     /// List stock
@@ -273,7 +284,7 @@ impl InventoryApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Found<MovementList>, ApiError> {
-        let item = self.item(&sku.0).await?;
+        let (item, _) = self.item(&sku.0, None).await?;
         let page = self.0.replica.store().movements(&item.sku, &paging(limit.0, cursor.0)).await?;
         let (items, next_cursor) = shown(page, |row| Movement::from(row));
         Ok(Found::list(MovementList { items, next_cursor }))

@@ -11,6 +11,7 @@
 //! Deliberately absent: rules (they are in `orderlog-domain`), SQL, and authentication, which is yet to come.
 
 pub mod answer;
+pub mod as_of;
 pub mod asyncapi;
 pub mod billing;
 pub mod cli;
@@ -26,6 +27,7 @@ pub mod openapi;
 pub mod orders;
 pub mod params;
 pub mod peers;
+pub mod point;
 pub mod problem;
 pub mod server;
 pub mod services;

@@ -6,7 +6,7 @@ mod history;
 
 use orderlog_domain::{
     key::Key,
-    orders::{self, Command, ORDERS, Orders, Rejection},
+    orders::{self, Command, Orders, Rejection},
     values::{CustomerId, OrderId},
 };
 use orderlog_projections::OrderFilter;
@@ -71,11 +71,13 @@ impl OrdersApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    async fn order(&self, id: OrderId) -> Result<orders::Order, ApiError> {
-        match self.0.rows().await?.get(ORDERS, &Key::of(id)).await? {
-            Some((_, _, orders::Entity::Order(order))) => Ok(order),
-            Some((_, _, orders::Entity::StrayOrder(_) | orders::Entity::KnownCustomer(_))) | None => {
-                Err(Rejection::UnknownOrder { order_id: id }.into())
+    /// The order, and which position it is as of, if that is asked.
+    async fn order(&self, id: OrderId, as_of: Option<&str>) -> Result<(orders::Order, Option<String>), ApiError> {
+        let looked = self.0.look(orders::Order::aggregate(id), as_of).await?;
+        match looked.entity {
+            Some(orders::Entity::Order(order)) => Ok((order, looked.position)),
+            Some(orders::Entity::StrayOrder(_) | orders::Entity::KnownCustomer(_)) | None => {
+                Err(looked.absent(Rejection::UnknownOrder { order_id: id }))
             }
         }
     }
@@ -157,11 +159,19 @@ impl OrdersApi {
         /// `stock`, `invoice`, or `stock,invoice`.
         #[oai(validator(pattern = "^(stock|invoice)(,(stock|invoice))*$"))]
         expand: Query<Option<String>>,
+        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `orders@1042`. The answer
+        /// says which position it reflects.
+        as_of: Query<Option<String>>,
     ) -> Result<Found<Order>, ApiError> {
+        if expand.0.is_some() && as_of.0.is_some() {
+            let detail = "other services are asked for what is, not for what was: leave out `expand` or `as_of`";
+            return Err(ApiError::parameter("expand", "expand_with_as_of", detail));
+        }
         let expand = Expand::parse(expand.0.as_deref())?;
-        let order = self.order(order_id.0).await?;
+        let (order, position) = self.order(order_id.0, as_of.0.as_deref()).await?;
         let version = order.version;
-        Ok(Found::one(expand::expanded(Order::from(&order), expand, &self.0.peers).await, version))
+        let shown = expand::expanded(Order::from(&order), expand, &self.0.peers).await;
+        Ok(Found::one(shown, version).at(position))
     }
 
     /// List orders
@@ -204,7 +214,7 @@ impl OrdersApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Found<History>, ApiError> {
-        let order = self.order(order_id.0).await?;
+        let (order, _) = self.order(order_id.0, None).await?;
         let key = Key::of(order.order_id);
         Ok(Found::list(history::of(&self.0, &key, paging(limit.0, None).limit, cursor.0).await?))
     }

@@ -130,6 +130,13 @@ pub trait Decider: Send + Sync + Sized + 'static {
     /// The state of the `which`-th of [`Decider::touches`] after `event`. Total: the event already happened.
     fn evolve(entity: Option<Self::Entity>, which: usize, event: &Self::Event, at: &At) -> Self::Entity;
 
+    /// Whether the state of the `which`-th of [`Decider::touches`] after `event` follows from the event alone, whatever it was
+    /// before. Histories are read backwards up to such an event, so that the past of an aggregate that thousands of records
+    /// touch is soon found. It is only about speed: no is always right.
+    fn carries_state(_event: &Self::Event, _which: usize) -> bool {
+        false
+    }
+
     /// What others are told of `event`, in this order.
     fn publish(event: &Self::Event) -> Vec<Public>;
 

@@ -15,6 +15,8 @@ pub const NOW: Millis = 1_790_000_000_000;
 pub struct Story<D: Decider> {
     /// The state of every aggregate.
     pub entities: HashMap<Key, D::Entity>,
+    /// What happened, in order.
+    pub past: Vec<(At, D::Event)>,
     offset: u64,
     now: Millis,
 }
@@ -22,7 +24,7 @@ pub struct Story<D: Decider> {
 /// After these events.
 #[track_caller]
 pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Story<D> {
-    let mut story = Story { entities: HashMap::new(), offset: 1, now: NOW };
+    let mut story = Story { entities: HashMap::new(), past: Vec::new(), offset: 1, now: NOW };
     for event in events {
         story.happened(&event);
     }
@@ -38,6 +40,7 @@ impl<D: Decider> Story<D> {
             let before = self.entities.remove(&aggregate.key);
             self.entities.insert(aggregate.key, D::evolve(before, which, event, &at));
         }
+        self.past.push((at, event.clone()));
     }
 
     /// A public event of [`Decider::COPIES`] came in.

@@ -25,5 +25,5 @@ pub use generations::Generations;
 pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisInbox};
 pub use inventory::MovementRow;
 pub use orders::OrderFilter;
-pub use store::{Copied, Cursor, Difference, Page, Paging, Pinned, Store, Writer};
+pub use store::{Copied, Cursor, Difference, Instant, Page, Paging, Pinned, Store, Writer};
 pub use tables::{Cell, Column, Index, Ledger, Table, Tables};

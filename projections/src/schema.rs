@@ -8,13 +8,16 @@ const LAYOUT: u32 = 1;
 /// The tables that every service has.
 ///
 /// Keys and ids are 16-byte blobs as primary keys of tables without rowid: time-ordered ones (UUIDv7) are appended.
-/// `records` is a plain rowid table, since its offsets ascend.
+/// `records` is a plain rowid table, since its offsets ascend. `touched` has what an accepted record touches besides what it is
+/// about, which stands in `records`.
 const FIXED: &[&str] = &[
     "create table meta (only integer primary key check (only = 1), schema text not null, service text not null,
         genesis text, next integer not null) strict",
     "create table heads (key blob primary key, last blob not null, offset integer not null) without rowid, strict",
-    "create table records (offset integer primary key, id blob not null, time_ms integer not null, about blob not null,
+    "create table records (offset integer primary key, id blob not null, clock_ms integer not null, about blob not null,
         verdict integer not null, digest blob not null) strict",
+    "create table touched (offset integer not null, line integer not null, key blob not null, primary key (offset, line))
+        without rowid, strict",
     "create index records_not_accepted on records (offset) where verdict <> 0",
     "create table parked (key blob not null, offset integer not null, reason text not null, primary key (key, offset))
         without rowid, strict",
@@ -22,8 +25,11 @@ const FIXED: &[&str] = &[
         without rowid, strict",
 ];
 
-/// The index by which an aggregate's history is found; made late, like those of the lists.
-const HISTORY: &str = "create index if not exists records_about on records (about)";
+/// The indexes by which an aggregate's history is found; made late, like those of the lists.
+const HISTORY: [&str; 2] = [
+    "create index if not exists records_about on records (about)",
+    "create index if not exists touched_by_key on touched (key)",
+];
 
 fn columns(columns: &[Column]) -> String {
     columns.iter().map(|column| format!("{} {}, ", column.name, column.sql_type)).collect()
@@ -55,7 +61,9 @@ pub(crate) fn tables<D: Tables>() -> Vec<String> {
 pub(crate) fn indexes<D: Tables>() -> Vec<String> {
     let of_tables = D::TABLES.iter().flat_map(|table| table.indexes.iter().map(move |index| (table.kind, index)));
     let of_ledgers = D::LEDGERS.iter().flat_map(|ledger| ledger.indexes.iter().map(move |index| (ledger.name, index)));
-    std::iter::once(HISTORY.to_owned())
+    HISTORY
+        .into_iter()
+        .map(str::to_owned)
         .chain(
             of_tables
                 .chain(of_ledgers)
@@ -90,8 +98,9 @@ pub(crate) fn shapes<D: Tables>() -> Vec<Shape> {
         Shape {
             table: "records",
             key: &["offset"],
-            columns: vec!["offset", "id", "time_ms", "about", "verdict", "digest"],
+            columns: vec!["offset", "id", "clock_ms", "about", "verdict", "digest"],
         },
+        Shape { table: "touched", key: &["offset", "line"], columns: vec!["offset", "line", "key"] },
         Shape { table: "parked", key: &["key", "offset"], columns: vec!["key", "offset", "reason"] },
     ];
     shapes.extend(D::TABLES.iter().map(|table| {

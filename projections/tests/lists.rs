@@ -44,6 +44,7 @@ impl<D: Tables> Rows<D> {
             .zip(events)
             .map(|(offset, event)| Happened {
                 at: At { offset, time_ms: 1000 + offset.cast_signed() },
+                touched: D::touches(&event),
                 event: Arc::new(event),
             })
             .collect();

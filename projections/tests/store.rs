@@ -7,6 +7,7 @@ use std::{error::Error, fs, path::Path};
 use counters::{Counters, Journal, Row, accepted, id, key, limit};
 use orderlog_domain::{
     core::{Changes, Checkpoint, Head, ParkedRow, Verdict, Wanted},
+    decider::Ref,
     key::Key,
 };
 use orderlog_projections::{Store, StoreError, Writer};
@@ -204,6 +205,40 @@ async fn a_history_has_the_records_about_one_key_page_by_page() -> Outcome {
         assert_eq!(offsets(None, 2).await?, [0, 2]);
         assert_eq!(offsets(Some(2), 2).await?, [3]);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_time_is_found_among_the_offsets_also_where_some_are_missing() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    assert_eq!((fixture.store.span().await?, fixture.store.offset_at(5_000).await?), (None, None));
+    // Each record's time is its offset and 1000.
+    let mut offsets = Vec::new();
+    for n in [1, 5, 2, 9, 1, 1] {
+        offsets.extend(fixture.journal.next..fixture.journal.next + n);
+        fixture.steps(accepted((0..n).map(|_| "a"))).await?;
+        fixture.journal.next += n + 2;
+    }
+    for time in 990..1_070 {
+        let expected = offsets.iter().rev().find(|offset| 1_000 + offset.cast_signed() <= time).copied();
+        assert_eq!(fixture.store.offset_at(time).await?, expected, "{time}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_touches_an_aggregate_is_found_from_the_newest_backwards() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let mut changes = fixture.journal.steps(accepted(["a", "b", "b", "a", "b"]));
+    for happened in changes.happened.iter_mut().filter(|happened| happened.at.offset == 2) {
+        happened.touched.push(Ref::new("counters", key("a")));
+    }
+    fixture.write(&changes).await?;
+    fixture.steps(vec![("a".to_owned(), Verdict::Void)]).await?;
+    assert_eq!(fixture.store.touching(&key("a"), 9, 10).await?, [3, 2, 0]);
+    assert_eq!(fixture.store.touching(&key("a"), 2, 1).await?, [2]);
+    assert_eq!(fixture.store.first_touching(&key("b")).await?, Some(1));
+    assert_eq!(fixture.store.first_touching(&key("nobody")).await?, None);
     Ok(())
 }
 

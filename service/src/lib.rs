@@ -8,6 +8,7 @@
 //! - [`inbox`]: has Redis follow the rows of the notifications service.
 //! - [`rebuild`]: builds the next generation of the rows beside the serving one, compares, and switches; [`projection`]
 //!   is how operators ask for that.
+//! - [`past`]: aggregates as they were, folded from their own records.
 //! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
 //!
 //! Deliberately absent: rules (they are in `domain`), SQL (in `projections`), routes (in `api`).
@@ -17,6 +18,7 @@ pub mod cloudevents;
 pub mod delivery;
 pub mod duty;
 pub mod inbox;
+pub mod past;
 pub mod projection;
 pub mod reactor;
 pub mod rebuild;

@@ -211,12 +211,16 @@ impl<D: Tables> Replica<D> {
 
     /// Wait until queries see every command that this instance has answered; in vain if the replica has stopped.
     pub async fn read_your_writes(&self) {
-        let answered = self.answered();
+        self.has_committed(self.answered()).await;
+    }
+
+    /// Wait until everything below `position` is in the rows; in vain if the replica has stopped.
+    pub async fn has_committed(&self, position: u64) {
         let (mut committed, mut state) = (self.committed(), self.state());
         // The senders live as long as this handle, so waiting can't fail.
         tokio::select! {
             biased;
-            _ = committed.wait_for(|committed| *committed >= answered) => {}
+            _ = committed.wait_for(|committed| *committed >= position) => {}
             _ = state.wait_for(|state| matches!(state, State::Stopped(_))) => {}
         }
     }

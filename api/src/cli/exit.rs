@@ -13,6 +13,8 @@ pub enum Exit {
     Done,
     /// It failed.
     Failed,
+    /// It was called wrongly, which only the command itself could tell.
+    Usage,
     /// Rows are not what the log says.
     Differs,
     /// Whom it needs does not answer, or can't now.
@@ -23,10 +25,11 @@ pub enum Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        // 2 is wrong usage, and clap's.
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
+            // As clap does.
+            Exit::Usage => 2,
             Exit::Differs => 3,
             Exit::Unavailable => 4,
             Exit::Refused => 5,
@@ -48,6 +51,11 @@ impl Failure {
     /// Whom the command needs does not answer, or can't now.
     pub fn unavailable(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Unavailable, message: message.into() }.into()
+    }
+
+    /// It can't be meant like this.
+    pub fn usage(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Usage, message: message.into() }.into()
     }
 
     /// It must not be done, as things stand.

@@ -4,17 +4,23 @@ mod source;
 
 use std::{
     io::{ErrorKind, IsTerminal, Write},
-    str::FromStr,
     time::Duration,
 };
 
 use anyhow::Context;
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 
 use self::source::Source;
-use super::{Services, exit::Exit, running::Place, serve, services_parser};
-use crate::inspect::{self, Inspected};
+use super::{
+    Services,
+    exit::{Exit, Failure},
+    running::Place,
+    serve, services_parser,
+};
+use crate::{
+    inspect::{self, Inspected},
+    point::{Point, time},
+};
 
 /// How many records are asked for at a time.
 const N_AT_A_TIME: usize = 1_000;
@@ -85,41 +91,6 @@ pub struct Replay {
     place: Place,
 }
 
-/// A point in a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
-    /// The first record.
-    Beginning,
-    /// Behind the last one.
-    End,
-    /// A record.
-    Offset(u64),
-    /// The first record that is not older, in milliseconds since the Unix epoch.
-    Time(i64),
-}
-
-impl FromStr for Point {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let offset = text.rsplit_once('@').map_or(text, |(_, offset)| offset);
-        match text {
-            "beginning" => Ok(Self::Beginning),
-            "end" => Ok(Self::End),
-            _ => offset
-                .parse()
-                .map(Self::Offset)
-                .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| Self::Time(time.timestamp_millis())))
-                .map_err(|_| {
-                    format!(
-                        "`{text}` is no point of a topic: use `beginning`, `end`, an offset, a position such as \
-                         orders@1042, or a time such as 2026-01-31T12:00:00Z"
-                    )
-                }),
-        }
-    }
-}
-
 /// Do it.
 pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
     match verb {
@@ -143,7 +114,9 @@ fn is_broken_pipe(error: &std::io::Error) -> bool {
 }
 
 impl Replay {
-    async fn run(&self) -> anyhow::Result<()> {
+    async fn run(mut self) -> anyhow::Result<()> {
+        let of_topic = |point: &Point| point.of(&self.topic).map_err(|error| Failure::usage(error.to_string()));
+        (self.from, self.to) = (of_topic(&self.from)?, of_topic(&self.to)?);
         let source = Source::find(&self.place).await?;
         let mut places = Vec::new();
         for partition in source.partitions(&self.topic).await? {
@@ -151,7 +124,7 @@ impl Replay {
             let from = match self.from {
                 Point::Beginning | Point::Time(_) => 0,
                 Point::End => end,
-                Point::Offset(offset) => offset,
+                Point::Offset(offset) | Point::Position(_, offset) => offset,
             };
             places.push((partition, from));
         }
@@ -196,7 +169,7 @@ impl Replay {
         match self.to {
             Point::Beginning => true,
             Point::End => false,
-            Point::Offset(offset) => record.offset >= offset,
+            Point::Offset(offset) | Point::Position(_, offset) => record.offset >= offset,
             Point::Time(time) => clock >= time,
         }
     }
@@ -208,10 +181,6 @@ impl Replay {
             && self.kind.as_ref().is_none_or(|kind| *kind == record.kind)
             && self.key.as_ref().is_none_or(|key| record.key == *key || plain(&record.key) == plain(key))
     }
-}
-
-fn time(ms: i64) -> String {
-    DateTime::<Utc>::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 fn row(record: &Inspected) -> String {
@@ -257,21 +226,4 @@ async fn lint(services: &Services, json: bool, place: &Place) -> anyhow::Result<
     };
     writeln!(std::io::stdout(), "{text}").context("stdout takes no more")?;
     Ok(if found { Exit::Differs } else { Exit::Done })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_point_is_an_offset_a_position_a_time_or_a_word() {
-        assert_eq!("beginning".parse(), Ok(Point::Beginning));
-        assert_eq!("end".parse(), Ok(Point::End));
-        assert_eq!("1042".parse(), Ok(Point::Offset(1042)));
-        assert_eq!("orders@1042".parse(), Ok(Point::Offset(1042)));
-        assert_eq!("1970-01-01T00:00:01Z".parse(), Ok(Point::Time(1_000)));
-        for wrong in ["", "yesterday", "orders@", "-1", "2026-01-31"] {
-            assert!(wrong.parse::<Point>().unwrap_err().contains("orders@1042"), "{wrong}");
-        }
-    }
 }

@@ -84,8 +84,8 @@ pub struct RecordRow {
     pub offset: u64,
     /// Its id.
     pub id: RecordId,
-    /// When it was decided, by its writer's clock.
-    pub time_ms: Millis,
+    /// The journal's clock: the newest time, by its writer's clock, of a record up to and with this one. It never goes back.
+    pub clock_ms: Millis,
     /// What it is about: the first key it names.
     pub about: Key,
     /// What became of it.
@@ -101,6 +101,8 @@ pub struct Happened<D: Decider> {
     pub at: At,
     /// What.
     pub event: Arc<D::Event>,
+    /// The aggregates that it touches; the first is what the record is about.
+    pub touched: Vec<Ref>,
 }
 
 /// A record whose payload could not be folded, or that stands behind one.

@@ -140,15 +140,16 @@ impl<D: Decider> Core<D> {
             Verdict::Void
         } else if let Some(event) = &event {
             self.check_begun(offset)?;
-            self.fold_accepted(&parsed, event, &touched, at)
+            self.fold_accepted(&parsed, event, touched, at)
         } else {
             self.begin(offset, &value)?;
             self.move_heads(&parsed, offset);
             Verdict::Accepted
         };
         let about = parsed.expects.first().map_or(Key::GENESIS, |expect| expect.key);
-        let (id, time_ms, digest) = (parsed.id, parsed.time_ms, self.digest);
-        self.records.push(RecordRow { offset, id, time_ms, about, verdict, digest });
+        self.clock_ms = self.clock_ms.max(parsed.time_ms);
+        let (id, clock_ms, digest) = (parsed.id, self.clock_ms, self.digest);
+        self.records.push(RecordRow { offset, id, clock_ms, about, verdict, digest });
         self.settle(&parsed, verdict, at, event);
         Ok(())
     }
@@ -179,7 +180,7 @@ impl<D: Decider> Core<D> {
         &mut self,
         parsed: &Header,
         event: &Result<Arc<D::Event>, String>,
-        touched: &[Ref],
+        touched: Vec<Ref>,
         at: At,
     ) -> Verdict {
         self.move_heads(parsed, at.offset);
@@ -187,7 +188,7 @@ impl<D: Decider> Core<D> {
         let behind_parked = parsed.expects.iter().any(|expect| is_parked(&expect.key));
         let evolved = match event {
             _ if behind_parked => Err("it stands behind a record that is parked".to_owned()),
-            Ok(event) => self.evolve(event, touched, at),
+            Ok(event) => self.evolve(event, &touched, at),
             Err(reason) => Err(reason.clone()),
         };
         match evolved {
@@ -196,7 +197,7 @@ impl<D: Decider> Core<D> {
                     self.slots.set_entity(aggregate.key, entity);
                 }
                 if let Ok(event) = event {
-                    self.happened.push(Happened { at, event: Arc::clone(event) });
+                    self.happened.push(Happened { at, event: Arc::clone(event), touched });
                 }
                 Verdict::Accepted
             }

@@ -14,6 +14,7 @@ mod changes;
 mod decide;
 mod flights;
 mod fold;
+mod past;
 mod seen;
 mod slots;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use changes::{
     Changes, Checkpoint, Digest, EntityRow, Genesis, Happened, Head, Loaded, ParkedRow, RecordRow, Verdict, Wanted,
     chain,
 };
+pub use past::Past;
 
 use self::{
     flights::{Append, Flights},
@@ -203,6 +205,8 @@ pub struct Core<D: Decider> {
     /// The first offset not folded, and the chain up to it.
     next: u64,
     digest: Digest,
+    /// The newest time of a record below `next`.
+    clock_ms: Millis,
     queue: VecDeque<Queued<D>>,
     copies: VecDeque<Copied<D>>,
     copied: BTreeMap<(String, u32), u64>,
@@ -241,7 +245,7 @@ impl<D: Decider> Core<D> {
         mint: Box<dyn FnMut() -> Uuid + Send>,
         n_slots_max: usize,
     ) -> Self {
-        let Checkpoint { next, digest, genesis, last: _, copied } = checkpoint;
+        let Checkpoint { next, digest, genesis, last, copied } = checkpoint;
         let from_start = next == 0 && copied.is_empty();
         Self {
             writer,
@@ -251,6 +255,7 @@ impl<D: Decider> Core<D> {
             slots: Slots::new(from_start, n_slots_max),
             next,
             digest,
+            clock_ms: last.map_or(Millis::MIN, |(last, _)| last.clock_ms),
             queue: VecDeque::new(),
             copies: VecDeque::new(),
             copied: copied.into_iter().map(|(topic, part, next)| ((topic, part), next)).collect(),

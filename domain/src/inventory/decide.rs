@@ -55,6 +55,10 @@ impl Decider for Inventory {
         state::evolve(entity, which, event, at)
     }
 
+    fn carries_state(event: &Event, which: usize) -> bool {
+        state::carries_state(event, which)
+    }
+
     fn publish(event: &Event) -> Vec<Public> {
         publish::publish(event)
     }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ReservationId, ReservationState, state::sku_aggregate};
+use super::{ReservationId, ReservationState, StockItem};
 use crate::{
     decider::{Millis, Ref},
     public::{Shortage, ShortageReason, StockLevel, StockLine},
@@ -293,10 +293,10 @@ impl Event {
     /// What it changes: a stock item, or a reservation and then the SKUs that its decision depended on.
     pub(super) fn touches(&self) -> Vec<Ref> {
         match self {
-            Self::StockReceived(e) => vec![sku_aggregate(&e.sku)],
-            Self::StockAdjusted(e) => vec![sku_aggregate(&e.sku)],
-            Self::ThresholdSet(e) => vec![sku_aggregate(&e.sku)],
-            Self::ThresholdUnchanged(e) => vec![sku_aggregate(&e.sku)],
+            Self::StockReceived(e) => vec![StockItem::aggregate(&e.sku)],
+            Self::StockAdjusted(e) => vec![StockItem::aggregate(&e.sku)],
+            Self::ThresholdSet(e) => vec![StockItem::aggregate(&e.sku)],
+            Self::ThresholdUnchanged(e) => vec![StockItem::aggregate(&e.sku)],
             Self::ReservationHeld(e)
             | Self::ReservationReleased(e)
             | Self::ReservationExpired(e)
@@ -312,7 +312,7 @@ impl Event {
 }
 
 fn with_skus<'a>(reservation: &ReservationId, skus: impl Iterator<Item = &'a Sku>) -> Vec<Ref> {
-    std::iter::once(reservation.aggregate()).chain(skus.map(sku_aggregate)).collect()
+    std::iter::once(reservation.aggregate()).chain(skus.map(StockItem::aggregate)).collect()
 }
 
 impl ReservationMoved {

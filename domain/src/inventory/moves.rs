@@ -1,8 +1,6 @@
 //! How lines move stock: what is on the shelf, what is short, and the levels before and after.
 
-use super::{
-    Entity, MAX_LINES, MovedLine, Reservation, ReservationId, SeenSku, commands::added_up, state::sku_aggregate,
-};
+use super::{Entity, MAX_LINES, MovedLine, Reservation, ReservationId, SeenSku, StockItem, commands::added_up};
 use crate::{
     decider::View,
     public::{Shortage, ShortageReason, StockLevel, StockLine},
@@ -21,7 +19,7 @@ pub(super) struct Shelf {
 impl Shelf {
     /// What is known of `sku`.
     pub fn of(view: &View<'_, Entity>, sku: &Sku) -> Self {
-        match view.get(&sku_aggregate(sku)) {
+        match view.get(&StockItem::aggregate(sku)) {
             Some(Entity::Stock(item)) => Self { level: Some(item.level), version: item.version },
             Some(Entity::Unreceived(unreceived)) => Self { level: None, version: unreceived.version },
             Some(Entity::Reservation(_)) | None => Self { level: None, version: 0 },

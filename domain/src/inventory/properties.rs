@@ -12,6 +12,7 @@ use super::{
     *,
 };
 use crate::{
+    core::Past,
     decider::{Decider, Millis},
     key::Key,
     public::{MovementCause, Public, Shortage, StockLevel, StockLine},
@@ -113,7 +114,7 @@ fn stocked() -> Story<Inventory> {
 }
 
 fn level_in(entities: &Entities, sku: &Sku) -> Option<StockLevel> {
-    entities.get(&state::sku_aggregate(sku).key).and_then(Entity::as_stock).map(|item| item.level)
+    entities.get(&StockItem::aggregate(sku).key).and_then(Entity::as_stock).map(|item| item.level)
 }
 
 fn reservations(entities: &Entities) -> HashMap<&ReservationId, &Reservation> {
@@ -297,6 +298,38 @@ proptest! {
                 Step::Asked(command) => seen.ask(&command)?,
                 Step::Told(news) => seen.hear(&news)?,
                 Step::Later(ms) => seen.story = seen.story.later(ms),
+            }
+        }
+    }
+
+    #[test]
+    fn the_past_read_backwards_is_the_state_as_it_was(steps in prop::collection::vec(any_step(), 0..60)) {
+        let mut story = stocked();
+        let mut states = vec![story.entities.clone()];
+        for step in steps {
+            let command = match step {
+                Step::Asked(command) => command,
+                Step::Told(news) => Inventory::react(&news).unwrap(),
+                Step::Later(ms) => {
+                    story = story.later(ms);
+                    continue;
+                }
+            };
+            if story.play(&command).is_ok() {
+                states.push(story.entities.clone());
+            }
+        }
+        let n_before = story.past.len() + 1 - states.len();
+        for (n, state) in (n_before..).zip(states) {
+            for (key, entity) in &state {
+                let touched = story.past.iter().flat_map(|(_, event)| Inventory::touches(event));
+                let aggregate = touched.into_iter().find(|it| it.key == *key).unwrap();
+                let mut past = Past::<Inventory>::of(aggregate);
+                for (at, event) in story.past[..n].iter().rev().filter(|(_, event)| Inventory::touches(event).contains(&aggregate)) {
+                    past.push(*at, event.clone());
+                }
+                let folded = past.fold();
+                prop_assert_eq!(folded.as_ref(), Some(entity));
             }
         }
     }

@@ -59,11 +59,6 @@ impl fmt::Display for ReservationId {
     }
 }
 
-/// A SKU as an aggregate.
-pub(super) fn sku_aggregate(sku: &Sku) -> Ref {
-    Ref::new(STOCK, Key::named("sku", sku.as_str()))
-}
-
 /// The units of one SKU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockItem {
@@ -75,6 +70,13 @@ pub struct StockItem {
     pub version: u64,
     /// When it last moved, or got another threshold.
     pub updated_ms: Millis,
+}
+
+impl StockItem {
+    /// Where this SKU is found, received or not.
+    pub fn aggregate(sku: &Sku) -> Ref {
+        Ref::new(STOCK, Key::named("sku", sku.as_str()))
+    }
 }
 
 /// A SKU that nobody has received, but by which an order was rejected. To callers it does not exist; it is kept so that its
@@ -210,6 +212,22 @@ pub(super) fn evolve(entity: Option<Entity>, which: usize, event: &Event, at: &A
         Event::ReservationCancelled(_) => changed(entity, event, at),
         Event::ReservationRepeated(e) => bumped(entity, e.version).unwrap_or_else(|| changed(None, event, at)),
         Event::ReservationDeclined(e) => bumped(entity, e.version).unwrap_or_else(|| never_decided(e, at)),
+    }
+}
+
+/// Whether the event alone says what the `which`-th aggregate that it touches is like afterwards. Of stock most do.
+pub(super) const fn carries_state(event: &Event, which: usize) -> bool {
+    match event {
+        Event::StockReceived(_) | Event::StockAdjusted(_) | Event::ThresholdSet(_) => true,
+        Event::ReservationHeld(_)
+        | Event::ReservationReleased(_)
+        | Event::ReservationExpired(_)
+        | Event::ReservationCommitted(_) => which > 0,
+        Event::ThresholdUnchanged(_)
+        | Event::ReservationRejected(_)
+        | Event::ReservationCancelled(_)
+        | Event::ReservationRepeated(_)
+        | Event::ReservationDeclined(_) => false,
     }
 }
 

@@ -95,7 +95,7 @@ fn after(commands: &[Command]) -> Story<Inventory> {
 }
 
 pub(super) fn level_of(story: &Story<Inventory>, name: &str) -> StockLevel {
-    let entity = story.entities.get(&state::sku_aggregate(&sku(name)).key);
+    let entity = story.entities.get(&StockItem::aggregate(&sku(name)).key);
     entity.and_then(Entity::as_stock).map(|item| item.level).unwrap_or_default()
 }
 
@@ -182,7 +182,7 @@ fn the_threshold_that_already_counts_is_recorded_as_unchanged_and_told_to_nobody
     let mut story = after(&[receive("a", 3), threshold("a", 5)]).later(9);
     let event = story.play(&threshold("a", 5)).unwrap();
     assert_eq!((event.kind(), topics(&event), movements(&event)), ("threshold_unchanged", vec![], vec![]));
-    let item = story.entities[&state::sku_aggregate(&sku("a")).key].as_stock().unwrap();
+    let item = story.entities[&StockItem::aggregate(&sku("a")).key].as_stock().unwrap();
     assert_eq!((item.level, item.version, item.updated_ms), (level(3, 0, 5), 3, NOW));
     // Never watched, and asked not to be.
     assert_eq!(after(&[receive("a", 3)]).play(&threshold("a", 0)).unwrap().kind(), "threshold_unchanged");
@@ -356,7 +356,7 @@ fn an_order_that_can_not_be_supplied_is_rejected_by_a_record_that_names_what_it_
     let shortages = vec![short("b", 2, 1), short("x", 1, 0)];
     let rejected = StockRejected { order_id: order(1), reason: ShortageReason::UnknownSku, shortages, version: 1 };
     assert_eq!(Inventory::publish(&event), [Public::StockRejected(rejected)]);
-    let touched: Vec<_> = ["a", "b", "x"].map(|name| state::sku_aggregate(&sku(name))).into();
+    let touched: Vec<_> = ["a", "b", "x"].map(|name| StockItem::aggregate(&sku(name))).into();
     assert_eq!(Inventory::touches(&event)[1..], touched);
     assert_eq!(level_of(&story, "a"), level(5, 0, 0));
     assert_eq!(reservation(&story, &ReservationId::Order(order(1))).state, ReservationState::Rejected);

@@ -1,6 +1,9 @@
 //! Everything that changed goes into the file in one transaction, checkpoint and all.
 
-use orderlog_domain::core::{Changes, EntityRow, Verdict};
+use orderlog_domain::{
+    core::{Changes, EntityRow, Happened, Verdict},
+    key::Key,
+};
 use sqlx::{Connection, SqliteConnection};
 
 use super::{
@@ -20,6 +23,7 @@ pub struct Writer<D: Tables> {
     connection: SqliteConnection,
     heads: Insert,
     records: Insert,
+    touched: Insert,
     parked: Insert,
     copied: Insert,
     tables: Vec<(&'static Table<D::Entity>, Insert)>,
@@ -39,9 +43,10 @@ impl<D: Tables> Writer<D> {
             records: Insert::new(
                 "records",
                 &["offset"],
-                &["offset", "id", "time_ms", "about", "verdict", "digest"],
+                &["offset", "id", "clock_ms", "about", "verdict", "digest"],
                 &Conflict::Never,
             ),
+            touched: Insert::new("touched", &["offset", "line"], &["offset", "line", "key"], &Conflict::Never),
             parked: Insert::new("parked", &["key", "offset"], &["key", "offset", "reason"], &Conflict::Keep),
             copied: Insert::new("copied", &["topic", "part"], &["topic", "part", "next"], &Conflict::Replace),
             tables: D::TABLES.iter().map(|table| (table, insert_into(table))).collect(),
@@ -85,7 +90,7 @@ impl<D: Tables> Store<D> {
     /// [`StoreError::OutOfOrder`] if `changes` don't follow on what is stored; else SQLite's. Nothing was written then,
     /// unless the transaction's very end failed.
     pub async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
-        let Writer { connection, heads, records, parked, copied, tables, ledgers, _generations } = writer;
+        let Writer { connection, heads, records, touched, parked, copied, tables, ledgers, _generations } = writer;
         let failed = |error| self.origin.error("writing rows", error);
         // Immediate: a deferred transaction that reads first can be refused later without having waited.
         let mut transaction = connection.begin_with("begin immediate").await.map_err(failed)?;
@@ -95,7 +100,7 @@ impl<D: Tables> Store<D> {
         let origin = &self.origin;
         records
             .run(&mut transaction, origin, &changes.records, |row, values| {
-                values.add(row.offset.cast_signed()).add(row.id.0.as_bytes().as_slice()).add(row.time_ms);
+                values.add(row.offset.cast_signed()).add(row.id.0.as_bytes().as_slice()).add(row.clock_ms);
                 values.add(row.about.as_bytes().as_slice()).add(stored(row.verdict)).add(row.digest.as_slice());
                 Ok(())
             })
@@ -111,6 +116,7 @@ impl<D: Tables> Store<D> {
             })
             .await?;
         write_entities::<D>(&mut transaction, origin, tables, &changes.entities).await?;
+        write_touched(&mut transaction, origin, touched, changes).await?;
         write_ledgers(&mut transaction, origin, ledgers, changes).await?;
         parked
             .run(&mut transaction, origin, &changes.parked, |row, values| {
@@ -184,6 +190,28 @@ async fn write_entities<D: Tables>(
             .await?;
     }
     Ok(())
+}
+
+async fn write_touched<D: Tables>(
+    connection: &mut SqliteConnection,
+    origin: &Origin,
+    insert: &Insert,
+    changes: &Changes<D>,
+) -> Result<(), StoreError> {
+    let others = |happened: &Happened<D>| {
+        let (offset, others) = (happened.at.offset.cast_signed(), happened.touched.iter().skip(1));
+        (0_i64..)
+            .zip(others.map(|aggregate| aggregate.key))
+            .map(move |(line, key)| (offset, line, key))
+            .collect::<Vec<_>>()
+    };
+    let lines: Vec<(i64, i64, Key)> = changes.happened.iter().flat_map(others).collect();
+    insert
+        .run(connection, origin, &lines, |(offset, line, key), values| {
+            values.add(*offset).add(*line).add(key.as_bytes().as_slice());
+            Ok(())
+        })
+        .await
 }
 
 async fn write_ledgers<D: Tables>(

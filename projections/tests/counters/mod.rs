@@ -106,7 +106,7 @@ pub fn id(number: u64) -> RecordId {
 
 /// Changes that follow on each other: what a core would give.
 pub struct Journal {
-    next: u64,
+    pub next: u64,
     digest: Digest,
 }
 
@@ -140,7 +140,8 @@ impl Journal {
             self.next += 1;
             self.digest = chain(&self.digest, offset, b"", name.as_bytes());
             let (time_ms, about) = (1000 + offset.cast_signed(), key(&name));
-            changes.records.push(RecordRow { offset, id: id(offset), time_ms, about, verdict, digest: self.digest });
+            let (id_of, clock_ms, digest) = (id(offset), time_ms, self.digest);
+            changes.records.push(RecordRow { offset, id: id_of, clock_ms, about, verdict, digest });
             if verdict != Verdict::Accepted {
                 changes.heads.push((id(offset).as_key(), Head { last: id(offset), offset }));
                 continue;
@@ -148,7 +149,8 @@ impl Journal {
             changes.heads.retain(|(key, _)| *key != about);
             changes.heads.push((about, Head { last: id(offset), offset }));
             let event = Arc::new(Stepped { name: name.clone(), by: vec![1, offset.cast_signed()] });
-            changes.happened.push(Happened { at: At { offset, time_ms }, event });
+            let touched = vec![Ref::new("counters", about)];
+            changes.happened.push(Happened { at: At { offset, time_ms }, event, touched });
             changes.entities.retain(|row| row.aggregate.key != about);
             changes.entities.push(EntityRow {
                 aggregate: Ref::new("counters", about),

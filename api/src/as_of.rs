@@ -1,0 +1,121 @@
+//! `as_of`: an object as it was.
+
+use std::time::Duration;
+
+use orderlog_domain::decider::Ref;
+use orderlog_projections::Tables;
+use orderlog_service::past::{Moment, PastError};
+
+use crate::{execute::Service, point::Point, problem::ApiError};
+
+/// The parameter's name.
+const AS_OF: &str = "as_of";
+
+/// An object, now or as it was.
+pub struct Looked<E> {
+    /// Its state, if it exists, or did.
+    pub entity: Option<E>,
+    /// Which record the answer reflects as the last one, such as `orders@1042`; none if it is the newest state.
+    pub position: Option<String>,
+    /// Where the first record about it stands, if it exists only later.
+    later: Option<String>,
+}
+
+impl<E> Looked<E> {
+    /// `error`, that there is no such thing, with when it was looked for.
+    pub fn absent(&self, error: impl Into<ApiError>) -> ApiError {
+        let mut error = error.into();
+        if let Some(position) = &self.position {
+            error.0.detail.push_str(&format!(" as of {position}"));
+        }
+        if let Some(later) = &self.later {
+            error.0.detail.push_str(&format!("; its first record is {later}"));
+        }
+        error
+    }
+}
+
+impl<D: Tables> Service<D> {
+    /// An aggregate: with everything that this instance has answered so far, or as it was at `as_of`.
+    ///
+    /// # Errors
+    /// 400 for what is no moment, or none of this journal; 503 if the rows are behind.
+    pub async fn look(&self, aggregate: Ref, as_of: Option<&str>) -> Result<Looked<D::Entity>, ApiError> {
+        let rows = self.rows().await?;
+        let Some(as_of) = as_of else {
+            let found = rows.get(aggregate.kind, &aggregate.key).await?;
+            return Ok(Looked { entity: found.map(|(_, _, entity)| entity), position: None, later: None });
+        };
+        let moment = moment::<D>(as_of)?;
+        let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
+        let located = tokio::time::timeout(wait, self.replica.locate(moment)).await.map_err(|_| {
+            ApiError::unavailable("rows_behind", format!("the rows of {} do not reach {as_of} yet", D::JOURNAL))
+        })?;
+        let offset = located?;
+        let entity = self.replica.as_of(aggregate, offset).await?;
+        let later = match &entity {
+            Some(_) => None,
+            None => rows.first_touching(&aggregate.key).await?.map(position::<D>),
+        };
+        Ok(Looked { entity, position: Some(position::<D>(offset)), later })
+    }
+}
+
+fn position<D: Tables>(offset: u64) -> String {
+    format!("{}@{offset}", D::JOURNAL)
+}
+
+fn moment<D: Tables>(text: &str) -> Result<Moment, ApiError> {
+    let wrong = || {
+        let journal = D::JOURNAL;
+        let detail = format!(
+            "it must be a position in this journal, such as {journal}@1042, or an RFC 3339 time, such as \
+             2026-01-31T12:00:00Z"
+        );
+        ApiError::parameter(AS_OF, "invalid_as_of", detail)
+    };
+    match unplussed(text).parse().map_err(|_| wrong())? {
+        Point::Position(topic, offset) if topic == D::JOURNAL => Ok(Moment::Offset(offset)),
+        Point::Time(time) => Ok(Moment::Time(time)),
+        Point::Position(..) | Point::Offset(_) | Point::Beginning | Point::End => Err(wrong()),
+    }
+}
+
+/// In a query a `+` that is not escaped is a blank: `12:00:00 01:00` was an offset to the east.
+fn unplussed(text: &str) -> String {
+    match text.rsplit_once(' ') {
+        Some((time, offset)) if time.contains(['T', 't']) => format!("{time}+{offset}"),
+        Some(_) | None => text.to_owned(),
+    }
+}
+
+impl From<PastError> for ApiError {
+    fn from(error: PastError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PastError::OutOfRange { .. } => Self::parameter(AS_OF, "out_of_range", detail),
+            PastError::TooLong(_) => Self::parameter(AS_OF, "too_long", detail),
+            PastError::Unreadable { .. } => Self::unavailable("parked", detail),
+            PastError::Log(_) => Self::unavailable("log_unavailable", detail),
+            PastError::Rows(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orderlog_domain::orders::Orders;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_position_in_the_journal_or_a_time() {
+        let moment = |text| moment::<Orders>(text).map_err(|error| error.0.errors.unwrap()[0].code.clone());
+        assert_eq!(moment("orders@7"), Ok(Moment::Offset(7)));
+        assert_eq!(moment("1970-01-01T01:00:01+01:00"), Ok(Moment::Time(1_000)));
+        assert_eq!(moment("1970-01-01T01:00:01 01:00"), Ok(Moment::Time(1_000)), "a plus that was not escaped");
+        for wrong in ["", "7", "end", "billing@7", "yesterday", "orders@-1", "orders@7 8"] {
+            assert_eq!(moment(wrong), Err("invalid_as_of".to_owned()), "{wrong}");
+        }
+    }
+}
