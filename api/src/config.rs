@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
+use orderlog_service::snapshots::Keeping;
 
 use crate::services::ServiceName;
 
@@ -85,6 +86,11 @@ pub struct Storage {
     #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
 
+    /// The folder of snapshots: copies of the rows, from which an instance without rows begins. May be shared by instances,
+    /// or copied to another machine. Default: DIR/snapshots
+    #[arg(long, env = "ORDERLOG_SNAPSHOTS", value_name = "DIR")]
+    pub snapshots: Option<PathBuf>,
+
     /// The secret under which e-mail addresses and idempotency keys are hashed; the same for all processes of a deployment,
     /// for ever. Default: made and kept in DIR/hash.key on the embedded log, a known value for development on Kafka
     #[arg(
@@ -131,6 +137,14 @@ pub struct Storage {
     pub log_filter: Option<String>,
 }
 
+impl Storage {
+    /// Where rows and their snapshots are; none are made.
+    pub fn keeping(&self) -> Keeping {
+        let snapshots = self.snapshots.clone().unwrap_or_else(|| self.data.join("snapshots"));
+        Keeping { data: self.data.clone(), snapshots, every: 0, n_kept: usize::MAX }
+    }
+}
+
 /// How services are run.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -141,6 +155,14 @@ pub struct Options {
     /// Redis, for the inbox of the notifications service: `redis://host:port`; without it the inbox is read from SQLite
     #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = redis_url, hide_env_values = true)]
     pub redis: Option<String>,
+
+    /// After how many records of a service's journal a snapshot of its rows is made; 0: never
+    #[arg(long, env = "ORDERLOG_SNAPSHOT_EVERY", value_name = "N", default_value_t = 1_000_000)]
+    pub snapshot_every: u64,
+
+    /// How many snapshots of a service are kept
+    #[arg(long, env = "ORDERLOG_SNAPSHOTS_KEPT", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub snapshots_kept: u16,
 
     /// Where to take HTTP requests; port 0 takes any free one
     #[arg(long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]

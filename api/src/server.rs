@@ -20,6 +20,7 @@ use orderlog_service::{
     assembly::{self, AssemblyError},
     duty::Troubles,
     replica::Setup,
+    snapshots::Keeping,
 };
 use poem::{EndpointExt, Server};
 use poem_openapi::{
@@ -111,7 +112,7 @@ pub struct Parts {
     /// The log, and what else every replica needs.
     pub setup: Setup,
     /// Where rows are kept.
-    pub data: PathBuf,
+    pub keeping: Keeping,
     /// What is wrong with the duties.
     pub troubles: Troubles,
     /// Turns true when the process is to stop, so that answers without an end find one.
@@ -131,7 +132,7 @@ impl Parts {
     /// # Errors
     /// [`StartError::Service`] if it can't run.
     pub async fn start<D: Tables>(&self) -> Result<(Service<D>, Arc<dyn Lease>), StartError> {
-        let assembled = assembly::start::<D>(self.setup.clone(), &self.data, &self.troubles).await;
+        let assembled = assembly::start::<D>(self.setup.clone(), &self.keeping, &self.troubles).await;
         let assembled = assembled.map_err(|source: AssemblyError| Self::failure(D::JOURNAL, source))?;
         let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
         Ok((Service { replica: assembled.replica, peers, command_timeout_ms }, assembled.lease))
@@ -202,7 +203,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let stopping = watch::Sender::new(false);
     let parts = Parts {
         setup,
-        data: storage.data.clone(),
+        keeping: Keeping {
+            every: options.snapshot_every,
+            n_kept: usize::from(options.snapshots_kept),
+            ..storage.keeping()
+        },
         troubles: Troubles::default(),
         stopping: stopping.subscribe(),
         peers: Arc::new(Peers::new(options.peer_urls(), listener::url(addr))?),

@@ -14,23 +14,32 @@ use std::{
 
 use crate::{
     error::StoreError,
+    snapshots::{SnapshotError, Snapshots, copy_of},
     store::{Store, opening},
     tables::Tables,
 };
 
+/// Where snapshots are, unless it is said.
+const SNAPSHOTS: &str = "snapshots";
 /// The first generation of rows that were never rebuilt.
 const FIRST: u32 = 1;
 
 /// The generations in a data folder, which nobody else uses as long as this, or a store of it, is there.
 pub struct Generations<D: Tables> {
     dir: PathBuf,
+    snapshots: Snapshots<D>,
     lock: Arc<File>,
     service: PhantomData<fn() -> D>,
 }
 
 impl<D: Tables> Clone for Generations<D> {
     fn clone(&self) -> Self {
-        Self { dir: self.dir.clone(), lock: Arc::clone(&self.lock), service: PhantomData }
+        Self {
+            dir: self.dir.clone(),
+            snapshots: self.snapshots.clone(),
+            lock: Arc::clone(&self.lock),
+            service: PhantomData,
+        }
     }
 }
 
@@ -40,8 +49,35 @@ impl<D: Tables> Generations<D> {
     /// # Errors
     /// [`StoreError::InUse`] while another process uses them, [`StoreError::Folder`] if the folder can't be used.
     pub fn lock(dir: &Path) -> Result<Self, StoreError> {
-        let lock = Arc::new(opening::lock(dir, D::JOURNAL)?);
-        Ok(Self { dir: dir.to_owned(), lock, service: PhantomData })
+        let (lock, snapshots) = (Arc::new(opening::lock(dir, D::JOURNAL)?), Snapshots::in_dir(&dir.join(SNAPSHOTS)));
+        Ok(Self { dir: dir.to_owned(), snapshots, lock, service: PhantomData })
+    }
+
+    /// The same, with snapshots in another folder.
+    #[must_use]
+    pub fn with_snapshots(self, dir: &Path) -> Self {
+        Self { snapshots: Snapshots::in_dir(dir), ..self }
+    }
+
+    /// The snapshots of these rows.
+    pub fn snapshots(&self) -> &Snapshots<D> {
+        &self.snapshots
+    }
+
+    /// Begins a generation, which must not be there, as a copy of the snapshot at `position`.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; then it is not there.
+    pub async fn begin_from_snapshot(&self, number: u32, position: u64) -> Result<(), SnapshotError> {
+        self.snapshots.copy(position, &self.file(number)).await
+    }
+
+    /// Begins a generation, which must not be there, as a copy of another.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; then it is not there.
+    pub async fn begin_from(&self, number: u32, other: &Store<D>) -> Result<(), SnapshotError> {
+        copy_of(other, &self.file(number)).await
     }
 
     /// Which one serves.

@@ -17,6 +17,7 @@ mod inventory;
 mod notifications;
 mod orders;
 mod schema;
+mod snapshots;
 mod store;
 mod tables;
 
@@ -25,5 +26,6 @@ pub use generations::Generations;
 pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisInbox};
 pub use inventory::MovementRow;
 pub use orders::OrderFilter;
+pub use snapshots::{Label, SnapshotError, Snapshots};
 pub use store::{Copied, Cursor, Difference, Instant, Page, Paging, Pinned, Store, Writer};
 pub use tables::{Cell, Column, Index, Ledger, Table, Tables};

@@ -8,11 +8,12 @@ const LAYOUT: u32 = 1;
 /// The tables that every service has.
 ///
 /// Keys and ids are 16-byte blobs as primary keys of tables without rowid: time-ordered ones (UUIDv7) are appended.
+/// `meta.base`: rows that were copied from a snapshot at this offset, or folded from the first record: 0.
 /// `records` is a plain rowid table, since its offsets ascend. `touched` has what an accepted record touches besides what it is
 /// about, which stands in `records`.
 const FIXED: &[&str] = &[
     "create table meta (only integer primary key check (only = 1), schema text not null, service text not null,
-        genesis text, next integer not null) strict",
+        genesis text, next integer not null, base integer not null default 0) strict",
     "create table heads (key blob primary key, last blob not null, offset integer not null) without rowid, strict",
     "create table records (offset integer primary key, id blob not null, clock_ms integer not null, about blob not null,
         verdict integer not null, digest blob not null) strict",

@@ -142,6 +142,29 @@ impl<D: Tables> Store<D> {
         })
     }
 
+    /// The offset of the snapshot that the rows began as; 0 if they were folded from the first record.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn base(&self) -> Result<u64, StoreError> {
+        let base = sqlx::query_scalar::<_, i64>("select base from meta").fetch_one(&self.lists).await;
+        base.map(i64::cast_unsigned).map_err(|error| self.origin.error("reading where the rows began", error))
+    }
+
+    /// Makes `file` a consistent copy of the rows as they are now. Where they stand.
+    pub(crate) async fn copy_to(&self, file: &Path) -> Result<u64, StoreError> {
+        let failed = |error| self.origin.error("copying the rows", error);
+        let mut connection = reader(&self.origin).await?;
+        let path = file.to_string_lossy().into_owned();
+        sqlx::query("vacuum into ?").bind(path).execute(&mut connection).await.map_err(failed)?;
+        connection.close().await.map_err(failed)?;
+        let copy = Origin::new(file);
+        let mut copied = reader(&copy).await?;
+        let meta = sqlx::query("select next from meta").fetch_one(&mut copied).await.map_err(failed)?;
+        copied.close().await.map_err(failed)?;
+        copy.count(&meta, 0)
+    }
+
     /// Makes the indexes that lists and histories need. Called once the service has caught up with its journal: lists work
     /// without them, slowly. May be repeated; takes long only the first time.
     ///

@@ -1,15 +1,16 @@
 //! How a service is put together: rows, replica, and the duties under the journal's lease.
 
-use std::{fmt::Display, path::Path, sync::Arc};
+use std::{fmt::Display, sync::Arc};
 
 use orderlog_domain::public::Public;
 use orderlog_eventlog::{Lease, LeaseError, TopicKind, TopicSpec};
-use orderlog_projections::{Store, StoreError, Tables};
+use orderlog_projections::Tables;
 
 use crate::{
     duty::{self, Troubles},
     reactor, relay,
     replica::{News, Replica, Setup, StartError},
+    snapshots::{self, Keeping},
 };
 
 /// The five journals; each is also its service's name.
@@ -25,9 +26,6 @@ pub fn topics() -> Vec<TopicSpec> {
 /// Why a service could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum AssemblyError {
-    /// Its rows.
-    #[error(transparent)]
-    Rows(#[from] StoreError),
     /// Its replica.
     #[error(transparent)]
     Replica(#[from] StartError),
@@ -44,12 +42,16 @@ pub struct Assembled<D: Tables> {
     pub lease: Arc<dyn Lease>,
 }
 
-/// Start a service: its replica on the rows in `dir`, its relay and its reactor. It catches up by itself.
+/// Start a service: its replica on its rows, its relay and its reactor. It catches up by itself.
 ///
 /// # Errors
 /// [`AssemblyError`], where it can't or must not run.
-pub async fn start<D: Tables>(setup: Setup, dir: &Path, troubles: &Troubles) -> Result<Assembled<D>, AssemblyError> {
-    let store = Arc::new(Store::<D>::open(dir).await?);
+pub async fn start<D: Tables>(
+    setup: Setup,
+    keeping: &Keeping,
+    troubles: &Troubles,
+) -> Result<Assembled<D>, AssemblyError> {
+    let store = Arc::new(keeping.open::<D>(setup.log.as_ref()).await?);
     let lease = setup.log.lead(&format!("orderlog.{}", D::JOURNAL), D::JOURNAL).await?;
     let log = Arc::clone(&setup.log);
     let replica = Replica::start(setup, store).await?;
@@ -58,6 +60,7 @@ pub async fn start<D: Tables>(setup: Setup, dir: &Path, troubles: &Troubles) -> 
     if !D::REACTS_TO.is_empty() {
         perform(&lease, troubles, "reactor", &replica, reactor::run::<D>);
     }
+    tokio::spawn(snapshots::keep_making(replica.clone(), keeping.every, keeping.n_kept));
     Ok(Assembled { replica, lease })
 }
 

@@ -8,11 +8,13 @@
 //! - [`inbox`]: has Redis follow the rows of the notifications service.
 //! - [`rebuild`]: builds the next generation of the rows beside the serving one, compares, and switches; [`projection`]
 //!   is how operators ask for that.
+//! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
 //! - [`past`]: aggregates as they were, folded from their own records.
 //! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
 //!
 //! Deliberately absent: rules (they are in `domain`), SQL (in `projections`), routes (in `api`).
 
+pub mod aside;
 pub mod assembly;
 pub mod cloudevents;
 pub mod delivery;
@@ -24,6 +26,7 @@ pub mod reactor;
 pub mod rebuild;
 pub mod relay;
 pub mod replica;
+pub mod snapshots;
 pub mod timer;
 
 use std::time::{SystemTime, UNIX_EPOCH};

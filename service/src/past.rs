@@ -89,6 +89,29 @@ impl<D: Tables> Replica<D> {
         }
     }
 
+    /// The offset of the first record at or behind `moment`, from which on everything is to be replayed.
+    ///
+    /// # Errors
+    /// [`PastError::OutOfRange`] for a moment that has not come yet, [`PastError::Log`] for a record that the log does not have.
+    pub async fn first_from(&self, moment: Moment) -> Result<u64, PastError> {
+        let end = self.log().ends(&[Self::journal()]).await?.first().copied().unwrap_or(0);
+        match moment {
+            // One past the last record: nothing is to be replayed again.
+            Moment::Offset(offset) if offset == end => Ok(offset),
+            Moment::Offset(offset) if offset > end => Err(self.out_of_range(end).await?),
+            Moment::Offset(offset) => {
+                // Whether it is there: a log may begin later.
+                self.log().fetch(&Self::journal(), &[offset]).await?;
+                Ok(offset)
+            }
+            Moment::Time(time) if time > now_ms() => Err(self.out_of_range(end).await?),
+            Moment::Time(time) => {
+                self.has_committed(end).await;
+                Ok(self.store().offset_at(time - 1).await?.map_or(0, |last| last + 1))
+            }
+        }
+    }
+
     async fn out_of_range(&self, end: u64) -> Result<PastError, PastError> {
         let journal = D::JOURNAL;
         let range = match self.store().span().await? {

@@ -4,15 +4,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use orderlog_domain::core::Verdict;
-use orderlog_projections::{StoreError, Tables};
+use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
     now_ms,
+    past::Moment,
     rebuild::{self, Goal, Progress, RebuildError, Report},
     replica::{Replica, State},
+    snapshots,
 };
 
 /// Where a service's rows stand.
@@ -34,6 +36,8 @@ pub struct Status {
     pub position: u64,
     /// One past the last record of the journal.
     pub end: u64,
+    /// Where the snapshots stand, ascending.
+    pub snapshots: Vec<u64>,
     /// Records that are not in the rows yet.
     pub lag: u64,
     /// How old the rows are, in milliseconds; 0 if nothing is missing.
@@ -61,14 +65,30 @@ pub struct Rebuild {
     pub error: Option<String>,
 }
 
+/// What is asked of a rebuild.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildRequest {
+    /// What is to be done.
+    pub goal: Goal,
+    /// From where on records are folded anew; without it, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Moment>,
+}
+
 /// A service's rows.
 #[async_trait]
 pub trait Projection: Send + Sync {
     /// Begin a rebuild. It goes on by itself; [`Projection::status`] tells how.
     ///
     /// # Errors
-    /// [`RebuildError::UnderWay`] if there is one already.
-    fn begin(&self, goal: Goal) -> Result<(), RebuildError>;
+    /// [`RebuildError::UnderWay`] if there is one already, [`RebuildError::From`] if there is no such point.
+    async fn begin(&self, request: RebuildRequest) -> Result<(), RebuildError>;
+
+    /// Make a snapshot of the rows.
+    ///
+    /// # Errors
+    /// Why none could be made.
+    async fn snapshot(&self) -> Result<Label, SnapshotError>;
 
     /// Where the rows stand.
     ///
@@ -135,7 +155,11 @@ impl<D: Tables> Rows<D> {
 
 #[async_trait]
 impl<D: Tables> Projection for Rows<D> {
-    fn begin(&self, goal: Goal) -> Result<(), RebuildError> {
+    async fn begin(&self, RebuildRequest { goal, from }: RebuildRequest) -> Result<(), RebuildError> {
+        let anew = match from {
+            Some(from) => self.replica.first_from(from).await?,
+            None => 0,
+        };
         let rebuilding = self.replica.begin_rebuilding().ok_or(RebuildError::UnderWay(D::JOURNAL))?;
         if goal == Goal::Rollback && self.replica.store().generations().before()?.is_none() {
             return Err(RebuildError::NothingBefore(D::JOURNAL));
@@ -145,7 +169,7 @@ impl<D: Tables> Projection for Rows<D> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
         let last = Arc::clone(&self.last);
         tokio::spawn(async move {
-            let outcome = rebuild::run(rebuilding, goal, &progress).await;
+            let outcome = rebuild::run(rebuilding, goal, anew, &progress).await;
             match &outcome {
                 Ok(report) => info!(
                     service = D::JOURNAL,
@@ -162,6 +186,11 @@ impl<D: Tables> Projection for Rows<D> {
             }
         });
         Ok(())
+    }
+
+    async fn snapshot(&self) -> Result<Label, SnapshotError> {
+        self.replica.read_your_writes().await;
+        snapshots::make(self.replica.store()).await
     }
 
     async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
@@ -202,6 +231,7 @@ impl<D: Tables> Projection for Rows<D> {
             before: store.generations().before().map_err(|error| error.to_string())?,
             position: checkpoint.next,
             end,
+            snapshots: store.generations().snapshots().positions().map_err(|error| error.to_string())?,
             lag,
             lag_ms: if lag == 0 { 0 } else { age_ms },
             n_parked: store.n_parked().await.map_err(|error| error.to_string())?,

@@ -5,13 +5,14 @@
 //! offset, while commands and queries go on. Then it takes over between two change sets, and the one before is kept, to go
 //! back to: which is the same thing, but for the building.
 //!
-//! What was built stays in its file until it serves or is discarded, so whoever begins again goes on where a crash came.
+//! It begins with the first record, or, if that is asked for, with the newest snapshot (or generation kept) that is not behind
+//! some point. What was built stays in its file until it serves or is discarded, so whoever begins again goes on where a crash came.
 //!
 //! Deliberately absent: relay, reactor, timers and deliveries. Building rows publishes nothing and tells nobody.
 
 use std::{sync::Arc, time::Duration};
 
-use orderlog_projections::{Copied, Difference, Generations, Store, StoreError, Tables};
+use orderlog_projections::{Copied, Difference, Generations, SnapshotError, Store, StoreError, Tables};
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
@@ -19,7 +20,11 @@ use tokio::{
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::replica::{Rebuilding, Replica, Setup, StartError, State, SwitchError};
+use crate::{
+    aside,
+    past::PastError,
+    replica::{Rebuilding, Replica, Setup, StartError, State, SwitchError},
+};
 
 /// A builder that is farther behind than this is left to catch up before the rows are compared or switched.
 const NEAR: u64 = 1_000;
@@ -27,9 +32,6 @@ const NEAR: u64 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often is looked how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How nice its thread is to the others: on a machine that is busy all the time it still gets about a tenth of what they get, so
-/// that it does end.
-const NICE: i32 = 10;
 /// The generation that is only built to be compared. It never serves.
 const VERIFIED: u32 = 0;
 
@@ -70,6 +72,8 @@ pub struct Progress {
     pub generation: u32,
     /// Where it stood when this rebuild began: above 0 it goes on with what an earlier one left.
     pub from: u64,
+    /// Rows up to here were copied, not folded; 0: the journal is folded from its first record.
+    pub base: u64,
     /// One past the last record in its rows.
     pub position: u64,
     /// One past the last record in the serving rows.
@@ -89,10 +93,25 @@ pub struct Report {
     pub differences: Vec<RowDifference>,
     /// The offset from which on the new generation serves; none if it does not.
     pub serves_from: Option<u64>,
+    /// Rows up to here were copied from a snapshot or a generation kept; 0: all were folded from the first record.
+    pub base: u64,
+    /// The snapshots, compared at their own offsets; only to verify.
+    pub snapshots: Vec<CheckedSnapshot>,
+    /// Snapshots of rows that turned out to be wrong were deleted.
+    pub snapshots_deleted: bool,
     /// Records that were folded for it.
     pub n_records: u64,
     /// How long that took, in milliseconds.
     pub replay_ms: u64,
+}
+
+/// What became of a snapshot that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CheckedSnapshot {
+    /// Every record below this offset is in it.
+    pub position: u64,
+    /// Why it can't be used, if it can't.
+    pub fault: Option<String>,
 }
 
 /// A row that two generations do not have alike.
@@ -124,9 +143,15 @@ pub enum RebuildError {
     /// There is no generation before the serving one.
     #[error("there is no generation of {0} to go back to")]
     NothingBefore(&'static str),
+    /// The point to begin from is none of the journal's.
+    #[error(transparent)]
+    From(#[from] PastError),
     /// Rows.
     #[error(transparent)]
     Rows(#[from] StoreError),
+    /// Snapshots.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The instance that builds can't start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -141,26 +166,31 @@ pub enum RebuildError {
     Switch(#[from] SwitchError),
 }
 
-/// Do it, and tell how it goes.
+/// Do it, and tell how it goes. Records from the offset `anew` on are folded anew in any case; what is before may be copied.
 ///
 /// # Errors
 /// [`RebuildError`]; what was built so far is kept, and the next rebuild goes on with it.
 pub async fn run<D: Tables>(
     rebuilding: Rebuilding<D>,
     goal: Goal,
+    anew: u64,
     progress: &watch::Sender<Option<Progress>>,
 ) -> Result<Report, RebuildError> {
     let replica = rebuilding.replica();
     let generations = replica.store().generations().clone();
-    let number = begin(&generations, goal)?;
-    let builder = Builder::start(replica, &generations, number).await?;
+    let number = begin(&generations, goal, anew).await?;
+    // Snapshots are compared on the way, each where it stands.
+    let stops = if goal == Goal::Verify { generations.snapshots().positions()? } else { Vec::new() };
+    let builder = Builder::start(replica, &generations, number, stops.first().copied()).await?;
+    let base = builder.replica.store().base().await?;
     let (from, began) = (builder.position(), Instant::now());
     let tell = |stage, builder: &Builder<D>| {
         let (position, end) = (builder.position(), *replica.committed().borrow());
         let bytes = builder.replica.n_bytes();
-        progress.send_replace(Some(Progress { stage, generation: number, from, position, end, bytes }));
+        progress.send_replace(Some(Progress { stage, generation: number, from, base, position, end, bytes }));
     };
     tell(Stage::Replaying, &builder);
+    let snapshots = builder.check_snapshots(replica, &stops, &|| tell(Stage::Replaying, &builder)).await?;
     while builder.follow(replica)? > NEAR {
         tell(Stage::Replaying, &builder);
         tokio::time::sleep(LOOK_EVERY).await;
@@ -187,16 +217,31 @@ pub async fn run<D: Tables>(
             Some(replica.switch(builder.replica, builder.limit).await?)
         }
     };
+    // Whoever has these rows replaced says that they were wrong, and so may be copies of them.
+    let snapshots_deleted = goal == Goal::Replace
+        && serves_from.is_some()
+        && !differences.is_empty()
+        && generations.snapshots().remove_behind(base)?;
     progress.send_modify(|progress| {
         if let Some(progress) = progress {
             (progress.stage, progress.position) = (Stage::Done, compared_at.max(serves_from.unwrap_or(0)));
         }
     });
-    Ok(Report { generation: number, compared_at, differences, serves_from, n_records, replay_ms })
+    Ok(Report {
+        generation: number,
+        compared_at,
+        differences,
+        serves_from,
+        base,
+        snapshots,
+        snapshots_deleted,
+        n_records,
+        replay_ms,
+    })
 }
 
 /// Which generation is built for this, with what is left of an earlier attempt if there is anything.
-fn begin<D: Tables>(generations: &Generations<D>, goal: Goal) -> Result<u32, RebuildError> {
+async fn begin<D: Tables>(generations: &Generations<D>, goal: Goal, anew: u64) -> Result<u32, RebuildError> {
     let (serving, before) = (generations.serving()?, generations.before()?);
     match goal {
         Goal::Verify => {
@@ -208,9 +253,46 @@ fn begin<D: Tables>(generations: &Generations<D>, goal: Goal) -> Result<u32, Reb
             let all = generations.all()?;
             let unfinished =
                 all.iter().rev().find(|number| ![Some(serving), before, Some(VERIFIED)].contains(&Some(**number)));
-            Ok(unfinished.copied().unwrap_or(all.last().copied().unwrap_or(serving).max(serving) + 1))
+            let number = unfinished.copied().unwrap_or(all.last().copied().unwrap_or(serving).max(serving) + 1);
+            begin_next(generations, number, anew).await?;
+            Ok(number)
         }
     }
+}
+
+/// Leaves what an earlier attempt built, if that began early enough; else begins with the newest copy of rows that has no record
+/// at or behind `anew`, or with nothing.
+async fn begin_next<D: Tables>(generations: &Generations<D>, number: u32, anew: u64) -> Result<(), RebuildError> {
+    if generations.file(number).exists() {
+        let store = generations.open(number).await?;
+        let is_early_enough = store.base().await? <= anew;
+        store.close().await;
+        if is_early_enough {
+            return Ok(());
+        }
+        generations.remove(number)?;
+    }
+    let mut positions = generations.snapshots().positions()?;
+    positions.retain(|position| *position <= anew);
+    if let Some(before) = generations.before()?
+        && anew > 0
+        && generations.file(before).exists()
+    {
+        let store = generations.open(before).await?;
+        let position = store.checkpoint().await?.next;
+        if position > 0 && position <= anew && positions.last().is_none_or(|newest| *newest < position) {
+            generations.begin_from(number, &store).await?;
+            positions.clear();
+        }
+        store.close().await;
+    }
+    while let Some(position) = positions.pop() {
+        match generations.begin_from_snapshot(number, position).await {
+            Ok(()) => break,
+            Err(error) => warn!(service = D::JOURNAL, "the snapshot {}@{position} is passed over: {error}", D::JOURNAL),
+        }
+    }
+    Ok(())
 }
 
 /// The instance that builds a generation.
@@ -220,15 +302,20 @@ struct Builder<D: Tables> {
 }
 
 impl<D: Tables> Builder<D> {
-    async fn start(of: &Replica<D>, generations: &Generations<D>, number: u32) -> Result<Self, RebuildError> {
+    async fn start(
+        of: &Replica<D>,
+        generations: &Generations<D>,
+        number: u32,
+        first_stop: Option<u64>,
+    ) -> Result<Self, RebuildError> {
         // Never farther than the serving rows: both have to be found at the same offset.
-        let limit = watch::Sender::new(*of.committed().borrow());
+        let target = *of.committed().borrow();
+        let limit = watch::Sender::new(first_stop.unwrap_or(target).min(target));
         let (started, outcome) = oneshot::channel();
         let setup = Setup { writer: Uuid::now_v7(), ..of.setup().clone() };
-        let (generations, up_to) = (generations.clone(), limit.subscribe());
-        std::thread::Builder::new()
-            .name(format!("rebuild-{}", D::JOURNAL))
-            .spawn(move || build(setup, &generations, number, up_to, started))?;
+        let (generations, up_to) = (generations.clone(), (target, limit.subscribe()));
+        let name = format!("rebuild-{}", D::JOURNAL);
+        aside::spawn(name, move || build(setup, generations, number, up_to, started))?;
         let ended = || RebuildError::Stopped("its thread ended".to_owned());
         Ok(Self { replica: outcome.await.map_err(|_| ended())??, limit })
     }
@@ -239,12 +326,45 @@ impl<D: Tables> Builder<D> {
 
     /// Let it go on to where the serving rows stand; how far it is from there.
     fn follow(&self, serving: &Replica<D>) -> Result<u64, RebuildError> {
+        self.go_to(*serving.committed().borrow())
+    }
+
+    /// Let it go on to there; how far it is from there.
+    fn go_to(&self, here: u64) -> Result<u64, RebuildError> {
         if let State::Stopped(why) = &*self.replica.state().borrow() {
             return Err(RebuildError::Stopped(why.clone()));
         }
-        let here = *serving.committed().borrow();
         self.limit.send_replace(here);
         Ok(here.saturating_sub(self.position()))
+    }
+
+    /// What is wrong with each snapshot: its bytes, or a row, compared when the builder stands where the snapshot does.
+    async fn check_snapshots(
+        &self,
+        serving: &Replica<D>,
+        positions: &[u64],
+        tell: &(dyn Fn() + Sync),
+    ) -> Result<Vec<CheckedSnapshot>, RebuildError> {
+        let (here, mut checked) = (*serving.committed().borrow(), Vec::new());
+        let snapshots = self.replica.store().generations().snapshots().clone();
+        for &position in positions {
+            let fault = match snapshots.check(position) {
+                Err(fault) => Some(fault.to_string()),
+                Ok(_) if position > here => Some(format!("the rows that serve stand at {here} only")),
+                Ok(_) => {
+                    while self.go_to(position)? > 0 {
+                        tell();
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    let differences = self.replica.store().compare_with(&snapshots.file(position)).await?;
+                    differences.first().map(|first| {
+                        format!("{} rows differ, the first is {} {}", differences.len(), first.table, first.key)
+                    })
+                }
+            };
+            checked.push(CheckedSnapshot { position, fault });
+        }
+        Ok(checked)
     }
 
     /// What differs, and the offset at which.
@@ -272,31 +392,22 @@ impl<D: Tables> Builder<D> {
     }
 }
 
-/// The builder's thread. Everything that it starts inherits its low priority, so that commands and queries come first.
-fn build<D: Tables>(
+/// What the builder's thread does: it has an instance build, until that stops.
+async fn build<D: Tables>(
     setup: Setup,
-    generations: &Generations<D>,
+    generations: Generations<D>,
     number: u32,
-    limit: watch::Receiver<u64>,
+    up_to: (u64, watch::Receiver<u64>),
     started: oneshot::Sender<Result<Replica<D>, RebuildError>>,
 ) {
-    if let Err(error) = rustix::process::nice(NICE) {
-        warn!(service = D::JOURNAL, "rows of {} are built with full priority: {error}", D::JOURNAL);
-    }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return drop(started.send(Err(error.into()))),
+    let replica = async {
+        let store: Arc<Store<D>> = Arc::new(generations.open(number).await?);
+        Ok(Replica::start_up_to(setup, store, up_to).await?)
     };
-    runtime.block_on(async {
-        let replica = async {
-            let store: Arc<Store<D>> = Arc::new(generations.open(number).await?);
-            Ok(Replica::start_up_to(setup, store, limit).await?)
-        };
-        let replica = replica.await;
-        let state = replica.as_ref().map(Replica::state).ok();
-        drop(started.send(replica));
-        if let Some(mut state) = state {
-            drop(state.wait_for(|state| matches!(state, State::Stopped(_))).await);
-        }
-    });
+    let replica = replica.await;
+    let state = replica.as_ref().map(Replica::state).ok();
+    drop(started.send(replica));
+    if let Some(mut state) = state {
+        drop(state.wait_for(|state| matches!(state, State::Stopped(_))).await);
+    }
 }

@@ -16,6 +16,7 @@ use std::sync::{
 };
 
 pub use news::News;
+pub(crate) use start::same_history;
 pub use switch::{Rebuilding, Switch, SwitchError};
 
 use bytes::Bytes;

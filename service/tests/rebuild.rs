@@ -17,11 +17,12 @@ use orderlog_domain::{
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
-use orderlog_projections::Store;
+use orderlog_projections::{Generations, Label, StoreError};
 use orderlog_service::{
     assembly, now_ms,
     rebuild::{self, Goal, RebuildError, Report},
-    replica::{Replica, Setup},
+    replica::{Replica, Setup, StartError},
+    snapshots::{self, Keeping},
 };
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -53,9 +54,56 @@ impl Service {
         Self { replica, log, folder }
     }
 
+    /// The same, on no rows.
+    async fn restart_emptied(self) -> Self {
+        let number = self.generation();
+        let Self { replica, log, folder } = self;
+        let mut state = replica.state();
+        drop(replica);
+        state.wait_for(|state| matches!(state, orderlog_service::replica::State::Stopped(_))).await.ok();
+        loop {
+            match Generations::<Customers>::lock(folder.path()) {
+                Ok(generations) => break generations.remove(number).unwrap(),
+                Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let replica = open(&log, folder.path()).await;
+        Self { replica, log, folder }
+    }
+
     async fn do_it(&self, goal: Goal) -> Result<Report, RebuildError> {
+        self.do_it_from(goal, 0).await
+    }
+
+    async fn do_it_from(&self, goal: Goal, anew: u64) -> Result<Report, RebuildError> {
         let rebuilding = self.replica.begin_rebuilding().expect("no other rebuild is under way");
-        rebuild::run(rebuilding, goal, &watch::Sender::new(None)).await
+        rebuild::run(rebuilding, goal, anew, &watch::Sender::new(None)).await
+    }
+
+    /// Create so many customers, and wait until they are in the rows.
+    async fn create(&self, customers: std::ops::Range<u64>) {
+        for n in customers {
+            create(&self.replica, n).await;
+        }
+        self.replica.read_your_writes().await;
+    }
+
+    async fn snapshot(&self) -> Label {
+        snapshots::make(self.replica.store()).await.unwrap()
+    }
+
+    fn positions(&self) -> Vec<u64> {
+        self.replica.store().generations().snapshots().positions().unwrap()
+    }
+
+    /// Another bit in the middle of a snapshot's file.
+    fn flip_a_bit(&self, position: u64) {
+        let file = self.folder.path().join(format!("snapshots/customers@{position}.sqlite"));
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(&file, bytes).unwrap();
     }
 
     fn generation(&self) -> u32 {
@@ -72,10 +120,12 @@ impl Service {
 
 async fn open(log: &Arc<dyn EventLog>, folder: &Path) -> Replica<Customers> {
     // The file is free once the last of its connections is closed.
+    let keeping =
+        Keeping { data: folder.to_owned(), snapshots: folder.join("snapshots"), every: 0, n_kept: usize::MAX };
     let store = loop {
-        match Store::open(folder).await {
+        match keeping.open(log.as_ref()).await {
             Ok(store) => break Arc::new(store),
-            Err(orderlog_projections::StoreError::InUse { .. }) => tokio::task::yield_now().await,
+            Err(StartError::Rows(StoreError::InUse { .. })) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
     };
@@ -200,7 +250,7 @@ async fn a_second_rebuild_is_refused_and_an_interrupted_one_goes_on() {
     // Interrupted once it has built something.
     let progress = watch::Sender::new(None);
     let mut seen = progress.subscribe();
-    let running = tokio::spawn(async move { rebuild::run(first, Goal::Rebuild, &progress).await });
+    let running = tokio::spawn(async move { rebuild::run(first, Goal::Rebuild, 0, &progress).await });
     seen.wait_for(|progress| progress.is_some()).await.unwrap();
     running.abort();
     drop(running.await);
@@ -208,4 +258,115 @@ async fn a_second_rebuild_is_refused_and_an_interrupted_one_goes_on() {
     let service = service.restart().await;
     let report = service.do_it(Goal::Rebuild).await.unwrap();
     assert_eq!((report.differences, service.generation()), (vec![], 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_without_rows_begins_as_the_newest_snapshot_that_is_whole() {
+    let service = Service::start().await;
+    service.create(0..10).await;
+    let first = service.snapshot().await;
+    assert_eq!(service.snapshot().await, first, "the same rows make the same snapshot");
+    service.create(10..20).await;
+    let second = service.snapshot().await;
+    service.create(20..25).await;
+    assert_eq!(service.positions(), [11, 21]);
+
+    let service = service.restart_emptied().await;
+    assert_eq!(service.replica.store().base().await.unwrap(), second.position);
+    let verified = service.do_it(Goal::Verify).await.unwrap();
+    assert_eq!((verified.differences, verified.compared_at), (vec![], 26));
+    assert!(verified.snapshots.iter().all(|it| it.fault.is_none()), "{:?}", verified.snapshots);
+
+    service.flip_a_bit(second.position);
+    let verified = service.do_it(Goal::Verify).await.unwrap();
+    let faults: Vec<_> = verified.snapshots.iter().map(|it| (it.position, it.fault.is_some())).collect();
+    assert_eq!(faults, [(11, false), (21, true)]);
+    let service = service.restart_emptied().await;
+    assert_eq!(service.replica.store().base().await.unwrap(), first.position, "the damaged one is passed over");
+    assert_eq!(service.do_it(Goal::Verify).await.unwrap().differences, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_another_journal_is_passed_over() {
+    let other = Service::start().await;
+    other.create(0..10).await;
+    other.snapshot().await;
+    let service = Service::start().await;
+    service.create(0..12).await;
+    for entry in std::fs::read_dir(other.folder.path().join("snapshots")).unwrap() {
+        let entry = entry.unwrap();
+        let to = service.folder.path().join("snapshots");
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let service = service.restart_emptied().await;
+    assert_eq!(service.replica.store().base().await.unwrap(), 0);
+    let verified = service.do_it(Goal::Verify).await.unwrap();
+    assert_eq!(verified.differences, []);
+    let fault = verified.snapshots[0].fault.as_ref().unwrap();
+    assert!(fault.contains("rows differ, the first is meta"), "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_from_a_point_begins_as_the_newest_snapshot_before_it() {
+    let service = Service::start().await;
+    service.create(0..10).await;
+    service.snapshot().await;
+    service.create(10..20).await;
+    service.snapshot().await;
+    service.create(20..25).await;
+
+    for (anew, base) in [(25, 21), (21, 21), (20, 11), (10, 0)] {
+        let rebuilt = service.do_it_from(Goal::Rebuild, anew).await.unwrap();
+        assert_eq!((rebuilt.base, rebuilt.differences), (base, vec![]), "from {anew}");
+        assert_eq!(rebuilt.n_records, 26 - base);
+    }
+    // The generation kept is newer than any snapshot, and not behind the point.
+    service.create(25..30).await;
+    let rebuilt = service.do_it_from(Goal::Rebuild, 31).await.unwrap();
+    assert_eq!((rebuilt.base, rebuilt.differences), (26, vec![]));
+
+    // What was begun later than is asked for is begun again.
+    service.tamper("update customers set doc = replace(doc, 'Ada', 'Eve') where offset = 30").await;
+    let rebuilt = service.do_it_from(Goal::Rebuild, 21).await.unwrap();
+    assert_eq!((rebuilt.base, rebuilt.differences.len(), rebuilt.serves_from), (21, 1, None));
+    let rebuilt = service.do_it_from(Goal::Rebuild, 0).await.unwrap();
+    assert_eq!((rebuilt.base, rebuilt.n_records), (0, 31));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_wrong_rows_is_found_and_goes_with_them() {
+    let service = Service::start().await;
+    service.create(0..10).await;
+    service.snapshot().await;
+    service.tamper("update customers set doc = replace(doc, 'Ada', 'Eve') where offset = 3").await;
+    service.create(10..20).await;
+    service.snapshot().await;
+
+    let verified = service.do_it(Goal::Verify).await.unwrap();
+    let faults: Vec<_> = verified.snapshots.iter().map(|it| (it.position, it.fault.is_some())).collect();
+    assert_eq!(faults, [(11, false), (21, true)], "{:?}", verified.snapshots);
+    let replaced = service.do_it_from(Goal::Replace, 15).await.unwrap();
+    assert_eq!((replaced.base, replaced.differences.len(), replaced.snapshots_deleted), (11, 1, true));
+    assert_eq!(service.positions(), [11]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_are_made_by_themselves_and_old_ones_go() {
+    let service = Service::start().await;
+    tokio::spawn(snapshots::keep_making(service.replica.clone(), 5, 2));
+    let snapshots = service.replica.store().generations().snapshots().clone();
+    let mut n = 0;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 4 {
+        assert!(std::time::Instant::now() < deadline, "{seen:?}");
+        service.create(n..n + 1).await;
+        n += 1;
+        let positions = snapshots.positions().unwrap();
+        assert!(positions.len() <= 3, "two, and one that was just made: {positions:?}");
+        seen.extend(positions);
+    }
+    let gaps: Vec<u64> = seen.iter().zip(seen.iter().skip(1)).map(|(one, next)| next - one).collect();
+    assert!(gaps.iter().all(|gap| *gap >= 5), "{seen:?}");
 }

@@ -11,8 +11,9 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use orderlog_service::{
-    projection::{Rebuild, Status},
-    rebuild::{Goal, Progress, Report, RowDifference, Stage},
+    past::Moment,
+    projection::{Rebuild, RebuildRequest, Status},
+    rebuild::{CheckedSnapshot, Goal, Progress, Report, RowDifference, Stage},
 };
 
 pub use self::target::Target;
@@ -22,7 +23,7 @@ use super::{
     running::Place,
     serve, services_parser,
 };
-use crate::services::ServiceName;
+use crate::{point::Point, services::ServiceName};
 
 /// How often is asked how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -51,7 +52,20 @@ pub enum Verb {
         /// Let the new generation serve whatever differs
         #[arg(long, env = "ORDERLOG_YES")]
         yes: bool,
+
+        /// Replay from here only: `beginning`, a position such as `orders@1042`, or an RFC 3339 time. Rows begin as the newest
+        /// snapshot that is not behind it
+        #[arg(
+            long,
+            env = "ORDERLOG_FROM",
+            value_name = "POINT",
+            default_value = "beginning",
+            conflicts_with = "dry_run"
+        )]
+        from: Point,
     },
+    /// Make a snapshot: a copy of the rows, from which an instance without rows begins
+    Snapshot(Asked),
     /// Let the generation before the serving one catch up, and serve again
     Rollback(Asked),
 }
@@ -74,19 +88,21 @@ pub struct Asked {
 
 /// Do it.
 pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
-    let (asked, goal) = match verb {
+    let (asked, goal, from) = match verb {
         Verb::Status(asked) => return status(&asked).await,
-        Verb::Verify(asked) => (asked, Goal::Verify),
-        Verb::Rebuild { asked, dry_run: true, .. } => (asked, Goal::Verify),
-        Verb::Rebuild { asked, yes: true, .. } => (asked, Goal::Replace),
-        Verb::Rebuild { asked, .. } => (asked, Goal::Rebuild),
-        Verb::Rollback(asked) => (asked, Goal::Rollback),
+        Verb::Snapshot(asked) => return snapshot(&asked).await,
+        Verb::Verify(asked) => (asked, Goal::Verify, Point::Beginning),
+        Verb::Rebuild { asked, dry_run: true, .. } => (asked, Goal::Verify, Point::Beginning),
+        Verb::Rebuild { asked, yes: true, from, .. } => (asked, Goal::Replace, from),
+        Verb::Rebuild { asked, from, .. } => (asked, Goal::Rebuild, from),
+        Verb::Rollback(asked) => (asked, Goal::Rollback, Point::Beginning),
     };
+    let froms: Vec<_> = asked.service.0.iter().map(|service| moment(*service, &from)).collect::<Result<_, _>>()?;
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find(&asked.service.0, &asked.place).await?;
     let mut done = Vec::new();
-    for service in &asked.service.0 {
-        target.begin(*service, goal).await?;
+    for (service, from) in asked.service.0.iter().zip(froms) {
+        target.begin(*service, RebuildRequest { goal, from }).await?;
         done.push((*service, watch(&target, *service).await?));
     }
     let exit = if done.iter().any(|(_, report)| is_wrong(goal, report)) { Exit::Differs } else { Exit::Done };
@@ -105,13 +121,42 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
 /// Whether differences are news to whoever asked.
 fn is_wrong(goal: Goal, report: &Report) -> bool {
     match goal {
-        Goal::Verify | Goal::Rebuild => !report.differences.is_empty(),
+        Goal::Verify | Goal::Rebuild => {
+            !report.differences.is_empty() || report.snapshots.iter().any(|snapshot| snapshot.fault.is_some())
+        }
         Goal::Replace | Goal::Rollback => false,
     }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("stdout takes no more")
+}
+
+/// The point from which a service's journal is to be replayed; none for all of it.
+fn moment(service: ServiceName, from: &Point) -> anyhow::Result<Option<Moment>> {
+    match from.of(service.as_str()).map_err(|error| Failure::usage(error.to_string()))? {
+        Point::Beginning => Ok(None),
+        Point::Offset(offset) | Point::Position(_, offset) => Ok(Some(Moment::Offset(offset))),
+        Point::Time(time) => Ok(Some(Moment::Time(time))),
+        Point::End => Err(Failure::usage("`end` is no point to replay from: nothing stands behind it")),
+    }
+}
+
+async fn snapshot(asked: &Asked) -> anyhow::Result<Exit> {
+    serve::tell(&asked.place.storage, "warn")?;
+    let target = Target::find(&asked.service.0, &asked.place).await?;
+    let mut labels = Vec::new();
+    for service in &asked.service.0 {
+        labels.push(target.snapshot(*service).await?);
+    }
+    if asked.json {
+        print(&format!("{:#}", serde_json::json!(labels)))?;
+    } else {
+        for label in &labels {
+            print(&format!("{label}: {:.1} MB, BLAKE3 {}", label.bytes as f64 / 1e6, label.blake3))?;
+        }
+    }
+    Ok(Exit::Done)
 }
 
 async fn status(asked: &Asked) -> anyhow::Result<Exit> {
@@ -131,14 +176,15 @@ async fn status(asked: &Asked) -> anyhow::Result<Exit> {
 
 fn table(statuses: &[Status]) -> String {
     let mut lines = vec![format!(
-        "{:<14} {:<12} {:>10} {:>12} {:>12} {:>10} {:>10} {:>7}",
-        "service", "state", "generation", "position", "end", "lag", "lag (s)", "parked"
+        "{:<14} {:<12} {:>10} {:>12} {:>12} {:>10} {:>10} {:>12} {:>7}",
+        "service", "state", "generation", "position", "end", "lag", "lag (s)", "snapshot", "parked"
     )];
     for status in statuses {
-        let Status { service, state, generation, position, end, lag, lag_ms, n_parked, .. } = status;
+        let Status { service, state, generation, position, end, lag, lag_ms, snapshots, n_parked, .. } = status;
+        let snapshot = snapshots.last().map_or_else(|| "-".to_owned(), u64::to_string);
         let seconds = format!("{}.{}", lag_ms / 1000, lag_ms % 1000 / 100);
         lines.push(format!(
-            "{service:<14} {state:<12} {generation:>10} {position:>12} {end:>12} {lag:>10} {seconds:>10} {n_parked:>7}"
+            "{service:<14} {state:<12} {generation:>10} {position:>12} {end:>12} {lag:>10} {seconds:>10} {snapshot:>12} {n_parked:>7}"
         ));
         lines.extend(status.why.iter().map(|why| format!("  {why}")));
     }
@@ -195,7 +241,7 @@ impl Shown {
     }
 
     fn line(&self, progress: &Progress, with_bar: bool) -> String {
-        let Progress { stage, generation, from, position, end, bytes } = *progress;
+        let Progress { stage, generation, from, base: _, position, end, bytes } = *progress;
         let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
         let per_second = position.saturating_sub(from) as f64 / seconds;
         let lag = end.saturating_sub(position);
@@ -230,12 +276,15 @@ impl Shown {
 
 /// What came of it, in words.
 fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
-    let Report { generation, compared_at, differences, serves_from, n_records, replay_ms } = report;
+    let Report { generation, compared_at, differences, serves_from, base, n_records, replay_ms, .. } = report;
     let seconds = (*replay_ms).max(1) as f64 / 1e3;
     let mut lines = vec![format!(
         "{service}: {n_records} records in {seconds:.1} s ({:.0} events/s), compared at {service}@{compared_at}",
         *n_records as f64 / seconds
     )];
+    if *base > 0 {
+        lines.push(format!("  rows up to {service}@{base} were copied, what is behind was folded"));
+    }
     lines.push(match differences.len() {
         0 => "  every row is what the log says".to_owned(),
         n => format!("  {n} rows differ from what the log says, the first of each table in the order of its key:"),
@@ -243,6 +292,13 @@ fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     lines.extend(differences.iter().take(N_SHOWN).map(difference));
     if differences.len() > N_SHOWN {
         lines.push(format!("  ... and {} more (--json prints all that were compared)", differences.len() - N_SHOWN));
+    }
+    lines.extend(report.snapshots.iter().map(|CheckedSnapshot { position, fault }| match fault {
+        None => format!("  snapshot {service}@{position}: every row is what the log says"),
+        Some(fault) => format!("  snapshot {service}@{position}: {fault}"),
+    }));
+    if report.snapshots_deleted {
+        lines.push(format!("  snapshots behind {service}@{base} were deleted: they were copies of what was wrong"));
     }
     lines.push(match (goal, serves_from) {
         (Goal::Verify, _) => "  nothing was changed".to_owned(),

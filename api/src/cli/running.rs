@@ -12,6 +12,8 @@ use crate::{config::Storage, problem::Problem, server::found_at};
 
 /// How long a running server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The same, for what it has to do before: a copy of large rows.
+const LONG: Duration = Duration::from_secs(600);
 
 /// Where the server, or what it serves, is.
 #[derive(Args, Clone, Debug)]
@@ -54,17 +56,21 @@ impl Running {
     /// # Errors
     /// [`Failure`], by what it says.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let answer = answered(self.client.get(format!("{}{path}", self.url))).await?;
-        serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
+        decoded(&answered(self.client.get(format!("{}{path}", self.url))).await?)
     }
 
-    /// Have it do what `body` asks at `path`.
+    /// Have it do what `body` asks at `path`, and what it answers.
     ///
     /// # Errors
     /// [`Failure`], by what it says.
-    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<()> {
-        answered(self.client.post(format!("{}{path}", self.url)).json(body)).await.map(drop)
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<T> {
+        let request = self.client.post(format!("{}{path}", self.url)).timeout(LONG).json(body);
+        decoded(&answered(request).await?)
     }
+}
+
+fn decoded<T: DeserializeOwned>(answer: &[u8]) -> anyhow::Result<T> {
+    serde_json::from_slice(answer).context("the server answers something else: is it of the same version?")
 }
 
 async fn answered(request: reqwest::RequestBuilder) -> anyhow::Result<Vec<u8>> {

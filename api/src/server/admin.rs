@@ -14,10 +14,10 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::core::Verdict;
 use orderlog_eventlog::{EventLog, ReadError};
-use orderlog_projections::StoreError;
+use orderlog_projections::{SnapshotError, StoreError};
 use orderlog_service::{
-    projection::{Projection, Status},
-    rebuild::{Goal, RebuildError},
+    projection::{Projection, RebuildRequest, Status},
+    rebuild::RebuildError,
 };
 use poem::{
     EndpointExt, FromRequest, Request, Response,
@@ -101,12 +101,11 @@ struct Wanted {
     limit: Option<usize>,
 }
 
-/// What is asked of a projection. A body, with its content type, since no page of another site can send that unasked.
+/// Nothing more is said. Whatever changes something has a body, with its content type, since no page of another site can send
+/// that unasked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
-    goal: Goal,
-}
+struct Nothing {}
 
 impl Admin {
     /// For these rows, by service, and this log.
@@ -126,6 +125,8 @@ impl Admin {
         on("/admin/projections/:service", Method::GET, one);
         let begin = self.endpoint(|admin, request| async move { admin.begin(request).await }.boxed());
         on("/admin/projections/:service", Method::POST, begin);
+        let snapshot = self.endpoint(|admin, request| async move { admin.snapshot(request).await }.boxed());
+        on("/admin/snapshots/:service", Method::POST, snapshot);
         let parked = self.endpoint(|admin, request| async move { admin.parked(&request).await }.boxed());
         on("/admin/parked/:service", Method::GET, parked);
         let partitions = self.endpoint(|admin, request| async move { admin.partitions(&request).await }.boxed());
@@ -195,9 +196,20 @@ impl Admin {
     async fn begin(&self, request: Request) -> poem::Result<Response> {
         let projection = Arc::clone(self.named(&request)?);
         let (request, mut body) = request.split();
-        let poem::web::Json(Asked { goal }) = poem::web::Json::from_request(&request, &mut body).await?;
-        projection.begin(goal).map_err(refused)?;
+        let poem::web::Json(asked) = poem::web::Json::<RebuildRequest>::from_request(&request, &mut body).await?;
+        projection.begin(asked).await.map_err(refused)?;
         Ok(json_answer(StatusCode::ACCEPTED, &serde_json::json!(status_of(projection.as_ref()).await?)))
+    }
+
+    async fn snapshot(&self, request: Request) -> poem::Result<Response> {
+        let projection = Arc::clone(self.named(&request)?);
+        let (request, mut body) = request.split();
+        let poem::web::Json(Nothing {}) = poem::web::Json::from_request(&request, &mut body).await?;
+        let label = projection.snapshot().await.map_err(|error| match error {
+            SnapshotError::Empty(_) => ApiError::conflict("nothing_to_copy", error.to_string()),
+            error => ApiError::internal(&anyhow::Error::from(error)),
+        })?;
+        Ok(json_answer(StatusCode::CREATED, &serde_json::json!(label)))
     }
 
     fn named(&self, request: &Request) -> Result<&Arc<dyn Projection>, ApiError> {
@@ -224,8 +236,10 @@ fn refused(error: RebuildError) -> ApiError {
     let detail = error.to_string();
     match error {
         RebuildError::UnderWay(_) => ApiError::conflict("rebuild_under_way", detail),
+        RebuildError::From(_) => ApiError::conflict("no_such_position", detail),
         RebuildError::NothingBefore(_) => ApiError::conflict("nothing_before", detail),
         RebuildError::Rows(_)
+        | RebuildError::Snapshot(_)
         | RebuildError::Start(_)
         | RebuildError::Stopped(_)
         | RebuildError::Thread(_)

@@ -1,5 +1,7 @@
 //! Row by row over every table: what a rebuild, a second instance or a verification must find equal.
 
+use std::path::Path;
+
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -67,11 +69,23 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If it can't be read.
     pub async fn pin(&self, other: &Self) -> Result<Pinned, StoreError> {
+        self.pin_with(&other.origin.file).await
+    }
+
+    /// What differs between these rows, which must stand there, and a snapshot; at most 100 rows per table.
+    ///
+    /// # Errors
+    /// If either can't be read.
+    pub async fn compare_with(&self, snapshot: &Path) -> Result<Vec<Difference>, StoreError> {
+        self.pin_with(snapshot).await?.compare::<D>(Copied::LeftOut).await
+    }
+
+    async fn pin_with(&self, other: &Path) -> Result<Pinned, StoreError> {
         let failed = |error| self.origin.error("comparing rows", error);
         let mut connection = reader(&self.origin).await?;
         // Attached files are opened as the first one is: for reading only.
         sqlx::query("attach ? as other")
-            .bind(other.origin.file.to_string_lossy().into_owned())
+            .bind(other.to_string_lossy().into_owned())
             .execute(&mut connection)
             .await
             .map_err(failed)?;

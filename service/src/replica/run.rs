@@ -80,11 +80,11 @@ impl<D: Tables> Loop<D> {
         (asked, to_switch): (mpsc::Receiver<Ask<D>>, mpsc::Receiver<Switch<D>>),
         shared: Arc<Shared>,
         copies: Vec<Partition>,
-        (end, limit): (u64, watch::Receiver<u64>),
+        (end, target, limit): (u64, u64, watch::Receiver<u64>),
     ) -> Self {
         let store = Arc::clone(&serving.read().unwrap_or_else(PoisonError::into_inner));
         let writer = Writer::start(Arc::clone(&store));
-        let caught_up_at = end.max(1).min(*limit.borrow());
+        let caught_up_at = end.max(1).min(target);
         Self {
             core,
             log,
@@ -337,7 +337,8 @@ impl<D: Tables> Loop<D> {
     }
 
     fn write(&mut self) {
-        let is_catching_up = self.core.next() < self.caught_up_at;
+        // At the limit somebody waits for them.
+        let is_catching_up = self.core.next() < self.caught_up_at.min(*self.limit.borrow());
         let is_worth_it = !is_catching_up || self.core.n_unwritten() >= N_UNWRITTEN_MIN;
         // While another generation takes over, it has to stand exactly where this one does.
         if self.writer.is_idle()

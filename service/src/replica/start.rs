@@ -27,18 +27,18 @@ impl<D: Tables> Replica<D> {
     /// # Errors
     /// [`StartError`], where going on would mix two histories.
     pub async fn start(setup: Setup, store: Arc<Store<D>>) -> Result<Self, StartError> {
-        Self::start_up_to(setup, store, watch::Sender::new(u64::MAX).subscribe()).await
+        Self::start_up_to(setup, store, (u64::MAX, watch::Sender::new(u64::MAX).subscribe())).await
     }
 
     /// The same, for an instance that folds no record at or above `limit`, which may be raised. It is ready once it has come
-    /// to where the journal ends, or to the limit, as they are now.
+    /// to where the journal ends now, or to `target`.
     ///
     /// # Errors
     /// [`StartError`], where going on would mix two histories.
     pub async fn start_up_to(
         setup: Setup,
         store: Arc<Store<D>>,
-        limit: watch::Receiver<u64>,
+        (target, limit): (u64, watch::Receiver<u64>),
     ) -> Result<Self, StartError> {
         let checkpoint = store.checkpoint().await?;
         same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
@@ -74,7 +74,7 @@ impl<D: Tables> Replica<D> {
         let serving = Arc::new(RwLock::new(store));
         let (of_loop, rows) = (Arc::clone(&shared), Arc::clone(&serving));
         let replica = Self { asks, switches, shared: Arc::clone(&shared), serving, setup: setup.clone(), news: None };
-        let event_loop = Loop::new(core, setup.log, rows, (asked, to_switch), of_loop, copies, (end, limit));
+        let event_loop = Loop::new(core, setup.log, rows, (asked, to_switch), of_loop, copies, (end, target, limit));
         tokio::spawn(async move {
             let state = match event_loop.run().await {
                 Ok(()) => State::Stopped("it was asked to stop".to_owned()),
@@ -90,7 +90,7 @@ impl<D: Tables> Replica<D> {
 }
 
 /// The last record that the rows were built from must be the journal's: a restored or exchanged log is noticed here.
-async fn same_history<D: Tables>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
+pub(crate) async fn same_history<D: Tables>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
     let Some((last, before)) = &checkpoint.last else { return Ok(()) };
     let other = |why: String| StartError::OtherHistory { service: D::JOURNAL, why };
     let record = match log.fetch(&Partition::journal(D::JOURNAL), &[last.offset]).await {

@@ -1,16 +1,17 @@
 //! Whom to ask: the server on the data folder, or, if there is none, an instance of our own.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context;
 use orderlog_domain::{
     billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
 };
-use orderlog_projections::{Store, StoreError, Tables};
+use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use orderlog_service::{
-    projection::{ParkedRecord, Projection, Rows, Status},
-    rebuild::{Goal, RebuildError},
-    replica::{Replica, Setup},
+    projection::{ParkedRecord, Projection, RebuildRequest, Rows, Status},
+    rebuild::RebuildError,
+    replica::{self, Replica, Setup},
+    snapshots::Keeping,
 };
 use serde_json::json;
 
@@ -48,13 +49,13 @@ impl Target {
         let setup = server::open(storage).await.map_err(StartError::told)?;
         let mut projections = BTreeMap::new();
         for service in services {
-            let (setup, data) = (setup.clone(), storage.data.as_path());
+            let (setup, keeping) = (setup.clone(), storage.keeping());
             let rows = match service {
-                ServiceName::Customers => rows::<Customers>(setup, data).await,
-                ServiceName::Orders => rows::<Orders>(setup, data).await,
-                ServiceName::Inventory => rows::<Inventory>(setup, data).await,
-                ServiceName::Billing => rows::<Billing>(setup, data).await,
-                ServiceName::Notifications => rows::<Notifications>(setup, data).await,
+                ServiceName::Customers => rows::<Customers>(setup, &keeping).await,
+                ServiceName::Orders => rows::<Orders>(setup, &keeping).await,
+                ServiceName::Inventory => rows::<Inventory>(setup, &keeping).await,
+                ServiceName::Billing => rows::<Billing>(setup, &keeping).await,
+                ServiceName::Notifications => rows::<Notifications>(setup, &keeping).await,
             };
             projections.insert(*service, rows.with_context(|| format!("the rows of {service}"))?);
         }
@@ -65,13 +66,29 @@ impl Target {
     ///
     /// # Errors
     /// Why it can't be begun.
-    pub async fn begin(&self, service: ServiceName, goal: Goal) -> anyhow::Result<()> {
+    pub async fn begin(&self, service: ServiceName, asked: RebuildRequest) -> anyhow::Result<()> {
         match self {
             Self::Server(running) => {
-                running.post(&format!("/admin/projections/{service}"), &json!({ "goal": goal })).await
+                running.post::<Status>(&format!("/admin/projections/{service}"), &json!(asked)).await.map(drop)
             }
-            Self::Here(projections) => projections[&service].begin(goal).map_err(|error| match error {
-                RebuildError::UnderWay(_) | RebuildError::NothingBefore(_) => Failure::refused(error.to_string()),
+            Self::Here(projections) => projections[&service].begin(asked).await.map_err(|error| match error {
+                RebuildError::UnderWay(_) | RebuildError::NothingBefore(_) | RebuildError::From(_) => {
+                    Failure::refused(error.to_string())
+                }
+                error => error.into(),
+            }),
+        }
+    }
+
+    /// Make a snapshot.
+    ///
+    /// # Errors
+    /// Why none could be made.
+    pub async fn snapshot(&self, service: ServiceName) -> anyhow::Result<Label> {
+        match self {
+            Self::Server(running) => running.post(&format!("/admin/snapshots/{service}"), &json!({})).await,
+            Self::Here(projections) => projections[&service].snapshot().await.map_err(|error| match error {
+                SnapshotError::Empty(_) => Failure::refused(error.to_string()),
                 error => error.into(),
             }),
         }
@@ -101,9 +118,9 @@ impl Target {
 }
 
 /// An instance that only folds: it has no duties, so it publishes nothing and tells nobody.
-async fn rows<D: Tables>(setup: Setup, data: &Path) -> anyhow::Result<Arc<dyn Projection>> {
-    let store = Store::<D>::open(data).await.map_err(|error| match error {
-        StoreError::InUse { .. } => Failure::unavailable(error.to_string()),
+async fn rows<D: Tables>(setup: Setup, keeping: &Keeping) -> anyhow::Result<Arc<dyn Projection>> {
+    let store = keeping.open::<D>(setup.log.as_ref()).await.map_err(|error| match error {
+        replica::StartError::Rows(StoreError::InUse { .. }) => Failure::unavailable(error.to_string()),
         error => error.into(),
     })?;
     let replica = Replica::start(setup, Arc::new(store)).await?;

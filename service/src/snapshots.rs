@@ -1,0 +1,133 @@
+//! Snapshots of rows: made now and then, so that an instance with no rows need not read its journal from the first record.
+//!
+//! They are worth what their hash and the log say: one whose bytes are not those of its label, or whose last record is not the
+//! journal's, is passed over, and the next older one is tried.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use orderlog_eventlog::EventLog;
+use orderlog_projections::{Generations, Label, SnapshotError, Store, StoreError, Tables};
+use tracing::{info, warn};
+
+use crate::{
+    aside,
+    replica::{Replica, StartError, same_history},
+};
+
+/// How often is looked whether another snapshot is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After a failure.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Where the rows of a process are, and when snapshots of them are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// The folder of the rows.
+    pub data: PathBuf,
+    /// The folder of their snapshots.
+    pub snapshots: PathBuf,
+    /// A snapshot is made after so many records; never, if it is 0.
+    pub every: u64,
+    /// Older ones than so many are deleted.
+    pub n_kept: usize,
+}
+
+impl Keeping {
+    /// All generations of a service's rows.
+    ///
+    /// # Errors
+    /// [`StoreError`] if another process uses them, or the folder can't be used.
+    pub fn generations<D: Tables>(&self) -> Result<Generations<D>, StoreError> {
+        Ok(Generations::lock(&self.data)?.with_snapshots(&self.snapshots))
+    }
+
+    /// The rows that serve; where there are none, they begin as the newest snapshot that belongs to the log.
+    ///
+    /// # Errors
+    /// [`StartError`], if rows or log can't be read.
+    pub async fn open<D: Tables>(&self, log: &dyn EventLog) -> Result<Store<D>, StartError> {
+        let generations = self.generations::<D>()?;
+        let serving = generations.serving()?;
+        if !generations.file(serving).exists() {
+            // What SQLite kept beside a file that was deleted belongs to no other.
+            generations.remove(serving)?;
+            begin(&generations, serving, log).await?;
+        }
+        Ok(generations.open(serving).await?)
+    }
+}
+
+/// Makes `number` a copy of the newest snapshot that is whole and belongs to the log, if there is one.
+async fn begin<D: Tables>(generations: &Generations<D>, number: u32, log: &dyn EventLog) -> Result<(), StartError> {
+    let positions = generations.snapshots().positions().unwrap_or_else(|error| {
+        passed_over::<D>("all snapshots", &error);
+        Vec::new()
+    });
+    for position in positions.into_iter().rev() {
+        let name = format!("the snapshot {}@{position}", D::JOURNAL);
+        if let Err(error) = generations.begin_from_snapshot(number, position).await {
+            passed_over::<D>(&name, &error);
+            continue;
+        }
+        let store = generations.open(number).await?;
+        let belongs = same_history::<D>(log, &store.checkpoint().await?).await;
+        store.close().await;
+        match belongs {
+            Ok(()) => {
+                info!(service = D::JOURNAL, "the rows of {} begin as {name}", D::JOURNAL);
+                return Ok(());
+            }
+            Err(error) => {
+                generations.remove(number)?;
+                match error {
+                    StartError::OtherHistory { .. } => passed_over::<D>(&name, &error),
+                    StartError::Journal(_) | StartError::Rows(_) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn passed_over<D: Tables>(what: &str, error: &dyn std::error::Error) {
+    warn!(service = D::JOURNAL, "{what} can't be used, it is passed over: {error}");
+}
+
+/// Make one of what serves now, at low priority.
+///
+/// # Errors
+/// [`SnapshotError`], if none could be made.
+pub async fn make<D: Tables>(store: Arc<Store<D>>) -> Result<Label, SnapshotError> {
+    let name = format!("snapshot-{}", D::JOURNAL);
+    let made = aside::run(name, async move { store.generations().snapshots().make(&store).await }).await;
+    made.map_err(|source| SnapshotError::File { file: PathBuf::from("a thread"), source })?
+}
+
+/// Make snapshots of an instance's rows whenever they are due, for as long as it runs.
+pub async fn keep_making<D: Tables>(replica: Replica<D>, every: u64, n_kept: usize) {
+    if every == 0 || replica.ready().await.is_err() {
+        return;
+    }
+    let mut newest = replica.store().generations().snapshots().positions().ok().and_then(|all| all.last().copied());
+    loop {
+        let mut committed = replica.committed();
+        let due = newest.unwrap_or(0) + every;
+        // The sender lives as long as this handle.
+        drop(committed.wait_for(|committed| *committed >= due).await);
+        drop(committed);
+        let made = make(replica.store()).await;
+        let pruned = replica.store().generations().snapshots().prune(n_kept);
+        let rest = match made.and_then(|label| pruned.map(|()| label)) {
+            Ok(label) => {
+                info!(service = D::JOURNAL, "made the snapshot {label} ({} bytes)", label.bytes);
+                newest = Some(label.position);
+                LOOK_EVERY
+            }
+            Err(error) => {
+                warn!(service = D::JOURNAL, "no snapshot of {} could be made: {error}", D::JOURNAL);
+                TRY_AGAIN
+            }
+        };
+        tokio::time::sleep(rest).await;
+    }
+}
