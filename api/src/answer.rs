@@ -18,6 +18,8 @@ use crate::json::Json;
 
 /// Where in which journal: `orders@1042`.
 const POSITION: HeaderName = HeaderName::from_static("orderlog-position");
+/// Which preference of the caller was honoured.
+const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// The answer is that of an earlier request with the same idempotency key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
@@ -29,6 +31,7 @@ pub struct Answer<T, const STATUS: u16> {
     location: Option<String>,
     position: String,
     version: Option<u64>,
+    applied: Option<String>,
     replayed: bool,
 }
 
@@ -41,7 +44,7 @@ impl<T, const STATUS: u16> Answer<T, STATUS> {
     /// What `executed` answers. `version` is that of what the command was about, if it has one.
     pub fn new<D: Tables>(executed: &Executed<D>, body: T, version: impl Into<Option<u64>>) -> Self {
         let position = format!("{}@{}", D::JOURNAL, executed.accepted.at.offset);
-        Self { body, location: None, position, version: version.into(), replayed: executed.replayed }
+        Self { body, location: None, position, version: version.into(), applied: None, replayed: executed.replayed }
     }
 }
 
@@ -50,6 +53,13 @@ impl<T> Created<T> {
     #[must_use]
     pub fn at(mut self, location: String) -> Self {
         self.location = Some(location);
+        self
+    }
+
+    /// The answer, which says which preference was honoured.
+    #[must_use]
+    pub fn applied(mut self, preference: Option<String>) -> Self {
+        self.applied = preference;
         self
     }
 }
@@ -71,6 +81,9 @@ impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Answer<T, STATUS> 
         }
         if let Some(version) = self.version {
             insert(&mut response, header::ETAG, format!("\"{version}\""));
+        }
+        if let Some(applied) = self.applied {
+            insert(&mut response, APPLIED, applied);
         }
         if self.replayed {
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

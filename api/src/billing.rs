@@ -18,6 +18,7 @@ pub use bodies::{
 use crate::{
     answer::{Created, Done, Found},
     execute::{Service, paging, shown},
+    freshness::Freshness,
     json::{Json, MaybeJson},
     params::{Asked, Path},
     problem::ApiError,
@@ -68,6 +69,19 @@ impl BillingApi {
         operation: impl FnOnce() -> String,
     ) -> Result<Executed<Billing>, ApiError> {
         self.service.execute(command, asked, Command::fingerprint_text, operation).await
+    }
+
+    /// The invoice, and which position it is as of, if that is asked.
+    async fn invoice(
+        &self,
+        order_id: OrderId,
+        as_of: Option<&str>,
+    ) -> Result<(billing::Invoice, Option<String>), ApiError> {
+        let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of).await?;
+        match looked.entity {
+            Some(billing::Entity::Invoice(invoice)) => Ok((invoice, looked.position)),
+            None => Err(looked.absent(Rejection::UnknownOrder { order_id })),
+        }
     }
 }
 
@@ -145,12 +159,13 @@ impl BillingApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `billing@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<Invoice>, ApiError> {
-        let looked = self.service.look(billing::Invoice::aggregate(order_id.0), as_of.0.as_deref()).await?;
-        let Some(billing::Entity::Invoice(invoice)) = &looked.entity else {
-            return Err(looked.absent(Rejection::UnknownOrder { order_id: order_id.0 }));
-        };
-        Ok(Found::one(Invoice::from(invoice), invoice.version).at(looked.position))
+        let id = order_id.0;
+        let (invoice, position) = self.service.held_back(&seen, || self.invoice(id, as_of.0.as_deref())).await?;
+        Ok(Found::one(Invoice::from(&invoice), invoice.version).at(position))
     }
 
     /// List invoices
@@ -166,9 +181,12 @@ impl BillingApi {
         limit: Query<Option<u32>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<InvoiceList>, ApiError> {
         let state = state.0.map(billing::InvoiceState::from);
-        let page = self.service.rows().await?.invoices(state, &paging(limit.0, cursor.0)).await?;
+        let page = self.service.fresh_rows(&seen).await?.invoices(state, &paging(limit.0, cursor.0)).await?;
         let (items, next_cursor) = shown(page, |invoice| Invoice::from(invoice));
         Ok(Found::list(InvoiceList { items, next_cursor }))
     }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     answer::{Created, Done, Found},
     execute::{Service, paging, shown, time, time_of},
+    freshness::Freshness,
     json::Json,
     orders::{OrderList, OrderState},
     params::{Asked, EXAMPLE_CUSTOMER, Path},
@@ -295,8 +296,11 @@ impl CustomersApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `customers@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<Customer>, ApiError> {
-        let (customer, position) = self.customer(customer_id.0, as_of.0.as_deref()).await?;
+        let (customer, position) = self.0.held_back(&seen, || self.customer(customer_id.0, as_of.0.as_deref())).await?;
         Ok(Found::one(Customer::from(&customer), customer.version).at(position))
     }
 
@@ -311,8 +315,11 @@ impl CustomersApi {
         limit: Query<Option<u32>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<CustomerList>, ApiError> {
-        let page = self.0.rows().await?.customers(&paging(limit.0, cursor.0)).await?;
+        let page = self.0.fresh_rows(&seen).await?.customers(&paging(limit.0, cursor.0)).await?;
         let (items, next_cursor) = shown(page, |customer| Customer::from(customer));
         Ok(Found::list(CustomerList { items, next_cursor }))
     }
@@ -332,13 +339,16 @@ impl CustomersApi {
         limit: Query<Option<u32>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<OrderList>, ApiError> {
-        let (customer, _) = self.customer(customer_id.0, None).await?;
+        let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None)).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
         query.extend(cursor.0.map(|cursor| ("cursor", cursor)));
-        let orders = self.0.peers.get(ServiceName::Orders, "/orders", &query).await?;
+        let orders = self.0.peers.get_fresh(ServiceName::Orders, "/orders", &query, &seen).await?;
         Ok(Found::list(orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None })))
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
+    core::Request,
     decider::{At, Millis},
     header::{CommandStamp, Origin},
 };
@@ -13,7 +14,7 @@ use orderlog_service::{
     replica::{Executed, Replica, State},
 };
 
-use crate::{params::Asked, peers::Peers, problem::ApiError};
+use crate::{freshness::Freshness, params::Asked, peers::Peers, problem::ApiError};
 
 /// Who asks. There is no authentication yet: everybody is the same caller, and shares one space of idempotency keys.
 const CALLER: &str = "anonymous";
@@ -59,8 +60,17 @@ where
             fingerprint: hash_key.command_fingerprint(&fingerprint(&command)),
         });
         let origin = Origin { trace: asked.trace, ..Origin::default() };
-        let deadline = now_ms() + self.command_timeout_ms;
-        async move { Ok(self.replica.execute(command, stamp, origin, deadline).await?) }
+        async move {
+            let (freshness, versions) = (asked.freshness, asked.versions);
+            // A refusal has written nothing, so a command that names what may still be on its way can be asked again.
+            let execute = || async {
+                let deadline = now_ms() + self.command_timeout_ms;
+                let (command, versions, origin) = (command.clone(), versions.clone(), origin.clone());
+                let request = Request { command, stamp, versions, origin, deadline };
+                Ok(self.replica.execute_request(request).await?)
+            };
+            self.held_back(&freshness, execute).await
+        }
     }
 }
 
@@ -80,6 +90,15 @@ impl<D: Tables> Service<D> {
         // It may have stopped meanwhile.
         self.ready()?;
         Ok(self.replica.store())
+    }
+
+    /// The same, once they also hold what the caller has seen.
+    ///
+    /// # Errors
+    /// As [`Service::reached`] and [`Service::rows`].
+    pub async fn fresh_rows(&self, freshness: &Freshness) -> Result<Arc<Store<D>>, ApiError> {
+        self.reached(freshness).await?;
+        self.rows().await
     }
 
     fn ready(&self) -> Result<(), ApiError> {

@@ -25,6 +25,7 @@ pub use bodies::{
 use crate::{
     answer::{Created, Done, Found},
     execute::{Service, paging, shown},
+    freshness::Freshness,
     json::Json,
     params::{Asked, Path},
     problem::ApiError,
@@ -102,6 +103,21 @@ impl InventoryApi {
             Some(inventory::Entity::Stock(item)) => Ok((item, looked.position)),
             Some(inventory::Entity::Unreceived(_) | inventory::Entity::Reservation(_)) | None => {
                 Err(looked.absent(Rejection::UnknownSku { sku: sku.clone() }))
+            }
+        }
+    }
+
+    /// The reservation, and which position it is as of, if that is asked.
+    async fn reservation(
+        &self,
+        id: &ReservationId,
+        as_of: Option<&str>,
+    ) -> Result<(inventory::Reservation, Option<String>), ApiError> {
+        let looked = self.0.look(id.aggregate(), as_of).await?;
+        match looked.entity {
+            Some(inventory::Entity::Reservation(found)) => Ok((found, looked.position)),
+            Some(inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_)) | None => {
+                Err(looked.absent(Rejection::UnknownReservation { reservation: id.clone() }))
             }
         }
     }
@@ -221,18 +237,14 @@ impl InventoryApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `inventory@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<Reservation>, ApiError> {
-        let reservation = ReservationId::Caller(reservation_id.0);
-        let looked = self.0.look(reservation.aggregate(), as_of.0.as_deref()).await?;
-        match looked.entity {
-            Some(inventory::Entity::Reservation(found)) => {
-                let version = found.version;
-                Ok(Found::one(found.into(), version).at(looked.position))
-            }
-            Some(inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_)) | None => {
-                Err(looked.absent(Rejection::UnknownReservation { reservation }))
-            }
-        }
+        let id = ReservationId::Caller(reservation_id.0);
+        let (found, position) = self.0.held_back(&seen, || self.reservation(&id, as_of.0.as_deref())).await?;
+        let version = found.version;
+        Ok(Found::one(found.into(), version).at(position))
     }
 
     /// Get the stock of a SKU
@@ -246,8 +258,11 @@ impl InventoryApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `inventory@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<Stock>, ApiError> {
-        let (item, position) = self.item(&sku.0, as_of.0.as_deref()).await?;
+        let (item, position) = self.0.held_back(&seen, || self.item(&sku.0, as_of.0.as_deref())).await?;
         Ok(Found::one(Stock::from(&item), item.version).at(position))
     }
 
@@ -264,8 +279,11 @@ impl InventoryApi {
         limit: Query<Option<u32>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<StockList>, ApiError> {
-        let page = self.0.rows().await?.stock(low.0.unwrap_or(false), &paging(limit.0, cursor.0)).await?;
+        let page = self.0.fresh_rows(&seen).await?.stock(low.0.unwrap_or(false), &paging(limit.0, cursor.0)).await?;
         let (items, next_cursor) = shown(page, |item| Stock::from(item));
         Ok(Found::list(StockList { items, next_cursor }))
     }
@@ -283,8 +301,11 @@ impl InventoryApi {
         limit: Query<Option<u32>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<MovementList>, ApiError> {
-        let (item, _) = self.item(&sku.0, None).await?;
+        let (item, _) = self.0.held_back(&seen, || self.item(&sku.0, None)).await?;
         let page = self.0.replica.store().movements(&item.sku, &paging(limit.0, cursor.0)).await?;
         let (items, next_cursor) = shown(page, |row| Movement::from(row));
         Ok(Found::list(MovementList { items, next_cursor }))

@@ -19,6 +19,7 @@ pub mod config;
 pub mod customers;
 pub mod demo;
 pub mod execute;
+pub mod freshness;
 pub mod inspect;
 pub mod inventory;
 pub mod json;

@@ -31,6 +31,7 @@ pub use stream::Streamed;
 use crate::{
     answer::{Created, Done, Found},
     execute::{Service, paging, shown},
+    freshness::Freshness,
     json::Json,
     params::{Asked, Path},
     problem::ApiError,
@@ -176,9 +177,12 @@ impl NotificationsApi {
         limit: Query<Option<u32>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<NotificationList>, ApiError> {
         let recipient = recipient_of(recipient.0)?;
-        let (rows, paging) = (self.service.rows().await?, paging(limit.0, cursor.0));
+        let (rows, paging) = (self.service.fresh_rows(&seen).await?, paging(limit.0, cursor.0));
         // Not what was answered: a process that just started has answered nothing, and Redis may be empty.
         let committed = *self.service.replica.committed().borrow();
         let found = self.reading.page(&rows, committed, &recipient, unread.0.unwrap_or(false), &paging).await?;
@@ -200,10 +204,13 @@ impl NotificationsApi {
         /// The `id` of the last event that the caller has; browsers send it by themselves.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<u64>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Streamed, ApiError> {
         let recipient = recipient_of(recipient.0)?;
         // What this instance answered before does not come in between.
-        self.service.rows().await?;
+        self.service.fresh_rows(&seen).await?;
         Ok(stream::of(self.service.replica.clone(), self.stopping.clone(), recipient, last_event_id.0))
     }
 }

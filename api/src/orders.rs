@@ -4,6 +4,8 @@ mod bodies;
 mod expand;
 mod history;
 
+use std::time::{Duration, Instant};
+
 use orderlog_domain::{
     key::Key,
     orders::{self, Command, Orders, Rejection},
@@ -23,6 +25,7 @@ pub use history::{History, HistoryEntry};
 use crate::{
     answer::{Created, Done, Found},
     execute::{Service, paging, shown},
+    freshness::Freshness,
     json::Json,
     params::{Asked, Path},
     problem::ApiError,
@@ -71,6 +74,22 @@ impl OrdersApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
+    /// Wait until it is known whether an order can be supplied, but not for longer than `wait`.
+    async fn wait_until_settled(&self, placed: &mut PlacedOrder, wait: Duration) -> Result<(), ApiError> {
+        let (until, mut committed) = (Instant::now() + wait, self.0.replica.committed());
+        while placed.state == OrderState::Placed && Instant::now() < until {
+            // Marked as seen before the row is read, so that what is written meanwhile wakes us.
+            committed.borrow_and_update();
+            let (order, _) = self.order(OrderId(placed.order_id), None).await?;
+            placed.becomes(&Order::from(&order));
+            if placed.state == OrderState::Placed {
+                // Whether it changed or the time is up shows above.
+                drop(tokio::time::timeout_at(until.into(), committed.changed()).await);
+            }
+        }
+        Ok(())
+    }
+
     /// The order, and which position it is as of, if that is asked.
     async fn order(&self, id: OrderId, as_of: Option<&str>) -> Result<(orders::Order, Option<String>), ApiError> {
         let looked = self.0.look(orders::Order::aggregate(id), as_of).await?;
@@ -94,7 +113,8 @@ impl OrdersApi {
     /// Place an order
     ///
     /// The answer says `placed`. Whether it can be supplied follows in a moment: it becomes `confirmed`, with all its stock
-    /// set aside, or `rejected`. An example needs a `customer_id` that `POST /customers` has answered.
+    /// set aside, or `rejected`. With `Prefer: wait=10` the answer comes once that is known, or after so many seconds; with
+    /// `Prefer: respond-async` at once. An example needs a `customer_id` that `POST /customers` has answered.
     #[oai(path = "/", method = "post", operation_id = "place_order")]
     async fn place_order(
         &self,
@@ -106,10 +126,14 @@ impl OrdersApi {
         let (customer_id, currency, lines) = body.0.checked()?;
         let order_id = OrderId(Uuid::now_v7());
         let command = Command::Place { order_id, customer_id, currency, lines };
+        let freshness = asked.freshness.clone();
         let executed = self.execute(command, asked, || "POST /orders".to_owned()).await?;
-        let placed = PlacedOrder::of(&executed)?;
+        let mut placed = PlacedOrder::of(&executed)?;
+        if let Some(wait) = freshness.wait {
+            self.wait_until_settled(&mut placed, wait).await?;
+        }
         let (location, version) = (format!("/orders/{}", placed.order_id), placed.version);
-        Ok(Created::new(&executed, placed, version).at(location))
+        Ok(Created::new(&executed, placed, version).at(location).applied(freshness.applied()))
     }
 
     /// Cancel an order
@@ -162,13 +186,16 @@ impl OrdersApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `orders@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<Order>, ApiError> {
         if expand.0.is_some() && as_of.0.is_some() {
             let detail = "other services are asked for what is, not for what was: leave out `expand` or `as_of`";
             return Err(ApiError::parameter("expand", "expand_with_as_of", detail));
         }
         let expand = Expand::parse(expand.0.as_deref())?;
-        let (order, position) = self.order(order_id.0, as_of.0.as_deref()).await?;
+        let (order, position) = self.0.held_back(&seen, || self.order(order_id.0, as_of.0.as_deref())).await?;
         let version = order.version;
         let shown = expand::expanded(Order::from(&order), expand, &self.0.peers).await;
         Ok(Found::one(shown, version).at(position))
@@ -189,13 +216,16 @@ impl OrdersApi {
         limit: Query<Option<u32>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<OrderList>, ApiError> {
         let filter = OrderFilter {
             customer_id: customer_id.0.map(CustomerId),
             state: state.0.map(orders::OrderState::from),
             payment: None,
         };
-        let page = self.0.rows().await?.orders(&filter, &paging(limit.0, cursor.0)).await?;
+        let page = self.0.fresh_rows(&seen).await?.orders(&filter, &paging(limit.0, cursor.0)).await?;
         let (items, next_cursor) = shown(page, |order| Order::from(order));
         Ok(Found::list(OrderList { items, next_cursor }))
     }
@@ -213,8 +243,11 @@ impl OrdersApi {
         limit: Query<Option<u32>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        #[oai(name = "Orderlog-Min-Position")]
+        seen: Freshness,
     ) -> Result<Found<History>, ApiError> {
-        let (order, _) = self.order(order_id.0, None).await?;
+        let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None)).await?;
         let key = Key::of(order.order_id);
         Ok(Found::list(history::of(&self.0, &key, paging(limit.0, None).limit, cursor.0).await?))
     }

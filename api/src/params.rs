@@ -1,14 +1,18 @@
 //! What a request says outside of its body: ids in the path, the idempotency key, the trace.
 
+use orderlog_domain::core::Versions;
 use orderlog_domain::values::{CustomerId, NotificationId, OrderId, ReservationName, Sku};
-use poem::{Request, RequestBody, Result, http::HeaderMap};
+use poem::{
+    Request, RequestBody, Result,
+    http::{HeaderMap, header},
+};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
 use uuid::Uuid;
 
-use crate::problem::ApiError;
+use crate::{freshness::Freshness, problem::ApiError};
 
 /// A value that stands in a path.
 pub trait PathValue: Sized + Send {
@@ -109,13 +113,17 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
     }
 }
 
-/// What a command's request says about itself: its idempotency key and its trace.
+/// What a command's request says about itself: its idempotency key, its trace, and what its caller has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// The idempotency key, without quotes.
     pub key: Option<String>,
     /// A well-formed W3C `traceparent`.
     pub trace: Option<String>,
+    /// What the caller has seen, and how it likes to wait.
+    pub freshness: Freshness,
+    /// The versions of which what the command is about must have one.
+    pub versions: Option<Versions>,
 }
 
 impl Asked {
@@ -126,7 +134,27 @@ impl Asked {
         let key = headers.get(Self::KEY).map(|key| parse_key(key.as_bytes())).transpose()?;
         // A malformed trace is ignored, as the specification wants it.
         let trace = headers.get("traceparent").and_then(|trace| trace.to_str().ok());
-        Ok(Self { key, trace: trace.filter(|trace| is_traceparent(trace)).map(str::to_owned) })
+        let trace = trace.filter(|trace| is_traceparent(trace)).map(str::to_owned);
+        Ok(Self { key, trace, freshness: Freshness::read(headers)?, versions: versions(headers)? })
+    }
+}
+
+/// What `If-Match` says.
+fn versions(headers: &HeaderMap) -> Result<Option<Versions>, ApiError> {
+    let given = headers.get_all(header::IF_MATCH).iter().map(|value| value.to_str().unwrap_or_default());
+    let tags: Vec<_> = given.flat_map(|value| value.split(',')).map(str::trim).collect();
+    match tags[..] {
+        [] => Ok(None),
+        ["*"] => Ok(Some(Versions::Any)),
+        _ => {
+            let version = |tag: &str| tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+            tags.iter().map(|tag| version(tag)).collect::<Option<_>>().map(|all| Some(Versions::OneOf(all))).ok_or_else(
+                || {
+                    let detail = "it must be what `ETag` said, such as `\"3\"`, or `*`";
+                    ApiError::parameter("If-Match", "invalid_if_match", detail)
+                },
+            )
+        }
     }
 }
 
@@ -184,6 +212,22 @@ mod tests {
         assert!(parse_key(&[b'a'; 255]).is_ok());
         assert!(parse_key(&[b'a'; 256]).is_err());
         assert!(parse_key("ä".as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_version_is_what_an_answer_said() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_MATCH, value.parse().unwrap());
+            versions(&headers).ok().flatten()
+        };
+        assert_eq!(read("\"3\""), Some(Versions::OneOf(vec![3])));
+        assert_eq!(read("\"3\", \"4\""), Some(Versions::OneOf(vec![3, 4])));
+        assert_eq!(read("*"), Some(Versions::Any));
+        for wrong in ["", "3", "W/\"3\"", "\"x\"", "*, \"3\""] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(versions(&HeaderMap::new()), Ok(None));
     }
 
     #[test]

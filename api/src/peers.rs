@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
+    freshness::{Freshness, MIN_POSITION},
     params::Asked,
     problem::{ApiError, Problem},
     services::ServiceName,
@@ -91,7 +92,25 @@ impl Peers {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Option<T>, PeerError> {
-        let response = self.client.get(self.url(service, path)).query(query).send().await;
+        self.get_fresh(service, path, query, &Freshness::default()).await
+    }
+
+    /// The same, with everything in it that the caller has seen of that service.
+    ///
+    /// # Errors
+    /// [`PeerError`] if it does not say.
+    pub async fn get_fresh<T: DeserializeOwned>(
+        &self,
+        service: ServiceName,
+        path: &str,
+        query: &[(&str, String)],
+        freshness: &Freshness,
+    ) -> Result<Option<T>, PeerError> {
+        let mut request = self.client.get(self.url(service, path)).query(query);
+        for position in freshness.seen.iter().filter(|position| position.journal == service) {
+            request = request.header(MIN_POSITION, position.to_string());
+        }
+        let response = request.send().await;
         let response = response.map_err(|error| failure(service, &error))?;
         let status = response.status().as_u16();
         let body = response.bytes().await.map_err(|error| failure(service, &error))?;

@@ -8,6 +8,7 @@
 //! | 404 | an object that the request names does not exist (also inside a body: an order for an unknown customer) |
 //! | 405, 415, 413 | the method, the content type, more than 1 MiB of body |
 //! | 409 | the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
+//! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
 //! | 422 | an idempotency key that was used for another command |
 //! | 500 | our own mistake |
 //! | 503 | the service (or another one that it has to ask) can't answer now; nothing was written |
@@ -59,6 +60,9 @@ pub struct Problem {
     /// Each value that was wrong, where it is known which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<Fault>>,
+    /// How many records the answer would be behind what was asked for, if that is the problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
     /// Each SKU of which there is not enough, if that is the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shortages: Option<Vec<Shortage>>,
@@ -123,6 +127,7 @@ impl ApiError {
             detail: detail.into(),
             code: code.to_owned(),
             errors: None,
+            lag: None,
             shortages: None,
         }))
     }
@@ -194,6 +199,13 @@ impl ApiError {
         let fault =
             Fault { pointer: Some(pointer.to_owned()), parameter: None, code: code.clone(), detail: detail.clone() };
         self.0.errors.get_or_insert_default().push(fault);
+        self
+    }
+
+    /// The same problem, telling how far behind the rows are.
+    #[must_use]
+    pub fn lagging(mut self, records: u64) -> Self {
+        self.0.lag = Some(records);
         self
     }
 
@@ -271,6 +283,7 @@ where
         let detail = error.to_string();
         match error {
             ExecuteError::Rejected(rejection) => rejection.into(),
+            ExecuteError::OtherVersion(_) => Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail),
             ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail),
             ExecuteError::Parked => Self::unavailable("parked", detail),
             ExecuteError::Unavailable(_) => Self::unavailable("unavailable", detail),
@@ -316,16 +329,17 @@ impl From<ApiError> for poem::Error {
 
 /// The failures that operations document. Those that can't happen to a query are left out of the published document by
 /// [`crate::openapi`].
-const DOCUMENTED: [(u16, &str); 9] = [
+const DOCUMENTED: [(u16, &str); 10] = [
     (400, "The request is malformed, or a value is not valid. Nothing was written."),
     (404, "Something that the request names does not exist. Nothing was written."),
     (409, "As things stand this can't be done. Nothing was written."),
+    (412, "What the command is about has another version than `If-Match` says. Nothing was written."),
     (413, "The body is larger than 1 MiB. Nothing was written."),
     (415, "The body is not declared as application/json. Nothing was written."),
     (422, "The idempotency key was used for another command. Nothing was written."),
     (500, "A mistake of the service."),
     (503, "The service can't answer now. Nothing was written: try again."),
-    (504, "No word in time, so the outcome is unknown: ask again with the same idempotency key."),
+    (504, "The time is up. Of a command the outcome is unknown: ask again with the same idempotency key."),
 ];
 
 impl ApiResponse for ApiError {

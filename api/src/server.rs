@@ -1,6 +1,7 @@
 //! Puts it together: the log, the services of this process, and one HTTP server for all their routes.
 
 mod admin;
+mod conditional;
 mod docs;
 mod hash_key;
 mod listener;
@@ -228,6 +229,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let documented = crate::openapi::of_services(&services);
     let app = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented).catch_all_error(problem_of);
+    let app = conditional::Conditional(app);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(async move {
         let stopped = async move { drop(stopped.await) };

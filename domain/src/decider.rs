@@ -120,6 +120,9 @@ pub trait Decider: Send + Sync + Sized + 'static {
         now: Millis,
     ) -> Result<Self::Event, Self::Rejection>;
 
+    /// The aggregate that `command` is about, if it exists before: its caller may want it to be as it was last seen.
+    fn target(command: &Self::Command) -> Option<Ref>;
+
     /// The event's name in the journal, such as `order_placed`.
     fn kind(event: &Self::Event) -> &'static str;
 

@@ -165,7 +165,7 @@ async fn react<D: Tables>(replica: Replica<D>, reaction: Reaction<D>) -> Outcome
         match replica.execute(reaction.command.clone(), Some(stamp), origin.clone(), deadline).await {
             Ok(_) => break,
             // Reactions never refuse, and their keys are nobody else's: this is a mistake in the program, and says so.
-            Err(refusal @ (ExecuteError::Rejected(_) | ExecuteError::KeyReused)) => {
+            Err(refusal @ (ExecuteError::Rejected(_) | ExecuteError::OtherVersion(_) | ExecuteError::KeyReused)) => {
                 error!(service, %cause, "{service} refused to react to {topic} {cause}: {refusal}");
                 break;
             }

@@ -82,6 +82,9 @@ pub enum ExecuteError<R: std::error::Error> {
     /// The rules say no. Nothing was written.
     #[error(transparent)]
     Rejected(R),
+    /// What it is about has another version than the caller has seen, or does not exist. Nothing was written.
+    #[error("it is not as the caller has seen it: {}", .0.map_or_else(|| "it does not exist".to_owned(), |it| format!("its version is {it}")))]
+    OtherVersion(Option<u64>),
     /// The idempotency key was used for another command. Nothing was written.
     #[error("the idempotency key was used for another command")]
     KeyReused,
@@ -256,7 +259,16 @@ impl<D: Tables> Replica<D> {
         origin: Origin,
         deadline: Millis,
     ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
-        let request = Arc::new(Request { command, stamp, origin, deadline });
+        self.execute_request(Request { command, stamp, versions: None, origin, deadline }).await
+    }
+
+    /// The same, with everything that can be said of a command.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] says what became of it, and whether anything may have been written.
+    pub async fn execute_request(&self, request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+        let deadline = request.deadline;
+        let request = Arc::new(request);
         match (self.ask(Arc::clone(&request)).await, &self.news) {
             (Err(ExecuteError::Rejected(rejection)), Some(news)) if D::rests_on_news(&rejection) => {
                 if !news.are_in(deadline).await {
@@ -287,6 +299,7 @@ impl<D: Tables> Replica<D> {
             Outcome::Accepted(accepted) => Ok(Executed { accepted, replayed: false }),
             Outcome::Repeated { offset } => self.repeated(offset, stamp).await,
             Outcome::Rejected(rejection) => Err(ExecuteError::Rejected(rejection)),
+            Outcome::OtherVersion(version) => Err(ExecuteError::OtherVersion(version)),
             Outcome::Parked => Err(ExecuteError::Parked),
             Outcome::Expired => Err(ExecuteError::Unavailable("it did not come to it in time".to_owned())),
             Outcome::Unknown => Err(ExecuteError::Unknown),

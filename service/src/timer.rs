@@ -52,7 +52,7 @@ async fn expire(replica: &Replica<Inventory>, reservation: Reservation) {
     match replica.execute(command, Some(stamp), Origin::default(), now_ms() + DEADLINE_MS).await {
         Ok(_) => {}
         // Only reservations that exist are found, and their keys are nobody else's: a mistake in the program.
-        Err(refusal @ (ExecuteError::Rejected(_) | ExecuteError::KeyReused)) => {
+        Err(refusal @ (ExecuteError::Rejected(_) | ExecuteError::OtherVersion(_) | ExecuteError::KeyReused)) => {
             error!(aggregate, "the expiry of a reservation was refused: {refusal}");
         }
         // It is found again at the next tick.

@@ -6,8 +6,21 @@ use serde_json::{Map, Value, json};
 
 use crate::services::ServiceName;
 
-/// Operations that ask another service and can't do without its answer.
-const ASKING: &[&str] = &["list_customer_orders"];
+/// What every command takes besides its idempotency key.
+const COMMAND_HEADERS: [(&str, &str); 4] = [
+    (
+        "If-Match",
+        "The `ETag` of what the caller has seen, or `*`: 412 if what the command is about has another version by now.",
+    ),
+    (
+        "Orderlog-Min-Position",
+        "Positions that the caller has seen, such as `customers@7`: the command is decided with them in view.",
+    ),
+    ("Prefer", "`wait=N`: for how many seconds to wait for `Orderlog-Min-Position`, 5 if not given, at most 30."),
+    ("traceparent", "W3C Trace Context. It is kept with the record and handed on with every event that follows."),
+];
+/// Commands that make something new, so that there is no version of it to be seen before.
+const WITHOUT_TARGET: &[&str] = &["create_customer", "place_order", "reserve_stock", "notify"];
 
 /// All corrections.
 pub fn all(document: &mut Value) {
@@ -19,8 +32,23 @@ pub fn all(document: &mut Value) {
     closed(document);
     for_operations(document, &mut |path, method, operation| {
         possible_failures(path, method, operation);
-        if method != "get" {
-            trace(operation);
+        if method == "get" {
+            header(
+                operation,
+                "Prefer",
+                "`wait=N`: for how many seconds to wait for `Orderlog-Min-Position`, 5 if not given, at most 30.",
+            );
+            if path.ends_with('}') {
+                header(operation, "If-None-Match", "The `ETag` of what the caller has: 304 if it is the newest.");
+                unchanged(operation);
+            }
+        } else {
+            for (name, description) in COMMAND_HEADERS {
+                header(operation, name, description);
+            }
+            if operation["operationId"].as_str().is_some_and(|id| WITHOUT_TARGET.contains(&id)) {
+                without_precondition(operation);
+            }
         }
     });
     shared_failures(document);
@@ -128,24 +156,22 @@ fn references(value: &Value, found: &mut Vec<String>) {
 
 /// Leave out the failures that can't happen to this operation.
 fn possible_failures(path: &str, method: &str, operation: &mut Value) {
-    let asks = operation["operationId"].as_str().is_some_and(|id| ASKING.contains(&id));
     let (is_query, has_body) = (method == "get", operation.get("requestBody").is_some());
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     responses.retain(|status, _| match status.as_str() {
         "404" => !is_query || path.contains('{'),
-        "409" | "422" => !is_query,
+        "409" | "412" | "422" => !is_query,
         "413" | "415" => has_body,
-        "504" => !is_query || asks,
         _ => true,
     });
 }
 
-/// Every command takes a trace.
-fn trace(operation: &mut Value) {
+/// A header that every operation of its kind takes.
+fn header(operation: &mut Value, name: &str, description: &str) {
     let parameter = json!({
-        "name": "traceparent",
+        "name": name,
         "in": "header",
-        "description": "W3C Trace Context. It is kept with the record and handed on with every event that follows.",
+        "description": description,
         "required": false,
         "schema": { "type": "string" },
     });
@@ -153,6 +179,24 @@ fn trace(operation: &mut Value) {
         && let Some(parameters) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut()
     {
         parameters.push(parameter);
+    }
+}
+
+/// What is asked for may be unchanged.
+fn unchanged(operation: &mut Value) {
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        let response = json!({ "description": "The caller has the newest version: `If-None-Match` names it." });
+        responses.insert("304".to_owned(), response);
+    }
+}
+
+/// A command without a target takes no `If-Match`.
+fn without_precondition(operation: &mut Value) {
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.retain(|parameter| parameter["name"] != "If-Match");
+    }
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        responses.remove("412");
     }
 }
 

@@ -157,13 +157,13 @@ impl PlaceOrder {
 
 /// An order that was placed.
 #[derive(Debug, Object, Deserialize, Serialize)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 pub struct PlacedOrder {
     /// Its id.
     pub order_id: Uuid,
     /// Whose.
     pub customer_id: Uuid,
-    /// `placed`: stock is being looked for.
+    /// `placed`: stock is being looked for. Another state only if the request waited for it.
     pub state: OrderState,
     /// `unpaid`.
     pub payment: OrderPayment,
@@ -173,6 +173,9 @@ pub struct PlacedOrder {
     pub total: i64,
     /// As ordered.
     pub lines: Vec<OrderLine>,
+    /// Why it was rejected, if the request waited for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<OrderRejection>,
     /// Counts what happened to this order.
     pub version: u64,
     /// When it was placed.
@@ -190,6 +193,7 @@ impl Example for PlacedOrder {
             currency: "EUR".to_owned(),
             total: 3780,
             lines: vec![line],
+            rejection: None,
             version: 1,
             created_at: time(1_790_000_000_000),
         }
@@ -215,9 +219,16 @@ impl PlacedOrder {
             currency: currency.as_str().to_owned(),
             total: total.minor_units(),
             lines: lines.iter().map(OrderLine::from).collect(),
+            rejection: None,
             version: *version,
             created_at: time_of(&executed.accepted.at),
         })
+    }
+
+    /// The same order, as it stands by now.
+    pub fn becomes(&mut self, order: &Order) {
+        (self.state, self.payment, self.version) = (order.state, order.payment, order.version);
+        self.rejection.clone_from(&order.rejection);
     }
 }
 

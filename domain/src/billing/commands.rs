@@ -1,7 +1,8 @@
 //! What can be asked of billing, and why it may be refused.
 
-use super::state::InvoiceState;
+use super::state::{Invoice, InvoiceState};
 use crate::{
+    decider::Ref,
     fingerprint,
     values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason},
 };
@@ -54,6 +55,16 @@ pub enum Command {
 }
 
 impl Command {
+    /// The aggregate that it is about, if that exists before.
+    pub fn target(&self) -> Option<Ref> {
+        match self {
+            Self::OpenInvoice { .. } => None,
+            Self::RecordPayment { order_id, .. }
+            | Self::Refund { order_id, .. }
+            | Self::CloseInvoice { order_id, .. } => Some(Invoice::aggregate(*order_id)),
+        }
+    }
+
     /// What tells two parsed commands apart, without the id that was minted for this one.
     pub fn fingerprint_text(&self) -> String {
         match self {

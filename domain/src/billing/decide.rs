@@ -38,6 +38,10 @@ impl Decider for Billing {
         }
     }
 
+    fn target(command: &Command) -> Option<Ref> {
+        command.target()
+    }
+
     fn kind(event: &Event) -> &'static str {
         match event {
             Event::InvoiceOpened(_) => "invoice_opened",

@@ -37,9 +37,26 @@ struct Sight {
     parked: Cell<bool>,
 }
 
+/// Why a command is refused.
+enum Refusal<D: Decider> {
+    /// By the rules.
+    Rule(D::Rejection),
+    /// Its target has this version, or does not exist.
+    Version(Option<u64>),
+}
+
+impl<D: Decider> From<Refusal<D>> for Outcome<D> {
+    fn from(refusal: Refusal<D>) -> Self {
+        match refusal {
+            Refusal::Rule(rejection) => Self::Rejected(rejection),
+            Refusal::Version(version) => Self::OtherVersion(version),
+        }
+    }
+}
+
 /// A decision, made on folded state or on what is ahead.
 struct Decision<D: Decider> {
-    result: Result<D::Event, D::Rejection>,
+    result: Result<D::Event, Refusal<D>>,
     missing: Vec<Ref>,
     sight: Sight,
 }
@@ -97,7 +114,7 @@ impl<D: Decider> Core<D> {
                 // Only what is ahead may say no; then the no waits for its verdicts.
                 match self.decide(request, false, now).result {
                     Ok(_) => return Verdict::Wait,
-                    Err(rejection) => Err(rejection),
+                    Err(refusal) => Err(refusal),
                 }
             }
             result => result,
@@ -114,7 +131,7 @@ impl<D: Decider> Core<D> {
         }
         match result {
             Ok(event) => self.may_launch(request, event),
-            Err(rejection) => self.refuse(rejection, asked, ends, now),
+            Err(refusal) => self.refuse(refusal, asked, ends, now),
         }
     }
 
@@ -140,8 +157,11 @@ impl<D: Decider> Core<D> {
     }
 
     /// A no must be as new as the command: the journal, and for a foreign fact its topics too, read to where they ended.
-    fn refuse(&mut self, rejection: D::Rejection, asked: Millis, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
-        let awaited = D::awaits(&rejection);
+    fn refuse(&mut self, refusal: Refusal<D>, asked: Millis, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
+        let awaited = match &refusal {
+            Refusal::Rule(rejection) => D::awaits(rejection),
+            Refusal::Version(_) => None,
+        };
         if let Some(minted_ms) = awaited.and_then(minted_ms)
             && (asked - minted_ms).abs() < YOUNG_MS
             && now < asked + YOUNG_WAIT_MS
@@ -157,30 +177,45 @@ impl<D: Decider> Core<D> {
             self.copied.get(&(topic.clone(), *part)).copied().unwrap_or(0) >= *end
         };
         let is_fresh = self.next >= ends.journal && (awaited.is_none() || ends.copied.iter().all(copied));
-        if is_fresh { Verdict::Tell(Outcome::Rejected(rejection)) } else { Verdict::Wait }
+        if is_fresh { Verdict::Tell(refusal.into()) } else { Verdict::Wait }
     }
 
     fn decide(&mut self, request: &Request<D>, look_ahead: bool, now: Millis) -> Decision<D> {
         let sight = Sight::default();
         let (slots, flights) = (&self.slots, &self.flights);
-        let lookup = |aggregate: &Ref| {
+        let versioned = |aggregate: &Ref| {
             let ahead = flights.ahead(&aggregate.key);
             sight.ahead.set(sight.ahead.get() || ahead.is_some());
             sight.blocked.set(sight.blocked.get() || ahead.is_some_and(|ahead| ahead.blocked));
             let slot = slots.peek(&aggregate.key);
             sight.parked.set(sight.parked.get() || slot.is_some_and(|slot| slot.parked));
             if let Some(entity) = ahead.filter(|_| look_ahead).and_then(|ahead| ahead.entity_of(aggregate.kind)) {
-                return Lookup::Found(&*entity.state);
+                return Lookup::Found(entity);
             }
-            match slot.map(|slot| slot.aggregate.of(aggregate.kind)) {
-                Some(Lookup::Found(entity)) => Lookup::Found(&*entity.state),
-                Some(Lookup::Absent) => Lookup::Absent,
-                Some(Lookup::NotLoaded) | None => Lookup::NotLoaded,
-            }
+            slot.map_or(Lookup::NotLoaded, |slot| slot.aggregate.of(aggregate.kind))
+        };
+        let lookup = |aggregate: &Ref| match versioned(aggregate) {
+            Lookup::Found(entity) => Lookup::Found(&*entity.state),
+            Lookup::Absent => Lookup::Absent,
+            Lookup::NotLoaded => Lookup::NotLoaded,
         };
         let view = View::new(&lookup);
-        let result = D::decide(&request.command, &view, now);
-        let missing = view.into_missing();
+        let result = D::decide(&request.command, &view, now).map_err(Refusal::Rule);
+        let mut missing = view.into_missing();
+        let result = match (&request.versions, D::target(&request.command)) {
+            (Some(versions), Some(target)) => match versioned(&target) {
+                Lookup::Found(entity) if versions.have(Some(entity.version)) => result,
+                Lookup::Found(entity) => Err(Refusal::Version(Some(entity.version))),
+                // That there is no such thing is better said by the rules.
+                Lookup::Absent => result.and(Err(Refusal::Version(None))),
+                Lookup::NotLoaded => {
+                    // As a look through the view: worth nothing if it has to be loaded, else there is none.
+                    missing.push(target);
+                    result.and(Err(Refusal::Version(None)))
+                }
+            },
+            (Some(_) | None, _) => result,
+        };
         // A key that is surely new, or was forgotten to the second generation, needs no loading.
         let missing: Vec<_> =
             missing.into_iter().filter(|it| !self.slots.ready(&Wanted { key: it.key, kind: Some(it.kind) })).collect();

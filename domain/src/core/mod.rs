@@ -61,10 +61,31 @@ pub struct Request<D: Decider> {
     pub command: D::Command,
     /// Its idempotency key, if it has one.
     pub stamp: Option<CommandStamp>,
+    /// The versions of which its [target](Decider::target) must have one; whichever it has, if none is given.
+    pub versions: Option<Versions>,
     /// Why it is asked.
     pub origin: Origin,
     /// When the caller stops waiting.
     pub deadline: Millis,
+}
+
+/// Versions of an aggregate that a caller has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// Any: it must only exist.
+    Any,
+    /// One of these.
+    OneOf(Vec<u64>),
+}
+
+impl Versions {
+    /// Whether an aggregate of this version, or one that does not exist, is as the caller has seen it.
+    pub fn have(&self, version: Option<u64>) -> bool {
+        match self {
+            Self::Any => version.is_some(),
+            Self::OneOf(versions) => version.is_some_and(|version| versions.contains(&version)),
+        }
+    }
 }
 
 /// A command's record in the journal.
@@ -90,6 +111,8 @@ pub enum Outcome<D: Decider> {
     },
     /// It was refused, on state as new as the command. Nothing was written.
     Rejected(D::Rejection),
+    /// What it is about has another version than its caller has seen, or does not exist. Nothing was written.
+    OtherVersion(Option<u64>),
     /// It names something whose history can't be read until it is repaired. Nothing was written.
     Parked,
     /// The time is up. Nothing was written.

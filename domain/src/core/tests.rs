@@ -60,6 +60,10 @@ impl Decider for Warehouse {
         Ok(Taken { command: command.command, lines: command.lines.clone() })
     }
 
+    fn target(command: &Take) -> Option<Ref> {
+        Some(shelf(command.lines.keys().next()?))
+    }
+
     fn kind(_: &Taken) -> &'static str {
         "taken"
     }
@@ -176,7 +180,7 @@ impl<D: Decider> InstanceOf<D> {
     fn ask(&mut self, command: D::Command, key: Option<u8>) -> Ticket {
         let stamp = key.map(|key| CommandStamp { key: Key::from_bytes([key; 16]), fingerprint: [0; 16] });
         let deadline = Millis::MAX;
-        self.core.ask(Request { command, stamp, origin: Origin::default(), deadline }, self.now)
+        self.core.ask(Request { command, stamp, versions: None, origin: Origin::default(), deadline }, self.now)
     }
 
     fn read(&mut self, log: &Log, most: usize) -> Vec<Outgoing> {
@@ -280,6 +284,57 @@ fn of_two_instances_racing_on_one_aggregate_exactly_one_wins_and_the_other_decid
     one.run();
     assert!(matches!(one.outcome(first), Some(Outcome::Rejected(TooLittle(name))) if name == "a"));
     assert_eq!(one.left("a"), 4);
+}
+
+#[test]
+fn of_two_commands_that_saw_the_same_version_one_wins_and_the_other_is_told_the_newer_one() {
+    let mut log = Log::new();
+    let (mut one, mut two) = (Instance::started(1, &mut log), Instance::started(2, &mut log));
+    let seen = |command, name: &str, versions| {
+        let (command, origin) = (take(command, &[(name, 1)]), Origin::default());
+        Request { command, stamp: None, versions: Some(versions), origin, deadline: Millis::MAX }
+    };
+    let told = one.core.ask(seen(1, "a", Versions::OneOf(vec![1])), 0);
+    one.run();
+    one.core.ends(told, Ends { journal: 1, copied: Vec::new() });
+    one.run();
+    assert!(matches!(one.outcome(told), Some(Outcome::OtherVersion(None))), "there is no such thing yet");
+    let first = one.ask(take(2, &[("a", 1)]), None);
+    let sent = one.run();
+    let offset = land(&mut log, &sent[0]);
+    one.core.appended(sent[0].id, Appended::At(offset), 0);
+    one.read(&log, 9);
+    two.read(&log, 9);
+    assert!(matches!(one.outcome(first), Some(Outcome::Accepted(_))));
+
+    let versions = || Versions::OneOf(vec![1]);
+    let (loser, winner) = (one.core.ask(seen(3, "a", versions()), 0), two.core.ask(seen(4, "a", versions()), 0));
+    let (from_one, from_two) = (one.run(), two.run());
+    for record in [&from_two[0], &from_one[0]] {
+        let offset = land(&mut log, record);
+        one.core.appended(record.id, Appended::At(offset), 0);
+        two.core.appended(record.id, Appended::At(offset), 0);
+    }
+    one.read(&log, 9);
+    two.read(&log, 9);
+    assert!(matches!(two.outcome(winner), Some(Outcome::Accepted(_))));
+    assert!(one.outcome(loser).is_none(), "a no is told only once the journal is read to its end");
+    one.core.ends(loser, Ends { journal: 4, copied: Vec::new() });
+    one.run();
+    assert!(matches!(one.outcome(loser), Some(Outcome::OtherVersion(Some(2)))));
+    // Whatever version it has, if it only exists; and what is ahead counts too.
+    let any = one.core.ask(seen(5, "a", Versions::Any), 0);
+    let pipelined = one.core.ask(seen(6, "a", Versions::OneOf(vec![3])), 0);
+    let sent = one.run();
+    assert_eq!(sent.len(), 2, "the second has seen what the first will make");
+    for record in &sent {
+        let offset = land(&mut log, record);
+        one.core.appended(record.id, Appended::At(offset), 0);
+    }
+    one.read(&log, 9);
+    for ticket in [any, pipelined] {
+        assert!(matches!(one.outcome(ticket), Some(Outcome::Accepted(_))));
+    }
 }
 
 #[test]
@@ -398,7 +453,7 @@ fn a_record_that_is_always_refused_is_tried_now_and_then_until_its_time_is_up() 
     let mut one = Instance::started(1, &mut log);
     let command = take(1, &[("a", 1)]);
     let deadline = 5 * APPEND_AGAIN_MS;
-    let ticket = one.core.ask(Request { command, stamp: None, origin: Origin::default(), deadline }, 0);
+    let ticket = one.core.ask(Request { command, stamp: None, versions: None, origin: Origin::default(), deadline }, 0);
     let mut n_attempts = 0;
     while one.outcome(ticket).is_none() {
         for record in one.run() {
@@ -433,7 +488,7 @@ fn time_that_is_up_tells_nothing_written_from_perhaps_written() {
     let mut one = Instance::started(1, &mut log);
     let ask = |one: &mut Instance, units| {
         let command = take(1, &[("a", units)]);
-        one.core.ask(Request { command, stamp: None, origin: Origin::default(), deadline: 10 }, 0)
+        one.core.ask(Request { command, stamp: None, versions: None, origin: Origin::default(), deadline: 10 }, 0)
     };
     let (flying, refused) = (ask(&mut one, 1), ask(&mut one, 99));
     let sent = one.run();
@@ -616,7 +671,9 @@ impl Day {
                         let from = (asked.saturating_sub(1)) as usize;
                         assert!(left[from..*at as usize].iter().any(short), "a no that was never true");
                     }
-                    Outcome::Parked | Outcome::Expired | Outcome::Unknown => panic!("{outcome:?}"),
+                    Outcome::OtherVersion(_) | Outcome::Parked | Outcome::Expired | Outcome::Unknown => {
+                        panic!("{outcome:?}")
+                    }
                 }
             }
             assert_eq!(instance.core.n_in_flight(), 0);

@@ -2,7 +2,9 @@
 //!
 //! Absent: an update that gives nothing. It is no command; the edge refuses it.
 
+use super::state::Customer;
 use crate::{
+    decider::Ref,
     fingerprint,
     key::Key,
     values::{CustomerId, Email, Name},
@@ -39,6 +41,16 @@ pub enum Command {
 }
 
 impl Command {
+    /// The aggregate that it is about, if that exists before.
+    pub fn target(&self) -> Option<Ref> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Update { customer_id, .. } | Self::Deactivate { customer_id } => {
+                Some(Customer::aggregate(*customer_id))
+            }
+        }
+    }
+
     /// What tells two parsed commands apart, without the id that was minted for this one. It holds personal data: it is to
     /// be hashed under the deployment's key, never shown.
     pub fn fingerprint_text(&self) -> String {

@@ -38,6 +38,10 @@ impl Decider for Customers {
         }
     }
 
+    fn target(command: &Command) -> Option<Ref> {
+        command.target()
+    }
+
     fn kind(event: &Event) -> &'static str {
         match event {
             Event::CustomerCreated(_) => "customer_created",

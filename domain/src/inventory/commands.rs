@@ -6,8 +6,9 @@ use std::{
     num::NonZeroI64,
 };
 
-use super::{ReservationId, ReservationState};
+use super::{ReservationId, ReservationState, StockItem};
 use crate::{
+    decider::Ref,
     public::{Shortage, ShortageReason, StockLine},
     values::{OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
 };
@@ -178,6 +179,21 @@ fn listed(shortages: &[Shortage]) -> String {
 }
 
 impl Command {
+    /// The aggregate that it is about, if that exists before.
+    pub fn target(&self) -> Option<Ref> {
+        match self {
+            Self::Receive { sku, .. } | Self::Adjust { sku, .. } | Self::SetThreshold { sku, .. } => {
+                Some(StockItem::aggregate(sku))
+            }
+            Self::Reserve(_) | Self::ReserveForOrder { .. } => None,
+            Self::Release { name } => Some(ReservationId::Caller(name.clone()).aggregate()),
+            Self::Expire { reservation } => Some(reservation.aggregate()),
+            Self::CancelForOrder { order_id } | Self::CommitForOrder { order_id, .. } => {
+                Some(ReservationId::Order(*order_id).aggregate())
+            }
+        }
+    }
+
     /// What tells two commands apart, whatever their spelling and the order of their lines. Part of what an idempotency key
     /// is compared with for ever: a change here refuses repeats of commands from before it.
     pub fn fingerprint_text(&self) -> String {

@@ -43,6 +43,10 @@ impl Decider for Inventory {
         }
     }
 
+    fn target(command: &Command) -> Option<Ref> {
+        command.target()
+    }
+
     fn kind(event: &Event) -> &'static str {
         event.kind()
     }

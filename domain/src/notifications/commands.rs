@@ -1,11 +1,12 @@
 //! What can be asked of the notifications service, and why it may be refused.
 
 use crate::{
+    decider::Ref,
     fingerprint,
     values::{Body, NotificationId, Recipient, Subject},
 };
 
-use super::events::Source;
+use super::{events::Source, state::Notification};
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,14 @@ pub enum Command {
 }
 
 impl Command {
+    /// The aggregate that it is about, if that exists before.
+    pub fn target(&self) -> Option<Ref> {
+        match self {
+            Self::Notify { .. } => None,
+            Self::MarkRead { notification_id } => Some(Notification::aggregate(*notification_id)),
+        }
+    }
+
     /// What tells two parsed commands apart, without an id that was minted for this one.
     pub fn fingerprint_text(&self) -> String {
         match self {

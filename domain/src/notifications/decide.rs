@@ -43,6 +43,10 @@ impl Decider for Notifications {
         }
     }
 
+    fn target(command: &Command) -> Option<Ref> {
+        command.target()
+    }
+
     fn kind(event: &Event) -> &'static str {
         match event {
             Event::NotificationMade(_) => "notification_made",

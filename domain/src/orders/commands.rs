@@ -5,12 +5,13 @@
 use std::fmt;
 
 use crate::{
+    decider::Ref,
     fingerprint,
     public::{OrderLine, Shortage, ShortageReason},
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
 
-use super::state::{OrderState, Payment};
+use super::state::{Order, OrderState, Payment};
 
 /// The most lines of one order: a record names every SKU of a reservation, and has room for 255 keys.
 pub const MAX_LINES: usize = 100;
@@ -70,6 +71,19 @@ pub enum Command {
 }
 
 impl Command {
+    /// The aggregate that it is about, if that exists before.
+    pub fn target(&self) -> Option<Ref> {
+        match self {
+            Self::Place { .. } => None,
+            Self::Cancel { order_id }
+            | Self::Fulfil { order_id }
+            | Self::Confirm { order_id }
+            | Self::Reject { order_id, .. }
+            | Self::MarkPaid { order_id, .. }
+            | Self::MarkRefunded { order_id, .. } => Some(Order::aggregate(*order_id)),
+        }
+    }
+
     /// What tells two parsed commands apart, without the id that was minted for this one.
     pub fn fingerprint_text(&self) -> String {
         match self {

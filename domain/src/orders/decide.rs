@@ -48,6 +48,10 @@ impl Decider for Orders {
         }
     }
 
+    fn target(command: &Command) -> Option<Ref> {
+        command.target()
+    }
+
     fn kind(event: &Event) -> &'static str {
         match event {
             Event::OrderPlaced(_) => "order_placed",

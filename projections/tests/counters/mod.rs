@@ -50,6 +50,10 @@ impl Decider for Counters {
     fn decide(command: &Stepped, _: &View<'_, Row>, _: Millis) -> Result<Stepped, Never> {
         Ok(command.clone())
     }
+    fn target(_: &Self::Command) -> Option<Ref> {
+        None
+    }
+
     fn kind(_: &Stepped) -> &'static str {
         "stepped"
     }

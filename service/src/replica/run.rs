@@ -305,7 +305,9 @@ impl<D: Tables> Loop<D> {
         let next = match &outcome {
             Outcome::Accepted(accepted) => accepted.at.offset + 1,
             Outcome::Repeated { offset } => offset + 1,
-            Outcome::Rejected(_) | Outcome::Parked | Outcome::Expired | Outcome::Unknown => 0,
+            Outcome::Rejected(_) | Outcome::OtherVersion(_) | Outcome::Parked | Outcome::Expired | Outcome::Unknown => {
+                0
+            }
         };
         self.shared.answered.fetch_max(next, Ordering::AcqRel);
         if let Some(reply) = self.replies.remove(&ticket) {

@@ -1,0 +1,228 @@
+//! How new an answer has to be: `Orderlog-Min-Position`, and for how long the caller waits for that: `Prefer: wait=N`.
+//!
+//! A position in the service's own journal is waited for exactly. One in another service's journal can't be: news of it may
+//! take any way. So it only holds back a "not found", which becomes a 504 when the time is up, never a stale 404.
+
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use orderlog_eventlog::{Partition, ReadError};
+use orderlog_projections::Tables;
+use poem::{
+    Request, RequestBody, Result,
+    http::{HeaderMap, StatusCode},
+};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
+};
+
+use crate::{execute::Service, problem::ApiError, services::ServiceName};
+
+/// The header that carries positions.
+pub const MIN_POSITION: &str = "Orderlog-Min-Position";
+/// How long is waited if the caller does not say.
+const WAIT: Duration = Duration::from_secs(5);
+/// And at most.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How soon is looked again for what another service has to bring.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// More positions than one for each service make no sense.
+const N_POSITIONS_MAX: usize = 5;
+
+/// A record of some service's journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Whose journal.
+    pub journal: ServiceName,
+    /// Where.
+    pub offset: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.journal, self.offset)
+    }
+}
+
+impl FromStr for Position {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (name, offset) = text.trim().split_once('@').ok_or(())?;
+        let journal = ServiceName::ALL.into_iter().find(|service| service.as_str() == name).ok_or(())?;
+        Ok(Self { journal, offset: offset.parse().map_err(|_| ())? })
+    }
+}
+
+/// What a caller has seen, and how it likes to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// The answer has to reflect these records.
+    pub seen: Vec<Position>,
+    /// For how many seconds the caller likes to wait.
+    pub wait: Option<Duration>,
+    /// The caller likes an answer at once.
+    pub respond_async: bool,
+}
+
+impl Freshness {
+    /// What the headers of a request say. Preferences that are not understood are ignored, as RFC 7240 wants it.
+    ///
+    /// # Errors
+    /// 400 for positions that are none.
+    pub fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let text = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let seen =
+            text(MIN_POSITION).flat_map(|value| value.split(',')).map(str::parse).collect::<Result<Vec<_>, ()>>();
+        let seen = seen.ok().filter(|seen| seen.len() <= N_POSITIONS_MAX).ok_or_else(|| {
+            let detail = "it must be positions that answers told, such as `orders@1042`, with commas between them";
+            ApiError::parameter(MIN_POSITION, "invalid_position", detail)
+        })?;
+        let mut freshness = Self { seen, ..Self::default() };
+        for preference in text("Prefer").flat_map(|value| value.split(',')) {
+            match preference.trim().split_once('=') {
+                None => freshness.respond_async |= preference.trim().eq_ignore_ascii_case("respond-async"),
+                Some((name, seconds)) if name.trim().eq_ignore_ascii_case("wait") => {
+                    let seconds: Option<u64> = seconds.trim().trim_matches('"').parse().ok();
+                    freshness.wait = seconds.map(|seconds| Duration::from_secs(seconds).min(WAIT_MAX));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(freshness)
+    }
+
+    /// The preference that was honoured, as the answer says it; of a caller that likes both, the waiting.
+    pub fn applied(&self) -> Option<String> {
+        let waited = self.wait.map(|wait| format!("wait={}", wait.as_secs()));
+        waited.or_else(|| self.respond_async.then(|| "respond-async".to_owned()))
+    }
+
+    /// For how long is waited.
+    fn patience(&self) -> Duration {
+        self.wait.unwrap_or(WAIT)
+    }
+
+    /// What the caller has seen of other services than this.
+    fn foreign<D: Tables>(&self) -> Option<&Position> {
+        self.seen.iter().find(|position| position.journal.as_str() != D::JOURNAL)
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Freshness {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Header)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        Ok(Self::read(request.headers())?)
+    }
+}
+
+impl<D: Tables> Service<D> {
+    /// Wait until the rows hold what the caller has seen of this service.
+    ///
+    /// # Errors
+    /// 400 for a position behind the log's end, 504 if the time is up.
+    pub async fn reached(&self, freshness: &Freshness) -> Result<(), ApiError> {
+        if freshness.seen.is_empty() {
+            return Ok(());
+        }
+        let journals: Vec<_> =
+            freshness.seen.iter().map(|position| Partition::journal(position.journal.as_str())).collect();
+        let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
+            ApiError::unavailable("log_unavailable", format!("where the journals end is not known: {error}"))
+        })?;
+        for (position, end) in freshness.seen.iter().zip(ends) {
+            if position.offset >= end {
+                let last = Position { offset: end.saturating_sub(1), ..*position };
+                let detail = format!("{position} lies behind the last record there is, {last}");
+                return Err(ApiError::parameter(MIN_POSITION, "position_out_of_range", detail));
+            }
+        }
+        let own = freshness.seen.iter().filter(|position| position.journal.as_str() == D::JOURNAL);
+        let Some(position) = own.map(|position| position.offset + 1).max() else { return Ok(()) };
+        if tokio::time::timeout(freshness.patience(), self.replica.has_committed(position)).await.is_err() {
+            let lag = position.saturating_sub(*self.replica.committed().borrow());
+            let detail = format!("the rows of {} are {lag} records behind what the caller has seen", D::JOURNAL);
+            return Err(ApiError::timed_out("not_yet", detail).lagging(lag));
+        }
+        Ok(())
+    }
+
+    /// What `look` finds, once the rows hold what the caller has seen of this service. If nothing is found and the caller has seen
+    /// something of another service, it is looked for again until the time is up.
+    ///
+    /// # Errors
+    /// 504 instead of a 404 that could be stale; else what `look` says.
+    pub async fn held_back<T, F>(&self, freshness: &Freshness, mut look: impl FnMut() -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        let until = Instant::now() + freshness.patience();
+        self.reached(freshness).await?;
+        loop {
+            let error = match look().await {
+                Err(error) if error.0.status == StatusCode::NOT_FOUND => error,
+                found => return found,
+            };
+            let Some(position) = freshness.foreign::<D>() else { return Err(error) };
+            if Instant::now() >= until {
+                let detail = format!("{}; news of {position} may not have reached {} yet", error.0.detail, D::JOURNAL);
+                return Err(ApiError::timed_out("not_yet", detail));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&'static str, &'static str)]) -> Result<Freshness, ApiError> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        Freshness::read(&map)
+    }
+
+    #[test]
+    fn positions_and_preferences_are_read() {
+        let position = |journal, offset| Position { journal, offset };
+        let given = [("orderlog-min-position", "orders@7, billing@0"), ("prefer", "respond-async, wait=10")];
+        let freshness = read(&given).unwrap();
+        assert_eq!(freshness.seen, [position(ServiceName::Orders, 7), position(ServiceName::Billing, 0)]);
+        assert_eq!((freshness.wait, freshness.respond_async), (Some(Duration::from_secs(10)), true));
+        assert_eq!(read(&[]), Ok(Freshness::default()));
+    }
+
+    #[test]
+    fn what_is_no_preference_of_ours_is_ignored_and_nobody_waits_for_ever() {
+        let read = |prefer| read(&[("prefer", prefer)]).unwrap();
+        assert_eq!(read("wait=86400").wait, Some(WAIT_MAX));
+        assert_eq!(read("WAIT=\"3\"").wait, Some(Duration::from_secs(3)));
+        assert_eq!(read("return=minimal, handling=strict, wait=soon"), Freshness::default());
+    }
+
+    #[test]
+    fn what_is_no_position_is_refused() {
+        for wrong in ["", "7", "orders", "orders@", "shipping@1", "orders@1;billing@2", "orders@-1"] {
+            assert!(read(&[("orderlog-min-position", wrong)]).is_err(), "{wrong}");
+        }
+    }
+}

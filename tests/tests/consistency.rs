@@ -1,0 +1,170 @@
+//! What callers can rely on: reads that reflect what they have seen, and writes only to what they have seen.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::time::{Duration, Instant};
+
+use orderlog_tests::{
+    deployment::{Distributed, Embedded},
+    eventually,
+    http::{Answer, Http},
+    story::{Shop, text},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const MIN_POSITION: &str = "Orderlog-Min-Position";
+
+fn position(answer: &Answer) -> String {
+    answer.header("Orderlog-Position").unwrap_or_else(|| panic!("no position: {answer:?}")).to_owned()
+}
+
+async fn get(http: &Http, path: &str, headers: &[(&str, &str)]) -> Answer {
+    http.send(Method::GET, path, headers, None).await.unwrap()
+}
+
+fn order(customer: &str, sku: &str, quantity: u32) -> Value {
+    json!({"customer_id": customer, "currency": "EUR", "lines": [{"sku": sku, "quantity": quantity, "unit_price": 5}]})
+}
+
+/// What one service answered is seen by the others, without a stale 404 in between.
+async fn reads_reflect_what_was_seen(shop: &Shop) {
+    shop.receive("seen", 1_000).await;
+    for n in 0..10 {
+        let email = format!("{}@example.com", uuid::Uuid::new_v4().simple());
+        let created = shop.customers.post("/customers", json!({"name": "Ada", "email": email})).await;
+        let seen = position(&created);
+        let customer = text(&created.expect(201), "customer_id");
+        let headers = [(MIN_POSITION, seen.as_str())];
+        let placed =
+            shop.orders.send(Method::POST, "/orders", &headers, Some(&order(&customer, "seen", 1))).await.unwrap();
+        let seen = position(&placed);
+        let id = text(&placed.expect(201), "order_id");
+        let headers = [(MIN_POSITION, seen.as_str())];
+        get(&shop.orders, &format!("/orders/{id}"), &headers).await.expect(200);
+        get(&shop.billing, &format!("/billing/{id}"), &headers).await.expect(200);
+        let listed = get(&shop.customers, &format!("/customers/{customer}/orders"), &headers).await.expect(200);
+        assert!(listed.to_string().contains(&id), "round {n}: {listed}");
+    }
+}
+
+async fn what_is_not_there_in_time_is_no_404(shop: &Shop) {
+    let customer = shop.customer("Ada").await;
+    let seen = position(&shop.orders.post("/orders", order(&customer, "never-received", 1)).await);
+    let nobody = uuid::Uuid::now_v7();
+    let headers = [(MIN_POSITION, seen.as_str()), ("Prefer", "wait=1")];
+    let began = Instant::now();
+    let answer = get(&shop.billing, &format!("/billing/{nobody}"), &headers).await;
+    assert!(began.elapsed() >= Duration::from_secs(1), "it was waited for");
+    assert!(answer.header("Retry-After").is_some());
+    let problem = answer.expect_problem(504, "not_yet");
+    assert!(text(&problem, "detail").contains(&seen), "{problem}");
+    // Of the own service nothing is on its way: that is a 404 at once.
+    let headers = [(MIN_POSITION, seen.as_str()), ("Prefer", "wait=30")];
+    get(&shop.orders, &format!("/orders/{nobody}"), &headers).await.expect_problem(404, "unknown_order");
+
+    for (wrong, code) in
+        [("orders@1000000", "position_out_of_range"), ("orders", "invalid_position"), ("x@1", "invalid_position")]
+    {
+        for path in ["/orders", "/stock", "/billing"] {
+            let http = if path == "/orders" {
+                &shop.orders
+            } else if path == "/stock" {
+                &shop.inventory
+            } else {
+                &shop.billing
+            };
+            let problem = get(http, path, &[(MIN_POSITION, wrong)]).await.expect_problem(400, "invalid_request");
+            assert_eq!(problem["errors"][0]["code"], code, "{path} {wrong}: {problem}");
+        }
+    }
+}
+
+async fn an_order_may_be_waited_for(shop: &Shop) {
+    let customer = shop.customer("Ada").await;
+    shop.receive("waited", 5).await;
+    let place = async |quantity, prefer| {
+        let body = order(&customer, "waited", quantity);
+        let headers = [("Prefer", prefer)];
+        let answer = shop.orders.send(Method::POST, "/orders", &headers, Some(&body)).await.unwrap();
+        (
+            answer.header("Preference-Applied").map(str::to_owned),
+            answer.header("ETag").map(str::to_owned),
+            answer.expect(201),
+        )
+    };
+    let (applied, tag, confirmed) = place(3, "wait=20").await;
+    assert_eq!((applied.as_deref(), &confirmed["state"]), (Some("wait=20"), &json!("confirmed")), "{confirmed}");
+    assert_eq!(tag, Some(format!("\"{}\"", confirmed["version"])));
+    let (_, _, rejected) = place(3, "wait=20").await;
+    assert_eq!(rejected["state"], "rejected", "{rejected}");
+    assert_eq!(rejected["rejection"]["shortages"][0]["available"], 2, "{rejected}");
+    let (applied, _, placed) = place(1, "respond-async").await;
+    assert_eq!((applied.as_deref(), &placed["state"]), (Some("respond-async"), &json!("placed")));
+    let (applied, _, _) = place(1, "return=minimal").await;
+    assert_eq!(applied, None, "what was not honoured is not said to be");
+}
+
+async fn writes_go_to_what_was_seen(shop: &Shop) {
+    shop.receive("versioned", 10).await;
+    let seen = get(&shop.inventory, "/stock/versioned", &[]).await;
+    let tag = seen.header("ETag").unwrap().to_owned();
+    let adjust = async |tag: &str, delta: i64, key: Option<&str>| {
+        let body = json!({"delta": delta, "reason": "counted"});
+        let mut headers = vec![("If-Match", tag)];
+        headers.extend(key.map(|key| ("Idempotency-Key", key)));
+        shop.inventory.send(Method::POST, "/stock/versioned/adjust", &headers, Some(&body)).await.unwrap()
+    };
+    let adjusted = adjust(&tag, -1, Some("count-1")).await;
+    assert_ne!(adjusted.header("ETag"), Some(tag.as_str()));
+    adjusted.expect(200);
+    let problem = adjust(&tag, -1, None).await.expect_problem(412, "precondition_failed");
+    assert!(text(&problem, "detail").contains("its version is 2"), "{problem}");
+    assert_eq!(
+        adjust(&tag, -1, Some("count-1")).await.header("Idempotent-Replayed"),
+        Some("true"),
+        "it is the same request"
+    );
+    adjust("*", -1, None).await.expect(200);
+    let problem = adjust("2", -1, None).await.expect_problem(400, "invalid_request");
+    assert_eq!(problem["errors"][0]["code"], "invalid_if_match", "{problem}");
+    let stock = get(&shop.inventory, "/stock/versioned", &[]).await.expect(200);
+    assert_eq!(stock["on_hand"], 8, "{stock}");
+    // Of many that saw the same, one gets through.
+    let tag = format!("\"{}\"", stock["version"]);
+    let outcomes = futures_util::future::join_all((0..16).map(|_| adjust(&tag, -1, None))).await;
+    let won = outcomes.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(won, 1, "{outcomes:?}");
+    assert!(outcomes.iter().all(|answer| [200, 412].contains(&answer.status.as_u16())), "{outcomes:?}");
+
+    let stock = get(&shop.inventory, "/stock/versioned", &[]).await;
+    let tag = stock.header("ETag").unwrap();
+    let unchanged = get(&shop.inventory, "/stock/versioned", &[("If-None-Match", tag)]).await;
+    assert_eq!((unchanged.status.as_u16(), unchanged.header("ETag")), (304, Some(tag)));
+    get(&shop.inventory, "/stock/versioned", &[("If-None-Match", "\"1\"")]).await.expect(200);
+}
+
+#[tokio::test]
+async fn callers_can_rely_on_what_they_have_seen_on_the_embedded_log() {
+    let deployment = Embedded::start().await;
+    let shop = Shop::from(&deployment);
+    reads_reflect_what_was_seen(&shop).await;
+    what_is_not_there_in_time_is_no_404(&shop).await;
+    an_order_may_be_waited_for(&shop).await;
+    writes_go_to_what_was_seen(&shop).await;
+}
+
+#[tokio::test]
+async fn callers_can_rely_on_what_they_have_seen_on_kafka() {
+    let deployment = Distributed::start().await;
+    let shop = Shop::from(&deployment);
+    // The relays need their leases first.
+    let customer = shop.customer("Ada").await;
+    eventually("news of customers flow", async || {
+        (shop.orders.post("/orders", order(&customer, "none", 1)).await.status == 201).then_some(())
+    })
+    .await;
+    reads_reflect_what_was_seen(&shop).await;
+    an_order_may_be_waited_for(&shop).await;
+    writes_go_to_what_was_seen(&shop).await;
+}
