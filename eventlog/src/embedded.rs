@@ -136,6 +136,10 @@ impl EmbeddedLog {
             .await
             .map_err(database)?;
         let positions = Positions::open(&dir.join("positions.sqlite")).await.map_err(database)?;
+        let end = |name: &str| topics.get(name).map_or(0, |topic| topic.end());
+        if positions.forget_if_ahead(end).await.map_err(database)? {
+            tracing::warn!("the log is older than the positions kept beside it: what reads it begins anew");
+        }
 
         let topics: Topics = Arc::new(RwLock::new(topics));
         let (queue, jobs) = mpsc::unbounded_channel();

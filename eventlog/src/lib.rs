@@ -156,6 +156,16 @@ pub enum ReadError {
         /// Its name.
         topic: Arc<str>,
     },
+    /// A record that is not what was written, or is missing among others. No other try helps.
+    #[error("{partition}@{offset} is damaged: {reason}")]
+    Damaged {
+        /// Where.
+        partition: Partition,
+        /// The first record that is not right.
+        offset: u64,
+        /// The back-end's words.
+        reason: String,
+    },
     /// The log can't be read now. Worth another try later.
     #[error("the log can't be read: {reason}")]
     Unavailable {

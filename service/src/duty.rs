@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use orderlog_eventlog::{Lease, LeaseError, Partition};
+use orderlog_eventlog::{EventLog, Lease, LeaseError, Partition, ReadError};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -87,16 +87,28 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Go on where the group stood.
+    /// Go on where the group stood. Where it stands beyond the end of the log, that is an older one, and other records may come
+    /// where it has been: then from the beginning, since doing things again is harmless and skipping them is not.
     ///
     /// # Errors
     /// [`LeaseError`] if that can't be found out.
     pub async fn load(
+        log: &dyn EventLog,
         lease: Arc<dyn Lease>,
         partitions: Vec<Partition>,
     ) -> Result<(Self, Vec<(Partition, u64)>), LeaseError> {
         let committed = lease.committed(&partitions).await?;
-        let from = partitions.into_iter().zip(committed.into_iter().map(|next| next.unwrap_or(0))).collect();
+        let unavailable = |error: ReadError| LeaseError::Unavailable { reason: error.to_string() };
+        let ends = log.ends(&partitions).await.map_err(unavailable)?;
+        let mut from = Vec::with_capacity(partitions.len());
+        for ((partition, committed), end) in partitions.into_iter().zip(committed).zip(ends) {
+            let committed = committed.unwrap_or(0);
+            if committed > end {
+                warn!("a group stood at {committed} of {partition}, which ends at {end}: it begins anew");
+                lease.commit(&[(partition.clone(), 0)]).await?;
+            }
+            from.push((partition, if committed > end { 0 } else { committed }));
+        }
         Ok((Self { lease, done: BTreeMap::new(), due: None }, from))
     }
 

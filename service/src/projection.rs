@@ -63,6 +63,9 @@ pub struct Rebuild {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// It failed since the journal or the rows are damaged.
+    #[serde(default)]
+    pub damage: bool,
 }
 
 /// What is asked of a rebuild.
@@ -132,7 +135,7 @@ pub struct Rows<D: Tables> {
 struct Last {
     goal: Goal,
     progress: watch::Receiver<Option<Progress>>,
-    outcome: Option<Result<Report, String>>,
+    outcome: Option<Result<Report, RebuildError>>,
 }
 
 impl<D: Tables> Rows<D> {
@@ -147,9 +150,11 @@ impl<D: Tables> Rows<D> {
         let (report, error) = match outcome {
             None => (None, None),
             Some(Ok(report)) => (Some(report.clone()), None),
-            Some(Err(error)) => (None, Some(error.clone())),
+            Some(Err(error)) => (None, Some(error)),
         };
-        Some(Rebuild { goal: *goal, progress: *progress.borrow(), report, error })
+        let damage = matches!(error, Some(RebuildError::Damage(_) | RebuildError::Rows(StoreError::Damaged { .. })));
+        let error = error.map(ToString::to_string);
+        Some(Rebuild { goal: *goal, progress: *progress.borrow(), report, error, damage })
     }
 }
 
@@ -182,7 +187,7 @@ impl<D: Tables> Projection for Rows<D> {
                 Err(failure) => error!(service = D::JOURNAL, "the rebuild of {} failed: {failure}", D::JOURNAL),
             }
             if let Some(last) = last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                last.outcome = Some(outcome.map_err(|failure| failure.to_string()));
+                last.outcome = Some(outcome);
             }
         });
         Ok(())

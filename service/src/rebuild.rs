@@ -89,7 +89,7 @@ pub struct Report {
     pub generation: u32,
     /// Both generations were compared with every record below this offset in them.
     pub compared_at: u64,
-    /// The rows that differ, at most 100 per table; the first of each table in the order of its key.
+    /// The rows that differ, at most 100 per table, in the order of the records that they follow from.
     pub differences: Vec<RowDifference>,
     /// The offset from which on the new generation serves; none if it does not.
     pub serves_from: Option<u64>,
@@ -121,6 +121,8 @@ pub struct RowDifference {
     pub table: String,
     /// Its primary key, as SQL; of `records` it is the offset.
     pub key: String,
+    /// The record that it follows from, where the row tells.
+    pub offset: Option<u64>,
     /// The row in the serving generation, as SQL values; none if it is only in the other.
     pub serving: Option<String>,
     /// The row in the other.
@@ -129,8 +131,8 @@ pub struct RowDifference {
 
 impl From<Difference> for RowDifference {
     fn from(difference: Difference) -> Self {
-        let Difference { table, key, here, there } = difference;
-        Self { table: table.to_owned(), key, serving: here, rebuilt: there }
+        let Difference { table, key, offset, here, there } = difference;
+        Self { table: table.to_owned(), key, offset, serving: here, rebuilt: there }
     }
 }
 
@@ -155,6 +157,9 @@ pub enum RebuildError {
     /// The instance that builds can't start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The journal or the rows are not what they were when they were written.
+    #[error("{0}")]
+    Damage(String),
     /// It stopped.
     #[error("the new generation can't be built on: {0}")]
     Stopped(String),
@@ -332,7 +337,9 @@ impl<D: Tables> Builder<D> {
     /// Let it go on to there; how far it is from there.
     fn go_to(&self, here: u64) -> Result<u64, RebuildError> {
         if let State::Stopped(why) = &*self.replica.state().borrow() {
-            return Err(RebuildError::Stopped(why.clone()));
+            let why = why.clone();
+            let is_damaged = self.replica.has_found_damage();
+            return Err(if is_damaged { RebuildError::Damage(why) } else { RebuildError::Stopped(why) });
         }
         self.limit.send_replace(here);
         Ok(here.saturating_sub(self.position()))
@@ -378,7 +385,9 @@ impl<D: Tables> Builder<D> {
             return Err(SwitchError::TooLate(self.replica.store().generation()).into());
         }
         let differences = pinned.compare::<D>(Copied::LeftOut).await?;
-        Ok((here, differences.into_iter().map(RowDifference::from).collect()))
+        let mut differences: Vec<_> = differences.into_iter().map(RowDifference::from).collect();
+        differences.sort_by_key(|difference| difference.offset);
+        Ok((here, differences))
     }
 
     /// Have it end, with its file as it is.

@@ -59,8 +59,8 @@ pub enum State {
 pub enum StartError {
     /// The rows were built from another journal, or from records that this one no longer has.
     #[error(
-        "the rows of `{service}` do not belong to its journal ({why}): if the log is the right one, delete {service}.*.sqlite in \
-         the data folder and start again; the rows are rebuilt from the log"
+        "the rows of `{service}` do not belong to its journal ({why}): if the log is the right one, have them built from it anew with \
+         `orderlog projection rebuild {service} --yes`"
     )]
     OtherHistory {
         /// The service.
@@ -125,6 +125,8 @@ struct Shared {
     state: watch::Sender<State>,
     /// What it can't do, though it goes on.
     trouble: watch::Sender<Option<String>>,
+    /// It stopped since its journal or its rows are damaged.
+    found_damage: AtomicBool,
     /// The next generation of the rows is being built.
     rebuilding: AtomicBool,
     /// Of all records read so far, headers and values.
@@ -206,6 +208,11 @@ impl<D: Tables> Replica<D> {
     /// One past the last record that this instance has answered a command with.
     pub fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::Acquire)
+    }
+
+    /// Whether it stopped since a record of its journal, or a page of its rows, is not what it was when it was written.
+    pub fn has_found_damage(&self) -> bool {
+        self.shared.found_damage.load(Ordering::Relaxed)
     }
 
     /// How many bytes of records this instance has read so far, headers and values.

@@ -57,6 +57,26 @@ impl Keeping {
     }
 }
 
+impl Keeping {
+    /// Has an empty generation serve, to be built from the log as it is, since what served is damaged or another log's. Snapshots
+    /// behind the log's end go.
+    ///
+    /// # Errors
+    /// [`StartError`], if rows or log can't be used.
+    pub async fn begin_anew<D: Tables>(&self, log: &dyn EventLog) -> Result<(), StartError> {
+        let generations = self.generations::<D>()?;
+        let end = log.ends(&[Replica::<D>::journal()]).await?.first().copied().unwrap_or(0);
+        let newest = generations.all()?.last().copied().unwrap_or(0).max(generations.serving()?);
+        generations.serve(newest + 1)?;
+        // Not from a snapshot: what is in doubt may be in there too.
+        generations.open(newest + 1).await?.close().await;
+        if let Err(error) = generations.snapshots().remove_behind(end) {
+            passed_over::<D>("snapshots behind the log's end", &error);
+        }
+        Ok(())
+    }
+}
+
 /// Makes `number` a copy of the newest snapshot that is whole and belongs to the log, if there is one.
 async fn begin<D: Tables>(generations: &Generations<D>, number: u32, log: &dyn EventLog) -> Result<(), StartError> {
     let positions = generations.snapshots().positions().unwrap_or_else(|error| {

@@ -58,6 +58,11 @@ impl Failure {
         Self { exit: Exit::Usage, message: message.into() }.into()
     }
 
+    /// Rows, snapshots or the log are not what they should be.
+    pub fn differs(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Differs, message: message.into() }.into()
+    }
+
     /// It must not be done, as things stand.
     pub fn refused(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Refused, message: message.into() }.into()

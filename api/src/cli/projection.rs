@@ -99,7 +99,7 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
     };
     let froms: Vec<_> = asked.service.0.iter().map(|service| moment(*service, &from)).collect::<Result<_, _>>()?;
     serve::tell(&asked.place.storage, "warn")?;
-    let target = Target::find(&asked.service.0, &asked.place).await?;
+    let target = Target::find_for(goal, &asked.service.0, &asked.place).await?;
     let mut done = Vec::new();
     for (service, from) in asked.service.0.iter().zip(froms) {
         target.begin(*service, RebuildRequest { goal, from }).await?;
@@ -200,7 +200,7 @@ async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> 
                 "the server was restarted: begin again, {service} goes on where it was"
             )));
         };
-        let Rebuild { progress, report, error, .. } = rebuild;
+        let Rebuild { progress, report, error, damage, .. } = rebuild;
         if let Some(progress) = progress {
             shown.show(&progress);
         }
@@ -211,7 +211,8 @@ async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> 
             }
             (None, Some(error)) => {
                 shown.end();
-                anyhow::bail!("{service}: {error}");
+                let told = format!("{service}: {error}");
+                return Err(if damage { Failure::differs(told) } else { anyhow::anyhow!(told) });
             }
             (None, None) => tokio::time::sleep(LOOK_EVERY).await,
         }
@@ -287,7 +288,7 @@ fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     }
     lines.push(match differences.len() {
         0 => "  every row is what the log says".to_owned(),
-        n => format!("  {n} rows differ from what the log says, the first of each table in the order of its key:"),
+        n => format!("  {n} rows differ from what the log says{}:", first(service, differences)),
     });
     lines.extend(differences.iter().take(N_SHOWN).map(difference));
     if differences.len() > N_SHOWN {
@@ -310,7 +311,13 @@ fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     lines.join("\n")
 }
 
-fn difference(RowDifference { table, key, serving, rebuilt }: &RowDifference) -> String {
+/// Where the first difference stands.
+fn first(service: ServiceName, differences: &[RowDifference]) -> String {
+    let first = differences.iter().find_map(|difference| difference.offset);
+    first.map_or_else(String::new, |offset| format!(", the first at {service}@{offset}"))
+}
+
+fn difference(RowDifference { table, key, offset: _, serving, rebuilt }: &RowDifference) -> String {
     let shown = |row: &Option<String>| row.clone().unwrap_or_else(|| "(no such row)".to_owned());
     format!("    {table} {key}\n      serving: {}\n      rebuilt: {}", shown(serving), shown(rebuilt))
 }

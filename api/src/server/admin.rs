@@ -224,6 +224,7 @@ fn unread(error: ReadError) -> ApiError {
     match error {
         ReadError::UnknownTopic { .. } => ApiError::not_found("unknown_topic", detail),
         ReadError::OutOfRange { .. } => ApiError::not_found("no_such_position", detail),
+        ReadError::Damaged { .. } => ApiError::unavailable("damaged", detail),
         ReadError::Unavailable { .. } => ApiError::unavailable("unavailable", detail),
     }
 }
@@ -241,6 +242,7 @@ fn refused(error: RebuildError) -> ApiError {
         RebuildError::Rows(_)
         | RebuildError::Snapshot(_)
         | RebuildError::Start(_)
+        | RebuildError::Damage(_)
         | RebuildError::Stopped(_)
         | RebuildError::Thread(_)
         | RebuildError::Switch(_) => ApiError::internal(&detail),

@@ -40,6 +40,18 @@ impl Positions {
         Ok(Self { pool })
     }
 
+    /// Forgets all positions if one of them is beyond the end of its topic: the log is an older one than they were kept for, and
+    /// of none of them it is known what it stands for. Whether they were forgotten.
+    pub(super) async fn forget_if_ahead(&self, end: impl Fn(&str) -> u64) -> Result<bool, sqlx::Error> {
+        let kept: Vec<(String, i64)> =
+            sqlx::query_as("select topic, max(position) from positions group by topic").fetch_all(&self.pool).await?;
+        let is_ahead = kept.iter().any(|(topic, position)| position.cast_unsigned() > end(topic));
+        if is_ahead {
+            sqlx::query("delete from positions").execute(&self.pool).await?;
+        }
+        Ok(is_ahead)
+    }
+
     async fn get(&self, group: &str, partition: &Partition) -> Result<Option<u64>, sqlx::Error> {
         let position: Option<i64> =
             sqlx::query_scalar("select position from positions where consumers = ? and topic = ? and partition = ?")

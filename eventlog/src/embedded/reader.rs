@@ -40,33 +40,37 @@ impl History {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        let last = self.try_chunk(topic, from, limit).await;
-        last.map_err(|error| ReadError::Unavailable { reason: error.to_string() })
+        self.try_chunk(topic, from, limit).await
     }
 
-    async fn try_chunk(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, sqlx::Error> {
-        let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+    async fn try_chunk(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let unavailable = |error: sqlx::Error| ReadError::Unavailable { reason: error.to_string() };
+        let damaged = |offset, reason| {
+            let partition = Partition::journal(Arc::clone(&topic.name));
+            ReadError::Damaged { partition, offset, reason }
+        };
         // The file may already hold the next commit, whose records are not shown before the end has moved: a reader that saw
         // them would stand beyond the end.
         let shown = usize::try_from(topic.end().saturating_sub(from)).unwrap_or(usize::MAX);
         let limit = limit.min(shown);
         // Safe: fixed text with a number in it.
         let mut rows = sqlx::query(AssertSqlSafe(Arc::clone(&topic.select)))
-            .bind(i64::try_from(from).map_err(|error| decode(error.into()))?)
-            .bind(i64::try_from(limit).map_err(|error| decode(error.into()))?)
+            .bind(from.cast_signed())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch(&self.readers);
         let mut records = Vec::with_capacity(limit);
         let mut expected = from;
         while let Some(row) = rows.next().await {
-            let (offset, head, value) = <Row as sqlx::FromRow<SqliteRow>>::from_row(&row?)?;
+            let (offset, head, value) =
+                <Row as sqlx::FromRow<SqliteRow>>::from_row(&row.map_err(unavailable)?).map_err(unavailable)?;
             if u64::try_from(offset) != Ok(expected) {
-                return Err(decode(format!("{} has {offset} where {expected} must be", topic.name).into()));
+                return Err(damaged(expected, format!("it is missing, the next one is {offset}")));
             }
-            records.push(stored::decode(expected, head, value).map_err(|error| decode(error.into()))?);
+            records.push(stored::decode(expected, head, value).map_err(|error| damaged(expected, error.to_string()))?);
             expected += 1;
         }
         if records.is_empty() {
-            return Err(decode(format!("{} has no record {from}", topic.name).into()));
+            return Err(damaged(from, "it is missing".to_owned()));
         }
         Ok(records)
     }

@@ -22,6 +22,8 @@ pub struct Difference {
     pub table: &'static str,
     /// Its primary key, as SQL.
     pub key: String,
+    /// The record that it follows from, where a row tells.
+    pub offset: Option<u64>,
     /// The row here, as SQL values; none if it is only there.
     pub here: Option<String>,
     /// The row there.
@@ -42,9 +44,15 @@ fn comparison(Shape { table, key, columns }: &Shape) -> String {
     // The comparison of whole rows: `is not` also tells a null from a value.
     format!(
         "select iif(a.{first} is null, {key_b}, {key_a}), iif(a.{first} is null, null, {here}), \
-         iif(b.{first} is null, null, {there}) \
+         iif(b.{first} is null, null, {there}), {offset} \
          from main.{table} a full join other.{table} b on {joined} \
-         where ({ours}) is not ({theirs}) limit {MAX_DIFFERENCES}",
+         where ({ours}) is not ({theirs}) order by {offset} limit {MAX_DIFFERENCES}",
+        // Of the record that one side lacks, or of the earlier one.
+        offset = if columns.contains(&"offset") {
+            "min(coalesce(a.offset, b.offset), coalesce(b.offset, a.offset))"
+        } else {
+            "null"
+        },
         first = key[0],
         key_a = text(key, "a."),
         key_b = text(key, "b."),
@@ -132,7 +140,8 @@ impl Pinned {
             let rows = sqlx::query(text).fetch_all(&mut connection).await.map_err(failed)?;
             let read = |row: &SqliteRow| {
                 let table = shape.table;
-                Ok(Difference { table, key: row.try_get(0)?, here: row.try_get(1)?, there: row.try_get(2)? })
+                let offset = row.try_get::<Option<i64>, _>(3)?.map(i64::cast_unsigned);
+                Ok(Difference { table, key: row.try_get(0)?, offset, here: row.try_get(1)?, there: row.try_get(2)? })
             };
             differences.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(failed)?);
         }

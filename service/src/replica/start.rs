@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, RwLock,
-    atomic::{AtomicBool, AtomicU64},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use orderlog_domain::{
@@ -10,12 +10,12 @@ use orderlog_domain::{
     header::HEADER,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError};
-use orderlog_projections::{Store, Tables};
+use orderlog_projections::{Store, StoreError, Tables};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 use uuid::Uuid;
 
-use super::{Replica, Setup, Shared, StartError, State, run::Loop};
+use super::{LoopError, Replica, Setup, Shared, StartError, State, run::Loop};
 use crate::partitions_of;
 
 /// More commands than this are not queued between the callers and the loop.
@@ -61,6 +61,7 @@ impl<D: Tables> Replica<D> {
             folded: watch::Sender::new(checkpoint.next),
             state: watch::Sender::new(State::CatchingUp),
             trouble: watch::Sender::new(None),
+            found_damage: AtomicBool::new(false),
             rebuilding: AtomicBool::new(false),
             n_bytes: AtomicU64::new(0),
         });
@@ -80,6 +81,13 @@ impl<D: Tables> Replica<D> {
                 Ok(()) => State::Stopped("it was asked to stop".to_owned()),
                 Err(failure) => {
                     error!(service = D::JOURNAL, "{} stopped: {failure}", D::JOURNAL);
+                    let is_damage = matches!(
+                        failure,
+                        LoopError::Stop(_)
+                            | LoopError::Rows(StoreError::Damaged { .. })
+                            | LoopError::Journal(ReadError::Damaged { .. })
+                    );
+                    shared.found_damage.store(is_damage, Ordering::Relaxed);
                     State::Stopped(failure.to_string())
                 }
             };

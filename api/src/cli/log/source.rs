@@ -68,6 +68,7 @@ impl Source {
 fn told(error: ReadError) -> anyhow::Error {
     match error {
         ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Failure::refused(error.to_string()),
+        ReadError::Damaged { .. } => Failure::differs(error.to_string()),
         ReadError::Unavailable { .. } => Failure::unavailable(error.to_string()),
     }
 }

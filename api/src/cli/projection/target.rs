@@ -9,11 +9,12 @@ use orderlog_domain::{
 use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use orderlog_service::{
     projection::{ParkedRecord, Projection, RebuildRequest, Rows, Status},
-    rebuild::RebuildError,
+    rebuild::{Goal, RebuildError},
     replica::{self, Replica, Setup},
     snapshots::Keeping,
 };
 use serde_json::json;
+use tracing::warn;
 
 use crate::{
     cli::{
@@ -41,21 +42,33 @@ impl Target {
     pub async fn find(services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
         match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
-            None => Self::open(services, &place.storage).await,
+            None => Self::open(None, services, &place.storage).await,
         }
     }
 
-    async fn open(services: &[ServiceName], storage: &Storage) -> anyhow::Result<Self> {
+    /// The same, to do this. Rows that can't be opened, or don't belong to the log, are what verification looks for, and what is
+    /// to be replaced.
+    ///
+    /// # Errors
+    /// Why neither can be asked.
+    pub async fn find_for(goal: Goal, services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
+        match Running::find(place).await? {
+            Some(running) => Ok(Self::Server(running)),
+            None => Self::open(Some(goal), services, &place.storage).await,
+        }
+    }
+
+    async fn open(goal: Option<Goal>, services: &[ServiceName], storage: &Storage) -> anyhow::Result<Self> {
         let setup = server::open(storage).await.map_err(StartError::told)?;
         let mut projections = BTreeMap::new();
         for service in services {
             let (setup, keeping) = (setup.clone(), storage.keeping());
             let rows = match service {
-                ServiceName::Customers => rows::<Customers>(setup, &keeping).await,
-                ServiceName::Orders => rows::<Orders>(setup, &keeping).await,
-                ServiceName::Inventory => rows::<Inventory>(setup, &keeping).await,
-                ServiceName::Billing => rows::<Billing>(setup, &keeping).await,
-                ServiceName::Notifications => rows::<Notifications>(setup, &keeping).await,
+                ServiceName::Customers => rows::<Customers>(goal, setup, &keeping).await,
+                ServiceName::Orders => rows::<Orders>(goal, setup, &keeping).await,
+                ServiceName::Inventory => rows::<Inventory>(goal, setup, &keeping).await,
+                ServiceName::Billing => rows::<Billing>(goal, setup, &keeping).await,
+                ServiceName::Notifications => rows::<Notifications>(goal, setup, &keeping).await,
             };
             projections.insert(*service, rows.with_context(|| format!("the rows of {service}"))?);
         }
@@ -118,12 +131,40 @@ impl Target {
 }
 
 /// An instance that only folds: it has no duties, so it publishes nothing and tells nobody.
-async fn rows<D: Tables>(setup: Setup, keeping: &Keeping) -> anyhow::Result<Arc<dyn Projection>> {
+async fn rows<D: Tables>(goal: Option<Goal>, setup: Setup, keeping: &Keeping) -> anyhow::Result<Arc<dyn Projection>> {
+    match serving::<D>(setup.clone(), keeping).await {
+        Err(error) if goal == Some(Goal::Verify) && is_fault(&error) => Err(Failure::differs(told(&error))),
+        Err(error) if goal == Some(Goal::Replace) && is_fault(&error) => {
+            warn!("the rows of {} are built anew from the log: {}", D::JOURNAL, told(&error));
+            keeping.begin_anew::<D>(setup.log.as_ref()).await?;
+            serving::<D>(setup, keeping).await
+        }
+        rows => rows,
+    }
+}
+
+/// Whether the rows are at fault: damaged, or another log's.
+fn is_fault(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<replica::StartError>(),
+        Some(replica::StartError::OtherHistory { .. } | replica::StartError::Rows(StoreError::Damaged { .. }))
+    )
+}
+
+/// An error with its causes, in one line.
+fn told(error: &anyhow::Error) -> String {
+    format!("{error:#}")
+}
+
+async fn serving<D: Tables>(setup: Setup, keeping: &Keeping) -> anyhow::Result<Arc<dyn Projection>> {
     let store = keeping.open::<D>(setup.log.as_ref()).await.map_err(|error| match error {
         replica::StartError::Rows(StoreError::InUse { .. }) => Failure::unavailable(error.to_string()),
         error => error.into(),
     })?;
     let replica = Replica::start(setup, Arc::new(store)).await?;
-    replica.ready().await.map_err(Failure::unavailable)?;
+    replica
+        .ready()
+        .await
+        .map_err(|why| if replica.has_found_damage() { Failure::differs(why) } else { Failure::unavailable(why) })?;
     Ok(Arc::new(Rows::of(replica)))
 }
