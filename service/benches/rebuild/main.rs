@@ -1,0 +1,216 @@
+//! How fast rows are rebuilt from a journal of orders, against what SQLite and librdkafka could do at best.
+//!
+//! ```text
+//! cargo bench --workspace --bench rebuild -- [--sizes 500000,1000000,2000000,4000000] [--keyed 1]
+//! ```
+//!
+//! The records are written by the real core: orders that are placed, confirmed, paid and fulfilled, 2,000 of them at a time. Of
+//! these four records KEYED have an idempotency key; in production it is three, since reactions have one too.
+//!
+//! For each size the journal is prolonged, then a process of its own, whose memory and processor time can be told, starts on it
+//! without rows; the clock runs until it takes commands: every record read, arbitrated and folded, its rows, verdict and digest
+//! written, and all indexes made. Then it starts once more, with these rows. With KAFKA=host:port set the same is done from that
+//! broker. What each is held against is in `bare.rs`.
+
+mod bare;
+mod maker;
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use orderlog_domain::{key::HashKey, orders::Orders};
+use orderlog_eventlog::{
+    EventLog,
+    embedded::{EmbeddedLog, OpenError},
+    kafka::{KafkaConfig, KafkaLog},
+};
+use orderlog_projections::Store;
+use orderlog_service::{
+    assembly,
+    replica::{Replica, Setup},
+};
+use uuid::Uuid;
+
+use self::maker::Maker;
+
+/// The program's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// As many as the program has; more than are under way, so that nothing has to be loaded while the journal is made.
+const N_SLOTS: usize = 100_000;
+/// The deployment's secret.
+const SECRET: &str = "bench";
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Where a journal is.
+#[derive(Clone)]
+enum Source {
+    Embedded(PathBuf),
+    Kafka { brokers: String, prefix: String },
+}
+
+impl Source {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "embedded",
+            Self::Kafka { .. } => "kafka",
+        }
+    }
+
+    async fn open(&self) -> Result<Arc<dyn EventLog>> {
+        match self {
+            Self::Embedded(folder) => loop {
+                // Whoever had it open before may still be closing it.
+                match EmbeddedLog::open(folder).await {
+                    Err(OpenError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    opened => return Ok(opened?),
+                }
+            },
+            Self::Kafka { brokers, prefix } => {
+                let config = KafkaConfig { topic_prefix: prefix.clone(), ..KafkaConfig::new(brokers.clone()) };
+                Ok(KafkaLog::connect(config)?)
+            }
+        }
+    }
+
+    /// As arguments of a process, and back.
+    fn to_text(&self) -> String {
+        match self {
+            Self::Embedded(folder) => folder.display().to_string(),
+            Self::Kafka { brokers, prefix } => format!("{brokers}/{prefix}"),
+        }
+    }
+
+    fn from_text(text: &str) -> Self {
+        match text.split_once('/') {
+            Some((brokers, prefix)) if !brokers.is_empty() => {
+                Self::Kafka { brokers: brokers.to_owned(), prefix: prefix.to_owned() }
+            }
+            Some(_) | None => Self::Embedded(text.into()),
+        }
+    }
+}
+
+/// What a replay took.
+struct Taken {
+    seconds: f64,
+    /// Of all threads, user and system.
+    cpu_seconds: f64,
+    peak_megabytes: f64,
+}
+
+/// Start a replica on `rows` and wait until it takes commands, in this process.
+async fn replay(source: &Source, rows: &Path) -> Result<()> {
+    let began = Instant::now();
+    let setup = Setup {
+        log: source.open().await?,
+        hash_key: HashKey::from_secret(SECRET),
+        writer: Uuid::now_v7(),
+        n_slots_max: N_SLOTS,
+    };
+    let store = Arc::new(Store::<Orders>::open(rows).await?);
+    let replica = Replica::<Orders>::start(setup, store).await?;
+    replica.ready().await?;
+    println!("{} {}", began.elapsed().as_secs_f64(), used()?);
+    Ok(())
+}
+
+/// Processor seconds and peak memory in megabytes of this process, as Linux tells them.
+fn used() -> Result<String> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let ticks: f64 = stat.split(' ').skip(13).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let peak: f64 = peak.unwrap_or_default().trim().parse()?;
+    Ok(format!("{} {}", ticks / 100.0, peak * 1024.0 / 1e6))
+}
+
+/// The same in a process of its own.
+fn replay_apart(source: &Source, rows: &Path) -> Result<Taken> {
+    let process = Command::new(std::env::current_exe()?).arg("--replay").arg(source.to_text()).arg(rows).output()?;
+    let said = String::from_utf8(process.stdout)?;
+    let numbers: Vec<f64> = said.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    let [seconds, cpu_seconds, peak_megabytes] = numbers[..] else {
+        return Err(format!("the replay said {said:?} {:?}", String::from_utf8_lossy(&process.stderr)).into());
+    };
+    Ok(Taken { seconds, cpu_seconds, peak_megabytes })
+}
+
+/// Prolong the journal, replay it, and hold it against what is possible; for each size.
+async fn measure(source: &Source, sizes: &[usize], n_keyed: u64) -> Result<()> {
+    let mut maker = Maker::new(n_keyed)?;
+    let mut bytes = 0;
+    for &size in sizes {
+        let log = source.open().await?;
+        log.prepare(&assembly::topics()).await?;
+        bytes += maker.fill(log.as_ref(), size).await?;
+        drop(log);
+        let rows = tempfile::tempdir()?;
+        let taken = replay_apart(source, rows.path())?;
+        let again = replay_apart(source, rows.path())?;
+        let per_second = size as f64 / taken.seconds;
+        println!(
+            "{:<9} {size:>8} records {:>5.0} MB: {per_second:>7.0} records/s, {:.2} us each, {:.2} us of processor, \
+             {:.0} MB at most; started again in {:.2} s",
+            source.name(),
+            bytes as f64 / 1e6,
+            taken.seconds * 1e6 / size as f64,
+            taken.cpu_seconds * 1e6 / size as f64,
+            taken.peak_megabytes,
+            again.seconds,
+        );
+        let (what, bare) = match source {
+            Source::Embedded(_) => {
+                let file = rows.path().join("orders.1.sqlite");
+                ("bare inserts", bare::insert(&file, &rows.path().join("bare.sqlite"), size as u64)?)
+            }
+            Source::Kafka { brokers, prefix } => {
+                ("bare consumer", bare::consume(brokers, &format!("{prefix}orders"), size as u64)?)
+            }
+        };
+        let bare_per_second = size as f64 / bare.as_secs_f64();
+        println!("{:<9} {what}: {bare_per_second:.0} records/s; ratio {:.2}", "", per_second / bare_per_second);
+    }
+    Ok(())
+}
+
+/// The processors and their number.
+fn machine() -> Result<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo")?;
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |it| it.1);
+    Ok(format!("{} cores, {model}", std::thread::available_parallelism()?))
+}
+
+/// What stands behind an option.
+fn option(name: &str, otherwise: &str) -> String {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments.nth(1).unwrap_or_else(|| otherwise.to_owned())
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, first, source, rows] = &arguments[..]
+        && first == "--replay"
+    {
+        return replay(&Source::from_text(source), Path::new(rows)).await;
+    }
+    let sizes =
+        option("--sizes", "500000").split(',').map(str::parse).collect::<std::result::Result<Vec<usize>, _>>()?;
+    let n_keyed = option("--keyed", "1").parse()?;
+    println!("{}; {n_keyed} of 4 records with an idempotency key", machine()?);
+    let folder = tempfile::tempdir()?;
+    measure(&Source::Embedded(folder.path().into()), &sizes, n_keyed).await?;
+    if let Ok(brokers) = std::env::var("KAFKA") {
+        let prefix = format!("bench{}.", Uuid::now_v7().simple());
+        measure(&Source::Kafka { brokers, prefix }, &sizes, n_keyed).await?;
+    }
+    Ok(())
+}
