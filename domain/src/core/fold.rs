@@ -9,10 +9,12 @@ use bytes::Bytes;
 
 use super::{
     Accepted, Core, GENESIS, Genesis, Happened, Head, Outcome, Outgoing, ParkedRow, RecordRow, Stop, Verdict, Wanted,
-    accepts, chain, flights::Append, slots::Versioned,
+    accepts, chain,
+    flights::Append,
+    slots::{SlotId, Slots, Versioned},
 };
 use crate::{
-    decider::{At, Decider, Millis, Ref},
+    decider::{At, Decider, Kind, Millis, Ref},
     header::{Expect, Header, HeaderError, Origin},
     key::{Key, RecordId},
 };
@@ -31,6 +33,15 @@ pub struct Queued<D: Decider> {
 
 /// Every aggregate that an event touches, as the event leaves it.
 pub(super) type Evolved<D> = Vec<(Ref, Versioned<<D as Decider>::Entity>)>;
+
+/// The slots of a record's keys.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// Of what it expects, in that order.
+    claimed: &'a [SlotId],
+    /// Of the aggregates it touches, in that order.
+    touched: &'a [SlotId],
+}
 
 impl<D: Decider> Core<D> {
     /// A record of the journal. Those below [`Core::next`] are known already and passed over.
@@ -80,28 +91,28 @@ impl<D: Decider> Core<D> {
         // All that is missing is asked for at once, so look through the whole queue and fold as far as it is ready.
         let mut missing = Vec::new();
         let mut n_ready = 0;
+        let mut places = std::mem::take(&mut self.places);
+        places.clear();
         for queued in &self.queue {
             let id = queued.parsed.id;
             if self.flights.get(id).is_none() && !self.slots.is_known(&id.as_key()) {
                 missing.push((id.as_key(), None));
             }
-            let claims = queued.parsed.expects.iter().map(|expect| Wanted { key: expect.key, kind: None });
-            let touched = queued.touched.iter().map(|it| Wanted { key: it.key, kind: Some(it.kind) });
-            for wanted in touched.chain(claims) {
-                if !self.slots.ready(&wanted) {
-                    missing.push((wanted.key, wanted.kind));
-                }
-            }
+            find_places(&mut self.slots, queued, &mut places, &mut missing);
             if missing.is_empty() {
                 n_ready += 1;
             }
         }
         self.missing.extend(missing);
+        let mut rest = places.as_slice();
         for _ in 0..n_ready {
-            if let Some(queued) = self.queue.pop_front() {
-                self.fold(queued)?;
-            }
+            let Some(queued) = self.queue.pop_front() else { break };
+            let (claimed, others) = rest.split_at(queued.parsed.expects.len());
+            let (touched, others) = others.split_at(queued.touched.len());
+            rest = others;
+            self.fold(queued, Places { claimed, touched })?;
         }
+        self.places = places;
         Ok(())
     }
 
@@ -120,7 +131,8 @@ impl<D: Decider> Core<D> {
                 let state = Arc::new(state);
                 let known = self.slots.peek_aggregate(&aggregate);
                 if known.is_none_or(|known| known.version < version) {
-                    self.slots.set_entity(aggregate.key, Versioned { kind: aggregate.kind, version, offset: 0, state });
+                    let place = self.slots.claim(aggregate.key);
+                    self.slots.set_entity(place, Versioned { kind: aggregate.kind, version, offset: 0, state });
                 }
             }
             self.copied.insert(place, offset + 1);
@@ -129,21 +141,28 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    fn fold(&mut self, queued: Queued<D>) -> Result<(), Stop> {
+    fn fold(&mut self, queued: Queued<D>, places: Places<'_>) -> Result<(), Stop> {
         let Queued { offset, header, value, parsed, event, touched } = queued;
         self.digest = chain(&self.digest, offset, &header, &value);
         self.next = offset + 1;
         self.stirred = true;
         let at = At { offset, time_ms: parsed.time_ms };
-        let last = |key: &Key| self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last);
+        let last = |key: &Key| {
+            let place = parsed.expects.iter().position(|expect| expect.key == *key);
+            let head = match place {
+                Some(place) => self.slots.at(places.claimed[place]).head,
+                None => self.slots.head_of(key),
+            };
+            head.map(|head| head.last)
+        };
         let verdict = if !accepts(parsed.id, &parsed.expects, last) {
             Verdict::Void
         } else if let Some(event) = &event {
             self.check_begun(offset)?;
-            self.fold_accepted(&parsed, event, touched, at)
+            self.fold_accepted(&parsed, event, (touched, places), at)
         } else {
             self.begin(offset, &value)?;
-            self.move_heads(&parsed, offset);
+            self.move_heads(&parsed, places, offset);
             Verdict::Accepted
         };
         let about = parsed.expects.first().map_or(Key::GENESIS, |expect| expect.key);
@@ -169,9 +188,9 @@ impl<D: Decider> Core<D> {
         Ok(())
     }
 
-    fn move_heads(&mut self, parsed: &Header, offset: u64) {
-        for expect in &parsed.expects {
-            self.slots.set_head(expect.key, Head { last: parsed.id, offset });
+    fn move_heads(&mut self, parsed: &Header, places: Places<'_>, offset: u64) {
+        for place in places.claimed {
+            self.slots.set_head(*place, Head { last: parsed.id, offset });
         }
     }
 
@@ -180,21 +199,20 @@ impl<D: Decider> Core<D> {
         &mut self,
         parsed: &Header,
         event: &Result<Arc<D::Event>, String>,
-        touched: Vec<Ref>,
+        (touched, places): (Vec<Ref>, Places<'_>),
         at: At,
     ) -> Verdict {
-        self.move_heads(parsed, at.offset);
-        let is_parked = |key: &Key| self.slots.peek(key).is_some_and(|slot| slot.parked);
-        let behind_parked = parsed.expects.iter().any(|expect| is_parked(&expect.key));
+        self.move_heads(parsed, places, at.offset);
+        let behind_parked = places.claimed.iter().any(|place| self.slots.at(*place).parked);
         let evolved = match event {
             _ if behind_parked => Err("it stands behind a record that is parked".to_owned()),
-            Ok(event) => self.evolve(event, &touched, at),
+            Ok(event) => self.evolve(event, (&touched, places), at),
             Err(reason) => Err(reason.clone()),
         };
         match evolved {
             Ok(entities) => {
-                for (aggregate, entity) in entities {
-                    self.slots.set_entity(aggregate.key, entity);
+                for (place, (_, entity)) in places.touched.iter().zip(entities) {
+                    self.slots.set_entity(*place, entity);
                 }
                 if let Ok(event) = event {
                     self.happened.push(Happened { at, event: Arc::clone(event), touched });
@@ -203,8 +221,9 @@ impl<D: Decider> Core<D> {
             }
             Err(reason) => {
                 let command = parsed.command.map(|command| command.key);
-                for expect in parsed.expects.iter().filter(|expect| Some(expect.key) != command) {
-                    self.slots.park(expect.key);
+                let claimed = parsed.expects.iter().zip(places.claimed);
+                for (expect, place) in claimed.filter(|(expect, _)| Some(expect.key) != command) {
+                    self.slots.park(*place);
                     self.parked.push(ParkedRow { key: expect.key, offset: at.offset, reason: reason.clone() });
                 }
                 Verdict::Parked
@@ -212,15 +231,16 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    fn evolve(&self, event: &D::Event, touched: &[Ref], at: At) -> Result<Evolved<D>, String> {
-        let before = |aggregate: &Ref| self.slots.peek_aggregate(aggregate);
+    fn evolve(&self, event: &D::Event, (touched, places): (&[Ref], Places<'_>), at: At) -> Result<Evolved<D>, String> {
+        let before = |which: usize, aggregate: &Ref| self.slots.at(places.touched[which]).aggregate_of(aggregate.kind);
         catch_unwind(AssertUnwindSafe(|| evolve_all::<D>(event, touched, at, before)))
             .map_err(|_| "folding it panicked".to_owned())
     }
 
     fn settle(&mut self, parsed: &Header, verdict: Verdict, at: At, event: Option<Result<Arc<D::Event>, String>>) {
         if verdict == Verdict::Void {
-            self.slots.set_head(parsed.id.as_key(), Head { last: parsed.id, offset: at.offset });
+            let place = self.slots.claim(parsed.id.as_key());
+            self.slots.set_head(place, Head { last: parsed.id, offset: at.offset });
             if let Some(flight) = self.flights.bury(parsed.id) {
                 // The log took it: a lost race, after which another attempt may win at once.
                 self.wait_again(flight.ticket, Millis::MIN);
@@ -246,15 +266,41 @@ impl<D: Decider> Core<D> {
     }
 }
 
+/// The places of the record's keys, as [`Places`] takes them apart; worth nothing if any key is missing.
+fn find_places<D: Decider>(
+    slots: &mut Slots<D::Entity>,
+    queued: &Queued<D>,
+    places: &mut Vec<SlotId>,
+    missing: &mut Vec<(Key, Option<Kind>)>,
+) {
+    let (expects, first) = (&queued.parsed.expects, places.len());
+    for expect in expects {
+        match slots.find(&expect.key) {
+            Some(place) => places.push(place),
+            None => missing.push((expect.key, None)),
+        }
+    }
+    let all_found = places.len() == first + expects.len();
+    for aggregate in &queued.touched {
+        // A record names what it touches, so one look-up is enough for both.
+        let named = expects.iter().position(|expect| expect.key == aggregate.key);
+        let place = named.filter(|_| all_found).map(|named| places[first + named]);
+        match place.or_else(|| slots.find(&aggregate.key)) {
+            Some(place) if slots.at(place).aggregate.is_known(aggregate.kind) => places.push(place),
+            Some(_) | None => missing.push((aggregate.key, Some(aggregate.kind))),
+        }
+    }
+}
+
 /// What an event makes of every aggregate it touches.
 pub(super) fn evolve_all<'a, D: Decider>(
     event: &D::Event,
     touched: &[Ref],
     at: At,
-    before: impl Fn(&Ref) -> Option<&'a Versioned<D::Entity>>,
+    before: impl Fn(usize, &Ref) -> Option<&'a Versioned<D::Entity>>,
 ) -> Evolved<D> {
     let evolved = touched.iter().enumerate().map(|(which, &aggregate)| {
-        let before = before(&aggregate);
+        let before = before(which, &aggregate);
         let version = before.map_or(0, |it| it.version) + 1;
         let state = D::evolve(before.map(|it| D::Entity::clone(&it.state)), which, event, &at);
         (aggregate, Versioned { kind: aggregate.kind, version, offset: at.offset, state: Arc::new(state) })

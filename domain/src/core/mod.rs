@@ -38,7 +38,7 @@ pub use past::Past;
 use self::{
     flights::{Append, Flights},
     fold::Queued,
-    slots::Slots,
+    slots::{SlotId, Slots},
 };
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
@@ -231,6 +231,8 @@ pub struct Core<D: Decider> {
     /// The newest time of a record below `next`.
     clock_ms: Millis,
     queue: VecDeque<Queued<D>>,
+    /// Where the keys of the queue's records are while these are folded; kept for its memory.
+    places: Vec<SlotId>,
     copies: VecDeque<Copied<D>>,
     copied: BTreeMap<(String, u32), u64>,
     copied_changed: bool,
@@ -280,6 +282,7 @@ impl<D: Decider> Core<D> {
             digest,
             clock_ms: last.map_or(Millis::MIN, |(last, _)| last.clock_ms),
             queue: VecDeque::new(),
+            places: Vec::new(),
             copies: VecDeque::new(),
             copied: copied.into_iter().map(|(topic, part, next)| ((topic, part), next)).collect(),
             copied_changed: false,

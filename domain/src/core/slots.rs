@@ -1,7 +1,7 @@
 //! The core's memory of keys: heads and aggregates, loaded when needed and forgotten when neither needed nor unwritten.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::Arc,
 };
@@ -25,10 +25,10 @@ impl Hasher for KeyHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
+        for half in bytes.chunks(8) {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            word[..half.len()].copy_from_slice(half);
+            self.0 = mixed(self.0 ^ u64::from_le_bytes(word));
         }
     }
 
@@ -37,12 +37,29 @@ impl Hasher for KeyHasher {
     }
 }
 
+/// Every bit of the result depends on every bit of the word: maps take the place from the low bits and compare the high ones.
+fn mixed(word: u64) -> u64 {
+    let product = u128::from(word ^ 0x9e37_79b9_7f4a_7c15) * 0xbf58_476d_1ce4_e5b9;
+    (product >> 64) as u64 ^ product as u64
+}
+
 /// A map by key.
 pub type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
+
+/// Where a key's slot is: an index that holds until the next [`Slots::written`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotId(u32);
+
+impl SlotId {
+    fn new(number: usize) -> Self {
+        Self(u32::try_from(number).expect("more slots than this do not fit into memory"))
+    }
+}
 
 /// What is known of one key.
 #[derive(Debug)]
 pub struct Slot<E> {
+    key: Key,
     /// Its head, if any record names it.
     pub head: Option<Head>,
     /// Its aggregate.
@@ -51,8 +68,12 @@ pub struct Slot<E> {
     pub parked: bool,
     /// The change set that last changed it; it may be forgotten once that is written.
     changed_in: u64,
+    /// The round that last used it.
+    used_in: u64,
     head_changed: bool,
     entity_changed: bool,
+    /// Nobody's any more.
+    is_free: bool,
 }
 
 /// What is known of the aggregate under a key.
@@ -82,7 +103,8 @@ impl<E> Aggregate<E> {
         }
     }
 
-    fn is_known(&self, kind: Kind) -> bool {
+    /// Whether it need not be loaded to be answered for as this kind.
+    pub fn is_known(&self, kind: Kind) -> bool {
         !matches!(self.of(kind), Lookup::NotLoaded)
     }
 }
@@ -101,72 +123,104 @@ pub struct Versioned<E> {
 }
 
 impl<E> Slot<E> {
-    fn absent() -> Self {
-        Self {
-            head: None,
-            aggregate: Aggregate::None,
-            parked: false,
-            changed_in: 0,
-            head_changed: false,
-            entity_changed: false,
-        }
-    }
-}
-
-/// All known keys, in two generations: what was not used for a whole generation is forgotten.
-pub struct Slots<E> {
-    /// Boxed: maps of small entries are searched and moved faster.
-    hot: KeyMap<Box<Slot<E>>>,
-    cold: KeyMap<Box<Slot<E>>>,
-    changed: Vec<Key>,
-    change_set: u64,
-    written: u64,
-    seen: Seen,
-    n_hot_max: usize,
-}
-
-impl<E: Clone> Slots<E> {
-    /// No keys yet. `from_start`: the rows are empty, so that every key there will ever be passes through here.
-    pub fn new(from_start: bool, n_hot_max: usize) -> Self {
-        Self {
-            hot: KeyMap::default(),
-            cold: KeyMap::default(),
-            changed: Vec::new(),
-            change_set: 1,
-            written: 0,
-            seen: Seen::new(from_start),
-            n_hot_max,
-        }
-    }
-
-    /// The slot of a key whose head is known, and whose aggregate of this kind is known too. `None`: it must be loaded.
-    pub fn get(&mut self, key: &Key, kind: Option<Kind>) -> Option<&Slot<E>> {
-        if !self.hot.contains_key(key) {
-            match self.cold.remove(key) {
-                Some(slot) => drop(self.hot.insert(*key, slot)),
-                None if self.seen.surely_not(key) => drop(self.hot.insert(*key, Box::new(Slot::absent()))),
-                None => return None,
-            }
-        }
-        self.hot.get(key).map(Box::as_ref).filter(|slot| kind.is_none_or(|kind| slot.aggregate.is_known(kind)))
-    }
-
-    /// Like [`Slots::get`], without keeping the slot in memory for longer.
-    pub fn peek(&self, key: &Key) -> Option<&Slot<E>> {
-        self.hot.get(key).or_else(|| self.cold.get(key)).map(Box::as_ref)
-    }
-
-    /// The aggregate, if it is known to exist.
-    pub fn peek_aggregate(&self, aggregate: &Ref) -> Option<&Versioned<E>> {
-        match self.peek(&aggregate.key)?.aggregate.of(aggregate.kind) {
+    /// The aggregate of this kind, if it is known to exist.
+    pub fn aggregate_of(&self, kind: Kind) -> Option<&Versioned<E>> {
+        match self.aggregate.of(kind) {
             Lookup::Found(it) => Some(it),
             Lookup::Absent | Lookup::NotLoaded => None,
         }
     }
 
+    fn new(key: Key, aggregate: Aggregate<E>) -> Self {
+        Self {
+            key,
+            head: None,
+            aggregate,
+            parked: false,
+            changed_in: 0,
+            used_in: 0,
+            head_changed: false,
+            entity_changed: false,
+            is_free: false,
+        }
+    }
+}
+
+/// All known keys. What was not used for a whole round is forgotten; a round ends when it has used a certain number of slots.
+///
+/// The slots lie in one piece of memory, and whoever works on a record looks each of its keys up once: these look-ups miss the
+/// processor's caches, and were a fifth of a replay's time when every step looked up anew.
+pub struct Slots<E> {
+    ids: KeyMap<SlotId>,
+    slots: Vec<Slot<E>>,
+    free: Vec<SlotId>,
+    changed: Vec<SlotId>,
+    change_set: u64,
+    written: u64,
+    seen: Seen,
+    round: u64,
+    n_used: usize,
+    n_used_max: usize,
+}
+
+impl<E: Clone> Slots<E> {
+    /// No keys yet. `from_start`: the rows are empty, so that every key there will ever be passes through here. At most about
+    /// twice `n_used_max` slots are remembered, and what is not written yet.
+    pub fn new(from_start: bool, n_used_max: usize) -> Self {
+        Self {
+            ids: KeyMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            changed: Vec::new(),
+            change_set: 1,
+            written: 0,
+            seen: Seen::new(from_start),
+            round: 1,
+            n_used: 0,
+            n_used_max,
+        }
+    }
+
+    /// The slot of a key whose head is known. `None`: it must be loaded.
+    pub fn find(&mut self, key: &Key) -> Option<SlotId> {
+        let id = match self.ids.get(key) {
+            Some(id) => *id,
+            None if self.seen.surely_not(key) => self.add(*key, Aggregate::None),
+            None => return None,
+        };
+        self.touch(id);
+        Some(id)
+    }
+
+    /// What is known of a key, by its place.
+    pub fn at(&self, id: SlotId) -> &Slot<E> {
+        &self.slots[id.0 as usize]
+    }
+
+    /// The slot of a key whose head is known, and whose aggregate of this kind is known too. `None`: it must be loaded.
+    pub fn get(&mut self, key: &Key, kind: Option<Kind>) -> Option<&Slot<E>> {
+        let id = self.find(key)?;
+        Some(self.at(id)).filter(|slot| kind.is_none_or(|kind| slot.aggregate.is_known(kind)))
+    }
+
+    /// Like [`Slots::get`], without keeping the slot in memory for longer.
+    pub fn peek(&self, key: &Key) -> Option<&Slot<E>> {
+        self.ids.get(key).map(|id| self.at(*id))
+    }
+
+    /// The aggregate, if it is known to exist.
+    pub fn peek_aggregate(&self, aggregate: &Ref) -> Option<&Versioned<E>> {
+        self.peek(&aggregate.key)?.aggregate_of(aggregate.kind)
+    }
+
     /// Whether it is known if any record names this key, without keeping a slot for it: for ids, of which few are ever void.
     pub fn is_known(&self, key: &Key) -> bool {
-        self.peek(key).is_some() || self.seen.surely_not(key)
+        self.seen.surely_not(key) || self.ids.contains_key(key)
+    }
+
+    /// The head of a key that [is known](Slots::is_known), if any record names it.
+    pub fn head_of(&self, key: &Key) -> Option<Head> {
+        if self.seen.surely_not(key) { None } else { self.peek(key)?.head }
     }
 
     /// Whether the key can be answered without loading, having looked it up for that.
@@ -176,8 +230,39 @@ impl<E: Clone> Slots<E> {
 
     /// Nothing names this key yet: it was minted just now.
     pub fn mint(&mut self, key: Key) {
-        if self.peek(&key).is_none() {
-            self.hot.insert(key, Box::new(Slot::absent()));
+        if !self.ids.contains_key(&key) {
+            let id = self.add(key, Aggregate::None);
+            self.touch(id);
+        }
+    }
+
+    /// The slot of a key, whatever is known of it: for keys that are about to change.
+    pub fn claim(&mut self, key: Key) -> SlotId {
+        let known = self.ids.get(&key).copied();
+        // A head may be set on a key whose aggregate was never looked at: then the aggregate stays "not loaded".
+        let id = known.unwrap_or_else(|| self.add(key, Aggregate::NotLoaded));
+        self.touch(id);
+        id
+    }
+
+    fn add(&mut self, key: Key, aggregate: Aggregate<E>) -> SlotId {
+        let slot = Slot::new(key, aggregate);
+        let id = if let Some(id) = self.free.pop() {
+            self.slots[id.0 as usize] = slot;
+            id
+        } else {
+            self.slots.push(slot);
+            SlotId::new(self.slots.len() - 1)
+        };
+        self.ids.insert(key, id);
+        id
+    }
+
+    fn touch(&mut self, id: SlotId) {
+        let slot = &mut self.slots[id.0 as usize];
+        if slot.used_in != self.round {
+            slot.used_in = self.round;
+            self.n_used += 1;
         }
     }
 
@@ -192,56 +277,52 @@ impl<E: Clone> Slots<E> {
                 Aggregate::Is(Versioned { kind, version, offset, state: Arc::new(state) })
             }
         };
-        if let Some(slot) = self.cold.remove(&wanted.key) {
-            self.hot.insert(wanted.key, slot);
-        }
-        match self.hot.entry(wanted.key) {
-            Entry::Occupied(mut slot) => {
-                if wanted.kind.is_some_and(|kind| !slot.get().aggregate.is_known(kind)) {
-                    slot.get_mut().aggregate = aggregate;
-                }
+        let id = if let Some(id) = self.ids.get(&wanted.key).copied() {
+            let slot = &mut self.slots[id.0 as usize];
+            if wanted.kind.is_some_and(|kind| !slot.aggregate.is_known(kind)) {
+                slot.aggregate = aggregate;
             }
-            Entry::Vacant(slot) => {
-                slot.insert(Box::new(Slot { head, parked, aggregate, ..Slot::absent() }));
-            }
-        }
+            id
+        } else {
+            let id = self.add(wanted.key, aggregate);
+            let slot = &mut self.slots[id.0 as usize];
+            (slot.head, slot.parked) = (head, parked);
+            id
+        };
+        self.touch(id);
     }
 
     /// A key's head moved.
-    pub fn set_head(&mut self, key: Key, head: Head) {
-        self.change(key, |slot| {
-            slot.head = Some(head);
-            slot.head_changed = true;
-        });
+    pub fn set_head(&mut self, id: SlotId, head: Head) {
+        let slot = self.change(id);
+        slot.head = Some(head);
+        slot.head_changed = true;
     }
 
     /// An aggregate changed.
-    pub fn set_entity(&mut self, key: Key, entity: Versioned<E>) {
-        self.change(key, |slot| {
-            debug_assert!(
-                !matches!(&slot.aggregate, Aggregate::Is(before) if before.kind != entity.kind),
-                "a key belongs to one kind"
-            );
-            slot.aggregate = Aggregate::Is(entity);
-            slot.entity_changed = true;
-        });
+    pub fn set_entity(&mut self, id: SlotId, entity: Versioned<E>) {
+        let slot = self.change(id);
+        debug_assert!(
+            !matches!(&slot.aggregate, Aggregate::Is(before) if before.kind != entity.kind),
+            "a key belongs to one kind"
+        );
+        slot.aggregate = Aggregate::Is(entity);
+        slot.entity_changed = true;
     }
 
     /// A key is parked.
-    pub fn park(&mut self, key: Key) {
-        self.change(key, |slot| slot.parked = true);
+    pub fn park(&mut self, id: SlotId) {
+        self.change(id).parked = true;
     }
 
-    fn change(&mut self, key: Key, change: impl FnOnce(&mut Slot<E>)) {
-        // A head may be set on a key whose aggregate was never looked at: then the aggregate stays "not loaded".
-        let unknown = || Box::new(Slot { aggregate: Aggregate::NotLoaded, ..Slot::absent() });
-        let slot = self.hot.entry(key).or_insert_with(|| self.cold.remove(&key).unwrap_or_else(unknown));
-        change(slot);
+    fn change(&mut self, id: SlotId) -> &mut Slot<E> {
+        let slot = &mut self.slots[id.0 as usize];
         if slot.changed_in != self.change_set {
             slot.changed_in = self.change_set;
-            self.changed.push(key);
-            self.seen.insert(&key);
+            self.changed.push(id);
+            self.seen.insert(&slot.key);
         }
+        slot
     }
 
     /// Whether anything changed since the last take.
@@ -253,17 +334,17 @@ impl<E: Clone> Slots<E> {
     pub fn take_changed(&mut self) -> (u64, Vec<(Key, Head)>, Vec<EntityRow<E>>) {
         let changed = std::mem::take(&mut self.changed);
         let (mut heads, mut entities) = (Vec::with_capacity(changed.len()), Vec::new());
-        for key in changed {
+        for id in changed {
             // Changed slots are never forgotten before they are written.
-            let Some(slot) = self.hot.get_mut(&key).or_else(|| self.cold.get_mut(&key)) else { continue };
+            let slot = &mut self.slots[id.0 as usize];
             if std::mem::take(&mut slot.head_changed) {
-                heads.extend(slot.head.map(|head| (key, head)));
+                heads.extend(slot.head.map(|head| (slot.key, head)));
             }
             if std::mem::take(&mut slot.entity_changed)
                 && let Aggregate::Is(Versioned { kind, version, offset, state }) = &slot.aggregate
             {
                 entities.push(EntityRow {
-                    aggregate: Ref::new(kind, key),
+                    aggregate: Ref::new(kind, slot.key),
                     version: *version,
                     offset: *offset,
                     entity: Arc::clone(state),
@@ -278,10 +359,18 @@ impl<E: Clone> Slots<E> {
     /// A change set, and all before it, are written: what is in them can be loaded again.
     pub fn written(&mut self, change_set: u64) {
         self.written = change_set;
-        if self.hot.len() > self.n_hot_max {
-            let mut forgotten = std::mem::replace(&mut self.cold, std::mem::take(&mut self.hot));
-            forgotten.retain(|_, slot| slot.changed_in > self.written);
-            self.cold.extend(forgotten);
+        if self.n_used <= self.n_used_max {
+            return;
         }
+        // From the end, so that the free slots are taken again in the order of memory.
+        for (number, slot) in self.slots.iter_mut().enumerate().rev() {
+            if !slot.is_free && slot.used_in < self.round && slot.changed_in <= self.written {
+                self.ids.remove(&slot.key);
+                (slot.is_free, slot.aggregate) = (true, Aggregate::NotLoaded);
+                self.free.push(SlotId::new(number));
+            }
+        }
+        self.round += 1;
+        self.n_used = 0;
     }
 }

@@ -67,7 +67,10 @@ impl Maker {
                 key: self.hash_key.idempotency("bench", "", &Uuid::now_v7().to_string()),
                 fingerprint: [0; 16],
             });
-            self.core.ask(Request { command, stamp, versions: None, origin: Origin::default(), deadline: i64::MAX }, now_ms());
+            self.core.ask(
+                Request { command, stamp, versions: None, origin: Origin::default(), deadline: i64::MAX },
+                now_ms(),
+            );
         }
         let appends = self.run()?.appends;
         for (offset, record) in (self.core.next()..).zip(&appends) {
