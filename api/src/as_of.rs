@@ -6,7 +6,11 @@ use orderlog_domain::decider::Ref;
 use orderlog_projections::Tables;
 use orderlog_service::past::{Moment, PastError};
 
-use crate::{execute::Service, point::Point, problem::ApiError};
+use crate::{
+    execute::Service,
+    point::Point,
+    problem::{ApiError, Code},
+};
 
 /// The parameter's name.
 const AS_OF: &str = "as_of";
@@ -49,7 +53,7 @@ impl<D: Tables> Service<D> {
         let moment = moment::<D>(as_of)?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         let located = tokio::time::timeout(wait, self.replica.locate(moment)).await.map_err(|_| {
-            ApiError::unavailable("rows_behind", format!("the rows of {} do not reach {as_of} yet", D::JOURNAL))
+            ApiError::unavailable(Code::RowsBehind, format!("the rows of {} do not reach {as_of} yet", D::JOURNAL))
         })?;
         let offset = located?;
         let entity = self.replica.as_of(aggregate, offset).await?;
@@ -72,7 +76,7 @@ fn moment<D: Tables>(text: &str) -> Result<Moment, ApiError> {
             "it must be a position in this journal, such as {journal}@1042, or an RFC 3339 time, such as \
              2026-01-31T12:00:00Z"
         );
-        ApiError::parameter(AS_OF, "invalid_as_of", detail)
+        ApiError::parameter(AS_OF, Code::InvalidAsOf, detail)
     };
     match unplussed(text).parse().map_err(|_| wrong())? {
         Point::Position(topic, offset) if topic == D::JOURNAL => Ok(Moment::Offset(offset)),
@@ -93,10 +97,10 @@ impl From<PastError> for ApiError {
     fn from(error: PastError) -> Self {
         let detail = error.to_string();
         match error {
-            PastError::OutOfRange { .. } => Self::parameter(AS_OF, "out_of_range", detail),
-            PastError::TooLong(_) => Self::parameter(AS_OF, "too_long", detail),
-            PastError::Unreadable { .. } => Self::unavailable("parked", detail),
-            PastError::Log(_) => Self::unavailable("log_unavailable", detail),
+            PastError::OutOfRange { .. } => Self::parameter(AS_OF, Code::OutOfRange, detail),
+            PastError::TooLong(_) => Self::parameter(AS_OF, Code::TooLong, detail),
+            PastError::Unreadable { .. } => Self::unavailable(Code::Parked, detail),
+            PastError::Log(_) => Self::unavailable(Code::LogUnavailable, detail),
             PastError::Rows(error) => error.into(),
         }
     }

@@ -1,9 +1,11 @@
-//! The published contract of the public topics: an AsyncAPI 3.0 document.
+//! The published contract of the public topics: an AsyncAPI 3.1 document.
 //!
 //! Topics, publishers and consumers come from the deciders themselves; the fields stand in [`payload`], and a test compares
 //! them with real events.
 
 mod payload;
+
+use std::collections::BTreeSet;
 
 use orderlog_domain::{
     billing::Billing, customers::Customers, decider::Decider, inventory::Inventory, notifications::Notifications,
@@ -30,6 +32,7 @@ pub fn document() -> Value {
             json!({
                 "action": action,
                 "title": what,
+                "description": format!("{what}. {summary}"),
                 "channel": { "$ref": format!("#/channels/{name}") },
                 "messages": [{ "$ref": format!("#/channels/{name}/messages/{name}") }],
             })
@@ -54,20 +57,40 @@ pub fn document() -> Value {
         );
     }
     json!({
-        "asyncapi": "3.0.0",
-        "info": {
-            "title": "orderlog: public topics",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "What the services tell each other and the world: CloudEvents 1.0 in Kafka's binary mode. \
-                Delivered at least once: copies of an event have the same `ce_id`. `ce_sequence` is the version of what \
-                the event is about, so that a reader can tell old news from new. Topics have no mutual order. No personal \
-                data is published. Fields may be added, never renamed, removed or given another meaning.",
-            "license": { "name": "MIT OR Apache-2.0" },
-        },
+        "asyncapi": "3.1.0",
+        "info": info(),
+        "servers": servers(),
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
         "components": { "messages": messages },
+    })
+}
+
+fn info() -> Value {
+    let publishers: BTreeSet<_> = Public::TOPICS.iter().map(|(_, publisher)| *publisher).collect();
+    let tags: Vec<_> = publishers.iter().map(|name| json!({ "name": name, "description": "A publisher." })).collect();
+    json!({
+        "title": "orderlog: public topics",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": "What the services tell each other and the world: CloudEvents 1.0 in Kafka's binary mode. \
+            Delivered at least once: copies of an event have the same `ce_id`. `ce_sequence` is the version of what \
+            the event is about, so that a reader can tell old news from new. Topics have no mutual order. No personal \
+            data is published. Fields may be added, never renamed, removed or given another meaning.",
+        "contact": { "name": "The maintainers of orderlog" },
+        "license": { "name": "MIT OR Apache-2.0", "url": "https://spdx.org/licenses/" },
+        "tags": tags,
+    })
+}
+
+fn servers() -> Value {
+    json!({
+        "kafka": {
+            "host": "{broker}",
+            "protocol": "kafka",
+            "description": "The Kafka that `--log` names. With `--topic-prefix`, topics begin with that.",
+            "variables": { "broker": { "default": "localhost:9092", "description": "One broker of the cluster." } },
+        },
     })
 }
 

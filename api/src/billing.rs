@@ -21,26 +21,23 @@ use crate::{
     freshness::Freshness,
     json::{Json, MaybeJson},
     params::{Asked, Path},
-    problem::ApiError,
+    problem::{ApiError, Code},
     server::{Parts, StartError},
     services::{Mounted, ServiceName, Tag},
 };
 
 use overpayments::{Overpayment, Overpayments};
 
-/// The code of a payment that is refused since less is open.
-const OVERPAYMENT: &str = "overpayment";
-
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::UnknownOrder { .. } => Self::not_found("unknown_order", detail),
-            Rejection::WrongCurrency { .. } => Self::conflict("wrong_currency", detail).at("#/currency"),
-            Rejection::Overpayment { .. } => Self::conflict(OVERPAYMENT, detail).at("#/amount"),
-            Rejection::InvoiceClosed { .. } => Self::conflict("invoice_closed", detail),
-            Rejection::NotPaid { .. } => Self::conflict("not_paid", detail),
-            Rejection::RefundTooLarge { .. } => Self::conflict("refund_too_large", detail).at("#/amount"),
+            Rejection::UnknownOrder { .. } => Self::not_found(Code::UnknownOrder, detail),
+            Rejection::WrongCurrency { .. } => Self::conflict(Code::WrongCurrency, detail).at("#/currency"),
+            Rejection::Overpayment { .. } => Self::conflict(Code::Overpayment, detail).at("#/amount"),
+            Rejection::InvoiceClosed { .. } => Self::conflict(Code::InvoiceClosed, detail),
+            Rejection::NotPaid { .. } => Self::conflict(Code::NotPaid, detail),
+            Rejection::RefundTooLarge { .. } => Self::conflict(Code::RefundTooLarge, detail).at("#/amount"),
         }
     }
 }
@@ -115,7 +112,7 @@ impl BillingApi {
         let executed = match self.execute(command, asked, || "POST /billing".to_owned()).await {
             Ok(executed) => executed,
             Err(refused) => {
-                if let Some(payment) = payment.filter(|_| refused.0.code == OVERPAYMENT) {
+                if let Some(payment) = payment.filter(|_| refused.0.code == Code::Overpayment.as_str()) {
                     self.overpayments.tell(payment);
                 }
                 return Err(refused);

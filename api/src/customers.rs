@@ -19,7 +19,7 @@ use crate::{
     json::Json,
     orders::{OrderList, OrderState},
     params::{Asked, EXAMPLE_CUSTOMER, Path},
-    problem::{ApiError, Faults},
+    problem::{ApiError, Code, Faults},
     server::{Parts, StartError},
     services::{Mounted, ServiceName, Tag},
 };
@@ -161,8 +161,8 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::EmailTaken => Self::conflict("duplicate_email", detail).at("#/email"),
-            Rejection::UnknownCustomer { .. } => Self::not_found("unknown_customer", detail),
+            Rejection::EmailTaken => Self::conflict(Code::DuplicateEmail, detail).at("#/email"),
+            Rejection::UnknownCustomer { .. } => Self::not_found(Code::UnknownCustomer, detail),
         }
     }
 }
@@ -258,7 +258,7 @@ impl CustomersApi {
     ) -> Result<Done<CustomerChanged>, ApiError> {
         let (id, UpdateCustomer { name, email }) = (customer_id.0, body.0);
         if name.is_none() && email.is_none() {
-            return Err(ApiError::invalid("nothing_to_change", "give a name, an e-mail address, or both"));
+            return Err(ApiError::invalid(Code::NothingToChange, "give a name, an e-mail address, or both"));
         }
         let mut faults = Faults::default();
         let name = faults.check_if("#/name", name.map(Name::new));

@@ -14,7 +14,12 @@ use orderlog_service::{
     replica::{Executed, Replica, State},
 };
 
-use crate::{freshness::Freshness, params::Asked, peers::Peers, problem::ApiError};
+use crate::{
+    freshness::Freshness,
+    params::Asked,
+    peers::Peers,
+    problem::{ApiError, Code},
+};
 
 /// Who asks. There is no authentication yet: everybody is the same caller, and shares one space of idempotency keys.
 const CALLER: &str = "anonymous";
@@ -85,7 +90,7 @@ impl<D: Tables> Service<D> {
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         if tokio::time::timeout(wait, self.replica.read_your_writes()).await.is_err() {
             let detail = format!("the rows of {} are behind what it has answered", D::JOURNAL);
-            return Err(ApiError::unavailable("rows_behind", detail));
+            return Err(ApiError::unavailable(Code::RowsBehind, detail));
         }
         // It may have stopped meanwhile.
         self.ready()?;
@@ -105,9 +110,9 @@ impl<D: Tables> Service<D> {
         match &*self.replica.state().borrow() {
             State::Ready => Ok(()),
             State::CatchingUp => {
-                Err(ApiError::unavailable("catching_up", format!("{} is still reading its journal", D::JOURNAL)))
+                Err(ApiError::unavailable(Code::CatchingUp, format!("{} is still reading its journal", D::JOURNAL)))
             }
-            State::Stopped(why) => Err(ApiError::unavailable("unavailable", why.clone())),
+            State::Stopped(why) => Err(ApiError::unavailable(Code::Unavailable, why.clone())),
         }
     }
 }

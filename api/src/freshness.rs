@@ -20,7 +20,11 @@ use poem_openapi::{
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
 
-use crate::{execute::Service, problem::ApiError, services::ServiceName};
+use crate::{
+    execute::Service,
+    problem::{ApiError, Code},
+    services::ServiceName,
+};
 
 /// The header that carries positions.
 pub const MIN_POSITION: &str = "Orderlog-Min-Position";
@@ -80,7 +84,7 @@ impl Freshness {
             text(MIN_POSITION).flat_map(|value| value.split(',')).map(str::parse).collect::<Result<Vec<_>, ()>>();
         let seen = seen.ok().filter(|seen| seen.len() <= N_POSITIONS_MAX).ok_or_else(|| {
             let detail = "it must be positions that answers told, such as `orders@1042`, with commas between them";
-            ApiError::parameter(MIN_POSITION, "invalid_position", detail)
+            ApiError::parameter(MIN_POSITION, Code::InvalidPosition, detail)
         })?;
         let mut freshness = Self { seen, ..Self::default() };
         for preference in text("Prefer").flat_map(|value| value.split(',')) {
@@ -144,13 +148,13 @@ impl<D: Tables> Service<D> {
         let journals: Vec<_> =
             freshness.seen.iter().map(|position| Partition::journal(position.journal.as_str())).collect();
         let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
-            ApiError::unavailable("log_unavailable", format!("where the journals end is not known: {error}"))
+            ApiError::unavailable(Code::LogUnavailable, format!("where the journals end is not known: {error}"))
         })?;
         for (position, end) in freshness.seen.iter().zip(ends) {
             if position.offset >= end {
                 let last = Position { offset: end.saturating_sub(1), ..*position };
                 let detail = format!("{position} lies behind the last record there is, {last}");
-                return Err(ApiError::parameter(MIN_POSITION, "position_out_of_range", detail));
+                return Err(ApiError::parameter(MIN_POSITION, Code::PositionOutOfRange, detail));
             }
         }
         let own = freshness.seen.iter().filter(|position| position.journal.as_str() == D::JOURNAL);
@@ -158,7 +162,7 @@ impl<D: Tables> Service<D> {
         if tokio::time::timeout(freshness.patience(), self.replica.has_committed(position)).await.is_err() {
             let lag = position.saturating_sub(*self.replica.committed().borrow());
             let detail = format!("the rows of {} are {lag} records behind what the caller has seen", D::JOURNAL);
-            return Err(ApiError::timed_out("not_yet", detail).lagging(lag));
+            return Err(ApiError::timed_out(Code::NotYet, detail).lagging(lag));
         }
         Ok(())
     }
@@ -182,7 +186,7 @@ impl<D: Tables> Service<D> {
             let Some(position) = freshness.foreign::<D>() else { return Err(error) };
             if Instant::now() >= until {
                 let detail = format!("{}; news of {position} may not have reached {} yet", error.0.detail, D::JOURNAL);
-                return Err(ApiError::timed_out("not_yet", detail));
+                return Err(ApiError::timed_out(Code::NotYet, detail));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }

@@ -28,7 +28,7 @@ use crate::{
     freshness::Freshness,
     json::Json,
     params::{Asked, Path},
-    problem::ApiError,
+    problem::{ApiError, Code},
     server::{Parts, StartError},
     services::{Mounted, ServiceName, Tag},
 };
@@ -43,21 +43,21 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::UnknownSku { .. } => Self::not_found("unknown_sku", detail),
-            Rejection::TooMuchStock { .. } => Self::conflict("too_much_stock", detail),
-            Rejection::AdjustedBelowReserved { .. } => Self::conflict("below_reserved", detail).at("#/delta"),
-            Rejection::NoLines => Self::invalid_at("#/lines", "no_lines", detail),
-            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", "too_many_lines", detail),
-            Rejection::TooManyUnits { .. } => Self::invalid_at("#/lines", "quantity_too_large", detail),
+            Rejection::UnknownSku { .. } => Self::not_found(Code::UnknownSku, detail),
+            Rejection::TooMuchStock { .. } => Self::conflict(Code::TooMuchStock, detail),
+            Rejection::AdjustedBelowReserved { .. } => Self::conflict(Code::BelowReserved, detail).at("#/delta"),
+            Rejection::NoLines => Self::invalid_at("#/lines", Code::NoLines, detail),
+            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", Code::TooManyLines, detail),
+            Rejection::TooManyUnits { .. } => Self::invalid_at("#/lines", Code::QuantityTooLarge, detail),
             Rejection::NotEnoughStock { shortages, reason: ShortageReason::OutOfStock } => {
-                Self::conflict("not_enough_stock", detail).short_of(&shortages)
+                Self::conflict(Code::NotEnoughStock, detail).short_of(&shortages)
             }
             Rejection::NotEnoughStock { shortages, reason: ShortageReason::UnknownSku } => {
-                Self::not_found("unknown_sku", detail).at("#/lines").short_of(&shortages)
+                Self::not_found(Code::UnknownSku, detail).at("#/lines").short_of(&shortages)
             }
-            Rejection::ReservationExists { .. } => Self::conflict("reservation_exists", detail),
-            Rejection::ReservationEnded { .. } => Self::conflict("reservation_ended", detail),
-            Rejection::UnknownReservation { .. } => Self::not_found("unknown_reservation", detail),
+            Rejection::ReservationExists { .. } => Self::conflict(Code::ReservationExists, detail),
+            Rejection::ReservationEnded { .. } => Self::conflict(Code::ReservationEnded, detail),
+            Rejection::UnknownReservation { .. } => Self::not_found(Code::UnknownReservation, detail),
         }
     }
 }
@@ -147,7 +147,7 @@ impl InventoryApi {
         let sku = sku.0;
         if NO_SKUS.contains(&sku.as_str()) {
             let detail = format!("no SKU can have one of these names: {}", NO_SKUS.join(", "));
-            return Err(ApiError::parameter("sku", "reserved_name", detail));
+            return Err(ApiError::parameter("sku", Code::ReservedName, detail));
         }
         let operation = format!("POST /stock/{sku}/receive");
         done(&self.execute(body.0.checked(sku)?, asked, || operation).await?)

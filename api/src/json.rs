@@ -10,7 +10,7 @@ use poem_openapi::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 
-use crate::problem::{ApiError, Fault, too_large};
+use crate::problem::{ApiError, Code, Fault, too_large};
 
 /// The largest body that is read.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -101,37 +101,37 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for MaybeJson<T> {
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> ApiError {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else {
-        return ApiError::invalid("malformed_json", "something follows the JSON value");
+        return ApiError::invalid(Code::MalformedJson, "something follows the JSON value");
     };
     let path = error.path().clone();
     let error = error.into_inner();
     let place = (error.line(), error.column());
     if !error.is_data() {
         return ApiError::invalid(
-            "malformed_json",
+            Code::MalformedJson,
             format!("this is no JSON, from line {}, column {} on", place.0, place.1),
         );
     }
     let (code, detail, field) = described(&error.to_string());
     let pointer = Some(pointer_of(&path, field.as_deref()));
-    ApiError::faults(vec![Fault { pointer, parameter: None, code: code.to_owned(), detail }])
+    ApiError::faults(vec![Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail }])
 }
 
 /// Code and sentence of what serde found wrong, and the field that is missing or doubled, below the place it names. Serde's own
 /// sentence may repeat a value, which may be an e-mail address: only the parts that come from our types are kept.
-fn described(error: &str) -> (&'static str, String, Option<String>) {
+fn described(error: &str) -> (Code, String, Option<String>) {
     let field = error.split('`').nth(1).map(str::to_owned);
     if error.starts_with("missing field") {
-        return ("missing_field", "this field is missing".to_owned(), field);
+        return (Code::MissingField, "this field is missing".to_owned(), field);
     }
     if error.starts_with("unknown field") {
-        return ("unknown_field", "there is no such field here".to_owned(), None);
+        return (Code::UnknownField, "there is no such field here".to_owned(), None);
     }
     if error.starts_with("duplicate field") {
-        return ("duplicate_field", "this field is here twice".to_owned(), field);
+        return (Code::DuplicateField, "this field is here twice".to_owned(), field);
     }
     if error.starts_with("UUID parsing failed") {
-        return ("wrong_type", "expected a UUID".to_owned(), None);
+        return (Code::WrongType, "expected a UUID".to_owned(), None);
     }
     // `invalid type: string "x", expected u32 at line 1 column 2`: the last `expected` is serde's.
     let expected =
@@ -141,7 +141,11 @@ fn described(error: &str) -> (&'static str, String, Option<String>) {
         expected if expected.starts_with("struct ") => "an object",
         expected => expected,
     });
-    ("wrong_type", expected.map_or_else(|| "this value can't be here".to_owned(), |it| format!("expected {it}")), None)
+    (
+        Code::WrongType,
+        expected.map_or_else(|| "this value can't be here".to_owned(), |it| format!("expected {it}")),
+        None,
+    )
 }
 
 /// A place in a document as a JSON pointer, as a URI fragment.

@@ -34,7 +34,7 @@ use crate::{
     freshness::Freshness,
     json::Json,
     params::{Asked, Path},
-    problem::ApiError,
+    problem::{ApiError, Code},
     server::{Parts, StartError},
     services::{Mounted, ServiceName, Tag},
 };
@@ -45,7 +45,7 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::UnknownNotification { .. } => Self::not_found("unknown_notification", detail),
+            Rejection::UnknownNotification { .. } => Self::not_found(Code::UnknownNotification, detail),
         }
     }
 }
@@ -119,7 +119,7 @@ impl NotificationsApi {
 }
 
 fn recipient_of(text: String) -> Result<Recipient, ApiError> {
-    Recipient::new(text).map_err(|error| ApiError::parameter("recipient", "invalid_identifier", error.to_string()))
+    Recipient::new(text).map_err(|error| ApiError::parameter("recipient", Code::InvalidIdentifier, error.to_string()))
 }
 
 #[OpenApi(tag = "Tag::Notifications")]

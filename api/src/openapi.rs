@@ -1,28 +1,35 @@
-//! The published contract of the HTTP API: what the framework generates from the routes, corrected where that is wrong.
+//! The published contract of the HTTP API, an OpenAPI 3.1 document: what the framework generates from the routes, made right.
 //!
-//! Corrected: bounds of integers come as fractions, times of examples in another form than answers have, refused unknown
-//! fields are not told, each operation repeats every failure, also those that can't happen to it. Checked in under
-//! `openapi/` and compared by a test.
+//! [`correct`]: bounds of integers that come as fractions, times of examples in another form than answers have, refused unknown
+//! fields, headers that all operations take. [`failures`]: which failures an operation can have, and their codes.
+//! [`examples`]: those that are missing. [`modern`]: from 3.0 to 3.1. Checked in under `openapi/` and compared by a test;
+//! `tests/contracts` has linters look at them.
 
 mod correct;
+mod examples;
+mod failures;
+mod modern;
 
 use std::marker::PhantomData;
 
 use poem_openapi::{
-    LicenseObject, OpenApi, OpenApiService, ServerObject,
+    ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject,
     registry::{MetaApi, Registry},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     billing::BillingApi, customers::CustomersApi, inventory::InventoryApi, notifications::NotificationsApi,
     orders::OrdersApi, services::RouteTable, services::ServiceName,
 };
 
+const SUMMARY: &str = "Customers, orders, stock, payments and notifications on an append-only log.";
+
 const DESCRIPTION: &str = "\
 An order backend whose only truth is an append-only log. Every answer to a command says where its record stands \
 (`Orderlog-Position`), and every command can be repeated safely with an `Idempotency-Key`. \
-Failures are `application/problem+json` with a stable `code`.\n\n\
+Failures are `application/problem+json` with a stable `code`; \
+`/problems` explains each.\n\n\
 Money is an integer in minor units (cents) with an ISO 4217 code beside it. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
 customers, orders and notifications in the examples belong to nobody; the page at `/docs` sends the newest one's instead, so \
 create a customer first.\n\n\
@@ -45,16 +52,16 @@ impl<T: OpenApi> OpenApi for Described<T> {
 
 fn generated<T: OpenApi>(title: String) -> Value {
     let service = OpenApiService::new(Described::<T>(PhantomData), title, env!("CARGO_PKG_VERSION"))
+        .summary(SUMMARY)
         .description(DESCRIPTION)
+        .contact(ContactObject::new().name("The maintainers of orderlog"))
         .license(LicenseObject::new("MIT OR Apache-2.0"))
         .server(ServerObject::new("/").description("this process"));
-    let mut document = serde_json::from_str(&service.spec()).expect("the framework writes JSON");
-    correct::all(&mut document);
-    document
+    serde_json::from_str(&service.spec()).expect("the framework writes JSON")
 }
 
-/// The OpenAPI document of one service.
-pub fn of_service(service: ServiceName) -> Value {
+/// One service, as the framework says it.
+fn raw(service: ServiceName) -> Value {
     let title = format!("orderlog: {service}");
     match service {
         ServiceName::Customers => generated::<CustomersApi>(title),
@@ -65,16 +72,32 @@ pub fn of_service(service: ServiceName) -> Value {
     }
 }
 
+/// As it is published.
+fn finished(mut document: Value) -> Value {
+    correct::all(&mut document);
+    failures::all(&mut document);
+    examples::all(&mut document);
+    modern::all(&mut document);
+    // Said expressly, since silence could also be an oversight.
+    document["security"] = json!([]);
+    document
+}
+
+/// The OpenAPI document of one service.
+pub fn of_service(service: ServiceName) -> Value {
+    finished(raw(service))
+}
+
 /// The OpenAPI document of several services in one.
 pub fn of_services(services: &[ServiceName]) -> Value {
-    let mut documents = services.iter().map(|service| of_service(*service));
+    let mut documents = services.iter().map(|service| raw(*service));
     let mut all = documents.next().unwrap_or_default();
     for document in documents {
         correct::merge(&mut all, document);
     }
     all["info"]["title"] = "orderlog".into();
     correct::in_the_order_of(services, &mut all);
-    all
+    finished(all)
 }
 
 /// A document as text.

@@ -28,7 +28,7 @@ use crate::{
     freshness::Freshness,
     json::Json,
     params::{Asked, Path},
-    problem::ApiError,
+    problem::{ApiError, Code},
     server::{Parts, StartError},
     services::{Mounted, ServiceName, Tag},
 };
@@ -39,15 +39,15 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::NoLines => Self::invalid_at("#/lines", "no_lines", detail),
-            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", "too_many_lines", detail),
-            Rejection::TotalTooLarge { .. } => Self::invalid_at("#/lines", "total_too_large", detail),
-            Rejection::QuantityTooLarge { .. } => Self::invalid_at("#/lines", "quantity_too_large", detail),
-            Rejection::UnknownCustomer { .. } => Self::not_found("unknown_customer", detail).at("#/customer_id"),
-            Rejection::CustomerInactive { .. } => Self::conflict("customer_inactive", detail).at("#/customer_id"),
-            Rejection::UnknownOrder { .. } => Self::not_found("unknown_order", detail),
-            Rejection::IllegalTransition { .. } => Self::conflict("illegal_transition", detail),
-            Rejection::NotPaid { .. } => Self::conflict("not_paid", detail),
+            Rejection::NoLines => Self::invalid_at("#/lines", Code::NoLines, detail),
+            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", Code::TooManyLines, detail),
+            Rejection::TotalTooLarge { .. } => Self::invalid_at("#/lines", Code::TotalTooLarge, detail),
+            Rejection::QuantityTooLarge { .. } => Self::invalid_at("#/lines", Code::QuantityTooLarge, detail),
+            Rejection::UnknownCustomer { .. } => Self::not_found(Code::UnknownCustomer, detail).at("#/customer_id"),
+            Rejection::CustomerInactive { .. } => Self::conflict(Code::CustomerInactive, detail).at("#/customer_id"),
+            Rejection::UnknownOrder { .. } => Self::not_found(Code::UnknownOrder, detail),
+            Rejection::IllegalTransition { .. } => Self::conflict(Code::IllegalTransition, detail),
+            Rejection::NotPaid { .. } => Self::conflict(Code::NotPaid, detail),
         }
     }
 }
@@ -192,7 +192,7 @@ impl OrdersApi {
     ) -> Result<Found<Order>, ApiError> {
         if expand.0.is_some() && as_of.0.is_some() {
             let detail = "other services are asked for what is, not for what was: leave out `expand` or `as_of`";
-            return Err(ApiError::parameter("expand", "expand_with_as_of", detail));
+            return Err(ApiError::parameter("expand", Code::ExpandWithAsOf, detail));
         }
         let expand = Expand::parse(expand.0.as_deref())?;
         let (order, position) = self.0.held_back(&seen, || self.order(order_id.0, as_of.0.as_deref())).await?;

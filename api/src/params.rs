@@ -12,7 +12,10 @@ use poem_openapi::{
 };
 use uuid::Uuid;
 
-use crate::{freshness::Freshness, problem::ApiError};
+use crate::{
+    freshness::Freshness,
+    problem::{ApiError, Code},
+};
 
 /// A value that stands in a path.
 pub trait PathValue: Sized + Send {
@@ -109,7 +112,7 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
     async fn from_request(request: &'a Request, _: &mut RequestBody, options: ExtractParamOptions<()>) -> Result<Self> {
         // In operations it is called by its number, whatever its name.
         let text = request.raw_path_param(options.name).unwrap_or_default();
-        T::parse(text).map(Self).map_err(|detail| ApiError::parameter(T::NAME, "invalid_parameter", detail).into())
+        T::parse(text).map(Self).map_err(|detail| ApiError::parameter(T::NAME, Code::InvalidParameter, detail).into())
     }
 }
 
@@ -151,7 +154,7 @@ fn versions(headers: &HeaderMap) -> Result<Option<Versions>, ApiError> {
             tags.iter().map(|tag| version(tag)).collect::<Option<_>>().map(|all| Some(Versions::OneOf(all))).ok_or_else(
                 || {
                     let detail = "it must be what `ETag` said, such as `\"3\"`, or `*`";
-                    ApiError::parameter("If-Match", "invalid_if_match", detail)
+                    ApiError::parameter("If-Match", Code::InvalidIfMatch, detail)
                 },
             )
         }
@@ -161,7 +164,7 @@ fn versions(headers: &HeaderMap) -> Result<Option<Versions>, ApiError> {
 fn parse_key(given: &[u8]) -> Result<String, ApiError> {
     let wrong = || {
         let detail = "it must have 1 to 255 visible ASCII characters, in double quotes or bare";
-        ApiError::parameter(Asked::KEY, "invalid_idempotency_key", detail)
+        ApiError::parameter(Asked::KEY, Code::InvalidIdempotencyKey, detail)
     };
     let bare = given.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(given);
     if !(1..=255).contains(&bare.len()) || !bare.iter().all(u8::is_ascii_graphic) || bare.contains(&b'"') {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     freshness::{Freshness, MIN_POSITION},
     params::Asked,
-    problem::{ApiError, Problem},
+    problem::{ApiError, Code, Problem},
     services::ServiceName,
 };
 
@@ -46,8 +46,8 @@ impl From<PeerError> for ApiError {
     fn from(error: PeerError) -> Self {
         let detail = error.to_string();
         match error {
-            PeerError::TimedOut(_) => Self::timed_out("service_timed_out", detail),
-            PeerError::Unavailable(_) => Self::unavailable("service_unavailable", detail),
+            PeerError::TimedOut(_) => Self::timed_out(Code::ServiceTimedOut, detail),
+            PeerError::Unavailable(_) => Self::unavailable(Code::ServiceUnavailable, detail),
             PeerError::Refused { problem, .. } => Self(problem),
         }
     }

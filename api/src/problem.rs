@@ -17,6 +17,8 @@
 //! Every problem of a request's values is told at once. Deliberately absent: request bodies and e-mail addresses; a problem
 //! may end up in a log.
 
+mod catalogue;
+mod codes;
 mod framework;
 
 use std::fmt::Display;
@@ -35,6 +37,8 @@ use poem_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use catalogue::{Entry, Scope};
+pub use codes::Code;
 pub use framework::problem_of;
 pub(crate) use framework::too_large;
 
@@ -70,13 +74,7 @@ pub struct Problem {
 
 impl poem_openapi::types::Example for Problem {
     fn example() -> Self {
-        let fault = Fault {
-            pointer: Some("#/lines/0/quantity".to_owned()),
-            parameter: None,
-            code: "invalid_quantity".to_owned(),
-            detail: "a quantity must be from 1 to 1000000".to_owned(),
-        };
-        *ApiError::faults(vec![fault]).0
+        *Code::InvalidRequest.entry().example().0
     }
 }
 
@@ -119,13 +117,18 @@ pub struct ApiError(pub Box<Problem>);
 
 impl ApiError {
     /// A problem of this kind.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        let told = code.entry().statuses;
+        debug_assert!(
+            code == Code::BadRequest || told.contains(&status.as_u16()),
+            "{code:?} does not come with {status}"
+        );
         Self(Box::new(Problem {
-            kind: format!("/problems/{code}"),
-            title: title(code),
+            kind: code.path(),
+            title: code.title(),
             status: status.as_u16(),
             detail: detail.into(),
-            code: code.to_owned(),
+            code: code.as_str().to_owned(),
             errors: None,
             lag: None,
             shortages: None,
@@ -133,7 +136,7 @@ impl ApiError {
     }
 
     /// 400: the request makes no sense as a whole.
-    pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn invalid(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
@@ -146,39 +149,39 @@ impl ApiError {
                 None => fault.detail.clone(),
             },
         );
-        let mut error = Self::invalid("invalid_request", detail);
+        let mut error = Self::invalid(Code::InvalidRequest, detail);
         error.0.errors = Some(faults);
         error
     }
 
     /// 400: this value of the body is wrong, which only the service could tell.
-    pub fn invalid_at(pointer: &str, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn invalid_at(pointer: &str, code: Code, detail: impl Into<String>) -> Self {
         Self::invalid(code, detail).at(pointer)
     }
 
     /// 400: this path or query parameter or header is wrong.
-    pub fn parameter(name: &str, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn parameter(name: &str, code: Code, detail: impl Into<String>) -> Self {
         let parameter = Some(name.to_owned());
-        Self::faults(vec![Fault { pointer: None, parameter, code: code.to_owned(), detail: detail.into() }])
+        Self::faults(vec![Fault { pointer: None, parameter, code: code.as_str().to_owned(), detail: detail.into() }])
     }
 
     /// 404: there is no such object.
-    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn not_found(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
     /// 409: as things stand, this can't be.
-    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn conflict(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
     /// 503: not now; nothing was written.
-    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn unavailable(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
     /// 504: the time is up.
-    pub fn timed_out(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn timed_out(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, code, detail)
     }
 
@@ -187,7 +190,7 @@ impl ApiError {
         tracing::error!("a request failed by our own mistake: {what:#}");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
+            Code::Internal,
             "something went wrong here; the log of the service says what",
         )
     }
@@ -217,15 +220,6 @@ impl ApiError {
     }
 }
 
-/// `out_of_stock` as a title: `Out of stock`.
-fn title(code: &str) -> String {
-    let mut title = code.replace('_', " ");
-    if let Some(first) = title.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    title
-}
-
 /// Problems of a request's values, collected so that all are told at once.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Fault>);
@@ -242,9 +236,9 @@ impl Faults {
     }
 
     /// One more.
-    pub fn add(&mut self, pointer: impl Display, code: &'static str, detail: impl Into<String>) {
+    pub fn add(&mut self, pointer: impl Display, code: Code, detail: impl Into<String>) {
         let (pointer, detail) = (Some(pointer.to_string()), detail.into());
-        self.0.push(Fault { pointer, parameter: None, code: code.to_owned(), detail });
+        self.0.push(Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail });
     }
 
     /// Go on only if nothing was wrong.
@@ -263,15 +257,15 @@ impl From<Faults> for ApiError {
 }
 
 /// The code of a value's mistake.
-fn code_of(error: &ValueError) -> &'static str {
+const fn code_of(error: &ValueError) -> Code {
     match error {
-        ValueError::Amount { .. } => "invalid_amount",
-        ValueError::Currency { .. } => "invalid_currency",
-        ValueError::Token { .. } => "invalid_identifier",
-        ValueError::Quantity { .. } => "invalid_quantity",
-        ValueError::Ttl { .. } => "invalid_ttl",
-        ValueError::Text { .. } => "invalid_text",
-        ValueError::Email => "invalid_email",
+        ValueError::Amount { .. } => Code::InvalidAmount,
+        ValueError::Currency { .. } => Code::InvalidCurrency,
+        ValueError::Token { .. } => Code::InvalidIdentifier,
+        ValueError::Quantity { .. } => Code::InvalidQuantity,
+        ValueError::Ttl { .. } => Code::InvalidTtl,
+        ValueError::Text { .. } => Code::InvalidText,
+        ValueError::Email => Code::InvalidEmail,
     }
 }
 
@@ -283,11 +277,13 @@ where
         let detail = error.to_string();
         match error {
             ExecuteError::Rejected(rejection) => rejection.into(),
-            ExecuteError::OtherVersion(_) => Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail),
-            ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail),
-            ExecuteError::Parked => Self::unavailable("parked", detail),
-            ExecuteError::Unavailable(_) => Self::unavailable("unavailable", detail),
-            ExecuteError::Unknown => Self::timed_out("outcome_unknown", detail),
+            ExecuteError::OtherVersion(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, Code::PreconditionFailed, detail)
+            }
+            ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused, detail),
+            ExecuteError::Parked => Self::unavailable(Code::Parked, detail),
+            ExecuteError::Unavailable(_) => Self::unavailable(Code::Unavailable, detail),
+            ExecuteError::Unknown => Self::timed_out(Code::OutcomeUnknown, detail),
         }
     }
 }
@@ -295,7 +291,7 @@ where
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Cursor => Self::parameter("cursor", "invalid_cursor", error.to_string()),
+            StoreError::Cursor => Self::parameter("cursor", Code::InvalidCursor, error.to_string()),
             StoreError::Folder { .. }
             | StoreError::InUse { .. }
             | StoreError::Damaged { .. }

@@ -6,6 +6,7 @@ mod docs;
 mod hash_key;
 mod listener;
 mod operations;
+mod problems;
 mod strict;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -41,7 +42,7 @@ use crate::{
     execute::Service,
     inventory, notifications, orders,
     peers::Peers,
-    problem::{ApiError, problem_of},
+    problem::{ApiError, Code, problem_of},
     services::{Mounted, Probe, RouteTable, ServiceName},
 };
 
@@ -303,6 +304,7 @@ impl OpenApi for Routes {
         self.operations.add_routes(table);
         self.admin.add_routes(table);
         docs::add_routes(&self.services, table);
+        problems::add_routes(table);
     }
 }
 
@@ -317,5 +319,5 @@ fn json_answer(status: poem::http::StatusCode, body: &serde_json::Value) -> poem
 
 /// The 404 for a document that is not there.
 fn not_here(what: &str) -> ApiError {
-    ApiError::not_found("no_such_resource", format!("{what} is not served by this process"))
+    ApiError::not_found(Code::NoSuchResource, format!("{what} is not served by this process"))
 }

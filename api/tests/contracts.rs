@@ -6,7 +6,11 @@
 use std::collections::BTreeSet;
 
 use expect_test::{ExpectFile, expect_file};
-use orderlog_api::{asyncapi, openapi, services::ServiceName};
+use orderlog_api::{
+    asyncapi, openapi,
+    problem::{Code, Scope},
+    services::ServiceName,
+};
 use serde_json::Value;
 
 #[track_caller]
@@ -75,5 +79,52 @@ fn every_operation_says_what_it_is() {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             assert!(parameter["description"].is_string(), "{endpoint}: {parameter}");
         }
+    }
+}
+
+#[test]
+fn every_answer_is_described_and_has_an_example() {
+    let document = openapi::of_services(&ServiceName::ALL);
+    for (endpoint, operation) in operations(&document) {
+        assert!(operation["responses"].as_object().unwrap().keys().any(|status| status.starts_with('2')), "{endpoint}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{endpoint}: {status}");
+        }
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let Some(example) = schema["examples"][0].as_object() else {
+            assert_ne!(schema["type"], "object", "{name} has an example");
+            continue;
+        };
+        for field in schema["required"].as_array().into_iter().flatten() {
+            assert!(example.contains_key(field.as_str().unwrap()), "the example of {name} has no {field}");
+        }
+        for field in example.keys() {
+            assert!(schema["properties"][field].is_object(), "{name} has no {field}");
+        }
+    }
+}
+
+#[test]
+fn the_codes_of_problems_name_operations_that_are_there() {
+    let all = operations(&openapi::of_services(&ServiceName::ALL));
+    for entry in Code::ALL.iter().map(|code| code.entry()) {
+        let Scope::Of(ids) = entry.scope else { continue };
+        for id in ids {
+            let (_, operation) = all.iter().find(|(_, operation)| operation["operationId"] == *id).unwrap();
+            for status in entry.statuses {
+                let told = operation["responses"][status.to_string()]["description"].as_str().unwrap_or_default();
+                assert!(told.contains(&format!("`{}`", entry.name)), "{id}, {status}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_of_openapi_3_0_is_left() {
+    let text = openapi::to_text(&openapi::of_services(&ServiceName::ALL));
+    assert!(text.contains("\"openapi\": \"3.1.0\""));
+    for old in ["\"nullable\"", "; charset=utf-8", "\"exclusiveMinimum\": true", "\"ETAG\"", "\"LOCATION\""] {
+        assert!(!text.contains(old), "{old}");
     }
 }

@@ -28,8 +28,8 @@ fn operations(document: &Value) -> BTreeMap<String, Operation> {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
             let body = schema["$ref"].as_str().map(|reference| {
                 let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
-                assert!(schema["example"].is_object(), "{method} {path} has an example");
-                schema["example"].clone()
+                assert!(schema["examples"][0].is_object(), "{method} {path} has an example");
+                schema["examples"][0].clone()
             });
             let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
             let method = method.to_uppercase().parse().unwrap();
@@ -44,8 +44,7 @@ impl Operation {
     fn target(&self) -> String {
         let mut target = self.path.clone();
         for parameter in self.parameters.iter().filter(|parameter| parameter["in"] == "path") {
-            target =
-                target.replace(&format!("{{{}}}", text(parameter, "name")), &text(&parameter["schema"], "example"));
+            target = target.replace(&format!("{{{}}}", text(parameter, "name")), &text(parameter, "example"));
         }
         let required = |parameter: &&Value| parameter["in"] == "query" && parameter["required"] == true;
         for parameter in self.parameters.iter().filter(required) {
@@ -84,7 +83,7 @@ impl Reader {
     fn remember(&mut self, operation_id: &str, id: &str, answer: &Value) {
         let operation = &self.left[operation_id];
         let parameter = operation.parameters.iter().find(|parameter| parameter["name"] == id).unwrap();
-        self.newest.insert(text(&parameter["schema"], "example"), text(answer, id));
+        self.newest.insert(text(parameter, "example"), text(answer, id));
     }
 }
 

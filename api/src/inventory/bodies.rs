@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     execute::{time, time_of, unexpected},
-    problem::{ApiError, Faults},
+    problem::{ApiError, Code, Faults},
 };
 
 /// The SKU of the examples; the same as in those of orders, so that they can be tried out one after the other.
@@ -87,7 +87,7 @@ impl AdjustStock {
         let reason = faults.check("#/reason", Reason::new(self.reason));
         let delta = NonZeroI64::new(self.delta).filter(|_| (-max..=max).contains(&self.delta));
         if delta.is_none() {
-            faults.add("#/delta", "invalid_delta", format!("a delta must be from -{max} to {max}, and not 0"));
+            faults.add("#/delta", Code::InvalidDelta, format!("a delta must be from -{max} to {max}, and not 0"));
         }
         match (delta, reason) {
             (Some(delta), Some(reason)) => Ok(Command::Adjust { sku, delta, reason }),
@@ -125,7 +125,7 @@ impl SetThreshold {
             Ok(_) | Err(_) => {
                 let mut faults = Faults::default();
                 let detail = format!("a threshold must be from 0 to {MAX_ON_HAND}");
-                faults.add("#/low_stock_threshold", "invalid_threshold", detail);
+                faults.add("#/low_stock_threshold", Code::InvalidThreshold, detail);
                 Err(faults.into())
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::services::ServiceName;
 
@@ -31,7 +31,6 @@ pub fn all(document: &mut Value) {
     });
     closed(document);
     for_operations(document, &mut |path, method, operation| {
-        possible_failures(path, method, operation);
         if method == "get" {
             header(
                 operation,
@@ -51,7 +50,6 @@ pub fn all(document: &mut Value) {
             }
         }
     });
-    shared_failures(document);
 }
 
 /// Take over everything of `other` that is not there yet.
@@ -117,7 +115,8 @@ fn zulu(value: &mut Value) {
     }
 }
 
-fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &mut Value)) {
+/// Every operation, with its path and its method.
+pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &mut Value)) {
     for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             visit(path, method, operation);
@@ -154,18 +153,6 @@ fn references(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Leave out the failures that can't happen to this operation.
-fn possible_failures(path: &str, method: &str, operation: &mut Value) {
-    let (is_query, has_body) = (method == "get", operation.get("requestBody").is_some());
-    let Some(responses) = operation["responses"].as_object_mut() else { return };
-    responses.retain(|status, _| match status.as_str() {
-        "404" => !is_query || path.contains('{'),
-        "409" | "412" | "422" => !is_query,
-        "413" | "415" => has_body,
-        _ => true,
-    });
-}
-
 /// A header that every operation of its kind takes.
 fn header(operation: &mut Value, name: &str, description: &str) {
     let parameter = json!({
@@ -197,23 +184,6 @@ fn without_precondition(operation: &mut Value) {
     }
     if let Some(responses) = operation["responses"].as_object_mut() {
         responses.remove("412");
-    }
-}
-
-/// Describe each failure once.
-fn shared_failures(document: &mut Value) {
-    let mut shared = Map::new();
-    for_operations(document, &mut |_, _, operation| {
-        for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
-            if response["content"].get("application/problem+json").is_some() {
-                let name = format!("Problem{status}");
-                let reference = json!({ "$ref": format!("#/components/responses/{name}") });
-                shared.insert(name, std::mem::replace(response, reference));
-            }
-        }
-    });
-    if !shared.is_empty() {
-        document["components"]["responses"] = shared.into();
     }
 }
 

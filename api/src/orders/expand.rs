@@ -10,7 +10,7 @@ use crate::{
     billing::Invoice,
     inventory::Stock,
     peers::{PeerError, Peers},
-    problem::ApiError,
+    problem::{ApiError, Code},
     services::ServiceName,
 };
 
@@ -41,7 +41,7 @@ impl Expand {
                 "invoice" => expand.invoice = true,
                 _ => {
                     let detail = "it must be `stock`, `invoice`, or both with a comma between";
-                    return Err(ApiError::parameter("expand", "invalid_parameter", detail));
+                    return Err(ApiError::parameter("expand", Code::InvalidParameter, detail));
                 }
             }
         }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     execute::{Service, time},
-    problem::ApiError,
+    problem::{ApiError, Code},
 };
 
 /// One record.
@@ -62,7 +62,7 @@ pub struct History {
 /// 400 for a foreign cursor; else what went wrong.
 pub async fn of(service: &Service<Orders>, key: &Key, limit: u32, cursor: Option<String>) -> Result<History, ApiError> {
     let after = cursor.map(|cursor| cursor.parse::<u64>()).transpose();
-    let after = after.map_err(|_| ApiError::parameter("cursor", "invalid_cursor", "not a cursor of this list"))?;
+    let after = after.map_err(|_| ApiError::parameter("cursor", Code::InvalidCursor, "not a cursor of this list"))?;
     let mut rows = service.rows().await?.history(key, after, limit + 1).await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
@@ -70,7 +70,7 @@ pub async fn of(service: &Service<Orders>, key: &Key, limit: u32, cursor: Option
     let next_cursor = rows.last().filter(|_| more).map(|row| row.offset.to_string());
     let offsets: Vec<u64> = rows.iter().filter(|row| row.verdict == Verdict::Accepted).map(|row| row.offset).collect();
     let records = service.replica.log().fetch(&Replica::<Orders>::journal(), &offsets).await;
-    let records = records.map_err(|error| ApiError::unavailable("log_unavailable", error.to_string()))?;
+    let records = records.map_err(|error| ApiError::unavailable(Code::LogUnavailable, error.to_string()))?;
     let mut items = Vec::with_capacity(records.len());
     for record in &records {
         let recorded = Recorded::<Orders>::decode(record).map_err(|error| ApiError::internal(&error))?;

@@ -7,7 +7,7 @@ use poem::{
 };
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParseRequestPayloadError};
 
-use super::ApiError;
+use super::{ApiError, Code};
 
 /// The problem that an error is; answers that are problems already stay as they are.
 pub async fn problem_of(error: Error) -> Response {
@@ -19,29 +19,29 @@ pub async fn problem_of(error: Error) -> Response {
 
 fn translated(error: &Error) -> ApiError {
     if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
-        return ApiError::parameter(name, "invalid_parameter", in_words(reason));
+        return ApiError::parameter(name, Code::InvalidParameter, in_words(reason));
     }
     if let Some(ParseRequestPayloadError { reason }) = error.downcast_ref() {
-        return ApiError::invalid("invalid_body", reason.clone());
+        return ApiError::invalid(Code::InvalidBody, reason.clone());
     }
     if let Some(error @ (ContentTypeError::NotSupported { .. } | ContentTypeError::ExpectContentType)) =
         error.downcast_ref()
     {
         let detail = format!("{error}: send `Content-Type: application/json`");
-        return ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
+        return ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType, detail);
     }
     if error.is::<NotFoundError>() || error.is::<ParsePathError>() {
-        return ApiError::not_found("no_such_resource", "there is nothing at this path");
+        return ApiError::not_found(Code::NoSuchResource, "there is nothing at this path");
     }
     if error.is::<MethodNotAllowedError>() {
         let detail = "this path does not take that method";
-        return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+        return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, detail);
     }
     if let Some(ReadBodyError::PayloadTooLarge) = error.downcast_ref() {
         return too_large();
     }
     match error.status() {
-        status if status.is_client_error() => ApiError::new(status, "bad_request", error.to_string()),
+        status if status.is_client_error() => ApiError::new(status, Code::BadRequest, error.to_string()),
         _ => ApiError::internal(error),
     }
 }
@@ -64,7 +64,7 @@ fn in_words(reason: &str) -> String {
 /// The body is larger than it may be.
 pub(crate) fn too_large() -> ApiError {
     let detail = format!("a body may have at most {} bytes", crate::json::MAX_BODY_BYTES);
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge, detail)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::{StartError, json_answer, not_here};
 use crate::{
     inspect::{Inspector, Verdicts},
-    problem::ApiError,
+    problem::{ApiError, Code},
     services::{RouteTable, ServiceName},
 };
 
@@ -147,7 +147,7 @@ impl Admin {
             async move {
                 if !request.remote_addr().as_socket_addr().is_some_and(|from| from.ip().is_loopback()) {
                     let detail = "this is answered only to callers on the same machine";
-                    return Err(ApiError::new(StatusCode::FORBIDDEN, "only_local", detail).into());
+                    return Err(ApiError::new(StatusCode::FORBIDDEN, Code::OnlyLocal, detail).into());
                 }
                 answer(admin, request).await
             }
@@ -206,7 +206,7 @@ impl Admin {
         let (request, mut body) = request.split();
         let poem::web::Json(Nothing {}) = poem::web::Json::from_request(&request, &mut body).await?;
         let label = projection.snapshot().await.map_err(|error| match error {
-            SnapshotError::Empty(_) => ApiError::conflict("nothing_to_copy", error.to_string()),
+            SnapshotError::Empty(_) => ApiError::conflict(Code::NothingToCopy, error.to_string()),
             error => ApiError::internal(&anyhow::Error::from(error)),
         })?;
         Ok(json_answer(StatusCode::CREATED, &serde_json::json!(label)))
@@ -222,23 +222,23 @@ impl Admin {
 fn unread(error: ReadError) -> ApiError {
     let detail = error.to_string();
     match error {
-        ReadError::UnknownTopic { .. } => ApiError::not_found("unknown_topic", detail),
-        ReadError::OutOfRange { .. } => ApiError::not_found("no_such_position", detail),
-        ReadError::Damaged { .. } => ApiError::unavailable("damaged", detail),
-        ReadError::Unavailable { .. } => ApiError::unavailable("unavailable", detail),
+        ReadError::UnknownTopic { .. } => ApiError::not_found(Code::UnknownTopic, detail),
+        ReadError::OutOfRange { .. } => ApiError::not_found(Code::NoSuchPosition, detail),
+        ReadError::Damaged { .. } => ApiError::unavailable(Code::Damaged, detail),
+        ReadError::Unavailable { .. } => ApiError::unavailable(Code::Unavailable, detail),
     }
 }
 
 async fn status_of(projection: &dyn Projection) -> Result<Status, ApiError> {
-    projection.status().await.map_err(|why| ApiError::unavailable("unavailable", why))
+    projection.status().await.map_err(|why| ApiError::unavailable(Code::Unavailable, why))
 }
 
 fn refused(error: RebuildError) -> ApiError {
     let detail = error.to_string();
     match error {
-        RebuildError::UnderWay(_) => ApiError::conflict("rebuild_under_way", detail),
-        RebuildError::From(_) => ApiError::conflict("no_such_position", detail),
-        RebuildError::NothingBefore(_) => ApiError::conflict("nothing_before", detail),
+        RebuildError::UnderWay(_) => ApiError::conflict(Code::RebuildUnderWay, detail),
+        RebuildError::From(_) => ApiError::conflict(Code::NoSuchPosition, detail),
+        RebuildError::NothingBefore(_) => ApiError::conflict(Code::NothingBefore, detail),
         RebuildError::Rows(_)
         | RebuildError::Snapshot(_)
         | RebuildError::Start(_)

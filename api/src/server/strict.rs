@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use poem::{Endpoint, Request, Result};
 use serde_json::Value;
 
-use crate::problem::ApiError;
+use crate::problem::{ApiError, Code};
 
 /// The query parameters of each path.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl<E> Strict<E> {
                     _ => format!("there is no such query parameter; there are: {}", known.join(", ")),
                 };
                 let name: String = name.chars().take(64).collect();
-                return Err(ApiError::parameter(&name, "unknown_parameter", detail));
+                return Err(ApiError::parameter(&name, Code::UnknownParameter, detail));
             }
         }
         Ok(())

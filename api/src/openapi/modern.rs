@@ -1,0 +1,196 @@
+//! From OpenAPI 3.0, which the framework writes, to 3.1, whose schemas are JSON Schema.
+
+use serde_json::{Map, Value, json};
+
+use super::correct::for_operations;
+
+/// The version that is published.
+const VERSION: &str = "3.1.0";
+
+/// The members of a schema whose values are schemas by name.
+const NAMED: [&str; 2] = ["properties", "patternProperties"];
+
+/// Everything that is said otherwise in 3.1.
+pub fn all(document: &mut Value) {
+    document["openapi"] = VERSION.into();
+    if let Some(license) = document.pointer_mut("/info/license") {
+        license["identifier"] = license["name"].clone();
+    }
+    each_schema(document, &mut schema);
+    let mut tags = Vec::new();
+    for_operations(document, &mut |_, _, operation| {
+        tags.extend(operation["tags"].as_array().cloned().unwrap_or_default());
+        for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+            example_beside(parameter);
+            implied(parameter);
+        }
+        for response in values(operation, "responses") {
+            values(response, "headers").for_each(implied);
+        }
+        implied(operation);
+    });
+    if let Some(all) = document.get_mut("tags").and_then(Value::as_array_mut) {
+        all.retain(|tag| tags.contains(&tag["name"]));
+    }
+}
+
+/// The values of an object's member, if it is there.
+fn values<'a>(object: &'a mut Value, member: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(member).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+}
+
+/// Every schema, wherever it stands, the inner ones first.
+fn each_schema(value: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                match key.as_str() {
+                    // These are values, whatever they look like.
+                    "example" | "examples" | "default" | "enum" | "const" => {}
+                    "schema" => inner(member, visit),
+                    "schemas" => {
+                        member.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(|it| inner(it, visit));
+                    }
+                    _ => each_schema(member, visit),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| each_schema(item, visit)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn inner(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
+    for (key, member) in schema.as_object_mut().into_iter().flatten() {
+        match key.as_str() {
+            named if NAMED.contains(&named) => {
+                member.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(|it| inner(it, visit));
+            }
+            "items" | "additionalProperties" | "not" => inner(member, visit),
+            "allOf" | "anyOf" | "oneOf" => {
+                member.as_array_mut().into_iter().flatten().for_each(|it| inner(it, visit));
+            }
+            _ => {}
+        }
+    }
+    visit(schema);
+}
+
+fn schema(schema: &mut Value) {
+    let Some(members) = schema.as_object_mut() else { return };
+    if let Some(example) = members.remove("example") {
+        members.insert("examples".to_owned(), json!([example]));
+    }
+    for (exclusive, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
+        match members.remove(exclusive) {
+            Some(Value::Bool(true)) => {
+                if let Some(bound) = members.remove(bound) {
+                    members.insert(exclusive.to_owned(), bound);
+                }
+            }
+            Some(Value::Bool(false)) | None => {}
+            Some(number) => drop(members.insert(exclusive.to_owned(), number)),
+        }
+    }
+    flattened(members);
+    if members.remove("nullable") == Some(Value::Bool(true)) {
+        nullable(members);
+    }
+}
+
+/// `allOf` of a reference and a description: in 3.1 a description may stand beside a reference.
+fn flattened(members: &mut Map<String, Value>) {
+    let is_so = match members.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
+        Some([reference, rest]) => {
+            reference.get("$ref").is_some()
+                && rest.as_object().is_some_and(|rest| rest.keys().all(|key| key == "description"))
+        }
+        Some(_) | None => false,
+    };
+    if is_so && let Some(Value::Array(parts)) = members.remove("allOf") {
+        for part in parts {
+            if let Value::Object(part) = part {
+                members.extend(part);
+            }
+        }
+    }
+}
+
+fn nullable(members: &mut Map<String, Value>) {
+    if let Some(values) = members.get_mut("enum").and_then(Value::as_array_mut) {
+        values.push(Value::Null);
+    }
+    if let Some(kind) = members.get_mut("type") {
+        *kind = json!([kind, "null"]);
+        return;
+    }
+    let mut other = Map::new();
+    for key in ["$ref", "allOf", "anyOf", "oneOf"] {
+        other.extend(members.remove(key).map(|value| (key.to_owned(), value)));
+    }
+    members.insert("anyOf".to_owned(), json!([other, { "type": "null" }]));
+}
+
+/// The example of a parameter stands beside its schema, where Swagger UI looks for it.
+fn example_beside(parameter: &mut Value) {
+    let examples =
+        parameter.get_mut("schema").and_then(Value::as_object_mut).and_then(|schema| schema.remove("examples"));
+    if let Some(example) = examples.as_ref().and_then(|examples| examples.get(0)) {
+        parameter["example"] = example.clone();
+    }
+}
+
+/// Leave out what is so anyway.
+fn implied(part: &mut Value) {
+    if let Some(part) = part.as_object_mut() {
+        part.retain(|key, value| !(key == "deprecated" && *value == false || key == "explode" && *value == true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modern(mut old: Value) -> Value {
+        inner(&mut old, &mut schema);
+        old
+    }
+
+    #[test]
+    fn what_may_be_null_says_so_in_its_type() {
+        assert_eq!(modern(json!({ "type": "string", "nullable": true })), json!({ "type": ["string", "null"] }));
+        assert_eq!(
+            modern(json!({ "type": "string", "enum": ["a"], "nullable": true })),
+            json!({ "type": ["string", "null"], "enum": ["a", null] })
+        );
+        assert_eq!(
+            modern(json!({ "$ref": "#/x", "nullable": true, "description": "y" })),
+            json!({ "anyOf": [{ "$ref": "#/x" }, { "type": "null" }], "description": "y" })
+        );
+        assert_eq!(modern(json!({ "type": "string", "nullable": false })), json!({ "type": "string" }));
+    }
+
+    #[test]
+    fn exclusive_bounds_are_numbers() {
+        assert_eq!(
+            modern(json!({ "properties": { "a": { "minimum": 0, "exclusiveMinimum": true, "maximum": 9 } } })),
+            json!({ "properties": { "a": { "exclusiveMinimum": 0, "maximum": 9 } } })
+        );
+    }
+
+    #[test]
+    fn examples_are_a_list_and_nothing_in_them_is_changed() {
+        let example = json!({ "example": 1, "nullable": true });
+        assert_eq!(modern(json!({ "example": example })), json!({ "examples": [example] }));
+    }
+
+    #[test]
+    fn a_description_stands_beside_a_reference() {
+        assert_eq!(
+            modern(json!({ "allOf": [{ "$ref": "#/x" }, { "description": "y" }] })),
+            json!({ "$ref": "#/x", "description": "y" })
+        );
+        let two = json!({ "allOf": [{ "$ref": "#/x" }, { "$ref": "#/y" }] });
+        assert_eq!(modern(two.clone()), two);
+    }
+}
