@@ -52,7 +52,7 @@ enum Command {
     },
     /// Print the AsyncAPI document of the public topics
     Asyncapi,
-    /// Read the log itself
+    /// Read the log itself, export and import it
     Log {
         #[command(subcommand)]
         verb: Box<log::Verb>,

@@ -19,6 +19,7 @@ use orderlog_eventlog::{
 };
 use orderlog_projections::Tables;
 use orderlog_service::{
+    archive,
     assembly::{self, AssemblyError},
     duty::Troubles,
     replica::Setup,
@@ -47,7 +48,7 @@ use crate::{
 };
 
 pub use admin::found_at;
-pub use hash_key::HashKeyError;
+pub use hash_key::{HashKeyError, given as given_hash_key};
 
 /// How long requests under way, and then rows, have to come to an end at a stop.
 const STOP: Duration = Duration::from_secs(10);
@@ -83,6 +84,15 @@ pub enum StartError {
     /// The hash key.
     #[error(transparent)]
     HashKey(#[from] HashKeyError),
+    /// Going on from here would make half of a history the whole of it.
+    #[error(
+        "the log holds half of an import (of export {export_id}): finish it by the same `orderlog log import DIR` as before, or begin \
+         with an empty log"
+    )]
+    HalfImport {
+        /// Of which export.
+        export_id: Uuid,
+    },
     /// The client for the other services.
     #[error("no HTTP client can be made")]
     Client(#[from] reqwest::Error),
@@ -104,6 +114,14 @@ impl StartError {
             Self::Embedded(OpenError::InUse { .. }) => crate::cli::Failure::unavailable(format!(
                 "{self}; that one does not answer where it said it would, --server says where it is"
             )),
+            error => error.with_exit(),
+        }
+    }
+
+    /// With the exit code that it stands for.
+    pub fn with_exit(self) -> anyhow::Error {
+        match self {
+            Self::HalfImport { .. } => crate::cli::Failure::refused(self.to_string()),
             error => error.into(),
         }
     }
@@ -256,11 +274,35 @@ async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartErro
     }
 }
 
-/// Open the log, and prepare its topics.
+/// Open the log, and what else every replica needs.
 ///
 /// # Errors
 /// [`StartError`], with what is in the way.
 pub async fn open(storage: &Storage) -> Result<Setup, StartError> {
+    let log = open_log(storage).await?;
+    let (hash_key, n_slots_max) = (hash_key::find(storage)?, storage.keys_in_memory);
+    Ok(Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max })
+}
+
+/// Open the log, which must hold a whole history.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn open_log(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+    let log = open_topics(storage).await?;
+    match archive::unfinished(log.as_ref()).await {
+        Ok(None) => {}
+        Ok(Some(export_id)) => return Err(StartError::HalfImport { export_id }),
+        Err(error) => tracing::warn!("whether an import was interrupted is not known: {error}"),
+    }
+    Ok(log)
+}
+
+/// Open the log, whatever it holds, and prepare its topics.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded => EmbeddedLog::open(&storage.data).await?,
         LogUrl::Kafka(brokers) => {
@@ -277,8 +319,7 @@ pub async fn open(storage: &Storage) -> Result<Setup, StartError> {
     for warning in log.prepare(&assembly::topics()).await? {
         tracing::warn!("{warning}");
     }
-    let (hash_key, n_slots_max) = (hash_key::find(storage)?, storage.keys_in_memory);
-    Ok(Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max })
+    Ok(log)
 }
 
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.

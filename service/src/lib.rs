@@ -10,10 +10,12 @@
 //!   is how operators ask for that.
 //! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
 //! - [`past`]: aggregates as they were, folded from their own records.
+//! - [`archive`]: all journals as files, and back into an empty log.
 //! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
 //!
 //! Deliberately absent: rules (they are in `domain`), SQL (in `projections`), routes (in `api`).
 
+pub mod archive;
 pub mod aside;
 pub mod assembly;
 pub mod cloudevents;

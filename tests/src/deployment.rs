@@ -140,10 +140,18 @@ impl Embedded {
     /// # Panics
     /// If there is no place for a data folder.
     pub async fn start() -> Self {
-        let data = tempfile::tempdir().expect("a place for a data folder");
-        let mut deployment = Self { data, port: free_port(), server: None };
+        let mut deployment = Self::stopped();
         deployment.restart().await;
         deployment
+    }
+
+    /// One that is not started yet, without a data folder.
+    ///
+    /// # Panics
+    /// If there is no place for a data folder.
+    pub fn stopped() -> Self {
+        let data = tempfile::tempdir().expect("a place for a data folder");
+        Self { data, port: free_port(), server: None }
     }
 
     /// Start the server again on the same data folder.
@@ -326,8 +334,17 @@ impl Said {
 /// # Panics
 /// If it can't be run, or does not end in twice the usual patience.
 pub async fn orderlog(args: &[&str], data: &Path) -> Said {
+    let data = data.to_str().expect("a folder with a plain name");
+    orderlog_anywhere(&[args, &["--data", data]].concat()).await
+}
+
+/// Runs the program without a data folder.
+///
+/// # Panics
+/// If it can't be run, or does not end in twice the usual patience.
+pub async fn orderlog_anywhere(args: &[&str]) -> Said {
     let mut command = tokio::process::Command::new(binary());
-    command.args(args).arg("--data").arg(data).env_remove("ORDERLOG_DATA").kill_on_drop(true);
+    command.args(args).env_remove("ORDERLOG_DATA").kill_on_drop(true);
     let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("the binary starts");
     Said {

@@ -4,7 +4,9 @@
 //! caller would. Nothing here knows how orderlog works inside.
 
 pub mod deployment;
+pub mod ends;
 pub mod http;
+pub mod rows;
 pub mod story;
 
 use std::time::{Duration, Instant};

@@ -2,18 +2,16 @@
 //! contract.
 
 use std::{
-    collections::BTreeMap,
     process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use orderlog_domain::public::Public;
 use orderlog_tests::{
     deployment::{Distributed, Embedded, SERVICES, orderlog},
+    ends::ends_at_rest,
     eventually,
     http::Http,
     story::{self, Shop, text},
@@ -122,26 +120,6 @@ async fn rows_are_rebuilt_and_verified_on_kafka_and_redis() {
     })
     .await;
     story::play(&shop, "b").await;
-}
-
-/// Where every topic ends: each record that anybody wrote is counted.
-async fn ends(http: &Http) -> BTreeMap<&'static str, u64> {
-    let mut ends = BTreeMap::new();
-    for topic in Public::TOPICS.iter().map(|(topic, _)| *topic).chain(SERVICES) {
-        let chunk = http.get(&format!("/admin/log/{topic}/0?limit=0")).await.expect(200);
-        ends.insert(topic, chunk["end"].as_u64().unwrap_or_else(|| panic!("{topic} has an end: {chunk}")));
-    }
-    ends
-}
-
-/// Where every topic ends once nothing more happens by itself.
-async fn ends_at_rest(http: &Http) -> BTreeMap<&'static str, u64> {
-    eventually("the services come to rest", async || {
-        let before = ends(http).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        (before == ends(http).await).then_some(before)
-    })
-    .await
 }
 
 #[tokio::test]

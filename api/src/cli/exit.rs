@@ -15,7 +15,7 @@ pub enum Exit {
     Failed,
     /// It was called wrongly, which only the command itself could tell.
     Usage,
-    /// Rows are not what the log says.
+    /// Rows are not what the log says, or an export not what was written.
     Differs,
     /// Whom it needs does not answer, or can't now.
     Unavailable,
@@ -58,7 +58,7 @@ impl Failure {
         Self { exit: Exit::Usage, message: message.into() }.into()
     }
 
-    /// Rows, snapshots or the log are not what they should be.
+    /// Rows, snapshots, the log or an export are not what they should be.
     pub fn differs(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Differs, message: message.into() }.into()
     }

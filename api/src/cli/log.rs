@@ -1,5 +1,6 @@
 //! `orderlog log ...`: the log itself, as its operator sees it.
 
+mod archive;
 mod source;
 
 use std::{
@@ -10,7 +11,10 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use self::source::Source;
+use self::{
+    archive::{Check, Export, Import},
+    source::Source,
+};
 use super::{
     Services,
     exit::{Exit, Failure},
@@ -51,6 +55,18 @@ pub enum Verb {
         #[command(flatten)]
         place: Place,
     },
+    /// Write all journals into compressed files with a digest chain
+    ///
+    /// On a running server or on a stopped one. Public topics are not in it, they follow from the journals. Nor is the hash key:
+    /// keep that too.
+    Export(Export),
+    /// Bring an export into an empty log, on a stopped server
+    ///
+    /// The whole export is proven before the first record is written; a broken chain ends with 3 and names the record. An import
+    /// that was interrupted goes on when it is repeated, and no server starts before it has ended.
+    Import(Import),
+    /// Prove an export, without a log
+    Check(Check),
 }
 
 /// Which records.
@@ -106,6 +122,9 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
             serve::tell(&place.storage, "warn")?;
             lint(&service, json, &place).await
         }
+        Verb::Export(export) => export.run().await,
+        Verb::Import(import) => import.run().await,
+        Verb::Check(check) => check.run(),
     }
 }
 

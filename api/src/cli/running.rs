@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use clap::Args;
+use futures_util::{Stream, StreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,6 +16,10 @@ use crate::{config::Storage, problem::Problem, server::found_at};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The same, for what it has to do before: a copy of large rows.
 const LONG: Duration = Duration::from_secs(600);
+/// How long all of a stream may take.
+const WHOLE_STREAM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long nothing may come.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Where the server, or what it serves, is.
 #[derive(Args, Clone, Debug)]
@@ -59,6 +65,25 @@ impl Running {
         decoded(&answered(self.client.get(format!("{}{path}", self.url))).await?)
     }
 
+    /// The bytes that it has at `path`, as they come. There may be many, so only the silence between two of them has a limit.
+    ///
+    /// # Errors
+    /// [`Failure`], by what it says.
+    pub async fn stream(&self, path: &str) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Send + use<>> {
+        let request = self.client.get(format!("{}{path}", self.url)).timeout(WHOLE_STREAM);
+        let answer = request.send().await.map_err(unreachable)?;
+        if !answer.status().is_success() {
+            return Err(failure(answer).await);
+        }
+        Ok(stream::unfold(Box::pin(answer.bytes_stream()), |mut bytes| async move {
+            let some = match tokio::time::timeout(SILENCE, bytes.next()).await {
+                Ok(some) => some?.map_err(unreachable),
+                Err(_) => Err(Failure::unavailable("the server has fallen silent")),
+            };
+            Some((some, bytes))
+        }))
+    }
+
     /// Have it do what `body` asks at `path`, and what it answers.
     ///
     /// # Errors
@@ -74,17 +99,28 @@ fn decoded<T: DeserializeOwned>(answer: &[u8]) -> anyhow::Result<T> {
 }
 
 async fn answered(request: reqwest::RequestBuilder) -> anyhow::Result<Vec<u8>> {
-    let unreachable = |error: reqwest::Error| Failure::unavailable(format!("the server does not answer: {error}"));
     let answer = request.send().await.map_err(unreachable)?;
-    let status = answer.status();
-    let body = answer.bytes().await.map_err(unreachable)?.to_vec();
-    if status.is_success() {
-        return Ok(body);
+    if answer.status().is_success() {
+        return Ok(answer.bytes().await.map_err(unreachable)?.to_vec());
     }
+    Err(failure(answer).await)
+}
+
+fn unreachable(error: reqwest::Error) -> anyhow::Error {
+    Failure::unavailable(format!("the server does not answer: {error}"))
+}
+
+/// What an answer says that is no success.
+async fn failure(answer: reqwest::Response) -> anyhow::Error {
+    let status = answer.status();
+    let body = match answer.bytes().await {
+        Ok(body) => body,
+        Err(error) => return unreachable(error),
+    };
     let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |problem| problem.detail);
-    Err(match status.as_u16() {
+    match status.as_u16() {
         404 | 409 => Failure::refused(detail),
         503 | 504 => Failure::unavailable(detail),
         _ => anyhow::anyhow!("{detail}"),
-    })
+    }
 }

@@ -8,7 +8,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{Config, LogFormat, LogUrl, Storage},
-    demo, server,
+    demo,
+    server::{self, StartError},
 };
 
 /// Serve until the process is told to stop.
@@ -16,7 +17,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tell(&config.options.storage, "info,poem=warn,sqlx=warn")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
-    let running = server::start(config.clone()).await?;
+    let running = server::start(config.clone()).await.map_err(StartError::with_exit)?;
     greet(&config, &running.url());
     let story = config.options.demo.then(|| demo::play(running.url()));
     let story = async move {

@@ -1,7 +1,9 @@
 //! What operators do to a running process, for the command line of the same machine: `/admin/projections`, `/admin/parked`,
-//! `/admin/log`.
+//! `/admin/log`, `/admin/journals`.
 //!
 //! Deliberately not among the operations of the OpenAPI documents: it belongs to the program, not to the contract.
+
+mod journals;
 
 use std::{
     collections::BTreeMap,
@@ -74,6 +76,7 @@ pub fn found_at(data: &Path) -> Option<String> {
 pub struct Admin {
     projections: Arc<BTreeMap<ServiceName, Arc<dyn Projection>>>,
     inspector: Inspector,
+    log: Arc<dyn EventLog>,
 }
 
 /// The verdicts in the rows of this process.
@@ -112,7 +115,7 @@ impl Admin {
     pub fn new(projections: BTreeMap<ServiceName, Arc<dyn Projection>>, log: Arc<dyn EventLog>) -> Self {
         let projections = Arc::new(projections);
         let verdicts = Arc::new(OfRunning(Arc::clone(&projections)));
-        Self { projections, inspector: Inspector::new(log, verdicts) }
+        Self { projections, inspector: Inspector::new(Arc::clone(&log), verdicts), log }
     }
 
     /// Everything under `/admin`.
@@ -133,6 +136,9 @@ impl Admin {
         on("/admin/log/:topic", Method::GET, partitions);
         let records = self.endpoint(|admin, request| async move { admin.records(&request).await }.boxed());
         on("/admin/log/:topic/:partition", Method::GET, records);
+        on("/admin/journals", Method::GET, self.endpoint(|admin, _| async move { admin.cut().await }.boxed()));
+        let journal = self.endpoint(|admin, request| async move { admin.journal(&request) }.boxed());
+        on("/admin/journals/:journal", Method::GET, journal);
     }
 
     /// An endpoint for commands of this machine: there is no authentication yet, and whoever is elsewhere must neither read

@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use crate::config::{DEVELOPMENT_HASH_KEY, LogUrl, Storage};
 
+/// Where it is kept in the data folder of an embedded log.
+const FILE: &str = "hash.key";
+
 /// Why there is no hash key.
 #[derive(Debug, thiserror::Error)]
 pub enum HashKeyError {
@@ -28,12 +31,24 @@ pub enum HashKeyError {
     Empty,
 }
 
-/// The hash key of this deployment.
+/// The hash key of this deployment, if there is one: none is made.
+///
+/// # Errors
+/// [`HashKeyError`] if there is one that can't be used.
+pub fn given(storage: &Storage) -> Result<Option<HashKey>, HashKeyError> {
+    let is_made = storage.log == LogUrl::Embedded && storage.hash_key.is_none() && storage.hash_key_file.is_none();
+    if is_made && !storage.data.join(FILE).exists() { Ok(None) } else { find(storage).map(Some) }
+}
+
+/// The hash key of this deployment; on the embedded log one is made if there is none.
+///
+/// # Errors
+/// [`HashKeyError`] if it can't be used.
 pub fn find(storage: &Storage) -> Result<HashKey, HashKeyError> {
     let secret = match (&storage.hash_key, &storage.hash_key_file, &storage.log) {
         (Some(secret), _, _) => secret.clone(),
         (None, Some(file), _) => read(file)?,
-        (None, None, LogUrl::Embedded) => kept(&storage.data.join("hash.key"))?,
+        (None, None, LogUrl::Embedded) => kept(&storage.data.join(FILE))?,
         (None, None, LogUrl::Kafka(_)) => {
             tracing::warn!(
                 "no hash key is set: using the one for development, which everybody knows; set --hash-key before there is \

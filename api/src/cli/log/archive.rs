@@ -1,0 +1,266 @@
+//! `orderlog log export`, `import` and `check`.
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use bytes::BytesMut;
+use clap::Args;
+use futures_util::{StreamExt, stream};
+use orderlog_eventlog::ReadError;
+use orderlog_service::archive::{
+    self, Broken, Cut, ExportError, ImportError, Journals, Manifest, Mode, OfLog, Records, frames,
+};
+use serde_json::json;
+
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        running::{Place, Running},
+        serve,
+    },
+    config::Storage,
+    server::{self, StartError},
+};
+
+/// How often progress is told.
+const LINE_EVERY: Duration = Duration::from_secs(2);
+
+/// What to export, and where to.
+#[derive(Args, Clone, Debug)]
+pub struct Export {
+    /// The folder for the files; made if it is missing
+    dir: PathBuf,
+
+    /// Print what was exported as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What to import, and where to.
+#[derive(Args, Clone, Debug)]
+pub struct Import {
+    /// The folder of the export
+    dir: PathBuf,
+
+    /// Prove the export and look at the log, but write nothing
+    #[arg(long, env = "ORDERLOG_DRY_RUN")]
+    dry_run: bool,
+
+    /// Print what was imported as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+
+    #[command(flatten)]
+    storage: Storage,
+}
+
+/// What to prove.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// The folder of the export
+    dir: PathBuf,
+
+    /// Print what is in it as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+}
+
+impl Export {
+    /// Do it.
+    ///
+    /// # Errors
+    /// Why there is no export.
+    pub async fn run(&self) -> anyhow::Result<Exit> {
+        serve::tell(&self.place.storage, "warn")?;
+        let journals: Box<dyn Journals> = match Running::find(&self.place).await? {
+            Some(running) => Box::new(OfServer(Arc::new(running))),
+            None => Box::new(OfLog(server::open_log(&self.place.storage).await.map_err(StartError::told)?)),
+        };
+        let mut shown = Shown::new("exported");
+        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
+        let manifest = archive::export(journals.as_ref(), &self.dir, &mut tell).await.map_err(not_exported)?;
+        if !manifest.one_moment {
+            eprintln!(
+                "the journals never stood still: their ends were read one right after the other, and what crossed from one service \
+                 to another in between may be in one journal only"
+            );
+        }
+        print(self.json, &json!(manifest), &format!("exported to {}", self.dir.display()), &manifest)?;
+        eprintln!("the hash key is not in the export: keep it too, without it the journals are of no use");
+        Ok(Exit::Done)
+    }
+}
+
+impl Import {
+    /// Do it.
+    ///
+    /// # Errors
+    /// Why nothing, or not all, was imported.
+    pub async fn run(&self) -> anyhow::Result<Exit> {
+        let storage = &self.storage;
+        serve::tell(storage, "warn")?;
+        // Before anything is made: a folder in which there is no export is a mistyped one.
+        Manifest::read(&self.dir).map_err(broken)?;
+        let place = Place { server: None, storage: storage.clone() };
+        if storage.data.is_dir() && Running::find(&place).await?.is_some() {
+            return Err(Failure::refused("a server runs on this data folder: stop it first"));
+        }
+        let hash_key = server::given_hash_key(storage)?;
+        let log = server::open_topics(storage).await.map_err(StartError::told)?;
+        let mut shown = Shown::new("of the import");
+        let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
+        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
+        let imported = archive::import(&log, &self.dir, hash_key.as_ref(), mode, &mut tell).await;
+        let imported = imported.map_err(not_imported)?;
+        let what = match (imported.written, imported.n_there_before) {
+            (false, _) => "can be imported; nothing was written".to_owned(),
+            (true, 0) => "imported, and read back".to_owned(),
+            (true, n) => format!("imported, and read back ({n} records were there already)"),
+        };
+        print(self.json, &json!(imported), &what, &imported.manifest)?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Check {
+    /// Do it.
+    ///
+    /// # Errors
+    /// What is wrong with the export.
+    pub fn run(&self) -> anyhow::Result<Exit> {
+        let mut shown = Shown::new("checked");
+        let manifest = archive::check(&self.dir, &mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
+        print(self.json, &json!(manifest), "every record is as it was exported", &manifest)?;
+        Ok(Exit::Done)
+    }
+}
+
+fn broken(error: Broken) -> anyhow::Error {
+    match error {
+        Broken::NoManifest { .. } | Broken::File { .. } => Failure::refused(error.to_string()),
+        Broken::Manifest { .. } | Broken::Record { .. } => Failure::differs(error.to_string()),
+    }
+}
+
+fn unread(error: &ReadError) -> anyhow::Error {
+    match error {
+        ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Failure::refused(error.to_string()),
+        ReadError::Damaged { .. } => Failure::differs(error.to_string()),
+        ReadError::Unavailable { .. } => Failure::unavailable(error.to_string()),
+    }
+}
+
+fn not_exported(error: ExportError) -> anyhow::Error {
+    match error {
+        ExportError::Exists { .. }
+        | ExportError::NotEmpty { .. }
+        | ExportError::Nothing
+        | ExportError::Gap { .. }
+        | ExportError::NoGenesis { .. } => Failure::refused(error.to_string()),
+        ExportError::Read { source: ReadError::Damaged { .. }, .. } => Failure::differs(error.to_string()),
+        ExportError::Read { .. } => Failure::unavailable(error.to_string()),
+        ExportError::Ends(error) => unread(&error),
+        ExportError::File { .. } => error.into(),
+    }
+}
+
+fn not_imported(error: ImportError) -> anyhow::Error {
+    match error {
+        ImportError::Broken(error) => broken(error),
+        ImportError::NotEmpty { .. }
+        | ImportError::OtherExport { .. }
+        | ImportError::OtherHashKey { .. }
+        | ImportError::OtherRecords { .. }
+        | ImportError::Displaced { .. } => Failure::refused(error.to_string()),
+        ImportError::ReadBack { .. } => Failure::differs(error.to_string()),
+        ImportError::Read(error) => unread(&error),
+        ImportError::Append(_) | ImportError::Topics(_) => Failure::unavailable(error.to_string()),
+    }
+}
+
+fn print(as_json: bool, json: &serde_json::Value, what: &str, manifest: &Manifest) -> anyhow::Result<()> {
+    let text = if as_json { format!("{json:#}") } else { table(what, manifest) };
+    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")
+}
+
+fn table(what: &str, manifest: &Manifest) -> String {
+    let mut lines =
+        vec![format!("{} of {}, {} records: {what}", manifest.export_id, manifest.time, manifest.n_records())];
+    lines.extend(manifest.journals.iter().map(|entry| {
+        let last = entry.last_offset.map_or_else(|| "empty".to_owned(), |last| format!("{}@{last}", entry.journal));
+        let hash_key = entry.hash_key.as_deref().unwrap_or("-");
+        format!("  {:<14} up to {last:<24} digest {}  hash key {hash_key}", entry.journal, entry.last_digest)
+    }));
+    lines.join("\n")
+}
+
+/// Now and then a line on stderr.
+struct Shown {
+    what: &'static str,
+    begun: Instant,
+    last_line: Instant,
+    journal: String,
+    n_before: u64,
+    n: u64,
+}
+
+impl Shown {
+    fn new(what: &'static str) -> Self {
+        Self { what, begun: Instant::now(), last_line: Instant::now(), journal: String::new(), n_before: 0, n: 0 }
+    }
+
+    fn show(&mut self, journal: &str, n: u64, of: u64) {
+        if self.journal != journal {
+            (self.journal, self.n_before) = (journal.to_owned(), self.n_before + self.n);
+        }
+        self.n = n;
+        if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            let per_second = (self.n_before + n) as f64 / self.begun.elapsed().as_secs_f64();
+            eprintln!("{journal}: {n} of {of} records {}, {per_second:.0} records/s", self.what);
+        }
+    }
+}
+
+/// The journals of a running server, whose log nobody else can open.
+struct OfServer(Arc<Running>);
+
+#[async_trait]
+impl Journals for OfServer {
+    async fn cut(&self) -> Result<Cut, ReadError> {
+        self.0.get("/admin/journals").await.map_err(|error| unavailable(&error))
+    }
+
+    fn records(&self, journal: &str, end: u64) -> Records {
+        let (running, path) = (Arc::clone(&self.0), format!("/admin/journals/{journal}?end={end}"));
+        let bytes = async move { running.stream(&path).await };
+        let bytes = stream::once(bytes).flat_map(|bytes| match bytes {
+            Ok(bytes) => bytes.boxed(),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        });
+        let mut rest = BytesMut::new();
+        bytes
+            .map(move |some| {
+                rest.extend_from_slice(&some.map_err(|error| unavailable(&error))?);
+                let mut records = Vec::new();
+                while let Some(record) = frames::take_record(&mut rest).map_err(|error| unavailable(&error.into()))? {
+                    records.push(record);
+                }
+                Ok(records)
+            })
+            .boxed()
+    }
+}
+
+fn unavailable(error: &anyhow::Error) -> ReadError {
+    ReadError::Unavailable { reason: format!("the server's answer broke off: {error:#}") }
+}

@@ -1,0 +1,45 @@
+//! Journals as an export takes them: where all of them end, and all records of one, in one stream of bytes.
+
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use orderlog_service::archive::{self, frames};
+use poem::{Body, Request, Response, http::StatusCode};
+use serde::Deserialize;
+
+use super::{Admin, json_answer, not_here, unread};
+use crate::services::ServiceName;
+
+#[derive(Deserialize)]
+struct Wanted {
+    end: u64,
+}
+
+impl Admin {
+    /// Where all journals end.
+    pub(super) async fn cut(&self) -> poem::Result<Response> {
+        let cut = archive::cut(self.log.as_ref()).await.map_err(unread)?;
+        Ok(json_answer(StatusCode::OK, &serde_json::json!(cut)))
+    }
+
+    /// The records of a journal below an end.
+    pub(super) fn journal(&self, request: &Request) -> poem::Result<Response> {
+        let name = request.raw_path_param("journal").unwrap_or_default();
+        let journal = ServiceName::ALL.into_iter().find(|service| service.as_str() == name);
+        let journal = journal.ok_or_else(|| not_here(name))?;
+        let Wanted { end } = request.params()?;
+        let bytes = archive::records(self.log.as_ref(), journal.as_str(), end).map(move |records| {
+            let records = records.map_err(|error| {
+                // The answer has begun, so all that is left is to break it off.
+                tracing::warn!("{journal} can't be read for an export: {error}");
+                std::io::Error::other(error)
+            })?;
+            let mut bytes = BytesMut::new();
+            records.iter().for_each(|record| frames::push(&mut bytes, record));
+            Ok(bytes.freeze())
+        });
+        Ok(Response::builder()
+            .content_type("application/octet-stream")
+            .header("cache-control", "no-store")
+            .body(Body::from_bytes_stream::<_, _, std::io::Error>(bytes)))
+    }
+}

@@ -1,0 +1,141 @@
+//! A record as bytes, for files and for the way from a running server.
+//!
+//! ## Storage format: change nothing here without a new format number
+//! Big-endian: offset (8), time in milliseconds (8), the key's length (4, all ones for none) and bytes, the number of headers (4),
+//! each as the name's length (4), name, the value's length (4), value; then the record's value, to the end.
+
+use std::borrow::Cow;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use orderlog_eventlog::Record;
+
+/// No record is longer: the logs refuse records far below that. What says it is longer is damaged.
+pub const MAX_BYTES: u32 = 64 * 1024 * 1024;
+
+const NO_KEY: u32 = u32::MAX;
+
+/// Appends the record's length and bytes to `out`.
+pub fn push(out: &mut BytesMut, record: &Record) {
+    let start = out.len();
+    out.put_u32(0);
+    out.put_u64(record.offset);
+    out.put_i64(record.time_ms);
+    match &record.key {
+        Some(key) => push_long(out, key),
+        None => out.put_u32(NO_KEY),
+    }
+    out.put_u32(short(record.headers.len()));
+    for (name, value) in &record.headers {
+        push_long(out, name.as_bytes());
+        push_long(out, value);
+    }
+    out.put_slice(&record.value);
+    let length = short(out.len() - start - 4);
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+fn push_long(out: &mut BytesMut, bytes: &[u8]) {
+    out.put_u32(short(bytes.len()));
+    out.put_slice(bytes);
+}
+
+fn short(length: usize) -> u32 {
+    u32::try_from(length).expect("no log takes records of 4 GiB")
+}
+
+/// The record that these bytes are, without the length before them; none if they are none.
+pub fn parse(mut bytes: Bytes) -> Option<Record> {
+    let offset = bytes.try_get_u64().ok()?;
+    let time_ms = bytes.try_get_i64().ok()?;
+    let key = match bytes.try_get_u32().ok()? {
+        NO_KEY => None,
+        length => Some(take(&mut bytes, length as usize)?),
+    };
+    let n_headers = bytes.try_get_u32().ok()?;
+    let mut headers = Vec::new();
+    for _ in 0..n_headers {
+        let length = bytes.try_get_u32().ok()?;
+        let name = take(&mut bytes, length as usize)?;
+        let name = Cow::Owned(std::str::from_utf8(&name).ok()?.to_owned());
+        let length = bytes.try_get_u32().ok()?;
+        headers.push((name, take(&mut bytes, length as usize)?));
+    }
+    Some(Record { offset, time_ms, key, headers, value: bytes })
+}
+
+/// Takes the next record from `bytes`, which may end within it: then nothing is taken.
+///
+/// # Errors
+/// [`BadFrame`] if what is there can't be a record.
+pub fn take_record(bytes: &mut BytesMut) -> Result<Option<Record>, BadFrame> {
+    let Some(length) = bytes.first_chunk::<4>().map(|length| u32::from_be_bytes(*length)) else { return Ok(None) };
+    if length > MAX_BYTES {
+        return Err(BadFrame);
+    }
+    let length = length as usize;
+    if bytes.len() < 4 + length {
+        bytes.reserve(4 + length - bytes.len());
+        return Ok(None);
+    }
+    bytes.advance(4);
+    parse(bytes.split_to(length).freeze()).map(Some).ok_or(BadFrame)
+}
+
+/// Bytes that are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("these bytes are no record")]
+pub struct BadFrame;
+
+fn take(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
+    (bytes.len() >= length).then(|| bytes.split_to(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            offset: 7,
+            time_ms: 258,
+            key: Some(Bytes::from_static(b"k")),
+            headers: vec![("a".into(), Bytes::from_static(b"xy")), ("a".into(), Bytes::new())],
+            value: Bytes::from_static(b"{}"),
+        }
+    }
+
+    #[test]
+    fn the_stored_format_is_stable() {
+        let mut bytes = BytesMut::new();
+        push(&mut bytes, &record());
+        let mut expected =
+            vec![0, 0, 0, 47, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1, b'k', 0, 0, 0, 2];
+        expected.extend([0, 0, 0, 1, b'a', 0, 0, 0, 2, b'x', b'y', 0, 0, 0, 1, b'a', 0, 0, 0, 0, b'{', b'}']);
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        let bare = Record { key: None, headers: Vec::new(), value: Bytes::new(), ..record() };
+        let mut bytes = BytesMut::new();
+        for record in [record(), bare.clone()] {
+            push(&mut bytes, &record);
+        }
+        assert_eq!(take_record(&mut bytes), Ok(Some(record())));
+        assert_eq!(take_record(&mut bytes), Ok(Some(bare)));
+        assert_eq!(take_record(&mut bytes), Ok(None));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_waited_for_and_what_is_too_long_is_refused() {
+        let mut whole = BytesMut::new();
+        push(&mut whole, &record());
+        for length in 0..whole.len() {
+            assert_eq!(take_record(&mut BytesMut::from(&whole[..length])), Ok(None), "{length}");
+        }
+        assert_eq!(take_record(&mut BytesMut::from(&[255; 8][..])), Err(BadFrame));
+        for length in 0..45 {
+            assert_eq!(parse(Bytes::copy_from_slice(&whole[4..4 + length])), None, "{length}");
+        }
+    }
+}

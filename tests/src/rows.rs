@@ -1,0 +1,34 @@
+//! Rows of stopped services, compared.
+
+use std::path::{Path, PathBuf};
+
+use orderlog_domain::{
+    billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
+};
+use orderlog_projections::{Store, Tables};
+
+async fn same_rows<D: Tables>(one: &Path, other: &Path) {
+    let one = Store::<D>::open(one).await.expect("rows that can be opened");
+    let other = Store::<D>::open(other).await.expect("rows that can be opened");
+    let differences = one.compare(&other).await.expect("rows that can be compared");
+    assert!(differences.is_empty(), "{}: {differences:?}", D::JOURNAL);
+    assert!(one.checkpoint().await.expect("a checkpoint").next > 1, "{} has something to compare", D::JOURNAL);
+}
+
+/// The rows of every service are the same in both: each is told the service and tells the data folder.
+///
+/// # Panics
+/// With the first rows that differ.
+pub async fn all_same(one: impl Fn(&str) -> PathBuf, other: impl Fn(&str) -> PathBuf) {
+    let both = |service: &str| (one(service), other(service));
+    let (a, b) = both("customers");
+    same_rows::<Customers>(&a, &b).await;
+    let (a, b) = both("orders");
+    same_rows::<Orders>(&a, &b).await;
+    let (a, b) = both("inventory");
+    same_rows::<Inventory>(&a, &b).await;
+    let (a, b) = both("billing");
+    same_rows::<Billing>(&a, &b).await;
+    let (a, b) = both("notifications");
+    same_rows::<Notifications>(&a, &b).await;
+}
