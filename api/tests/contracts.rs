@@ -88,6 +88,8 @@ fn every_answer_is_described_and_has_an_example() {
     for (endpoint, operation) in operations(&document) {
         assert!(operation["responses"].as_object().unwrap().keys().any(|status| status.starts_with('2')), "{endpoint}");
         for (status, response) in operation["responses"].as_object().unwrap() {
+            let reference = response["$ref"].as_str().map(|reference| reference.trim_start_matches('#'));
+            let response = reference.map_or(response, |pointer| document.pointer(pointer).unwrap());
             assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{endpoint}: {status}");
         }
     }
@@ -113,7 +115,8 @@ fn the_codes_of_problems_name_operations_that_are_there() {
         for id in ids {
             let (_, operation) = all.iter().find(|(_, operation)| operation["operationId"] == *id).unwrap();
             for status in entry.statuses {
-                let told = operation["responses"][status.to_string()]["description"].as_str().unwrap_or_default();
+                let response = &operation["responses"][status.to_string()];
+                let told = response["description"].as_str().unwrap_or_default();
                 assert!(told.contains(&format!("`{}`", entry.name)), "{id}, {status}: {told}");
             }
         }

@@ -56,6 +56,19 @@ impl Browser {
         let found = self.page.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
         found.unwrap_or_else(|error| panic!("{css} does not appear: {error}"))
     }
+
+    /// The page's Content-Security-Policy forbade nothing that it wanted to do.
+    async fn nothing_was_blocked(&self) {
+        let script = r#"
+            const done = arguments[arguments.length - 1];
+            const told = (reports) => reports.map((report) => `${report.body.effectiveDirective} ${report.body.blockedURL}`);
+            const observer = new ReportingObserver((reports) => done(told(reports)), { types: ["csp-violation"], buffered: true });
+            observer.observe();
+            setTimeout(() => done(told(observer.takeRecords())), 500);
+        "#;
+        let blocked = self.page.execute_async(script, Vec::new()).await.unwrap();
+        assert_eq!(blocked, json!([]));
+    }
 }
 
 impl Drop for Browser {
@@ -107,6 +120,33 @@ async fn an_order_is_placed_by_pressing_try_it_out() {
     // For people to look at, in the target folder.
     std::fs::write(binary().with_file_name("swagger.png"), screenshot).unwrap();
     assert!(status.starts_with("201"), "{status}");
+    browser.nothing_was_blocked().await;
     let orders = http.get(&format!("/orders?customer_id={customer}")).await.expect(200);
     assert_eq!(orders["items"].as_array().map(Vec::len), Some(1), "{orders}");
+}
+
+#[tokio::test]
+async fn one_service_is_chosen_and_its_problems_are_explained() {
+    let deployment = Embedded::start().await;
+    let http: Http = deployment.http();
+    let profile = tempfile::tempdir().unwrap();
+    let browser = Browser::start(profile.path()).await;
+    browser.page.goto(&format!("{}/docs", http.base)).await.unwrap();
+    browser.wait(".opblock").await;
+    browser.wait("#service option[value=billing]").await.click().await.unwrap();
+    let of_billing = operations(&http.get("/openapi/billing.json").await.expect(200)).len();
+    eventually("only billing is on the page", async || {
+        let shown = browser.page.find_all(Locator::Css(".opblock")).await.ok()?.len();
+        (shown == of_billing).then_some(())
+    })
+    .await;
+    assert!(browser.page.current_url().await.unwrap().as_str().ends_with("/docs?service=billing"));
+    browser.nothing_was_blocked().await;
+
+    let problem = http.get("/billing/019a0000-0000-7000-8000-000000000009").await;
+    let kind = problem.expect_problem(404, "unknown_order")["type"].as_str().unwrap().to_owned();
+    assert!(http.get(&kind).await.expect(200)["remedy"].is_string());
+    browser.page.goto(&format!("{}{kind}", http.base)).await.unwrap();
+    assert_eq!(browser.wait("h1").await.text().await.unwrap(), "Unknown order");
+    browser.nothing_was_blocked().await;
 }

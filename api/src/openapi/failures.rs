@@ -3,14 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::correct::for_operations;
-use crate::problem::{CONTENT_TYPE, Code, Entry};
+use crate::problem::{CONTENT_TYPE, Code, Entry, Scope};
 
 /// Statuses that say when to ask again.
 const WITH_RETRY_AFTER: [&str; 2] = ["503", "504"];
 
-/// Leave out the failures that can't happen to an operation, name the codes of the others, and describe each status once.
+/// Leave out the failures that can't happen to an operation, and name the codes of the others. A status that has the same codes
+/// wherever it can be is described once.
 pub fn all(document: &mut Value) {
-    let mut shared = Map::new();
+    let (mut shared, mut examples) = (Map::new(), Map::new());
     for_operations(document, &mut |_, method, operation| {
         let (is_query, has_body) = (method == "get", operation.get("requestBody").is_some());
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
@@ -20,35 +21,40 @@ pub fn all(document: &mut Value) {
                 return true;
             }
             let codes: Vec<Entry> = with_status(status).filter(|it| it.is_of(&id, is_query, has_body)).collect();
-            if !codes.is_empty() {
+            describe(status, response, &codes);
+            examples.extend(codes.iter().map(|entry| (entry.name.to_owned(), example(entry))));
+            if with_status(status).all(|it| !matches!(it.scope, Scope::Of(_)) && it.is_of(&id, is_query, has_body)) {
                 let name = format!("Problem{status}");
-                let description = described(response, &codes);
-                let reference = json!({ "$ref": format!("#/components/responses/{name}"), "description": description });
-                let response = std::mem::replace(response, reference);
-                let response = shared.entry(name).or_insert_with(|| with_headers(status, response));
-                add_examples(response, &codes);
+                let reference = json!({ "$ref": format!("#/components/responses/{name}") });
+                shared.insert(name, std::mem::replace(response, reference));
             }
             !codes.is_empty()
         });
     });
-    if !shared.is_empty() {
-        document["components"]["responses"] = shared.into();
+    for (name, part) in [("responses", shared), ("examples", examples)] {
+        if !part.is_empty() {
+            document["components"][name] = part.into();
+        }
     }
 }
 
+/// The codes with which operations answer this status.
 fn with_status(status: &str) -> impl Iterator<Item = Entry> {
     let entries = Code::ALL.iter().map(|code| code.entry());
-    entries.filter(move |entry| entry.statuses.iter().any(|it| it.to_string() == status))
+    entries.filter(move |entry| {
+        !matches!(entry.scope, Scope::Values | Scope::Elsewhere)
+            && entry.statuses.iter().any(|it| it.to_string() == status)
+    })
 }
 
-/// The common words, and the codes of this operation.
-fn described(response: &Value, codes: &[Entry]) -> String {
+fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
     let names: Vec<_> = codes.iter().map(|entry| format!("`{}`", entry.name)).collect();
     let words = response["description"].as_str().unwrap_or_default();
-    format!("{words} Code: {}.", names.join(", "))
-}
-
-fn with_headers(status: &str, mut response: Value) -> Value {
+    response["description"] = format!("{words} Code: {}.", names.join(", ")).into();
+    let examples = codes
+        .iter()
+        .map(|entry| (entry.name.to_owned(), json!({ "$ref": format!("#/components/examples/{}", entry.name) })));
+    response["content"][CONTENT_TYPE]["examples"] = examples.collect::<Map<_, _>>().into();
     if WITH_RETRY_AFTER.contains(&status) {
         response["headers"]["Retry-After"] = json!({
             "description": "In how many seconds to ask again.",
@@ -56,12 +62,8 @@ fn with_headers(status: &str, mut response: Value) -> Value {
             "schema": { "type": "integer", "minimum": 0 },
         });
     }
-    response
 }
 
-fn add_examples(response: &mut Value, codes: &[Entry]) {
-    let examples = &mut response["content"][CONTENT_TYPE]["examples"];
-    for entry in codes {
-        examples[entry.name] = json!({ "summary": entry.code.title(), "value": *entry.example().0 });
-    }
+fn example(entry: &Entry) -> Value {
+    json!({ "summary": entry.code.title(), "description": entry.meaning(), "value": *entry.example().0 })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiError, Fault, codes::Code};
+use super::{ApiError, Fault, Shortage, codes::Code};
 
 /// Where a code may be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,14 +112,22 @@ impl Entry {
             let pointer = pointer.map(str::to_owned);
             Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail: detail.to_owned() }
         };
+        let plain = || ApiError::new(status, self.code, self.detail);
         match (self.code, self.scope) {
             (Code::InvalidRequest, _) => {
                 let quantity = Code::InvalidQuantity.entry();
                 ApiError::faults(vec![fault(Some("#/lines/0/quantity"), quantity.code, quantity.detail)])
             }
+            (Code::NotEnoughStock, _) => {
+                let mut problem = plain();
+                let short = Shortage { sku: "espresso-beans-1kg".to_owned(), requested: 99, available: 8 };
+                problem.0.shortages = Some(vec![short]);
+                problem
+            }
+            (Code::NotYet, _) => plain().lagging(3),
             (_, Scope::Values) => ApiError::faults(vec![fault(None, self.code, self.detail)]),
             (_, Scope::Any | Scope::Queries | Scope::Commands | Scope::Bodies | Scope::Of(_) | Scope::Elsewhere) => {
-                ApiError::new(status, self.code, self.detail)
+                plain()
             }
         }
     }

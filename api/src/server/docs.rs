@@ -1,6 +1,6 @@
 //! The documents of this process, and Swagger UI to read them and try them out. Nothing of it comes from elsewhere.
 
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use poem::{
     EndpointExt, IntoResponse, Request, Response,
@@ -8,7 +8,7 @@ use poem::{
     http::{Method, StatusCode, header},
 };
 use poem_openapi::OpenApiService;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::not_here;
 use crate::{
@@ -17,61 +17,26 @@ use crate::{
     services::{RouteTable, ServiceName},
 };
 
-/// Which page. The scripts are files of their own, so that the page needs no inline script.
-const PAGE: &str = r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>orderlog</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="/docs/swagger-ui.js"></script>
-<script src="/docs/start.js"></script>
-</body>
-</html>
-"#;
+/// The page. Nothing is written into it and its scripts are files, so that no text of a contract can become a script.
+const PAGE: &str = include_str!("docs/page.html");
+const STYLE: &str = include_str!("docs/page.css");
+const START: &str = include_str!("docs/start.js");
 
-/// Starts it. The ids in the examples belong to nobody: what is sent instead is the newest object's, so that every example
-/// works as it stands.
-fn start() -> String {
+/// What the page has to know: the services of this process, and where the newest objects are found, whose ids are sent instead
+/// of those in the examples.
+fn config(services: &[ServiceName]) -> String {
+    let names: Vec<_> = services.iter().map(|service| service.as_str()).collect();
     let newest = json!({
         EXAMPLE_CUSTOMER.to_string(): { "list": "/customers?limit=1", "id": "customer_id" },
         EXAMPLE_ORDER.to_string(): { "list": "/orders?limit=1", "id": "order_id" },
         EXAMPLE_NOTIFICATION.to_string(): { "list": "/notifications?recipient=operations&limit=1", "id": "notification_id" },
     });
-    format!(
-        r##"const NEWEST = {newest};
-
-async function withNewestIds(request) {{
-  for (const [example, {{ list, id }}] of Object.entries(NEWEST)) {{
-    if (!`${{request.url}} ${{request.body ?? ""}}`.includes(example)) continue;
-    const answer = await fetch(list);
-    const newest = answer.ok ? (await answer.json()).items[0]?.[id] : undefined;
-    if (newest === undefined) continue;
-    request.url = request.url.replaceAll(example, newest);
-    if (typeof request.body === "string") request.body = request.body.replaceAll(example, newest);
-  }}
-  return request;
-}}
-
-SwaggerUIBundle({{
-  url: "/openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  displayRequestDuration: true,
-  requestInterceptor: withNewestIds,
-  validatorUrl: null
-}});
-"##
-    )
+    json!({ "services": names, "newest": newest }).to_string()
 }
 
-/// Everything from here; Swagger UI sets styles and shows small pictures inline.
-const POLICY: &str =
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+/// Everything from here, and nothing inline but the small pictures of Swagger UI's style sheet.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+    frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// `/docs`, `/openapi.json` and `/openapi/{service}.json`; `/` leads to `/docs`.
 pub fn add_routes(services: &[ServiceName], table: &mut RouteTable) {
@@ -79,19 +44,20 @@ pub fn add_routes(services: &[ServiceName], table: &mut RouteTable) {
     let mut get = |path: &str, endpoint: BoxEndpoint<'static>| {
         table.entry(path.to_owned()).or_default().insert(Method::GET, endpoint);
     };
-    get("/docs", file("text/html; charset=utf-8", PAGE.into()));
-    get("/docs/start.js", file("text/javascript; charset=utf-8", start().into()));
-    get("/docs/swagger-ui.js", file("text/javascript; charset=utf-8", script));
-    get("/docs/swagger-ui.css", file("text/css; charset=utf-8", style));
-    get("/openapi.json", file("application/json", openapi::to_text(&openapi::of_services(services)).into()));
-    let each: Vec<(String, Arc<str>)> = services
-        .iter()
-        .map(|&service| (format!("{service}.json"), openapi::to_text(&openapi::of_service(service)).into()))
-        .collect();
+    get("/docs", File::new("text/html; charset=utf-8", PAGE).endpoint());
+    get("/docs/page.css", File::new("text/css; charset=utf-8", STYLE).endpoint());
+    get("/docs/start.js", File::new("text/javascript; charset=utf-8", START).endpoint());
+    get("/docs/config.json", File::new("application/json", config(services)).endpoint());
+    get("/docs/swagger-ui.js", File::new("text/javascript; charset=utf-8", script).endpoint());
+    get("/docs/swagger-ui.css", File::new("text/css; charset=utf-8", style).endpoint());
+    let document = |document: Value| File::new("application/json", openapi::to_text(&document));
+    get("/openapi.json", document(openapi::of_services(services)).endpoint());
+    let each: Vec<(String, File)> =
+        services.iter().map(|&service| (format!("{service}.json"), document(openapi::of_service(service)))).collect();
     let one = move |request: Request| {
         let name = request.raw_path_param("service").unwrap_or_default();
         match each.iter().find(|(service, _)| service == name) {
-            Some((_, text)) => answer("application/json", text),
+            Some((_, file)) => file.answer(),
             None => not_here(name).into_response(),
         }
     };
@@ -101,29 +67,43 @@ pub fn add_routes(services: &[ServiceName], table: &mut RouteTable) {
     get("/", make_sync(to_docs).map_to_response().boxed());
 }
 
-fn file(content_type: &'static str, text: Arc<str>) -> BoxEndpoint<'static> {
-    endpoint(move |_| answer(content_type, &text))
+/// A text that stays the same as long as the process lives.
+struct File {
+    content_type: &'static str,
+    text: String,
+    /// Follows from the text: browsers ask each time whether it is the same.
+    tag: String,
 }
 
-fn endpoint(answer: impl Fn(Request) -> Response + Send + Sync + 'static) -> BoxEndpoint<'static> {
-    make_sync(answer).map_to_response().boxed()
-}
+impl File {
+    fn new(content_type: &'static str, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self { content_type, tag: format!("\"{:016x}\"", hasher.finish()), text }
+    }
 
-fn answer(content_type: &str, text: &str) -> Response {
-    Response::builder()
-        .content_type(content_type)
-        .header(header::CACHE_CONTROL, "no-cache")
-        .header(header::CONTENT_SECURITY_POLICY, POLICY)
-        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
-        .body(text.to_owned())
+    fn answer(&self) -> Response {
+        Response::builder()
+            .content_type(self.content_type)
+            .header(header::CACHE_CONTROL, "no-cache")
+            .header(header::ETAG, &self.tag)
+            .header(header::CONTENT_SECURITY_POLICY, POLICY)
+            .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+            .body(self.text.clone())
+    }
+
+    fn endpoint(self) -> BoxEndpoint<'static> {
+        make_sync(move |_| self.answer()).map_to_response().boxed()
+    }
 }
 
 /// The script and the style sheet of Swagger UI, out of the page in which the framework has them.
-fn swagger_ui() -> (Arc<str>, Arc<str>) {
+fn swagger_ui() -> (String, String) {
     let page = OpenApiService::new((), "", "").swagger_ui_html();
-    let part = |begin: &str, end: &str| -> Arc<str> {
+    let part = |begin: &str, end: &str| -> String {
         let rest = page.split_once(begin).map_or("", |(_, rest)| rest);
-        rest.split_once(end).map_or("", |(part, _)| part).into()
+        rest.split_once(end).map_or("", |(part, _)| part).to_owned()
     };
     (part("<script charset=\"UTF-8\">", "</script>"), part("<style charset=\"UTF-8\">", "</style>"))
 }
@@ -131,6 +111,13 @@ fn swagger_ui() -> (Arc<str>, Arc<str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_inline() {
+        assert_eq!(PAGE.matches("<script").count(), PAGE.matches("<script src=\"/docs/").count());
+        assert!(!PAGE.contains("<style") && !PAGE.contains("style=") && !PAGE.contains(" on"), "{PAGE}");
+        assert!(!POLICY.contains("unsafe"), "{POLICY}");
+    }
 
     #[test]
     fn swagger_ui_is_found_in_the_frameworks_page() {
