@@ -19,6 +19,12 @@ const COMMAND_HEADERS: [(&str, &str); 4] = [
     ("Prefer", "`wait=N`: for how many seconds to wait for `Orderlog-Min-Position`, 5 if not given, at most 30."),
     ("traceparent", "W3C Trace Context. It is kept with the record and handed on with every event that follows."),
 ];
+/// What headers look like that are refused otherwise.
+const PATTERNS: [(&str, &str); 3] = [
+    ("Idempotency-Key", r#"^("[!#-~]+"|[!#-~]+)$"#),
+    ("If-Match", r#"^(\*|"[0-9]{1,18}"(, ?"[0-9]{1,18}"){0,4})$"#),
+    ("Orderlog-Min-Position", "^(customers|orders|inventory|billing|notifications)@[0-9]{1,18}$"),
+];
 /// Commands that make something new, so that there is no version of it to be seen before.
 const WITHOUT_TARGET: &[&str] = &["create_customer", "place_order", "reserve_stock", "notify"];
 
@@ -49,6 +55,7 @@ pub fn all(document: &mut Value) {
                 without_precondition(operation);
             }
         }
+        patterns(operation);
     });
 }
 
@@ -150,6 +157,15 @@ fn references(value: &Value, found: &mut Vec<String>) {
         }
         Value::Array(items) => items.iter().for_each(|item| references(item, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Say what the headers of an operation look like. Of positions the usual one: a list with commas is taken as well.
+fn patterns(operation: &mut Value) {
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        if let Some((_, pattern)) = PATTERNS.iter().find(|(name, _)| parameter["name"] == *name) {
+            parameter["schema"]["pattern"] = (*pattern).into();
+        }
     }
 }
 
