@@ -19,6 +19,7 @@ COPY --from=build /out/orderlog /usr/local/bin/orderlog
 USER orderlog
 VOLUME /data
 EXPOSE 8080
+# Without keys and TLS the default command is refused: docs/security.md says what to set.
 # Read models are rebuilt after a long absence, which is not a failure.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 \
     CMD ["orderlog", "health", "--url", "http://127.0.0.1:8080/readyz"]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use orderlog_domain::decider::Ref;
+use orderlog_domain::{decider::Ref, values::CustomerId};
 use orderlog_projections::Tables;
 use orderlog_service::past::{Moment, PastError};
 
 use crate::{
+    auth::Caller,
     execute::Service,
     point::Point,
     problem::{ApiError, Code},
@@ -26,6 +27,17 @@ pub struct Looked<E> {
 }
 
 impl<E> Looked<E> {
+    /// The same as `caller` sees it: for those who are bound to a customer, what is not that one's is not there, nor is
+    /// told when it will be.
+    #[must_use]
+    pub fn seen_by(mut self, caller: &Caller, owner: impl FnOnce(&E) -> Option<CustomerId>) -> Self {
+        if caller.customer().is_some() {
+            self.later = None;
+            self.entity = self.entity.filter(|entity| owner(entity).is_some_and(|owner| caller.sees(owner)));
+        }
+        self
+    }
+
     /// `error`, that there is no such thing, with when it was looked for.
     pub fn absent(&self, error: impl Into<ApiError>) -> ApiError {
         let mut error = error.into();

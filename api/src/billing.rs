@@ -17,6 +17,7 @@ pub use bodies::{
 
 use crate::{
     answer::{Created, Done, Found},
+    auth::Caller,
     execute::{Service, paging, shown},
     freshness::Freshness,
     json::{Json, MaybeJson},
@@ -73,8 +74,10 @@ impl BillingApi {
         &self,
         order_id: OrderId,
         as_of: Option<&str>,
+        caller: &Caller,
     ) -> Result<(billing::Invoice, Option<String>), ApiError> {
         let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of).await?;
+        let looked = looked.seen_by(caller, |billing::Entity::Invoice(invoice)| Some(invoice.customer_id));
         match looked.entity {
             Some(billing::Entity::Invoice(invoice)) => Ok((invoice, looked.position)),
             None => Err(looked.absent(Rejection::UnknownOrder { order_id })),
@@ -151,6 +154,7 @@ impl BillingApi {
     #[oai(path = "/:order_id", method = "get", operation_id = "get_invoice")]
     async fn get_invoice(
         &self,
+        caller: Caller,
         /// Which order.
         order_id: Path<OrderId>,
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `billing@1042`. The answer
@@ -161,16 +165,18 @@ impl BillingApi {
         seen: Freshness,
     ) -> Result<Found<Invoice>, ApiError> {
         let id = order_id.0;
-        let (invoice, position) = self.service.held_back(&seen, || self.invoice(id, as_of.0.as_deref())).await?;
+        let look = || self.invoice(id, as_of.0.as_deref(), &caller);
+        let (invoice, position) = self.service.held_back(&seen, look).await?;
         Ok(Found::one(Invoice::from(&invoice), invoice.version).at(position))
     }
 
     /// List invoices
     ///
-    /// Those of the newest orders first, page by page.
+    /// Those of the newest orders first, page by page. Callers that act as a customer see that one's.
     #[oai(path = "/", method = "get", operation_id = "list_invoices")]
     async fn list_invoices(
         &self,
+        caller: Caller,
         /// Only those that stand here.
         state: Query<Option<InvoiceState>>,
         /// How many at most.
@@ -183,7 +189,8 @@ impl BillingApi {
         seen: Freshness,
     ) -> Result<Found<InvoiceList>, ApiError> {
         let state = state.0.map(billing::InvoiceState::from);
-        let page = self.service.fresh_rows(&seen).await?.invoices(state, &paging(limit.0, cursor.0)).await?;
+        let rows = self.service.fresh_rows(&seen).await?;
+        let page = rows.invoices(state, caller.customer(), &paging(limit.0, cursor.0)).await?;
         let (items, next_cursor) = shown(page, |invoice| Invoice::from(invoice));
         Ok(Found::list(InvoiceList { items, next_cursor }))
     }

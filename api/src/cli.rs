@@ -2,6 +2,7 @@
 
 mod exit;
 mod health;
+mod key;
 mod log;
 mod parked;
 mod projection;
@@ -67,6 +68,11 @@ enum Command {
         #[command(subcommand)]
         verb: Box<projection::Verb>,
     },
+    /// Make keys for callers, list them, revoke them
+    Key {
+        #[command(subcommand)]
+        verb: Box<key::Verb>,
+    },
     /// Ask a running process whether it is ready; exits with 0 if it is
     Health {
         /// What to ask
@@ -98,6 +104,7 @@ impl Cli {
             Some(
                 Command::Openapi { .. }
                 | Command::Asyncapi
+                | Command::Key { .. }
                 | Command::Log { .. }
                 | Command::Parked { .. }
                 | Command::Projection { .. }
@@ -120,6 +127,7 @@ impl Cli {
                 _ => openapi::of_services(&service.0),
             })?,
             Some(Command::Asyncapi) => print(&asyncapi::document())?,
+            Some(Command::Key { verb }) => return key::run(*verb),
             Some(Command::Log { verb }) => return log::run(*verb).await,
             Some(Command::Parked { verb }) => return parked::run(*verb).await,
             Some(Command::Projection { verb }) => return projection::run(*verb).await,

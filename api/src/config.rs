@@ -1,11 +1,15 @@
 //! What can be set, each by a flag, an `ORDERLOG_*` variable, or not at all.
 
+mod security;
+
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 use orderlog_service::snapshots::Keeping;
 
 use crate::services::ServiceName;
+
+pub use security::{Insecure, Security, token_in};
 
 /// The hash key of deployments on Kafka that set none: known to everybody, so good for trying things out only.
 pub const DEVELOPMENT_HASH_KEY: &str = "orderlog development hash key";
@@ -151,6 +155,10 @@ pub struct Options {
     /// Where the log and the rows are.
     #[command(flatten)]
     pub storage: Storage,
+
+    /// Who may ask, and over what.
+    #[command(flatten)]
+    pub security: Security,
 
     /// Redis, for the inbox of the notifications service: `redis://host:port`; without it the inbox is read from SQLite
     #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = redis_url, hide_env_values = true)]

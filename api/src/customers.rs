@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Created, Done, Found},
+    auth::Caller,
     execute::{Service, paging, shown, time, time_of},
     freshness::Freshness,
     json::Json,
@@ -200,8 +201,10 @@ impl CustomersApi {
         &self,
         id: CustomerId,
         as_of: Option<&str>,
+        caller: &Caller,
     ) -> Result<(customers::Customer, Option<String>), ApiError> {
         let looked = self.0.look(customers::Customer::aggregate(id), as_of).await?;
+        let looked = looked.seen_by(caller, |_| Some(id));
         match looked.entity {
             Some(customers::Entity::Customer(customer)) => Ok((customer, looked.position)),
             Some(customers::Entity::EmailClaim(_)) | None => {
@@ -209,6 +212,11 @@ impl CustomersApi {
             }
         }
     }
+}
+
+/// A customer who is not there for the caller is not there.
+fn seen(id: CustomerId, caller: &Caller) -> Result<CustomerId, ApiError> {
+    if caller.sees(id) { Ok(id) } else { Err(Rejection::UnknownCustomer { customer_id: id }.into()) }
 }
 
 fn done(executed: &Executed<Customers>) -> Done<CustomerChanged> {
@@ -256,7 +264,7 @@ impl CustomersApi {
         asked: Asked,
         body: Json<UpdateCustomer>,
     ) -> Result<Done<CustomerChanged>, ApiError> {
-        let (id, UpdateCustomer { name, email }) = (customer_id.0, body.0);
+        let (id, UpdateCustomer { name, email }) = (seen(customer_id.0, &asked.caller)?, body.0);
         if name.is_none() && email.is_none() {
             return Err(ApiError::invalid(Code::NothingToChange, "give a name, an e-mail address, or both"));
         }
@@ -280,7 +288,7 @@ impl CustomersApi {
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
     ) -> Result<Done<CustomerChanged>, ApiError> {
-        let id = customer_id.0;
+        let id = seen(customer_id.0, &asked.caller)?;
         let command = Command::Deactivate { customer_id: id };
         Ok(done(&self.execute(command, asked, || format!("POST /customers/{id}/deactivate")).await?))
     }
@@ -291,6 +299,7 @@ impl CustomersApi {
     #[oai(path = "/:customer_id", method = "get", operation_id = "get_customer")]
     async fn get_customer(
         &self,
+        caller: Caller,
         /// Which customer.
         customer_id: Path<CustomerId>,
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `customers@1042`. The answer
@@ -300,16 +309,18 @@ impl CustomersApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Customer>, ApiError> {
-        let (customer, position) = self.0.held_back(&seen, || self.customer(customer_id.0, as_of.0.as_deref())).await?;
+        let look = || self.customer(customer_id.0, as_of.0.as_deref(), &caller);
+        let (customer, position) = self.0.held_back(&seen, look).await?;
         Ok(Found::one(Customer::from(&customer), customer.version).at(position))
     }
 
     /// List customers
     ///
-    /// Newest first, page by page.
+    /// Newest first, page by page. Callers that act as a customer see that one.
     #[oai(path = "/", method = "get", operation_id = "list_customers")]
     async fn list_customers(
         &self,
+        caller: Caller,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
@@ -319,6 +330,15 @@ impl CustomersApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<CustomerList>, ApiError> {
+        if let Some(own) = caller.customer() {
+            self.0.fresh_rows(&seen).await?;
+            let looked = self.0.look(customers::Customer::aggregate(own), None).await?;
+            let own = looked.entity.as_ref().and_then(customers::Entity::as_customer);
+            return Ok(Found::list(CustomerList {
+                items: own.map(Customer::from).into_iter().collect(),
+                next_cursor: None,
+            }));
+        }
         let page = self.0.fresh_rows(&seen).await?.customers(&paging(limit.0, cursor.0)).await?;
         let (items, next_cursor) = shown(page, |customer| Customer::from(customer));
         Ok(Found::list(CustomerList { items, next_cursor }))
@@ -330,6 +350,7 @@ impl CustomersApi {
     #[oai(path = "/:customer_id/orders", method = "get", operation_id = "list_customer_orders")]
     async fn list_customer_orders(
         &self,
+        caller: Caller,
         /// Which customer.
         customer_id: Path<CustomerId>,
         /// Only orders in this state.
@@ -343,7 +364,7 @@ impl CustomersApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<OrderList>, ApiError> {
-        let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None)).await?;
+        let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller)).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));

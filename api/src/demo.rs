@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::services::ServiceName;
+use crate::{auth::Token, services::ServiceName};
 
 /// How long anything that follows by itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,8 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// If anything does not go as the story says.
-pub async fn play(url: String) -> anyhow::Result<()> {
-    let story = Story::begin(url)?;
+pub async fn play(url: String, key: Token) -> anyhow::Result<()> {
+    let story = Story::begin(url, key)?;
     story.ready().await?;
     let (beans, mugs) = (format!("beans-{}", story.tag), format!("mugs-{}", story.tag));
     let (ada, bob) = story.opening(&beans, &mugs).await?;
@@ -44,6 +44,7 @@ fn println_to_stdout(line: &str) -> anyhow::Result<()> {
 struct Story {
     client: reqwest::Client,
     url: String,
+    key: Token,
     tag: String,
     begun: Instant,
 }
@@ -77,12 +78,12 @@ fn line(after: Duration, service: ServiceName, what: &str) -> String {
 }
 
 impl Story {
-    fn begin(url: String) -> anyhow::Result<Self> {
+    fn begin(url: String, key: Token) -> anyhow::Result<Self> {
         // The process talks to itself: no proxy has to help.
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
         let client = client.context("no HTTP client can be made")?;
         let tag = Uuid::new_v4().simple().to_string()[..6].to_owned();
-        Ok(Self { client, url, tag, begun: Instant::now() })
+        Ok(Self { client, url, key, tag, begun: Instant::now() })
     }
 
     fn tell(&self, service: ServiceName, what: &str) -> anyhow::Result<()> {
@@ -91,7 +92,7 @@ impl Story {
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
         let told = format!("{method} {path}");
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(self.key.expose());
         if let Some(body) = &body {
             request = request.json(body);
         }

@@ -21,9 +21,6 @@ use crate::{
     problem::{ApiError, Code},
 };
 
-/// Who asks. There is no authentication yet: everybody is the same caller, and shares one space of idempotency keys.
-const CALLER: &str = "anonymous";
-
 /// What the routes of one service need.
 pub struct Service<D: Tables> {
     /// The service itself.
@@ -45,9 +42,10 @@ impl<D: Tables> Service<D>
 where
     D::Rejection: Into<ApiError>,
 {
-    /// Have a command decided and recorded.
+    /// Have a command decided and recorded. Whether its caller may is known already.
     ///
-    /// `operation` is the method and path that was asked, with the ids in it: an idempotency key counts for one operation.
+    /// `operation` is the method and path that was asked, with the ids in it: an idempotency key counts for one operation
+    /// of one caller.
     /// Like `fingerprint` it is only called if there is a key.
     ///
     /// # Errors
@@ -61,7 +59,7 @@ where
     ) -> impl Future<Output = Result<Executed<D>, ApiError>> + Send {
         let hash_key = self.replica.hash_key();
         let stamp = asked.key.map(|key| CommandStamp {
-            key: hash_key.idempotency(CALLER, &operation(), &key),
+            key: hash_key.idempotency(asked.caller.id(), &operation(), &key),
             fingerprint: hash_key.command_fingerprint(&fingerprint(&command)),
         });
         let origin = Origin { trace: asked.trace, ..Origin::default() };

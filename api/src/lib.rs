@@ -7,12 +7,14 @@
 //! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
 //! - [`inspect`]: the log's records as operators see them.
 //! - [`peers`]: the other services over HTTP. [`demo`]: a story for people who look at it for the first time.
+//! - [`auth`]: who asks, and what they may.
 //!
-//! Deliberately absent: rules (they are in `orderlog-domain`), SQL, and authentication, which is yet to come.
+//! Deliberately absent: rules (they are in `orderlog-domain`) and SQL.
 
 pub mod answer;
 pub mod as_of;
 pub mod asyncapi;
+pub mod auth;
 pub mod billing;
 pub mod cli;
 pub mod config;

@@ -7,7 +7,7 @@ mod stream;
 use std::sync::{Arc, OnceLock};
 
 use orderlog_domain::{
-    notifications::{Command, Notifications, Rejection},
+    notifications::{self, Command, Notifications, Rejection},
     values::{NotificationId, Recipient},
 };
 use orderlog_eventlog::Lease;
@@ -30,6 +30,7 @@ pub use stream::Streamed;
 
 use crate::{
     answer::{Created, Done, Found},
+    auth::Caller,
     execute::{Service, paging, shown},
     freshness::Freshness,
     json::Json,
@@ -118,8 +119,18 @@ impl NotificationsApi {
     }
 }
 
-fn recipient_of(text: String) -> Result<Recipient, ApiError> {
-    Recipient::new(text).map_err(|error| ApiError::parameter("recipient", Code::InvalidIdentifier, error.to_string()))
+fn recipient_of(text: String, caller: &Caller) -> Result<Recipient, ApiError> {
+    let recipient = Recipient::new(text)
+        .map_err(|error| ApiError::parameter("recipient", Code::InvalidIdentifier, error.to_string()))?;
+    if is_for(&recipient, caller) {
+        return Ok(recipient);
+    }
+    Err(ApiError::not_found(Code::UnknownRecipient, "there is no such recipient"))
+}
+
+/// Whether the caller sees what this recipient is told: customers are told under their ids.
+fn is_for(recipient: &Recipient, caller: &Caller) -> bool {
+    caller.customer().is_none_or(|own| own.to_string() == recipient.as_str())
 }
 
 #[OpenApi(tag = "Tag::Notifications")]
@@ -154,6 +165,13 @@ impl NotificationsApi {
         asked: Asked,
     ) -> Result<Done<NotificationRead>, ApiError> {
         let id = notification_id.0;
+        if asked.caller.customer().is_some() {
+            let looked = self.service.look(notifications::Notification::aggregate(id), None).await?;
+            let own = looked.entity.as_ref().and_then(notifications::Entity::as_notification);
+            if !own.is_some_and(|own| is_for(&own.recipient, &asked.caller)) {
+                return Err(Rejection::UnknownNotification { notification_id: id }.into());
+            }
+        }
         let command = Command::MarkRead { notification_id: id };
         let executed = self.execute(command, asked, || format!("POST /notifications/{id}/read")).await?;
         let read = NotificationRead::of(&executed)?;
@@ -167,6 +185,7 @@ impl NotificationsApi {
     #[oai(path = "/notifications", method = "get", operation_id = "list_notifications")]
     async fn list_notifications(
         &self,
+        caller: Caller,
         /// Whose: a customer's id or a role such as `operations`.
         #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
         recipient: Query<String>,
@@ -181,7 +200,7 @@ impl NotificationsApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<NotificationList>, ApiError> {
-        let recipient = recipient_of(recipient.0)?;
+        let recipient = recipient_of(recipient.0, &caller)?;
         let (rows, paging) = (self.service.fresh_rows(&seen).await?, paging(limit.0, cursor.0));
         // Not what was answered: a process that just started has answered nothing, and Redis may be empty.
         let committed = *self.service.replica.committed().borrow();
@@ -198,6 +217,7 @@ impl NotificationsApi {
     #[oai(path = "/notifications/stream", method = "get", operation_id = "stream_notifications")]
     async fn stream_notifications(
         &self,
+        caller: Caller,
         /// Whose: a customer's id or a role such as `operations`.
         #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
         recipient: Query<String>,
@@ -208,7 +228,7 @@ impl NotificationsApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Streamed, ApiError> {
-        let recipient = recipient_of(recipient.0)?;
+        let recipient = recipient_of(recipient.0, &caller)?;
         // What this instance answered before does not come in between.
         self.service.fresh_rows(&seen).await?;
         Ok(stream::of(self.service.replica.clone(), self.stopping.clone(), recipient, last_event_id.0))

@@ -16,7 +16,7 @@ use poem_openapi::{
     ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject,
     registry::{MetaApi, Registry},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     billing::BillingApi, customers::CustomersApi, inventory::InventoryApi, notifications::NotificationsApi,
@@ -33,7 +33,8 @@ Failures are `application/problem+json` with a stable `code`; \
 Money is an integer in minor units (cents) with an ISO 4217 code beside it. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
 customers, orders and notifications in the examples belong to nobody; the page at `/docs` sends the newest one's instead, so \
 create a customer first.\n\n\
-There is no authentication yet.";
+Callers send a key as `Authorization: Bearer olk_...`. A server that listens to its own machine only, and has no keys yet, \
+needs none. A key may be bound to a customer: what is not that customer's is then 404.";
 
 /// The routes of `T`, to be described without a service behind them.
 struct Described<T>(PhantomData<fn() -> T>);
@@ -78,8 +79,6 @@ fn finished(mut document: Value) -> Value {
     failures::all(&mut document);
     examples::all(&mut document);
     modern::all(&mut document);
-    // Said expressly, since silence could also be an oversight.
-    document["security"] = json!([]);
     document
 }
 

@@ -24,6 +24,7 @@ pub use history::{History, HistoryEntry};
 
 use crate::{
     answer::{Created, Done, Found},
+    auth::{Caller, Scope},
     execute::{Service, paging, shown},
     freshness::Freshness,
     json::Json,
@@ -75,12 +76,17 @@ impl OrdersApi {
     }
 
     /// Wait until it is known whether an order can be supplied, but not for longer than `wait`.
-    async fn wait_until_settled(&self, placed: &mut PlacedOrder, wait: Duration) -> Result<(), ApiError> {
+    async fn wait_until_settled(
+        &self,
+        placed: &mut PlacedOrder,
+        wait: Duration,
+        caller: &Caller,
+    ) -> Result<(), ApiError> {
         let (until, mut committed) = (Instant::now() + wait, self.0.replica.committed());
         while placed.state == OrderState::Placed && Instant::now() < until {
             // Marked as seen before the row is read, so that what is written meanwhile wakes us.
             committed.borrow_and_update();
-            let (order, _) = self.order(OrderId(placed.order_id), None).await?;
+            let (order, _) = self.order(OrderId(placed.order_id), None, caller).await?;
             placed.becomes(&Order::from(&order));
             if placed.state == OrderState::Placed {
                 // Whether it changed or the time is up shows above.
@@ -91,8 +97,14 @@ impl OrdersApi {
     }
 
     /// The order, and which position it is as of, if that is asked.
-    async fn order(&self, id: OrderId, as_of: Option<&str>) -> Result<(orders::Order, Option<String>), ApiError> {
+    async fn order(
+        &self,
+        id: OrderId,
+        as_of: Option<&str>,
+        caller: &Caller,
+    ) -> Result<(orders::Order, Option<String>), ApiError> {
         let looked = self.0.look(orders::Order::aggregate(id), as_of).await?;
+        let looked = looked.seen_by(caller, |entity| entity.as_order().map(|order| order.customer_id));
         match looked.entity {
             Some(orders::Entity::Order(order)) => Ok((order, looked.position)),
             Some(orders::Entity::StrayOrder(_) | orders::Entity::KnownCustomer(_)) | None => {
@@ -124,13 +136,16 @@ impl OrdersApi {
         body: Json<PlaceOrder>,
     ) -> Result<Created<PlacedOrder>, ApiError> {
         let (customer_id, currency, lines) = body.0.checked()?;
+        if !asked.caller.sees(customer_id) {
+            return Err(Rejection::UnknownCustomer { customer_id }.into());
+        }
         let order_id = OrderId(Uuid::now_v7());
         let command = Command::Place { order_id, customer_id, currency, lines };
-        let freshness = asked.freshness.clone();
+        let (freshness, caller) = (asked.freshness.clone(), asked.caller.clone());
         let executed = self.execute(command, asked, || "POST /orders".to_owned()).await?;
         let mut placed = PlacedOrder::of(&executed)?;
         if let Some(wait) = freshness.wait {
-            self.wait_until_settled(&mut placed, wait).await?;
+            self.wait_until_settled(&mut placed, wait, &caller).await?;
         }
         let (location, version) = (format!("/orders/{}", placed.order_id), placed.version);
         Ok(Created::new(&executed, placed, version).at(location).applied(freshness.applied()))
@@ -150,6 +165,10 @@ impl OrdersApi {
         asked: Asked,
     ) -> Result<Done<OrderChanged>, ApiError> {
         let id = order_id.0;
+        if asked.caller.customer().is_some() {
+            // Whose an order is never changes: this can be looked at before.
+            self.order(id, None, &asked.caller).await?;
+        }
         let command = Command::Cancel { order_id: id };
         done(&self.execute(command, asked, || format!("POST /orders/{id}/cancel")).await?)
     }
@@ -178,6 +197,7 @@ impl OrdersApi {
     #[oai(path = "/:order_id", method = "get", operation_id = "get_order")]
     async fn get_order(
         &self,
+        caller: Caller,
         /// Which order.
         order_id: Path<OrderId>,
         /// `stock`, `invoice`, or `stock,invoice`.
@@ -195,7 +215,15 @@ impl OrdersApi {
             return Err(ApiError::parameter("expand", Code::ExpandWithAsOf, detail));
         }
         let expand = Expand::parse(expand.0.as_deref())?;
-        let (order, position) = self.0.held_back(&seen, || self.order(order_id.0, as_of.0.as_deref())).await?;
+        // Other services are asked in this one's name: what the caller may see there is known here only.
+        if expand.stock {
+            caller.require(Scope::StockRead)?;
+        }
+        if expand.invoice {
+            caller.require(Scope::BillingRead)?;
+        }
+        let look = || self.order(order_id.0, as_of.0.as_deref(), &caller);
+        let (order, position) = self.0.held_back(&seen, look).await?;
         let version = order.version;
         let shown = expand::expanded(Order::from(&order), expand, &self.0.peers).await;
         Ok(Found::one(shown, version).at(position))
@@ -203,10 +231,11 @@ impl OrdersApi {
 
     /// List orders
     ///
-    /// Newest first, page by page.
+    /// Newest first, page by page. Callers that act as a customer see that one's.
     #[oai(path = "/", method = "get", operation_id = "list_orders")]
     async fn list_orders(
         &self,
+        caller: Caller,
         /// Only this customer's.
         customer_id: Query<Option<Uuid>>,
         /// Only those in this state.
@@ -220,8 +249,13 @@ impl OrdersApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<OrderList>, ApiError> {
+        let customer_id = customer_id.0.map(CustomerId);
+        if customer_id.is_some_and(|id| !caller.sees(id)) {
+            // As of a customer who has ordered nothing.
+            return Ok(Found::list(OrderList { items: Vec::new(), next_cursor: None }));
+        }
         let filter = OrderFilter {
-            customer_id: customer_id.0.map(CustomerId),
+            customer_id: customer_id.or(caller.customer()),
             state: state.0.map(orders::OrderState::from),
             payment: None,
         };
@@ -236,6 +270,7 @@ impl OrdersApi {
     #[oai(path = "/:order_id/history", method = "get", operation_id = "get_order_history")]
     async fn get_order_history(
         &self,
+        caller: Caller,
         /// Which order.
         order_id: Path<OrderId>,
         /// How many records at most.
@@ -247,7 +282,7 @@ impl OrdersApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<History>, ApiError> {
-        let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None)).await?;
+        let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None, &caller)).await?;
         let key = Key::of(order.order_id);
         Ok(Found::list(history::of(&self.0, &key, paging(limit.0, None).limit, cursor.0).await?))
     }

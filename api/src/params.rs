@@ -13,6 +13,7 @@ use poem_openapi::{
 use uuid::Uuid;
 
 use crate::{
+    auth::Caller,
     freshness::Freshness,
     problem::{ApiError, Code},
 };
@@ -116,9 +117,11 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
     }
 }
 
-/// What a command's request says about itself: its idempotency key, its trace, and what its caller has seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a command's request says about itself: who asks, its idempotency key, its trace, and what its caller has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
+    /// Who asks.
+    pub caller: Caller,
     /// The idempotency key, without quotes.
     pub key: Option<String>,
     /// A well-formed W3C `traceparent`.
@@ -133,12 +136,12 @@ impl Asked {
     /// The header that carries the key.
     pub const KEY: &'static str = "Idempotency-Key";
 
-    fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+    fn read(caller: Caller, headers: &HeaderMap) -> Result<Self, ApiError> {
         let key = headers.get(Self::KEY).map(|key| parse_key(key.as_bytes())).transpose()?;
         // A malformed trace is ignored, as the specification wants it.
         let trace = headers.get("traceparent").and_then(|trace| trace.to_str().ok());
         let trace = trace.filter(|trace| is_traceparent(trace)).map(str::to_owned);
-        Ok(Self { key, trace, freshness: Freshness::read(headers)?, versions: versions(headers)? })
+        Ok(Self { caller, key, trace, freshness: Freshness::read(headers)?, versions: versions(headers)? })
     }
 }
 
@@ -197,8 +200,9 @@ impl<'a> ApiExtractor<'a> for Asked {
         Some(MetaSchemaRef::Inline(Box::new(schema)))
     }
 
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self::read(request.headers())?)
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        let caller = <Caller as poem::FromRequest>::from_request(request, body).await?;
+        Ok(Self::read(caller, request.headers())?)
     }
 }
 

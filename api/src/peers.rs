@@ -8,10 +8,12 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use orderlog_service::delivery::{Notice, Notifier};
 use poem::http::StatusCode;
+use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
+    auth::Token,
     freshness::{Freshness, MIN_POSITION},
     params::Asked,
     problem::{ApiError, Code, Problem},
@@ -53,20 +55,29 @@ impl From<PeerError> for ApiError {
     }
 }
 
+/// Where a service is asked.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its base URL.
+    pub url: String,
+    /// The key that it wants to see.
+    pub key: Option<Token>,
+}
+
 /// The other services.
 #[derive(Clone, Debug)]
 pub struct Peers {
     client: reqwest::Client,
-    urls: BTreeMap<ServiceName, String>,
-    own: String,
+    places: BTreeMap<ServiceName, Place>,
+    own: Place,
 }
 
 impl Peers {
-    /// The services at these base URLs; those without one are at `own`, this process's own address.
+    /// The services at these places; those without one are at `own`, which is this process.
     ///
     /// # Errors
     /// If no HTTP client can be made.
-    pub fn new(urls: BTreeMap<ServiceName, String>, own: String) -> Result<Self, reqwest::Error> {
+    pub fn new(places: BTreeMap<ServiceName, Place>, own: Place) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .timeout(CALL)
@@ -74,12 +85,16 @@ impl Peers {
             .no_proxy()
             .user_agent(concat!("orderlog/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, urls, own })
+        Ok(Self { client, places, own })
     }
 
-    fn url(&self, service: ServiceName, path: &str) -> String {
-        let base = self.urls.get(&service).unwrap_or(&self.own);
-        format!("{}{path}", base.trim_end_matches('/'))
+    fn request(&self, method: Method, service: ServiceName, path: &str) -> RequestBuilder {
+        let Place { url, key } = self.places.get(&service).unwrap_or(&self.own);
+        let request = self.client.request(method, format!("{}{path}", url.trim_end_matches('/')));
+        match key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
     }
 
     /// What `service` has at `path`; `None` if there is nothing.
@@ -106,7 +121,7 @@ impl Peers {
         query: &[(&str, String)],
         freshness: &Freshness,
     ) -> Result<Option<T>, PeerError> {
-        let mut request = self.client.get(self.url(service, path)).query(query);
+        let mut request = self.request(Method::GET, service, path).query(query);
         for position in freshness.seen.iter().filter(|position| position.journal == service) {
             request = request.header(MIN_POSITION, position.to_string());
         }
@@ -138,7 +153,7 @@ impl Notifier for Peers {
     async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
         let Notice { recipient, subject, body } = notice;
         let notice = serde_json::json!({ "recipient": recipient, "subject": subject, "body": body });
-        let request = self.client.post(self.url(ServiceName::Notifications, "/notify")).json(&notice);
+        let request = self.request(Method::POST, ServiceName::Notifications, "/notify").json(&notice);
         let sent = request.header(Asked::KEY, key.to_string()).send().await;
         // Without the URL: it may hold credentials.
         let response = sent.map_err(|error| error.without_url().to_string())?;

@@ -5,7 +5,9 @@
 //! | status | when |
 //! |---|---|
 //! | 400 | malformed JSON, a wrong type, an unknown field or query parameter, a missing field, a value that can't be |
-//! | 404 | an object that the request names does not exist (also inside a body: an order for an unknown customer) |
+//! | 401 | there is no key where one is needed, or it opens nothing |
+//! | 403 | the key does not have the scope that is needed |
+//! | 404 | an object that the request names does not exist or is another customer's (also inside a body: an order for an unknown customer) |
 //! | 405, 415, 413 | the method, the content type, more than 1 MiB of body |
 //! | 409 | the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
 //! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
@@ -325,8 +327,10 @@ impl From<ApiError> for poem::Error {
 
 /// The failures that operations document. Those that can't happen to a query are left out of the published document by
 /// [`crate::openapi`].
-const DOCUMENTED: [(u16, &str); 10] = [
+const DOCUMENTED: [(u16, &str); 12] = [
     (400, "The request is malformed, or a value is not valid. Nothing was written."),
+    (401, "There is no key, or it opens nothing. Nothing was written."),
+    (403, "The key does not have the scope that this needs. Nothing was written."),
     (404, "Something that the request names does not exist. Nothing was written."),
     (409, "As things stand this can't be done. Nothing was written."),
     (412, "What the command is about has another version than `If-Match` says. Nothing was written."),

@@ -3,10 +3,12 @@
 mod admin;
 mod conditional;
 mod docs;
+mod gate;
 mod hash_key;
 mod listener;
 mod operations;
 mod problems;
+mod secured;
 mod strict;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -37,18 +39,20 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
+    auth::Token,
     billing,
-    config::{Config, LogUrl, Storage},
+    config::{Config, LogUrl, Options, Storage},
     customers,
     execute::Service,
     inventory, notifications, orders,
-    peers::Peers,
+    peers::{Peers, Place},
     problem::{ApiError, Code, problem_of},
     services::{Mounted, Probe, RouteTable, ServiceName},
 };
 
 pub use admin::found_at;
 pub use hash_key::{HashKeyError, given as given_hash_key};
+pub use secured::SecureError;
 
 /// How long requests under way, and then rows, have to come to an end at a stop.
 const STOP: Duration = Duration::from_secs(10);
@@ -93,6 +97,9 @@ pub enum StartError {
         /// Of which export.
         export_id: Uuid,
     },
+    /// It would be open to those who must not come in.
+    #[error(transparent)]
+    Secure(#[from] SecureError),
     /// The client for the other services.
     #[error("no HTTP client can be made")]
     Client(#[from] reqwest::Error),
@@ -121,7 +128,9 @@ impl StartError {
     /// With the exit code that it stands for.
     pub fn with_exit(self) -> anyhow::Error {
         match self {
-            Self::HalfImport { .. } => crate::cli::Failure::refused(self.to_string()),
+            Self::HalfImport { .. } | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. }) => {
+                crate::cli::Failure::refused(self.to_string())
+            }
             error => error.into(),
         }
     }
@@ -172,6 +181,7 @@ pub struct Running {
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<std::io::Result<()>>,
     probes: Vec<Arc<dyn Probe>>,
+    gate: Arc<gate::Gate>,
     /// Tells commands of this machine where the server is, as long as it is there.
     _found_at: admin::FoundAt,
 }
@@ -180,6 +190,11 @@ impl Running {
     /// The base URL, as this machine reaches it.
     pub fn url(&self) -> String {
         listener::url(self.addr)
+    }
+
+    /// The key by which the process knows itself.
+    pub fn key(&self) -> Token {
+        self.gate.process.clone()
     }
 
     /// Take no more requests, answer those under way, and have the rows written.
@@ -214,9 +229,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // First, so that a taken port is told at once, and since services have to know where they are. Whoever connects
     // already waits until the services have been started.
     let (acceptor, addr) = listener::bind(&options.listen).await?;
-    if !addr.ip().is_loopback() {
-        tracing::warn!(%addr, "there is no authentication yet: everybody who reaches {addr} can do everything");
-    }
+    let gate = Arc::new(secured::gate(addr, &options)?);
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
     let setup = open(storage).await?;
@@ -230,7 +243,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         },
         troubles: Troubles::default(),
         stopping: stopping.subscribe(),
-        peers: Arc::new(Peers::new(options.peer_urls(), listener::url(addr))?),
+        peers: Arc::new(peers(&options, &listener::url(addr), &gate)?),
         redis: options.redis.clone(),
         command_timeout_ms: options.command_timeout_ms,
     };
@@ -243,11 +256,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let operations = operations::Operations { probes: probes.clone(), troubles: parts.troubles.clone() };
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
-    let found_at = admin::tell_where(&storage.data, &listener::url(addr))?;
-    let routes = Routes { mounted, operations, admin, services: services.clone() };
-    let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
+    let found_at = admin::tell_where(&storage.data, &listener::url(addr), &gate.process)?;
     let documented = crate::openapi::of_services(&services);
-    let app = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented).catch_all_error(problem_of);
+    let routes = Routes { mounted, operations, admin, services, documented: documented.clone() };
+    let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
+    let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
+    let app = gate::Gated { inner: strict, gate: Arc::clone(&gate) }.catch_all_error(problem_of);
     let app = conditional::Conditional(app);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(async move {
@@ -260,8 +274,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         stop: Some(stop),
         server,
         probes: probes.into_values().collect(),
+        gate,
         _found_at: found_at,
     })
+}
+
+fn peers(options: &Options, own: &str, gate: &gate::Gate) -> Result<Peers, StartError> {
+    let key = options.security.peer_key().map_err(SecureError::PeerKey)?;
+    let own = Place { url: own.to_owned(), key: Some(gate.process.clone()) };
+    let others = options.peer_urls().into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
+    Ok(Peers::new(others.collect(), own)?)
 }
 
 async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartError> {
@@ -328,6 +350,7 @@ struct Routes {
     operations: operations::Operations,
     admin: admin::Admin,
     services: Vec<ServiceName>,
+    documented: serde_json::Value,
 }
 
 impl OpenApi for Routes {
@@ -339,9 +362,11 @@ impl OpenApi for Routes {
     fn register(_: &mut Registry) {}
 
     fn add_routes(self, table: &mut RouteTable) {
+        let mut of_services = RouteTable::new();
         for service in self.mounted {
-            (service.routes)(table);
+            (service.routes)(&mut of_services);
         }
+        table.extend(gate::Gate::guard(of_services, &self.documented));
         self.operations.add_routes(table);
         self.admin.add_routes(table);
         docs::add_routes(&self.services, table);

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use expect_test::{ExpectFile, expect_file};
 use orderlog_api::{
-    asyncapi, openapi,
+    asyncapi,
+    auth::{OPERATIONS, ToCustomers, rule_of},
+    openapi,
     problem::{Code, Scope},
     services::ServiceName,
 };
@@ -130,4 +132,22 @@ fn nothing_of_openapi_3_0_is_left() {
     for old in ["\"nullable\"", "; charset=utf-8", "\"exclusiveMinimum\": true", "\"ETAG\"", "\"LOCATION\""] {
         assert!(!text.contains(old), "{old}");
     }
+}
+
+#[test]
+fn every_operation_needs_a_scope_and_says_which() {
+    let mut ids = BTreeSet::new();
+    for (endpoint, operation) in operations(&openapi::of_services(&ServiceName::ALL)) {
+        let id = operation["operationId"].as_str().unwrap().to_owned();
+        let rule = rule_of(&id).unwrap_or_else(|| panic!("{endpoint} is not in the table of `api/src/auth/scope.rs`"));
+        assert_eq!(operation["security"], serde_json::json!([{ "key": [rule.scope.as_str()] }]), "{endpoint}");
+        ids.insert(id);
+    }
+    let known: BTreeSet<String> = OPERATIONS.iter().map(|rule| rule.operation_id.to_owned()).collect();
+    assert_eq!(ids, known, "the table has each operation once");
+    assert_eq!(known.len(), OPERATIONS.len());
+    let refused = OPERATIONS.iter().filter(|rule| rule.to_customers == ToCustomers::Refused);
+    let refused: BTreeSet<&str> = refused.map(|rule| rule.operation_id).collect();
+    let Scope::Of(told) = Code::NotForCustomers.entry().scope else { panic!("it names operations") };
+    assert_eq!(refused, told.iter().copied().collect(), "what is refused to customers says so");
 }

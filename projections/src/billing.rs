@@ -1,6 +1,9 @@
 //! The billing service's rows and lists.
 
-use orderlog_domain::billing::{Billing, Entity, INVOICES, Invoice, InvoiceState};
+use orderlog_domain::{
+    billing::{Billing, Entity, INVOICES, Invoice, InvoiceState},
+    values::CustomerId,
+};
 
 use crate::{
     error::StoreError,
@@ -12,25 +15,35 @@ impl Tables for Billing {
     const SCHEMA: u32 = 2;
     const TABLES: &'static [Table<Entity>] = &[Table {
         kind: INVOICES,
-        columns: &[Column::new("state", "text not null")],
+        columns: &[Column::new("state", "text not null"), Column::new("customer_id", "blob not null")],
         cells: |entity| match entity {
-            Entity::Invoice(invoice) => vec![Cell::Name(invoice.state.as_str())],
+            Entity::Invoice(invoice) => vec![Cell::Name(invoice.state.as_str()), Cell::from(invoice.customer_id.0)],
         },
-        indexes: &[Index { name: "invoices_by_state", on: "(state)" }],
+        indexes: &[
+            Index { name: "invoices_by_state", on: "(state)" },
+            Index { name: "invoices_by_customer", on: "(customer_id)" },
+        ],
         copied: false,
     }];
     const LEDGERS: &'static [Ledger<Self>] = &[];
 }
 
 impl Store<Billing> {
-    /// Invoices, those of the newest orders first; only those that stand at `state`, if it is given.
+    /// Invoices, those of the newest orders first; only those that stand at `state`, and are this
+    /// customer's, if that is given.
     ///
     /// # Errors
     /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
-    pub async fn invoices(&self, state: Option<InvoiceState>, paging: &Paging) -> Result<Page<Invoice>, StoreError> {
+    pub async fn invoices(
+        &self,
+        state: Option<InvoiceState>,
+        customer: Option<CustomerId>,
+        paging: &Paging,
+    ) -> Result<Page<Invoice>, StoreError> {
         let before = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?;
         let list = List::new("select key, doc from invoices", "key desc")
             .only_if("state = ?", state.map(|state| Cell::Name(state.as_str())))
+            .only_if("customer_id = ?", customer.map(|id| Cell::from(id.0)))
             .only_if("key < ?", before.map(Cell::from));
         Ok(self.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_invoice().cloned()))
     }

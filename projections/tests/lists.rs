@@ -277,12 +277,12 @@ async fn only_held_reservations_expire_and_the_longest_overdue_first() -> Outcom
 }
 
 #[tokio::test]
-async fn invoices_are_filtered_by_state() -> Outcome {
+async fn invoices_are_filtered_by_state_and_customer() -> Outcome {
     let mut rows = Rows::<Billing>::new().await?;
     let invoice = |number: u128, state| {
         let invoice = Invoice {
             order_id: OrderId(id(number)),
-            customer_id: CustomerId(id(1)),
+            customer_id: CustomerId(id(number % 2)),
             currency: None,
             state,
             amount_due: Money::ZERO,
@@ -298,11 +298,14 @@ async fn invoices_are_filtered_by_state() -> Outcome {
     };
     let states = [InvoiceState::Open, InvoiceState::Paid, InvoiceState::Open, InvoiceState::Void];
     rows.write((1..).zip(states).map(|(number, state)| invoice(number, state)).collect(), vec![]).await?;
-    let found = async |state| {
-        let invoices = all(async |paging| rows.store.invoices(state, paging).await).await?;
+    let found = async |state, customer: Option<u128>| {
+        let customer = customer.map(|number| CustomerId(id(number)));
+        let invoices = all(async |paging| rows.store.invoices(state, customer, paging).await).await?;
         Ok::<_, StoreError>(invoices.iter().map(|invoice| invoice.order_id.0.as_u128()).collect::<Vec<_>>())
     };
-    assert_eq!(found(None).await?, [4, 3, 2, 1]);
-    assert_eq!(found(Some(InvoiceState::Open)).await?, [3, 1]);
+    assert_eq!(found(None, None).await?, [4, 3, 2, 1]);
+    assert_eq!(found(Some(InvoiceState::Open), None).await?, [3, 1]);
+    assert_eq!(found(None, Some(0)).await?, [4, 2]);
+    assert_eq!(found(Some(InvoiceState::Open), Some(0)).await?, [0_u128; 0]);
     Ok(())
 }

@@ -14,6 +14,12 @@ import rulesets from "@stoplight/spectral-rulesets";
 // The only findings that may be. One that is not found any more has to be taken out.
 const EXCEPTIONS = [
   {
+    // OpenAPI 3.1 lets any security requirement list roles, here the scope that a key needs; the rule knows OpenAPI 3.0 only.
+    rule: "oas3-operation-security-defined",
+    is: (finding) => finding.says.includes("must be listed among scopes"),
+    files: ["billing.json", "customers.json", "inventory.json", "notifications.json", "orderlog.json", "orders.json"],
+  },
+  {
     // A path of a reservation could be one of the SKU `reservations`. No SKU is called so: it is refused as `reserved_name`.
     rule: "no-ambiguous-paths",
     is: (finding) => finding.says.includes("`/stock/reservations/{reservation_id}` and `/stock/{sku}/"),

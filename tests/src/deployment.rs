@@ -136,11 +136,13 @@ pub struct Embedded {
 
 impl Embedded {
     /// Start one with an empty data folder.
-    ///
-    /// # Panics
-    /// If there is no place for a data folder.
     pub async fn start() -> Self {
-        let mut deployment = Self::stopped();
+        Self::stopped().started().await
+    }
+
+    /// The same, running.
+    pub async fn started(self) -> Self {
+        let mut deployment = self;
         deployment.restart().await;
         deployment
     }

@@ -81,13 +81,20 @@ pub struct Http {
     /// Where the server is: `http://host:port`.
     pub base: String,
     client: reqwest::Client,
+    key: Option<String>,
 }
 
 impl Http {
     /// A client of the server at `base`.
     pub fn new(base: impl Into<String>) -> Self {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build();
-        Self { base: base.into(), client: client.expect("a client without TLS needs nothing") }
+        Self { base: base.into(), client: client.expect("a client without TLS needs nothing"), key: None }
+    }
+
+    /// The same client, with this key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self.clone() }
     }
 
     /// Send a request.
@@ -108,8 +115,15 @@ impl Http {
         if let Some(body) = body {
             request = request.json(body);
         }
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
+        // A stream has no end to wait for.
+        if headers.get("content-type").is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream")) {
+            return Ok(Answer { status, headers, body: Value::Null });
+        }
         let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
         Ok(Answer { status, headers, body })
     }

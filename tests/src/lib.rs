@@ -6,6 +6,7 @@
 pub mod deployment;
 pub mod ends;
 pub mod http;
+pub mod keys;
 pub mod rows;
 pub mod story;
 

@@ -1,16 +1,22 @@
 //! The server that runs on a data folder, if one does.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, StreamExt, stream};
+use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::exit::Failure;
-use crate::{config::Storage, problem::Problem, server::found_at};
+use crate::{
+    auth::Token,
+    config::{Storage, token_in},
+    problem::Problem,
+    server::found_at,
+};
 
 /// How long a running server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +34,10 @@ pub struct Place {
     #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
     pub server: Option<String>,
 
+    /// A file with the key for it; not needed where it works on the same data folder
+    #[arg(long, env = "ORDERLOG_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
     /// What to open if none runs.
     #[command(flatten)]
     pub storage: Storage,
@@ -37,6 +47,7 @@ pub struct Place {
 pub struct Running {
     client: reqwest::Client,
     url: String,
+    key: Option<Token>,
 }
 
 impl Running {
@@ -44,17 +55,29 @@ impl Running {
     ///
     /// # Errors
     /// There is no such data folder.
-    pub async fn find(Place { server, storage }: &Place) -> anyhow::Result<Option<Self>> {
+    pub async fn find(Place { server, key_file, storage }: &Place) -> anyhow::Result<Option<Self>> {
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+        let key =
+            key_file.as_deref().map(|file| token_in(file).with_context(|| format!("the key in {}", file.display())));
+        let key = key.transpose()?;
         if let Some(url) = server {
-            return Ok(Some(Self { client, url: url.trim_end_matches('/').to_owned() }));
+            return Ok(Some(Self { client, url: url.trim_end_matches('/').to_owned(), key }));
         }
         if !storage.data.is_dir() {
             return Err(Failure::refused(format!("there is no data folder {}: use --data", storage.data.display())));
         }
-        let Some(url) = found_at(&storage.data) else { return Ok(None) };
+        let Some((url, own)) = found_at(&storage.data) else { return Ok(None) };
+        let key = key.or(Some(own));
         let alive = client.get(format!("{url}/livez")).send().await;
-        Ok(alive.is_ok_and(|answer| answer.status().is_success()).then_some(Self { client, url }))
+        Ok(alive.is_ok_and(|answer| answer.status().is_success()).then_some(Self { client, url, key }))
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        match &self.key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
     }
 
     /// What it has at `path`.
@@ -62,7 +85,7 @@ impl Running {
     /// # Errors
     /// [`Failure`], by what it says.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        decoded(&answered(self.client.get(format!("{}{path}", self.url))).await?)
+        decoded(&answered(self.request(Method::GET, path)).await?)
     }
 
     /// The bytes that it has at `path`, as they come. There may be many, so only the silence between two of them has a limit.
@@ -70,7 +93,7 @@ impl Running {
     /// # Errors
     /// [`Failure`], by what it says.
     pub async fn stream(&self, path: &str) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Send + use<>> {
-        let request = self.client.get(format!("{}{path}", self.url)).timeout(WHOLE_STREAM);
+        let request = self.request(Method::GET, path).timeout(WHOLE_STREAM);
         let answer = request.send().await.map_err(unreachable)?;
         if !answer.status().is_success() {
             return Err(failure(answer).await);
@@ -89,7 +112,7 @@ impl Running {
     /// # Errors
     /// [`Failure`], by what it says.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<T> {
-        let request = self.client.post(format!("{}{path}", self.url)).timeout(LONG).json(body);
+        let request = self.request(Method::POST, path).timeout(LONG).json(body);
         decoded(&answered(request).await?)
     }
 }
@@ -119,7 +142,7 @@ async fn failure(answer: reqwest::Response) -> anyhow::Error {
     };
     let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |problem| problem.detail);
     match status.as_u16() {
-        404 | 409 => Failure::refused(detail),
+        401 | 403 | 404 | 409 => Failure::refused(detail),
         503 | 504 => Failure::unavailable(detail),
         _ => anyhow::anyhow!("{detail}"),
     }

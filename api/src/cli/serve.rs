@@ -19,7 +19,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
     let running = server::start(config.clone()).await.map_err(StartError::with_exit)?;
     greet(&config, &running.url());
-    let story = config.options.demo.then(|| demo::play(running.url()));
+    let story = config.options.demo.then(|| demo::play(running.url(), running.key()));
     let story = async move {
         match story {
             Some(story) => story.await,

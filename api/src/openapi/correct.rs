@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::services::ServiceName;
+use crate::{auth::rule_of, services::ServiceName};
+
+/// What the scheme of keys is called.
+const SCHEME: &str = "key";
 
 /// What every command takes besides its idempotency key.
 const COMMAND_HEADERS: [(&str, &str); 4] = [
@@ -37,6 +40,7 @@ pub fn all(document: &mut Value) {
     });
     closed(document);
     for_operations(document, &mut |path, method, operation| {
+        secured(operation);
         if method == "get" {
             header(
                 operation,
@@ -56,6 +60,12 @@ pub fn all(document: &mut Value) {
             }
         }
         patterns(operation);
+    });
+    document["components"]["securitySchemes"][SCHEME] = json!({
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "olk_<id>_<secret>",
+        "description": "A key that `orderlog key create` has made. Each operation names the scope that it needs.",
     });
 }
 
@@ -157,6 +167,13 @@ fn references(value: &Value, found: &mut Vec<String>) {
         }
         Value::Array(items) => items.iter().for_each(|item| references(item, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Say which scope an operation needs.
+fn secured(operation: &mut Value) {
+    if let Some(rule) = operation["operationId"].as_str().and_then(rule_of) {
+        operation["security"] = json!([{ SCHEME: [rule.scope] }]);
     }
 }
 

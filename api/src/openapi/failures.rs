@@ -7,6 +7,8 @@ use crate::problem::{CONTENT_TYPE, Code, Entry, Scope};
 
 /// Statuses that say when to ask again.
 const WITH_RETRY_AFTER: [&str; 2] = ["503", "504"];
+/// Statuses that say which key is wanted.
+const WITH_CHALLENGE: [&str; 2] = ["401", "403"];
 
 /// Leave out the failures that can't happen to an operation, and name the codes of the others. A status that has the same codes
 /// wherever it can be is described once.
@@ -60,6 +62,13 @@ fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
             "description": "In how many seconds to ask again.",
             "required": true,
             "schema": { "type": "integer", "minimum": 0 },
+        });
+    }
+    if WITH_CHALLENGE.contains(&status) {
+        response["headers"]["WWW-Authenticate"] = json!({
+            "description": "What the caller has to bring (RFC 6750).",
+            "required": false,
+            "schema": { "type": "string" },
         });
     }
 }

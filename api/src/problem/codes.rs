@@ -47,10 +47,32 @@ catalogue! {
     PreconditionFailed, "precondition_failed", [412], Commands,
         says "it has version 4 by now",
         so "Get it again, look whether the command is still right, and send it with the new `ETag`.";
-    /// This is answered only to callers on the same machine.
-    OnlyLocal, "only_local", [403], Elsewhere,
-        says "this is answered only to callers on the same machine",
-        so "Ask from the machine on which the server runs.";
+    /// There is no key, and this needs one. Nothing was written.
+    Unauthenticated, "unauthenticated", [401], Any,
+        says "this needs a key: send `Authorization: Bearer olk_...`",
+        so "Send a key that `orderlog key create` has made, or have somebody make one.";
+    /// The key is none, has expired, or was revoked. Nothing was written.
+    InvalidToken, "invalid_token", [401], Any,
+        says "this key is none, has expired, or was revoked",
+        so "Ask whoever gave it to you for a new one.";
+    /// The key is one, but does not open this. Nothing was written.
+    InsufficientScope, "insufficient_scope", [403], Any,
+        says "this needs the scope orders:write, which the caller does not have",
+        so "Use a key with the scope that `detail` names.";
+    /// The caller acts as a customer, and this is for nobody who does. Nothing was written.
+    NotForCustomers, "not_for_customers", [403],
+        Of(&["create_customer", "fulfil_order", "receive_stock", "adjust_stock", "set_low_stock_threshold", "reserve_stock",
+             "release_reservation", "get_reservation", "list_stock_movements", "record_payment", "refund_order", "notify"]),
+        says "this is not for callers that act as a customer",
+        so "Use a key that is not bound to a customer.";
+    /// A page of another site asks, in a browser on the machine whose server needs no keys. Nothing was written.
+    ForeignOrigin, "foreign_origin", [403], Elsewhere,
+        says "pages of other sites may not ask here without a key",
+        so "Make a key, and have the page send it.";
+    /// The server needs no keys, and was asked under a name that is not its own machine's.
+    ForeignHost, "foreign_host", [403], Elsewhere,
+        says "without keys this machine answers to `localhost` and its loopback addresses only",
+        so "Ask by `localhost` or `127.0.0.1`, or make a key.";
 
     // Customers.
 
@@ -159,6 +181,10 @@ catalogue! {
 
     // Notifications.
 
+    /// The recipient is another customer than the one that the caller acts as.
+    UnknownRecipient, "unknown_recipient", [404], Of(&["list_notifications", "stream_notifications"]),
+        says "there is no such recipient",
+        so "Ask for the notifications of the customer that you act as.";
     /// There is no such notification.
     UnknownNotification, "unknown_notification", [404], Of(&["read_notification"]),
         says "there is no notification 019a0000-0000-7000-8000-000000000003",

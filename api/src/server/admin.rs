@@ -1,5 +1,5 @@
-//! What operators do to a running process, for the command line of the same machine: `/admin/projections`, `/admin/parked`,
-//! `/admin/log`, `/admin/journals`.
+//! What operators do to a running process, for the command line and for whoever has a key for it: `/admin/projections`,
+//! `/admin/parked`, `/admin/log`, `/admin/journals`.
 //!
 //! Deliberately not among the operations of the OpenAPI documents: it belongs to the program, not to the contract.
 
@@ -7,7 +7,9 @@ mod journals;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -28,8 +30,9 @@ use poem::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{StartError, json_answer, not_here};
+use super::{StartError, gate::Gate, json_answer, not_here};
 use crate::{
+    auth::{Scope, Token},
     inspect::{Inspector, Verdicts},
     problem::{ApiError, Code},
     services::{RouteTable, ServiceName},
@@ -42,6 +45,8 @@ const FILE: &str = "server.json";
 struct Whereabouts {
     url: String,
     pid: u32,
+    /// Whoever can read the data folder can do everything already: so commands on it need no key of their own.
+    key: String,
 }
 
 /// Deletes the file that says where the server is, when that stops.
@@ -58,17 +63,23 @@ impl Drop for FoundAt {
 ///
 /// # Errors
 /// [`StartError::Data`] if the folder can't be written to.
-pub fn tell_where(data: &Path, url: &str) -> Result<FoundAt, StartError> {
+pub fn tell_where(data: &Path, url: &str, key: &Token) -> Result<FoundAt, StartError> {
     let (file, pid) = (data.join(FILE), std::process::id());
-    let text = serde_json::json!(Whereabouts { url: url.to_owned(), pid }).to_string();
-    fs::write(&file, text).map_err(|source| StartError::Data { dir: data.to_owned(), source })?;
+    let text = serde_json::json!(Whereabouts { url: url.to_owned(), pid, key: key.expose() }).to_string();
+    // A new file, which nobody else may read: one that was left may have been open to others.
+    drop(fs::remove_file(&file));
+    let mut open = OpenOptions::new();
+    let written =
+        open.write(true).create_new(true).mode(0o600).open(&file).and_then(|mut it| it.write_all(text.as_bytes()));
+    written.map_err(|source| StartError::Data { dir: data.to_owned(), source })?;
     Ok(FoundAt(file))
 }
 
-/// Where the server on this data folder is, or was when it last started.
-pub fn found_at(data: &Path) -> Option<String> {
+/// Where the server on this data folder is, or was when it last started, and the key that it takes from commands here.
+pub fn found_at(data: &Path) -> Option<(String, Token)> {
     let text = fs::read_to_string(data.join(FILE)).ok()?;
-    serde_json::from_str(&text).ok().map(|Whereabouts { url, .. }| url)
+    let Whereabouts { url, key, pid: _ } = serde_json::from_str(&text).ok()?;
+    Some((url, key.parse().ok()?))
 }
 
 /// The rows and the log of this process.
@@ -121,6 +132,8 @@ impl Admin {
     /// Everything under `/admin`.
     pub fn add_routes(self, table: &mut RouteTable) {
         let mut on = |path: &str, method: Method, endpoint: BoxEndpoint<'static>| {
+            let scope = if method == Method::GET { Scope::AdminRead } else { Scope::AdminRebuild };
+            let endpoint = Gate::guarded(endpoint, scope);
             table.entry(path.to_owned()).or_default().insert(method, endpoint);
         };
         on("/admin/projections", Method::GET, self.endpoint(|admin, _| async move { admin.statuses().await }.boxed()));
@@ -141,8 +154,6 @@ impl Admin {
         on("/admin/journals/:journal", Method::GET, journal);
     }
 
-    /// An endpoint for commands of this machine: there is no authentication yet, and whoever is elsewhere must neither read
-    /// the log nor keep the machine busy.
     fn endpoint(
         &self,
         answer: fn(Self, Request) -> BoxFuture<'static, poem::Result<Response>>,
@@ -150,13 +161,7 @@ impl Admin {
         let admin = self.clone();
         make(move |request: Request| {
             let admin = admin.clone();
-            async move {
-                if !request.remote_addr().as_socket_addr().is_some_and(|from| from.ip().is_loopback()) {
-                    let detail = "this is answered only to callers on the same machine";
-                    return Err(ApiError::new(StatusCode::FORBIDDEN, Code::OnlyLocal, detail).into());
-                }
-                answer(admin, request).await
-            }
+            async move { answer(admin, request).await }
         })
         .boxed()
     }

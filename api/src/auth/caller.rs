@@ -1,0 +1,113 @@
+//! Who asks.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use orderlog_domain::values::CustomerId;
+use poem::{FromRequest, Request, RequestBody, Result, http::StatusCode};
+
+use super::scope::{Rule, Scope, ToCustomers};
+use crate::problem::{ApiError, Code};
+
+/// The id of whoever needs no key: idempotency keys were kept under it before there were callers.
+pub const OPERATOR: &str = "anonymous";
+
+/// Who asks, as far as they have proved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(Arc<Inner>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Inner {
+    id: String,
+    scopes: BTreeSet<Scope>,
+    customer: Option<CustomerId>,
+}
+
+impl Caller {
+    /// A caller. The same `id` means the same caller: it has its idempotency keys to itself, and its share of requests.
+    pub fn new(id: String, scopes: BTreeSet<Scope>, customer: Option<CustomerId>) -> Self {
+        Self(Arc::new(Inner { id, scopes, customer }))
+    }
+
+    /// Whoever runs the process: may do everything.
+    pub fn operator() -> Self {
+        Self::new(OPERATOR.to_owned(), Scope::ALL.iter().copied().collect(), None)
+    }
+
+    /// Anybody, where that was asked for: everything but what is for operators.
+    pub fn anybody() -> Self {
+        let scopes = Scope::ALL.iter().copied().filter(|scope| !scope.as_str().starts_with("admin:"));
+        Self::new(OPERATOR.to_owned(), scopes.collect(), None)
+    }
+
+    /// What tells callers apart.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The customer that they act as, if they are bound to one.
+    pub fn customer(&self) -> Option<CustomerId> {
+        self.0.customer
+    }
+
+    /// Whether what belongs to this customer is there for them.
+    pub fn sees(&self, owner: CustomerId) -> bool {
+        self.0.customer.is_none_or(|own| own == owner)
+    }
+
+    /// Go on only with this scope.
+    ///
+    /// # Errors
+    /// 403, naming it.
+    pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.0.scopes.contains(&scope) {
+            return Ok(());
+        }
+        let detail = format!("this needs the scope {scope}, which the caller does not have");
+        Err(ApiError::new(StatusCode::FORBIDDEN, Code::InsufficientScope, detail))
+    }
+
+    /// Go on only if they may do this.
+    ///
+    /// # Errors
+    /// 403, saying what is missing.
+    pub fn may(&self, rule: &Rule) -> Result<(), ApiError> {
+        self.require(rule.scope)?;
+        match (self.0.customer, rule.to_customers) {
+            (Some(_), ToCustomers::Refused) => {
+                let detail = "this is not for callers that act as a customer";
+                Err(ApiError::new(StatusCode::FORBIDDEN, Code::NotForCustomers, detail))
+            }
+            (Some(_), ToCustomers::Own | ToCustomers::Shared) | (None, _) => Ok(()),
+        }
+    }
+}
+
+impl<'a> FromRequest<'a> for Caller {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
+        let caller = request.data::<Self>().cloned();
+        // The gate lets nobody through without: if it ever did, nobody is let in here.
+        caller.ok_or_else(|| ApiError::internal(&"a request without a caller came through the gate").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_caller_bound_to_a_customer_sees_that_one_only() {
+        let (own, other) = (CustomerId(Uuid::from_u128(1)), CustomerId(Uuid::from_u128(2)));
+        let bound = Caller::new("key:app".to_owned(), [Scope::OrdersRead].into(), Some(own));
+        assert!(bound.sees(own) && !bound.sees(other));
+        assert!(Caller::operator().sees(other));
+    }
+
+    #[test]
+    fn anybody_is_no_operator() {
+        assert!(Caller::operator().require(Scope::AdminRebuild).is_ok());
+        assert_eq!(Caller::anybody().require(Scope::AdminRead).unwrap_err().0.status, 403);
+        assert!(Caller::anybody().require(Scope::BillingRefund).is_ok());
+    }
+}

@@ -1,0 +1,330 @@
+//! API keys, and the file that holds their hashes.
+//!
+//! A key is `olk_<id>_<secret>`, and its secret 244 random bits. So a plain, fast hash is enough: there is nothing to guess,
+//! and what is slow about password hashes would only slow down every request. Whoever reads the file can't ask as anybody.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use chrono::{DateTime, Utc};
+use orderlog_domain::values::CustomerId;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    caller::Caller,
+    scope::{OPERATIONS, Scope, ToCustomers},
+};
+
+/// The file's form. Another one is refused.
+const FORMAT: u32 = 1;
+
+/// Why the keys can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file can't be read or written.
+    #[error("the keys in {} can't be used", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It is no file of keys.
+    #[error("{} holds no keys: {why}", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is no key of this id.
+    #[error("there is no key {0}")]
+    Unknown(String),
+    /// Names are short, and fit into logs.
+    #[error("a key's name has 1 to 64 characters out of A-Z, a-z, 0-9, `.`, `_` and `-`")]
+    Name,
+    /// A key without a scope opens nothing.
+    #[error("a key needs at least one scope")]
+    NoScope,
+    /// Customers must not get this.
+    #[error("{0} is not for callers that act as a customer")]
+    NotForCustomers(Scope),
+}
+
+/// A key as its caller sends it. It is shown once, and never logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    id: String,
+    secret: String,
+}
+
+impl Token {
+    /// What it begins with, so that scanners for leaked secrets find it.
+    pub const PREFIX: &'static str = "olk_";
+
+    fn random(id: String) -> Self {
+        let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        Self { id, secret }
+    }
+
+    /// One that is nobody's key: for a process to know itself by.
+    pub fn of_process() -> Self {
+        Self::random("process".to_owned())
+    }
+
+    /// The hash that is kept of it. Comparing two takes the same time whatever they are.
+    pub fn hash(&self) -> blake3::Hash {
+        blake3::hash(self.expose().as_bytes())
+    }
+
+    /// Which key it says it is.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The whole of it, to send or to show once.
+    pub fn expose(&self) -> String {
+        format!("{}{}_{}", Self::PREFIX, self.id, self.secret)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.id)
+    }
+}
+
+impl FromStr for Token {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (id, secret) = text.strip_prefix(Self::PREFIX).and_then(|rest| rest.split_once('_')).ok_or(())?;
+        Ok(Self { id: id.to_owned(), secret: secret.to_owned() })
+    }
+}
+
+/// What is kept of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    /// Which, to revoke it by.
+    pub id: String,
+    /// Whose. Two keys of one name are the same caller, so that one can replace the other.
+    pub name: String,
+    /// What it opens.
+    pub scopes: BTreeSet<Scope>,
+    /// The customer that its caller acts as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<Uuid>,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// From when on it opens nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<DateTime<Utc>>,
+    /// BLAKE3 of the key, in hexadecimal digits.
+    pub hash: String,
+}
+
+impl KeyRecord {
+    /// Whether this is the key.
+    pub fn is(&self, token: &Token) -> bool {
+        blake3::Hash::from_hex(&self.hash).is_ok_and(|hash| hash == token.hash())
+    }
+
+    /// Whether its time is up.
+    pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Who asks with it.
+    pub fn caller(&self) -> Caller {
+        // With the customer in it: what one customer has asked is never answered to another.
+        let id = match self.customer {
+            Some(customer) => format!("key:{}:{customer}", self.name),
+            None => format!("key:{}", self.name),
+        };
+        Caller::new(id, self.scopes.clone(), self.customer.map(CustomerId))
+    }
+}
+
+/// A key to be made.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Whose.
+    pub name: String,
+    /// What it opens.
+    pub scopes: BTreeSet<Scope>,
+    /// The customer that its caller acts as.
+    pub customer: Option<Uuid>,
+    /// From when on it opens nothing.
+    pub expires: Option<DateTime<Utc>>,
+}
+
+impl NewKey {
+    fn check(&self) -> Result<(), KeyFileError> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(fits) {
+            return Err(KeyFileError::Name);
+        }
+        if self.scopes.is_empty() {
+            return Err(KeyFileError::NoScope);
+        }
+        let opens = |scope: Scope| {
+            OPERATIONS.iter().any(|rule| rule.scope == scope && rule.to_customers != ToCustomers::Refused)
+        };
+        match self.scopes.iter().find(|scope| self.customer.is_some() && !opens(**scope)) {
+            Some(scope) => Err(KeyFileError::NotForCustomers(*scope)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    format: u32,
+    keys: Vec<KeyRecord>,
+}
+
+/// The file of keys. What changes it takes a lock on the file beside it, and puts a whole new file in its place.
+#[derive(Clone, Debug)]
+pub struct KeyFile(PathBuf);
+
+impl KeyFile {
+    /// At this path; it need not exist.
+    pub const fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// All keys in it, also those that have expired; `None` if there is no file.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] if it is no file of keys.
+    pub fn read(&self) -> Result<Option<Vec<KeyRecord>>, KeyFileError> {
+        let text = match fs::read_to_string(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed(error)),
+        };
+        let unreadable = |why: String| KeyFileError::Unreadable { file: self.0.clone(), why };
+        let Contents { format, keys } = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+        if format != FORMAT {
+            return Err(unreadable(format!("its format is {format}, this program knows {FORMAT}")));
+        }
+        Ok(Some(keys))
+    }
+
+    /// Make a key, and keep its hash.
+    ///
+    /// # Errors
+    /// [`KeyFileError`]; nothing was made then.
+    pub fn create(&self, new: NewKey) -> Result<(Token, KeyRecord), KeyFileError> {
+        new.check()?;
+        let _lock = self.lock()?;
+        let mut keys = self.read()?.unwrap_or_default();
+        let token = Token::random(Uuid::new_v4().simple().to_string()[..12].to_owned());
+        let NewKey { name, scopes, customer, expires } = new;
+        let hash = token.hash().to_hex().to_string();
+        let record = KeyRecord { id: token.id.clone(), name, scopes, customer, created: Utc::now(), expires, hash };
+        keys.push(record.clone());
+        self.write(keys)?;
+        Ok((token, record))
+    }
+
+    /// Forget a key: within a second or so no process takes it.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Unknown`], or why the file can't be changed.
+    pub fn revoke(&self, id: &str) -> Result<KeyRecord, KeyFileError> {
+        let _lock = self.lock()?;
+        let mut keys = self.read()?.unwrap_or_default();
+        let place = keys.iter().position(|key| key.id == id);
+        let revoked = keys.remove(place.ok_or_else(|| KeyFileError::Unknown(id.to_owned()))?);
+        self.write(keys)?;
+        Ok(revoked)
+    }
+
+    fn failed(&self, source: io::Error) -> KeyFileError {
+        KeyFileError::File { file: self.0.clone(), source }
+    }
+
+    /// Released when the file is closed.
+    fn lock(&self) -> Result<File, KeyFileError> {
+        if let Some(dir) = self.0.parent() {
+            fs::create_dir_all(dir).map_err(|error| self.failed(error))?;
+        }
+        let mut open = OpenOptions::new();
+        let file = open.write(true).create(true).truncate(false).mode(0o600).open(self.0.with_extension("lock"));
+        let file = file.map_err(|error| self.failed(error))?;
+        file.lock().map_err(|error| self.failed(error))?;
+        Ok(file)
+    }
+
+    fn write(&self, keys: Vec<KeyRecord>) -> Result<(), KeyFileError> {
+        let text = format!("{:#}\n", serde_json::json!(Contents { format: FORMAT, keys }));
+        let fresh = self.0.with_extension("new");
+        let written = (|| {
+            let mut open = OpenOptions::new();
+            let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&fresh, &self.0)
+        })();
+        written.map_err(|error| self.failed(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(name: &str, scopes: &[Scope], customer: Option<Uuid>) -> NewKey {
+        NewKey { name: name.to_owned(), scopes: scopes.iter().copied().collect(), customer, expires: None }
+    }
+
+    #[test]
+    fn a_key_is_kept_as_a_hash_and_can_be_revoked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(dir.path().join("keys.json"));
+        assert!(file.read().unwrap().is_none());
+        let (token, record) = file.create(new("shop", &[Scope::OrdersRead], None)).unwrap();
+        let text = fs::read_to_string(file.path()).unwrap();
+        assert!(!text.contains(&token.secret) && text.contains(&record.hash), "{text}");
+        let same: Token = token.expose().parse().unwrap();
+        let kept = file.read().unwrap().unwrap();
+        assert!(kept[0].is(&same) && same.id() == record.id);
+        assert!(!kept[0].is(&Token::random(record.id.clone())));
+        file.revoke(&record.id).unwrap();
+        assert_eq!(file.read().unwrap().unwrap(), []);
+        assert!(matches!(file.revoke(&record.id), Err(KeyFileError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_key_is_not_made_if_it_could_not_be_meant() {
+        let file = KeyFile::new("/nowhere/keys.json".into());
+        let customer = Some(Uuid::from_u128(1));
+        assert!(matches!(file.create(new("", &[Scope::OrdersRead], None)), Err(KeyFileError::Name)));
+        assert!(matches!(file.create(new("shop", &[], None)), Err(KeyFileError::NoScope)));
+        let refused = file.create(new("app", &[Scope::OrdersRead, Scope::BillingRefund], customer));
+        assert!(matches!(refused, Err(KeyFileError::NotForCustomers(Scope::BillingRefund))));
+    }
+
+    #[test]
+    fn a_token_never_shows_its_secret_by_accident() {
+        let token = Token::of_process();
+        assert!(!format!("{token:?}").contains(&token.secret));
+    }
+}

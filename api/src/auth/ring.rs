@@ -1,0 +1,127 @@
+//! The keys as a running process knows them: read again when their file changes.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+
+use super::{
+    caller::Caller,
+    keys::{KeyFile, KeyFileError, KeyRecord, Token},
+};
+
+/// How often at most the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What tells one file from the next: a new one is put in place of the old one, so its number changes.
+type Mark = Option<(u64, i64, i64, u64)>;
+
+/// The keys.
+pub struct KeyRing {
+    file: KeyFile,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    looked: Instant,
+    mark: Mark,
+    /// None as long as there has never been a file.
+    keys: Option<Arc<HashMap<String, KeyRecord>>>,
+}
+
+impl KeyRing {
+    /// The keys in this file, which need not be there yet.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] if it is there and can't be read.
+    pub fn open(file: KeyFile) -> Result<Self, KeyFileError> {
+        let (mark, keys) = (mark(&file), read(&file)?);
+        Ok(Self { file, known: Mutex::new(Known { looked: Instant::now(), mark, keys }) })
+    }
+
+    /// Whether there is a file of keys, or was one since the process started: then nobody comes in without a key any more.
+    pub fn is_there(&self) -> bool {
+        self.keys().is_some()
+    }
+
+    /// Who asks with this key; nobody if it is none, or its time is up.
+    pub fn caller(&self, token: &Token) -> Option<Caller> {
+        let keys = self.keys()?;
+        let record = keys.get(token.id()).filter(|record| record.is(token))?;
+        (!record.has_expired(Utc::now())).then(|| record.caller())
+    }
+
+    fn keys(&self) -> Option<Arc<HashMap<String, KeyRecord>>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.looked.elapsed() >= LOOK_EVERY {
+            known.looked = Instant::now();
+            self.look(&mut known);
+        }
+        known.keys.clone()
+    }
+
+    fn look(&self, known: &mut Known) {
+        let now = mark(&self.file);
+        if now == known.mark {
+            return;
+        }
+        match read(&self.file) {
+            Ok(keys) => {
+                // A file that is gone leaves no key, but the door stays closed.
+                known.keys = keys.or_else(|| known.keys.as_ref().map(|_| Arc::default()));
+                let n_keys = known.keys.as_ref().map_or(0, |keys| keys.len());
+                tracing::info!(n_keys, "the keys have changed and were read again");
+                known.mark = now;
+            }
+            // Tried again the next time.
+            Err(error) => tracing::error!("the keys have changed, and those of before are used on: {error}"),
+        }
+    }
+}
+
+fn read(file: &KeyFile) -> Result<Option<Arc<HashMap<String, KeyRecord>>>, KeyFileError> {
+    let keys = file.read()?;
+    Ok(keys.map(|keys| Arc::new(keys.into_iter().map(|key| (key.id.clone(), key)).collect())))
+}
+
+fn mark(file: &KeyFile) -> Mark {
+    let it = fs::metadata(file.path()).ok()?;
+    Some((it.ino(), it.mtime(), it.mtime_nsec(), it.size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::auth::{NewKey, Scope};
+
+    fn new(expires: Option<TimeDelta>) -> NewKey {
+        let expires = expires.map(|it| Utc::now() + it);
+        NewKey { name: "shop".to_owned(), scopes: [Scope::OrdersRead].into(), customer: None, expires }
+    }
+
+    #[test]
+    fn keys_are_known_until_they_expire_or_are_revoked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(dir.path().join("keys.json"));
+        let ring = KeyRing::open(file.clone()).unwrap();
+        assert!(!ring.is_there());
+        let (token, record) = file.create(new(None)).unwrap();
+        let (expired, _) = file.create(new(Some(TimeDelta::seconds(-1)))).unwrap();
+        let ring = KeyRing::open(file.clone()).unwrap();
+        assert_eq!(ring.caller(&token).unwrap().id(), "key:shop");
+        assert_eq!(ring.caller(&expired), None);
+        file.revoke(&record.id).unwrap();
+        std::thread::sleep(LOOK_EVERY);
+        assert_eq!(ring.caller(&token), None);
+        fs::remove_file(file.path()).unwrap();
+        std::thread::sleep(LOOK_EVERY);
+        assert!(ring.is_there(), "the door stays closed");
+    }
+}

@@ -1,0 +1,157 @@
+//! `orderlog key ...`: the keys of callers.
+
+use std::{collections::BTreeSet, io::Write, path::PathBuf};
+
+use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+
+use super::exit::{Exit, Failure};
+use crate::auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, scopes_of};
+
+/// What to do with keys. A running server takes it over within a second.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a key, and print it: it is shown this once only
+    ///
+    /// The first key closes a server that listens to this machine only: from then on it wants to see one.
+    Create(Create),
+    /// List the keys, without what would open anything
+    List {
+        #[command(flatten)]
+        place: Place,
+
+        /// One JSON object per line
+        #[arg(long, env = "ORDERLOG_JSON")]
+        json: bool,
+    },
+    /// Have a key open nothing any more
+    Revoke {
+        /// Its id, as `list` shows it: what stands between the first and the second `_`
+        id: String,
+
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where keys are.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// The file of keys. Default: keys.json in the data folder
+    #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
+    keys: Option<PathBuf>,
+
+    /// The data folder
+    #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+}
+
+impl Place {
+    fn file(&self) -> KeyFile {
+        KeyFile::new(self.keys.clone().unwrap_or_else(|| self.data.join("keys.json")))
+    }
+}
+
+/// What a key is to open.
+#[derive(Args, Debug)]
+pub struct Create {
+    /// Whose: keys of one name are one caller, so that a new one can replace an old one
+    #[arg(long, env = "ORDERLOG_KEY_NAME", value_name = "NAME")]
+    name: String,
+
+    /// What it opens, such as `orders:read`, `orders:*`, or `*` for everything there is today; may be repeated
+    #[arg(long = "scope", env = "ORDERLOG_KEY_SCOPES", value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = scopes)]
+    scopes: Vec<Scopes>,
+
+    /// Whom its caller acts as: a customer, who sees nobody else's
+    #[arg(long, env = "ORDERLOG_KEY_CUSTOMER", value_name = "UUID")]
+    customer: Option<Uuid>,
+
+    /// From when on it opens nothing, such as 2027-01-31T12:00:00Z
+    #[arg(long, env = "ORDERLOG_KEY_EXPIRES", value_name = "TIME")]
+    expires: Option<DateTime<Utc>>,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What one `--scope` says.
+#[derive(Clone, Debug)]
+struct Scopes(BTreeSet<Scope>);
+
+fn scopes(text: &str) -> Result<Scopes, String> {
+    scopes_of(text).map(Scopes)
+}
+
+/// Do it.
+pub fn run(verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Create(create) => self::create(create)?,
+        Verb::List { place, json } => list(&place.file(), json)?,
+        Verb::Revoke { id, place } => {
+            let revoked = place.file().revoke(&id).map_err(told)?;
+            say(&format!("revoked {} of {}", revoked.id, revoked.name))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn create(Create { name, scopes, customer, expires, place }: Create) -> anyhow::Result<()> {
+    let scopes = scopes.into_iter().flat_map(|Scopes(scopes)| scopes).collect();
+    let (token, record) = place.file().create(NewKey { name, scopes, customer, expires }).map_err(told)?;
+    // The key alone goes to stdout, so that `> FILE` makes the file that other options want.
+    eprintln!("This is the only time that this key is shown. Its id is {}.", record.id);
+    say(&token.expose())
+}
+
+fn list(file: &KeyFile, json: bool) -> anyhow::Result<()> {
+    let keys = file.read().map_err(told)?.unwrap_or_default();
+    if keys.is_empty() && !json {
+        return say("there are no keys");
+    }
+    let now = Utc::now();
+    for key in keys {
+        say(&if json { as_json(&key, now) } else { as_line(&key, now) })?;
+    }
+    Ok(())
+}
+
+fn as_json(key: &KeyRecord, now: DateTime<Utc>) -> String {
+    let KeyRecord { id, name, scopes, customer, created, expires, hash: _ } = key;
+    let expired = key.has_expired(now);
+    serde_json::json!({
+        "id": id, "name": name, "scopes": scopes, "customer": customer, "created": created, "expires": expires,
+        "expired": expired,
+    })
+    .to_string()
+}
+
+fn as_line(key: &KeyRecord, now: DateTime<Utc>) -> String {
+    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    let mut line = format!("{}  {}  made {}", key.id, key.name, time(key.created));
+    if let Some(expires) = key.expires {
+        line.push_str(if key.has_expired(now) { ", expired " } else { ", until " });
+        line.push_str(&time(expires));
+    }
+    if let Some(customer) = key.customer {
+        line.push_str(&format!(", for customer {customer}"));
+    }
+    format!("{line}\n  {}", scopes.join(" "))
+}
+
+fn told(error: KeyFileError) -> anyhow::Error {
+    match error {
+        KeyFileError::Unknown(_) => Failure::refused(error.to_string()),
+        KeyFileError::Name | KeyFileError::NoScope | KeyFileError::NotForCustomers(_) => {
+            Failure::usage(error.to_string())
+        }
+        KeyFileError::File { .. } | KeyFileError::Unreadable { .. } => error.into(),
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("stdout takes no more")
+}

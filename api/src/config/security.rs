@@ -1,0 +1,91 @@
+//! Who may ask, and over what.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+
+use crate::auth::{KeyFile, Token};
+
+/// What is not demanded, though others than this machine are listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Insecure {
+    /// Everybody may do everything, as long as there are no keys.
+    NoKeys,
+    /// Keys and answers go over the wire as they are: for when something else adds TLS.
+    NoTls,
+}
+
+/// Who may ask, and over what.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Security {
+    /// The file of keys, which `orderlog key create` makes; read again when it changes. Default: keys.json in the data folder
+    #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+
+    /// Listen to other machines without keys, without TLS, or both, which is refused else
+    #[arg(
+        long,
+        env = "ORDERLOG_INSECURE",
+        value_name = "WHAT",
+        value_enum,
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "no-keys,no-tls"
+    )]
+    pub insecure: Vec<Insecure>,
+
+    /// The key with which the other services are asked; needed where they are other processes and demand one
+    #[arg(
+        long,
+        env = "ORDERLOG_PEER_KEY",
+        value_name = "KEY",
+        hide_env_values = true,
+        value_parser = token,
+        conflicts_with = "peer_key_file"
+    )]
+    pub peer_key: Option<Token>,
+
+    /// A file with that key
+    #[arg(long, env = "ORDERLOG_PEER_KEY_FILE", value_name = "FILE")]
+    pub peer_key_file: Option<PathBuf>,
+}
+
+fn token(text: &str) -> Result<Token, String> {
+    // Without what was given: it may be a secret of something else.
+    text.trim().parse().map_err(|()| format!("it is no key: keys begin with `{}`", Token::PREFIX))
+}
+
+/// The key in a file.
+///
+/// # Errors
+/// The system's words, or that there is no key in it.
+pub fn token_in(file: &Path) -> io::Result<Token> {
+    token(&fs::read_to_string(file)?).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
+}
+
+impl Security {
+    /// The file of keys of the process on this data folder.
+    pub fn key_file(&self, data: &Path) -> KeyFile {
+        KeyFile::new(self.keys.clone().unwrap_or_else(|| data.join("keys.json")))
+    }
+
+    /// Whether this was said not to be demanded.
+    pub fn goes_without(&self, what: Insecure) -> bool {
+        self.insecure.contains(&what)
+    }
+
+    /// The key with which other services are asked, if there is one.
+    ///
+    /// # Errors
+    /// Why its file can't be read.
+    pub fn peer_key(&self) -> io::Result<Option<Token>> {
+        match &self.peer_key_file {
+            Some(file) => token_in(file).map(Some),
+            None => Ok(self.peer_key.clone()),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How a process is opened: to whom, and what is refused at the start.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use super::gate::{Gate, Open};
+use crate::{
+    auth::{KeyFileError, KeyRing, Token},
+    config::{Insecure, Options},
+};
+
+/// Why a process is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SecureError {
+    /// Others than this machine would be listened to, and nothing tells callers apart.
+    #[error(
+        "{addr} is reached by other machines, and there are no keys in {}: make one with `orderlog key create`, listen on a \
+         loopback address, or say --insecure=no-keys to let everybody do everything",
+        keys.display()
+    )]
+    NoKeys {
+        /// Where it would listen.
+        addr: SocketAddr,
+        /// Where keys were looked for.
+        keys: PathBuf,
+    },
+    /// Keys would go over the wire as they are.
+    #[error(
+        "{addr} is reached by other machines, and keys would go there unencrypted: listen on a loopback address behind \
+         something that adds TLS, or say --insecure=no-tls if the network between is your own"
+    )]
+    NoTls {
+        /// Where it would listen.
+        addr: SocketAddr,
+    },
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The key for the other services.
+    #[error("the key for the other services can't be read")]
+    PeerKey(#[source] io::Error),
+}
+
+/// The gate of a process that listens on `addr`.
+///
+/// # Errors
+/// [`SecureError`]: what is missing for that.
+pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
+    let security = &options.security;
+    let keys = security.key_file(&options.storage.data);
+    let path = keys.path().to_owned();
+    let ring = KeyRing::open(keys)?;
+    let open = if addr.ip().is_loopback() {
+        Open::Local
+    } else if security.goes_without(Insecure::NoKeys) {
+        Open::Everybody
+    } else {
+        Open::Nobody
+    };
+    if open == Open::Nobody && !ring.is_there() {
+        return Err(SecureError::NoKeys { addr, keys: path });
+    }
+    if !addr.ip().is_loopback() && !security.goes_without(Insecure::NoTls) {
+        return Err(SecureError::NoTls { addr });
+    }
+    if open == Open::Everybody && !ring.is_there() {
+        tracing::warn!(%addr, "there are no keys: everybody who reaches {addr} can do everything");
+    }
+    Ok(Gate { ring, process: Token::of_process(), open })
+}
