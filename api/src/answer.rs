@@ -43,7 +43,7 @@ pub type Done<T> = Answer<T, 200>;
 impl<T, const STATUS: u16> Answer<T, STATUS> {
     /// What `executed` answers. `version` is that of what the command was about, if it has one.
     pub fn new<D: Tables>(executed: &Executed<D>, body: T, version: impl Into<Option<u64>>) -> Self {
-        let position = format!("{}@{}", D::JOURNAL, executed.accepted.at.offset);
+        let position = position::<D>(executed.accepted.at.offset);
         Self { body, location: None, position, version: version.into(), applied: None, replayed: executed.replayed }
     }
 }
@@ -62,6 +62,11 @@ impl<T> Created<T> {
         self.applied = preference;
         self
     }
+}
+
+/// Where a record stands in the service's journal, as `Orderlog-Position` says it.
+pub fn position<D: Tables>(offset: u64) -> String {
+    format!("{}@{offset}", D::JOURNAL)
 }
 
 fn insert(response: &mut Response, name: HeaderName, value: String) {

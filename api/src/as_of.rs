@@ -7,6 +7,7 @@ use orderlog_projections::Tables;
 use orderlog_service::past::{Moment, PastError};
 
 use crate::{
+    answer::position,
     auth::Caller,
     execute::Service,
     point::Point,
@@ -75,10 +76,6 @@ impl<D: Tables> Service<D> {
         };
         Ok(Looked { entity, position: Some(position::<D>(offset)), later })
     }
-}
-
-fn position<D: Tables>(offset: u64) -> String {
-    format!("{}@{offset}", D::JOURNAL)
 }
 
 fn moment<D: Tables>(text: &str) -> Result<Moment, ApiError> {

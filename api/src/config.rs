@@ -144,8 +144,7 @@ pub struct Storage {
 impl Storage {
     /// Where rows and their snapshots are; none are made.
     pub fn keeping(&self) -> Keeping {
-        let snapshots = self.snapshots.clone().unwrap_or_else(|| self.data.join("snapshots"));
-        Keeping { data: self.data.clone(), snapshots, every: 0, n_kept: usize::MAX }
+        Keeping { data: self.data.clone(), snapshots: self.snapshots.clone(), every: 0, n_kept: usize::MAX }
     }
 }
 

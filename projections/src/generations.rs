@@ -6,7 +6,6 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,6 +13,7 @@ use std::{
 
 use crate::{
     error::StoreError,
+    replacing::replace,
     snapshots::{SnapshotError, Snapshots, copy_of},
     store::{Store, opening},
     tables::Tables,
@@ -115,12 +115,8 @@ impl<D: Tables> Generations<D> {
     /// [`StoreError::Folder`] if that can't be kept; the one before serves on then.
     pub fn serve(&self, number: u32) -> Result<(), StoreError> {
         let (path, before) = (self.pointer(), self.serving()?);
-        let failed = |source| StoreError::Folder { path: path.clone(), source };
-        let fresh = path.with_extension("generation.new");
-        let mut file = File::create(&fresh).map_err(failed)?;
-        file.write_all(format!("{number} {before}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&fresh, &path).map_err(failed)?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        replace(&path, format!("{number} {before}\n").as_bytes())
+            .map_err(|source| StoreError::Folder { path, source })?;
         for other in self.all()?.into_iter().filter(|other| ![number, before].contains(other)) {
             self.remove(other)?;
         }

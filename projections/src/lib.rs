@@ -16,6 +16,7 @@ mod inbox;
 mod inventory;
 mod notifications;
 mod orders;
+mod replacing;
 mod schema;
 mod snapshots;
 mod store;

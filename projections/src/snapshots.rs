@@ -17,6 +17,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::{
     error::StoreError,
+    replacing::replace,
     schema,
     store::{Origin, Store, opening},
     tables::Tables,
@@ -163,11 +164,8 @@ impl<D: Tables> Snapshots<D> {
 
     fn put_label(&self, label: &Label) -> Result<(), SnapshotError> {
         let path = self.label_file(label.position);
-        let fresh = Fresh(path.with_extension("label.new"));
         let text = serde_json::to_vec_pretty(label).expect("texts and numbers have a JSON form");
-        let written = File::create(&fresh.0).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
-        written.and_then(|()| fs::rename(&fresh.0, &path)).map_err(failed(&path))?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed(&self.dir))
+        replace(&path, &text).map_err(failed(&path))
     }
 
     /// What the one at `position` says of itself; its bytes are not looked at.

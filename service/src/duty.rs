@@ -100,14 +100,12 @@ impl Progress {
         let committed = lease.committed(&partitions).await?;
         let unavailable = |error: ReadError| LeaseError::Unavailable { reason: error.to_string() };
         let ends = log.ends(&partitions).await.map_err(unavailable)?;
-        let mut from = Vec::with_capacity(partitions.len());
-        for ((partition, committed), end) in partitions.into_iter().zip(committed).zip(ends) {
-            let committed = committed.unwrap_or(0);
-            if committed > end {
-                warn!("a group stood at {committed} of {partition}, which ends at {end}: it begins anew");
-                lease.commit(&[(partition.clone(), 0)]).await?;
-            }
-            from.push((partition, if committed > end { 0 } else { committed }));
+        let mut from: Vec<_> =
+            partitions.into_iter().zip(committed.into_iter().map(|next| next.unwrap_or(0))).collect();
+        for ((partition, next), end) in from.iter_mut().zip(ends).filter(|((_, next), end)| next > end) {
+            warn!("a group stood at {next} of {partition}, which ends at {end}: it begins anew");
+            *next = 0;
+            lease.commit(&[(partition.clone(), 0)]).await?;
         }
         Ok((Self { lease, done: BTreeMap::new(), due: None }, from))
     }

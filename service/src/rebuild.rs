@@ -12,6 +12,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use orderlog_eventlog::EventLog;
 use orderlog_projections::{Copied, Difference, Generations, SnapshotError, Store, StoreError, Tables};
 use tokio::{
     sync::{oneshot, watch},
@@ -23,7 +24,8 @@ use uuid::Uuid;
 use crate::{
     aside,
     past::PastError,
-    replica::{Rebuilding, Replica, Setup, StartError, State, SwitchError},
+    replica::{Rebuilding, Replica, Setup, StartError, State, SwitchError, same_history},
+    snapshots,
 };
 
 /// A builder that is farther behind than this is left to catch up before the rows are compared or switched.
@@ -183,7 +185,7 @@ pub async fn run<D: Tables>(
 ) -> Result<Report, RebuildError> {
     let replica = rebuilding.replica();
     let generations = replica.store().generations().clone();
-    let number = begin(&generations, goal, anew).await?;
+    let number = begin(&generations, goal, anew, replica.log().as_ref()).await?;
     // Snapshots are compared on the way, each where it stands.
     let stops = if goal == Goal::Verify { generations.snapshots().positions()? } else { Vec::new() };
     let builder = Builder::start(replica, &generations, number, stops.first().copied()).await?;
@@ -246,7 +248,12 @@ pub async fn run<D: Tables>(
 }
 
 /// Which generation is built for this, with what is left of an earlier attempt if there is anything.
-async fn begin<D: Tables>(generations: &Generations<D>, goal: Goal, anew: u64) -> Result<u32, RebuildError> {
+async fn begin<D: Tables>(
+    generations: &Generations<D>,
+    goal: Goal,
+    anew: u64,
+    log: &dyn EventLog,
+) -> Result<u32, RebuildError> {
     let (serving, before) = (generations.serving()?, generations.before()?);
     match goal {
         Goal::Verify => {
@@ -259,7 +266,7 @@ async fn begin<D: Tables>(generations: &Generations<D>, goal: Goal, anew: u64) -
             let unfinished =
                 all.iter().rev().find(|number| ![Some(serving), before, Some(VERIFIED)].contains(&Some(**number)));
             let number = unfinished.copied().unwrap_or(all.last().copied().unwrap_or(serving).max(serving) + 1);
-            begin_next(generations, number, anew).await?;
+            begin_next(generations, number, anew, log).await?;
             Ok(number)
         }
     }
@@ -267,7 +274,12 @@ async fn begin<D: Tables>(generations: &Generations<D>, goal: Goal, anew: u64) -
 
 /// Leaves what an earlier attempt built, if that began early enough; else begins with the newest copy of rows that has no record
 /// at or behind `anew`, or with nothing.
-async fn begin_next<D: Tables>(generations: &Generations<D>, number: u32, anew: u64) -> Result<(), RebuildError> {
+async fn begin_next<D: Tables>(
+    generations: &Generations<D>,
+    number: u32,
+    anew: u64,
+    log: &dyn EventLog,
+) -> Result<(), RebuildError> {
     if generations.file(number).exists() {
         let store = generations.open(number).await?;
         let is_early_enough = store.base().await? <= anew;
@@ -277,27 +289,33 @@ async fn begin_next<D: Tables>(generations: &Generations<D>, number: u32, anew: 
         }
         generations.remove(number)?;
     }
-    let mut positions = generations.snapshots().positions()?;
-    positions.retain(|position| *position <= anew);
-    if let Some(before) = generations.before()?
-        && anew > 0
-        && generations.file(before).exists()
-    {
-        let store = generations.open(before).await?;
-        let position = store.checkpoint().await?.next;
-        if position > 0 && position <= anew && positions.last().is_none_or(|newest| *newest < position) {
-            generations.begin_from(number, &store).await?;
-            positions.clear();
-        }
-        store.close().await;
-    }
-    while let Some(position) = positions.pop() {
-        match generations.begin_from_snapshot(number, position).await {
-            Ok(()) => break,
-            Err(error) => warn!(service = D::JOURNAL, "the snapshot {}@{position} is passed over: {error}", D::JOURNAL),
-        }
+    if anew > 0 && !begin_as_before(generations, number, anew, log).await? {
+        snapshots::begin(generations, number, anew, log).await?;
     }
     Ok(())
+}
+
+/// Begins as the generation kept, if that is newer than any snapshot, has no record at or behind `anew`, and belongs to the log.
+/// Whether it did.
+async fn begin_as_before<D: Tables>(
+    generations: &Generations<D>,
+    number: u32,
+    anew: u64,
+    log: &dyn EventLog,
+) -> Result<bool, RebuildError> {
+    let Some(before) = generations.before()?.filter(|before| generations.file(*before).exists()) else {
+        return Ok(false);
+    };
+    let newest = generations.snapshots().positions()?.into_iter().rfind(|position| *position <= anew);
+    let store = generations.open(before).await?;
+    let checkpoint = store.checkpoint().await?;
+    let is_newer = checkpoint.next > newest.unwrap_or(0) && checkpoint.next <= anew;
+    let is_good = is_newer && same_history::<D>(log, &checkpoint).await.is_ok();
+    if is_good {
+        generations.begin_from(number, &store).await?;
+    }
+    store.close().await;
+    Ok(is_good)
 }
 
 /// The instance that builds a generation.

@@ -24,8 +24,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 pub struct Keeping {
     /// The folder of the rows.
     pub data: PathBuf,
-    /// The folder of their snapshots.
-    pub snapshots: PathBuf,
+    /// The folder of their snapshots, if it is not the usual one in that folder.
+    pub snapshots: Option<PathBuf>,
     /// A snapshot is made after so many records; never, if it is 0.
     pub every: u64,
     /// Older ones than so many are deleted.
@@ -38,7 +38,11 @@ impl Keeping {
     /// # Errors
     /// [`StoreError`] if another process uses them, or the folder can't be used.
     pub fn generations<D: Tables>(&self) -> Result<Generations<D>, StoreError> {
-        Ok(Generations::lock(&self.data)?.with_snapshots(&self.snapshots))
+        let generations = Generations::lock(&self.data)?;
+        Ok(match &self.snapshots {
+            Some(dir) => generations.with_snapshots(dir),
+            None => generations,
+        })
     }
 
     /// The rows that serve; where there are none, they begin as the newest snapshot that belongs to the log.
@@ -51,13 +55,11 @@ impl Keeping {
         if !generations.file(serving).exists() {
             // What SQLite kept beside a file that was deleted belongs to no other.
             generations.remove(serving)?;
-            begin(&generations, serving, log).await?;
+            begin(&generations, serving, u64::MAX, log).await?;
         }
         Ok(generations.open(serving).await?)
     }
-}
 
-impl Keeping {
     /// Has an empty generation serve, to be built from the log as it is, since what served is damaged or another log's. Snapshots
     /// behind the log's end go.
     ///
@@ -77,36 +79,53 @@ impl Keeping {
     }
 }
 
-/// Makes `number` a copy of the newest snapshot that is whole and belongs to the log, if there is one.
-async fn begin<D: Tables>(generations: &Generations<D>, number: u32, log: &dyn EventLog) -> Result<(), StartError> {
+/// Makes `number`, which must not be there, a copy of the newest snapshot that is whole, belongs to the log, and has no record at
+/// or behind `anew`. If there is none, nothing is made.
+///
+/// # Errors
+/// [`StartError`], if rows or log can't be read.
+pub(crate) async fn begin<D: Tables>(
+    generations: &Generations<D>,
+    number: u32,
+    anew: u64,
+    log: &dyn EventLog,
+) -> Result<(), StartError> {
     let positions = generations.snapshots().positions().unwrap_or_else(|error| {
         passed_over::<D>("all snapshots", &error);
         Vec::new()
     });
-    for position in positions.into_iter().rev() {
+    for position in positions.into_iter().rev().filter(|position| *position <= anew) {
         let name = format!("the snapshot {}@{position}", D::JOURNAL);
-        if let Err(error) = generations.begin_from_snapshot(number, position).await {
-            passed_over::<D>(&name, &error);
-            continue;
-        }
-        let store = generations.open(number).await?;
-        let belongs = same_history::<D>(log, &store.checkpoint().await?).await;
-        store.close().await;
-        match belongs {
-            Ok(()) => {
+        match generations.begin_from_snapshot(number, position).await {
+            Ok(()) if belongs(generations, number, log, &name).await? => {
                 info!(service = D::JOURNAL, "the rows of {} begin as {name}", D::JOURNAL);
                 return Ok(());
             }
-            Err(error) => {
-                generations.remove(number)?;
-                match error {
-                    StartError::OtherHistory { .. } => passed_over::<D>(&name, &error),
-                    StartError::Journal(_) | StartError::Rows(_) => return Err(error),
-                }
-            }
+            Ok(()) => generations.remove(number)?,
+            Err(error) => passed_over::<D>(&name, &error),
         }
     }
     Ok(())
+}
+
+/// Whether the last record of the rows in `number` is the log's.
+async fn belongs<D: Tables>(
+    generations: &Generations<D>,
+    number: u32,
+    log: &dyn EventLog,
+    name: &str,
+) -> Result<bool, StartError> {
+    let store = generations.open(number).await?;
+    let belongs = same_history::<D>(log, &store.checkpoint().await?).await;
+    store.close().await;
+    match belongs {
+        Ok(()) => Ok(true),
+        Err(error @ StartError::OtherHistory { .. }) => {
+            passed_over::<D>(name, &error);
+            Ok(false)
+        }
+        Err(error @ (StartError::Journal(_) | StartError::Rows(_))) => Err(error),
+    }
 }
 
 fn passed_over<D: Tables>(what: &str, error: &dyn std::error::Error) {

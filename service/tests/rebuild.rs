@@ -120,8 +120,7 @@ impl Service {
 
 async fn open(log: &Arc<dyn EventLog>, folder: &Path) -> Replica<Customers> {
     // The file is free once the last of its connections is closed.
-    let keeping =
-        Keeping { data: folder.to_owned(), snapshots: folder.join("snapshots"), every: 0, n_kept: usize::MAX };
+    let keeping = Keeping { data: folder.to_owned(), snapshots: None, every: 0, n_kept: usize::MAX };
     let store = loop {
         match keeping.open(log.as_ref()).await {
             Ok(store) => break Arc::new(store),
@@ -299,6 +298,8 @@ async fn a_snapshot_of_another_journal_is_passed_over() {
         std::fs::create_dir_all(&to).unwrap();
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
+    let rebuilt = service.do_it_from(Goal::Rebuild, 13).await.unwrap();
+    assert_eq!((rebuilt.base, rebuilt.differences), (0, vec![]), "also by a rebuild that may begin as it");
     let service = service.restart_emptied().await;
     assert_eq!(service.replica.store().base().await.unwrap(), 0);
     let verified = service.do_it(Goal::Verify).await.unwrap();

@@ -1,6 +1,9 @@
 //! Who asks.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
 
 use orderlog_domain::values::CustomerId;
 use poem::{FromRequest, Request, RequestBody, Result, http::StatusCode};
@@ -30,13 +33,19 @@ impl Caller {
 
     /// Whoever runs the process: may do everything.
     pub fn operator() -> Self {
-        Self::new(OPERATOR.to_owned(), Scope::ALL.iter().copied().collect(), None)
+        static OPERATORS: LazyLock<Caller> =
+            LazyLock::new(|| Caller::new(OPERATOR.to_owned(), Scope::ALL.iter().copied().collect(), None));
+        // Made once: each request is somebody's.
+        OPERATORS.clone()
     }
 
     /// Anybody, where that was asked for: everything but what is for operators.
     pub fn anybody() -> Self {
-        let scopes = Scope::ALL.iter().copied().filter(|scope| !scope.as_str().starts_with("admin:"));
-        Self::new(OPERATOR.to_owned(), scopes.collect(), None)
+        static ANYBODY: LazyLock<Caller> = LazyLock::new(|| {
+            let scopes = Scope::ALL.iter().copied().filter(|scope| !scope.as_str().starts_with("admin:"));
+            Caller::new(OPERATOR.to_owned(), scopes.collect(), None)
+        });
+        ANYBODY.clone()
     }
 
     /// What tells callers apart.

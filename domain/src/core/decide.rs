@@ -202,19 +202,19 @@ impl<D: Decider> Core<D> {
         let view = View::new(&lookup);
         let result = D::decide(&request.command, &view, now).map_err(Refusal::Rule);
         let mut missing = view.into_missing();
-        let result = match (&request.versions, D::target(&request.command)) {
-            (Some(versions), Some(target)) => match versioned(&target) {
-                Lookup::Found(entity) if versions.have(Some(entity.version)) => result,
-                Lookup::Found(entity) => Err(Refusal::Version(Some(entity.version))),
-                // That there is no such thing is better said by the rules.
-                Lookup::Absent => result.and(Err(Refusal::Version(None))),
-                Lookup::NotLoaded => {
-                    // As a look through the view: worth nothing if it has to be loaded, else there is none.
-                    missing.push(target);
-                    result.and(Err(Refusal::Version(None)))
-                }
-            },
-            (Some(_) | None, _) => result,
+        // Few commands say which version they have seen; the others need not have their target made.
+        let seen = request.versions.as_ref().and_then(|versions| Some((versions, D::target(&request.command)?)));
+        let result = match seen.map(|(versions, target)| (versions, target, versioned(&target))) {
+            None => result,
+            Some((versions, _, Lookup::Found(entity))) if versions.have(Some(entity.version)) => result,
+            Some((_, _, Lookup::Found(entity))) => Err(Refusal::Version(Some(entity.version))),
+            // That there is no such thing is better said by the rules.
+            Some((_, _, Lookup::Absent)) => result.and(Err(Refusal::Version(None))),
+            Some((_, target, Lookup::NotLoaded)) => {
+                // As a look through the view: worth nothing if it has to be loaded, else there is none.
+                missing.push(target);
+                result.and(Err(Refusal::Version(None)))
+            }
         };
         // A key that is surely new, or was forgotten to the second generation, needs no loading.
         let missing: Vec<_> =

@@ -236,6 +236,17 @@ fn land(log: &mut Log, record: &Outgoing) -> u64 {
     log.len() as u64 - 1
 }
 
+/// Both are told where the records landed, and read them.
+fn land_for_both(log: &mut Log, one: &mut Instance, two: &mut Instance, records: [&Outgoing; 2]) {
+    for record in records {
+        let offset = land(log, record);
+        one.core.appended(record.id, Appended::At(offset), 0);
+        two.core.appended(record.id, Appended::At(offset), 0);
+    }
+    one.read(log, 9);
+    two.read(log, 9);
+}
+
 #[test]
 fn a_command_is_answered_when_it_is_acknowledged_and_read_back() {
     let mut log = Log::new();
@@ -271,13 +282,7 @@ fn of_two_instances_racing_on_one_aggregate_exactly_one_wins_and_the_other_decid
     let (mut one, mut two) = (Instance::started(1, &mut log), Instance::started(2, &mut log));
     let (first, second) = (one.ask(take(1, &[("a", 8)]), None), two.ask(take(2, &[("a", 8)]), None));
     let (from_one, from_two) = (one.run(), two.run());
-    for record in [&from_two[0], &from_one[0]] {
-        let offset = land(&mut log, record);
-        one.core.appended(record.id, Appended::At(offset), 0);
-        two.core.appended(record.id, Appended::At(offset), 0);
-    }
-    one.read(&log, 9);
-    two.read(&log, 9);
+    land_for_both(&mut log, &mut one, &mut two, [&from_two[0], &from_one[0]]);
     assert!(matches!(two.outcome(second), Some(Outcome::Accepted(_))));
     assert!(one.wants_ends, "the loser now finds too little, but says so only after reading to the journal's end");
     one.core.ends(first, Ends { journal: 3, copied: Vec::new() });
@@ -310,13 +315,7 @@ fn of_two_commands_that_saw_the_same_version_one_wins_and_the_other_is_told_the_
     let versions = || Versions::OneOf(vec![1]);
     let (loser, winner) = (one.core.ask(seen(3, "a", versions()), 0), two.core.ask(seen(4, "a", versions()), 0));
     let (from_one, from_two) = (one.run(), two.run());
-    for record in [&from_two[0], &from_one[0]] {
-        let offset = land(&mut log, record);
-        one.core.appended(record.id, Appended::At(offset), 0);
-        two.core.appended(record.id, Appended::At(offset), 0);
-    }
-    one.read(&log, 9);
-    two.read(&log, 9);
+    land_for_both(&mut log, &mut one, &mut two, [&from_two[0], &from_one[0]]);
     assert!(matches!(two.outcome(winner), Some(Outcome::Accepted(_))));
     assert!(one.outcome(loser).is_none(), "a no is told only once the journal is read to its end");
     one.core.ends(loser, Ends { journal: 4, copied: Vec::new() });

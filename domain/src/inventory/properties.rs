@@ -289,6 +289,15 @@ impl Seen {
     }
 }
 
+/// The story when a step begins, and the command that it leads to; none if only time passes.
+fn command_of(story: Story<Inventory>, step: Step) -> (Story<Inventory>, Option<Command>) {
+    match step {
+        Step::Asked(command) => (story, Some(command)),
+        Step::Told(news) => (story, Some(Inventory::react(&news).unwrap())),
+        Step::Later(ms) => (story.later(ms), None),
+    }
+}
+
 proptest! {
     #[test]
     fn stock_is_never_oversold_doubled_or_lost(steps in prop::collection::vec(any_step(), 0..120)) {
@@ -307,14 +316,9 @@ proptest! {
         let mut story = stocked();
         let mut states = vec![story.entities.clone()];
         for step in steps {
-            let command = match step {
-                Step::Asked(command) => command,
-                Step::Told(news) => Inventory::react(&news).unwrap(),
-                Step::Later(ms) => {
-                    story = story.later(ms);
-                    continue;
-                }
-            };
+            let (now, command) = command_of(story, step);
+            story = now;
+            let Some(command) = command else { continue };
             if story.play(&command).is_ok() {
                 states.push(story.entities.clone());
             }
@@ -339,14 +343,9 @@ proptest! {
         let mut story = stocked();
         let mut on_hand = BTreeMap::from([(sku("a"), 9), (sku("b"), 6), (sku("c"), 3)]);
         for step in steps {
-            let command = match step {
-                Step::Asked(command) => command,
-                Step::Told(news) => Inventory::react(&news).unwrap(),
-                Step::Later(ms) => {
-                    story = story.later(ms);
-                    continue;
-                }
-            };
+            let (now, command) = command_of(story, step);
+            story = now;
+            let Some(command) = command else { continue };
             match story.play(&command) {
                 Ok(Event::StockReceived(it)) => *on_hand.entry(it.sku).or_default() += i64::from(it.quantity.get()),
                 Ok(Event::StockAdjusted(it)) => *on_hand.entry(it.sku).or_default() += it.delta,

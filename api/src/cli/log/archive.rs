@@ -18,6 +18,7 @@ use orderlog_service::archive::{
 };
 use serde_json::json;
 
+use super::source::told;
 use crate::{
     cli::{
         exit::{Exit, Failure},
@@ -151,14 +152,6 @@ fn broken(error: Broken) -> anyhow::Error {
     }
 }
 
-fn unread(error: &ReadError) -> anyhow::Error {
-    match error {
-        ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Failure::refused(error.to_string()),
-        ReadError::Damaged { .. } => Failure::differs(error.to_string()),
-        ReadError::Unavailable { .. } => Failure::unavailable(error.to_string()),
-    }
-}
-
 fn not_exported(error: ExportError) -> anyhow::Error {
     match error {
         ExportError::Exists { .. }
@@ -168,7 +161,7 @@ fn not_exported(error: ExportError) -> anyhow::Error {
         | ExportError::NoGenesis { .. } => Failure::refused(error.to_string()),
         ExportError::Read { source: ReadError::Damaged { .. }, .. } => Failure::differs(error.to_string()),
         ExportError::Read { .. } => Failure::unavailable(error.to_string()),
-        ExportError::Ends(error) => unread(&error),
+        ExportError::Ends(error) => told(error),
         ExportError::File { .. } => error.into(),
     }
 }
@@ -182,7 +175,7 @@ fn not_imported(error: ImportError) -> anyhow::Error {
         | ImportError::OtherRecords { .. }
         | ImportError::Displaced { .. } => Failure::refused(error.to_string()),
         ImportError::ReadBack { .. } => Failure::differs(error.to_string()),
-        ImportError::Read(error) => unread(&error),
+        ImportError::Read(error) => told(error),
         ImportError::Append(_) | ImportError::Topics(_) => Failure::unavailable(error.to_string()),
     }
 }

@@ -65,7 +65,8 @@ impl Source {
     }
 }
 
-fn told(error: ReadError) -> anyhow::Error {
+/// A failure to read, with the exit code that it stands for.
+pub(super) fn told(error: ReadError) -> anyhow::Error {
     match error {
         ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Failure::refused(error.to_string()),
         ReadError::Damaged { .. } => Failure::differs(error.to_string()),
