@@ -5,6 +5,7 @@
 //! - [`problem`], [`answer`], [`json`], [`params`], [`execute`]: what all routes have in common.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
+//! - [`telemetry`]: what operators see of a process.
 //! - [`inspect`]: the log's records as operators see them.
 //! - [`peers`]: the other services over HTTP. [`demo`]: a story for people who look at it for the first time.
 //! - [`auth`]: who asks, and what they may.
@@ -34,3 +35,4 @@ pub mod point;
 pub mod problem;
 pub mod server;
 pub mod services;
+pub mod telemetry;

@@ -18,6 +18,7 @@ use crate::{
     params::Asked,
     problem::{ApiError, Code, Problem},
     services::ServiceName,
+    telemetry::request,
 };
 
 /// How long a connection may take.
@@ -124,6 +125,9 @@ impl Peers {
         let mut request = self.request(Method::GET, service, path).query(query);
         for position in freshness.seen.iter().filter(|position| position.journal == service) {
             request = request.header(MIN_POSITION, position.to_string());
+        }
+        if let Some(id) = request::header() {
+            request = request.header(request::REQUEST_ID, id);
         }
         let response = request.send().await;
         let response = response.map_err(|error| failure(service, &error))?;

@@ -39,6 +39,8 @@ use poem_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::request;
+
 pub use catalogue::{Entry, Scope};
 pub use codes::Code;
 pub use framework::problem_of;
@@ -63,6 +65,9 @@ pub struct Problem {
     pub detail: String,
     /// The kind of problem, for programs. Codes never change their meaning.
     pub code: String,
+    /// The request, as the logs of the services tell it: the `X-Request-Id` of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// Each value that was wrong, where it is known which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<Fault>>,
@@ -131,6 +136,7 @@ impl ApiError {
             status: status.as_u16(),
             detail: detail.into(),
             code: code.as_str().to_owned(),
+            request_id: None,
             errors: None,
             lag: None,
             shortages: None,
@@ -307,7 +313,9 @@ impl From<StoreError> for ApiError {
 }
 
 impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        // What another service refused has the id that this one gave it.
+        self.0.request_id = request::id().or(self.0.request_id);
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A problem consists of texts and numbers: it always has a JSON form.
         let body = serde_json::to_vec(&self.0).unwrap_or_default();

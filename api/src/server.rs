@@ -6,6 +6,7 @@ mod docs;
 mod gate;
 mod hash_key;
 mod listener;
+mod observe;
 mod operations;
 mod problems;
 mod secured;
@@ -262,7 +263,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
     let app = gate::Gated { inner: strict, gate: Arc::clone(&gate) }.catch_all_error(problem_of);
-    let app = conditional::Conditional(app);
+    let app = observe::Observed(conditional::Conditional(app));
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(async move {
         let stopped = async move { drop(stopped.await) };
@@ -350,6 +351,7 @@ struct Routes {
     operations: operations::Operations,
     admin: admin::Admin,
     services: Vec<ServiceName>,
+    /// Their OpenAPI document.
     documented: serde_json::Value,
 }
 
@@ -371,6 +373,7 @@ impl OpenApi for Routes {
         self.admin.add_routes(table);
         docs::add_routes(&self.services, table);
         problems::add_routes(table);
+        observe::name_routes(table, &self.documented);
     }
 }
 

@@ -132,12 +132,20 @@ pub struct Embedded {
     pub data: tempfile::TempDir,
     port: u16,
     server: Option<Server>,
+    options: Vec<String>,
 }
 
 impl Embedded {
     /// Start one with an empty data folder.
     pub async fn start() -> Self {
         Self::stopped().started().await
+    }
+
+    /// Start one with an empty data folder and these options.
+    pub async fn start_with(options: &[&str]) -> Self {
+        let mut deployment = Self::stopped();
+        deployment.options = options.iter().map(|option| (*option).to_owned()).collect();
+        deployment.started().await
     }
 
     /// The same, running.
@@ -153,7 +161,7 @@ impl Embedded {
     /// If there is no place for a data folder.
     pub fn stopped() -> Self {
         let data = tempfile::tempdir().expect("a place for a data folder");
-        Self { data, port: free_port(), server: None }
+        Self { data, port: free_port(), server: None, options: Vec::new() }
     }
 
     /// Start the server again on the same data folder.
@@ -178,7 +186,8 @@ impl Embedded {
     }
 
     fn args(&self) -> Vec<String> {
-        vec!["--data".to_owned(), self.data.path().join("data").display().to_string()]
+        let data = ["--data".to_owned(), self.data.path().join("data").display().to_string()];
+        data.into_iter().chain(self.options.iter().cloned()).collect()
     }
 
     /// The running server.
@@ -203,6 +212,14 @@ impl Embedded {
             Some(server) => server.stop().await,
             None => true,
         }
+    }
+
+    /// What the server has told so far.
+    ///
+    /// # Panics
+    /// If it can't be read.
+    pub fn told(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("server.log")).expect("the server's log can be read")
     }
 
     /// A service's rows.

@@ -57,7 +57,7 @@ pub fn tell(storage: &Storage, default: &str) -> anyhow::Result<()> {
         .with_writer(std::io::stderr);
     let set = match storage.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
     };
     set.map_err(|error| anyhow::anyhow!("logging can't be set up: {error}"))
 }

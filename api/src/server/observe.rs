@@ -1,0 +1,139 @@
+//! Gives every request its id and its line in the access log.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use poem::{
+    Endpoint, EndpointExt, Request, Response, Result,
+    endpoint::BoxEndpoint,
+    http::{Method, StatusCode},
+};
+use serde_json::Value;
+use tracing::Instrument;
+
+use crate::{
+    services::RouteTable,
+    telemetry::request::{Current, REQUEST_ID, taken_by},
+};
+
+/// What asks these asks all the time.
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+/// The route of what no route takes.
+const UNMATCHED: &str = "unmatched";
+
+/// An endpoint whose requests are told of. The outermost, so that no answer is without an id.
+pub struct Observed<E>(pub E);
+
+impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let (begun, method) = (Instant::now(), method_name(request.method()));
+        let current = Current::new(request.headers().get(REQUEST_ID));
+        // At this level it is there whatever the filter says of messages.
+        let span = tracing::error_span!("request", request_id = current.id());
+        let answering = self.0.call(request).instrument(span);
+        let mut response = match Arc::clone(&current).scope(answering).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        };
+        response.headers_mut().insert(REQUEST_ID, current.header());
+        tell(&current, method, response.status(), begun.elapsed());
+        Ok(response)
+    }
+}
+
+fn tell(current: &Current, method: &'static str, status: StatusCode, took: Duration) {
+    let (request_id, route) = (current.id(), current.route().unwrap_or(UNMATCHED));
+    let (status, duration_ms) = (status.as_u16(), took.as_secs_f64() * 1_000.0);
+    if PROBES.contains(&route) {
+        tracing::debug!(target: "access", request_id, method, route, status, duration_ms, "{method} {route} {status}");
+    } else {
+        tracing::info!(target: "access", request_id, method, route, status, duration_ms, "{method} {route} {status}");
+    }
+}
+
+/// Anybody may send any method.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+/// Has every route of the table say that it takes the request, by the template that `document`, an OpenAPI document, has
+/// for it.
+pub fn name_routes(table: &mut RouteTable, document: &Value) {
+    let templates: BTreeSet<&str> =
+        document["paths"].as_object().into_iter().flatten().map(|(path, _)| path.as_str()).collect();
+    for (path, endpoints) in table {
+        let template: Arc<str> = template(path, &templates).into();
+        for endpoint in endpoints.values_mut() {
+            let inner = std::mem::replace(endpoint, poem::endpoint::make_sync(|_| Response::default()).boxed());
+            *endpoint = Named { inner, template: Arc::clone(&template) }.boxed();
+        }
+    }
+}
+
+/// The template of a path whose parameters have a colon and no name that says anything.
+fn template(path: &str, templates: &BTreeSet<&str>) -> String {
+    let given: Vec<_> = path.split('/').collect();
+    let is_it = |template: &&&str| {
+        let known: Vec<_> = template.split('/').collect();
+        known.len() == given.len()
+            && known.iter().zip(&given).all(|(known, given)| known == given || is_both(known, given))
+    };
+    if let Some(template) = templates.iter().find(is_it) {
+        return (*template).to_owned();
+    }
+    let segment = |given: &str| given.strip_prefix(':').map_or_else(|| given.to_owned(), |name| format!("{{{name}}}"));
+    path.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+/// Both are parameters.
+fn is_both(known: &str, given: &str) -> bool {
+    known.starts_with('{') && given.starts_with(':')
+}
+
+struct Named {
+    inner: BoxEndpoint<'static>,
+    template: Arc<str>,
+}
+
+impl Endpoint for Named {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        taken_by(&self.template);
+        self.inner.call(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_told_as_the_contract_writes_them() {
+        let templates =
+            BTreeSet::from(["/orders", "/orders/{order_id}", "/orders/{order_id}/cancel", "/stock/reserve"]);
+        for (path, told) in [
+            ("/orders", "/orders"),
+            ("/orders/:param0", "/orders/{order_id}"),
+            ("/orders/:param0/cancel", "/orders/{order_id}/cancel"),
+            ("/stock/:param0", "/stock/{param0}"),
+            ("/openapi/:service", "/openapi/{service}"),
+        ] {
+            assert_eq!(template(path, &templates), told);
+        }
+    }
+}
