@@ -28,7 +28,7 @@ use orderlog_service::{
     replica::Setup,
     snapshots::Keeping,
 };
-use poem::{EndpointExt, Server};
+use poem::{EndpointExt, Server, http::Method};
 use poem_openapi::{
     OpenApi, OpenApiService,
     registry::{MetaApi, Registry},
@@ -40,7 +40,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    auth::Token,
+    auth::{Scope, Token},
     billing,
     config::{Config, LogUrl, Options, Storage},
     customers,
@@ -49,6 +49,7 @@ use crate::{
     peers::{Peers, Place},
     problem::{ApiError, Code, problem_of},
     services::{Mounted, Probe, RouteTable, ServiceName},
+    telemetry::metrics::{HttpMeasures, Measured, Metrics},
 };
 
 pub use admin::found_at;
@@ -259,11 +260,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
     let found_at = admin::tell_where(&storage.data, &listener::url(addr), &gate.process)?;
     let documented = crate::openapi::of_services(&services);
-    let routes = Routes { mounted, operations, admin, services, documented: documented.clone() };
+    let http = HttpMeasures::new();
+    let metrics = metrics(&mounted, &http, &parts);
+    let routes = Routes { mounted, operations, admin, metrics, services, documented: documented.clone() };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
     let app = gate::Gated { inner: strict, gate: Arc::clone(&gate) }.catch_all_error(problem_of);
-    let app = observe::Observed(conditional::Conditional(app));
+    let app = observe::Observed::new(conditional::Conditional(app), http);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(async move {
         let stopped = async move { drop(stopped.await) };
@@ -285,6 +288,15 @@ fn peers(options: &Options, own: &str, gate: &gate::Gate) -> Result<Peers, Start
     let own = Place { url: own.to_owned(), key: Some(gate.process.clone()) };
     let others = options.peer_urls().into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
     Ok(Peers::new(others.collect(), own)?)
+}
+
+fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {
+    let measured = mounted.iter().map(|service| Measured {
+        name: service.name,
+        probe: Arc::clone(&service.probe),
+        projection: Arc::clone(&service.projection),
+    });
+    Metrics::new(measured.collect(), http, Arc::clone(&parts.setup.log))
 }
 
 async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartError> {
@@ -350,6 +362,7 @@ struct Routes {
     mounted: Vec<Mounted>,
     operations: operations::Operations,
     admin: admin::Admin,
+    metrics: Metrics,
     services: Vec<ServiceName>,
     /// Their OpenAPI document.
     documented: serde_json::Value,
@@ -371,6 +384,8 @@ impl OpenApi for Routes {
         table.extend(gate::Gate::guard(of_services, &self.documented));
         self.operations.add_routes(table);
         self.admin.add_routes(table);
+        let metrics = gate::Gate::guarded(self.metrics.endpoint(), Scope::AdminRead);
+        table.entry("/metrics".to_owned()).or_default().insert(Method::GET, metrics);
         docs::add_routes(&self.services, table);
         problems::add_routes(table);
         observe::name_routes(table, &self.documented);

@@ -5,6 +5,8 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_projections::Tables;
 use orderlog_service::{
+    lag::Behind,
+    measures::Measures,
     projection::{Projection, Rows},
     replica::{Replica, State},
 };
@@ -113,6 +115,12 @@ pub trait Probe: Send + Sync {
     /// Now.
     fn standing(&self) -> BoxFuture<'_, Standing>;
 
+    /// How far its rows are behind.
+    fn behind(&self) -> Behind;
+
+    /// What it counts of itself.
+    fn measures(&self) -> &Arc<Measures>;
+
     /// Wait until everything that was answered stands in the rows.
     fn settle(&self) -> BoxFuture<'_, ()>;
 }
@@ -126,6 +134,14 @@ impl<D: Tables> Probe for Replica<D> {
             Standing { state, position, end, trouble: self.trouble() }
         }
         .boxed()
+    }
+
+    fn behind(&self) -> Behind {
+        Self::behind(self)
+    }
+
+    fn measures(&self) -> &Arc<Measures> {
+        Self::measures(self)
     }
 
     fn settle(&self) -> BoxFuture<'_, ()> {

@@ -8,6 +8,8 @@ use orderlog_projections::Tables;
 
 use crate::{
     duty::{self, Troubles},
+    lag,
+    measures::Measures,
     reactor, relay,
     replica::{News, Replica, Setup, StartError},
     snapshots::{self, Keeping},
@@ -60,6 +62,7 @@ pub async fn start<D: Tables>(
     if !D::REACTS_TO.is_empty() {
         perform(&lease, troubles, "reactor", &replica, reactor::run::<D>);
     }
+    tokio::spawn(lag::watch(replica.clone()));
     tokio::spawn(snapshots::keep_making(replica.clone(), keeping.every, keeping.n_kept));
     Ok(Assembled { replica, lease })
 }
@@ -79,8 +82,24 @@ pub fn perform<D, E, W>(
     let (lease, troubles, replica) = (Arc::clone(lease), troubles.clone(), replica.clone());
     tokio::spawn(async move {
         if replica.ready().await.is_ok() {
-            let begin = || work(replica.clone(), Arc::clone(&lease));
+            let begin = || {
+                let work = work(replica.clone(), Arc::clone(&lease));
+                let measures = Arc::clone(replica.measures());
+                async move {
+                    let _rests = Rests(&measures, name);
+                    work.await
+                }
+            };
             duty::perform(Arc::clone(&lease), troubles, D::JOURNAL, name, begin).await;
         }
     });
+}
+
+/// Takes back what a duty told of its positions, when it ends or is dropped: another instance goes on with it.
+struct Rests<'a>(&'a Measures, &'static str);
+
+impl Drop for Rests<'_> {
+    fn drop(&mut self) {
+        self.0.rests(self.1);
+    }
 }

@@ -78,7 +78,7 @@ pub async fn run<D: Tables>(
 ) -> Result<(), RelayError> {
     drop(replica.committed().wait_for(|committed| *committed > 0).await);
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
-    let (mut progress, from) = Progress::load(replica.log().as_ref(), lease, vec![Replica::<D>::journal()]).await?;
+    let (mut progress, from) = Progress::load(&replica, lease, "delivery", vec![Replica::<D>::journal()]).await?;
     let mut reading = replica.log().read(from);
     loop {
         tokio::select! {

@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use orderlog_eventlog::{EventLog, Lease, LeaseError, Partition, ReadError};
+use orderlog_eventlog::{Lease, LeaseError, Partition, ReadError};
+use orderlog_projections::Tables;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
+
+use crate::{measures::Measures, replica::Replica};
 
 /// How long a duty that failed rests.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -82,6 +85,8 @@ pub async fn perform<E, W>(
 /// How far a duty has come in what it reads, committed now and then.
 pub struct Progress {
     lease: Arc<dyn Lease>,
+    measures: Arc<Measures>,
+    duty: &'static str,
     done: BTreeMap<Partition, u64>,
     due: Option<Instant>,
 }
@@ -92,14 +97,15 @@ impl Progress {
     ///
     /// # Errors
     /// [`LeaseError`] if that can't be found out.
-    pub async fn load(
-        log: &dyn EventLog,
+    pub async fn load<D: Tables>(
+        replica: &Replica<D>,
         lease: Arc<dyn Lease>,
+        duty: &'static str,
         partitions: Vec<Partition>,
     ) -> Result<(Self, Vec<(Partition, u64)>), LeaseError> {
         let committed = lease.committed(&partitions).await?;
         let unavailable = |error: ReadError| LeaseError::Unavailable { reason: error.to_string() };
-        let ends = log.ends(&partitions).await.map_err(unavailable)?;
+        let ends = replica.log().ends(&partitions).await.map_err(unavailable)?;
         let mut from: Vec<_> =
             partitions.into_iter().zip(committed.into_iter().map(|next| next.unwrap_or(0))).collect();
         for ((partition, next), end) in from.iter_mut().zip(ends).filter(|((_, next), end)| next > end) {
@@ -107,7 +113,9 @@ impl Progress {
             *next = 0;
             lease.commit(&[(partition.clone(), 0)]).await?;
         }
-        Ok((Self { lease, done: BTreeMap::new(), due: None }, from))
+        let measures = Arc::clone(replica.measures());
+        measures.stands(duty, &from);
+        Ok((Self { lease, measures, duty, done: BTreeMap::new(), due: None }, from))
     }
 
     /// Everything of `partition` below `next` is done with.
@@ -131,6 +139,7 @@ impl Progress {
     pub async fn commit(&mut self) -> Result<(), LeaseError> {
         let done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
         self.due = None;
+        self.measures.stands(self.duty, &done);
         self.lease.commit(&done).await
     }
 }

@@ -9,6 +9,7 @@
 //! - [`rebuild`]: builds the next generation of the rows beside the serving one, compares, and switches; [`projection`]
 //!   is how operators ask for that.
 //! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
+//! - [`measures`]: what a replica counts of itself. [`lag`]: how far its rows are behind.
 //! - [`past`]: aggregates as they were, folded from their own records.
 //! - [`archive`]: all journals as files, and back into an empty log.
 //! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
@@ -22,6 +23,8 @@ pub mod cloudevents;
 pub mod delivery;
 pub mod duty;
 pub mod inbox;
+pub mod lag;
+pub mod measures;
 pub mod past;
 pub mod projection;
 pub mod reactor;

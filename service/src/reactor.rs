@@ -104,7 +104,7 @@ impl UnderWay {
 /// [`ReactorError`]; started again it goes on from the last commit.
 pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Result<(), ReactorError> {
     let partitions = partitions_of(replica.log().as_ref(), D::REACTS_TO).await?;
-    let (mut progress, from) = Progress::load(replica.log().as_ref(), lease, partitions).await?;
+    let (mut progress, from) = Progress::load(&replica, lease, "reactor", partitions).await?;
     let mut reading = replica.log().read(from);
     let mut under_way: HashMap<Partition, UnderWay> = HashMap::new();
     let (mut reacting, mut aside) = (Reacting::<D>::new(), Reacting::<D>::new());

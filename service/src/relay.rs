@@ -56,7 +56,7 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
     let log = Arc::clone(replica.log());
     drop(replica.committed().wait_for(|committed| *committed > 0).await);
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
-    let (mut progress, from) = Progress::load(replica.log().as_ref(), lease, vec![Replica::<D>::journal()]).await?;
+    let (mut progress, from) = Progress::load(&replica, lease, "relay", vec![Replica::<D>::journal()]).await?;
     let mut reading = log.read(from);
     loop {
         tokio::select! {

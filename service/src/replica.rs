@@ -10,9 +10,12 @@ mod start;
 mod switch;
 mod writer;
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 pub use news::News;
@@ -29,6 +32,11 @@ use orderlog_domain::{
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 use orderlog_projections::{Store, StoreError, Tables};
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    lag::{Behind, Lag},
+    measures::Measures,
+};
 
 /// How one instance of a service is set up.
 #[derive(Clone)]
@@ -131,6 +139,8 @@ struct Shared {
     rebuilding: AtomicBool,
     /// Of all records read so far, headers and values.
     n_bytes: AtomicU64,
+    lag: Lag,
+    measures: Arc<Measures>,
 }
 
 /// The rows that serve, for the loop and for every handle.
@@ -220,6 +230,20 @@ impl<D: Tables> Replica<D> {
         self.shared.n_bytes.load(Ordering::Relaxed)
     }
 
+    /// How far the rows are behind the journal, as far as is known.
+    pub fn behind(&self) -> Behind {
+        self.shared.lag.behind(*self.shared.committed.borrow())
+    }
+
+    pub(crate) fn lag(&self) -> &Lag {
+        &self.shared.lag
+    }
+
+    /// What this instance counts of itself.
+    pub fn measures(&self) -> &Arc<Measures> {
+        &self.shared.measures
+    }
+
     /// Wait until queries see every command that this instance has answered; in vain if the replica has stopped.
     pub async fn read_your_writes(&self) {
         self.has_committed(self.answered()).await;
@@ -274,6 +298,13 @@ impl<D: Tables> Replica<D> {
     /// # Errors
     /// [`ExecuteError`] says what became of it, and whether anything may have been written.
     pub async fn execute_request(&self, request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+        let begun = Instant::now();
+        let outcome = self.execute_with_news(request).await;
+        self.shared.measures.executed::<D>(&outcome, begun.elapsed());
+        outcome
+    }
+
+    async fn execute_with_news(&self, request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let deadline = request.deadline;
         let request = Arc::new(request);
         match (self.ask(Arc::clone(&request)).await, &self.news) {

@@ -1,6 +1,8 @@
-//! What operators see: ids of requests, the access log.
+//! What operators see: ids of requests, the access log, metrics.
 
-use orderlog_tests::{deployment::Embedded, eventually, story::Shop};
+use std::collections::BTreeMap;
+
+use orderlog_tests::{deployment::Embedded, eventually, http::Http, keys::key, story::Shop};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -49,4 +51,103 @@ async fn each_request_is_one_line_of_the_access_log_that_tells_nothing_personal(
     for secret in [&customer, "Ada Secret", "example.com", "2020-01-01"] {
         assert!(!told.contains(secret), "{secret} is told");
     }
+}
+
+/// Samples of the text format, by name and labels as they stand there; fails on what is not in the format.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let mut types = BTreeMap::new();
+    let mut samples = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a name and a type");
+            assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} is declared twice");
+        } else if !line.starts_with("# HELP ") {
+            let (series, value) = line.rsplit_once(' ').expect("a series and a value");
+            let name = series.split('{').next().unwrap_or_default();
+            let is_declared = types.contains_key(name)
+                || ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .any(|suffix| name.strip_suffix(suffix).is_some_and(|name| types[name] == "histogram"));
+            assert!(is_declared, "{name} has no type");
+            assert!(samples.insert(series.to_owned(), value.parse().expect("a number")).is_none(), "{series} twice");
+        }
+    }
+    samples
+}
+
+async fn metrics(http: &Http) -> BTreeMap<String, f64> {
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let answer = client.get(format!("{}/metrics", http.base)).send().await.expect("an answer");
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4");
+    samples(&answer.text().await.expect("a text"))
+}
+
+#[tokio::test]
+async fn metrics_tell_of_requests_commands_and_positions() {
+    let embedded = Embedded::start().await;
+    let shop = Shop::from(&embedded);
+    let customer = shop.customer("Ada").await;
+    shop.receive("metered", 10).await;
+    let order = shop.order(&customer, &[("metered", 2)]).await;
+    shop.order_becomes(&order, "confirmed", "unpaid").await;
+    shop.orders.post(&format!("/orders/{order}/fulfil"), json!({})).await.expect(409);
+    shop.orders.get("/no/such/path").await;
+    shop.orders.send(Method::from_bytes(b"BREW").unwrap(), "/orders", &[], None).await.unwrap();
+    let told = eventually("the relay and the reactor have come to rest", async || {
+        let told = metrics(&shop.orders).await;
+        let lags: Vec<_> = told.iter().filter(|(name, _)| name.starts_with("orderlog_duty_lag_events")).collect();
+        (lags.len() > 5 && lags.iter().all(|(_, lag)| **lag == 0.0)).then_some(told)
+    })
+    .await;
+    let value = |series: &str| *told.get(series).unwrap_or_else(|| panic!("there is no {series} in {told:#?}"));
+    assert_eq!(value(r#"orderlog_http_requests_total{method="POST",route="/orders",status="201"}"#), 1.0);
+    let route = "/orders/{order_id}/fulfil";
+    assert_eq!(value(&format!(r#"orderlog_http_requests_total{{method="POST",route="{route}",status="409"}}"#)), 1.0);
+    assert_eq!(value(r#"orderlog_http_request_duration_seconds_count{method="POST",route="/orders"}"#), 1.0);
+    assert_eq!(value(r#"orderlog_http_requests_total{method="GET",route="unmatched",status="404"}"#), 1.0);
+    assert!(told.keys().any(|name| name.contains(r#"method="OTHER""#)), "whoever invents methods makes one series");
+    assert_eq!(value(r#"orderlog_commands_total{outcome="accepted",service="customers"}"#), 1.0);
+    assert!(value(r#"orderlog_commands_total{outcome="rejected",service="orders"}"#) >= 1.0);
+    assert!(value(r#"orderlog_records_folded_total{service="orders",verdict="accepted"}"#) >= 3.0);
+    assert!(value(r#"orderlog_appended_bytes_total{service="orders"}"#) > 100.0);
+    let (position, end) = ("orderlog_projection_position", "orderlog_log_end_offset");
+    assert_eq!(value(&format!(r#"{position}{{service="orders"}}"#)), value(&format!(r#"{end}{{service="orders"}}"#)));
+    for (name, wanted) in [
+        ("orderlog_projection_lag_events", 0.0),
+        ("orderlog_projection_lag_seconds", 0.0),
+        ("orderlog_projection_generation", 1.0),
+        ("orderlog_projection_rebuild_running", 0.0),
+        ("orderlog_dead_letters", 0.0),
+        ("orderlog_command_retries_total", 0.0),
+    ] {
+        assert_eq!(value(&format!(r#"{name}{{service="billing"}}"#)), wanted, "{name}");
+    }
+    assert_eq!(value(r#"orderlog_projection_status{service="orders",status="ready"}"#), 1.0);
+    assert!(value(r#"orderlog_projection_heartbeat_timestamp_seconds{service="orders"}"#) > 1.7e9);
+    assert!(value("process_resident_memory_bytes") > 1e6 && value("process_open_fds") > 3.0);
+    assert!(value("process_cpu_seconds_total") > 0.0);
+    assert!(told.keys().any(|name| name.starts_with("orderlog_build_info{version=")));
+    assert!(!told.keys().any(|name| name.contains(&order) || name.contains("Ada") || name.contains('@')));
+    assert!(told.len() < 2_000, "{} series", told.len());
+}
+
+#[tokio::test]
+async fn where_there_are_keys_metrics_need_one() {
+    let embedded = Embedded::start().await;
+    let http = embedded.http();
+    let prometheus = key(&embedded.rows(), "prometheus", &["admin:read"], &[]).await;
+    let other = key(&embedded.rows(), "shop", &["orders:read"], &[]).await;
+    eventually("the server has seen that there are keys", async || {
+        (http.get("/metrics").await.status == 401).then_some(())
+    })
+    .await;
+    for (key, status) in [(prometheus, 200), (other, 403)] {
+        let bearer = format!("Bearer {key}");
+        eventually("the server knows the key", async || {
+            let answer = http.send(Method::GET, "/metrics", &[("Authorization", &bearer)], None).await.unwrap();
+            (answer.status == status).then_some(())
+        })
+        .await;
+    }
+    http.get("/readyz").await.expect(200);
 }

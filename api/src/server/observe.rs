@@ -16,7 +16,10 @@ use tracing::Instrument;
 
 use crate::{
     services::RouteTable,
-    telemetry::request::{Current, REQUEST_ID, taken_by},
+    telemetry::{
+        metrics::HttpMeasures,
+        request::{Current, REQUEST_ID, taken_by},
+    },
 };
 
 /// What asks these asks all the time.
@@ -25,7 +28,17 @@ const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 const UNMATCHED: &str = "unmatched";
 
 /// An endpoint whose requests are told of. The outermost, so that no answer is without an id.
-pub struct Observed<E>(pub E);
+pub struct Observed<E> {
+    inner: E,
+    measures: HttpMeasures,
+}
+
+impl<E> Observed<E> {
+    /// Tells of the requests for `inner`.
+    pub fn new(inner: E, measures: HttpMeasures) -> Self {
+        Self { inner, measures }
+    }
+}
 
 impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
     type Output = Response;
@@ -35,13 +48,16 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let current = Current::new(request.headers().get(REQUEST_ID));
         // At this level it is there whatever the filter says of messages.
         let span = tracing::error_span!("request", request_id = current.id());
-        let answering = self.0.call(request).instrument(span);
+        let _in_flight = self.measures.begin();
+        let answering = self.inner.call(request).instrument(span);
         let mut response = match Arc::clone(&current).scope(answering).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
         };
         response.headers_mut().insert(REQUEST_ID, current.header());
-        tell(&current, method, response.status(), begun.elapsed());
+        let (status, took) = (response.status(), begun.elapsed());
+        self.measures.answered(current.route().unwrap_or(UNMATCHED), method, status, took);
+        tell(&current, method, status, took);
         Ok(response)
     }
 }

@@ -165,6 +165,11 @@ impl<D: Decider> Core<D> {
             self.move_heads(&parsed, places, offset);
             Verdict::Accepted
         };
+        *match verdict {
+            Verdict::Accepted => &mut self.tally.accepted,
+            Verdict::Void => &mut self.tally.void,
+            Verdict::Parked => &mut self.tally.parked,
+        } += 1;
         let about = parsed.expects.first().map_or(Key::GENESIS, |expect| expect.key);
         self.clock_ms = self.clock_ms.max(parsed.time_ms);
         let (id, clock_ms, digest) = (parsed.id, self.clock_ms, self.digest);
@@ -242,6 +247,7 @@ impl<D: Decider> Core<D> {
             let place = self.slots.claim(parsed.id.as_key());
             self.slots.set_head(place, Head { last: parsed.id, offset: at.offset });
             if let Some(flight) = self.flights.bury(parsed.id) {
+                self.tally.lost_races += 1;
                 // The log took it: a lost race, after which another attempt may win at once.
                 self.wait_again(flight.ticket, Millis::MIN);
             }

@@ -200,6 +200,32 @@ pub struct Ends {
     pub copied: Vec<(String, u32, u64)>,
 }
 
+/// What was folded so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records that won.
+    pub accepted: u64,
+    /// Records that lost, and changed nothing.
+    pub void: u64,
+    /// Records that won and can't be folded.
+    pub parked: u64,
+    /// Of the void ones those of our own commands, which were decided again.
+    pub lost_races: u64,
+}
+
+impl Tally {
+    /// What was folded since `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            accepted: self.accepted - before.accepted,
+            void: self.void - before.void,
+            parked: self.parked - before.parked,
+            lost_races: self.lost_races - before.lost_races,
+        }
+    }
+}
+
 /// The kind of a journal's first record.
 pub const GENESIS: &str = "genesis";
 
@@ -228,6 +254,7 @@ pub struct Core<D: Decider> {
     /// The first offset not folded, and the chain up to it.
     next: u64,
     digest: Digest,
+    tally: Tally,
     /// The newest time of a record below `next`.
     clock_ms: Millis,
     queue: VecDeque<Queued<D>>,
@@ -280,6 +307,7 @@ impl<D: Decider> Core<D> {
             slots: Slots::new(from_start, n_slots_max),
             next,
             digest,
+            tally: Tally::default(),
             clock_ms: last.map_or(Millis::MIN, |(last, _)| last.clock_ms),
             queue: VecDeque::new(),
             places: Vec::new(),
@@ -316,6 +344,11 @@ impl<D: Decider> Core<D> {
     /// Who the journal is, once its first record is folded.
     pub fn genesis(&self) -> Option<&Genesis> {
         self.genesis.as_ref()
+    }
+
+    /// What was folded since [`Core::new`].
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Commands that are not answered yet.

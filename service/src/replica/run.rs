@@ -3,13 +3,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use orderlog_domain::{
-    core::{Appended, Core, Ends, Outcome, Outgoing, Ticket},
+    core::{Appended, Core, Ends, Outcome, Outgoing, Tally, Ticket},
     header::HEADER,
     key::RecordId,
     public::Public,
@@ -70,6 +70,8 @@ pub(super) struct Loop<D: Tables> {
     wants_ends: bool,
     pub(super) writer: Writer<D>,
     is_open: bool,
+    /// What was folded, as far as it is counted.
+    counted: Tally,
 }
 
 impl<D: Tables> Loop<D> {
@@ -107,6 +109,7 @@ impl<D: Tables> Loop<D> {
             wants_ends: false,
             writer,
             is_open: true,
+            counted: Tally::default(),
         }
     }
 
@@ -298,7 +301,14 @@ impl<D: Tables> Loop<D> {
         self.finish_catching_up();
         self.go_on_switching().await?;
         self.write();
+        self.count();
         Ok(())
+    }
+
+    fn count(&mut self) {
+        let tally = self.core.tally();
+        self.shared.measures.turned(now_ms(), tally.since(self.counted));
+        self.counted = tally;
     }
 
     fn answer(&mut self, ticket: Ticket, outcome: Outcome<D>) {
@@ -321,8 +331,11 @@ impl<D: Tables> Loop<D> {
             return;
         }
         let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+        let sizes: Vec<_> = records.iter().map(|record| record.header.len() + record.value.len()).collect();
+        let (measures, begun) = (Arc::clone(&self.shared.measures), Instant::now());
         let appending = self.log.append(records.into_iter().map(new_record::<D>).collect());
         let results = appending
+            .inspect(move |results| measures.appended(begun, &sizes, results))
             .map(move |results| ids.into_iter().zip(results).map(|(id, it)| (id, heard::<D>(id, it))).collect());
         self.appends.push(results.boxed());
     }

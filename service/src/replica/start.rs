@@ -16,7 +16,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use super::{LoopError, Replica, Setup, Shared, StartError, State, run::Loop};
-use crate::partitions_of;
+use crate::{lag::Lag, measures::Measures, partitions_of};
 
 /// More commands than this are not queued between the callers and the loop.
 const N_ASKS_MAX: usize = 4_096;
@@ -64,6 +64,8 @@ impl<D: Tables> Replica<D> {
             found_damage: AtomicBool::new(false),
             rebuilding: AtomicBool::new(false),
             n_bytes: AtomicU64::new(0),
+            lag: Lag::default(),
+            measures: Arc::new(Measures::new(D::JOURNAL)),
         });
         let core = Core::new(
             checkpoint,

@@ -1,0 +1,76 @@
+//! What this process uses of the machine, as Linux tells it under `/proc/self`. Elsewhere nothing of it is known, and nothing is
+//! told.
+
+use std::{fs, sync::LazyLock};
+
+use orderlog_service::now_ms;
+
+use super::sheet::Sheet;
+
+/// In the kernel's interface a tick is a hundredth of a second, whatever the kernel itself counts in.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// When this was first asked for: at the start.
+static STARTED_MS: LazyLock<i64> = LazyLock::new(now_ms);
+
+/// Remember that the process begins now.
+pub fn begin() {
+    LazyLock::force(&STARTED_MS);
+}
+
+/// Memory, CPU time, threads and open files.
+pub fn write(sheet: &mut Sheet) {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in a double")]
+    let started = *STARTED_MS as f64 / 1_000.0;
+    sheet.gauge("process_start_time_seconds", "When the process began", &[], started);
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of_status = |name: &str| first_number(status.lines().find_map(|line| line.strip_prefix(name))?);
+    let memory = [
+        ("process_resident_memory_bytes", "Memory in use", "VmRSS:"),
+        ("process_virtual_memory_bytes", "Address space in use", "VmSize:"),
+    ];
+    for (name, help, field) in memory {
+        if let Some(kib) = of_status(field) {
+            sheet.gauge(name, help, &[], kib * 1_024.0);
+        }
+    }
+    if let Some(n) = of_status("Threads:") {
+        sheet.gauge("process_threads", "Threads", &[], n);
+    }
+    if let Some(seconds) = cpu_seconds(&fs::read_to_string("/proc/self/stat").unwrap_or_default()) {
+        sheet.counter("process_cpu_seconds_total", "CPU time used", &[], seconds);
+    }
+    if let Ok(entries) = fs::read_dir("/proc/self/fd") {
+        // One of them is this listing's.
+        let n = u32::try_from(entries.count().saturating_sub(1)).unwrap_or(u32::MAX);
+        sheet.gauge("process_open_fds", "Open files and sockets", &[], f64::from(n));
+    }
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    if let Some(n) = limits.lines().find_map(|line| first_number(line.strip_prefix("Max open files")?)) {
+        sheet.gauge("process_max_fds", "As many may be open", &[], n);
+    }
+}
+
+fn first_number(text: &str) -> Option<f64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// Of user and of system, out of `/proc/self/stat`. What stands in parentheses may contain spaces.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / TICKS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_read_whatever_the_process_is_called() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 9 0 12345";
+        assert_eq!(cpu_seconds(stat), Some(2.0));
+        assert_eq!(cpu_seconds(""), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! What a replica counts of itself, for whoever collects metrics: commands, records, appends, and how far its duties have
+//! come. Counting is an atomic addition; nothing here ever waits.
+//!
+//! Each service has the same families and is told apart by the label `service`. There are as many series as there are outcomes:
+//! no label has a value that callers choose.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use orderlog_domain::{core::Tally, decider::Millis};
+use orderlog_eventlog::{AppendError, Partition};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+
+use crate::replica::{ExecuteError, Executed};
+
+/// In seconds: an embedded append takes a few milliseconds, a Kafka that is in trouble many seconds.
+const BUCKETS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// What a command comes to.
+const OUTCOMES: [&str; 7] =
+    ["accepted", "repeated", "rejected", "precondition_failed", "parked", "unavailable", "unknown"];
+
+/// What one service counts.
+pub struct Measures {
+    commands: IntCounterVec,
+    command_seconds: HistogramVec,
+    command_retries: IntCounter,
+    folded: IntCounterVec,
+    appended: IntCounter,
+    appended_bytes: IntCounter,
+    append_failures: IntCounterVec,
+    append_seconds: Histogram,
+    heartbeat: Gauge,
+    duties: Mutex<BTreeMap<(&'static str, Partition), u64>>,
+}
+
+impl Measures {
+    /// Those of `service`, all at zero.
+    pub fn new(service: &'static str) -> Self {
+        let opts = |name: &str, help: &str| Opts::new(name, help).const_label("service", service);
+        let seconds = |name: &str, help: &str| HistogramOpts::from(opts(name, help)).buckets(BUCKETS.to_vec());
+        let commands = IntCounterVec::new(
+            opts("orderlog_commands_total", "Commands, by what they came to; reactions of services included"),
+            &["outcome"],
+        );
+        let command_seconds = HistogramVec::new(
+            seconds("orderlog_command_duration_seconds", "From a command's arrival to its answer"),
+            &["outcome"],
+        );
+        let folded =
+            IntCounterVec::new(opts("orderlog_records_folded_total", "Records read, by their verdict"), &["verdict"]);
+        let append_failures = IntCounterVec::new(
+            opts("orderlog_append_failures_total", "Records that the log refused, or of which nobody knows"),
+            &["kind"],
+        );
+        let retries = "Attempts that lost a race in the log, after which the command was decided again";
+        let counter = |name: &str, help: &str| well_formed(IntCounter::with_opts(opts(name, help)));
+        let measures = Self {
+            commands: well_formed(commands),
+            command_seconds: well_formed(command_seconds),
+            command_retries: counter("orderlog_command_retries_total", retries),
+            folded: well_formed(folded),
+            appended: counter("orderlog_events_appended_total", "Records that the log acknowledged"),
+            appended_bytes: counter("orderlog_appended_bytes_total", "Their headers and values"),
+            append_failures: well_formed(append_failures),
+            append_seconds: well_formed(Histogram::with_opts(seconds(
+                "orderlog_append_duration_seconds",
+                "From handing a batch to the log to its acknowledgement",
+            ))),
+            heartbeat: well_formed(Gauge::with_opts(opts(
+                "orderlog_projection_heartbeat_timestamp_seconds",
+                "When the service's loop last went round; it does so also when nothing happens",
+            ))),
+            duties: Mutex::default(),
+        };
+        measures.begin_at_zero();
+        measures
+    }
+
+    /// A series that appears only with its first event has no rate of it.
+    fn begin_at_zero(&self) {
+        OUTCOMES.iter().for_each(|outcome| drop(self.commands.with_label_values(&[outcome])));
+        ["accepted", "void", "parked"].iter().for_each(|verdict| drop(self.folded.with_label_values(&[verdict])));
+        ["refused", "unknown"].iter().for_each(|kind| drop(self.append_failures.with_label_values(&[kind])));
+    }
+
+    /// Every family, to be registered.
+    pub fn collector(self: &std::sync::Arc<Self>) -> Box<dyn Collector> {
+        Box::new(Families(std::sync::Arc::clone(self)))
+    }
+
+    fn families(&self) -> [&dyn Collector; 9] {
+        [
+            &self.commands,
+            &self.command_seconds,
+            &self.command_retries,
+            &self.folded,
+            &self.appended,
+            &self.appended_bytes,
+            &self.append_failures,
+            &self.append_seconds,
+            &self.heartbeat,
+        ]
+    }
+
+    /// A command has come to this, after so long.
+    pub fn executed<D: orderlog_projections::Tables>(
+        &self,
+        outcome: &Result<Executed<D>, ExecuteError<D::Rejection>>,
+        took: Duration,
+    ) {
+        let outcome = outcome_of(outcome);
+        self.commands.with_label_values(&[outcome]).inc();
+        self.command_seconds.with_label_values(&[outcome]).observe(took.as_secs_f64());
+    }
+
+    /// The loop has gone round: what it folded since the last time.
+    pub fn turned(&self, now: Millis, Tally { accepted, void, parked, lost_races }: Tally) {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in a double")]
+        self.heartbeat.set(now as f64 / 1_000.0);
+        for (verdict, n) in [("accepted", accepted), ("void", void), ("parked", parked)] {
+            if n > 0 {
+                self.folded.with_label_values(&[verdict]).inc_by(n);
+            }
+        }
+        self.command_retries.inc_by(lost_races);
+    }
+
+    /// The log has spoken of a batch, whose records have so many bytes each.
+    pub fn appended(&self, begun: Instant, sizes: &[usize], results: &[Result<u64, AppendError>]) {
+        self.append_seconds.observe(begun.elapsed().as_secs_f64());
+        for (size, result) in sizes.iter().zip(results) {
+            match result {
+                Ok(_) => {
+                    self.appended.inc();
+                    self.appended_bytes.inc_by(*size as u64);
+                }
+                Err(AppendError::Refused { .. }) => self.append_failures.with_label_values(&["refused"]).inc(),
+                Err(AppendError::Unknown { .. }) => self.append_failures.with_label_values(&["unknown"]).inc(),
+            }
+        }
+    }
+
+    /// Where a duty stands in what it reads.
+    pub fn stands(&self, duty: &'static str, positions: &[(Partition, u64)]) {
+        let mut duties = self.duties.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, next) in positions {
+            duties.insert((duty, partition.clone()), *next);
+        }
+    }
+
+    /// A duty is not done here any more.
+    pub fn rests(&self, duty: &'static str) {
+        self.duties.lock().unwrap_or_else(PoisonError::into_inner).retain(|(it, _), _| *it != duty);
+    }
+
+    /// Where each duty that is done here stands: its name, what it reads, and how far it has come.
+    pub fn duties(&self) -> Vec<(&'static str, Partition, u64)> {
+        let duties = self.duties.lock().unwrap_or_else(PoisonError::into_inner);
+        duties.iter().map(|((duty, partition), next)| (*duty, partition.clone(), *next)).collect()
+    }
+}
+
+/// All families of one service as one collector.
+struct Families(std::sync::Arc<Measures>);
+
+impl Collector for Families {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.families().into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.families().into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+/// What a command came to, as a label.
+pub fn outcome_of<D: orderlog_projections::Tables>(
+    outcome: &Result<Executed<D>, ExecuteError<D::Rejection>>,
+) -> &'static str {
+    match outcome {
+        Ok(Executed { replayed: false, .. }) => "accepted",
+        Ok(Executed { replayed: true, .. }) => "repeated",
+        Err(ExecuteError::Rejected(_) | ExecuteError::KeyReused) => "rejected",
+        Err(ExecuteError::OtherVersion(_)) => "precondition_failed",
+        Err(ExecuteError::Parked) => "parked",
+        Err(ExecuteError::Unavailable(_)) => "unavailable",
+        Err(ExecuteError::Unknown) => "unknown",
+    }
+}
+
+/// Names and labels are constants of this program.
+fn well_formed<T, E: Debug>(metric: Result<T, E>) -> T {
+    metric.expect("the names of metrics and labels are well formed")
+}
