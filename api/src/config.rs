@@ -179,6 +179,22 @@ pub struct Options {
     #[arg(long, env = "ORDERLOG_DEMO")]
     pub demo: bool,
 
+    /// A service is not ready while its rows have lacked a record of its journal for longer than this
+    #[arg(long, env = "ORDERLOG_UNREADY_LAG_MS", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub unready_lag_ms: u64,
+
+    /// Once that was so, it is ready again when the lag is down to this
+    #[arg(long, env = "ORDERLOG_READY_LAG_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
+    pub ready_lag_ms: u64,
+
+    /// How long requests are still taken after readiness is withdrawn at a stop, so that load balancers notice
+    #[arg(long, env = "ORDERLOG_STOP_DELAY_MS", value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub stop_delay_ms: u64,
+
+    /// How long requests under way, duties and rows then have to come to an end
+    #[arg(long, env = "ORDERLOG_STOP_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub stop_timeout_ms: u64,
+
     /// How long a command may take before it is answered with 503 or 504
     #[arg(long, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
     pub command_timeout_ms: i64,

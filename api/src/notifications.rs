@@ -37,7 +37,7 @@ use crate::{
     params::{Asked, Path},
     problem::{ApiError, Code},
     server::{Parts, StartError},
-    services::{Mounted, ServiceName, Tag},
+    services::{Dependency, Mounted, ServiceName, Tag},
 };
 
 use reading::{Reading, Redis};
@@ -69,8 +69,10 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
         Some(url) => Some(follow(url.clone(), &replica, lease, parts.troubles.clone())?),
         None => None,
     };
+    let mut dependencies: Vec<(_, Arc<dyn Dependency>)> = Vec::new();
+    dependencies.extend(redis.clone().map(|redis| ("redis", redis as _)));
     let api = NotificationsApi { service, reading: Reading::new(redis), stopping: parts.stopping.clone() };
-    Ok(Mounted::new(ServiceName::Notifications, &replica, api))
+    Ok(Mounted { dependencies, ..Mounted::new(ServiceName::Notifications, &replica, api) })
 }
 
 /// Have the Redis at `url` follow the rows. What its keys are called follows from the journal's id, which is not known

@@ -9,10 +9,11 @@ mod listener;
 mod observe;
 mod operations;
 mod problems;
+mod running;
 mod secured;
 mod strict;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use orderlog_domain::decider::Millis;
 use orderlog_eventlog::{
@@ -33,14 +34,11 @@ use poem_openapi::{
     OpenApi, OpenApiService,
     registry::{MetaApi, Registry},
 };
-use tokio::{
-    sync::{oneshot, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::{
-    auth::{Scope, Token},
+    auth::Scope,
     billing,
     config::{Config, LogUrl, Options, Storage},
     customers,
@@ -52,12 +50,13 @@ use crate::{
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
 };
 
+use operations::{LagLimits, Operations};
+use running::Stopping;
+
 pub use admin::found_at;
 pub use hash_key::{HashKeyError, given as given_hash_key};
+pub use running::Running;
 pub use secured::SecureError;
-
-/// How long requests under way, and then rows, have to come to an end at a stop.
-const STOP: Duration = Duration::from_secs(10);
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -175,53 +174,6 @@ impl Parts {
     }
 }
 
-/// A process that takes requests.
-pub struct Running {
-    /// Where.
-    pub addr: SocketAddr,
-    stopping: watch::Sender<bool>,
-    stop: Option<oneshot::Sender<()>>,
-    server: JoinHandle<std::io::Result<()>>,
-    probes: Vec<Arc<dyn Probe>>,
-    gate: Arc<gate::Gate>,
-    /// Tells commands of this machine where the server is, as long as it is there.
-    _found_at: admin::FoundAt,
-}
-
-impl Running {
-    /// The base URL, as this machine reaches it.
-    pub fn url(&self) -> String {
-        listener::url(self.addr)
-    }
-
-    /// The key by which the process knows itself.
-    pub fn key(&self) -> Token {
-        self.gate.process.clone()
-    }
-
-    /// Take no more requests, answer those under way, and have the rows written.
-    pub async fn stop(mut self) {
-        self.stopping.send_replace(true);
-        if let Some(stop) = self.stop.take() {
-            // The server may have ended by itself.
-            stop.send(()).ok();
-        }
-        match (&mut self.server).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("the HTTP server ended: {error}"),
-            Err(error) => tracing::warn!("the HTTP server ended: {error}"),
-        }
-        let settled = async {
-            for probe in &self.probes {
-                probe.settle().await;
-            }
-        };
-        if tokio::time::timeout(STOP, settled).await.is_err() {
-            tracing::warn!("not all rows could be written; they are read from the log again at the next start");
-        }
-    }
-}
-
 /// Start.
 ///
 /// # Errors
@@ -235,7 +187,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
     let setup = open(storage).await?;
-    let stopping = watch::Sender::new(false);
+    let stopping = Stopping::default();
     let parts = Parts {
         setup,
         keeping: Keeping {
@@ -244,7 +196,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             ..storage.keeping()
         },
         troubles: Troubles::default(),
-        stopping: stopping.subscribe(),
+        stopping: stopping.draining.subscribe(),
         peers: Arc::new(peers(&options, &listener::url(addr), &gate)?),
         redis: options.redis.clone(),
         command_timeout_ms: options.command_timeout_ms,
@@ -255,7 +207,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let probes: BTreeMap<ServiceName, Arc<dyn Probe>> =
         mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect();
-    let operations = operations::Operations { probes: probes.clone(), troubles: parts.troubles.clone() };
+    let operations = Operations {
+        probes: probes.clone(),
+        dependencies: mounted.iter().flat_map(|service| service.dependencies.clone()).collect(),
+        troubles: parts.troubles.clone(),
+        leaving: stopping.leaving.subscribe(),
+        limits: LagLimits { unready_ms: options.unready_lag_ms, ready_ms: options.ready_lag_ms },
+        too_far: Arc::default(),
+    };
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
     let found_at = admin::tell_where(&storage.data, &listener::url(addr), &gate.process)?;
@@ -268,13 +227,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let app = gate::Gated { inner: strict, gate: Arc::clone(&gate) }.catch_all_error(problem_of);
     let app = observe::Observed::new(conditional::Conditional(app), http);
     let (stop, stopped) = oneshot::channel::<()>();
+    let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);
     let server = tokio::spawn(async move {
         let stopped = async move { drop(stopped.await) };
-        Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, Some(STOP)).await
+        Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, Some(patience)).await
     });
     Ok(Running {
         addr,
         stopping,
+        patience: (delay, patience),
         stop: Some(stop),
         server,
         probes: probes.into_values().collect(),
@@ -360,7 +321,7 @@ pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartEr
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.
 struct Routes {
     mounted: Vec<Mounted>,
-    operations: operations::Operations,
+    operations: Operations,
     admin: admin::Admin,
     metrics: Metrics,
     services: Vec<ServiceName>,

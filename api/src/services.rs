@@ -1,6 +1,6 @@
 //! The five services by name, and what each has to offer to be served.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_projections::Tables;
@@ -83,6 +83,14 @@ pub struct Mounted {
     pub probe: Arc<dyn Probe>,
     /// Its rows.
     pub projection: Arc<dyn Projection>,
+    /// What else it uses, by name.
+    pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
+}
+
+/// What a service uses beside log and rows.
+pub trait Dependency: Send + Sync {
+    /// Whether it answers, or why it does not.
+    fn answers(&self) -> BoxFuture<'_, Result<(), String>>;
 }
 
 impl Mounted {
@@ -93,6 +101,7 @@ impl Mounted {
             routes: Box::new(move |table| api.add_routes(table)),
             probe: Arc::new(replica.clone()),
             projection: Arc::new(Rows::of(replica.clone())),
+            dependencies: Vec::new(),
         }
     }
 }
@@ -106,14 +115,18 @@ pub struct Standing {
     pub position: u64,
     /// One past the last record of its journal, or why that is not known.
     pub end: Result<u64, String>,
+    /// For how long a record has been missing in its rows.
+    pub behind_ms: u64,
+    /// Why its rows can't be read, if they can't.
+    pub rows: Result<(), String>,
     /// What it can't do, though it goes on.
     pub trouble: Option<String>,
 }
 
 /// How a service does.
 pub trait Probe: Send + Sync {
-    /// Now.
-    fn standing(&self) -> BoxFuture<'_, Standing>;
+    /// Now, as far as it can be told within `wait`.
+    fn standing(&self, wait: Duration) -> BoxFuture<'_, Standing>;
 
     /// How far its rows are behind.
     fn behind(&self) -> Behind;
@@ -121,17 +134,28 @@ pub trait Probe: Send + Sync {
     /// What it counts of itself.
     fn measures(&self) -> &Arc<Measures>;
 
-    /// Wait until everything that was answered stands in the rows.
+    /// Have its duties end, and wait until everything that was answered stands in the rows.
     fn settle(&self) -> BoxFuture<'_, ()>;
 }
 
 impl<D: Tables> Probe for Replica<D> {
-    fn standing(&self) -> BoxFuture<'_, Standing> {
+    fn standing(&self, wait: Duration) -> BoxFuture<'_, Standing> {
         async move {
-            let ends = self.log().ends(&[Self::journal()]).await;
-            let end = ends.map(|ends| ends.first().copied().unwrap_or(0)).map_err(|error| error.to_string());
+            let (journal, store) = ([Self::journal()], self.store());
+            let ends = tokio::time::timeout(wait, self.log().ends(&journal));
+            let rows = tokio::time::timeout(wait, store.checkpoint());
+            let (ends, rows) = tokio::join!(ends, rows);
+            let end = match ends {
+                Ok(ends) => ends.map(|ends| ends.first().copied().unwrap_or(0)).map_err(|error| error.to_string()),
+                Err(_) => Err("it does not say where the journal ends".to_owned()),
+            };
+            let rows = match rows {
+                Ok(rows) => rows.map(drop).map_err(|error| error.to_string()),
+                Err(_) => Err("they can't be read in time".to_owned()),
+            };
             let (state, position) = (self.state().borrow().clone(), *self.committed().borrow());
-            Standing { state, position, end, trouble: self.trouble() }
+            let behind_ms = self.behind().ms;
+            Standing { state, position, end, behind_ms, rows, trouble: self.trouble() }
         }
         .boxed()
     }
@@ -145,6 +169,10 @@ impl<D: Tables> Probe for Replica<D> {
     }
 
     fn settle(&self) -> BoxFuture<'_, ()> {
-        self.read_your_writes().boxed()
+        async move {
+            self.end_duties().await;
+            self.read_your_writes().await;
+        }
+        .boxed()
     }
 }

@@ -8,9 +8,7 @@ use orderlog_projections::Tables;
 
 use crate::{
     duty::{self, Troubles},
-    lag,
-    measures::Measures,
-    reactor, relay,
+    lag, reactor, relay,
     replica::{News, Replica, Setup, StartError},
     snapshots::{self, Keeping},
 };
@@ -83,23 +81,10 @@ pub fn perform<D, E, W>(
     tokio::spawn(async move {
         if replica.ready().await.is_ok() {
             let begin = || {
-                let work = work(replica.clone(), Arc::clone(&lease));
-                let measures = Arc::clone(replica.measures());
-                async move {
-                    let _rests = Rests(&measures, name);
-                    work.await
-                }
+                let (work, under_way) = (work(replica.clone(), Arc::clone(&lease)), replica.begin_duty(name));
+                async move { (work.await, under_way) }
             };
-            duty::perform(Arc::clone(&lease), troubles, D::JOURNAL, name, begin).await;
+            duty::perform((lease.as_ref(), &replica.ending()), &troubles, (D::JOURNAL, name), begin).await;
         }
     });
-}
-
-/// Takes back what a duty told of its positions, when it ends or is dropped: another instance goes on with it.
-struct Rests<'a>(&'a Measures, &'static str);
-
-impl Drop for Rests<'_> {
-    fn drop(&mut self) {
-        self.0.rests(self.1);
-    }
 }

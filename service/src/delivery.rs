@@ -78,7 +78,7 @@ pub async fn run<D: Tables>(
 ) -> Result<(), RelayError> {
     drop(replica.committed().wait_for(|committed| *committed > 0).await);
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
-    let (mut progress, from) = Progress::load(&replica, lease, "delivery", vec![Replica::<D>::journal()]).await?;
+    let (mut progress, from) = Progress::load(&replica, lease, "deliveries", vec![Replica::<D>::journal()]).await?;
     let mut reading = replica.log().read(from);
     loop {
         tokio::select! {
@@ -96,7 +96,9 @@ pub async fn run<D: Tables>(
                 }
                 progress.done(batch.partition, next);
             }
-            () = progress.due() => progress.commit().await?,
+            () = progress.due() => if progress.commit().await?.is_break() {
+                return Ok(());
+            },
         }
     }
 }

@@ -5,13 +5,14 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use orderlog_eventlog::{Lease, LeaseError, Partition, ReadError};
 use orderlog_projections::Tables;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
 use crate::{measures::Measures, replica::Replica};
@@ -43,19 +44,19 @@ impl Troubles {
     }
 }
 
-/// Do `work` whenever the lease is held, again after each failure, until this is dropped.
-pub async fn perform<E, W>(
-    lease: Arc<dyn Lease>,
-    troubles: Troubles,
-    service: &'static str,
-    duty: &'static str,
+/// Do `work` whenever the lease is held, again after each failure, until duties are to end. What it comes with is kept until its end
+/// is told.
+pub async fn perform<E, W, K>(
+    (lease, ending): (&dyn Lease, &watch::Receiver<bool>),
+    troubles: &Troubles,
+    (service, duty): (&'static str, &'static str),
     work: impl Fn() -> W,
 ) where
     E: std::fmt::Display,
-    W: Future<Output = Result<(), E>>,
+    W: Future<Output = (Result<(), E>, K)>,
 {
     let mut held = lease.held();
-    while held.wait_for(|held| *held).await.is_ok() {
+    while held.wait_for(|held| *held).await.is_ok() && !*ending.borrow() {
         debug!(service, duty, "{service} {duty} begins");
         let mut until_lost = lease.held();
         let going_on = async {
@@ -63,12 +64,13 @@ pub async fn perform<E, W>(
             troubles.set(service, duty, None);
             std::future::pending().await
         };
-        let outcome = tokio::select! {
-            outcome = work() => outcome,
-            _ = until_lost.wait_for(|held| !held) => Ok(()),
+        let (outcome, kept) = tokio::select! {
+            (outcome, kept) = work() => (outcome, Some(kept)),
+            _ = until_lost.wait_for(|held| !held) => (Ok(()), None),
             never = going_on => never,
         };
         match outcome {
+            Ok(()) if *ending.borrow() => return info!(service, duty, "{service} {duty} ends: the process is to stop"),
             Ok(()) => {
                 troubles.set(service, duty, None);
                 info!(service, duty, "{service} {duty} ends: the lease moved on");
@@ -78,6 +80,7 @@ pub async fn perform<E, W>(
                 troubles.set(service, duty, Some(failure.to_string()));
             }
         }
+        drop(kept);
         tokio::time::sleep(AGAIN).await;
     }
 }
@@ -89,6 +92,7 @@ pub struct Progress {
     duty: &'static str,
     done: BTreeMap<Partition, u64>,
     due: Option<Instant>,
+    ending: watch::Receiver<bool>,
 }
 
 impl Progress {
@@ -115,7 +119,8 @@ impl Progress {
         }
         let measures = Arc::clone(replica.measures());
         measures.stands(duty, &from);
-        Ok((Self { lease, measures, duty, done: BTreeMap::new(), due: None }, from))
+        let ending = replica.ending();
+        Ok((Self { lease, measures, duty, done: BTreeMap::new(), due: None, ending }, from))
     }
 
     /// Everything of `partition` below `next` is done with.
@@ -124,22 +129,33 @@ impl Progress {
         self.due.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
     }
 
-    /// Wait until a commit is due; for ever if there is nothing to commit.
+    /// Wait until a commit is due, or duties are to end; for ever if there is nothing to commit.
     pub async fn due(&self) {
-        match self.due {
-            Some(due) => tokio::time::sleep_until(due).await,
-            None => std::future::pending().await,
+        let due = async {
+            match self.due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut ending = self.ending.clone();
+        tokio::select! {
+            () = due => {}
+            Ok(_) = ending.wait_for(|is_to_end| *is_to_end) => {}
         }
     }
 
-    /// Keep how far the duty has come.
+    /// Keep how far the duty has come; whether it is to go on.
     ///
     /// # Errors
     /// [`LeaseError`]: the duty must not go on as if it had.
-    pub async fn commit(&mut self) -> Result<(), LeaseError> {
+    pub async fn commit(&mut self) -> Result<ControlFlow<()>, LeaseError> {
+        let is_to_end = *self.ending.borrow();
         let done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
         self.due = None;
         self.measures.stands(self.duty, &done);
-        self.lease.commit(&done).await
+        if !done.is_empty() {
+            self.lease.commit(&done).await?;
+        }
+        Ok(if is_to_end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 }

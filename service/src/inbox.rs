@@ -29,7 +29,11 @@ pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Res
         loop {
             committed.borrow_and_update();
             redis.follow(&replica.store()).await.map_err(FollowError)?;
-            match tokio::time::timeout(LOOK_EVERY, committed.changed()).await {
+            let changed = tokio::select! {
+                changed = tokio::time::timeout(LOOK_EVERY, committed.changed()) => changed,
+                () = replica.is_to_end() => return Ok(()),
+            };
+            match changed {
                 Ok(Ok(())) => {}
                 // The replica is gone, and with it everybody who would read.
                 Ok(Err(_)) => return Ok(()),

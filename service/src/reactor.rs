@@ -127,7 +127,10 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
             Some(outcome) = reacting.next() => outcome,
             Some(outcome) = aside.next() => outcome,
             () = progress.due() => {
-                progress.commit().await?;
+                if progress.commit().await?.is_break() {
+                    // What is under way is begun again by whoever goes on, with the same keys.
+                    return Ok(());
+                }
                 continue;
             }
         };

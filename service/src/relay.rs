@@ -69,7 +69,9 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
                 publish(log.as_ref(), events).await?;
                 progress.done(batch.partition, next);
             }
-            () = progress.due() => progress.commit().await?,
+            () = progress.due() => if progress.commit().await?.is_break() {
+                return Ok(());
+            },
         }
     }
 }

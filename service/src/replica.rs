@@ -4,6 +4,7 @@
 //! commands, acknowledgements), loads what the core misses with one query per table, lets the core fold and decide, appends
 //! what came of it as one batch, and hands changed rows to the writer whenever that is idle.
 
+mod ending;
 mod news;
 mod run;
 mod start;
@@ -18,6 +19,7 @@ use std::{
     time::Instant,
 };
 
+use ending::Ending;
 pub use news::News;
 pub(crate) use start::same_history;
 pub use switch::{Rebuilding, Switch, SwitchError};
@@ -139,6 +141,7 @@ struct Shared {
     rebuilding: AtomicBool,
     /// Of all records read so far, headers and values.
     n_bytes: AtomicU64,
+    ending: Ending,
     lag: Lag,
     measures: Arc<Measures>,
 }

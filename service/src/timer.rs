@@ -26,7 +26,7 @@ const N_AT_ONCE: usize = 64;
 /// How long one attempt may take.
 const DEADLINE_MS: i64 = 10_000;
 
-/// End reservations whose time is up, until the rows can't be read.
+/// End reservations whose time is up, until duties are to end or the rows can't be read.
 ///
 /// # Errors
 /// [`StoreError`]; started again it finds what is due again.
@@ -34,7 +34,10 @@ pub async fn run(replica: Replica<Inventory>) -> Result<(), StoreError> {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = replica.is_to_end() => return Ok(()),
+        }
         // Else what was just ended would be found once more.
         replica.read_your_writes().await;
         let due = replica.store().expired_reservations(now_ms(), N_MAX).await?;

@@ -1,8 +1,14 @@
-//! What operators see: ids of requests, the access log, metrics.
+//! What operators see: ids of requests, the access log, metrics, readiness.
 
 use std::collections::BTreeMap;
 
-use orderlog_tests::{deployment::Embedded, eventually, http::Http, keys::key, story::Shop};
+use orderlog_tests::{
+    deployment::{Embedded, free_port},
+    eventually,
+    http::Http,
+    keys::key,
+    story::Shop,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -150,4 +156,76 @@ async fn where_there_are_keys_metrics_need_one() {
         .await;
     }
     http.get("/readyz").await.expect(200);
+}
+
+async fn readiness(http: &Http) -> (u16, Value) {
+    let answer = http.get("/readyz").await;
+    (answer.status.as_u16(), answer.body)
+}
+
+#[tokio::test]
+async fn a_service_whose_rows_lag_is_not_ready_until_they_have_caught_up() {
+    let embedded =
+        Embedded::start_with(&["--unready-lag-ms", "1500", "--ready-lag-ms", "500", "--command-timeout-ms", "2000"])
+            .await;
+    let http = embedded.http();
+    let (status, body) = readiness(&http).await;
+    assert_eq!((status, &body["services"]["inventory"]["lag_seconds"]), (200, &json!(0.0)), "{body}");
+    // Whoever writes to the file holds up the rows, not the log.
+    let rows = rusqlite::Connection::open(embedded.rows().join("inventory.1.sqlite")).unwrap();
+    rows.execute_batch("begin immediate").unwrap();
+    let shop = Shop::from(&embedded);
+    shop.receive("stuck", 3).await;
+    let body = eventually("readiness is withdrawn", async || {
+        let (status, body) = readiness(&http).await;
+        (status == 503).then_some(body)
+    })
+    .await;
+    let inventory = &body["services"]["inventory"];
+    assert!(inventory["lag_seconds"].as_f64().unwrap() > 1.5 && inventory["lag"] == 1, "{body}");
+    assert_eq!(inventory["why"], "its rows are too far behind", "{body}");
+    assert_eq!(body["services"]["orders"].get("why"), None, "{body}");
+    http.get("/livez").await.expect(200);
+    assert!(metrics(&http).await[r#"orderlog_projection_lag_seconds{service="inventory"}"#] > 1.5);
+    rows.execute_batch("rollback").unwrap();
+    eventually("it is ready again", async || (readiness(&http).await.0 == 200).then_some(())).await;
+    assert_eq!(shop.inventory.get("/stock/stuck").await.expect(200)["on_hand"], 3);
+}
+
+#[tokio::test]
+async fn who_stops_says_so_before_it_takes_no_more_requests_and_keeps_what_it_has_answered() {
+    let mut embedded = Embedded::start_with(&["--stop-delay-ms", "2000"]).await;
+    let (http, shop) = (embedded.http(), Shop::from(&embedded));
+    let stopping = tokio::spawn(async move {
+        let is_well = embedded.stop().await;
+        (embedded, is_well)
+    });
+    let body = eventually("readiness is withdrawn", async || {
+        let (status, body) = readiness(&http).await;
+        (status == 503).then_some(body)
+    })
+    .await;
+    assert_eq!(body["stopping"], true, "{body}");
+    http.get("/livez").await.expect(200);
+    let customer = shop.customer("Late").await;
+    shop.receive("late", 1).await;
+    let order = shop.order(&customer, &[("late", 1)]).await;
+    let (mut embedded, is_well) = stopping.await.unwrap();
+    assert!(is_well);
+    let told = embedded.told();
+    for duty in ["orders relay", "orders reactor", "inventory timer", "inventory deliveries"] {
+        assert!(told.contains(&format!("{duty} ends: the process is to stop")), "{duty} ends: {told}");
+    }
+    assert!(!told.contains("WARN") && !told.contains("ERROR"), "{told}");
+    embedded.restart().await;
+    shop.order_becomes(&order, "confirmed", "unpaid").await;
+}
+
+#[tokio::test]
+async fn redis_is_told_of_but_decides_nothing() {
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    let embedded = Embedded::start_with(&["--redis", &nobody]).await;
+    let (status, body) = readiness(&embedded.http()).await;
+    assert_eq!((status, &body["dependencies"]["redis"]["answers"]), (200, &json!(false)), "{body}");
+    assert!(body["dependencies"]["redis"]["why"].is_string(), "{body}");
 }

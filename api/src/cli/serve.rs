@@ -41,8 +41,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => break,
         }
     }
-    tracing::info!("stopping: no more requests are taken");
-    running.stop().await;
+    tracing::info!("stopping: not ready any more; a second signal stops at once");
+    tokio::select! {
+        () = running.stop() => {}
+        _ = terminate.recv() => anyhow::bail!("stopped at once; the next start reads from the log what the rows lack"),
+        _ = interrupt.recv() => anyhow::bail!("stopped at once; the next start reads from the log what the rows lack"),
+    }
     tracing::info!("stopped");
     Ok(())
 }

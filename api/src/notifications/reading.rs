@@ -5,9 +5,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::{notifications::Notifications, values::Recipient};
 use orderlog_projections::{Inbox, InboxError, InboxPage, Paging, RedisInbox, Store, StoreError};
 use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::services::Dependency;
 
 /// How long Redis may take to answer with everything that the rows hold.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,6 +23,18 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Redis, once it is known whose inbox it is to hold.
 pub type Redis = Arc<OnceLock<Arc<RedisInbox>>>;
+
+impl Dependency for OnceLock<Arc<RedisInbox>> {
+    fn answers(&self) -> BoxFuture<'_, Result<(), String>> {
+        async move {
+            match self.get() {
+                Some(redis) => redis.position().await.map(drop).map_err(|error| error.to_string()),
+                None => Err("it is not used yet".to_owned()),
+            }
+        }
+        .boxed()
+    }
+}
 
 /// Reads lists. Where one comes from shows in the log only.
 #[derive(Default)]

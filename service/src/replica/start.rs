@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 use uuid::Uuid;
 
-use super::{LoopError, Replica, Setup, Shared, StartError, State, run::Loop};
+use super::{LoopError, Replica, Setup, Shared, StartError, State, ending::Ending, run::Loop};
 use crate::{lag::Lag, measures::Measures, partitions_of};
 
 /// More commands than this are not queued between the callers and the loop.
@@ -64,6 +64,7 @@ impl<D: Tables> Replica<D> {
             found_damage: AtomicBool::new(false),
             rebuilding: AtomicBool::new(false),
             n_bytes: AtomicU64::new(0),
+            ending: Ending::default(),
             lag: Lag::default(),
             measures: Arc::new(Measures::new(D::JOURNAL)),
         });

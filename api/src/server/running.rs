@@ -1,0 +1,83 @@
+//! A process that takes requests, and how it stops: it says that it is not ready, takes no more requests, answers those under way,
+//! has its duties end, and its rows written. What does not come to an end in time is left: the log has everything.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+use super::{admin, gate::Gate, listener};
+use crate::{auth::Token, services::Probe};
+
+/// What is always left for the rows, however long requests took.
+const FOR_ROWS: Duration = Duration::from_secs(1);
+
+/// What is told when the process is to stop.
+#[derive(Debug, Default)]
+pub(super) struct Stopping {
+    /// It is not ready any more; load balancers look there.
+    pub leaving: watch::Sender<bool>,
+    /// Answers without an end are to find one.
+    pub draining: watch::Sender<bool>,
+}
+
+/// A process that takes requests.
+pub struct Running {
+    /// Where.
+    pub addr: SocketAddr,
+    pub(super) stopping: Stopping,
+    /// How long requests are still taken after readiness is gone, and how long all else may take.
+    pub(super) patience: (Duration, Duration),
+    pub(super) stop: Option<oneshot::Sender<()>>,
+    pub(super) server: JoinHandle<std::io::Result<()>>,
+    pub(super) probes: Vec<Arc<dyn Probe>>,
+    pub(super) gate: Arc<Gate>,
+    /// Tells commands of this machine where the server is, as long as it is there.
+    pub(super) _found_at: admin::FoundAt,
+}
+
+impl Running {
+    /// The base URL, as this machine reaches it.
+    pub fn url(&self) -> String {
+        listener::url(self.addr)
+    }
+
+    /// The key by which the process knows itself.
+    pub fn key(&self) -> Token {
+        self.gate.process.clone()
+    }
+
+    /// Stop, as this module tells.
+    pub async fn stop(mut self) {
+        let (delay, patience) = self.patience;
+        self.stopping.leaving.send_replace(true);
+        tokio::time::sleep(delay).await;
+        let deadline = Instant::now() + patience;
+        self.drain().await;
+        let settled = async {
+            for probe in &self.probes {
+                probe.settle().await;
+            }
+        };
+        if timeout_at(deadline.max(Instant::now() + FOR_ROWS), settled).await.is_err() {
+            tracing::warn!("not everything came to an end in time; the next start reads from the log what is missing");
+        }
+    }
+
+    /// No more requests; those under way are answered. The server itself gives up when its time is up.
+    async fn drain(&mut self) {
+        self.stopping.draining.send_replace(true);
+        if let Some(stop) = self.stop.take() {
+            // The server may have ended by itself.
+            stop.send(()).ok();
+        }
+        match (&mut self.server).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the HTTP server ended: {error}"),
+            Err(error) => tracing::warn!("the HTTP server ended: {error}"),
+        }
+    }
+}
