@@ -196,6 +196,7 @@ mod tests {
             (["serve", "--orders-url", "https://host"], "http://"),
             (["serve", "--public-partitions", "0"], "1..=1000"),
             (["serve", "--kafka-setting", "acks"], "name=value"),
+            (["serve", "--trace-ratio", "1.5"], "from 0 to 1"),
             (["serve", "--dta", "x"], "--data"),
             (["serve", "shipping", "--demo"], "inventory"),
         ] {

@@ -65,6 +65,11 @@ fn http_url(text: &str) -> Result<String, String> {
     url_of(text, &["http://"])
 }
 
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| format!("`{text}` is no share: use a number from 0 to 1"))
+}
+
 fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no setting: use `name=value`"))?;
     Ok((name.to_owned(), value.to_owned()))
@@ -178,6 +183,14 @@ pub struct Options {
     /// Play a short story through the public HTTP API after the start, and print what happened
     #[arg(long, env = "ORDERLOG_DEMO")]
     pub demo: bool,
+
+    /// Where to send traces: a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; without it there are none
+    #[arg(long, env = "ORDERLOG_OTLP_ENDPOINT", value_name = "URL", value_parser = http_url)]
+    pub otlp_endpoint: Option<String>,
+
+    /// The share of the traces that begin here which is sent; of others whoever began them has decided
+    #[arg(long, env = "ORDERLOG_TRACE_RATIO", value_name = "0..1", default_value_t = 1.0, value_parser = ratio)]
+    pub trace_ratio: f64,
 
     /// A service is not ready while its rows have lacked a record of its journal for longer than this
     #[arg(long, env = "ORDERLOG_UNREADY_LAG_MS", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]

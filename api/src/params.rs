@@ -135,14 +135,20 @@ pub struct Asked {
 impl Asked {
     /// The header that carries the key.
     pub const KEY: &'static str = "Idempotency-Key";
+    /// The header that carries the trace.
+    pub const TRACE: &'static str = "traceparent";
 
     fn read(caller: Caller, headers: &HeaderMap) -> Result<Self, ApiError> {
         let key = headers.get(Self::KEY).map(|key| parse_key(key.as_bytes())).transpose()?;
-        // A malformed trace is ignored, as the specification wants it.
-        let trace = headers.get("traceparent").and_then(|trace| trace.to_str().ok());
-        let trace = trace.filter(|trace| is_traceparent(trace)).map(str::to_owned);
+        let trace = trace_of(headers).map(str::to_owned);
         Ok(Self { caller, key, trace, freshness: Freshness::read(headers)?, versions: versions(headers)? })
     }
+}
+
+/// The trace that a request belongs to. A malformed one is ignored, as the specification wants it.
+pub fn trace_of(headers: &HeaderMap) -> Option<&str> {
+    let trace = headers.get(Asked::TRACE).and_then(|trace| trace.to_str().ok());
+    trace.filter(|trace| is_traceparent(trace))
 }
 
 /// What `If-Match` says.

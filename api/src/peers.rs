@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use orderlog_service::delivery::{Notice, Notifier};
+use orderlog_service::{
+    delivery::{Notice, Notifier},
+    trace::{self, Kind, Span},
+};
 use poem::http::StatusCode;
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
@@ -98,6 +101,13 @@ impl Peers {
         }
     }
 
+    fn span(&self, method: &'static str, service: ServiceName) -> Span {
+        let mut span = Span::begin(Kind::Client, || format!("{method} {service}"), trace::current().as_deref());
+        span.set("http.request.method", method);
+        span.set("peer.service", service.as_str());
+        span
+    }
+
     /// What `service` has at `path`; `None` if there is nothing.
     ///
     /// # Errors
@@ -129,8 +139,10 @@ impl Peers {
         if let Some(id) = request::header() {
             request = request.header(request::REQUEST_ID, id);
         }
-        let response = request.send().await;
+        let mut span = self.span("GET", service);
+        let response = traced(request, &span).send().await;
         let response = response.map_err(|error| failure(service, &error))?;
+        span.set("http.response.status_code", i64::from(response.status().as_u16()));
         let status = response.status().as_u16();
         let body = response.bytes().await.map_err(|error| failure(service, &error))?;
         if status == StatusCode::NOT_FOUND.as_u16() {
@@ -148,6 +160,14 @@ impl Peers {
     }
 }
 
+/// The request, as a part of this trace.
+fn traced(request: RequestBuilder, span: &Span) -> RequestBuilder {
+    match span.trace() {
+        Some(trace) => request.header(Asked::TRACE, trace),
+        None => request,
+    }
+}
+
 fn failure(service: ServiceName, error: &reqwest::Error) -> PeerError {
     if error.is_timeout() { PeerError::TimedOut(service) } else { PeerError::Unavailable(service) }
 }
@@ -158,9 +178,11 @@ impl Notifier for Peers {
         let Notice { recipient, subject, body } = notice;
         let notice = serde_json::json!({ "recipient": recipient, "subject": subject, "body": body });
         let request = self.request(Method::POST, ServiceName::Notifications, "/notify").json(&notice);
-        let sent = request.header(Asked::KEY, key.to_string()).send().await;
+        let mut span = self.span("POST", ServiceName::Notifications);
+        let sent = traced(request.header(Asked::KEY, key.to_string()), &span).send().await;
         // Without the URL: it may hold credentials.
         let response = sent.map_err(|error| error.without_url().to_string())?;
+        span.set("http.response.status_code", i64::from(response.status().as_u16()));
         if response.status().is_success() { Ok(()) } else { Err(format!("it answered {}", response.status())) }
     }
 }

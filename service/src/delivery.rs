@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use orderlog_domain::public::event_id;
+use orderlog_domain::{header::Header, public::event_id};
 use orderlog_eventlog::Lease;
 use orderlog_projections::Tables;
 use tracing::{info, warn};
@@ -17,6 +17,7 @@ use crate::{
     duty::Progress,
     relay::{RelayError, accepted},
     replica::Replica,
+    trace::{self, Kind, Span},
 };
 
 /// Attempts before a delivery is given up. With the pauses between them they take about two minutes.
@@ -40,7 +41,8 @@ pub struct Notice {
 /// Whoever takes notices: the notifications service, over HTTP. Each call has a timeout of its own.
 #[async_trait]
 pub trait Notifier: Send + Sync + 'static {
-    /// Make one attempt to tell. `key` is the same for every attempt at the same notice.
+    /// Make one attempt to tell. `key` is the same for every attempt at the same notice; it belongs to the [trace of the
+    /// task](crate::trace::current).
     ///
     /// # Errors
     /// Why it did not work; another attempt may.
@@ -91,7 +93,12 @@ pub async fn run<D: Tables>(
                         // Public events of the same record are numbered from 0; this number is nobody else's.
                         let key = event_id(genesis.log_id, recorded.offset, usize::MAX);
                         let subject = format!("{}@{}", D::JOURNAL, recorded.offset);
-                        tell_patiently(notifier.as_ref(), &notice, key, &subject).await;
+                        let Header { origin, time_ms, .. } = &recorded.header;
+                        let name = || "deliver a notice".to_owned();
+                        let mut span = Span::follow(Kind::Producer, name, (origin.trace.as_deref(), *time_ms));
+                        span.set("orderlog.service", D::JOURNAL);
+                        let telling = tell_patiently(notifier.as_ref(), &notice, key, &subject);
+                        trace::scope(span.trace().map(str::to_owned), telling).await;
                     }
                 }
                 progress.done(batch.partition, next);

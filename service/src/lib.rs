@@ -10,6 +10,7 @@
 //!   is how operators ask for that.
 //! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
 //! - [`measures`]: what a replica counts of itself. [`lag`]: how far its rows are behind.
+//! - [`trace`]: spans, for traces over all services.
 //! - [`past`]: aggregates as they were, folded from their own records.
 //! - [`archive`]: all journals as files, and back into an empty log.
 //! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
@@ -33,6 +34,7 @@ pub mod relay;
 pub mod replica;
 pub mod snapshots;
 pub mod timer;
+pub mod trace;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -25,6 +25,7 @@ use crate::{
     duty::Progress,
     now_ms, partitions_of,
     replica::{ExecuteError, Replica},
+    trace::{Kind, Span},
 };
 
 /// More reactions than this are not under way at once.
@@ -162,7 +163,14 @@ async fn react<D: Tables>(replica: Replica<D>, reaction: Reaction<D>) -> Outcome
     let (service, cause) = (D::JOURNAL, envelope.id);
     let stamp = CommandStamp { key: Key::named("reaction", &cause.to_string()), fingerprint: [0; 16] };
     let correlation = Some(envelope.correlation);
-    let origin = Origin { cause: Some(cause), correlation, trace: envelope.trace.clone() };
+    let mut span =
+        Span::follow(Kind::Consumer, || format!("process {topic}"), (envelope.trace.as_deref(), envelope.time_ms));
+    span.set("orderlog.service", service);
+    span.set("messaging.system", "orderlog");
+    span.set("messaging.operation.type", "process");
+    span.set("messaging.destination.name", *topic);
+    span.set("messaging.destination.partition.id", i64::from(reaction.partition.index));
+    let origin = Origin { cause: Some(cause), correlation, trace: span.trace().map(str::to_owned) };
     loop {
         let deadline = now_ms() + DEADLINE_MS;
         match replica.execute(reaction.command.clone(), Some(stamp), origin.clone(), deadline).await {

@@ -16,6 +16,7 @@ use crate::{
     cloudevents,
     duty::Progress,
     replica::{Recorded, RecordedError, Replica},
+    trace::{Kind, Span},
 };
 
 /// Why the relay stopped.
@@ -65,8 +66,10 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
                 let batch = batch?;
                 let next = batch.records.last().map_or(0, |record| record.offset + 1);
                 let accepted = accepted(&replica, &batch).await?;
-                let events: Vec<_> = accepted.iter().flat_map(|recorded| translate(genesis.log_id, recorded)).collect();
+                let (events, spans): (Vec<_>, Vec<_>) =
+                    accepted.iter().flat_map(|recorded| translate(genesis.log_id, recorded)).unzip();
                 publish(log.as_ref(), events).await?;
+                drop(spans);
                 progress.done(batch.partition, next);
             }
             () = progress.due() => if progress.commit().await?.is_break() {
@@ -93,21 +96,27 @@ pub(crate) async fn accepted<D: Tables>(replica: &Replica<D>, batch: &Batch) -> 
     Ok(accepted)
 }
 
-/// What a record tells others.
-fn translate<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<NewRecord> {
+/// What a record tells others, each with the span of its publication.
+fn translate<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(NewRecord, Span)> {
     let origin = &recorded.header.origin;
     let events = D::publish(&recorded.event).into_iter().enumerate();
     events
         .map(|(index, event)| {
             let id = event_id(log_id, recorded.offset, index);
+            let name = || format!("publish {}", event.topic());
+            let mut span = Span::follow(Kind::Producer, name, (origin.trace.as_deref(), recorded.header.time_ms));
+            span.set("orderlog.service", D::JOURNAL);
+            span.set("messaging.system", "orderlog");
+            span.set("messaging.operation.type", "send");
+            span.set("messaging.destination.name", event.topic());
             let envelope = Envelope {
                 id,
                 time_ms: recorded.header.time_ms,
                 correlation: origin.correlation.unwrap_or(id),
                 cause: origin.cause,
-                trace: origin.trace.clone(),
+                trace: span.trace().map(str::to_owned),
             };
-            cloudevents::encode(&envelope, &event, D::JOURNAL)
+            (cloudevents::encode(&envelope, &event, D::JOURNAL), span)
         })
         .collect()
 }

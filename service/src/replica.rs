@@ -4,10 +4,13 @@
 //! commands, acknowledgements), loads what the core misses with one query per table, lets the core fold and decide, appends
 //! what came of it as one batch, and hands changed rows to the writer whenever that is idle.
 
+mod append;
 mod ending;
 mod news;
+mod recorded;
 mod run;
 mod start;
+mod steps;
 mod switch;
 mod writer;
 
@@ -21,10 +24,11 @@ use std::{
 
 use ending::Ending;
 pub use news::News;
+pub use recorded::{Recorded, RecordedError};
 pub(crate) use start::same_history;
+use steps::Steps;
 pub use switch::{Rebuilding, Switch, SwitchError};
 
-use bytes::Bytes;
 use orderlog_domain::{
     core::{Accepted, Outcome, Request, Stop},
     decider::{At, Millis},
@@ -37,7 +41,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     lag::{Behind, Lag},
-    measures::Measures,
+    measures::{self, Measures},
+    trace::{Kind, Span},
 };
 
 /// How one instance of a service is set up.
@@ -121,7 +126,13 @@ pub struct Executed<D: Tables> {
 /// A command on its way to the loop.
 struct Ask<D: Tables> {
     request: Arc<Request<D>>,
-    reply: oneshot::Sender<Outcome<D>>,
+    waiting: Waiting<D>,
+}
+
+/// Whoever waits for what becomes of a command, and how far it has come, if somebody wants to know.
+struct Waiting<D: Tables> {
+    reply: oneshot::Sender<(Outcome<D>, Option<Steps>)>,
+    steps: Option<Steps>,
 }
 
 /// What the loop tells everybody.
@@ -300,29 +311,43 @@ impl<D: Tables> Replica<D> {
     ///
     /// # Errors
     /// [`ExecuteError`] says what became of it, and whether anything may have been written.
-    pub async fn execute_request(&self, request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+    pub async fn execute_request(&self, mut request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let begun = Instant::now();
-        let outcome = self.execute_with_news(request).await;
-        self.shared.measures.executed::<D>(&outcome, begun.elapsed());
+        let name = || format!("{} command", D::JOURNAL);
+        let mut span = Span::begin(Kind::Internal, name, request.origin.trace.as_deref());
+        request.origin.trace = span.trace().map(str::to_owned);
+        let outcome = self.execute_with_news(request, &mut span).await;
+        let label = measures::outcome_of::<D>(&outcome);
+        self.shared.measures.executed(label, begun.elapsed());
+        span.set("orderlog.service", D::JOURNAL);
+        span.set("orderlog.outcome", label);
+        if let (Ok(executed), true) = (&outcome, span.is_recorded()) {
+            span.set("orderlog.event", D::kind(&executed.accepted.event).to_owned());
+            span.set("orderlog.position", format!("{}@{}", D::JOURNAL, executed.accepted.at.offset));
+        }
         outcome
     }
 
-    async fn execute_with_news(&self, request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+    async fn execute_with_news(
+        &self,
+        request: Request<D>,
+        span: &mut Span,
+    ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let deadline = request.deadline;
         let request = Arc::new(request);
-        match (self.ask(Arc::clone(&request)).await, &self.news) {
+        match (self.ask(Arc::clone(&request), span).await, &self.news) {
             (Err(ExecuteError::Rejected(rejection)), Some(news)) if D::rests_on_news(&rejection) => {
                 if !news.are_in(deadline).await {
                     return Err(ExecuteError::Unavailable("it has not taken in all news yet".to_owned()));
                 }
                 // Nothing was written, so it is the same command.
-                self.ask(request).await
+                self.ask(request, span).await
             }
             (outcome, _) => outcome,
         }
     }
 
-    async fn ask(&self, request: Arc<Request<D>>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+    async fn ask(&self, request: Arc<Request<D>>, span: &mut Span) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let (reply, outcome) = oneshot::channel();
         let stamp = request.stamp;
         let unavailable = || match &*self.shared.state.borrow() {
@@ -334,9 +359,14 @@ impl<D: Tables> Replica<D> {
             // A decision on old state would only become a void record.
             return Err(unavailable());
         }
-        self.asks.send(Ask { request, reply }).await.map_err(|_| unavailable())?;
+        let waiting = Waiting { reply, steps: span.is_recorded().then(Steps::begin) };
+        self.asks.send(Ask { request, waiting }).await.map_err(|_| unavailable())?;
         // If the loop ends now, the command may have been appended already.
-        match outcome.await.map_err(|_| ExecuteError::Unknown)? {
+        let (outcome, steps) = outcome.await.map_err(|_| ExecuteError::Unknown)?;
+        if let Some(steps) = steps {
+            steps.tell(span);
+        }
+        match outcome {
             Outcome::Accepted(accepted) => Ok(Executed { accepted, replayed: false }),
             Outcome::Repeated { offset } => self.repeated(offset, stamp).await,
             Outcome::Rejected(rejection) => Err(ExecuteError::Rejected(rejection)),
@@ -365,43 +395,6 @@ impl<D: Tables> Replica<D> {
         let event = serde_json::from_slice(&record.value).map_err(|_| ExecuteError::Parked)?;
         let at = At { offset, time_ms: header.time_ms };
         Ok(Executed { accepted: Accepted { at, id: header.id, event: Arc::new(event) }, replayed: true })
-    }
-}
-
-/// An event of a journal record, with its header.
-#[derive(Clone, Debug)]
-pub struct Recorded<D: Tables> {
-    /// Where it stands.
-    pub offset: u64,
-    /// The packed header.
-    pub header: Header,
-    /// What happened.
-    pub event: D::Event,
-}
-
-/// Why a journal record is not an event of the service.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordedError {
-    /// Its header.
-    #[error(transparent)]
-    Header(#[from] orderlog_domain::header::HeaderError),
-    /// Its payload.
-    #[error("its payload is no event of this service")]
-    Payload(#[from] serde_json::Error),
-}
-
-impl<D: Tables> Recorded<D> {
-    /// The event that `record` is; `None` for the genesis.
-    ///
-    /// # Errors
-    /// [`RecordedError`] if it is none.
-    pub fn decode(record: &orderlog_eventlog::Record) -> Result<Option<Self>, RecordedError> {
-        let header = record.header(HEADER).map_or(&[][..], Bytes::as_ref);
-        let header = Header::decode(header)?;
-        if header.kind == orderlog_domain::core::GENESIS {
-            return Ok(None);
-        }
-        Ok(Some(Self { offset: record.offset, event: serde_json::from_slice(&record.value)?, header }))
     }
 }
 

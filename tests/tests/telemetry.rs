@@ -1,8 +1,9 @@
-//! What operators see: ids of requests, the access log, metrics, readiness.
+//! What operators see: ids of requests, the access log, metrics, readiness, traces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orderlog_tests::{
+    collector::{Collector, Span},
     deployment::{Embedded, free_port},
     eventually,
     http::Http,
@@ -228,4 +229,87 @@ async fn redis_is_told_of_but_decides_nothing() {
     let (status, body) = readiness(&embedded.http()).await;
     assert_eq!((status, &body["dependencies"]["redis"]["answers"]), (200, &json!(false)), "{body}");
     assert!(body["dependencies"]["redis"]["why"].is_string(), "{body}");
+}
+
+/// A trace as a caller begins it, and the span of the caller.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+/// The one tree that these spans are: fails where one has a parent that is neither among them nor the caller.
+fn tree(spans: &[Span]) -> BTreeMap<&str, &Span> {
+    let by_id: BTreeMap<&str, &Span> = spans.iter().map(|span| (span.id.as_str(), span)).collect();
+    assert_eq!(by_id.len(), spans.len(), "ids are unique");
+    for span in spans {
+        let mut above = *by_id.get(span.id.as_str()).expect("itself");
+        for _ in 0..spans.len() {
+            if above.parent == CALLER {
+                break;
+            }
+            above = by_id.get(above.parent.as_str()).unwrap_or_else(|| panic!("{span:#?} has no way up: {above:#?}"));
+        }
+        assert_eq!(above.parent, CALLER, "{span:#?} goes in a circle");
+        assert_eq!(span.n_links, 0, "what is live is a child");
+    }
+    by_id
+}
+
+#[tokio::test]
+async fn the_trace_of_one_order_is_one_tree_over_all_services() {
+    let collector = Collector::start().await;
+    let embedded = Embedded::start_with(&["--otlp-endpoint", &collector.url, "--log-format", "json"]).await;
+    let (http, shop) = (embedded.http(), Shop::from(&embedded));
+    let customer = shop.customer("Ada Secret").await;
+    shop.receive("traced", 5).await;
+    let trace = format!("00-{TRACE}-{CALLER}-01");
+    let send = async |method: Method, path: &str, body: Option<Value>| {
+        http.send(method, path, &[("traceparent", &trace)], body.as_ref()).await.unwrap()
+    };
+    let lines = json!([{"sku": "traced", "quantity": 2, "unit_price": 250}]);
+    let order = json!({"customer_id": customer, "currency": "EUR", "lines": lines});
+    let order = send(Method::POST, "/orders", Some(order)).await.expect(201)["order_id"].as_str().unwrap().to_owned();
+    shop.order_becomes(&order, "confirmed", "unpaid").await;
+    shop.invoice_becomes(&order, "open").await;
+    let payment = json!({"order_id": order, "amount": 500, "currency": "EUR", "reference": "bank 1"});
+    send(Method::POST, "/billing", Some(payment)).await.expect(201);
+    shop.order_becomes(&order, "confirmed", "paid").await;
+    send(Method::POST, &format!("/orders/{order}/fulfil"), None).await.expect(200);
+    shop.stock_becomes("traced", 3, 0).await;
+    send(Method::GET, &format!("/customers/{customer}/orders"), None).await.expect(200);
+    let spans = eventually("all spans are there, and no more come", async || {
+        let spans = collector.of(TRACE);
+        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        let is_last = |span: &Span| span.name == "process order.fulfilled";
+        (spans.iter().any(is_last) && collector.of(TRACE).len() == spans.len()).then_some(spans)
+    })
+    .await;
+    let by_id = tree(&spans);
+    let services: BTreeSet<&str> =
+        spans.iter().filter_map(|span| span.texts.get("orderlog.service")).map(String::as_str).collect();
+    assert_eq!(services, BTreeSet::from(["billing", "inventory", "notifications", "orders"]), "{spans:#?}");
+    let parent = |name: &str, parent: &str| {
+        let is_it =
+            |span: &&Span| span.name == name && by_id.get(span.parent.as_str()).is_some_and(|it| it.name == parent);
+        assert!(spans.iter().any(|span| is_it(&span)), "{name} is caused by {parent}: {spans:#?}");
+    };
+    for (child, cause) in [
+        ("orders command", "POST /orders"),
+        ("decide", "orders command"),
+        ("append", "orders command"),
+        ("read back", "orders command"),
+        ("publish order.created", "orders command"),
+        ("process order.created", "publish order.created"),
+        ("inventory command", "process order.created"),
+        ("publish stock.reserved", "inventory command"),
+        ("orders command", "process stock.reserved"),
+        ("billing command", "POST /billing"),
+        ("orders command", "process order.paid"),
+        ("GET /orders", "GET orders"),
+    ] {
+        parent(child, cause);
+    }
+    let told = format!("{:?}", collector.all());
+    for secret in [order.as_str(), &customer, "Ada Secret", "example.com", "bank 1"] {
+        assert!(!told.contains(secret), "{secret} is in a span");
+    }
+    assert!(embedded.told().lines().all(|line| !line.contains("WARN")), "{}", embedded.told());
 }

@@ -7,7 +7,10 @@ use orderlog_domain::{
     notifications::OPERATIONS,
     values::{Currency, Money, OrderId, PaymentReference},
 };
-use orderlog_service::delivery::{Notice, Notifier, tell_patiently};
+use orderlog_service::{
+    delivery::{Notice, Notifier, tell_patiently},
+    trace,
+};
 use tokio::sync::Semaphore;
 use tracing::warn;
 use uuid::{Builder, Uuid};
@@ -71,10 +74,12 @@ impl Overpayments {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return warn!(%order_id, "operations are not told of a refused overpayment: too many are under way");
         };
-        let notifier = Arc::clone(&self.notifier);
+        let (notifier, trace) = (Arc::clone(&self.notifier), trace::current());
         tokio::spawn(async move {
             let subject = format!("a refused overpayment of order {order_id}");
-            tell_patiently(notifier.as_ref(), &refused.notice(), refused.key(), &subject).await;
+            let notice = refused.notice();
+            let telling = tell_patiently(notifier.as_ref(), &notice, refused.key(), &subject);
+            trace::scope(trace, telling).await;
             drop(permit);
         });
     }

@@ -10,13 +10,17 @@ use crate::{
     config::{Config, LogFormat, LogUrl, Storage},
     demo,
     server::{self, StartError},
+    telemetry::otlp,
 };
 
 /// Serve until the process is told to stop.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    tell(&config.options.storage, "info,poem=warn,sqlx=warn")?;
+    tell(&config.options.storage, "info,poem=warn,sqlx=warn,opentelemetry=warn")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
+    let options = &config.options;
+    let traces = options.otlp_endpoint.as_deref();
+    let traces = traces.map(|to| otlp::begin(to, options.trace_ratio, &config.services)).transpose()?;
     let running = server::start(config.clone()).await.map_err(StartError::with_exit)?;
     greet(&config, &running.url());
     let story = config.options.demo.then(|| demo::play(running.url(), running.key()));
@@ -46,6 +50,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = running.stop() => {}
         _ = terminate.recv() => anyhow::bail!("stopped at once; the next start reads from the log what the rows lack"),
         _ = interrupt.recv() => anyhow::bail!("stopped at once; the next start reads from the log what the rows lack"),
+    }
+    if let Some(traces) = traces {
+        traces.end().await;
     }
     tracing::info!("stopped");
     Ok(())

@@ -1,4 +1,4 @@
-//! Gives every request its id and its line in the access log.
+//! Gives every request its id, its span and its line in the access log, and counts it.
 
 use std::{
     collections::BTreeSet,
@@ -6,15 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use orderlog_service::trace::{self, Kind, Span};
 use poem::{
     Endpoint, EndpointExt, Request, Response, Result,
     endpoint::BoxEndpoint,
-    http::{Method, StatusCode},
+    http::{HeaderValue, Method, StatusCode},
 };
 use serde_json::Value;
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use crate::{
+    params::{Asked, trace_of},
     services::RouteTable,
     telemetry::{
         metrics::HttpMeasures,
@@ -43,22 +45,52 @@ impl<E> Observed<E> {
 impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> Result<Response> {
+    async fn call(&self, mut request: Request) -> Result<Response> {
         let (begun, method) = (Instant::now(), method_name(request.method()));
         let current = Current::new(request.headers().get(REQUEST_ID));
+        let mut span = begin_span(&mut request, method);
         // At this level it is there whatever the filter says of messages.
-        let span = tracing::error_span!("request", request_id = current.id());
+        let told = tracing::error_span!("request", request_id = current.id(), trace_id = field::Empty);
+        if let Some(trace) = span.trace().and_then(|trace| trace.split('-').nth(1)) {
+            told.record("trace_id", trace);
+        }
         let _in_flight = self.measures.begin();
-        let answering = self.inner.call(request).instrument(span);
+        let answering = trace::scope(span.trace().map(str::to_owned), self.inner.call(request)).instrument(told);
         let mut response = match Arc::clone(&current).scope(answering).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
         };
         response.headers_mut().insert(REQUEST_ID, current.header());
         let (status, took) = (response.status(), begun.elapsed());
-        self.measures.answered(current.route().unwrap_or(UNMATCHED), method, status, took);
+        let route = current.route().unwrap_or(UNMATCHED);
+        self.measures.answered(route, method, status, took);
+        end_span(&mut span, method, route, status);
         tell(&current, method, status, took);
         Ok(response)
+    }
+}
+
+/// The span of a request. What follows from it follows from the span, so the request is made to say so.
+fn begin_span(request: &mut Request, method: &'static str) -> Span {
+    if PROBES.contains(&request.uri().path()) {
+        return Span::none();
+    }
+    let span = Span::begin(Kind::Server, || method.to_owned(), trace_of(request.headers()));
+    if let Some(trace) = span.trace().and_then(|trace| HeaderValue::from_str(trace).ok()) {
+        request.headers_mut().insert(Asked::TRACE, trace);
+    }
+    span
+}
+
+fn end_span(span: &mut Span, method: &'static str, route: &str, status: StatusCode) {
+    if span.is_recorded() {
+        span.rename(|| format!("{method} {route}"));
+        span.set("http.request.method", method);
+        span.set("http.route", route.to_owned());
+        span.set("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.fail("");
+        }
     }
 }
 

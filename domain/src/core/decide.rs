@@ -248,7 +248,13 @@ impl<D: Decider> Core<D> {
         let about = header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
         self.flights.launch(ticket, header, Arc::new(event), value.clone(), entities);
         if let Some(flight) = self.flights.get(id) {
-            self.step.appends.push(Outgoing { id, about, header: flight.header_bytes.clone(), value });
+            self.step.appends.push(Outgoing {
+                id,
+                ticket: Some(ticket),
+                about,
+                header: flight.header_bytes.clone(),
+                value,
+            });
         }
         self.waiting.remove(&ticket);
         if let Some(pending) = self.pending.get_mut(&ticket) {

@@ -79,7 +79,7 @@ impl<D: Decider> Core<D> {
             origin: Origin::default(),
         };
         let value = serde_json::to_vec(&genesis).expect("a genesis is plain text").into();
-        Outgoing { id: header.id, about: Key::GENESIS, header: header.encode().into(), value }
+        Outgoing { id: header.id, ticket: None, about: Key::GENESIS, header: header.encode().into(), value }
     }
 
     /// The first offset that is neither folded nor queued.

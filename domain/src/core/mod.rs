@@ -126,6 +126,8 @@ pub enum Outcome<D: Decider> {
 pub struct Outgoing {
     /// Its id, for [`Core::appended`].
     pub id: RecordId,
+    /// The command that it is an attempt of; none for the first record of a journal.
+    pub ticket: Option<Ticket>,
     /// What it is about.
     pub about: Key,
     /// The packed header.
@@ -515,7 +517,8 @@ impl<D: Decider> Core<D> {
                 flight.append = Append::Sent;
                 let about = flight.header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
                 let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
-                self.step.appends.push(Outgoing { id, about, header, value });
+                let ticket = Some(flight.ticket);
+                self.step.appends.push(Outgoing { id, ticket, about, header, value });
             }
         }
     }

@@ -3,25 +3,25 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use orderlog_domain::{
-    core::{Appended, Core, Ends, Outcome, Outgoing, Tally, Ticket},
+    core::{Core, Ends, Outcome, Tally, Ticket},
     header::HEADER,
-    key::RecordId,
     public::Public,
 };
-use orderlog_eventlog::{AppendError, Batch, EventLog, NewRecord, Partition, ReadError, Reading, Record};
+use orderlog_eventlog::{Batch, EventLog, Partition, ReadError, Reading, Record};
 use orderlog_projections::{Store, Tables};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{
-    Ask, LoopError, Serving, Shared, State, Switch, short,
+    Ask, LoopError, Serving, Shared, State, Switch, Waiting,
+    append::AppendResult,
     switch::Switching,
     writer::{Done, Writer},
 };
@@ -36,14 +36,13 @@ const N_PENDING_MAX: usize = 8_192;
 /// How often waiting commands are looked at when nothing else happens.
 const TICK: Duration = Duration::from_millis(20);
 
-type AppendResult = Vec<(RecordId, Appended)>;
 /// Where the log's partitions end, and the last command that this answers.
 type AskedEnds = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
 
 /// Everything that the task owns.
 pub(super) struct Loop<D: Tables> {
     pub(super) core: Core<D>,
-    log: Arc<dyn EventLog>,
+    pub(super) log: Arc<dyn EventLog>,
     pub(super) store: Arc<Store<D>>,
     pub(super) serving: Serving<D>,
     asked: mpsc::Receiver<Ask<D>>,
@@ -64,8 +63,8 @@ pub(super) struct Loop<D: Tables> {
     caught_up_at: u64,
     /// The rows have come as far.
     is_caught_up: bool,
-    replies: HashMap<Ticket, oneshot::Sender<Outcome<D>>>,
-    appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
+    pub(super) replies: HashMap<Ticket, Waiting<D>>,
+    pub(super) appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
     ends: Option<AskedEnds>,
     wants_ends: bool,
     pub(super) writer: Writer<D>,
@@ -191,7 +190,7 @@ impl<D: Tables> Loop<D> {
 
     fn ask(&mut self, ask: Ask<D>) {
         let ticket = self.core.ask(ask.request, now_ms());
-        self.replies.insert(ticket, ask.reply);
+        self.replies.insert(ticket, ask.waiting);
     }
 
     fn read(&mut self, batch: Option<Result<Batch, ReadError>>) -> Result<(), LoopError> {
@@ -231,13 +230,6 @@ impl<D: Tables> Loop<D> {
             }
         }
         Ok(())
-    }
-
-    fn appended(&mut self, results: AppendResult) {
-        let now = now_ms();
-        for (id, result) in results {
-            self.core.appended(id, result, now);
-        }
     }
 
     fn learn_ends(&mut self, up_to: Ticket, ends: Result<Vec<u64>, ReadError>) {
@@ -320,24 +312,10 @@ impl<D: Tables> Loop<D> {
             }
         };
         self.shared.answered.fetch_max(next, Ordering::AcqRel);
-        if let Some(reply) = self.replies.remove(&ticket) {
+        if let Some(Waiting { reply, steps }) = self.replies.remove(&ticket) {
             // A caller that has gone away does not want to know.
-            drop(reply.send(outcome));
+            drop(reply.send((outcome, steps)));
         }
-    }
-
-    fn append(&mut self, records: Vec<Outgoing>) {
-        if records.is_empty() {
-            return;
-        }
-        let ids: Vec<_> = records.iter().map(|record| record.id).collect();
-        let sizes: Vec<_> = records.iter().map(|record| record.header.len() + record.value.len()).collect();
-        let (measures, begun) = (Arc::clone(&self.shared.measures), Instant::now());
-        let appending = self.log.append(records.into_iter().map(new_record::<D>).collect());
-        let results = appending
-            .inspect(move |results| measures.appended(begun, &sizes, results))
-            .map(move |results| ids.into_iter().zip(results).map(|(id, it)| (id, heard::<D>(id, it))).collect());
-        self.appends.push(results.boxed());
     }
 
     /// One call answers every command that was asked before it.
@@ -384,28 +362,4 @@ async fn next_ends<T>(ends: &mut Option<BoxFuture<'static, T>>) -> T {
 fn next_batch(batch: Option<Result<Batch, ReadError>>) -> Result<Batch, LoopError> {
     let ended = || ReadError::Unavailable { reason: "reading ended".to_owned() };
     Ok(batch.ok_or_else(ended)??)
-}
-
-fn new_record<D: Tables>(record: Outgoing) -> NewRecord {
-    let key = Uuid::from_bytes(*record.about.as_bytes()).simple().to_string();
-    NewRecord {
-        topic: D::JOURNAL.into(),
-        partition: Some(0),
-        key: Some(key.into()),
-        headers: vec![(HEADER.into(), record.header)],
-        value: record.value,
-    }
-}
-
-fn heard<D: Tables>(id: RecordId, result: Result<u64, AppendError>) -> Appended {
-    match result {
-        Ok(offset) => Appended::At(offset),
-        Err(error) => {
-            warn!(service = D::JOURNAL, record = %id, "record {} of {}: {error}", short(id), D::JOURNAL);
-            match error {
-                AppendError::Refused { .. } => Appended::Refused,
-                AppendError::Unknown { .. } => Appended::Unknown,
-            }
-        }
-    }
 }

@@ -1,0 +1,81 @@
+//! How the loop hands records to the log, and what the log says of them.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::FutureExt;
+use orderlog_domain::{
+    core::{Appended, Outgoing, Ticket},
+    header::HEADER,
+    key::RecordId,
+};
+use orderlog_eventlog::{AppendError, NewRecord};
+use orderlog_projections::Tables;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{run::Loop, short, steps::Steps};
+use crate::now_ms;
+
+/// What the log said of each record, and whose attempt that was.
+pub(super) type AppendResult = Vec<(RecordId, Option<Ticket>, Appended)>;
+
+impl<D: Tables> Loop<D> {
+    pub(super) fn append(&mut self, records: Vec<Outgoing>) {
+        if records.is_empty() {
+            return;
+        }
+        let ids: Vec<_> = records.iter().map(|record| (record.id, record.ticket)).collect();
+        for (_, ticket) in &ids {
+            if let Some(steps) = self.steps(*ticket) {
+                steps.handed();
+            }
+        }
+        let sizes: Vec<_> = records.iter().map(|record| record.header.len() + record.value.len()).collect();
+        let (measures, begun) = (Arc::clone(&self.shared.measures), Instant::now());
+        let appending = self.log.append(records.into_iter().map(new_record::<D>).collect());
+        let results = appending.inspect(move |results| measures.appended(begun, &sizes, results)).map(move |results| {
+            let each = ids.into_iter().zip(results);
+            each.map(|((id, ticket), it)| (id, ticket, heard::<D>(id, it))).collect()
+        });
+        self.appends.push(results.boxed());
+    }
+
+    pub(super) fn appended(&mut self, results: AppendResult) {
+        let now = now_ms();
+        for (id, ticket, result) in results {
+            if let (Some(steps), Appended::At(_)) = (self.steps(ticket), result) {
+                steps.acknowledged();
+            }
+            self.core.appended(id, result, now);
+        }
+    }
+
+    /// Those of a command that somebody will see.
+    fn steps(&mut self, ticket: Option<Ticket>) -> Option<&mut Steps> {
+        self.replies.get_mut(&ticket?)?.steps.as_mut()
+    }
+}
+
+fn new_record<D: Tables>(record: Outgoing) -> NewRecord {
+    let key = Uuid::from_bytes(*record.about.as_bytes()).simple().to_string();
+    NewRecord {
+        topic: D::JOURNAL.into(),
+        partition: Some(0),
+        key: Some(key.into()),
+        headers: vec![(HEADER.into(), record.header)],
+        value: record.value,
+    }
+}
+
+fn heard<D: Tables>(id: RecordId, result: Result<u64, AppendError>) -> Appended {
+    match result {
+        Ok(offset) => Appended::At(offset),
+        Err(error) => {
+            warn!(service = D::JOURNAL, record = %id, "record {} of {}: {error}", short(id), D::JOURNAL);
+            match error {
+                AppendError::Refused { .. } => Appended::Refused,
+                AppendError::Unknown { .. } => Appended::Unknown,
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Records of a journal as events.
+
+use bytes::Bytes;
+use orderlog_domain::header::{HEADER, Header};
+use orderlog_projections::Tables;
+
+/// An event of a journal record, with its header.
+#[derive(Clone, Debug)]
+pub struct Recorded<D: Tables> {
+    /// Where it stands.
+    pub offset: u64,
+    /// The packed header.
+    pub header: Header,
+    /// What happened.
+    pub event: D::Event,
+}
+
+/// Why a journal record is not an event of the service.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordedError {
+    /// Its header.
+    #[error(transparent)]
+    Header(#[from] orderlog_domain::header::HeaderError),
+    /// Its payload.
+    #[error("its payload is no event of this service")]
+    Payload(#[from] serde_json::Error),
+}
+
+impl<D: Tables> Recorded<D> {
+    /// The event that `record` is; `None` for the genesis.
+    ///
+    /// # Errors
+    /// [`RecordedError`] if it is none.
+    pub fn decode(record: &orderlog_eventlog::Record) -> Result<Option<Self>, RecordedError> {
+        let header = record.header(HEADER).map_or(&[][..], Bytes::as_ref);
+        let header = Header::decode(header)?;
+        if header.kind == orderlog_domain::core::GENESIS {
+            return Ok(None);
+        }
+        Ok(Some(Self { offset: record.offset, event: serde_json::from_slice(&record.value)?, header }))
+    }
+}
