@@ -239,6 +239,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         stop: Some(stop),
         server,
         probes: probes.into_values().collect(),
+        log: parts.setup.log,
         gate,
         _found_at: found_at,
     })

@@ -253,6 +253,16 @@ impl EventLog for EmbeddedLog {
     async fn lead(&self, group: &str, _journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
         Ok(Arc::new(EmbeddedLease::new(group, self.positions.clone())))
     }
+
+    async fn close(&self) {
+        // The last one that closes the file writes into it what lies beside it, and only the writer can.
+        tokio::join!(self.history.close(), self.positions.close());
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Job::Close { done }).is_ok() {
+            // It is dropped, whether the writer closed the file now or had ended before.
+            drop(closed.await);
+        }
+    }
 }
 
 fn find(topics: &Topics, name: &str) -> Option<Arc<Topic>> {

@@ -17,12 +17,13 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use rdkafka::{
     ClientConfig,
     client::ClientContext,
@@ -136,6 +137,7 @@ pub struct KafkaLog {
     points: points::Points,
     /// Topics that were seen to exist. Topics are never deleted, so this needs no expiry.
     known: Mutex<HashSet<Arc<str>>>,
+    members: Mutex<Vec<lease::Member>>,
 }
 
 impl KafkaLog {
@@ -151,6 +153,7 @@ impl KafkaLog {
             ends: ends::Ends::start(&cluster)?,
             points: points::Points::start(&cluster)?,
             known: Mutex::default(),
+            members: Mutex::default(),
             cluster,
         }))
     }
@@ -213,7 +216,14 @@ impl EventLog for KafkaLog {
     }
 
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
-        Ok(Arc::new(lease::KafkaLease::join(&self.cluster, group, journal)?))
+        let (lease, member) = lease::KafkaLease::join(&self.cluster, group, journal)?;
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);
+        Ok(Arc::new(lease))
+    }
+
+    async fn close(&self) {
+        let members = mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));
+        join_all(members.into_iter().map(lease::Member::leave)).await;
     }
 }
 

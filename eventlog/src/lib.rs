@@ -266,4 +266,8 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Take part in `group`, whose work is that of `journal`. Positions can be kept for any partition of the log.
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError>;
+
+    /// Let go of everything, before the process ends: groups are left, so that others take over at once, and files are closed, so
+    /// that nothing of the log lies beside them. Appends that are not answered yet may fail, and so does all that is asked later.
+    async fn close(&self);
 }

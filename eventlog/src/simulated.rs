@@ -311,6 +311,9 @@ impl EventLog for SimulatedLog {
     async fn lead(&self, group: &str, _journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
         Ok(Arc::new(SimulatedLease::new(Arc::clone(&self.shared), group)))
     }
+
+    /// There is nothing to let go of.
+    async fn close(&self) {}
 }
 
 /// Where a reading is.

@@ -71,6 +71,24 @@ async fn a_second_opening_of_the_folder_is_refused_by_its_name() {
     reopen(dir.path()).await;
 }
 
+#[tokio::test]
+async fn a_closed_log_is_one_file_with_everything_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    let journal = journal(&log, "closed").await;
+    let appending = log.append(vec![record("closed", "kept")]);
+    tokio::time::timeout(PATIENCE, log.close()).await.expect("everybody lets go of the file");
+    assert_eq!(appending.await, [Ok(0)], "what was handed over before is written");
+    assert!(log.append(vec![record("closed", "late")]).await[0].is_err());
+
+    // What would lie beside it belongs to this state of the file, and would be read into another one put in its place.
+    let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["log.lock", "log.sqlite", "positions.sqlite"]);
+    let again = EmbeddedLog::open(dir.path()).await.unwrap();
+    assert_eq!(again.ends(&[journal]).await, Ok(vec![1]));
+}
+
 /// Set for a test that runs itself in a second process: the folder to open there.
 const CHILD: &str = "ORDERLOG_TEST_OPEN";
 

@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 conformance_suite!(open);
 conformance_suite!(open, several_instances);
+conformance_suite!(open: closing_hands_the_lease_over);
 
 async fn open() -> Subject {
     let config = config();

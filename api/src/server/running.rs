@@ -1,8 +1,9 @@
 //! A process that takes requests, and how it stops: it says that it is not ready, takes no more requests, answers those under way,
-//! has its duties end, and its rows written. What does not come to an end in time is left: the log has everything.
+//! has its duties end, its rows written, and the log let go. What does not come to an end in time is left: the log has everything.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use orderlog_eventlog::EventLog;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -34,6 +35,7 @@ pub struct Running {
     pub(super) stop: Option<oneshot::Sender<()>>,
     pub(super) server: JoinHandle<std::io::Result<()>>,
     pub(super) probes: Vec<Arc<dyn Probe>>,
+    pub(super) log: Arc<dyn EventLog>,
     pub(super) gate: Arc<Gate>,
     /// Tells commands of this machine where the server is, as long as it is there.
     pub(super) _found_at: admin::FoundAt,
@@ -61,6 +63,7 @@ impl Running {
             for probe in &self.probes {
                 probe.settle().await;
             }
+            self.log.close().await;
         };
         if timeout_at(deadline.max(Instant::now() + FOR_ROWS), settled).await.is_err() {
             tracing::warn!("not everything came to an end in time; the next start reads from the log what is missing");

@@ -1,6 +1,9 @@
 //! What is promised over restarts, and to several instances on one log.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join;
 
@@ -98,6 +101,22 @@ pub async fn lease_is_held_by_one_and_handed_over(subject: Subject) {
     until(&mut waiting.held(), true).await;
     assert_eq!(committed(&*waiting, std::slice::from_ref(&journal)).await, [Some(7)]);
     in_time("commit", waiting.commit(&[(journal.clone(), 8)])).await.expect("the lease is held");
+}
+
+/// An instance that closes the log, with its leases still about, is not waited for. (The simulated log is one for all instances, and
+/// has nothing to close.)
+pub async fn closing_hands_the_lease_over(subject: Subject) {
+    let (group, journal) = (unique("closing"), journal(&*subject.log, "closing").await);
+    let one = Arc::clone(&subject.log);
+    let two = in_time("open a second handle", (subject.another)()).await;
+    let leases = [lead(&*one, &group, &journal).await, lead(&*two, &group, &journal).await];
+    let one_holds = Arc::ptr_eq(&one_holds(leases.clone()).await.0, &leases[0]);
+    let (leaving, waiting) = if one_holds { (one, &leases[1]) } else { (two, &leases[0]) };
+    leaving.close().await;
+    let begun = Instant::now();
+    until(&mut waiting.held(), true).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "the session times out after 6 s; it took {took:?}");
 }
 
 /// Whoever does not hold the lease can't move the positions of the one who does.

@@ -52,6 +52,10 @@ impl Positions {
         Ok(is_ahead)
     }
 
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
     async fn get(&self, group: &str, partition: &Partition) -> Result<Option<u64>, sqlx::Error> {
         let position: Option<i64> =
             sqlx::query_scalar("select position from positions where consumers = ? and topic = ? and partition = ?")

@@ -29,6 +29,10 @@ impl History {
         Self { readers }
     }
 
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+    }
+
     /// The durable records from `from` on, which must be below the topic's end: at least one, at most `limit`.
     pub(super) async fn chunk(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
         let mut pause = FIRST_PAUSE;

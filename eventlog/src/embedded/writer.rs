@@ -40,6 +40,8 @@ pub(super) enum Job {
     Append { records: Vec<Appended>, answers: Answers, done: oneshot::Sender<Answers> },
     /// Create what is missing.
     Create { topics: Vec<TopicSpec>, done: oneshot::Sender<Result<(), TopicError>> },
+    /// End, and drop this once the file is closed.
+    Close { done: oneshot::Sender<()> },
 }
 
 impl Job {
@@ -49,6 +51,7 @@ impl Job {
         match self {
             Self::Append { records, answers, done } => drop(done.send(refused(&records, answers, reason))),
             Self::Create { done, .. } => drop(done.send(Err(TopicError::Unavailable { reason: reason.into() }))),
+            Self::Close { done } => drop(done),
         }
     }
 }
@@ -133,10 +136,10 @@ impl Writer {
         Self { connection, topics, lock, bytes_since_checkpoint: 0 }
     }
 
-    /// Work until every handle on the log is gone.
+    /// Work until every handle on the log is gone, or it is to be closed.
     pub(super) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         let mut next = None;
-        loop {
+        let closing = loop {
             let job = match next.take() {
                 Some(job) => Some(job),
                 None => jobs.recv().await,
@@ -150,21 +153,23 @@ impl Writer {
                     while !group.is_full() && next.is_none() {
                         match jobs.try_recv() {
                             Ok(Job::Append { records, answers, done }) => group.add(records, answers, done, time_ms),
-                            // Creating is a transaction of its own, after this one.
-                            Ok(create @ Job::Create { .. }) => next = Some(create),
+                            // Creating is a transaction of its own, after this one; closing comes after it as well.
+                            Ok(other) => next = Some(other),
                             Err(_) => break,
                         }
                     }
                     self.write(group).await;
                 }
-                None => break,
+                Some(Job::Close { done }) => break Some(done),
+                None => break None,
             }
-        }
+        };
         if let Err(error) = self.connection.close().await {
             tracing::warn!(%error, "the log's file did not close cleanly; nothing acknowledged is in danger");
         }
         // Not before the file is closed: the next process may open it now.
         drop(self.lock);
+        drop(closing);
     }
 
     async fn write(&mut self, group: Group) {

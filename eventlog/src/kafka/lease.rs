@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -39,7 +39,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
 /// How long the member's thread may wait before it looks whether the lease was dropped.
 const TICK: Duration = Duration::from_millis(50);
 
-type Member = BaseConsumer<Membership>;
+type GroupConsumer = BaseConsumer<Membership>;
 
 /// A membership in a group.
 pub(super) struct KafkaLease {
@@ -47,6 +47,21 @@ pub(super) struct KafkaLease {
     held: watch::Receiver<bool>,
     left: Arc<AtomicBool>,
     requests: mpsc::Sender<Request>,
+}
+
+/// What ends a membership before its lease is dropped.
+pub(super) struct Member {
+    left: Arc<AtomicBool>,
+    gone: oneshot::Receiver<()>,
+}
+
+impl Member {
+    /// Leave the group, and wait until it knows.
+    pub(super) async fn leave(self) {
+        self.left.store(true, Ordering::Release);
+        // It is dropped when the member's thread ends.
+        drop(self.gone.await);
+    }
 }
 
 /// What is asked of the thread that speaks with the group's coordinator: its answers can take long.
@@ -66,21 +81,30 @@ impl Request {
 }
 
 impl KafkaLease {
-    pub(super) fn join(cluster: &Arc<Cluster>, group: &str, journal: &str) -> Result<Self, LeaseError> {
+    pub(super) fn join(cluster: &Arc<Cluster>, group: &str, journal: &str) -> Result<(Self, Member), LeaseError> {
         let (sender, held) = watch::channel(false);
         let mut config = cluster.client(&[CONSUMER, SETTINGS]);
         config.set("group.id", cluster.name(group));
-        let member: Member = config.create_with_context(Membership { held: sender }).map_err(|e| unavailable(&e))?;
+        let member: GroupConsumer =
+            config.create_with_context(Membership { held: sender }).map_err(|e| unavailable(&e))?;
         member.subscribe(&[&cluster.name(journal)]).map_err(|error| unavailable(&error))?;
 
         let member = Arc::new(member);
         let left = Arc::new(AtomicBool::new(false));
         let (requests, receiver) = mpsc::channel();
         let no_thread = |reason| LeaseError::Unavailable { reason };
-        let (asking, leaving) = (Arc::clone(&member), Arc::clone(&left));
+        let (asking, leaving) = (Arc::downgrade(&member), Arc::clone(&left));
         spawn("kafka-positions", move || serve(&asking, &receiver)).map_err(no_thread)?;
-        spawn("kafka-lease", move || stay(&member, &leaving)).map_err(no_thread)?;
-        Ok(Self { cluster: Arc::clone(cluster), held, left, requests })
+        let (ended, gone) = oneshot::channel();
+        let staying = move || {
+            stay(&member, &leaving);
+            // This leaves the group, and waits until it is left.
+            drop(member);
+            drop(ended);
+        };
+        spawn("kafka-lease", staying).map_err(no_thread)?;
+        let lease = Self { cluster: Arc::clone(cluster), held, left: Arc::clone(&left), requests };
+        Ok((lease, Member { left, gone }))
     }
 
     fn list(&self, positions: impl Iterator<Item = (Partition, Offset)>) -> Result<TopicPartitionList, LeaseError> {
@@ -164,8 +188,8 @@ impl Lease for KafkaLease {
     }
 }
 
-/// Be a member until the lease is dropped, then leave, so that another one need not wait for the session to time out.
-fn stay(member: &Member, left: &AtomicBool) {
+/// Be a member until told to leave or the lease is dropped. Who leaves by itself has no session for others to wait for.
+fn stay(member: &GroupConsumer, left: &AtomicBool) {
     let mut told = None;
     while !left.load(Ordering::Acquire) {
         match member.poll(TICK) {
@@ -175,7 +199,6 @@ fn stay(member: &Member, left: &AtomicBool) {
         }
     }
     member.context().held.send_replace(false);
-    member.unsubscribe();
 }
 
 /// Connections come and go. Whatever else it is, a right that is missing or a setting of the brokers, it may keep this instance
@@ -194,17 +217,18 @@ fn tell(error: &KafkaError, told: &mut Option<RDKafkaErrorCode>) {
     }
 }
 
-/// Keep and look up positions until the lease is dropped.
-fn serve(member: &Member, requests: &mpsc::Receiver<Request>) {
+/// Keep and look up positions until the group is left or the lease is dropped.
+fn serve(member: &Weak<GroupConsumer>, requests: &mpsc::Receiver<Request>) {
     for request in requests.iter().filter(|request| !request.is_given_up()) {
+        let Some(member) = member.upgrade() else { return };
         match request {
-            Request::Commit(list, answer) => drop(answer.send(commit(member, &list))),
+            Request::Commit(list, answer) => drop(answer.send(commit(&member, &list))),
             Request::Committed(list, answer) => drop(answer.send(member.committed_offsets(list, ONE_CALL))),
         }
     }
 }
 
-fn commit(member: &Member, list: &TopicPartitionList) -> KafkaResult<()> {
+fn commit(member: &GroupConsumer, list: &TopicPartitionList) -> KafkaResult<()> {
     // The lease may have been lost while the request was waiting for its turn, and another holder have gone on since.
     if !*member.context().held.borrow() {
         return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId));
@@ -218,7 +242,7 @@ struct Membership {
 }
 
 impl Membership {
-    fn assigned(&self, member: &Member, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+    fn assigned(&self, member: &GroupConsumer, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
         // Nothing is to be read; should a fetch slip through before the pause, then of nothing.
         partitions.set_all_offsets(Offset::End)?;
         match member.rebalance_protocol() {
@@ -232,7 +256,7 @@ impl Membership {
         Ok(())
     }
 
-    fn revoked(&self, member: &Member, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    fn revoked(&self, member: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {
         if partitions.count() > 0 {
             self.held.send_replace(false);
         }
@@ -254,7 +278,7 @@ impl ClientContext for Membership {
 }
 
 impl ConsumerContext for Membership {
-    fn rebalance(&self, member: &Member, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(&self, member: &GroupConsumer, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let done = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assigned(member, partitions)
         } else {

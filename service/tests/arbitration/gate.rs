@@ -71,6 +71,10 @@ impl EventLog for Gate {
         self.log.ends(partitions).await
     }
 
+    async fn close(&self) {
+        self.log.close().await;
+    }
+
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
         self.log.fetch(partition, offsets).await
     }
