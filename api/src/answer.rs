@@ -133,23 +133,18 @@ impl<T: Type + Serialize, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
     }
 }
 
-/// The answer to a query.
+/// The answer to a query for one object.
 #[derive(Debug)]
 pub struct Found<T> {
     body: T,
-    version: Option<u64>,
+    version: u64,
     position: Option<String>,
 }
 
 impl<T> Found<T> {
-    /// One object of this version.
-    pub const fn one(body: T, version: u64) -> Self {
-        Self { body, version: Some(version), position: None }
-    }
-
-    /// A list, or anything else without a version of its own.
-    pub const fn list(body: T) -> Self {
-        Self { body, version: None, position: None }
+    /// An object of this version.
+    pub const fn new(body: T, version: u64) -> Self {
+        Self { body, version, position: None }
     }
 
     /// The same, as it was at this position, if that was asked.
@@ -163,9 +158,7 @@ impl<T> Found<T> {
 impl<T: Serialize + Send> IntoResponse for Found<T> {
     fn into_response(self) -> Response {
         let mut response = Json(self.body).into_response();
-        if let Some(version) = self.version {
-            insert(&mut response, header::ETAG, format!("\"{version}\""));
-        }
+        insert(&mut response, header::ETAG, format!("\"{}\"", self.version));
         if let Some(position) = self.position {
             insert(&mut response, POSITION, position);
         }
@@ -176,10 +169,52 @@ impl<T: Serialize + Send> IntoResponse for Found<T> {
 impl<T: Type + Serialize> ApiResponse for Found<T> {
     fn meta() -> MetaResponses {
         let headers = vec![
-            described("ETag", "The version, where one object was asked for.", false),
+            described("ETag", "The version.", true),
             described("Orderlog-Position", "With `as_of`: the last record that the answer reflects.", false),
         ];
         meta::<T>(200, "What was asked for, with everything that this instance has answered so far.", headers)
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// The answer to a query for a list: one page of it.
+#[derive(Debug)]
+pub struct Listed<T> {
+    body: T,
+    next: Option<String>,
+}
+
+impl<T> Listed<T> {
+    /// A page, and the link to the next one, if there is one.
+    pub const fn new(body: T, next: Option<String>) -> Self {
+        Self { body, next }
+    }
+
+    /// The link to the next page.
+    #[cfg(test)]
+    pub fn next(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.body).into_response();
+        if let Some(next) = self.next {
+            insert(&mut response, header::LINK, next);
+        }
+        response
+    }
+}
+
+impl<T: Type + Serialize> ApiResponse for Listed<T> {
+    fn meta() -> MetaResponses {
+        let headers =
+            vec![described("Link", "Where the next page is found, as `rel=\"next\"`; absent on the last one.", false)];
+        meta::<T>(200, "One page, with everything that this instance has answered so far.", headers)
     }
 
     fn register(registry: &mut Registry) {

@@ -16,11 +16,12 @@ pub use bodies::{
 };
 
 use crate::{
-    answer::{Created, Done, Found},
+    answer::{Created, Done, Found, Listed},
     auth::Caller,
-    execute::{Service, paging, shown},
+    execute::Service,
     freshness::Freshness,
     json::{Json, MaybeJson},
+    paging::Paged,
     params::{Asked, Path},
     problem::{ApiError, Code},
     server::{Parts, StartError},
@@ -167,7 +168,7 @@ impl BillingApi {
         let id = order_id.0;
         let look = || self.invoice(id, as_of.0.as_deref(), &caller);
         let (invoice, position) = self.service.held_back(&seen, look).await?;
-        Ok(Found::one(Invoice::from(&invoice), invoice.version).at(position))
+        Ok(Found::new(Invoice::from(&invoice), invoice.version).at(position))
     }
 
     /// List invoices
@@ -182,16 +183,17 @@ impl BillingApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        /// The `next_cursor` of the page before, with the same filters.
+        #[oai(name = "cursor")]
+        page: Paged,
         /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
-    ) -> Result<Found<InvoiceList>, ApiError> {
+    ) -> Result<Listed<InvoiceList>, ApiError> {
         let state = state.0.map(billing::InvoiceState::from);
         let rows = self.service.fresh_rows(&seen).await?;
-        let page = rows.invoices(state, caller.customer(), &paging(limit.0, cursor.0)).await?;
-        let (items, next_cursor) = shown(page, |invoice| Invoice::from(invoice));
-        Ok(Found::list(InvoiceList { items, next_cursor }))
+        let found = rows.invoices(state, caller.customer(), &page.paging(limit.0)?).await?;
+        let list = |items, next_cursor| InvoiceList { items, next_cursor };
+        Ok(page.answer(found, |invoice| Invoice::from(&invoice), list))
     }
 }

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    answer::{Created, Done, Found},
+    answer::{Created, Done, Found, Listed},
     auth::Caller,
-    execute::{Service, paging, shown, time, time_of},
+    execute::{Service, time, time_of},
     freshness::Freshness,
     json::Json,
-    orders::{OrderList, OrderState},
+    orders::{OrderList, OrderPayment, OrderState},
+    paging::Paged,
     params::{Asked, EXAMPLE_CUSTOMER, Path},
     problem::{ApiError, Code, Faults},
     server::{Parts, StartError},
@@ -311,7 +312,7 @@ impl CustomersApi {
     ) -> Result<Found<Customer>, ApiError> {
         let look = || self.customer(customer_id.0, as_of.0.as_deref(), &caller);
         let (customer, position) = self.0.held_back(&seen, look).await?;
-        Ok(Found::one(Customer::from(&customer), customer.version).at(position))
+        Ok(Found::new(Customer::from(&customer), customer.version).at(position))
     }
 
     /// List customers
@@ -324,30 +325,30 @@ impl CustomersApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        /// The `next_cursor` of the page before, with the same filters.
+        #[oai(name = "cursor")]
+        page: Paged,
         /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
-    ) -> Result<Found<CustomerList>, ApiError> {
+    ) -> Result<Listed<CustomerList>, ApiError> {
         if let Some(own) = caller.customer() {
             self.0.fresh_rows(&seen).await?;
             let looked = self.0.look(customers::Customer::aggregate(own), None).await?;
             let own = looked.entity.as_ref().and_then(customers::Entity::as_customer);
-            return Ok(Found::list(CustomerList {
-                items: own.map(Customer::from).into_iter().collect(),
-                next_cursor: None,
-            }));
+            let items = own.map(Customer::from).into_iter().collect();
+            return Ok(Listed::new(CustomerList { items, next_cursor: None }, None));
         }
-        let page = self.0.fresh_rows(&seen).await?.customers(&paging(limit.0, cursor.0)).await?;
-        let (items, next_cursor) = shown(page, |customer| Customer::from(customer));
-        Ok(Found::list(CustomerList { items, next_cursor }))
+        let found = self.0.fresh_rows(&seen).await?.customers(&page.paging(limit.0)?).await?;
+        let list = |items, next_cursor| CustomerList { items, next_cursor };
+        Ok(page.answer(found, |customer| Customer::from(&customer), list))
     }
 
     /// List a customer's orders
     ///
     /// Newest first, page by page. Asks the orders service: 503 or 504 if it does not answer.
     #[oai(path = "/:customer_id/orders", method = "get", operation_id = "list_customer_orders")]
+    #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_customer_orders(
         &self,
         caller: Caller,
@@ -355,21 +356,27 @@ impl CustomersApi {
         customer_id: Path<CustomerId>,
         /// Only orders in this state.
         state: Query<Option<OrderState>>,
+        /// Only orders whose payment stands here.
+        payment: Query<Option<OrderPayment>>,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        /// The `next_cursor` of the page before, with the same filters.
+        #[oai(name = "cursor")]
+        page: Paged,
         /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
-    ) -> Result<Found<OrderList>, ApiError> {
+    ) -> Result<Listed<OrderList>, ApiError> {
         let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller)).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
+        query.extend(payment.0.map(|it| ("payment", orders_domain::Payment::from(it).as_str().to_owned())));
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
-        query.extend(cursor.0.map(|cursor| ("cursor", cursor)));
+        query.extend(page.cursor().map(|cursor| ("cursor", cursor)));
         let orders = self.0.peers.get_fresh(ServiceName::Orders, "/orders", &query, &seen).await?;
-        Ok(Found::list(orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None })))
+        let orders: OrderList = orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None });
+        let next = orders.next_cursor.as_deref().map(|cursor| page.link(cursor));
+        Ok(Listed::new(orders, next))
     }
 }

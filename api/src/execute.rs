@@ -8,7 +8,7 @@ use orderlog_domain::{
     decider::{At, Millis},
     header::{CommandStamp, Origin},
 };
-use orderlog_projections::{Cursor, Page, Paging, Store, Tables};
+use orderlog_projections::{Store, Tables};
 use orderlog_service::{
     now_ms,
     replica::{Executed, Replica, State},
@@ -115,22 +115,15 @@ impl<D: Tables> Service<D> {
     }
 }
 
-/// How many rows a page has, unless the caller says.
-const LIMIT: u32 = 20;
-
-/// The page that a caller asks for.
-pub fn paging(limit: Option<u32>, cursor: Option<String>) -> Paging {
-    Paging { after: cursor.map(Cursor::new), limit: limit.unwrap_or(LIMIT) }
-}
-
-/// The rows of a page as they are shown, and where the next begins.
-pub fn shown<R, T>(page: Page<R>, show: impl Fn(&R) -> T) -> (Vec<T>, Option<String>) {
-    (page.items.iter().map(show).collect(), page.next.map(|cursor| cursor.to_string()))
-}
-
 /// A time as answers show it.
 pub fn time(ms: Millis) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or_default()
+}
+
+/// A time as records have it. What it has beyond milliseconds is left out upwards: no record is between.
+pub fn ms(time: DateTime<Utc>) -> Millis {
+    let ms = time.timestamp_millis();
+    if time.timestamp_subsec_nanos().is_multiple_of(1_000_000) { ms } else { ms + 1 }
 }
 
 /// When a record was decided, as answers show it.

@@ -23,10 +23,11 @@ pub use bodies::{
 };
 
 use crate::{
-    answer::{Created, Done, Found},
-    execute::{Service, paging, shown},
+    answer::{Created, Done, Found, Listed},
+    execute::Service,
     freshness::Freshness,
     json::Json,
+    paging::Paged,
     params::{Asked, Path},
     problem::{ApiError, Code},
     server::{Parts, StartError},
@@ -244,7 +245,7 @@ impl InventoryApi {
         let id = ReservationId::Caller(reservation_id.0);
         let (found, position) = self.0.held_back(&seen, || self.reservation(&id, as_of.0.as_deref())).await?;
         let version = found.version;
-        Ok(Found::one(found.into(), version).at(position))
+        Ok(Found::new(found.into(), version).at(position))
     }
 
     /// Get the stock of a SKU
@@ -263,7 +264,7 @@ impl InventoryApi {
         seen: Freshness,
     ) -> Result<Found<Stock>, ApiError> {
         let (item, position) = self.0.held_back(&seen, || self.item(&sku.0, as_of.0.as_deref())).await?;
-        Ok(Found::one(Stock::from(&item), item.version).at(position))
+        Ok(Found::new(Stock::from(&item), item.version).at(position))
     }
 
     /// List stock
@@ -277,15 +278,16 @@ impl InventoryApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        /// The `next_cursor` of the page before, with the same filters.
+        #[oai(name = "cursor")]
+        page: Paged,
         /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
-    ) -> Result<Found<StockList>, ApiError> {
-        let page = self.0.fresh_rows(&seen).await?.stock(low.0.unwrap_or(false), &paging(limit.0, cursor.0)).await?;
-        let (items, next_cursor) = shown(page, |item| Stock::from(item));
-        Ok(Found::list(StockList { items, next_cursor }))
+    ) -> Result<Listed<StockList>, ApiError> {
+        let rows = self.0.fresh_rows(&seen).await?;
+        let found = rows.stock(low.0.unwrap_or(false), &page.paging(limit.0)?).await?;
+        Ok(page.answer(found, |item| Stock::from(&item), |items, next_cursor| StockList { items, next_cursor }))
     }
 
     /// List the movements of a SKU
@@ -299,15 +301,15 @@ impl InventoryApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        /// The `next_cursor` of the page before, with the same filters.
+        #[oai(name = "cursor")]
+        page: Paged,
         /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
-    ) -> Result<Found<MovementList>, ApiError> {
+    ) -> Result<Listed<MovementList>, ApiError> {
         let (item, _) = self.0.held_back(&seen, || self.item(&sku.0, None)).await?;
-        let page = self.0.replica.store().movements(&item.sku, &paging(limit.0, cursor.0)).await?;
-        let (items, next_cursor) = shown(page, |row| Movement::from(row));
-        Ok(Found::list(MovementList { items, next_cursor }))
+        let found = self.0.replica.store().movements(&item.sku, &page.paging(limit.0)?).await?;
+        Ok(page.answer(found, |row| Movement::from(&row), |items, next_cursor| MovementList { items, next_cursor }))
     }
 }

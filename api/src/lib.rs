@@ -29,6 +29,7 @@ pub mod json;
 pub mod notifications;
 pub mod openapi;
 pub mod orders;
+pub mod paging;
 pub mod params;
 pub mod peers;
 pub mod point;

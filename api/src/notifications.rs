@@ -29,11 +29,12 @@ pub use bodies::{Notification, NotificationList, NotificationRead, Notify};
 pub use stream::Streamed;
 
 use crate::{
-    answer::{Created, Done, Found},
+    answer::{Created, Done, Listed},
     auth::Caller,
-    execute::{Service, paging, shown},
+    execute::Service,
     freshness::Freshness,
     json::Json,
+    paging::Paged,
     params::{Asked, Path},
     problem::{ApiError, Code},
     server::{Parts, StartError},
@@ -196,20 +197,21 @@ impl NotificationsApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        /// The `next_cursor` of the page before, with the same filters.
+        #[oai(name = "cursor")]
+        page: Paged,
         /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
-    ) -> Result<Found<NotificationList>, ApiError> {
+    ) -> Result<Listed<NotificationList>, ApiError> {
         let recipient = recipient_of(recipient.0, &caller)?;
-        let (rows, paging) = (self.service.fresh_rows(&seen).await?, paging(limit.0, cursor.0));
+        let (paging, rows) = (page.paging(limit.0)?, self.service.fresh_rows(&seen).await?);
         // Not what was answered: a process that just started has answered nothing, and Redis may be empty.
         let committed = *self.service.replica.committed().borrow();
         let found = self.reading.page(&rows, committed, &recipient, unread.0.unwrap_or(false), &paging).await?;
         let unread_count = found.unread;
-        let (items, next_cursor) = shown(found.page, |notification| Notification::from(notification));
-        Ok(Found::list(NotificationList { items, unread_count, next_cursor }))
+        let list = |items, next_cursor| NotificationList { items, unread_count, next_cursor };
+        Ok(page.answer(found.page, |notification| Notification::from(&notification), list))
     }
 
     /// Follow a recipient's notifications

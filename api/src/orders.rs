@@ -6,6 +6,7 @@ mod history;
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use orderlog_domain::{
     key::Key,
     orders::{self, Command, Orders, Rejection},
@@ -17,17 +18,18 @@ use poem_openapi::{OpenApi, param::Query};
 use uuid::Uuid;
 
 pub use bodies::{
-    Order, OrderChanged, OrderLine, OrderList, OrderPayment, OrderRejection, OrderState, PlaceOrder, PlacedOrder,
-    ShortageReason,
+    Order, OrderChanged, OrderLine, OrderList, OrderPayment, OrderRejection, OrderSort, OrderState, PlaceOrder,
+    PlacedOrder, ShortageReason,
 };
 pub use history::{History, HistoryEntry};
 
 use crate::{
-    answer::{Created, Done, Found},
+    answer::{Created, Done, Found, Listed},
     auth::{Caller, Scope},
-    execute::{Service, paging, shown},
+    execute::{Service, ms},
     freshness::Freshness,
     json::Json,
+    paging::Paged,
     params::{Asked, Path},
     problem::{ApiError, Code},
     server::{Parts, StartError},
@@ -226,13 +228,14 @@ impl OrdersApi {
         let (order, position) = self.0.held_back(&seen, look).await?;
         let version = order.version;
         let shown = expand::expanded(Order::from(&order), expand, &self.0.peers).await;
-        Ok(Found::one(shown, version).at(position))
+        Ok(Found::new(shown, version).at(position))
     }
 
     /// List orders
     ///
-    /// Newest first, page by page. Callers that act as a customer see that one's.
+    /// Newest first unless you say otherwise, page by page. Callers that act as a customer see that one's.
     #[oai(path = "/", method = "get", operation_id = "list_orders")]
+    #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_orders(
         &self,
         caller: Caller,
@@ -240,28 +243,38 @@ impl OrdersApi {
         customer_id: Query<Option<Uuid>>,
         /// Only those in this state.
         state: Query<Option<OrderState>>,
+        /// Only those whose payment stands here.
+        payment: Query<Option<OrderPayment>>,
+        /// Only those placed at this time or later.
+        created_from: Query<Option<DateTime<Utc>>>,
+        /// Only those placed before this time.
+        created_to: Query<Option<DateTime<Utc>>>,
+        /// Which come first: `newest`, unless you say `oldest`.
+        sort: Query<Option<OrderSort>>,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        /// The `next_cursor` of the page before, with the same filters.
+        #[oai(name = "cursor")]
+        page: Paged,
         /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
-    ) -> Result<Found<OrderList>, ApiError> {
+    ) -> Result<Listed<OrderList>, ApiError> {
         let customer_id = customer_id.0.map(CustomerId);
         if customer_id.is_some_and(|id| !caller.sees(id)) {
             // As of a customer who has ordered nothing.
-            return Ok(Found::list(OrderList { items: Vec::new(), next_cursor: None }));
+            return Ok(Listed::new(OrderList { items: Vec::new(), next_cursor: None }, None));
         }
         let filter = OrderFilter {
             customer_id: customer_id.or(caller.customer()),
             state: state.0.map(orders::OrderState::from),
-            payment: None,
+            payment: payment.0.map(orders::Payment::from),
+            created_ms: (created_from.0.map(ms), created_to.0.map(ms)),
+            oldest_first: sort.0 == Some(OrderSort::Oldest),
         };
-        let page = self.0.fresh_rows(&seen).await?.orders(&filter, &paging(limit.0, cursor.0)).await?;
-        let (items, next_cursor) = shown(page, |order| Order::from(order));
-        Ok(Found::list(OrderList { items, next_cursor }))
+        let found = self.0.fresh_rows(&seen).await?.orders(&filter, &page.paging(limit.0)?).await?;
+        Ok(page.answer(found, |order| Order::from(&order), |items, next_cursor| OrderList { items, next_cursor }))
     }
 
     /// Get an order's history
@@ -276,14 +289,16 @@ impl OrdersApi {
         /// How many records at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        /// The `next_cursor` of the page before, with the same filters.
+        #[oai(name = "cursor")]
+        page: Paged,
         /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
-    ) -> Result<Found<History>, ApiError> {
+    ) -> Result<Listed<History>, ApiError> {
         let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None, &caller)).await?;
         let key = Key::of(order.order_id);
-        Ok(Found::list(history::of(&self.0, &key, paging(limit.0, None).limit, cursor.0).await?))
+        let found = history::of(&self.0, &key, &page.paging(limit.0)?).await?;
+        Ok(page.answer(found, |entry| entry, |items, next_cursor| History { items, next_cursor }))
     }
 }

@@ -179,6 +179,34 @@ async fn orders_are_filtered_by_customer_state_and_payment() -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn orders_are_found_by_the_time_at_which_they_were_placed() -> Outcome {
+    let mut rows = Rows::<Orders>::new().await?;
+    // Made when asked for, decided later, and not in the same order.
+    let placed = [(1_000_000, 1_000_000), (1_000_001, 1_000_500), (1_000_002, 1_000_400), (9_000_000, 9_000_000)];
+    let number = |made_ms: i64| (u128::from(made_ms.unsigned_abs()) << 80) | 7;
+    let mut entities = Vec::new();
+    for (made_ms, created_ms) in placed {
+        let (aggregate, entity) = order(number(made_ms), 7, OrderState::Placed, Payment::Unpaid)?;
+        let orders::Entity::Order(order) = entity else { unreachable!("it is an order") };
+        entities.push((aggregate, orders::Entity::Order(Order { created_ms, ..order })));
+    }
+    rows.write(entities, vec![]).await?;
+    let found = async |created_ms, oldest_first| {
+        let filter = OrderFilter { created_ms, oldest_first, ..OrderFilter::default() };
+        let orders = all(async |paging| rows.store.orders(&filter, paging).await).await?;
+        Ok::<_, StoreError>(orders.iter().map(|order| order.created_ms).collect::<Vec<_>>())
+    };
+    assert_eq!(found((None, None), false).await?, [9_000_000, 1_000_400, 1_000_500, 1_000_000]);
+    assert_eq!(found((None, None), true).await?, [1_000_000, 1_000_500, 1_000_400, 9_000_000]);
+    assert_eq!(found((Some(1_000_400), None), true).await?, [1_000_500, 1_000_400, 9_000_000]);
+    assert_eq!(found((Some(1_000_001), Some(1_000_500)), false).await?, [1_000_400]);
+    assert_eq!(found((None, Some(1_000_000)), false).await?, [0; 0]);
+    assert_eq!(found((Some(9_000_001), Some(i64::MAX)), false).await?, [0; 0]);
+    assert_eq!(found((Some(-1), Some(-1)), false).await?, [0; 0]);
+    Ok(())
+}
+
 fn stock(name: &str, on_hand: u32) -> Result<(Ref, inventory::Entity), Box<dyn Error>> {
     let level = StockLevel { on_hand, reserved: 0, low_stock_threshold: 5 };
     let item = StockItem { sku: Sku::new(name)?, level, version: 1, updated_ms: 1 };

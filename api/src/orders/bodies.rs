@@ -73,6 +73,16 @@ pub enum OrderPayment {
     Refunded,
 }
 
+impl From<OrderPayment> for orders::Payment {
+    fn from(payment: OrderPayment) -> Self {
+        match payment {
+            OrderPayment::Unpaid => Self::Unpaid,
+            OrderPayment::Paid => Self::Paid,
+            OrderPayment::Refunded => Self::Refunded,
+        }
+    }
+}
+
 impl From<orders::Payment> for OrderPayment {
     fn from(payment: orders::Payment) -> Self {
         match payment {
@@ -361,7 +371,17 @@ impl From<&orders::Order> for Order {
     }
 }
 
-/// Orders, newest first.
+/// Which orders come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum OrderSort {
+    /// The newest.
+    Newest,
+    /// The oldest.
+    Oldest,
+}
+
+/// Orders.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct OrderList {

@@ -7,6 +7,7 @@ use orderlog_domain::{
     key::Key,
     orders::{DeclineReason, Event, Orders, Reaction},
 };
+use orderlog_projections::{Cursor, Page, Paging};
 use orderlog_service::replica::{Recorded, Replica};
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
@@ -59,15 +60,15 @@ pub struct History {
 /// until they are repaired.
 ///
 /// # Errors
-/// 400 for a foreign cursor; else what went wrong.
-pub async fn of(service: &Service<Orders>, key: &Key, limit: u32, cursor: Option<String>) -> Result<History, ApiError> {
-    let after = cursor.map(|cursor| cursor.parse::<u64>()).transpose();
+/// 400 for a cursor that is none; else what went wrong.
+pub async fn of(service: &Service<Orders>, key: &Key, paging: &Paging) -> Result<Page<HistoryEntry>, ApiError> {
+    let after = paging.after.as_ref().map(|cursor| cursor.as_str().parse::<u64>()).transpose();
     let after = after.map_err(|_| ApiError::parameter("cursor", Code::InvalidCursor, "not a cursor of this list"))?;
-    let mut rows = service.rows().await?.history(key, after, limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut rows = service.rows().await?.history(key, after, paging.limit + 1).await?;
+    let limit = usize::try_from(paging.limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|row| row.offset.to_string());
+    let next = rows.last().filter(|_| more).map(|row| Cursor::new(row.offset.to_string()));
     let offsets: Vec<u64> = rows.iter().filter(|row| row.verdict == Verdict::Accepted).map(|row| row.offset).collect();
     let records = service.replica.log().fetch(&Replica::<Orders>::journal(), &offsets).await;
     let records = records.map_err(|error| ApiError::unavailable(Code::LogUnavailable, error.to_string()))?;
@@ -76,7 +77,7 @@ pub async fn of(service: &Service<Orders>, key: &Key, limit: u32, cursor: Option
         let recorded = Recorded::<Orders>::decode(record).map_err(|error| ApiError::internal(&error))?;
         items.extend(recorded.map(entry));
     }
-    Ok(History { items, next_cursor })
+    Ok(Page { items, next })
 }
 
 fn entry(recorded: Recorded<Orders>) -> HistoryEntry {

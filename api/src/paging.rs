@@ -1,0 +1,159 @@
+//! Pages of lists, as callers ask for them and are led through them.
+//!
+//! A cursor belongs to a list with its filters: it carries a mark of them, so that one that is handed back with others is refused
+//! instead of silently leaving rows out. `Link` leads to the next page as RFC 8288 has it, beside `next_cursor` in the body.
+
+use orderlog_projections::{Cursor, Page, Paging};
+use poem::{Request, RequestBody, Result, http::Uri};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
+};
+
+use crate::{
+    answer::Listed,
+    problem::{ApiError, Code},
+};
+
+/// How many rows a page has, unless the caller says.
+const LIMIT: u32 = 20;
+/// The parameters that say which page of a list, not which list.
+const OF_PAGE: [&str; 2] = ["limit", "cursor"];
+
+/// Which page of which list a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paged {
+    path: String,
+    /// All but the cursor, as they were given.
+    parameters: Vec<String>,
+    cursor: Option<String>,
+}
+
+impl Paged {
+    fn of(uri: &Uri) -> Self {
+        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let (cursors, others): (Vec<_>, Vec<_>) = pairs.partition(|pair| name(pair) == "cursor");
+        Self {
+            path: uri.path().to_owned(),
+            parameters: others.into_iter().map(str::to_owned).collect(),
+            cursor: cursors.first().map(|pair| pair.split_once('=').map_or("", |(_, cursor)| cursor).to_owned()),
+        }
+    }
+
+    /// The page that is asked for, of so many rows if the caller says how many.
+    ///
+    /// # Errors
+    /// 400 if the cursor is another list's, or this one's with other filters.
+    pub fn paging(&self, limit: Option<u32>) -> Result<Paging, ApiError> {
+        let after = self.cursor.as_deref().map(|cursor| match cursor.split_once('.') {
+            Some((mark, place)) if mark == self.mark() => Ok(Cursor::new(place)),
+            _ => {
+                let detail = "it must be the `next_cursor` of this list with the same filters";
+                Err(ApiError::parameter("cursor", Code::InvalidCursor, detail))
+            }
+        });
+        Ok(Paging { after: after.transpose()?, limit: limit.unwrap_or(LIMIT) })
+    }
+
+    /// The cursor as it was given, for the service whose list it is.
+    pub fn cursor(&self) -> Option<String> {
+        self.cursor.clone()
+    }
+
+    /// The answer with these rows: `list` makes it of them and of the next page's cursor.
+    pub fn answer<R, T, L>(
+        &self,
+        page: Page<R>,
+        show: impl Fn(R) -> T,
+        list: impl FnOnce(Vec<T>, Option<String>) -> L,
+    ) -> Listed<L> {
+        let next = page.next.as_ref().map(|place| format!("{}.{place}", self.mark()));
+        let link = next.as_deref().map(|cursor| self.link(cursor));
+        Listed::new(list(page.items.into_iter().map(show).collect(), next), link)
+    }
+
+    /// Where the page behind `cursor` is found.
+    pub fn link(&self, cursor: &str) -> String {
+        let own = format!("cursor={cursor}");
+        let query: Vec<_> = self.parameters.iter().chain([&own]).map(String::as_str).collect();
+        // These would end the link's target, and a query need not escape them.
+        let target = format!("{}?{}", self.path, query.join("&")).replace('<', "%3C").replace('>', "%3E");
+        format!("<{target}>; rel=\"next\"")
+    }
+
+    /// Tells lists and filters apart.
+    fn mark(&self) -> String {
+        let mut filters: Vec<_> = self.parameters.iter().filter(|pair| !OF_PAGE.contains(&name(pair))).collect();
+        filters.sort();
+        let mut hasher = blake3::Hasher::new();
+        for part in [&self.path].into_iter().chain(filters) {
+            hasher.update(part.as_bytes()).update(b"\n");
+        }
+        hasher.finalize().to_hex()[..8].to_owned()
+    }
+}
+
+fn name(pair: &str) -> &str {
+    pair.split('=').next().unwrap_or_default()
+}
+
+impl<'a> ApiExtractor<'a> for Paged {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Query)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        Ok(Self::of(request.original_uri()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(uri: &str) -> Paged {
+        Paged::of(&uri.parse().unwrap())
+    }
+
+    fn next_of(uri: &str) -> String {
+        let page = Page { items: vec![()], next: Some(Cursor::new("7")) };
+        let mut given = None;
+        let listed = of(uri).answer(page, |()| (), |_, next| given = next);
+        let (cursor, link) = (given.unwrap(), listed.next().unwrap().to_owned());
+        assert!(link.contains(&cursor), "{link} leads to the page behind {cursor}");
+        cursor
+    }
+
+    #[test]
+    fn a_cursor_counts_for_its_list_and_filters_only() {
+        let cursor = next_of("/orders?state=placed&limit=2&payment=paid");
+        for same in ["/orders?state=placed&payment=paid", "/orders?payment=paid&limit=50&state=placed"] {
+            let paging = of(&format!("{same}&cursor={cursor}")).paging(None);
+            assert_eq!(paging.unwrap().after, Some(Cursor::new("7")), "{same}");
+        }
+        for other in
+            ["/orders?state=placed", "/orders?state=placed&payment=unpaid", "/billing?state=placed&payment=paid"]
+        {
+            assert!(of(&format!("{other}&cursor={cursor}")).paging(None).is_err(), "{other}");
+        }
+        for wrong in ["", "7", "x.7", "."] {
+            assert!(of(&format!("/orders?cursor={wrong}")).paging(None).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_link_leads_to_the_next_page_of_the_same_list() {
+        let link = of("/orders?state=placed&cursor=old&limit=2&x=a>b").link("new");
+        assert_eq!(link, "</orders?state=placed&limit=2&x=a%3Eb&cursor=new>; rel=\"next\"");
+        assert_eq!(of("/orders").link("new"), "</orders?cursor=new>; rel=\"next\"");
+    }
+}
