@@ -1,5 +1,6 @@
 //! What can be set, each by a flag, an `ORDERLOG_*` variable, or not at all.
 
+mod limits;
 mod security;
 
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
@@ -9,6 +10,7 @@ use orderlog_service::snapshots::Keeping;
 
 use crate::services::ServiceName;
 
+pub use limits::{BodyLimits, Limits, Rate};
 pub use security::{Insecure, Security, token_in};
 
 /// The hash key of deployments on Kafka that set none: known to everybody, so good for trying things out only.
@@ -163,6 +165,10 @@ pub struct Options {
     /// Who may ask, and over what.
     #[command(flatten)]
     pub security: Security,
+
+    /// How much may be asked at once, and how long it may take.
+    #[command(flatten)]
+    pub limits: Limits,
 
     /// Redis, for the inbox of the notifications service: `redis://host:port`; without it the inbox is read from SQLite
     #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = redis_url, hide_env_values = true)]

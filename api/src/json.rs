@@ -1,6 +1,6 @@
 //! JSON bodies, read and written by serde: faster than the framework's own, and it says which field is wrong.
 
-use poem::{IntoResponse, Request, RequestBody, Response, Result};
+use poem::{IntoResponse, Request, RequestBody, Response, Result, error::ReadBodyError, http::StatusCode};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     payload::{ParsePayload, Payload},
@@ -10,10 +10,10 @@ use poem_openapi::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 
-use crate::problem::{ApiError, Code, Fault, too_large};
-
-/// The largest body that is read.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+use crate::{
+    config::BodyLimits,
+    problem::{ApiError, Code, Fault, too_large},
+};
 
 /// A JSON body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +40,28 @@ impl<T: Type + DeserializeOwned> ParsePayload for Json<T> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(request: &Request, body: &mut RequestBody) -> Result<Self> {
+        let limits = request.data::<BodyLimits>().copied();
+        let Some(BodyLimits { max_bytes, timeout }) = limits else {
+            return Err(ApiError::internal(&"a request without limits came through the gate").into());
+        };
         let declared = request.header("content-length").and_then(|length| length.parse::<usize>().ok());
-        let bytes = match declared {
-            Some(length) if length > MAX_BODY_BYTES => return Err(too_large().into()),
-            // The connection hands over exactly as many bytes as were declared.
-            Some(_) => body.take()?.into_bytes().await?,
-            None => body.take()?.into_bytes_limit(MAX_BODY_BYTES).await?,
+        let body = body.take()?;
+        let arriving = async {
+            match declared {
+                Some(length) if length > max_bytes => Err(ReadBodyError::PayloadTooLarge),
+                // The connection hands over exactly as many bytes as were declared.
+                Some(_) => body.into_bytes().await,
+                None => body.into_bytes_limit(max_bytes).await,
+            }
+        };
+        let bytes = match tokio::time::timeout(timeout, arriving).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(too_large(max_bytes).into()),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {
+                let detail = format!("the body had not arrived after {} s", timeout.as_secs_f64());
+                return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, Code::BodyTooSlow, detail).into());
+            }
         };
         Ok(Self(serde_json::from_slice(&bytes).map_err(|_| explain::<T>(&bytes))?))
     }

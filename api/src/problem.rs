@@ -8,10 +8,12 @@
 //! | 401 | there is no key where one is needed, or it opens nothing |
 //! | 403 | the key does not have the scope that is needed |
 //! | 404 | an object that the request names does not exist or is another customer's (also inside a body: an order for an unknown customer) |
-//! | 405, 415, 413 | the method, the content type, more than 1 MiB of body |
+//! | 405, 415, 413 | the method, the content type, more of a body than is taken |
+//! | 408 | the body does not arrive in time |
 //! | 409 | the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
 //! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
 //! | 422 | an idempotency key that was used for another command |
+//! | 429 | the caller asks more often than it may |
 //! | 500 | our own mistake |
 //! | 503 | the service (or another one that it has to ask) can't answer now; nothing was written |
 //! | 504 | the time is up, and it is not known what became of the command: ask again with the same idempotency key |
@@ -335,16 +337,18 @@ impl From<ApiError> for poem::Error {
 
 /// The failures that operations document. Those that can't happen to a query are left out of the published document by
 /// [`crate::openapi`].
-const DOCUMENTED: [(u16, &str); 12] = [
+const DOCUMENTED: [(u16, &str); 14] = [
     (400, "The request is malformed, or a value is not valid. Nothing was written."),
     (401, "There is no key, or it opens nothing. Nothing was written."),
     (403, "The key does not have the scope that this needs. Nothing was written."),
     (404, "Something that the request names does not exist. Nothing was written."),
+    (408, "The body did not arrive in time. Nothing was written."),
     (409, "As things stand this can't be done. Nothing was written."),
     (412, "What the command is about has another version than `If-Match` says. Nothing was written."),
-    (413, "The body is larger than 1 MiB. Nothing was written."),
+    (413, "The body is larger than this deployment takes, 1 MiB if it does not say otherwise. Nothing was written."),
     (415, "The body is not declared as application/json. Nothing was written."),
     (422, "The idempotency key was used for another command. Nothing was written."),
+    (429, "The caller asks more often than it may. Nothing was written."),
     (500, "A mistake of the service."),
     (503, "The service can't answer now. Nothing was written: try again."),
     (504, "The time is up. Of a command the outcome is unknown: ask again with the same idempotency key."),

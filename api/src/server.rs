@@ -1,16 +1,20 @@
 //! Puts it together: the log, the services of this process, and one HTTP server for all their routes.
 
 mod admin;
+mod admission;
 mod conditional;
+mod connections;
 mod docs;
 mod gate;
 mod hash_key;
-mod listener;
 mod observe;
+mod open_files;
 mod operations;
+mod paced;
 mod problems;
 mod running;
 mod secured;
+mod shares;
 mod strict;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -29,7 +33,7 @@ use orderlog_service::{
     replica::Setup,
     snapshots::Keeping,
 };
-use poem::{EndpointExt, Server, http::Method};
+use poem::{EndpointExt, http::Method};
 use poem_openapi::{
     OpenApi, OpenApiService,
     registry::{MetaApi, Registry},
@@ -50,6 +54,8 @@ use crate::{
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
 };
 
+use admission::Admission;
+use connections::ConnectionLimits;
 use operations::{LagLimits, Operations};
 use running::Stopping;
 
@@ -182,7 +188,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let Config { services, options } = config;
     // First, so that a taken port is told at once, and since services have to know where they are. Whoever connects
     // already waits until the services have been started.
-    let (acceptor, addr) = listener::bind(&options.listen).await?;
+    let failed = |source| StartError::Listen { address: options.listen.clone(), source };
+    let (listener, addr) = connections::bind(&options.listen).await.map_err(failed)?;
     let gate = Arc::new(secured::gate(addr, &options)?);
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
@@ -197,7 +204,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         },
         troubles: Troubles::default(),
         stopping: stopping.draining.subscribe(),
-        peers: Arc::new(peers(&options, &listener::url(addr), &gate)?),
+        peers: Arc::new(peers(&options, &connections::url(addr), &gate)?),
         redis: options.redis.clone(),
         command_timeout_ms: options.command_timeout_ms,
     };
@@ -217,21 +224,21 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
-    let found_at = admin::tell_where(&storage.data, &listener::url(addr), &gate.process)?;
+    let found_at = admin::tell_where(&storage.data, &connections::url(addr), &gate.process)?;
     let documented = crate::openapi::of_services(&services);
     let http = HttpMeasures::new();
     let metrics = metrics(&mounted, &http, &parts);
-    let routes = Routes { mounted, operations, admin, metrics, services, documented: documented.clone() };
+    let admission = Arc::new(Admission::new(&options.limits));
+    let routes = Routes { mounted, operations, admin, metrics, services, admission, documented: documented.clone() };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
-    let app = gate::Gated { inner: strict, gate: Arc::clone(&gate) }.catch_all_error(problem_of);
+    let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits);
     let app = observe::Observed::new(conditional::Conditional(app), http);
     let (stop, stopped) = oneshot::channel::<()>();
     let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);
-    let server = tokio::spawn(async move {
-        let stopped = async move { drop(stopped.await) };
-        Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, Some(patience)).await
-    });
+    let limits = ConnectionLimits::of(&options.limits);
+    let stopped = async move { drop(stopped.await) };
+    let server = tokio::spawn(connections::serve(listener, app, limits, stopped, patience));
     Ok(Running {
         addr,
         stopping,
@@ -326,6 +333,7 @@ struct Routes {
     admin: admin::Admin,
     metrics: Metrics,
     services: Vec<ServiceName>,
+    admission: Arc<Admission>,
     /// Their OpenAPI document.
     documented: serde_json::Value,
 }
@@ -343,7 +351,7 @@ impl OpenApi for Routes {
         for service in self.mounted {
             (service.routes)(&mut of_services);
         }
-        table.extend(gate::Gate::guard(of_services, &self.documented));
+        table.extend(gate::Gate::guard(of_services, &self.documented, &self.admission));
         self.operations.add_routes(table);
         self.admin.add_routes(table);
         let metrics = gate::Gate::guarded(self.metrics.endpoint(), Scope::AdminRead);

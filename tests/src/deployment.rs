@@ -97,6 +97,11 @@ impl Server {
         .await;
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         drop(self.process.kill());
@@ -144,8 +149,13 @@ impl Embedded {
     /// Start one with an empty data folder and these options.
     pub async fn start_with(options: &[&str]) -> Self {
         let mut deployment = Self::stopped();
-        deployment.options = options.iter().map(|option| (*option).to_owned()).collect();
+        deployment.options(options);
         deployment.started().await
+    }
+
+    /// Have these options when it is started the next time.
+    pub fn options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
     }
 
     /// The same, running.

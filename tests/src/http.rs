@@ -97,6 +97,12 @@ impl Http {
         Self { key: Some(key.to_owned()), ..self.clone() }
     }
 
+    /// The same client, with connections of its own.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { key: self.key.clone(), ..Self::new(self.base.clone()) }
+    }
+
     /// Send a request.
     ///
     /// # Errors

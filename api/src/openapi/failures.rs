@@ -6,7 +6,17 @@ use super::correct::for_operations;
 use crate::problem::{CONTENT_TYPE, Code, Entry, Scope};
 
 /// Statuses that say when to ask again.
-const WITH_RETRY_AFTER: [&str; 2] = ["503", "504"];
+const WITH_RETRY_AFTER: [&str; 3] = ["429", "503", "504"];
+/// Statuses that say how often a caller may ask.
+const WITH_RATE: [&str; 1] = ["429"];
+/// What they say it with.
+const RATE: [(&str, &str); 2] = [
+    ("RateLimit-Policy", "The rule: `q` requests at once, and as many again in `w` seconds."),
+    (
+        "RateLimit",
+        "What is left of it: `r` requests now, and more in `t` seconds. On every answer to a caller with a limit.",
+    ),
+];
 /// Statuses that say which key is wanted.
 const WITH_CHALLENGE: [&str; 2] = ["401", "403"];
 
@@ -63,6 +73,12 @@ fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
             "required": true,
             "schema": { "type": "integer", "minimum": 0 },
         });
+    }
+    if WITH_RATE.contains(&status) {
+        for (name, description) in RATE {
+            response["headers"][name] =
+                json!({ "description": description, "required": true, "schema": { "type": "string" } });
+        }
     }
     if WITH_CHALLENGE.contains(&status) {
         response["headers"]["WWW-Authenticate"] = json!({

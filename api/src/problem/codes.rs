@@ -30,10 +30,14 @@ catalogue! {
     MethodNotAllowed, "method_not_allowed", [405], Elsewhere,
         says "this path does not take that method",
         so "Use a method that `/openapi.json` has for the path.";
-    /// The body is larger than 1 MiB.
+    /// The body is larger than this deployment takes (`--max-body-bytes`).
     BodyTooLarge, "body_too_large", [413], Bodies,
         says "a body may have at most 1048576 bytes",
         so "Send less at once.";
+    /// The body did not arrive within the time that this deployment gives it (`--body-timeout-ms`). Nothing was written.
+    BodyTooSlow, "body_too_slow", [408], Bodies,
+        says "the body had not arrived after 10 s",
+        so "Send the request again, all at once.";
     /// The body is not declared as `application/json`.
     UnsupportedMediaType, "unsupported_media_type", [415], Bodies,
         says "the `Content-Type` requested by the client is not supported: send `Content-Type: application/json`",
@@ -73,6 +77,13 @@ catalogue! {
     ForeignHost, "foreign_host", [403], Elsewhere,
         says "without keys this machine answers to `localhost` and its loopback addresses only",
         so "Ask by `localhost` or `127.0.0.1`, or make a key.";
+
+    /// The caller, or whoever asks from its address without a key, has asked more often than it may (`--rate-limit`). Nothing was
+    /// written.
+    RateLimited, "rate_limited", [429], Any,
+        says "this is more than a caller may ask for: come again in 1 s",
+        so "Wait for the seconds that `Retry-After` says. `RateLimit` tells on every answer what is left, `RateLimit-Policy` \
+            the rule.";
 
     // Customers.
 
@@ -227,6 +238,14 @@ catalogue! {
     Unavailable, "unavailable", [503], Any,
         says "the log can't be written",
         so "Try again after the seconds that `Retry-After` says. If it stays so, tell whoever runs the service.";
+    /// The process works on as many requests as it takes at once (`--max-requests`). Nothing was written.
+    Overloaded, "overloaded", [503], Any,
+        says "too many requests are worked on already",
+        so "Try again after the seconds that `Retry-After` says, and more slowly.";
+    /// The process has as many connections as it serves (`--max-connections`). Nothing was written.
+    TooManyConnections, "too_many_connections", [503], Any,
+        says "this process has as many connections as it serves",
+        so "Try again after the seconds that `Retry-After` says, and on fewer connections.";
     /// The log can't be read now.
     LogUnavailable, "log_unavailable", [503], Any,
         says "where the journals end is not known: the log does not answer",
@@ -256,6 +275,10 @@ catalogue! {
     NotYet, "not_yet", [504], Any,
         says "the rows of orders are 3 records behind what the caller has seen",
         so "Ask again, with a longer `wait` if it keeps happening.";
+    /// There was no answer in the time that a request may take (`--request-timeout-ms`).
+    RequestTimedOut, "request_timed_out", [504], Queries,
+        says "there was no answer in the time that a request may take",
+        so "Try again after the seconds that `Retry-After` says.";
     /// The time for the command was up, and it is not known what became of it: it may have happened, or happen yet.
     OutcomeUnknown, "outcome_unknown", [504], Commands,
         says "no word from the log in time: it is not known whether the command happened",

@@ -2,7 +2,7 @@
 
 use poem::{
     Error, IntoResponse, Response,
-    error::{MethodNotAllowedError, NotFoundError, ParsePathError, ReadBodyError},
+    error::{MethodNotAllowedError, NotFoundError, ParsePathError},
     http::StatusCode,
 };
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParseRequestPayloadError};
@@ -37,9 +37,6 @@ fn translated(error: &Error) -> ApiError {
         let detail = "this path does not take that method";
         return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, detail);
     }
-    if let Some(ReadBodyError::PayloadTooLarge) = error.downcast_ref() {
-        return too_large();
-    }
     match error.status() {
         status if status.is_client_error() => ApiError::new(status, Code::BadRequest, error.to_string()),
         _ => ApiError::internal(error),
@@ -62,8 +59,8 @@ fn in_words(reason: &str) -> String {
 }
 
 /// The body is larger than it may be.
-pub(crate) fn too_large() -> ApiError {
-    let detail = format!("a body may have at most {} bytes", crate::json::MAX_BODY_BYTES);
+pub(crate) fn too_large(max_bytes: usize) -> ApiError {
+    let detail = format!("a body may have at most {max_bytes} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge, detail)
 }
 

@@ -4,7 +4,7 @@
 //! router, and decides. So what an operation needs never depends on a second reading of paths, and an operation that nobody
 //! thought of is for operators only.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
@@ -13,8 +13,15 @@ use poem::{
 };
 use serde_json::Value;
 
+use super::{
+    admission::Admission,
+    connections::OneTooMany,
+    observe::is_probe,
+    shares::{Share, Shares, Whose},
+};
 use crate::{
     auth::{Caller, KeyRing, Rule, Scope, Token, rule_of},
+    config::{BodyLimits, Limits},
     problem::{ApiError, Code},
     services::RouteTable,
 };
@@ -36,8 +43,28 @@ pub struct Gate {
     pub ring: KeyRing,
     /// By which this process, and commands that may read its data folder, know each other.
     pub process: Token,
+    /// With which the other services of the deployment are asked, and ask. It asks as often as it has to.
+    pub peer: Option<Token>,
     /// Who needs no key.
     pub open: Open,
+    /// Whether requests of this machine are counted while there are no keys.
+    pub counts_own: bool,
+}
+
+/// A request's caller, if it has one, and whose requests are counted with it.
+struct Asking {
+    caller: Option<Caller>,
+    counted: Counted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    /// Nobody's.
+    Not,
+    /// The caller's.
+    ByCaller,
+    /// Those from its address.
+    ByAddress,
 }
 
 impl Gate {
@@ -45,46 +72,58 @@ impl Gate {
     ///
     /// # Errors
     /// 401 for a key that opens nothing; 403 for a page of another site.
-    fn caller(&self, request: &Request) -> Result<Option<Caller>, ApiError> {
+    fn asking(&self, request: &Request) -> Result<Asking, ApiError> {
         match self.open {
-            Open::Local | Open::Everybody if !self.ring.is_there() => self.without_key(request).map(Some),
+            Open::Local | Open::Everybody if !self.ring.is_there() => self.without_key(request),
             Open::Local | Open::Everybody | Open::Nobody => self.with_key(request),
         }
     }
 
-    fn without_key(&self, request: &Request) -> Result<Caller, ApiError> {
+    fn without_key(&self, request: &Request) -> Result<Asking, ApiError> {
         refuse_other_sites(request)?;
-        let is_here = request.remote_addr().as_socket_addr().is_some_and(|from| from.ip().is_loopback());
-        match self.open {
+        let is_here = address(request).is_some_and(|from| from.is_loopback());
+        let counted = if is_here && !self.counts_own { Counted::Not } else { Counted::ByAddress };
+        let caller = match self.open {
             Open::Local => {
                 refuse_other_names(request)?;
-                Ok(Caller::operator())
+                Caller::operator()
             }
-            Open::Everybody if is_here => Ok(Caller::operator()),
-            Open::Everybody | Open::Nobody => Ok(Caller::anybody()),
-        }
+            Open::Everybody if is_here => Caller::operator(),
+            Open::Everybody | Open::Nobody => Caller::anybody(),
+        };
+        Ok(Asking { caller: Some(caller), counted })
     }
 
-    fn with_key(&self, request: &Request) -> Result<Option<Caller>, ApiError> {
-        let Some(given) = request.headers().get(header::AUTHORIZATION) else { return Ok(None) };
+    fn with_key(&self, request: &Request) -> Result<Asking, ApiError> {
+        let Some(given) = request.headers().get(header::AUTHORIZATION) else {
+            return Ok(Asking { caller: None, counted: Counted::ByAddress });
+        };
         let bearer = given.to_str().ok().and_then(|given| given.split_once(' '));
         let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-        let caller = bearer.and_then(|text| text.parse::<Token>().ok()).and_then(|token| {
-            if token.hash() == self.process.hash() { Some(Caller::operator()) } else { self.ring.caller(&token) }
-        });
+        let asking = bearer.and_then(|text| text.parse::<Token>().ok()).and_then(|token| self.asking_with(&token));
         // Which of all the reasons is nobody's business.
         let detail = "this key is none, has expired, or was revoked";
-        caller.map(Some).ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail))
+        asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail))
+    }
+
+    fn asking_with(&self, token: &Token) -> Option<Asking> {
+        if token.hash() == self.process.hash() {
+            return Some(Asking { caller: Some(Caller::operator()), counted: Counted::Not });
+        }
+        let caller = self.ring.caller(token)?;
+        let is_peer = self.peer.as_ref().is_some_and(|peer| peer.hash() == token.hash());
+        Some(Asking { caller: Some(caller), counted: if is_peer { Counted::Not } else { Counted::ByCaller } })
     }
 
     /// Put a guard before each operation of `table`, by what `document`, an OpenAPI document, calls it.
-    pub fn guard(table: RouteTable, document: &Value) -> RouteTable {
+    pub fn guard(table: RouteTable, document: &Value, admission: &Arc<Admission>) -> RouteTable {
         let rules = rules(document);
         let guarded = table.into_iter().map(|(path, operations)| {
             let name = nameless(&path);
             let operations = operations.into_iter().map(|(method, inner)| {
                 let rule = rules.get(&(name.clone(), method.clone())).copied();
-                let guard = Guard { inner, needs: rule.map_or(Needs::Scope(Scope::AdminRebuild), Needs::Rule) };
+                let needs = rule.map_or(Needs::Scope(Scope::AdminRebuild), Needs::Rule);
+                let guard = Guard { inner, needs, admission: Some(Arc::clone(admission)) };
                 (method, Box::new(poem::endpoint::ToDynEndpoint(guard)) as BoxEndpoint<'static>)
             });
             (path, operations.collect())
@@ -92,9 +131,9 @@ impl Gate {
         guarded.collect()
     }
 
-    /// An endpoint for whoever has this scope.
+    /// An endpoint for whoever has this scope, however many there are.
     pub fn guarded(inner: BoxEndpoint<'static>, scope: Scope) -> BoxEndpoint<'static> {
-        Box::new(poem::endpoint::ToDynEndpoint(Guard { inner, needs: Needs::Scope(scope) }))
+        Box::new(poem::endpoint::ToDynEndpoint(Guard { inner, needs: Needs::Scope(scope), admission: None }))
     }
 }
 
@@ -117,6 +156,11 @@ fn nameless(path: &str) -> String {
     segments
         .map(|segment| if segment.starts_with([':', '{']) { "/*".to_owned() } else { format!("/{segment}") })
         .collect()
+}
+
+/// Where a request comes from.
+fn address(request: &Request) -> Option<IpAddr> {
+    request.remote_addr().as_socket_addr().map(|from| from.ip())
 }
 
 /// A page of another site, open in a browser on this machine, must not act for whoever sits there.
@@ -159,6 +203,7 @@ enum Needs {
 struct Guard {
     inner: BoxEndpoint<'static>,
     needs: Needs,
+    admission: Option<Arc<Admission>>,
 }
 
 impl Endpoint for Guard {
@@ -174,7 +219,10 @@ impl Endpoint for Guard {
             Needs::Scope(scope) => (caller.require(scope), scope),
         };
         may.map_err(|error| challenged(error, Some(scope)))?;
-        self.inner.call(request).await
+        match &self.admission {
+            Some(admission) => admission.work(request.method() == Method::GET, self.inner.call(request)).await,
+            None => self.inner.call(request).await,
+        }
     }
 }
 
@@ -197,20 +245,65 @@ fn challenged(error: ApiError, scope: Option<Scope>) -> poem::Error {
 
 /// Everything behind the gate.
 pub struct Gated<E> {
-    /// It.
-    pub inner: E,
-    /// The gate.
-    pub gate: Arc<Gate>,
+    inner: E,
+    gate: Arc<Gate>,
+    /// How often each caller may ask; none if as often as they like.
+    shares: Option<Shares>,
+    /// What bodies may be.
+    body: BodyLimits,
 }
 
-impl<E: Endpoint> Endpoint for Gated<E> {
-    type Output = E::Output;
+impl<E: Endpoint<Output = Response>> Endpoint for Gated<E> {
+    type Output = Response;
 
-    async fn call(&self, mut request: Request) -> Result<E::Output> {
-        if let Some(caller) = self.gate.caller(&request).map_err(|error| challenged(error, None))? {
-            request.set_data(caller);
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        let share = match self.admit(&mut request) {
+            Ok(share) => share,
+            Err(refusal) => return Ok(refusal.into_response()),
+        };
+        let mut response = self.inner.get_response(request).await;
+        if let Some(share) = share {
+            share.tell(response.headers_mut());
         }
-        self.inner.call(request).await
+        Ok(response)
+    }
+}
+
+impl<E> Gated<E> {
+    /// `inner` behind this gate, with these limits for each caller and each request.
+    pub fn new(inner: E, gate: Arc<Gate>, limits: &Limits) -> Self {
+        Self { inner, gate, shares: limits.rate().map(Shares::new), body: limits.body() }
+    }
+
+    /// Have the request name its caller. What is left of whose share it is, or the answer to a request that is not let in.
+    fn admit(&self, request: &mut Request) -> Result<Option<Share>> {
+        // Whoever looks after the process has to get an answer.
+        let is_probe = is_probe(request.uri().path());
+        if !is_probe && request.data::<OneTooMany>().is_some() {
+            let detail = "this process has as many connections as it serves";
+            return Err(ApiError::unavailable(Code::TooManyConnections, detail).into());
+        }
+        let asking = self.gate.asking(request);
+        let share = if is_probe { None } else { self.share(&asking, request).map(Share::granted).transpose()? };
+        match asking {
+            Ok(Asking { caller, counted: _ }) => drop(caller.map(|caller| request.set_data(caller))),
+            Err(error) => return Err(challenged(error, None)),
+        }
+        request.set_data(self.body);
+        Ok(share)
+    }
+
+    fn share(&self, asking: &Result<Asking, ApiError>, request: &Request) -> Option<Share> {
+        let shares = self.shares.as_ref()?;
+        match asking {
+            Ok(Asking { counted: Counted::Not, .. }) => None,
+            Ok(Asking { counted: Counted::ByCaller, caller }) => {
+                caller.as_ref().map(|caller| shares.take(Whose::Caller(caller.id())))
+            }
+            Ok(Asking { counted: Counted::ByAddress, .. }) | Err(_) => {
+                address(request).map(|from| shares.take(Whose::of_address(from)))
+            }
+        }
     }
 }
 

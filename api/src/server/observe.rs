@@ -26,6 +26,11 @@ use crate::{
 
 /// What asks these asks all the time.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+/// Whether a path is one of those.
+pub fn is_probe(path: &str) -> bool {
+    PROBES.contains(&path)
+}
+
 /// The route of what no route takes.
 const UNMATCHED: &str = "unmatched";
 
@@ -72,7 +77,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
 
 /// The span of a request. What follows from it follows from the span, so the request is made to say so.
 fn begin_span(request: &mut Request, method: &'static str) -> Span {
-    if PROBES.contains(&request.uri().path()) {
+    if is_probe(request.uri().path()) {
         return Span::none();
     }
     let span = Span::begin(Kind::Server, || method.to_owned(), trace_of(request.headers()));
@@ -97,7 +102,7 @@ fn end_span(span: &mut Span, method: &'static str, route: &str, status: StatusCo
 fn tell(current: &Current, method: &'static str, status: StatusCode, took: Duration) {
     let (request_id, route) = (current.id(), current.route().unwrap_or(UNMATCHED));
     let (status, duration_ms) = (status.as_u16(), took.as_secs_f64() * 1_000.0);
-    if PROBES.contains(&route) {
+    if is_probe(route) {
         tracing::debug!(target: "access", request_id, method, route, status, duration_ms, "{method} {route} {status}");
     } else {
         tracing::info!(target: "access", request_id, method, route, status, duration_ms, "{method} {route} {status}");

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{admin, gate::Gate, listener};
+use super::{admin, connections, gate::Gate};
 use crate::{auth::Token, services::Probe};
 
 /// What is always left for the rows, however long requests took.
@@ -33,7 +33,7 @@ pub struct Running {
     /// How long requests are still taken after readiness is gone, and how long all else may take.
     pub(super) patience: (Duration, Duration),
     pub(super) stop: Option<oneshot::Sender<()>>,
-    pub(super) server: JoinHandle<std::io::Result<()>>,
+    pub(super) server: JoinHandle<()>,
     pub(super) probes: Vec<Arc<dyn Probe>>,
     pub(super) log: Arc<dyn EventLog>,
     pub(super) gate: Arc<Gate>,
@@ -44,7 +44,7 @@ pub struct Running {
 impl Running {
     /// The base URL, as this machine reaches it.
     pub fn url(&self) -> String {
-        listener::url(self.addr)
+        connections::url(self.addr)
     }
 
     /// The key by which the process knows itself.
@@ -77,10 +77,8 @@ impl Running {
             // The server may have ended by itself.
             stop.send(()).ok();
         }
-        match (&mut self.server).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("the HTTP server ended: {error}"),
-            Err(error) => tracing::warn!("the HTTP server ended: {error}"),
+        if let Err(error) = (&mut self.server).await {
+            tracing::warn!("the HTTP server ended: {error}");
         }
     }
 }

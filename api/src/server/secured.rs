@@ -65,5 +65,6 @@ pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
     if open == Open::Everybody && !ring.is_there() {
         tracing::warn!(%addr, "there are no keys: everybody who reaches {addr} can do everything");
     }
-    Ok(Gate { ring, process: Token::of_process(), open })
+    let peer = security.peer_key().map_err(SecureError::PeerKey)?;
+    Ok(Gate { ring, process: Token::of_process(), peer, open, counts_own: options.limits.rate_limit.is_some() })
 }

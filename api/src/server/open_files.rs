@@ -1,0 +1,31 @@
+//! How many files the system lets this process have open: each connection is one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// For all but connections: rows, the log, brokers, other services.
+const FOR_THE_REST: u64 = 256;
+
+/// Have the system allow so many connections, and say how many it does: fewer, if its limit is too low and can't be raised.
+pub fn make_room_for(n_connections: usize) -> usize {
+    let wanted = n_connections as u64 + FOR_THE_REST;
+    let limit = getrlimit(Resource::Nofile);
+    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
+    if is_enough(limit.current) {
+        return n_connections;
+    }
+    // Up to the hard limit everybody may.
+    let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
+    let allowed = if set.is_ok() { raised } else { limit.current.unwrap_or(raised) };
+    if allowed >= wanted {
+        return n_connections;
+    }
+    let n_possible = usize::try_from(allowed.saturating_sub(FOR_THE_REST)).unwrap_or(n_connections).max(1);
+    tracing::warn!(
+        allowed,
+        wanted,
+        "the system allows {allowed} open files, and --max-connections {n_connections} needs {wanted}: no more than \
+         {n_possible} connections are served; raise the limit (`ulimit -Hn`, LimitNOFILE), or lower the option"
+    );
+    n_possible
+}
