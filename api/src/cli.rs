@@ -16,7 +16,7 @@ pub use exit::{Exit, Failure, of as exit_code};
 
 use crate::{
     asyncapi,
-    config::{Config, Options},
+    config::{Config, Options, Trust},
     openapi,
     services::ServiceName,
 };
@@ -78,6 +78,9 @@ enum Command {
         /// What to ask
         #[arg(long, env = "ORDERLOG_HEALTH_URL", default_value = "http://127.0.0.1:8080/readyz")]
         url: String,
+
+        #[command(flatten)]
+        trust: Trust,
     },
 }
 
@@ -131,7 +134,7 @@ impl Cli {
             Some(Command::Log { verb }) => return log::run(*verb).await,
             Some(Command::Parked { verb }) => return parked::run(*verb).await,
             Some(Command::Projection { verb }) => return projection::run(*verb).await,
-            Some(Command::Health { url }) => health::ask(&url).await?,
+            Some(Command::Health { url, trust }) => health::ask(&url, &trust).await?,
             Some(Command::Serve { .. }) | None => {}
         }
         Ok(Exit::Done)
@@ -193,7 +196,7 @@ mod tests {
             (["serve", "--log", "kafka://host"], "kafka://host:port"),
             (["serve", "--listen", "8080"], "host:port"),
             (["serve", "--redis", "host:6379"], "redis://"),
-            (["serve", "--orders-url", "https://host"], "http://"),
+            (["serve", "--orders-url", "ftp://host"], "http://"),
             (["serve", "--public-partitions", "0"], "1..=1000"),
             (["serve", "--kafka-setting", "acks"], "name=value"),
             (["serve", "--trace-ratio", "1.5"], "from 0 to 1"),

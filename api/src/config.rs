@@ -11,7 +11,7 @@ use orderlog_service::snapshots::Keeping;
 use crate::services::ServiceName;
 
 pub use limits::{BodyLimits, Limits, Rate};
-pub use security::{Insecure, Security, token_in};
+pub use security::{Insecure, Security, Trust, token_in};
 
 /// The hash key of deployments on Kafka that set none: known to everybody, so good for trying things out only.
 pub const DEVELOPMENT_HASH_KEY: &str = "orderlog development hash key";
@@ -63,8 +63,7 @@ fn redis_url(text: &str) -> Result<String, String> {
 }
 
 fn http_url(text: &str) -> Result<String, String> {
-    // There is no TLS in here yet: a service mesh or a proxy adds it.
-    url_of(text, &["http://"])
+    url_of(text, &["http://", "https://"])
 }
 
 fn ratio(text: &str) -> Result<f64, String> {

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{auth::Token, services::ServiceName};
+use crate::{auth::Token, services::ServiceName, tls};
 
 /// How long anything that follows by itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,7 +80,7 @@ fn line(after: Duration, service: ServiceName, what: &str) -> String {
 impl Story {
     fn begin(url: String, key: Token) -> anyhow::Result<Self> {
         // The process talks to itself: no proxy has to help.
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        let client = tls::client(None, [])?.timeout(PATIENCE).build();
         let client = client.context("no HTTP client can be made")?;
         let tag = Uuid::new_v4().simple().to_string()[..6].to_owned();
         Ok(Self { client, url, key, tag, begun: Instant::now() })

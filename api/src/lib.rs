@@ -37,3 +37,5 @@ pub mod problem;
 pub mod server;
 pub mod services;
 pub mod telemetry;
+pub mod tls;
+pub mod watched;

@@ -3,7 +3,7 @@
 //! Every call has a timeout, and nothing here repeats one: a query tells its caller that the other service did not answer,
 //! and notices are repeated by `orderlog_service::delivery`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use orderlog_service::{
@@ -22,6 +22,7 @@ use crate::{
     problem::{ApiError, Code, Problem},
     services::ServiceName,
     telemetry::request,
+    tls::{self, TlsError},
 };
 
 /// How long a connection may take.
@@ -77,16 +78,16 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// The services at these places; those without one are at `own`, which is this process.
+    /// The services at these places; those without one are at `own`, which is this process. `ca` has the certificates that are
+    /// believed.
     ///
     /// # Errors
     /// If no HTTP client can be made.
-    pub fn new(places: BTreeMap<ServiceName, Place>, own: Place) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+    pub fn new(places: BTreeMap<ServiceName, Place>, own: Place, ca: Option<&Path>) -> Result<Self, TlsError> {
+        let client = tls::client(ca, places.values().map(|place| place.url.as_str()))?
             .connect_timeout(CONNECT)
             .timeout(CALL)
             .tcp_nodelay(true)
-            .no_proxy()
             .user_agent(concat!("orderlog/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { client, places, own })

@@ -5,6 +5,7 @@ mod admission;
 mod conditional;
 mod connections;
 mod docs;
+mod doors;
 mod gate;
 mod hash_key;
 mod observe;
@@ -38,7 +39,7 @@ use poem_openapi::{
     OpenApi, OpenApiService,
     registry::{MetaApi, Registry},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
@@ -52,10 +53,12 @@ use crate::{
     problem::{ApiError, Code, problem_of},
     services::{Mounted, Probe, RouteTable, ServiceName},
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
+    tls::TlsError,
 };
 
 use admission::Admission;
 use connections::ConnectionLimits;
+use doors::Doors;
 use operations::{LagLimits, Operations};
 use running::Stopping;
 
@@ -107,9 +110,9 @@ pub enum StartError {
     /// It would be open to those who must not come in.
     #[error(transparent)]
     Secure(#[from] SecureError),
-    /// The client for the other services.
-    #[error("no HTTP client can be made")]
-    Client(#[from] reqwest::Error),
+    /// The certificate, its key, or those of others.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A service.
     #[error("the {service} service can't start")]
     Service {
@@ -188,8 +191,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let Config { services, options } = config;
     // First, so that a taken port is told at once, and since services have to know where they are. Whoever connects
     // already waits until the services have been started.
-    let failed = |source| StartError::Listen { address: options.listen.clone(), source };
-    let (listener, addr) = connections::bind(&options.listen).await.map_err(failed)?;
+    let doors = Doors::open(&options).await?;
+    let (addr, own_url) = (doors.addr, doors.own_url());
     let gate = Arc::new(secured::gate(addr, &options)?);
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
@@ -204,7 +207,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         },
         troubles: Troubles::default(),
         stopping: stopping.draining.subscribe(),
-        peers: Arc::new(peers(&options, &connections::url(addr), &gate)?),
+        peers: Arc::new(peers(&options, &own_url, &gate)?),
         redis: options.redis.clone(),
         command_timeout_ms: options.command_timeout_ms,
     };
@@ -224,7 +227,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
-    let found_at = admin::tell_where(&storage.data, &connections::url(addr), &gate.process)?;
+    let found_at = admin::tell_where(&storage.data, &own_url, &gate.process)?;
     let documented = crate::openapi::of_services(&services);
     let http = HttpMeasures::new();
     let metrics = metrics(&mounted, &http, &parts);
@@ -234,17 +237,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
     let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits);
     let app = observe::Observed::new(conditional::Conditional(app), http);
-    let (stop, stopped) = oneshot::channel::<()>();
     let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);
-    let limits = ConnectionLimits::of(&options.limits);
-    let stopped = async move { drop(stopped.await) };
-    let server = tokio::spawn(connections::serve(listener, app, limits, stopped, patience));
+    let servers = doors.serve(app, ConnectionLimits::of(&options.limits), &stopping.draining, patience);
     Ok(Running {
         addr,
+        own_url,
         stopping,
         patience: (delay, patience),
-        stop: Some(stop),
-        server,
+        servers,
         probes: probes.into_values().collect(),
         log: parts.setup.log,
         gate,
@@ -256,7 +256,7 @@ fn peers(options: &Options, own: &str, gate: &gate::Gate) -> Result<Peers, Start
     let key = options.security.peer_key().map_err(SecureError::PeerKey)?;
     let own = Place { url: own.to_owned(), key: Some(gate.process.clone()) };
     let others = options.peer_urls().into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
-    Ok(Peers::new(others.collect(), own)?)
+    Ok(Peers::new(others.collect(), own, options.security.trust.ca.as_deref())?)
 }
 
 fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {

@@ -76,10 +76,11 @@ impl Server {
     /// If the process can't be started.
     pub fn begin(args: &[String], port: u16, log_file: &Path) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file).expect("a log file");
+        let listen = vec!["--listen".to_owned(), format!("127.0.0.1:{port}")];
         let process = Command::new(binary())
             .arg("serve")
             .args(args)
-            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(if args.iter().any(|arg| arg == "--listen") { Vec::new() } else { listen })
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)

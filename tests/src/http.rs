@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -87,8 +88,23 @@ pub struct Http {
 impl Http {
     /// A client of the server at `base`.
     pub fn new(base: impl Into<String>) -> Self {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build();
-        Self { base: base.into(), client: client.expect("a client without TLS needs nothing"), key: None }
+        Self::believing(base.into(), Vec::new())
+    }
+
+    /// A client of the server at `base`, `https://host:port`, that believes certificates which stand on this one.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn trusting(base: impl Into<String>, ca: &str) -> Self {
+        let ca = reqwest::Certificate::from_pem(ca.as_bytes()).expect("a certificate as PEM");
+        Self::believing(base.into(), vec![ca])
+    }
+
+    fn believing(base: String, trusted: Vec<reqwest::Certificate>) -> Self {
+        // Whoever was first has installed the same one.
+        drop(CryptoProvider::install_default(ring::default_provider()));
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().tls_certs_only(trusted);
+        Self { base, client: client.build().expect("a client needs nothing of the system"), key: None }
     }
 
     /// The same client, with this key.

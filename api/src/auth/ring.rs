@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,12 +12,10 @@ use super::{
     caller::Caller,
     keys::{KeyFile, KeyFileError, KeyRecord, Token},
 };
+use crate::watched::{Mark, mark};
 
 /// How often at most the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What tells one file from the next: a new one is put in place of the old one, so its number changes.
-type Mark = Option<(u64, i64, i64, u64)>;
 
 /// The keys.
 pub struct KeyRing {
@@ -40,7 +36,7 @@ impl KeyRing {
     /// # Errors
     /// [`KeyFileError`] if it is there and can't be read.
     pub fn open(file: KeyFile) -> Result<Self, KeyFileError> {
-        let (mark, keys) = (mark(&file), read(&file)?);
+        let (mark, keys) = (mark(file.path()), read(&file)?);
         Ok(Self { file, known: Mutex::new(Known { looked: Instant::now(), mark, keys }) })
     }
 
@@ -66,7 +62,7 @@ impl KeyRing {
     }
 
     fn look(&self, known: &mut Known) {
-        let now = mark(&self.file);
+        let now = mark(self.file.path());
         if now == known.mark {
             return;
         }
@@ -87,11 +83,6 @@ impl KeyRing {
 fn read(file: &KeyFile) -> Result<Option<Arc<HashMap<String, KeyRecord>>>, KeyFileError> {
     let keys = file.read()?;
     Ok(keys.map(|keys| Arc::new(keys.into_iter().map(|key| (key.id.clone(), key)).collect())))
-}
-
-fn mark(file: &KeyFile) -> Mark {
-    let it = fs::metadata(file.path()).ok()?;
-    Some((it.ino(), it.mtime(), it.mtime_nsec(), it.size()))
 }
 
 #[cfg(test)]
@@ -120,7 +111,7 @@ mod tests {
         file.revoke(&record.id).unwrap();
         std::thread::sleep(LOOK_EVERY);
         assert_eq!(ring.caller(&token), None);
-        fs::remove_file(file.path()).unwrap();
+        std::fs::remove_file(file.path()).unwrap();
         std::thread::sleep(LOOK_EVERY);
         assert!(ring.is_there(), "the door stays closed");
     }

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::{config::Trust, tls};
+
 /// How long the answer may take.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Fails unless `url` answers 200.
-pub async fn ask(url: &str) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build().context("no HTTP client can be made")?;
+pub async fn ask(url: &str, trust: &Trust) -> anyhow::Result<()> {
+    let client = tls::client(trust.ca.as_deref(), [url])?.timeout(TIMEOUT).build();
+    let client = client.context("no HTTP client can be made")?;
     let response = client.get(url).send().await.context("it does not answer")?;
     let status = response.status();
     let body = response.text().await.unwrap_or_default();

@@ -13,9 +13,10 @@ use serde_json::Value;
 use super::exit::Failure;
 use crate::{
     auth::Token,
-    config::{Storage, token_in},
+    config::{Storage, Trust, token_in},
     problem::Problem,
     server::found_at,
+    tls,
 };
 
 /// How long a running server may take to answer.
@@ -38,6 +39,10 @@ pub struct Place {
     #[arg(long, env = "ORDERLOG_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
+    /// Whom to believe.
+    #[command(flatten)]
+    pub trust: Trust,
+
     /// What to open if none runs.
     #[command(flatten)]
     pub storage: Storage,
@@ -55,8 +60,8 @@ impl Running {
     ///
     /// # Errors
     /// There is no such data folder.
-    pub async fn find(Place { server, key_file, storage }: &Place) -> anyhow::Result<Option<Self>> {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+    pub async fn find(Place { server, key_file, trust, storage }: &Place) -> anyhow::Result<Option<Self>> {
+        let client = tls::client(trust.ca.as_deref(), server.as_deref())?.timeout(TIMEOUT).build()?;
         let key =
             key_file.as_deref().map(|file| token_in(file).with_context(|| format!("the key in {}", file.display())));
         let key = key.transpose()?;

@@ -20,10 +20,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
     let options = &config.options;
     let traces = options.otlp_endpoint.as_deref();
-    let traces = traces.map(|to| otlp::begin(to, options.trace_ratio, &config.services)).transpose()?;
+    let traces = traces
+        .map(|to| otlp::begin(to, options.security.trust.ca.as_deref(), options.trace_ratio, &config.services))
+        .transpose()?;
     let running = server::start(config.clone()).await.map_err(StartError::with_exit)?;
     greet(&config, &running.url());
-    let story = config.options.demo.then(|| demo::play(running.url(), running.key()));
+    let story = config.options.demo.then(|| demo::play(running.own_url(), running.key()));
     let story = async move {
         match story {
             Some(story) => story.await,

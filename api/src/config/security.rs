@@ -7,7 +7,10 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use crate::auth::{KeyFile, Token};
+use crate::{
+    auth::{KeyFile, Token},
+    tls::{Identity, TlsError},
+};
 
 /// What is not demanded, though others than this machine are listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,6 +19,15 @@ pub enum Insecure {
     NoKeys,
     /// Keys and answers go over the wire as they are: for when something else adds TLS.
     NoTls,
+}
+
+/// Whom to believe where something is asked over `https://`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Trust {
+    /// The certificates on which others must stand where they are asked over https://, as PEM. Default: those that the system
+    /// trusts
+    #[arg(long, env = "ORDERLOG_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Who may ask, and over what.
@@ -37,6 +49,18 @@ pub struct Security {
         default_missing_value = "no-keys,no-tls"
     )]
     pub insecure: Vec<Insecure>,
+
+    /// The certificate of this server, with those that it stands on, as PEM: then it speaks TLS only. Read again when it changes
+    #[arg(long, env = "ORDERLOG_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of that certificate, as PEM
+    #[arg(long, env = "ORDERLOG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Whom to believe.
+    #[command(flatten)]
+    pub trust: Trust,
 
     /// The key with which the other services are asked; needed where they are other processes and demand one
     #[arg(
@@ -76,6 +100,15 @@ impl Security {
     /// Whether this was said not to be demanded.
     pub fn goes_without(&self, what: Insecure) -> bool {
         self.insecure.contains(&what)
+    }
+
+    /// What this server shows of itself, if it speaks TLS.
+    ///
+    /// # Errors
+    /// [`TlsError`], naming the file.
+    pub fn identity(&self) -> Result<Option<Identity>, TlsError> {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        files.map(|(cert, key)| Identity::open(cert, key)).transpose()
     }
 
     /// The key with which other services are asked, if there is one.

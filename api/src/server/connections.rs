@@ -4,7 +4,7 @@
 //! Beyond the limit there is a small reserve, so that whoever looks after the process still gets an answer. Deliberately absent:
 //! HTTP/2, which nobody who asks here needs, and which has more ways to be abused.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,6 +14,7 @@ use poem::{
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
@@ -22,7 +23,7 @@ use super::{
     open_files,
     paced::{Paced, Turns},
 };
-use crate::config::Limits;
+use crate::{config::Limits, tls::Identity};
 
 /// How long nothing is accepted after a failure, such as too many open files; else it would be tried again at once, for ever.
 const REST: Duration = Duration::from_millis(50);
@@ -56,30 +57,43 @@ impl ConnectionLimits {
 #[derive(Clone, Copy, Debug)]
 pub struct OneTooMany;
 
-/// Serve `app` on what `listener` accepts until `stopped`; then those who are being answered have `patience`.
+/// What connections have in common.
+pub struct Serving<E> {
+    /// What answers.
+    pub app: Arc<E>,
+    /// What the process shows of itself, if it speaks TLS here.
+    pub identity: Option<Arc<Identity>>,
+    /// How many there may be, and how long they may take.
+    pub limits: ConnectionLimits,
+}
+
+impl<E> Clone for Serving<E> {
+    fn clone(&self) -> Self {
+        Self { app: Arc::clone(&self.app), identity: self.identity.clone(), limits: self.limits }
+    }
+}
+
+/// Serve what `listener` accepts until `stopped` says so; then those who are being answered have `patience`.
 pub async fn serve<E>(
     listener: TcpListener,
-    app: E,
-    limits: ConnectionLimits,
-    stopped: impl Future<Output = ()>,
+    serving: Serving<E>,
+    mut stopped: watch::Receiver<bool>,
     patience: Duration,
 ) where
     E: Endpoint<Output = poem::Response> + 'static,
 {
-    let app = Arc::new(app);
-    let seats = Seats::new(limits.n_max);
+    let seats = Seats::new(serving.limits.n_max);
     let (stopping, is_stopping) = watch::channel(false);
-    tokio::pin!(stopped);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = &mut stopped => break,
+            stopped = stopped.wait_for(|stopped| *stopped) => break drop(stopped),
         };
         match accepted {
             Ok((stream, from)) => {
                 // Without a seat it is closed at once.
                 if let Some(seat) = seats.take() {
-                    tokio::spawn(connection(stream, from, seat, limits, Arc::clone(&app), is_stopping.clone()));
+                    tokio::spawn(connection(stream, from, seat, serving.clone(), is_stopping.clone()));
                 }
             }
             Err(error) => {
@@ -124,22 +138,45 @@ async fn connection<E>(
     stream: TcpStream,
     from: SocketAddr,
     seat: Seat,
-    limits: ConnectionLimits,
-    app: Arc<E>,
-    mut stopping: watch::Receiver<bool>,
+    mut serving: Serving<E>,
+    stopping: watch::Receiver<bool>,
 ) where
     E: Endpoint<Output = poem::Response> + 'static,
 {
     // Answers are small and whole: waiting for more of them only costs time. If it fails they are just slower.
     drop(stream.set_nodelay(true));
-    let (is_usual, turns) = (seat.is_usual, Turns::default());
-    let [header, idle] = if is_usual { [limits.header, limits.idle] } else { [RESERVE_TIMEOUT; 2] };
     let at = stream.local_addr().map_or_else(|_| LocalAddr::default(), |at| LocalAddr(at.into()));
+    if !seat.is_usual {
+        (serving.limits.header, serving.limits.idle) = (RESERVE_TIMEOUT, RESERVE_TIMEOUT);
+    }
+    let Some(identity) = &serving.identity else {
+        return requests(stream, (at, from, Scheme::HTTP), &seat, &serving, stopping).await;
+    };
+    let shaking = tokio::time::timeout(serving.limits.header, identity.acceptor().accept(stream));
+    // Whoever speaks no TLS, or does so too slowly, is not answered.
+    if let Ok(Ok(stream)) = shaking.await {
+        requests(stream, (at, from, Scheme::HTTPS), &seat, &serving, stopping).await;
+    }
+}
+
+/// Answer what comes on a connection at this address, from that one.
+async fn requests<E, S>(
+    stream: S,
+    (at, from, scheme): (LocalAddr, SocketAddr, Scheme),
+    seat: &Seat,
+    serving: &Serving<E>,
+    mut stopping: watch::Receiver<bool>,
+) where
+    E: Endpoint<Output = poem::Response> + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (is_usual, turns) = (seat.is_usual, Turns::default());
+    let ConnectionLimits { header, idle, n_max: _ } = serving.limits;
     let io = TokioIo::new(Paced::new(stream, turns.clone(), header, idle));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (app, turns, at) = (Arc::clone(&app), turns.clone(), at.clone());
+        let (app, turns, at, scheme) = (Arc::clone(&serving.app), turns.clone(), at.clone(), scheme.clone());
         async move {
-            let mut request: poem::Request = (request, at, RemoteAddr(from.into()), Scheme::HTTP).into();
+            let mut request: poem::Request = (request, at, RemoteAddr(from.into()), scheme).into();
             if !is_usual {
                 request.set_data(OneTooMany);
             }
@@ -158,16 +195,6 @@ async fn connection<E>(
     }
     connection.as_mut().graceful_shutdown();
     drop(connection.await);
-}
-
-/// Listen on `address`; port 0 takes any free one.
-///
-/// # Errors
-/// The system's words.
-pub async fn bind(address: &str) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await?;
-    let addr = listener.local_addr()?;
-    Ok((listener, addr))
 }
 
 /// The URL by which this machine reaches what listens on `addr`.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use orderlog_eventlog::EventLog;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::watch,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -21,7 +21,7 @@ const FOR_ROWS: Duration = Duration::from_secs(1);
 pub(super) struct Stopping {
     /// It is not ready any more; load balancers look there.
     pub leaving: watch::Sender<bool>,
-    /// Answers without an end are to find one.
+    /// No connections are taken any more, and answers without an end are to find one.
     pub draining: watch::Sender<bool>,
 }
 
@@ -30,10 +30,12 @@ pub struct Running {
     /// Where.
     pub addr: SocketAddr,
     pub(super) stopping: Stopping,
+    /// Where requests come in unencrypted, for this machine.
+    pub(super) own_url: String,
     /// How long requests are still taken after readiness is gone, and how long all else may take.
     pub(super) patience: (Duration, Duration),
-    pub(super) stop: Option<oneshot::Sender<()>>,
-    pub(super) server: JoinHandle<()>,
+    /// What takes requests: at `addr`, and at `own_url` if that is elsewhere.
+    pub(super) servers: Vec<JoinHandle<()>>,
     pub(super) probes: Vec<Arc<dyn Probe>>,
     pub(super) log: Arc<dyn EventLog>,
     pub(super) gate: Arc<Gate>,
@@ -44,7 +46,13 @@ pub struct Running {
 impl Running {
     /// The base URL, as this machine reaches it.
     pub fn url(&self) -> String {
-        connections::url(self.addr)
+        let own = connections::url(self.addr);
+        if own == self.own_url { own } else { own.replacen("http://", "https://", 1) }
+    }
+
+    /// The same, without TLS, for this machine only.
+    pub fn own_url(&self) -> String {
+        self.own_url.clone()
     }
 
     /// The key by which the process knows itself.
@@ -73,12 +81,10 @@ impl Running {
     /// No more requests; those under way are answered. The server itself gives up when its time is up.
     async fn drain(&mut self) {
         self.stopping.draining.send_replace(true);
-        if let Some(stop) = self.stop.take() {
-            // The server may have ended by itself.
-            stop.send(()).ok();
-        }
-        if let Err(error) = (&mut self.server).await {
-            tracing::warn!("the HTTP server ended: {error}");
+        for server in &mut self.servers {
+            if let Err(error) = server.await {
+                tracing::warn!("the HTTP server ended: {error}");
+            }
         }
     }
 }

@@ -25,8 +25,8 @@ pub enum SecureError {
     },
     /// Keys would go over the wire as they are.
     #[error(
-        "{addr} is reached by other machines, and keys would go there unencrypted: listen on a loopback address behind \
-         something that adds TLS, or say --insecure=no-tls if the network between is your own"
+        "{addr} is reached by other machines, and keys would go there unencrypted: give a certificate (--tls-cert, --tls-key), \
+         listen on a loopback address behind something that adds TLS, or say --insecure=no-tls if the network between is your own"
     )]
     NoTls {
         /// Where it would listen.
@@ -59,7 +59,7 @@ pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
     if open == Open::Nobody && !ring.is_there() {
         return Err(SecureError::NoKeys { addr, keys: path });
     }
-    if !addr.ip().is_loopback() && !security.goes_without(Insecure::NoTls) {
+    if !addr.ip().is_loopback() && security.tls_cert.is_none() && !security.goes_without(Insecure::NoTls) {
         return Err(SecureError::NoTls { addr });
     }
     if open == Open::Everybody && !ring.is_there() {

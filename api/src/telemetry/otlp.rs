@@ -1,7 +1,7 @@
 //! Sends traces to a collector, by OTLP over HTTP as JSON. Nothing waits for it: spans are handed over in batches by a thread of their
 //! own, and those for which there is no room are dropped.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use opentelemetry::KeyValue;
@@ -15,7 +15,10 @@ use orderlog_service::trace;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use crate::services::ServiceName;
+use crate::{
+    services::ServiceName,
+    tls::{self, TlsError},
+};
 
 /// How often spans are handed over.
 const EVERY: Duration = Duration::from_secs(1);
@@ -28,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
     /// There is no client.
-    #[error("no HTTP client can be made")]
-    Client(#[from] reqwest::Error),
+    #[error(transparent)]
+    Client(#[from] TlsError),
     /// The address.
     #[error("traces can't be sent there: {0}")]
     Endpoint(String),
@@ -39,12 +42,12 @@ pub enum TracesError {
 pub struct Traces(SdkTracerProvider);
 
 /// Make spans of this share of the traces that begin here, and send them to the collector at `endpoint`. Of traces that begin elsewhere
-/// whoever began them has decided.
+/// whoever began them has decided. `ca` has the certificates that are believed.
 ///
 /// # Errors
 /// [`TracesError`], where that can't be.
-pub fn begin(endpoint: &str, ratio: f64, services: &[ServiceName]) -> Result<Traces, TracesError> {
-    let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
+pub fn begin(endpoint: &str, ca: Option<&Path>, ratio: f64, services: &[ServiceName]) -> Result<Traces, TracesError> {
+    let client = tls::client(ca, [endpoint])?.timeout(PATIENCE).build().map_err(TlsError::Client)?;
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(Client { client, runtime: Handle::current() })

@@ -25,7 +25,7 @@ use crate::{
         running::{Place, Running},
         serve,
     },
-    config::Storage,
+    config::{Storage, Trust},
     server::{self, StartError},
 };
 
@@ -111,7 +111,7 @@ impl Import {
         serve::tell(storage, "warn")?;
         // Before anything is made: a folder in which there is no export is a mistyped one.
         Manifest::read(&self.dir).map_err(broken)?;
-        let place = Place { server: None, key_file: None, storage: storage.clone() };
+        let place = Place { server: None, key_file: None, trust: Trust::default(), storage: storage.clone() };
         if storage.data.is_dir() && Running::find(&place).await?.is_some() {
             return Err(Failure::refused("a server runs on this data folder: stop it first"));
         }
