@@ -1,15 +1,21 @@
 //! The log's records as operators see them: JSON documents, the same from a running server and from a stopped one's files.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use orderlog_domain::{
-    billing::Billing, core::Verdict, customers::Customers, header::HEADER, header::Header, inventory::Inventory,
-    notifications::Notifications, orders::Orders,
+    billing::Billing,
+    core::{DISCARD, Discard, GENESIS, Verdict},
+    customers::Customers,
+    header::{HEADER, Header},
+    inventory::Inventory,
+    notifications::Notifications,
+    orders::Orders,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 use orderlog_projections::{Generations, StoreError, Tables};
+use orderlog_service::projection::Projection;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -37,7 +43,7 @@ pub struct Inspected {
     pub offset: u64,
     /// When it was decided (public topics: taken by the log), in milliseconds since the Unix epoch.
     pub time_ms: i64,
-    /// What became of it: `accepted`, `void` or `parked`; nothing for public topics and for what the rows do not hold yet.
+    /// What became of it: `accepted`, `void`, `parked` or `discarded`; nothing for public topics and for what the rows do not hold yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
     /// The name of its event.
@@ -129,6 +135,7 @@ fn inspected(topic: &str, partition: u32, record: &Record, verdict: Option<Verdi
                 Verdict::Accepted => "accepted",
                 Verdict::Void => "void",
                 Verdict::Parked => "parked",
+                Verdict::Discarded => "discarded",
             }
             .to_owned()
         }),
@@ -172,13 +179,15 @@ fn of_public(record: &Record) -> Told {
 /// Why this program can't read `record` as an event of its journal; nothing if it can.
 pub fn unreadable(journal: ServiceName, record: &Inspected) -> Option<String> {
     fn of<D: Tables>(record: &Inspected) -> Option<String> {
-        if record.kind == orderlog_domain::core::GENESIS {
-            return None;
-        }
-        match serde_json::from_value::<D::Event>(record.value.clone()) {
-            Ok(event) if D::kind(&event) == record.kind => None,
-            Ok(event) => Some(format!("its header says {}, its payload is {}", record.kind, D::kind(&event))),
-            Err(error) => Some(format!("{} can't be decoded: {error}", record.kind)),
+        let undecodable = |error: serde_json::Error| format!("{} can't be decoded: {error}", record.kind);
+        match record.kind.as_str() {
+            GENESIS => None,
+            DISCARD => serde_json::from_value::<Discard>(record.value.clone()).err().map(undecodable),
+            kind => match serde_json::from_value::<D::Event>(record.value.clone()) {
+                Ok(event) if D::kind(&event) == kind => None,
+                Ok(event) => Some(format!("its header says {kind}, its payload is {}", D::kind(&event))),
+                Err(error) => Some(undecodable(error)),
+            },
         }
     }
     record.error.clone().or_else(|| match journal {
@@ -188,6 +197,23 @@ pub fn unreadable(journal: ServiceName, record: &Inspected) -> Option<String> {
         ServiceName::Billing => of::<Billing>(record),
         ServiceName::Notifications => of::<Notifications>(record),
     })
+}
+
+/// Services' rows that are open in this process.
+pub type Projections = Arc<BTreeMap<ServiceName, Arc<dyn Projection>>>;
+
+/// The verdicts in rows that are open in this process.
+pub struct InRows(pub Projections);
+
+#[async_trait]
+impl Verdicts for InRows {
+    async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        match self.0.get(&journal) {
+            Some(projection) => projection.verdicts(from, to).await,
+            // Another process has them.
+            None => Ok(Vec::new()),
+        }
+    }
 }
 
 /// The verdicts in the rows of a data folder that nobody else uses; of services that have rows there.

@@ -291,6 +291,7 @@ where
                 Self::new(StatusCode::PRECONDITION_FAILED, Code::PreconditionFailed, detail)
             }
             ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused, detail),
+            ExecuteError::Discarded => Self::conflict(Code::CommandDiscarded, detail),
             ExecuteError::Parked => Self::unavailable(Code::Parked, detail),
             ExecuteError::Unavailable(_) => Self::unavailable(Code::Unavailable, detail),
             ExecuteError::Unknown => Self::timed_out(Code::OutcomeUnknown, detail),

@@ -78,17 +78,9 @@ fn changes(from: u64, to: u64, digest: &mut Digest, secret: &HashKey) -> Result<
             EntityRow { aggregate, version: step + 1, offset, entity: Arc::new(Entity::Order(order)) },
         );
     }
-    Ok(Changes {
-        next: to,
-        genesis: None,
-        heads: heads.into_iter().collect(),
-        entities: entities.into_values().collect(),
-        records,
-        // Orders have no ledger, so events make no rows.
-        happened: vec![],
-        parked: vec![],
-        copied: vec![],
-    })
+    let (heads, entities) = (heads.into_iter().collect(), entities.into_values().collect());
+    // Orders have no ledger, so events make no rows.
+    Ok(Changes { heads, entities, records, ..Changes::nothing(to) })
 }
 
 fn argument(number: usize, otherwise: u64) -> Result<u64, Box<dyn Error>> {

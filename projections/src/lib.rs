@@ -28,5 +28,5 @@ pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisInbox};
 pub use inventory::MovementRow;
 pub use orders::OrderFilter;
 pub use snapshots::{Label, SnapshotError, Snapshots};
-pub use store::{Copied, Cursor, Difference, Instant, Page, Paging, Pinned, Store, Writer};
+pub use store::{Copied, Cursor, Difference, Instant, Page, Paging, Pinned, Store, Unaccepted, Writer};
 pub use tables::{Cell, Column, Index, Ledger, Table, Tables};

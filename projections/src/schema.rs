@@ -8,12 +8,14 @@ const LAYOUT: u32 = 1;
 /// The tables that every service has.
 ///
 /// Keys and ids are 16-byte blobs as primary keys of tables without rowid: time-ordered ones (UUIDv7) are appended.
-/// `meta.base`: rows that were copied from a snapshot at this offset, or folded from the first record: 0.
+/// `meta.base`: rows that were copied from a snapshot at this offset, or folded from the first record: 0. `meta.revision` counts
+/// how often rows of records that were folded before have changed.
 /// `records` is a plain rowid table, since its offsets ascend. `touched` has what an accepted record touches besides what it is
 /// about, which stands in `records`.
 const FIXED: &[&str] = &[
     "create table meta (only integer primary key check (only = 1), schema text not null, service text not null,
-        genesis text, next integer not null, base integer not null default 0) strict",
+        genesis text, next integer not null, base integer not null default 0,
+        revision integer not null default 0) strict",
     "create table heads (key blob primary key, last blob not null, offset integer not null) without rowid, strict",
     "create table records (offset integer primary key, id blob not null, clock_ms integer not null, about blob not null,
         verdict integer not null, digest blob not null) strict",
@@ -22,6 +24,9 @@ const FIXED: &[&str] = &[
     "create index records_not_accepted on records (offset) where verdict <> 0",
     "create table parked (key blob not null, offset integer not null, reason text not null, primary key (key, offset))
         without rowid, strict",
+    "create index parked_by_offset on parked (offset)",
+    "create table discarded (offset integer primary key, discarded_by integer not null, time_ms integer not null,
+        reason text not null) strict",
     "create table copied (topic text not null, part integer not null, next integer not null, primary key (topic, part))
         without rowid, strict",
 ];
@@ -34,6 +39,13 @@ const HISTORY: [&str; 2] = [
 
 fn columns(columns: &[Column]) -> String {
     columns.iter().map(|column| format!("{} {}, ", column.name, column.sql_type)).collect()
+}
+
+/// The tables whose rows go when they are built anew: all but `meta`.
+pub(crate) fn table_names<D: Tables>() -> impl Iterator<Item = &'static str> {
+    let fixed = ["heads", "records", "touched", "parked", "discarded", "copied"];
+    let of_tables = D::TABLES.iter().map(|table| table.kind);
+    fixed.into_iter().chain(of_tables).chain(D::LEDGERS.iter().map(|ledger| ledger.name))
 }
 
 /// The statements that make the tables of a service.
@@ -103,6 +115,7 @@ pub(crate) fn shapes<D: Tables>() -> Vec<Shape> {
         },
         Shape { table: "touched", key: &["offset", "line"], columns: vec!["offset", "line", "key"] },
         Shape { table: "parked", key: &["key", "offset"], columns: vec!["key", "offset", "reason"] },
+        Shape { table: "discarded", key: &["offset"], columns: vec!["offset", "discarded_by", "time_ms", "reason"] },
     ];
     shapes.extend(D::TABLES.iter().map(|table| {
         let extra = table.columns.iter().map(|column| column.name);

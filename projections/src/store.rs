@@ -10,12 +10,13 @@ mod loading;
 pub(crate) mod opening;
 mod origin;
 mod past;
+mod verdicts;
 mod writing;
 
 use std::{path::Path, sync::Arc};
 
 use orderlog_domain::{
-    core::{Checkpoint, Genesis, ParkedRow, RecordRow, Verdict},
+    core::{Checkpoint, Genesis, RecordRow, Verdict},
     key::{Key, RecordId},
 };
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, SqlitePool, sqlite::SqliteRow};
@@ -27,6 +28,7 @@ pub use listing::{Cursor, Page, Paging};
 pub(crate) use loading::document;
 pub(crate) use origin::Origin;
 pub use past::Instant;
+pub use verdicts::Unaccepted;
 pub use writing::Writer;
 
 use crate::{error::StoreError, generations::Generations, schema, tables::Tables};
@@ -181,24 +183,6 @@ impl<D: Tables> Store<D> {
         Ok(())
     }
 
-    /// The offsets from `from` up to and without `to` whose records are void.
-    ///
-    /// # Errors
-    /// If they can't be read.
-    pub async fn void_offsets(&self, from: u64, to: u64) -> Result<Vec<u64>, StoreError> {
-        // `verdict <> 0` is the condition of the index; without it SQLite would walk all records of the range.
-        let offsets = sqlx::query_scalar::<_, i64>(
-            "select offset from records where verdict <> 0 and verdict = ? and offset >= ? and offset < ? order by offset",
-        )
-        .bind(writing::stored(Verdict::Void))
-        .bind(from.cast_signed())
-        .bind(to.cast_signed())
-        .fetch_all(&self.lists)
-        .await
-        .map_err(|error| self.origin.error("reading void records", error))?;
-        Ok(offsets.into_iter().map(i64::cast_unsigned).collect())
-    }
-
     /// The records about `about` (the first key each names) behind `after`, ascending, at most `limit`: also the void ones.
     ///
     /// # Errors
@@ -217,53 +201,12 @@ impl<D: Tables> Store<D> {
         rows.iter().map(|row| self.record(row)).collect()
     }
 
-    /// What is parked from offset `from` on, at most `limit` rows.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub async fn parked(&self, from: u64, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
-        let rows = sqlx::query("select key, offset, reason from parked where offset >= ? order by offset, key limit ?")
-            .bind(from.cast_signed())
-            .bind(limit)
-            .fetch_all(&self.lists)
-            .await
-            .map_err(|error| self.origin.error("reading what is parked", error))?;
-        rows.iter()
-            .map(|row| {
-                let (key, offset) = (self.origin.key(row, 0)?, self.origin.count(row, 1)?);
-                Ok(ParkedRow { key, offset, reason: self.origin.get(row, 2)? })
-            })
-            .collect()
-    }
-
-    /// What became of the records from `from` up to and without `to`, ascending, as far as the rows hold them.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
-        let rows = sqlx::query("select offset, verdict from records where offset >= ? and offset < ? order by offset")
-            .bind(from.cast_signed())
-            .bind(to.cast_signed())
-            .fetch_all(&self.lists)
-            .await
-            .map_err(|error| self.origin.error("reading verdicts", error))?;
-        rows.iter().map(|row| Ok((self.origin.count(row, 0)?, self.verdict(row, 1)?))).collect()
-    }
-
-    /// How many records are parked.
-    ///
-    /// # Errors
-    /// If they can't be counted.
-    pub async fn n_parked(&self) -> Result<u64, StoreError> {
-        let n = sqlx::query_scalar::<_, i64>("select count(distinct offset) from parked").fetch_one(&self.lists).await;
-        n.map(i64::cast_unsigned).map_err(|error| self.origin.error("counting what is parked", error))
-    }
-
     fn verdict(&self, row: &SqliteRow, column: usize) -> Result<Verdict, StoreError> {
         match self.origin.get::<i64, _>(row, column)? {
             0 => Ok(Verdict::Accepted),
             1 => Ok(Verdict::Void),
             2 => Ok(Verdict::Parked),
+            3 => Ok(Verdict::Discarded),
             other => Err(self.origin.damaged(format!("{other} is no verdict"))),
         }
     }

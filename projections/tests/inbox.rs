@@ -89,7 +89,7 @@ impl Subjects {
         });
         let entities: Vec<_> = entities.collect();
         self.next += entities.len() as u64;
-        let changes = Changes { entities, ..nothing(self.next) };
+        let changes = Changes { entities, ..Changes::nothing(self.next) };
         self.store.write(&mut self.writer, &changes).await?;
         self.follow().await
     }
@@ -115,19 +115,6 @@ impl Subjects {
     async fn sequences(&self, whose: &str, unread_only: bool) -> Result<Vec<u64>, InboxError> {
         let page = self.inbox().page(&recipient(whose), unread_only, &Paging::first(1000)).await?;
         Ok(page.page.items.iter().map(|notification| notification.sequence).collect())
-    }
-}
-
-fn nothing(next: u64) -> Changes<Notifications> {
-    Changes {
-        next,
-        genesis: None,
-        heads: vec![],
-        entities: vec![],
-        records: vec![],
-        happened: vec![],
-        parked: vec![],
-        copied: vec![],
     }
 }
 
@@ -334,6 +321,26 @@ async fn another_history_replaces_what_redis_holds() -> Outcome {
     assert_eq!(late, Applied::Behind { stored: 0 });
     assert_equal(&redis, &subjects.store).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn redis_learns_of_what_was_parked_when_later_things_were_told() -> Outcome {
+    let mut subjects = Subjects::redis().await?;
+    subjects.next = 1;
+    subjects.make(3, "ada").await?;
+    let parked = notification(0, "ada");
+    let row = EntityRow {
+        aggregate: Notification::aggregate(parked.notification_id),
+        version: 1,
+        offset: 0,
+        entity: Arc::new(Entity::Notification(parked)),
+    };
+    let verdicts = vec![(0, orderlog_domain::core::Verdict::Accepted)];
+    let changes = Changes { entities: vec![row], verdicts, ..Changes::nothing(subjects.next) };
+    subjects.store.write(&mut subjects.writer, &changes).await?;
+    subjects.follow().await?;
+    assert_eq!(subjects.sequences("ada", false).await?, [3, 2, 1, 0]);
+    assert_equal(subjects.redis.as_ref().expect("there is one"), &subjects.store).await
 }
 
 #[tokio::test]

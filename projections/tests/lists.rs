@@ -51,16 +51,8 @@ impl<D: Tables> Rows<D> {
         self.next += happened.len().max(1) as u64;
         let row =
             |(aggregate, entity)| EntityRow { aggregate, version: 1, offset: self.next - 1, entity: Arc::new(entity) };
-        let changes = Changes {
-            next: self.next,
-            genesis: None,
-            heads: vec![],
-            entities: entities.into_iter().map(row).collect(),
-            records: vec![],
-            happened,
-            parked: vec![],
-            copied: vec![],
-        };
+        let entities = entities.into_iter().map(row).collect();
+        let changes = Changes { entities, happened, ..Changes::nothing(self.next) };
         Ok(self.store.write(&mut self.writer, &changes).await?)
     }
 }

@@ -6,11 +6,11 @@ use std::{error::Error, fs, path::Path};
 
 use counters::{Counters, Journal, Row, accepted, id, key, limit};
 use orderlog_domain::{
-    core::{Changes, Checkpoint, Head, ParkedRow, Verdict, Wanted},
+    core::{Changes, Checkpoint, DiscardedRow, Head, ParkedRow, SetAside, Verdict, Wanted},
     decider::Ref,
     key::Key,
 };
-use orderlog_projections::{Store, StoreError, Writer};
+use orderlog_projections::{Store, StoreError, Unaccepted, Writer};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
@@ -171,17 +171,20 @@ async fn a_write_that_fails_half_way_leaves_nothing() -> Outcome {
 }
 
 #[tokio::test]
-async fn void_offsets_are_those_of_void_records_only() -> Outcome {
+async fn what_was_not_accepted_is_told_with_how_far_the_rows_are() -> Outcome {
     let mut fixture = Fixture::new().await?;
     let verdict = |offset: u64| match offset % 4 {
         1 => Verdict::Void,
         2 => Verdict::Parked,
+        3 => Verdict::Discarded,
         _ => Verdict::Accepted,
     };
     fixture.steps((0..12).map(|offset| ("a".to_owned(), verdict(offset))).collect()).await?;
-    assert_eq!(fixture.store.void_offsets(0, 100).await?, [1, 5, 9]);
-    assert_eq!(fixture.store.void_offsets(1, 9).await?, [1, 5]);
-    assert_eq!(fixture.store.void_offsets(9, u64::MAX >> 1).await?, [9]);
+    use Verdict::{Discarded, Parked, Void};
+    let told = |verdicts: &[(u64, Verdict)]| Unaccepted { next: 12, verdicts: verdicts.to_vec() };
+    assert_eq!(fixture.store.unaccepted(4, 9).await?, told(&[(5, Void), (6, Parked), (7, Discarded)]));
+    assert_eq!(fixture.store.unaccepted(10, u64::MAX >> 1).await?, told(&[(10, Parked), (11, Discarded)]));
+    assert_eq!(fixture.store.unaccepted(8, 9).await?, told(&[]));
     Ok(())
 }
 
@@ -243,15 +246,88 @@ async fn what_touches_an_aggregate_is_found_from_the_newest_backwards() -> Outco
 }
 
 #[tokio::test]
-async fn what_is_parked_is_listed_and_marked_on_loading() -> Outcome {
+async fn what_is_parked_is_listed_and_handed_to_the_next_core() -> Outcome {
     let mut fixture = Fixture::new().await?;
-    let mut changes = fixture.journal.steps(accepted(["a", "b"]));
-    changes.parked = vec![ParkedRow { key: key("b"), offset: 1, reason: "unreadable".into() }];
+    let mut changes = fixture.journal.steps([("a".to_owned(), Verdict::Accepted), ("b".to_owned(), Verdict::Parked)]);
+    let row = |name| ParkedRow { key: key(name), offset: 1, reason: "unreadable".into() };
+    changes.parked = vec![row("b"), row("c")];
     fixture.write(&changes).await?;
-    assert_eq!(fixture.store.parked(0, 10).await?, changes.parked);
+    assert_eq!(fixture.store.parked(0, 10).await?.len(), 2);
     assert_eq!(fixture.store.parked(2, 10).await?, []);
-    let loaded = fixture.store.load(&[counter("a"), counter("b")]).await?;
-    assert_eq!(loaded.iter().map(|row| row.parked).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(fixture.store.n_parked().await?, 1);
+    let SetAside { parked, discarded } = fixture.store.set_aside().await?;
+    assert_eq!(parked, [(row("b"), id(1)), (row("c"), id(1))], "first what the record is about");
+    assert!(discarded.is_empty());
+    Ok(())
+}
+
+/// Of three records the first two are parked; then the first is discarded, and so the second can be folded.
+async fn with_a_discard(fixture: &mut Fixture) -> Result<Changes<Counters>, StoreError> {
+    let parked = |name: &str| (name.to_owned(), Verdict::Parked);
+    let mut first = fixture.journal.steps([parked("a"), parked("a"), ("b".to_owned(), Verdict::Accepted)]);
+    first.parked = [0, 1].map(|offset| ParkedRow { key: key("a"), offset, reason: "unreadable".into() }).to_vec();
+    fixture.write(&first).await?;
+    let mut second = fixture.journal.steps(accepted(["c"]));
+    let folded = Journal::new().steps(accepted(["a", "a"]));
+    second.verdicts = vec![(0, Verdict::Discarded), (1, Verdict::Accepted)];
+    second.unparked = vec![0, 1];
+    second.discarded = vec![DiscardedRow { offset: 0, by: 3, time_ms: 5, reason: "nobody needs it".into() }];
+    second.happened.extend(folded.happened.into_iter().skip(1));
+    second.entities.extend(folded.entities);
+    fixture.write(&second).await?;
+    Ok(second)
+}
+
+#[tokio::test]
+async fn a_discard_changes_rows_of_records_that_were_folded_before() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let changes = with_a_discard(&mut fixture).await?;
+    use Verdict::{Accepted, Discarded};
+    let verdicts = fixture.store.verdicts(0, 9).await?;
+    assert_eq!(verdicts, [(0, Discarded), (1, Accepted), (2, Accepted), (3, Accepted)]);
+    assert_eq!((fixture.store.n_parked().await?, fixture.store.revision().await?), (0, 1));
+    assert_eq!(fixture.store.discarded().await?, changes.discarded);
+    assert_eq!(fixture.store.set_aside().await?, SetAside { parked: vec![], discarded: vec![0] });
+    assert_eq!(fixture.store.get("counters", &key("a")).await?.map(|(_, offset, _)| offset), Some(1));
+    let before = fixture.store.dump(None).await?;
+    fixture.write(&changes).await?;
+    assert_eq!(fixture.store.dump(None).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_folded_without_a_new_record_is_written_once_however_often() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    let mut first = fixture.journal.steps([("a".to_owned(), Verdict::Parked)]);
+    first.parked = vec![ParkedRow { key: key("a"), offset: 0, reason: "unreadable".into() }];
+    fixture.write(&first).await?;
+    let folded = Journal::new().steps(accepted(["a"]));
+    let retried = Changes {
+        verdicts: vec![(0, Verdict::Accepted)],
+        unparked: vec![0],
+        happened: folded.happened,
+        entities: folded.entities,
+        ..fixture.journal.nothing()
+    };
+    for _ in 0..2 {
+        fixture.write(&retried).await?;
+        assert_eq!(fixture.store.verdicts(0, 9).await?, [(0, Verdict::Accepted)]);
+        assert_eq!(fixture.store.dump(Some("steps")).await?.len(), 2);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_are_cleared_can_be_built_anew() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    with_a_discard(&mut fixture).await?;
+    let before = fixture.store.dump(None).await?;
+    fixture.store.clear(&mut fixture.writer).await?;
+    assert_eq!(fixture.store.checkpoint().await?, Checkpoint::default());
+    assert_eq!(fixture.store.dump(None).await?.len(), 1, "only where they stand");
+    fixture.journal = Journal::new();
+    with_a_discard(&mut fixture).await?;
+    assert_eq!(fixture.store.dump(None).await?, before);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     duty::Progress,
-    relay::{RelayError, accepted},
+    relay::{RelayError, Settled, settled},
     replica::Replica,
     trace::{self, Kind, Span},
 };
@@ -87,8 +87,8 @@ pub async fn run<D: Tables>(
             batch = reading.next() => {
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
-                let next = batch.records.last().map_or(0, |record| record.offset + 1);
-                for recorded in accepted(&replica, &batch).await? {
+                let Settled { accepted, next, ends } = settled(&replica, &batch).await?;
+                for recorded in accepted {
                     if let Some(notice) = notice(&recorded.event) {
                         // Public events of the same record are numbered from 0; this number is nobody else's.
                         let key = event_id(genesis.log_id, recorded.offset, usize::MAX);
@@ -102,6 +102,10 @@ pub async fn run<D: Tables>(
                     }
                 }
                 progress.done(batch.partition, next);
+                if let Some(ends) = ends {
+                    let is_to_end = progress.commit().await?.is_break();
+                    return if is_to_end { Ok(()) } else { Err(ends) };
+                }
             }
             () = progress.due() => if progress.commit().await?.is_break() {
                 return Ok(());

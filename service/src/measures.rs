@@ -88,7 +88,9 @@ impl Measures {
     /// A series that appears only with its first event has no rate of it.
     fn begin_at_zero(&self) {
         OUTCOMES.iter().for_each(|outcome| drop(self.commands.with_label_values(&[outcome])));
-        ["accepted", "void", "parked"].iter().for_each(|verdict| drop(self.folded.with_label_values(&[verdict])));
+        ["accepted", "void", "parked", "discarded"]
+            .iter()
+            .for_each(|verdict| drop(self.folded.with_label_values(&[verdict])));
         ["refused", "unknown"].iter().for_each(|kind| drop(self.append_failures.with_label_values(&[kind])));
     }
 
@@ -118,10 +120,10 @@ impl Measures {
     }
 
     /// The loop has gone round: what it folded since the last time.
-    pub fn turned(&self, now: Millis, Tally { accepted, void, parked, lost_races }: Tally) {
+    pub fn turned(&self, now: Millis, Tally { accepted, void, parked, discarded, lost_races }: Tally) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in a double")]
         self.heartbeat.set(now as f64 / 1_000.0);
-        for (verdict, n) in [("accepted", accepted), ("void", void), ("parked", parked)] {
+        for (verdict, n) in [("accepted", accepted), ("void", void), ("parked", parked), ("discarded", discarded)] {
             if n > 0 {
                 self.folded.with_label_values(&[verdict]).inc_by(n);
             }
@@ -184,7 +186,7 @@ pub fn outcome_of<D: orderlog_projections::Tables>(
     match outcome {
         Ok(Executed { replayed: false, .. }) => "accepted",
         Ok(Executed { replayed: true, .. }) => "repeated",
-        Err(ExecuteError::Rejected(_) | ExecuteError::KeyReused) => "rejected",
+        Err(ExecuteError::Rejected(_) | ExecuteError::KeyReused | ExecuteError::Discarded) => "rejected",
         Err(ExecuteError::OtherVersion(_)) => "precondition_failed",
         Err(ExecuteError::Parked) => "parked",
         Err(ExecuteError::Unavailable(_)) => "unavailable",

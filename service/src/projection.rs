@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use orderlog_domain::core::Verdict;
+use orderlog_domain::{core::Verdict, values::Reason};
 use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use crate::{
     now_ms,
     past::Moment,
     rebuild::{self, Goal, Progress, RebuildError, Report},
-    replica::{Replica, State},
+    replica::{Discarded, RepairError, Replica, Retried, State},
     snapshots,
 };
 
@@ -110,6 +110,18 @@ pub trait Projection: Send + Sync {
     /// # Errors
     /// If that can't be read.
     async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError>;
+
+    /// Have a parked record have no effect.
+    ///
+    /// # Errors
+    /// [`RepairError`] says what became of it.
+    async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError>;
+
+    /// Fold what is parked, as far as this program can.
+    ///
+    /// # Errors
+    /// [`RepairError`] if that can't be done now.
+    async fn retry(&self) -> Result<Retried, RepairError>;
 }
 
 /// A record that could not be folded, or that stands behind one.
@@ -122,9 +134,6 @@ pub struct ParkedRecord {
     /// Why.
     pub reason: String,
 }
-
-/// More keys than this are not listed.
-const N_PARKED_MAX: u32 = 10_000;
 
 /// The rows of a running instance.
 pub struct Rows<D: Tables> {
@@ -204,7 +213,7 @@ impl<D: Tables> Projection for Rows<D> {
 
     async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError> {
         let mut records: Vec<ParkedRecord> = Vec::new();
-        for row in self.replica.store().parked(0, N_PARKED_MAX).await? {
+        for row in self.replica.store().parked(0, u32::MAX).await? {
             let key = String::from(row.key);
             match records.last_mut() {
                 Some(last) if last.offset == row.offset => last.keys.push(key),
@@ -214,6 +223,14 @@ impl<D: Tables> Projection for Rows<D> {
             }
         }
         Ok(records)
+    }
+
+    async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError> {
+        self.replica.discard(offset, reason).await
+    }
+
+    async fn retry(&self) -> Result<Retried, RepairError> {
+        self.replica.retry().await
     }
 
     async fn status(&self) -> Result<Status, String> {

@@ -180,6 +180,11 @@ async fn react<D: Tables>(replica: Replica<D>, reaction: Reaction<D>) -> Outcome
                 error!(service, %cause, "{service} refused to react to {topic} {cause}: {refusal}");
                 break;
             }
+            // Whoever did so has said that this event is to have no effect here.
+            Err(failure @ ExecuteError::Discarded) => {
+                warn!(service, %cause, "{service} does not react to {topic} {cause}: {failure}");
+                break;
+            }
             Err(failure @ ExecuteError::Parked) => {
                 warn!(service, %cause, "{service} sets {topic} {cause} aside: {failure}");
                 return Outcome::SetAside(reaction);

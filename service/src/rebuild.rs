@@ -205,7 +205,7 @@ pub async fn run<D: Tables>(
     let replay_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tell(Stage::Comparing, &builder);
     let (compared_at, differences) = builder.compare(replica).await?;
-    let n_records = builder.position() - from;
+    let n_records = builder.position().saturating_sub(from);
     let serves_from = match goal {
         Goal::Verify => {
             builder.stop().await;
@@ -398,7 +398,8 @@ impl<D: Tables> Builder<D> {
         let here = pinned.next;
         self.limit.send_replace(here);
         let mut committed = self.replica.committed();
-        let is_there = committed.wait_for(|committed| *committed >= here);
+        // Exactly: the serving rows may have begun anew, and so have fallen behind.
+        let is_there = committed.wait_for(|committed| *committed == here);
         if tokio::time::timeout(PATIENCE, is_there).await.is_err() {
             return Err(SwitchError::TooLate(self.replica.store().generation()).into());
         }

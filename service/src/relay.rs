@@ -1,13 +1,16 @@
 //! The relay: publishes what a journal's accepted records tell others.
 //!
 //! It reads the journal behind the replica, whose rows say which records are void, publishes at least once, and commits only
-//! what the log has acknowledged. A copy has the same id as the first, so readers can tell. It stops at a record that it
-//! can't translate: skipping one would lose an event for ever.
+//! what the log has acknowledged. A copy has the same id as the first, so readers can tell. It stands at a record that is
+//! parked, until that is folded or discarded: skipping one would lose an event for ever.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use orderlog_domain::public::{Envelope, event_id};
+use orderlog_domain::{
+    core::Verdict,
+    public::{Envelope, event_id},
+};
 use orderlog_eventlog::{AppendError, Batch, EventLog, Lease, LeaseError, NewRecord, ReadError};
 use orderlog_projections::{StoreError, Tables};
 use uuid::Uuid;
@@ -18,6 +21,9 @@ use crate::{
     replica::{Recorded, RecordedError, Replica},
     trace::{Kind, Span},
 };
+
+/// How soon rows that begin anew are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why the relay stopped.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,14 @@ pub enum RelayError {
         offset: u64,
         /// Why.
         source: RecordedError,
+    },
+    /// A record that others should perhaps hear of is parked.
+    #[error("{journal}@{offset} is parked: `orderlog parked show {journal} {offset}` tells why, and what can be done")]
+    Parked {
+        /// The journal.
+        journal: &'static str,
+        /// Where.
+        offset: u64,
     },
     /// The journal can't be read.
     #[error(transparent)]
@@ -64,13 +78,16 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
             batch = reading.next() => {
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
-                let next = batch.records.last().map_or(0, |record| record.offset + 1);
-                let accepted = accepted(&replica, &batch).await?;
+                let Settled { accepted, next, ends } = settled(&replica, &batch).await?;
                 let (events, spans): (Vec<_>, Vec<_>) =
                     accepted.iter().flat_map(|recorded| translate(genesis.log_id, recorded)).unzip();
                 publish(log.as_ref(), events).await?;
                 drop(spans);
                 progress.done(batch.partition, next);
+                if let Some(ends) = ends {
+                    let is_to_end = progress.commit().await?.is_break();
+                    return if is_to_end { Ok(()) } else { Err(ends) };
+                }
             }
             () = progress.due() => if progress.commit().await?.is_break() {
                 return Ok(());
@@ -79,21 +96,48 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
     }
 }
 
-/// The accepted events of a batch, once the rows know the verdicts.
-pub(crate) async fn accepted<D: Tables>(replica: &Replica<D>, batch: &Batch) -> Result<Vec<Recorded<D>>, RelayError> {
-    let (Some(first), Some(last)) = (batch.records.first(), batch.records.last()) else { return Ok(Vec::new()) };
-    drop(replica.committed().wait_for(|committed| *committed > last.offset).await);
-    let void = replica.store().void_offsets(first.offset, last.offset + 1).await?;
-    let mut accepted = Vec::with_capacity(batch.records.len());
-    for record in batch.records.iter().filter(|record| void.binary_search(&record.offset).is_err()) {
-        let decoded = Recorded::<D>::decode(record).map_err(|source| RelayError::Untranslatable {
-            journal: D::JOURNAL,
-            offset: record.offset,
-            source,
-        })?;
-        accepted.extend(decoded);
+/// The first records of a batch: those of which it is known what became of them.
+pub(crate) struct Settled<D: Tables> {
+    /// The events of those that were accepted.
+    pub accepted: Vec<Recorded<D>>,
+    /// The first that is not among them.
+    pub next: u64,
+    /// Why that is not the batch's end.
+    pub ends: Option<RelayError>,
+}
+
+/// The records of a batch, once the rows know the verdicts, up to the first one that waits for a repair.
+pub(crate) async fn settled<D: Tables>(replica: &Replica<D>, batch: &Batch) -> Result<Settled<D>, RelayError> {
+    let mut settled = Settled { accepted: Vec::with_capacity(batch.records.len()), next: 0, ends: None };
+    let (Some(first), Some(last)) = (batch.records.first(), batch.records.last()) else { return Ok(settled) };
+    let unaccepted = loop {
+        drop(replica.committed().wait_for(|committed| *committed > last.offset).await);
+        let unaccepted = replica.store().unaccepted(first.offset, last.offset + 1).await?;
+        // Rows that begin anew are behind what was just told.
+        if unaccepted.next > last.offset {
+            break unaccepted.verdicts;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    let verdict =
+        |offset| unaccepted.binary_search_by_key(&offset, |it| it.0).map_or(Verdict::Accepted, |at| unaccepted[at].1);
+    for record in &batch.records {
+        let (journal, offset) = (D::JOURNAL, record.offset);
+        settled.next = offset;
+        match verdict(offset) {
+            Verdict::Accepted => match Recorded::<D>::decode(record) {
+                Ok(recorded) => settled.accepted.extend(recorded),
+                Err(source) => settled.ends = Some(RelayError::Untranslatable { journal, offset, source }),
+            },
+            Verdict::Parked => settled.ends = Some(RelayError::Parked { journal, offset }),
+            Verdict::Void | Verdict::Discarded => {}
+        }
+        if settled.ends.is_some() {
+            return Ok(settled);
+        }
     }
-    Ok(accepted)
+    settled.next = last.offset + 1;
+    Ok(settled)
 }
 
 /// What a record tells others, each with the span of its publication.

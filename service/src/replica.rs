@@ -8,6 +8,7 @@ mod append;
 mod ending;
 mod news;
 mod recorded;
+mod repair;
 mod run;
 mod start;
 mod steps;
@@ -25,6 +26,7 @@ use std::{
 use ending::Ending;
 pub use news::News;
 pub use recorded::{Recorded, RecordedError};
+pub use repair::{Discarded, RepairError, Retried};
 pub(crate) use start::same_history;
 use steps::Steps;
 pub use switch::{Rebuilding, Switch, SwitchError};
@@ -106,6 +108,9 @@ pub enum ExecuteError<R: std::error::Error> {
     /// What it names can't be read until it is repaired. Nothing was written.
     #[error("a record about this can't be read and waits for repair")]
     Parked,
+    /// The idempotency key was used before, and the record that this led to was discarded by an operator. Nothing was written.
+    #[error("an operator has discarded what the first command with this idempotency key did")]
+    Discarded,
     /// The service can't take commands now. Nothing was written.
     #[error("the service can't take commands now: {0}")]
     Unavailable(String),
@@ -164,6 +169,7 @@ type Serving<D> = Arc<RwLock<Arc<Store<D>>>>;
 pub struct Replica<D: Tables> {
     asks: mpsc::Sender<Ask<D>>,
     switches: mpsc::Sender<Switch<D>>,
+    repairs: mpsc::Sender<repair::Repair>,
     shared: Arc<Shared>,
     serving: Serving<D>,
     setup: Setup,
@@ -175,6 +181,7 @@ impl<D: Tables> Clone for Replica<D> {
         Self {
             asks: self.asks.clone(),
             switches: self.switches.clone(),
+            repairs: self.repairs.clone(),
             shared: Arc::clone(&self.shared),
             serving: Arc::clone(&self.serving),
             setup: self.setup.clone(),
@@ -372,6 +379,7 @@ impl<D: Tables> Replica<D> {
             Outcome::Rejected(rejection) => Err(ExecuteError::Rejected(rejection)),
             Outcome::OtherVersion(version) => Err(ExecuteError::OtherVersion(version)),
             Outcome::Parked => Err(ExecuteError::Parked),
+            Outcome::Discarded => Err(ExecuteError::Discarded),
             Outcome::Expired => Err(ExecuteError::Unavailable("it did not come to it in time".to_owned())),
             Outcome::Unknown => Err(ExecuteError::Unknown),
         }

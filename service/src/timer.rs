@@ -52,10 +52,20 @@ async fn expire(replica: &Replica<Inventory>, reservation: Reservation) {
     let key = Key::named("expiry", &format!("{aggregate}/{version}"));
     let stamp = CommandStamp { key, fingerprint: [0; 16] };
     let command = Command::Expire { reservation: id };
-    match replica.execute(command, Some(stamp), Origin::default(), now_ms() + DEADLINE_MS).await {
+    let mut outcome = replica.execute(command.clone(), Some(stamp), Origin::default(), now_ms() + DEADLINE_MS).await;
+    if let Err(ExecuteError::Discarded) = outcome {
+        // An expiry that was discarded is none: the reservation is still there, and due.
+        outcome = replica.execute(command, None, Origin::default(), now_ms() + DEADLINE_MS).await;
+    }
+    match outcome {
         Ok(_) => {}
         // Only reservations that exist are found, and their keys are nobody else's: a mistake in the program.
-        Err(refusal @ (ExecuteError::Rejected(_) | ExecuteError::OtherVersion(_) | ExecuteError::KeyReused)) => {
+        Err(
+            refusal @ (ExecuteError::Rejected(_)
+            | ExecuteError::OtherVersion(_)
+            | ExecuteError::KeyReused
+            | ExecuteError::Discarded),
+        ) => {
             error!(aggregate, "the expiry of a reservation was refused: {refusal}");
         }
         // It is found again at the next tick.

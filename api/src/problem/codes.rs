@@ -46,6 +46,11 @@ catalogue! {
     IdempotencyKeyReused, "idempotency_key_reused", [422], Commands,
         says "the idempotency key was used for another command",
         so "Use a new key for a new command, and the same key only for the very same request.";
+    /// The idempotency key was used before, and whoever runs the service has since discarded what that command did: its record
+    /// could not be read. Nothing was written.
+    CommandDiscarded, "command_discarded", [409], Commands,
+        says "an operator has discarded what the first command with this idempotency key did",
+        so "Look how things stand. If the command is still right, send it with a new key.";
     /// What the command is about has another version than `If-Match` names: somebody changed it meanwhile. Nothing was
     /// written.
     PreconditionFailed, "precondition_failed", [412], Commands,
@@ -223,6 +228,14 @@ catalogue! {
     NothingToCopy, "nothing_to_copy", [409], Elsewhere,
         says "orders has no rows yet",
         so "Wait until there is something.";
+    /// The record is not parked, so there is nothing to discard. Nothing was written.
+    NotParked, "not_parked", [409], Elsewhere,
+        says "orders@1042 is not parked",
+        so "`orderlog parked list` names the records that are.";
+    /// Somebody wrote on the keys of the record at the same moment, so the discard is void: the record is as it was.
+    Overtaken, "overtaken", [409], Elsewhere,
+        says "orders@1042 is not discarded: somebody wrote on its keys at the same moment",
+        so "Look with `orderlog parked show` whether it still has to be discarded.";
 
     // Our side.
 

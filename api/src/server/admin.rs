@@ -14,14 +14,14 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture};
-use orderlog_domain::core::Verdict;
+use orderlog_domain::values::Reason;
 use orderlog_eventlog::{EventLog, ReadError};
-use orderlog_projections::{SnapshotError, StoreError};
+use orderlog_projections::SnapshotError;
 use orderlog_service::{
     projection::{Projection, RebuildRequest, Status},
     rebuild::RebuildError,
+    replica::RepairError,
 };
 use poem::{
     EndpointExt, FromRequest, Request, Response,
@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use super::{StartError, gate::Gate, json_answer, not_here};
 use crate::{
     auth::{Scope, Token},
-    inspect::{Inspector, Verdicts},
+    inspect::{InRows, Inspector, Projections},
     problem::{ApiError, Code},
     services::{RouteTable, ServiceName},
 };
@@ -85,23 +85,9 @@ pub fn found_at(data: &Path) -> Option<(String, Token)> {
 /// The rows and the log of this process.
 #[derive(Clone)]
 pub struct Admin {
-    projections: Arc<BTreeMap<ServiceName, Arc<dyn Projection>>>,
+    projections: Projections,
     inspector: Inspector,
     log: Arc<dyn EventLog>,
-}
-
-/// The verdicts in the rows of this process.
-struct OfRunning(Arc<BTreeMap<ServiceName, Arc<dyn Projection>>>);
-
-#[async_trait]
-impl Verdicts for OfRunning {
-    async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
-        match self.0.get(&journal) {
-            Some(projection) => projection.verdicts(from, to).await,
-            // Another process has them.
-            None => Ok(Vec::new()),
-        }
-    }
 }
 
 /// How many records of a topic are answered at once, at most.
@@ -121,11 +107,18 @@ struct Wanted {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+/// Why a record is to be discarded.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Discarding {
+    reason: Reason,
+}
+
 impl Admin {
     /// For these rows, by service, and this log.
     pub fn new(projections: BTreeMap<ServiceName, Arc<dyn Projection>>, log: Arc<dyn EventLog>) -> Self {
         let projections = Arc::new(projections);
-        let verdicts = Arc::new(OfRunning(Arc::clone(&projections)));
+        let verdicts = Arc::new(InRows(Arc::clone(&projections)));
         Self { projections, inspector: Inspector::new(Arc::clone(&log), verdicts), log }
     }
 
@@ -145,6 +138,10 @@ impl Admin {
         on("/admin/snapshots/:service", Method::POST, snapshot);
         let parked = self.endpoint(|admin, request| async move { admin.parked(&request).await }.boxed());
         on("/admin/parked/:service", Method::GET, parked);
+        let retry = self.endpoint(|admin, request| async move { admin.retry(request).await }.boxed());
+        on("/admin/parked/:service", Method::POST, retry);
+        let discard = self.endpoint(|admin, request| async move { admin.discard(request).await }.boxed());
+        on("/admin/parked/:service/:offset", Method::POST, discard);
         let partitions = self.endpoint(|admin, request| async move { admin.partitions(&request).await }.boxed());
         on("/admin/log/:topic", Method::GET, partitions);
         let records = self.endpoint(|admin, request| async move { admin.records(&request).await }.boxed());
@@ -169,6 +166,24 @@ impl Admin {
     async fn parked(&self, request: &Request) -> poem::Result<Response> {
         let parked = self.named(request)?.parked().await.map_err(ApiError::from)?;
         Ok(json_answer(StatusCode::OK, &serde_json::json!(parked)))
+    }
+
+    async fn retry(&self, request: Request) -> poem::Result<Response> {
+        let projection = Arc::clone(self.named(&request)?);
+        let (request, mut body) = request.split();
+        let poem::web::Json(Nothing {}) = poem::web::Json::from_request(&request, &mut body).await?;
+        let retried = projection.retry().await.map_err(unrepaired)?;
+        Ok(json_answer(StatusCode::OK, &serde_json::json!(retried)))
+    }
+
+    async fn discard(&self, request: Request) -> poem::Result<Response> {
+        let projection = Arc::clone(self.named(&request)?);
+        let offset = request.raw_path_param("offset").and_then(|text| text.parse().ok());
+        let offset = offset.ok_or_else(|| not_here("a record at this offset"))?;
+        let (request, mut body) = request.split();
+        let poem::web::Json(Discarding { reason }) = poem::web::Json::from_request(&request, &mut body).await?;
+        let discarded = projection.discard(offset, reason).await.map_err(unrepaired)?;
+        Ok(json_answer(StatusCode::OK, &serde_json::json!(discarded)))
     }
 
     async fn partitions(&self, request: &Request) -> poem::Result<Response> {
@@ -237,6 +252,17 @@ fn unread(error: ReadError) -> ApiError {
         ReadError::OutOfRange { .. } => ApiError::not_found(Code::NoSuchPosition, detail),
         ReadError::Damaged { .. } => ApiError::unavailable(Code::Damaged, detail),
         ReadError::Unavailable { .. } => ApiError::unavailable(Code::Unavailable, detail),
+    }
+}
+
+fn unrepaired(error: RepairError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        RepairError::Cannot(_) => ApiError::conflict(Code::NotParked, detail),
+        RepairError::Overtaken { .. } => ApiError::conflict(Code::Overtaken, detail),
+        RepairError::Refused | RepairError::Unavailable(_) => ApiError::unavailable(Code::Unavailable, detail),
+        RepairError::Unknown => ApiError::timed_out(Code::OutcomeUnknown, detail),
+        RepairError::Rows(error) => error.into(),
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Verdict {
     Void,
     /// It won, but its payload could not be folded, or stands behind one that could not: its keys take no commands.
     Parked,
+    /// It won and was parked, and an operator discarded it: it changes nothing and never will.
+    Discarded,
 }
 
 /// 16 bytes over everything up to a record: (digest before it, offset, header, value). Proves that nothing was skipped.
@@ -60,8 +62,6 @@ pub struct Loaded<E> {
     pub head: Option<Head>,
     /// Its aggregate's version and state, if it exists.
     pub entity: Option<(u64, E)>,
-    /// Whether it is parked.
-    pub parked: bool,
 }
 
 /// An aggregate's row, whole: the last state of a batch wins.
@@ -116,6 +116,29 @@ pub struct ParkedRow {
     pub reason: String,
 }
 
+/// A record that an operator discarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscardedRow {
+    /// Where it stands.
+    pub offset: u64,
+    /// Where the first accepted discard of it stands.
+    pub by: u64,
+    /// When that was written, by its writer's clock.
+    pub time_ms: Millis,
+    /// Why.
+    pub reason: String,
+}
+
+/// What the rows know of records that were not folded, for a core to go on from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetAside {
+    /// Every row of those that are parked, with the record's id.
+    pub parked: Vec<(ParkedRow, RecordId)>,
+    /// Those that are discarded. Also some that are not read yet may be among them, if an accepted discard of them is known:
+    /// they are then passed over when they are read.
+    pub discarded: Vec<u64>,
+}
+
 /// Everything that changed since the last changes were taken: written in one transaction, checkpoint and all.
 #[derive(Clone, Debug)]
 pub struct Changes<D: Decider> {
@@ -129,12 +152,37 @@ pub struct Changes<D: Decider> {
     pub entities: Vec<EntityRow<D::Entity>>,
     /// Every record folded, ascending.
     pub records: Vec<RecordRow>,
-    /// The events of the accepted ones, ascending.
+    /// Records folded earlier that have become something else, each once.
+    pub verdicts: Vec<(u64, Verdict)>,
+    /// The events of those that are accepted now, in the order in which they were folded.
     pub happened: Vec<Happened<D>>,
-    /// What was parked.
+    /// What was parked, or has another reason.
     pub parked: Vec<ParkedRow>,
+    /// Records of which nothing is parked any more.
+    pub unparked: Vec<u64>,
+    /// What was discarded; of a record that is discarded twice, the first counts.
+    pub discarded: Vec<DiscardedRow>,
     /// Where to go on reading copied facts: (topic, partition, offset).
     pub copied: Vec<(String, u32, u64)>,
+}
+
+impl<D: Decider> Changes<D> {
+    /// Nothing but the checkpoint.
+    pub const fn nothing(next: u64) -> Self {
+        Self {
+            next,
+            genesis: None,
+            heads: Vec::new(),
+            entities: Vec::new(),
+            records: Vec::new(),
+            verdicts: Vec::new(),
+            happened: Vec::new(),
+            parked: Vec::new(),
+            unparked: Vec::new(),
+            discarded: Vec::new(),
+            copied: Vec::new(),
+        }
+    }
 }
 
 /// A journal's first record: who it is.

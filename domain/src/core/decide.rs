@@ -97,7 +97,7 @@ impl<D: Decider> Core<D> {
                 None => drop(self.missing.insert((wanted.key, wanted.kind))),
                 Some(slot) => {
                     if let Some(head) = slot.head {
-                        return Verdict::Tell(Outcome::Repeated { offset: head.offset });
+                        return Verdict::Tell(self.repeated(head.offset));
                     }
                 }
             }
@@ -135,6 +135,17 @@ impl<D: Decider> Core<D> {
         }
     }
 
+    /// An idempotency key was used by the record at this offset.
+    fn repeated(&self, offset: u64) -> Outcome<D> {
+        if self.parking.is_discarded(offset) {
+            Outcome::Discarded
+        } else if self.parking.get(offset).is_some() {
+            Outcome::Parked
+        } else {
+            Outcome::Repeated { offset }
+        }
+    }
+
     /// A yes may go once all it names is known and alive.
     fn may_launch(&mut self, request: &Request<D>, event: D::Event) -> Verdict<D> {
         let mut wait = false;
@@ -147,7 +158,7 @@ impl<D: Decider> Core<D> {
                 self.missing.insert((wanted.key, wanted.kind));
                 wait = true;
             }
-            if self.slots.peek(&aggregate.key).is_some_and(|slot| slot.parked) {
+            if self.parking.holds(&aggregate.key) {
                 return Verdict::Tell(Outcome::Parked);
             }
             wait |= self.flights.ahead(&aggregate.key).is_some_and(|ahead| ahead.blocked);
@@ -182,17 +193,16 @@ impl<D: Decider> Core<D> {
 
     fn decide(&mut self, request: &Request<D>, look_ahead: bool, now: Millis) -> Decision<D> {
         let sight = Sight::default();
-        let (slots, flights) = (&self.slots, &self.flights);
+        let (slots, flights, parking) = (&self.slots, &self.flights, &self.parking);
         let versioned = |aggregate: &Ref| {
             let ahead = flights.ahead(&aggregate.key);
             sight.ahead.set(sight.ahead.get() || ahead.is_some());
             sight.blocked.set(sight.blocked.get() || ahead.is_some_and(|ahead| ahead.blocked));
-            let slot = slots.peek(&aggregate.key);
-            sight.parked.set(sight.parked.get() || slot.is_some_and(|slot| slot.parked));
+            sight.parked.set(sight.parked.get() || parking.holds(&aggregate.key));
             if let Some(entity) = ahead.filter(|_| look_ahead).and_then(|ahead| ahead.entity_of(aggregate.kind)) {
                 return Lookup::Found(entity);
             }
-            slot.map_or(Lookup::NotLoaded, |slot| slot.aggregate.of(aggregate.kind))
+            slots.peek(&aggregate.key).map_or(Lookup::NotLoaded, |slot| slot.aggregate.of(aggregate.kind))
         };
         let lookup = |aggregate: &Ref| match versioned(aggregate) {
             Lookup::Found(entity) => Lookup::Found(&*entity.state),

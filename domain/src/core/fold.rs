@@ -8,9 +8,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Accepted, Core, GENESIS, Genesis, Happened, Head, Outcome, Outgoing, ParkedRow, RecordRow, Stop, Verdict, Wanted,
-    accepts, chain,
+    Accepted, Core, DISCARD, Discard, GENESIS, Genesis, Happened, Head, Outcome, Outgoing, RecordRow, Stop, Verdict,
+    Wanted, accepts, chain,
+    discard::parkable,
     flights::Append,
+    parking::BEHIND,
     slots::{SlotId, Slots, Versioned},
 };
 use crate::{
@@ -25,22 +27,59 @@ pub struct Queued<D: Decider> {
     pub header: Bytes,
     pub value: Bytes,
     pub parsed: Header,
-    /// The payload, or why it can't be decoded; none for a genesis.
-    pub event: Option<Result<Arc<D::Event>, String>>,
+    pub payload: Payload<D>,
     /// The aggregates that it touches.
     pub touched: Vec<Ref>,
+}
+
+/// What a record says.
+pub enum Payload<D: Decider> {
+    /// Who the journal is.
+    Genesis,
+    /// That another record is to have no effect.
+    Discard(Discard),
+    /// What happened.
+    Event(Arc<D::Event>),
+    /// It can't be decoded, and this is why.
+    Unreadable(String),
+}
+
+impl<D: Decider> Queued<D> {
+    /// A record with its payload decoded, unless that is known already.
+    pub fn new(offset: u64, header: Bytes, value: Bytes, parsed: Header, event: Option<Arc<D::Event>>) -> Self {
+        let unreadable = |error: serde_json::Error| Payload::Unreadable(error.to_string());
+        let payload = match (event, parsed.kind.as_str()) {
+            (Some(event), _) => Payload::Event(event),
+            (None, GENESIS) => Payload::Genesis,
+            (None, DISCARD) => serde_json::from_slice(&value).map_or_else(unreadable, Payload::Discard),
+            (None, _) => serde_json::from_slice(&value).map_or_else(unreadable, |it| Payload::Event(Arc::new(it))),
+        };
+        let touched = match &payload {
+            Payload::Event(event) => D::touches(event),
+            Payload::Genesis | Payload::Discard(_) | Payload::Unreadable(_) => Vec::new(),
+        };
+        Self { offset, header, value, parsed, payload, touched }
+    }
 }
 
 /// Every aggregate that an event touches, as the event leaves it.
 pub(super) type Evolved<D> = Vec<(Ref, Versioned<<D as Decider>::Entity>)>;
 
 /// The slots of a record's keys.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Places<'a> {
     /// Of what it expects, in that order.
     claimed: &'a [SlotId],
     /// Of the aggregates it touches, in that order.
     touched: &'a [SlotId],
+}
+
+impl<'a> Places<'a> {
+    /// Those that [`find_places`] found.
+    pub(super) fn of<D: Decider>(queued: &Queued<D>, found: &'a [SlotId]) -> Self {
+        let (claimed, touched) = found.split_at(queued.parsed.expects.len());
+        Self { claimed, touched }
+    }
 }
 
 impl<D: Decider> Core<D> {
@@ -55,14 +94,9 @@ impl<D: Decider> Core<D> {
         let stop = |source| Stop::Header { journal: D::JOURNAL, offset, source };
         let header = header.ok_or_else(|| stop(HeaderError::Malformed("it has none")))?;
         let parsed = Header::decode(header).map_err(stop)?;
-        let event = match self.flights.get(parsed.id) {
-            Some(flight) if flight.value == *value => Some(Ok(Arc::clone(&flight.event))),
-            _ if parsed.kind == GENESIS => None,
-            _ => Some(serde_json::from_slice(value).map(Arc::new).map_err(|error| error.to_string())),
-        };
-        let touched = event.iter().flatten().flat_map(|event| D::touches(event)).collect();
-        let (header, value) = (header.clone(), value.clone());
-        self.queue.push_back(Queued { offset, header, value, parsed, event, touched });
+        let own = self.flights.get(parsed.id).filter(|flight| flight.value == *value);
+        let event = own.map(|flight| Arc::clone(&flight.event));
+        self.queue.push_back(Queued::new(offset, header.clone(), value.clone(), parsed, event));
         Ok(())
     }
 
@@ -106,14 +140,32 @@ impl<D: Decider> Core<D> {
         self.missing.extend(missing);
         let mut rest = places.as_slice();
         for _ in 0..n_ready {
+            // What stood behind a discarded record is folded before what comes behind the discard.
+            if self.pass.is_some() || !self.knows_front() {
+                break;
+            }
             let Some(queued) = self.queue.pop_front() else { break };
-            let (claimed, others) = rest.split_at(queued.parsed.expects.len());
-            let (touched, others) = others.split_at(queued.touched.len());
+            let n_places = queued.parsed.expects.len() + queued.touched.len();
+            let (of_queued, others) = rest.split_at(n_places);
             rest = others;
-            self.fold(queued, Places { claimed, touched })?;
+            let of_queued = Places::of(&queued, of_queued);
+            self.fold(queued, of_queued)?;
         }
         self.places = places;
+        if self.pass.is_none() && !self.is_wanting() {
+            self.fetched.clear();
+        }
         Ok(())
+    }
+
+    fn knows_front(&mut self) -> bool {
+        match self.queue.front() {
+            Some(Queued { offset, payload: Payload::Discard(discard), .. }) => {
+                let (by, discarded) = (*offset, discard.offset);
+                self.knows_discarded(by, discarded)
+            }
+            Some(_) | None => true,
+        }
     }
 
     /// Copied facts: of each the highest version counts, since copies of old news may come late.
@@ -142,7 +194,7 @@ impl<D: Decider> Core<D> {
     }
 
     fn fold(&mut self, queued: Queued<D>, places: Places<'_>) -> Result<(), Stop> {
-        let Queued { offset, header, value, parsed, event, touched } = queued;
+        let Queued { offset, header, value, parsed, payload, touched } = queued;
         self.digest = chain(&self.digest, offset, &header, &value);
         self.next = offset + 1;
         self.stirred = true;
@@ -157,24 +209,25 @@ impl<D: Decider> Core<D> {
         };
         let verdict = if !accepts(parsed.id, &parsed.expects, last) {
             Verdict::Void
-        } else if let Some(event) = &event {
-            self.check_begun(offset)?;
-            self.fold_accepted(&parsed, event, (touched, places), at)
-        } else {
+        } else if let Payload::Genesis = &payload {
             self.begin(offset, &value)?;
             self.move_heads(&parsed, places, offset);
             Verdict::Accepted
+        } else {
+            self.check_begun(offset)?;
+            self.fold_accepted(&parsed, &payload, (touched, places), at)?
         };
         *match verdict {
             Verdict::Accepted => &mut self.tally.accepted,
             Verdict::Void => &mut self.tally.void,
             Verdict::Parked => &mut self.tally.parked,
+            Verdict::Discarded => &mut self.tally.discarded,
         } += 1;
         let about = parsed.expects.first().map_or(Key::GENESIS, |expect| expect.key);
         self.clock_ms = self.clock_ms.max(parsed.time_ms);
         let (id, clock_ms, digest) = (parsed.id, self.clock_ms, self.digest);
         self.records.push(RecordRow { offset, id, clock_ms, about, verdict, digest });
-        self.settle(&parsed, verdict, at, event);
+        self.settle(&parsed, verdict, at, payload);
         Ok(())
     }
 
@@ -203,37 +256,46 @@ impl<D: Decider> Core<D> {
     fn fold_accepted(
         &mut self,
         parsed: &Header,
-        event: &Result<Arc<D::Event>, String>,
+        payload: &Payload<D>,
         (touched, places): (Vec<Ref>, Places<'_>),
         at: At,
-    ) -> Verdict {
+    ) -> Result<Verdict, Stop> {
         self.move_heads(parsed, places, at.offset);
-        let behind_parked = places.claimed.iter().any(|place| self.slots.at(*place).parked);
-        let evolved = match event {
-            _ if behind_parked => Err("it stands behind a record that is parked".to_owned()),
-            Ok(event) => self.evolve(event, (&touched, places), at),
-            Err(reason) => Err(reason.clone()),
-        };
-        match evolved {
-            Ok(entities) => {
-                for (place, (_, entity)) in places.touched.iter().zip(entities) {
-                    self.slots.set_entity(*place, entity);
-                }
-                if let Ok(event) = event {
-                    self.happened.push(Happened { at, event: Arc::clone(event), touched });
-                }
-                Verdict::Accepted
-            }
-            Err(reason) => {
-                let command = parsed.command.map(|command| command.key);
-                let claimed = parsed.expects.iter().zip(places.claimed);
-                for (expect, place) in claimed.filter(|(expect, _)| Some(expect.key) != command) {
-                    self.slots.park(*place);
-                    self.parked.push(ParkedRow { key: expect.key, offset: at.offset, reason: reason.clone() });
-                }
-                Verdict::Parked
-            }
+        if self.parking.is_discarded(at.offset) {
+            return Ok(Verdict::Discarded);
         }
+        let is_behind = parsed.expects.iter().any(|expect| self.parking.holds(&expect.key));
+        let reason = match payload {
+            // Its keys are parked: that is what it is for.
+            Payload::Discard(discard) => {
+                self.discard(parsed, discard, at)?;
+                return Ok(Verdict::Accepted);
+            }
+            // Folded where the journal begins; a second one is void.
+            Payload::Genesis => return Ok(Verdict::Accepted),
+            Payload::Event(_) | Payload::Unreadable(_) if is_behind => BEHIND.to_owned(),
+            Payload::Unreadable(reason) => reason.clone(),
+            Payload::Event(event) => match self.fold_event(event, (touched, places), at) {
+                Ok(()) => return Ok(Verdict::Accepted),
+                Err(reason) => reason,
+            },
+        };
+        self.parking.park(at.offset, parsed.id, parkable(parsed), reason);
+        Ok(Verdict::Parked)
+    }
+
+    /// What the event makes of the aggregates it touches, or why that can't be told.
+    pub(super) fn fold_event(
+        &mut self,
+        event: &Arc<D::Event>,
+        (touched, places): (Vec<Ref>, Places<'_>),
+        at: At,
+    ) -> Result<(), String> {
+        for (place, (_, entity)) in places.touched.iter().zip(self.evolve(event, (&touched, places), at)?) {
+            self.slots.set_entity(*place, entity);
+        }
+        self.happened.push(Happened { at, event: Arc::clone(event), touched });
+        Ok(())
     }
 
     fn evolve(&self, event: &D::Event, (touched, places): (&[Ref], Places<'_>), at: At) -> Result<Evolved<D>, String> {
@@ -242,7 +304,7 @@ impl<D: Decider> Core<D> {
             .map_err(|_| "folding it panicked".to_owned())
     }
 
-    fn settle(&mut self, parsed: &Header, verdict: Verdict, at: At, event: Option<Result<Arc<D::Event>, String>>) {
+    fn settle(&mut self, parsed: &Header, verdict: Verdict, at: At, payload: Payload<D>) {
         if verdict == Verdict::Void {
             let place = self.slots.claim(parsed.id.as_key());
             self.slots.set_head(place, Head { last: parsed.id, offset: at.offset });
@@ -256,8 +318,8 @@ impl<D: Decider> Core<D> {
         let Some(flight) = self.flights.settle(parsed.id) else {
             return self.flights.doom_naming(parsed.expects.iter().map(|expect| expect.key));
         };
-        match event {
-            Some(Ok(event)) if verdict == Verdict::Accepted => {
+        match payload {
+            Payload::Event(event) if verdict == Verdict::Accepted => {
                 let accepted = Accepted { at, id: parsed.id, event };
                 match flight.append {
                     Append::Sent => drop(self.unacknowledged.insert(parsed.id, (flight.ticket, accepted))),
@@ -267,13 +329,15 @@ impl<D: Decider> Core<D> {
                     }
                 }
             }
-            Some(_) | None => self.answer(flight.ticket, Outcome::Parked),
+            Payload::Event(_) | Payload::Unreadable(_) | Payload::Discard(_) | Payload::Genesis => {
+                self.answer(flight.ticket, Outcome::Parked);
+            }
         }
     }
 }
 
 /// The places of the record's keys, as [`Places`] takes them apart; worth nothing if any key is missing.
-fn find_places<D: Decider>(
+pub(super) fn find_places<D: Decider>(
     slots: &mut Slots<D::Entity>,
     queued: &Queued<D>,
     places: &mut Vec<SlotId>,

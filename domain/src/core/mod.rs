@@ -8,12 +8,16 @@
 //! in flight ([`flights`]). A yes becomes a record that names what it saw, and is answered when the log has acknowledged it
 //! *and* it was folded and [accepted](arbitration::accepts). If it is void, the command is decided again. A no is decided on
 //! folded state alone, read at least to where the journal ended when the command was asked.
+//!
+//! What can't be folded is [parked](parking), until a better program folds it or an operator [discards](discard) it.
 
 mod arbitration;
 mod changes;
 mod decide;
+mod discard;
 mod flights;
 mod fold;
+mod parking;
 mod past;
 mod seen;
 mod slots;
@@ -30,14 +34,16 @@ use uuid::Uuid;
 
 pub use arbitration::accepts;
 pub use changes::{
-    Changes, Checkpoint, Digest, EntityRow, Genesis, Happened, Head, Loaded, ParkedRow, RecordRow, Verdict, Wanted,
-    chain,
+    Changes, Checkpoint, Digest, DiscardedRow, EntityRow, Genesis, Happened, Head, Loaded, ParkedRow, RecordRow,
+    SetAside, Verdict, Wanted, chain,
 };
+pub use discard::{CannotDiscard, DISCARD, Discard};
 pub use past::Past;
 
 use self::{
     flights::{Append, Flights},
     fold::Queued,
+    parking::{Parking, Pass},
     slots::{SlotId, Slots},
 };
 use crate::{
@@ -113,8 +119,11 @@ pub enum Outcome<D: Decider> {
     Rejected(D::Rejection),
     /// What it is about has another version than its caller has seen, or does not exist. Nothing was written.
     OtherVersion(Option<u64>),
-    /// It names something whose history can't be read until it is repaired. Nothing was written.
+    /// It names something whose history can't be read until it is repaired. Nothing was written, unless its idempotency key was
+    /// used before: then the record that did so waits for the repair.
     Parked,
+    /// Its idempotency key was used before, by a record that an operator has discarded since.
+    Discarded,
     /// The time is up. Nothing was written.
     Expired,
     /// The time is up, and an attempt is under way: it may or may not happen. Ask again with the same idempotency key.
@@ -156,6 +165,8 @@ pub struct Step<D: Decider> {
     pub answers: Vec<(Ticket, Outcome<D>)>,
     /// To be loaded and [provided](Core::provide); then the next step goes on.
     pub missing: Vec<Wanted>,
+    /// Records of the journal to be fetched and [provided](Core::provide_records); then the next step goes on.
+    pub records: Vec<u64>,
     /// Someone waits for [`Core::ends`].
     pub wants_ends: bool,
 }
@@ -180,6 +191,17 @@ pub enum Stop {
         journal: &'static str,
         /// Where.
         offset: u64,
+    },
+    /// An accepted discard of a record that was folded: by a program that can read it, while another one could not. What was
+    /// folded can't be taken back. Begin again at offset 0 with a core that [knows](SetAside::discarded) of it.
+    #[error("{journal}@{by} discards {journal}@{offset}, which was folded: the rows have to be built anew without it")]
+    Discarded {
+        /// The journal.
+        journal: &'static str,
+        /// The record that has no effect.
+        offset: u64,
+        /// The discard.
+        by: u64,
     },
     /// Another hash key was in force when the journal began: e-mail addresses and idempotency keys would not be found.
     #[error("the journal {journal} was begun with another hash key (fingerprint {found}, configured {configured})")]
@@ -209,8 +231,10 @@ pub struct Tally {
     pub accepted: u64,
     /// Records that lost, and changed nothing.
     pub void: u64,
-    /// Records that won and can't be folded.
+    /// Records that won and could not be folded.
     pub parked: u64,
+    /// Records that are known to be discarded.
+    pub discarded: u64,
     /// Of the void ones those of our own commands, which were decided again.
     pub lost_races: u64,
 }
@@ -223,6 +247,7 @@ impl Tally {
             accepted: self.accepted - before.accepted,
             void: self.void - before.void,
             parked: self.parked - before.parked,
+            discarded: self.discarded - before.discarded,
             lost_races: self.lost_races - before.lost_races,
         }
     }
@@ -277,15 +302,23 @@ pub struct Core<D: Decider> {
     wake_at: Millis,
     expire_at: Millis,
     records: Vec<RecordRow>,
+    /// Records of earlier change sets that have become something else.
+    verdicts: BTreeMap<u64, Verdict>,
     happened: Vec<Happened<D>>,
-    parked: Vec<ParkedRow>,
+    parking: Parking,
+    discarded: Vec<DiscardedRow>,
+    /// What is parked is gone through; nothing else is folded meanwhile.
+    pass: Option<Pass>,
+    /// Records of the journal that were asked for; none where there is no such record.
+    fetched: BTreeMap<u64, Option<Queued<D>>>,
     missing: BTreeSet<(Key, Option<Kind>)>,
     step: Step<D>,
 }
 
 impl<D: Decider> Step<D> {
     fn empty() -> Self {
-        Self { appends: Vec::new(), answers: Vec::new(), missing: Vec::new(), wants_ends: false }
+        let (appends, answers) = (Vec::new(), Vec::new());
+        Self { appends, answers, missing: Vec::new(), records: Vec::new(), wants_ends: false }
     }
 }
 
@@ -326,8 +359,12 @@ impl<D: Decider> Core<D> {
             wake_at: Millis::MAX,
             expire_at: Millis::MAX,
             records: Vec::new(),
+            verdicts: BTreeMap::new(),
             happened: Vec::new(),
-            parked: Vec::new(),
+            parking: Parking::default(),
+            discarded: Vec::new(),
+            pass: None,
+            fetched: BTreeMap::new(),
             missing: BTreeSet::new(),
             step: Step::empty(),
         }
@@ -425,8 +462,7 @@ impl<D: Decider> Core<D> {
             // It stands right behind what was read: no need to wait until the log brings it back.
             let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
             let (parsed, event) = (flight.header.clone(), Arc::clone(&flight.event));
-            let touched = D::touches(&event);
-            self.queue.push_back(Queued { offset, header, value, parsed, event: Some(Ok(event)), touched });
+            self.queue.push_back(Queued::new(offset, header, value, parsed, Some(event)));
         }
     }
 
@@ -453,7 +489,14 @@ impl<D: Decider> Core<D> {
     /// # Errors
     /// [`Stop`]: the journal can't be read on, now or ever with this program.
     pub fn run(&mut self, now: Millis) -> Result<Step<D>, Stop> {
-        self.fold_queue()?;
+        loop {
+            self.go_on_passing()?;
+            self.fold_queue()?;
+            // A discard begins a pass.
+            if self.pass.is_none() || self.is_wanting() {
+                break;
+            }
+        }
         self.fold_copies();
         self.append_again(now);
         // First, so that nothing is begun for a caller who is told in the same step that the time is up.
@@ -464,12 +507,19 @@ impl<D: Decider> Core<D> {
         Ok(std::mem::replace(&mut self.step, Step::empty()))
     }
 
-    /// The rows that changed since the last take, with the number of the change set for [`Core::written`].
+    /// Whether anything has to be loaded or fetched before more can be folded.
+    fn is_wanting(&self) -> bool {
+        !self.missing.is_empty() || !self.step.records.is_empty()
+    }
+
+    /// The rows that changed since the last take, with the number of the change set for [`Core::written`]. None while what is
+    /// parked is gone through: rows never show half of that.
     pub fn take_changes(&mut self) -> Option<(u64, Changes<D>)> {
-        if self.records.is_empty() && !self.slots.is_changed() && !self.copied_changed {
+        if self.pass.is_some() || !self.is_changed() {
             return None;
         }
         let (change_set, heads, entities) = self.slots.take_changed();
+        let (parked, unparked) = self.parking.take_changed();
         self.copied_changed = false;
         let changes = Changes {
             next: self.next,
@@ -477,11 +527,28 @@ impl<D: Decider> Core<D> {
             heads,
             entities,
             records: std::mem::take(&mut self.records),
+            verdicts: std::mem::take(&mut self.verdicts).into_iter().collect(),
             happened: std::mem::take(&mut self.happened),
-            parked: std::mem::take(&mut self.parked),
+            parked,
+            unparked,
+            discarded: std::mem::take(&mut self.discarded),
             copied: self.copied.iter().map(|((topic, part), next)| (topic.clone(), *part, *next)).collect(),
         };
         Some((change_set, changes))
+    }
+
+    /// The number of the change set that is gathered now.
+    pub fn change_set(&self) -> u64 {
+        self.slots.change_set()
+    }
+
+    /// Whether there is anything to write.
+    pub fn is_changed(&self) -> bool {
+        !self.records.is_empty()
+            || self.slots.is_changed()
+            || self.copied_changed
+            || self.parking.is_changed()
+            || !self.discarded.is_empty()
     }
 
     /// A change set and all before it are written: they can be loaded again, and may be forgotten.

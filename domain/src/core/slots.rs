@@ -64,8 +64,6 @@ pub struct Slot<E> {
     pub head: Option<Head>,
     /// Its aggregate.
     pub aggregate: Aggregate<E>,
-    /// Whether it stands behind a record that could not be folded.
-    pub parked: bool,
     /// The change set that last changed it; it may be forgotten once that is written.
     changed_in: u64,
     /// The round that last used it.
@@ -136,7 +134,6 @@ impl<E> Slot<E> {
             key,
             head: None,
             aggregate,
-            parked: false,
             changed_in: 0,
             used_in: 0,
             head_changed: false,
@@ -268,7 +265,7 @@ impl<E: Clone> Slots<E> {
 
     /// What the rows know of a key. What is in memory already is at least as new and stays.
     pub fn provide(&mut self, loaded: Loaded<E>) {
-        let Loaded { wanted, head, entity, parked } = loaded;
+        let Loaded { wanted, head, entity } = loaded;
         let offset = head.map_or(0, |head| head.offset);
         let aggregate = match (wanted.kind, entity) {
             (None, _) => Aggregate::NotLoaded,
@@ -285,8 +282,7 @@ impl<E: Clone> Slots<E> {
             id
         } else {
             let id = self.add(wanted.key, aggregate);
-            let slot = &mut self.slots[id.0 as usize];
-            (slot.head, slot.parked) = (head, parked);
+            self.slots[id.0 as usize].head = head;
             id
         };
         self.touch(id);
@@ -310,11 +306,6 @@ impl<E: Clone> Slots<E> {
         slot.entity_changed = true;
     }
 
-    /// A key is parked.
-    pub fn park(&mut self, id: SlotId) {
-        self.change(id).parked = true;
-    }
-
     fn change(&mut self, id: SlotId) -> &mut Slot<E> {
         let slot = &mut self.slots[id.0 as usize];
         if slot.changed_in != self.change_set {
@@ -323,6 +314,11 @@ impl<E: Clone> Slots<E> {
             self.seen.insert(&slot.key);
         }
         slot
+    }
+
+    /// The number of the change set that is gathered now.
+    pub fn change_set(&self) -> u64 {
+        self.change_set
     }
 
     /// Whether anything changed since the last take.

@@ -1,7 +1,10 @@
 //! The core against the model of the arbitration rule: two replicas of one journal, appends delayed, reordered, refused,
 //! lost and duplicated late, replicas that lag, commands pipelined over records in flight, reused idempotency keys.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
+};
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,7 @@ use crate::decider::{Ref, View};
 
 mod copies;
 mod kinds;
+mod parked;
 
 /// A warehouse of a few shelves.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ struct Take {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Taken {
+    #[serde(deserialize_with = "known")]
     command: u32,
     lines: BTreeMap<String, i64>,
 }
@@ -34,6 +39,24 @@ struct Taken {
 struct TooLittle(String);
 
 const STOCK: i64 = 12;
+/// What only a newer program can decode: commands from this number on.
+const NEWER: u32 = 1_000_000;
+/// So many units only a repaired program can fold.
+const POISON: i64 = -99;
+
+thread_local! {
+    /// Whether the program is the newer, repaired one.
+    static REPAIRED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn known<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let command = u32::deserialize(deserializer)?;
+    if command < NEWER || REPAIRED.get() {
+        Ok(command)
+    } else {
+        Err(serde::de::Error::custom("unknown to this program"))
+    }
+}
 
 fn shelf(name: &str) -> Ref {
     Ref::new("shelves", Key::named("shelf", name))
@@ -74,7 +97,7 @@ impl Decider for Warehouse {
 
     fn evolve(entity: Option<i64>, which: usize, event: &Taken, _: &At) -> i64 {
         let units = event.lines.values().nth(which).copied().unwrap_or_default();
-        assert!(units != POISON, "a fold that can't be");
+        assert!(units != POISON || REPAIRED.get(), "a fold that can't be");
         entity.unwrap_or(STOCK) - units
     }
 
@@ -95,21 +118,32 @@ impl Decider for Warehouse {
     }
 }
 
-const POISON: i64 = -99;
-
 /// Rows in memory: what a store would do.
 struct Rows<D: Decider> {
     heads: HashMap<Key, Head>,
     entities: HashMap<(Kind, Key), (u64, D::Entity)>,
-    parked: Vec<ParkedRow>,
+    /// By which record each aggregate was changed last.
+    changed_by: HashMap<(Kind, Key), u64>,
+    /// What was folded and what it touches, in the order of the fold.
+    happened: Vec<(u64, Vec<Ref>)>,
+    parked: BTreeMap<(u64, Key), String>,
+    discarded: BTreeMap<u64, DiscardedRow>,
     records: Vec<RecordRow>,
     checkpoint: Checkpoint,
 }
 
 impl<D: Decider> Rows<D> {
     fn new() -> Self {
-        let (heads, entities) = (HashMap::new(), HashMap::new());
-        Self { heads, entities, parked: Vec::new(), records: Vec::new(), checkpoint: Checkpoint::default() }
+        Self {
+            heads: HashMap::new(),
+            entities: HashMap::new(),
+            changed_by: HashMap::new(),
+            happened: Vec::new(),
+            parked: BTreeMap::new(),
+            discarded: BTreeMap::new(),
+            records: Vec::new(),
+            checkpoint: Checkpoint::default(),
+        }
     }
 
     fn load(&self, wanted: Wanted) -> Loaded<D::Entity> {
@@ -117,21 +151,44 @@ impl<D: Decider> Rows<D> {
             wanted,
             head: self.heads.get(&wanted.key).copied(),
             entity: wanted.kind.and_then(|kind| self.entities.get(&(kind, wanted.key)).cloned()),
-            parked: self.parked.iter().any(|row| row.key == wanted.key),
+        }
+    }
+
+    fn set_aside(&self) -> SetAside {
+        let id = |offset: &u64| self.records.iter().find(|record| record.offset == *offset).unwrap().id;
+        let row = |((offset, key), reason): (&(u64, Key), &String)| {
+            (ParkedRow { key: *key, offset: *offset, reason: reason.clone() }, id(offset))
+        };
+        let discarded = self.records.iter().filter(|record| record.verdict == Verdict::Discarded);
+        SetAside {
+            parked: self.parked.iter().map(row).collect(),
+            discarded: discarded.map(|record| record.offset).collect(),
         }
     }
 
     fn write(&mut self, changes: Changes<D>, digest: &Digest) {
         self.heads.extend(changes.heads);
+        for row in &changes.entities {
+            self.changed_by.insert((row.aggregate.kind, row.aggregate.key), row.offset);
+        }
         let entities = changes.entities.into_iter();
         self.entities.extend(
             entities
                 .map(|row| ((row.aggregate.kind, row.aggregate.key), (row.version, Arc::unwrap_or_clone(row.entity)))),
         );
-        self.parked.extend(changes.parked);
         self.records.extend(changes.records);
+        for (offset, verdict) in changes.verdicts {
+            self.records.iter_mut().find(|record| record.offset == offset).unwrap().verdict = verdict;
+        }
+        self.happened.extend(changes.happened.into_iter().map(|it| (it.at.offset, it.touched)));
+        self.parked.retain(|(offset, _), _| !changes.unparked.contains(offset));
+        self.parked.extend(changes.parked.into_iter().map(|row| ((row.offset, row.key), row.reason)));
+        for row in changes.discarded {
+            self.discarded.entry(row.offset).or_insert(row);
+        }
         let Changes { next, genesis, copied, .. } = changes;
-        self.checkpoint = Checkpoint { next, digest: *digest, genesis, last: None, copied };
+        let last = self.records.last().map(|record| (*record, Digest::default()));
+        self.checkpoint = Checkpoint { next, digest: *digest, genesis, last, copied };
     }
 }
 
@@ -140,6 +197,8 @@ struct InstanceOf<D: Decider> {
     core: Core<D>,
     rows: Rows<D>,
     answers: Vec<(Ticket, Outcome<D>, u64)>,
+    /// What it has seen of the log.
+    log: Log,
     wants_ends: bool,
     now: Millis,
 }
@@ -163,8 +222,9 @@ impl<D: Decider> InstanceOf<D> {
         };
         let writer = Uuid::from_u128(name.into());
         // One slot at a time: forgetting and loading are part of what is tested.
-        let core = Core::new(rows.checkpoint.clone(), writer, "fingerprint".into(), Box::new(mint), 1);
-        Self { core, rows, answers: Vec::new(), wants_ends: false, now: 0 }
+        let mut core = Core::new(rows.checkpoint.clone(), writer, "fingerprint".into(), Box::new(mint), 1);
+        core.recall(rows.set_aside());
+        Self { core, rows, answers: Vec::new(), log: Log::new(), wants_ends: false, now: 0 }
     }
 
     fn started(name: u8, log: &mut Log) -> Self {
@@ -184,29 +244,40 @@ impl<D: Decider> InstanceOf<D> {
     }
 
     fn read(&mut self, log: &Log, most: usize) -> Vec<Outgoing> {
+        self.try_to_read(log, most).unwrap()
+    }
+
+    fn try_to_read(&mut self, log: &Log, most: usize) -> Result<Vec<Outgoing>, Stop> {
+        self.log.extend(log.iter().skip(self.log.len()).cloned());
         let next = self.core.next() + self.core.n_queued() as u64;
         for (offset, (header, value)) in log.iter().enumerate().skip(next as usize).take(most) {
             self.core.read(offset as u64, Some(header), value).unwrap();
         }
-        self.run()
+        self.try_to_run()
     }
 
     fn run(&mut self) -> Vec<Outgoing> {
+        self.try_to_run().unwrap()
+    }
+
+    fn try_to_run(&mut self) -> Result<Vec<Outgoing>, Stop> {
         let mut appends = Vec::new();
         loop {
-            let step = self.core.run(self.now).unwrap();
+            let step = self.core.run(self.now)?;
             appends.extend(step.appends);
             let at = self.core.next();
             self.answers.extend(step.answers.into_iter().map(|(ticket, outcome)| (ticket, outcome, at)));
             self.wants_ends |= step.wants_ends;
-            if step.missing.is_empty() {
+            if step.missing.is_empty() && step.records.is_empty() {
                 break;
             }
             let loaded: Vec<_> = step.missing.into_iter().map(|wanted| self.rows.load(wanted)).collect();
             self.core.provide(loaded);
+            let record = |offset: u64| (offset, self.log.get(offset as usize).cloned());
+            self.core.provide_records(step.records.into_iter().map(record));
         }
         self.write();
-        appends
+        Ok(appends)
     }
 
     fn write(&mut self) {
@@ -670,9 +741,11 @@ impl Day {
                         let from = (asked.saturating_sub(1)) as usize;
                         assert!(left[from..*at as usize].iter().any(short), "a no that was never true");
                     }
-                    Outcome::OtherVersion(_) | Outcome::Parked | Outcome::Expired | Outcome::Unknown => {
-                        panic!("{outcome:?}")
-                    }
+                    Outcome::OtherVersion(_)
+                    | Outcome::Parked
+                    | Outcome::Discarded
+                    | Outcome::Expired
+                    | Outcome::Unknown => panic!("{outcome:?}"),
                 }
             }
             assert_eq!(instance.core.n_in_flight(), 0);

@@ -8,7 +8,13 @@
 
 mod calls;
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use ::redis::{
     Client, Script,
@@ -60,6 +66,9 @@ pub struct RedisInbox {
     tag: String,
     log_id: String,
     run: Mutex<Option<Run>>,
+    /// Of the rows that were followed last. An inbox that is there when the process starts followed rows that were never revised,
+    /// or may have missed a revision.
+    revision: AtomicU64,
     begin: Script,
     apply: Script,
     read: Script,
@@ -84,6 +93,7 @@ impl RedisInbox {
             tag: format!("{{orderlog:{prefix}}}"),
             log_id: log_id.simple().to_string(),
             run: Mutex::new(None),
+            revision: AtomicU64::new(0),
             begin: Script::new(include_str!("begin.lua")),
             apply: Script::new(include_str!("apply.lua")),
             read: Script::new(include_str!("read.lua")),
@@ -121,6 +131,13 @@ impl RedisInbox {
     /// # Errors
     /// If Redis or the rows can't be reached. What was applied until then is there.
     pub async fn follow(&self, store: &Store<Notifications>) -> Result<u64, InboxError> {
+        // Rows with lower offsets than those that were followed have changed: what was parked is folded by now.
+        let revision = store.revision().await?;
+        if self.revision.load(Ordering::Relaxed) != revision {
+            tracing::info!(tag = self.tag, "the rows were revised: the inbox in Redis is filled anew");
+            self.call_drop().await?;
+            self.revision.store(revision, Ordering::Relaxed);
+        }
         // Never from memory: Redis may have been restarted since.
         self.forget();
         loop {

@@ -33,12 +33,9 @@ impl Lookup {
     pub(super) fn new<D: Tables>() -> Self {
         let text = |size: usize| {
             let keys = (1..=size).map(|number| format!("?{number}")).collect::<Vec<_>>().join(",");
-            let heads = format!(
-                "select {HEADS}, key, offset, last, exists (select 1 from parked where parked.key = heads.key) \
-                 from heads where key in ({keys})"
-            );
+            let heads = format!("select {HEADS}, key, offset, last from heads where key in ({keys})");
             let tables = (HEADS + 1..).zip(D::TABLES).map(|(branch, table)| {
-                format!(" union all select {branch}, key, version, doc, 0 from {} where key in ({keys})", table.kind)
+                format!(" union all select {branch}, key, version, doc from {} where key in ({keys})", table.kind)
             });
             (size, std::iter::once(heads).chain(tables).collect::<String>().into())
         };
@@ -54,7 +51,7 @@ impl Lookup {
 
 /// What was found so far.
 struct Found<E> {
-    heads: HashMap<Key, (Head, bool)>,
+    heads: HashMap<Key, Head>,
     entities: HashMap<(Kind, Key), (u64, E)>,
 }
 
@@ -72,15 +69,9 @@ impl<D: Tables> Store<D> {
         Ok(wanted
             .iter()
             .map(|&wanted| {
-                let head = found.heads.get(&wanted.key);
                 // Cloned, since a key may be wanted twice.
                 let entity = wanted.kind.and_then(|kind| found.entities.get(&(kind, wanted.key)).cloned());
-                Loaded {
-                    wanted,
-                    head: head.map(|(head, _)| *head),
-                    entity,
-                    parked: head.is_some_and(|(_, parked)| *parked),
-                }
+                Loaded { wanted, head: found.heads.get(&wanted.key).copied(), entity }
             })
             .collect())
     }
@@ -120,7 +111,7 @@ impl<D: Tables> Store<D> {
                 (self.origin.get(row, 0)?, self.origin.key(row, 1)?, self.origin.count(row, 2)?);
             if branch == HEADS {
                 let last = RecordId(Uuid::from_bytes(self.origin.bytes(row, 3)?));
-                found.heads.insert(key, (Head { last, offset: number }, self.origin.get(row, 4)?));
+                found.heads.insert(key, Head { last, offset: number });
             } else if let Some((_, table)) = (HEADS + 1..).zip(D::TABLES).find(|(number, _)| *number == branch) {
                 found.entities.insert((table.kind, key), (number, document(&self.origin, row, 3)?));
             }

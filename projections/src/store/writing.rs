@@ -4,7 +4,7 @@ use orderlog_domain::{
     core::{Changes, EntityRow, Happened, Verdict},
     key::Key,
 };
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use super::{
     Origin, Store,
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::StoreError,
     generations::Generations,
+    schema,
     tables::{Cell, Ledger, Table, Tables},
 };
 
@@ -25,6 +26,7 @@ pub struct Writer<D: Tables> {
     records: Insert,
     touched: Insert,
     parked: Insert,
+    discarded: Insert,
     copied: Insert,
     tables: Vec<(&'static Table<D::Entity>, Insert)>,
     ledgers: Vec<(&'static Ledger<D>, Insert)>,
@@ -46,8 +48,14 @@ impl<D: Tables> Writer<D> {
                 &["offset", "id", "clock_ms", "about", "verdict", "digest"],
                 &Conflict::Never,
             ),
-            touched: Insert::new("touched", &["offset", "line"], &["offset", "line", "key"], &Conflict::Never),
-            parked: Insert::new("parked", &["key", "offset"], &["key", "offset", "reason"], &Conflict::Keep),
+            touched: Insert::new("touched", &["offset", "line"], &["offset", "line", "key"], &Conflict::Keep),
+            parked: Insert::new("parked", &["key", "offset"], &["key", "offset", "reason"], &Conflict::Replace),
+            discarded: Insert::new(
+                "discarded",
+                &["offset"],
+                &["offset", "discarded_by", "time_ms", "reason"],
+                &Conflict::Keep,
+            ),
             copied: Insert::new("copied", &["topic", "part"], &["topic", "part", "next"], &Conflict::Replace),
             tables: D::TABLES.iter().map(|table| (table, insert_into(table))).collect(),
             ledgers: D::LEDGERS.iter().map(|ledger| (ledger, append_to(ledger))).collect(),
@@ -71,7 +79,8 @@ fn insert_into<E>(table: &Table<E>) -> Insert {
 fn append_to<D: Tables>(ledger: &Ledger<D>) -> Insert {
     let extra = ledger.columns.iter().map(|column| column.name);
     let columns: Vec<&str> = ["offset", "line"].into_iter().chain(extra).collect();
-    Insert::new(ledger.name, &["offset", "line"], &columns, &Conflict::Never)
+    // Kept: what was parked may be folded without a new record, by which a repeated change set would be told.
+    Insert::new(ledger.name, &["offset", "line"], &columns, &Conflict::Keep)
 }
 
 impl<D: Tables> Store<D> {
@@ -90,7 +99,8 @@ impl<D: Tables> Store<D> {
     /// [`StoreError::OutOfOrder`] if `changes` don't follow on what is stored; else SQLite's. Nothing was written then,
     /// unless the transaction's very end failed.
     pub async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
-        let Writer { connection, heads, records, touched, parked, copied, tables, ledgers, _generations } = writer;
+        let Writer { connection, heads, records, touched, parked, discarded, copied, tables, ledgers, _generations } =
+            writer;
         let failed = |error| self.origin.error("writing rows", error);
         // Immediate: a deferred transaction that reads first can be refused later without having waited.
         let mut transaction = connection.begin_with("begin immediate").await.map_err(failed)?;
@@ -118,12 +128,7 @@ impl<D: Tables> Store<D> {
         write_entities::<D>(&mut transaction, origin, tables, &changes.entities).await?;
         write_touched(&mut transaction, origin, touched, changes).await?;
         write_ledgers(&mut transaction, origin, ledgers, changes).await?;
-        parked
-            .run(&mut transaction, origin, &changes.parked, |row, values| {
-                values.add(row.key.as_bytes().as_slice()).add(row.offset.cast_signed()).add(row.reason.clone());
-                Ok(())
-            })
-            .await?;
+        write_set_aside(&mut transaction, origin, (parked, discarded), changes).await?;
         copied
             .run(&mut transaction, origin, &changes.copied, |(topic, part, next), values| {
                 values.add(topic.clone()).add(i64::from(*part)).add(next.cast_signed());
@@ -131,6 +136,24 @@ impl<D: Tables> Store<D> {
             })
             .await?;
         self.advance(&mut transaction, changes).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    /// Deletes all rows, so that they can be built anew from the log's beginning. The indexes stay.
+    ///
+    /// # Errors
+    /// If SQLite refuses: then nothing was deleted.
+    pub async fn clear(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
+        let failed = |error| self.origin.error("deleting rows", error);
+        let mut transaction = writer.connection.begin_with("begin immediate").await.map_err(failed)?;
+        for table in schema::table_names::<D>() {
+            let text = AssertSqlSafe(format!("delete from {table}"));
+            sqlx::query(text).persistent(false).execute(&mut *transaction).await.map_err(failed)?;
+        }
+        sqlx::query("update meta set next = 0, base = 0, genesis = null, revision = revision + 1")
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
         transaction.commit().await.map_err(failed)
     }
 
@@ -163,6 +186,41 @@ impl<D: Tables> Store<D> {
             .map_err(|error| self.origin.error("writing the checkpoint", error))?;
         Ok(())
     }
+}
+
+/// What is parked and what is discarded, and what that makes of records that were folded before.
+async fn write_set_aside<D: Tables>(
+    connection: &mut SqliteConnection,
+    origin: &Origin,
+    (parked, discarded): (&Insert, &Insert),
+    changes: &Changes<D>,
+) -> Result<(), StoreError> {
+    let failed = |error| origin.error("revising rows", error);
+    for (offset, verdict) in &changes.verdicts {
+        let update = sqlx::query("update records set verdict = ? where offset = ?");
+        let update = update.bind(stored(*verdict)).bind(offset.cast_signed());
+        update.execute(&mut *connection).await.map_err(failed)?;
+    }
+    for offset in &changes.unparked {
+        let delete = sqlx::query("delete from parked where offset = ?").bind(offset.cast_signed());
+        delete.execute(&mut *connection).await.map_err(failed)?;
+    }
+    if !changes.verdicts.is_empty() {
+        let count = sqlx::query("update meta set revision = revision + 1");
+        count.execute(&mut *connection).await.map_err(failed)?;
+    }
+    parked
+        .run(connection, origin, &changes.parked, |row, values| {
+            values.add(row.key.as_bytes().as_slice()).add(row.offset.cast_signed()).add(row.reason.clone());
+            Ok(())
+        })
+        .await?;
+    discarded
+        .run(connection, origin, &changes.discarded, |row, values| {
+            values.add(row.offset.cast_signed()).add(row.by.cast_signed()).add(row.time_ms).add(row.reason.clone());
+            Ok(())
+        })
+        .await
 }
 
 async fn write_entities<D: Tables>(
@@ -242,5 +300,6 @@ pub(super) const fn stored(verdict: Verdict) -> i64 {
         Verdict::Accepted => 0,
         Verdict::Void => 1,
         Verdict::Parked => 2,
+        Verdict::Discarded => 3,
     }
 }

@@ -121,16 +121,7 @@ impl Journal {
 
     /// Nothing but the checkpoint.
     pub fn nothing(&self) -> Changes<Counters> {
-        Changes {
-            next: self.next,
-            genesis: None,
-            heads: vec![],
-            entities: vec![],
-            records: vec![],
-            happened: vec![],
-            parked: vec![],
-            copied: vec![],
-        }
+        Changes::nothing(self.next)
     }
 
     /// One record per step, each about the counter of that name; totals are what the last step says.

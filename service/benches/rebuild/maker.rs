@@ -49,7 +49,7 @@ impl Maker {
             let customer = KnownCustomer { customer_id: self.customer_id, active: true, version: 1 };
             let customer = |wanted| {
                 let entity = Some((1, Entity::KnownCustomer(customer.clone())));
-                Loaded { wanted, head: None, entity, parked: false }
+                Loaded { wanted, head: None, entity }
             };
             self.core.provide(done.missing.drain(..).map(customer));
             let next = self.core.run(now_ms())?;

@@ -46,6 +46,7 @@ impl<D: Tables> Loop<D> {
             if let (Some(steps), Appended::At(_)) = (self.steps(ticket), result) {
                 steps.acknowledged();
             }
+            self.heard_of_discard(id, result);
             self.core.appended(id, result, now);
         }
     }

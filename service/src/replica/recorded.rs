@@ -1,7 +1,10 @@
 //! Records of a journal as events.
 
 use bytes::Bytes;
-use orderlog_domain::header::{HEADER, Header};
+use orderlog_domain::{
+    core::{DISCARD, GENESIS},
+    header::{HEADER, Header},
+};
 use orderlog_projections::Tables;
 
 /// An event of a journal record, with its header.
@@ -27,14 +30,14 @@ pub enum RecordedError {
 }
 
 impl<D: Tables> Recorded<D> {
-    /// The event that `record` is; `None` for the genesis.
+    /// The event that `record` is; `None` for the genesis, and for a discard of another record.
     ///
     /// # Errors
     /// [`RecordedError`] if it is none.
     pub fn decode(record: &orderlog_eventlog::Record) -> Result<Option<Self>, RecordedError> {
         let header = record.header(HEADER).map_or(&[][..], Bytes::as_ref);
         let header = Header::decode(header)?;
-        if header.kind == orderlog_domain::core::GENESIS {
+        if [GENESIS, DISCARD].contains(&header.kind.as_str()) {
             return Ok(None);
         }
         Ok(Some(Self { offset: record.offset, event: serde_json::from_slice(&record.value)?, header }))

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use orderlog_domain::{
-    core::{Core, Ends, Outcome, Tally, Ticket},
+    core::{Checkpoint, Core, Ends, Outcome, Stop, Tally, Ticket},
     header::HEADER,
     public::Public,
 };
@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::{
     Ask, LoopError, Serving, Shared, State, Switch, Waiting,
     append::AppendResult,
+    repair::{Fetching, Repair, Repairs},
     switch::Switching,
     writer::{Done, Writer},
 };
@@ -39,14 +40,27 @@ const TICK: Duration = Duration::from_millis(20);
 /// Where the log's partitions end, and the last command that this answers.
 type AskedEnds = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
 
+/// A core that goes on from there.
+pub(super) type NewCore<D> = Box<dyn Fn(Checkpoint) -> Core<D> + Send + Sync>;
+
+/// What is asked of the task.
+pub(super) struct Inbox<D: Tables> {
+    pub asked: mpsc::Receiver<Ask<D>>,
+    pub to_switch: mpsc::Receiver<Switch<D>>,
+    pub to_repair: mpsc::Receiver<Repair>,
+}
+
 /// Everything that the task owns.
 pub(super) struct Loop<D: Tables> {
     pub(super) core: Core<D>,
+    pub(super) new_core: NewCore<D>,
     pub(super) log: Arc<dyn EventLog>,
     pub(super) store: Arc<Store<D>>,
     pub(super) serving: Serving<D>,
-    asked: mpsc::Receiver<Ask<D>>,
-    to_switch: mpsc::Receiver<Switch<D>>,
+    inbox: Inbox<D>,
+    pub(super) repairs: Repairs,
+    /// Folding waits for them.
+    pub(super) fetching: Option<Fetching>,
     /// The generation that is to take over, if one is.
     pub(super) switching: Option<Switching<D>>,
     pub(super) shared: Arc<Shared>,
@@ -75,10 +89,10 @@ pub(super) struct Loop<D: Tables> {
 
 impl<D: Tables> Loop<D> {
     pub fn new(
-        core: Core<D>,
+        (core, new_core): (Core<D>, NewCore<D>),
         log: Arc<dyn EventLog>,
         serving: Serving<D>,
-        (asked, to_switch): (mpsc::Receiver<Ask<D>>, mpsc::Receiver<Switch<D>>),
+        inbox: Inbox<D>,
         shared: Arc<Shared>,
         copies: Vec<Partition>,
         (end, target, limit): (u64, u64, watch::Receiver<u64>),
@@ -88,11 +102,13 @@ impl<D: Tables> Loop<D> {
         let caught_up_at = end.max(1).min(target);
         Self {
             core,
+            new_core,
             log,
             store,
             serving,
-            asked,
-            to_switch,
+            inbox,
+            repairs: Repairs::default(),
+            fetching: None,
             switching: None,
             shared,
             caught_up_at,
@@ -114,10 +130,20 @@ impl<D: Tables> Loop<D> {
 
     /// Run until every handle is gone and everything asked is answered and written.
     pub async fn run(mut self) -> Result<(), LoopError> {
-        let journal = Partition::journal(D::JOURNAL);
         if self.is_empty {
             self.begin();
         }
+        loop {
+            match self.work().await {
+                // Each time another record is known to have no effect, so this comes to an end.
+                Err(LoopError::Stop(Stop::Discarded { offset, by, .. })) => self.start_over(offset, by).await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), LoopError> {
+        let journal = Partition::journal(D::JOURNAL);
         let mut reading = self.log.read(vec![(journal, self.core.next())]);
         let mut copying = self.read_copies();
         let mut tick = tokio::time::interval(TICK);
@@ -130,17 +156,19 @@ impl<D: Tables> Loop<D> {
             tokio::select! {
                 batch = reading.next(), if may_read => self.read(batch)?,
                 batch = copying.next(), if has_room && self.may_copy => self.copy(batch)?,
-                n = self.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
+                n = self.inbox.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
                     self.is_open = n > 0;
                     asks.drain(..).for_each(|ask| self.ask(ask));
                 }
                 Some(results) = self.appends.next() => self.appended(results),
-                (up_to, ends) = next_ends(&mut self.ends) => self.learn_ends(up_to, ends),
+                (up_to, ends) = if_any(&mut self.ends) => self.learn_ends(up_to, ends),
+                found = if_any(&mut self.fetching) => self.fetched(found)?,
                 done = self.writer.done() => self.done(done?),
                 () = raised(&mut self.limit), if !self.held.is_empty() => {}
-                Some(switch) = self.to_switch.recv(), if self.switching.is_none() => {
+                Some(switch) = self.inbox.to_switch.recv(), if self.switching.is_none() => {
                     self.switching = Some(Switching::begin(switch));
                 }
+                Some(repair) = self.inbox.to_repair.recv() => self.repair(repair).await?,
                 _ = tick.tick() => {}
             }
             self.take_what_has_queued(&mut reading, &mut copying)?;
@@ -181,7 +209,7 @@ impl<D: Tables> Loop<D> {
             self.copy(batch)?;
         }
         while self.core.n_pending() < N_PENDING_MAX
-            && let Ok(ask) = self.asked.try_recv()
+            && let Ok(ask) = self.inbox.asked.try_recv()
         {
             self.ask(ask);
         }
@@ -248,17 +276,32 @@ impl<D: Tables> Loop<D> {
         }
     }
 
-    fn done(&mut self, done: Done) {
+    pub(super) fn done(&mut self, done: Done) {
         match done {
             Done::Written { change_set, next } => {
                 self.core.written(change_set);
                 self.shared.committed.send_replace(next);
+                self.tell_retried(change_set);
             }
             Done::Indexed => {
                 info!(service = D::JOURNAL, "{} takes commands from offset {}", D::JOURNAL, self.core.next());
                 self.shared.state.send_replace(State::Ready);
             }
+            Done::Cleared => {}
         }
+    }
+
+    /// Begin again with empty rows: nothing of what is under way counts any more. The journal ends at `end`.
+    pub(super) fn forget(&mut self, end: u64) {
+        self.held.clear();
+        self.replies.clear();
+        self.repairs = Repairs::default();
+        (self.ends, self.wants_ends, self.fetching) = (None, false, None);
+        self.may_copy = !self.copies.is_empty();
+        // The new core counts from 0.
+        self.counted = Tally::default();
+        self.is_caught_up = false;
+        self.caught_up_at = end.min(*self.limit.borrow());
     }
 
     /// Once the rows hold what the journal held at the start, only their indexes are missing. Earlier a query would be
@@ -283,6 +326,7 @@ impl<D: Tables> Loop<D> {
             for (ticket, outcome) in step.answers {
                 self.answer(ticket, outcome);
             }
+            self.fetch(step.records);
             if step.missing.is_empty() {
                 break;
             }
@@ -294,6 +338,9 @@ impl<D: Tables> Loop<D> {
         self.go_on_switching().await?;
         self.write();
         self.count();
+        if self.writer.is_idle() && !self.core.is_changed() && self.fetching.is_none() {
+            self.tell_retried(self.core.change_set());
+        }
         Ok(())
     }
 
@@ -307,9 +354,12 @@ impl<D: Tables> Loop<D> {
         let next = match &outcome {
             Outcome::Accepted(accepted) => accepted.at.offset + 1,
             Outcome::Repeated { offset } => offset + 1,
-            Outcome::Rejected(_) | Outcome::OtherVersion(_) | Outcome::Parked | Outcome::Expired | Outcome::Unknown => {
-                0
-            }
+            Outcome::Rejected(_)
+            | Outcome::OtherVersion(_)
+            | Outcome::Parked
+            | Outcome::Discarded
+            | Outcome::Expired
+            | Outcome::Unknown => 0,
         };
         self.shared.answered.fetch_max(next, Ordering::AcqRel);
         if let Some(Waiting { reply, steps }) = self.replies.remove(&ticket) {
@@ -352,9 +402,10 @@ async fn raised(limit: &mut watch::Receiver<u64>) {
     }
 }
 
-async fn next_ends<T>(ends: &mut Option<BoxFuture<'static, T>>) -> T {
-    match ends {
-        Some(ends) => ends.await,
+/// What comes of it; never anything, if there is nothing.
+async fn if_any<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
         None => std::future::pending().await,
     }
 }

@@ -15,7 +15,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 use uuid::Uuid;
 
-use super::{LoopError, Replica, Setup, Shared, StartError, State, ending::Ending, run::Loop};
+use super::{
+    LoopError, Replica, Setup, Shared, StartError, State,
+    ending::Ending,
+    run::{Inbox, Loop, NewCore},
+};
 use crate::{lag::Lag, measures::Measures, partitions_of};
 
 /// More commands than this are not queued between the callers and the loop.
@@ -55,6 +59,7 @@ impl<D: Tables> Replica<D> {
 
         let (asks, asked) = mpsc::channel(N_ASKS_MAX);
         let (switches, to_switch) = mpsc::channel(1);
+        let (repairs, to_repair) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             answered: AtomicU64::new(0),
             committed: watch::Sender::new(checkpoint.next),
@@ -68,17 +73,20 @@ impl<D: Tables> Replica<D> {
             lag: Lag::default(),
             measures: Arc::new(Measures::new(D::JOURNAL)),
         });
-        let core = Core::new(
-            checkpoint,
-            setup.writer,
-            setup.hash_key.fingerprint(),
-            Box::new(Uuid::now_v7),
-            setup.n_slots_max,
-        );
+        let (writer, hash_key, n_slots_max) = (setup.writer, setup.hash_key.fingerprint(), setup.n_slots_max);
+        let new_core: NewCore<D> = Box::new(move |checkpoint| {
+            Core::new(checkpoint, writer, hash_key.clone(), Box::new(Uuid::now_v7), n_slots_max)
+        });
+        let mut core = new_core(checkpoint);
+        core.recall(store.set_aside().await?);
+        // What parked it may have been an older program.
+        core.retry();
         let serving = Arc::new(RwLock::new(store));
         let (of_loop, rows) = (Arc::clone(&shared), Arc::clone(&serving));
-        let replica = Self { asks, switches, shared: Arc::clone(&shared), serving, setup: setup.clone(), news: None };
-        let event_loop = Loop::new(core, setup.log, rows, (asked, to_switch), of_loop, copies, (end, target, limit));
+        let inbox = Inbox { asked, to_switch, to_repair };
+        let event_loop =
+            Loop::new((core, new_core), Arc::clone(&setup.log), rows, inbox, of_loop, copies, (end, target, limit));
+        let replica = Self { asks, switches, repairs, shared: Arc::clone(&shared), serving, setup, news: None };
         tokio::spawn(async move {
             let state = match event_loop.run().await {
                 Ok(()) => State::Stopped("it was asked to stop".to_owned()),

@@ -35,6 +35,9 @@ pub enum SwitchError {
     /// Its file can't be opened, or that it serves can't be kept.
     #[error(transparent)]
     Rows(#[from] StoreError),
+    /// The rows that serve are built anew.
+    #[error("the rows of {0} that serve are being built anew without a record that was discarded")]
+    StartedOver(&'static str),
     /// The instance that it is for has stopped.
     #[error("the service is stopping")]
     Stopping,
@@ -105,7 +108,7 @@ impl<D: Tables> Loop<D> {
         let Some(Switching { switch: Switch { builder, limit, .. }, until }) = &self.switching else { return Ok(()) };
         let here = *self.shared.committed.borrow();
         limit.send_if_modified(|limit| std::mem::replace(limit, here) != here);
-        let (theirs, is_here, until) = (builder.store(), *builder.committed().borrow() >= here, *until);
+        let (theirs, is_here, until) = (builder.store(), *builder.committed().borrow() == here, *until);
         let state = builder.state().borrow().clone();
         // Not inside the condition: what is borrowed of the loop must not be held over an await.
         let copied = theirs.checkpoint().await?.copied;
@@ -126,6 +129,13 @@ impl<D: Tables> Loop<D> {
             drop(switch.done.send(outcome));
         }
         Ok(())
+    }
+
+    /// No generation takes over now.
+    pub(super) fn refuse_to_switch(&mut self, failure: SwitchError) {
+        if let Some(switching) = self.switching.take() {
+            drop(switching.switch.done.send(Err(failure)));
+        }
     }
 
     /// Copied facts keep the highest version in each row, so the other generation may have read farther, but not less.

@@ -15,6 +15,7 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 enum Task<D: Tables> {
     Write(u64, Box<Changes<D>>),
     CreateIndexes,
+    Clear,
 }
 
 /// What the writer has done.
@@ -24,6 +25,8 @@ pub(super) enum Done {
     Written { change_set: u64, next: u64 },
     /// The indexes that lists need are there.
     Indexed,
+    /// There are no rows any more.
+    Cleared,
 }
 
 /// The loop's end of the writer.
@@ -57,6 +60,12 @@ impl<D: Tables> Writer<D> {
     pub fn create_indexes(&mut self) {
         self.n_under_way += 1;
         drop(self.tasks.send(Task::CreateIndexes));
+    }
+
+    /// Have all rows deleted.
+    pub fn clear(&mut self) {
+        self.n_under_way += 1;
+        drop(self.tasks.send(Task::Clear));
     }
 
     /// What is done next.
@@ -95,6 +104,13 @@ async fn write_all<D: Tables>(
                     );
                 }
                 Done::Indexed
+            }
+            Task::Clear => {
+                while let Err(failure) = store.clear(&mut writer).await {
+                    warn!(service = D::JOURNAL, "the rows of {} can't be deleted: {failure}", D::JOURNAL);
+                    tokio::time::sleep(WRITE_AGAIN).await;
+                }
+                Done::Cleared
             }
         };
         if did.send(done).is_err() {

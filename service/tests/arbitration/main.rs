@@ -71,8 +71,7 @@ impl Pair {
         }
         let differences = self.one.store().compare(&self.two.store()).await.unwrap();
         assert!(differences.is_empty(), "{differences:?}");
-        let void = self.one.store().void_offsets(0, end).await.unwrap();
-        (0..end).map(|at| if void.contains(&at) { Verdict::Void } else { Verdict::Accepted }).collect()
+        self.one.store().verdicts(0, end).await.unwrap().into_iter().map(|(_, verdict)| verdict).collect()
     }
 }
 

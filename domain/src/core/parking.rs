@@ -1,0 +1,281 @@
+//! What could not be folded: in memory by record, and the pass that folds it after all.
+//!
+//! All parked records are held, also those whose keys nobody asks for: there are none in good times, and a discard or a better
+//! program must find them in order. Per record that takes some hundred bytes.
+//!
+//! A pass goes over them in the order of the journal. A record is folded if no record before it that stays parked names one of
+//! its keys; so the order per key is kept, and the rows are those of a replay in which it never was parked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    hash::BuildHasherDefault,
+};
+
+use super::{
+    Core, ParkedRow, SetAside, Stop, Verdict,
+    fold::{Payload, Places, Queued, find_places},
+    slots::{KeyHasher, KeyMap},
+};
+use crate::{
+    decider::{At, Decider},
+    header::Header,
+    key::{Key, RecordId},
+};
+
+/// Why a record is parked that could be folded itself.
+pub(super) const BEHIND: &str = "it stands behind a record that is parked";
+
+/// So many records are fetched at once.
+const N_FETCHED_MAX: usize = 256;
+
+/// A parked record.
+pub(super) struct Parked {
+    pub id: RecordId,
+    /// First what it is about.
+    pub keys: Vec<Key>,
+    reason: String,
+}
+
+/// All records that are parked or discarded.
+#[derive(Default)]
+pub(super) struct Parking {
+    records: BTreeMap<u64, Parked>,
+    /// How many parked records name a key.
+    keys: KeyMap<u32>,
+    discarded: BTreeSet<u64>,
+    /// Of these the rows do not know yet what became of them.
+    changed: BTreeSet<u64>,
+}
+
+impl Parking {
+    pub fn get(&self, offset: u64) -> Option<&Parked> {
+        self.records.get(&offset)
+    }
+
+    /// Whether a parked record names the key.
+    pub fn holds(&self, key: &Key) -> bool {
+        !self.keys.is_empty() && self.keys.contains_key(key)
+    }
+
+    /// Whether the record has no effect since an operator said so: now, or in a part of the journal that is known already.
+    pub fn is_discarded(&self, offset: u64) -> bool {
+        self.discarded.contains(&offset)
+    }
+
+    pub fn is_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    pub fn park(&mut self, offset: u64, id: RecordId, keys: Vec<Key>, reason: String) {
+        self.insert(offset, Parked { id, keys, reason });
+        self.changed.insert(offset);
+    }
+
+    pub fn discard(&mut self, offset: u64) {
+        self.leave(offset);
+        self.discarded.insert(offset);
+    }
+
+    fn insert(&mut self, offset: u64, parked: Parked) {
+        for key in &parked.keys {
+            *self.keys.entry(*key).or_default() += 1;
+        }
+        self.records.insert(offset, parked);
+    }
+
+    fn leave(&mut self, offset: u64) {
+        let Some(parked) = self.records.remove(&offset) else { return };
+        for key in parked.keys {
+            if let Some(n) = self.keys.get_mut(&key) {
+                *n -= 1;
+                if *n == 0 {
+                    self.keys.remove(&key);
+                }
+            }
+        }
+        self.changed.insert(offset);
+    }
+
+    fn stay(&mut self, offset: u64, reason: &str) {
+        if let Some(parked) = self.records.get_mut(&offset).filter(|parked| parked.reason != reason) {
+            reason.clone_into(&mut parked.reason);
+            self.changed.insert(offset);
+        }
+    }
+
+    fn recall(&mut self, SetAside { parked, discarded }: SetAside) {
+        let mut records: BTreeMap<u64, Parked> = BTreeMap::new();
+        for (ParkedRow { key, offset, reason }, id) in parked {
+            records.entry(offset).or_insert(Parked { id, keys: Vec::new(), reason }).keys.push(key);
+        }
+        for (offset, parked) in records {
+            self.insert(offset, parked);
+        }
+        self.discarded.extend(discarded);
+    }
+
+    /// What the rows do not know yet: rows of records that are parked, and the records that are so no more.
+    pub fn take_changed(&mut self) -> (Vec<ParkedRow>, Vec<u64>) {
+        let (mut rows, mut unparked) = (Vec::new(), Vec::new());
+        for offset in std::mem::take(&mut self.changed) {
+            let Some(Parked { keys, reason, .. }) = self.records.get(&offset) else {
+                unparked.push(offset);
+                continue;
+            };
+            rows.extend(keys.iter().map(|&key| ParkedRow { key, offset, reason: reason.clone() }));
+        }
+        (rows, unparked)
+    }
+}
+
+/// A pass over what is parked.
+#[derive(Default)]
+pub(super) struct Pass {
+    /// The first record that it has not come to.
+    next: u64,
+    /// The keys of those that stay parked so far.
+    blocked: HashSet<Key, BuildHasherDefault<KeyHasher>>,
+}
+
+impl Pass {
+    fn blocks(&self, parked: &Parked) -> bool {
+        parked.keys.iter().any(|key| self.blocked.contains(key))
+    }
+}
+
+impl<D: Decider> Core<D> {
+    /// What the rows say of records that could not be folded. To be told before anything is read.
+    pub fn recall(&mut self, aside: SetAside) {
+        self.parking.recall(aside);
+    }
+
+    /// The records that have no effect since an operator said so.
+    pub fn discarded(&self) -> impl Iterator<Item = u64> {
+        self.parking.discarded.iter().copied()
+    }
+
+    /// Records that are parked.
+    pub fn n_parked(&self) -> usize {
+        self.parking.records.len()
+    }
+
+    /// Fold what is parked, as far as it can be: by a program that can read more than the one that parked it. The next steps
+    /// do it, before anything else is folded.
+    pub fn retry(&mut self) {
+        if !self.parking.records.is_empty() {
+            self.pass = Some(Pass::default());
+        }
+    }
+
+    /// Records of the journal that were [asked for](super::Step::records), each with header and value; none for an offset that
+    /// has no record.
+    pub fn provide_records(&mut self, records: impl IntoIterator<Item = (u64, Option<(bytes::Bytes, bytes::Bytes)>)>) {
+        for (offset, record) in records {
+            let parsed = record.and_then(|(header, value)| {
+                let parsed = Header::decode(&header).ok()?;
+                Some(Queued::new(offset, header, value, parsed, None))
+            });
+            self.fetched.insert(offset, parsed);
+        }
+    }
+
+    /// Go on with the pass as far as what it needs is there.
+    pub(super) fn go_on_passing(&mut self) -> Result<(), Stop> {
+        while let Some(pass) = &self.pass {
+            let Some((&offset, parked)) = self.parking.records.range(pass.next..).next() else {
+                self.pass = None;
+                self.stirred = true;
+                break;
+            };
+            if pass.blocks(parked) {
+                self.stays(offset, BEHIND);
+            } else if self.fetched.contains_key(&offset) {
+                if !self.are_fetched_ready() || !self.knows_what_it_discards(offset) {
+                    break;
+                }
+                match self.fetched.remove(&offset).flatten() {
+                    Some(queued) => self.fold_parked(queued)?,
+                    None => self.stays(offset, "the journal does not have it any more"),
+                }
+            } else {
+                self.fetch_parked();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn stays(&mut self, offset: u64, reason: &str) {
+        self.parking.stay(offset, reason);
+        if let (Some(pass), Some(parked)) = (&mut self.pass, self.parking.get(offset)) {
+            pass.blocked.extend(&parked.keys);
+            pass.next = offset + 1;
+        }
+    }
+
+    /// Many at once: each round trip to the log takes its time.
+    fn fetch_parked(&mut self) {
+        let Some(pass) = &self.pass else { return };
+        let is_wanted =
+            |(offset, parked): &(&u64, &Parked)| !pass.blocks(parked) && !self.fetched.contains_key(*offset);
+        let wanted = self.parking.records.range(pass.next..).filter(is_wanted).map(|(offset, _)| *offset);
+        self.step.records.extend(wanted.take(N_FETCHED_MAX));
+    }
+
+    /// Whether the keys of all fetched records are in memory; asks for those that are not.
+    fn are_fetched_ready(&mut self) -> bool {
+        let (mut places, mut missing) = (Vec::new(), Vec::new());
+        for queued in self.fetched.values().flatten() {
+            find_places(&mut self.slots, queued, &mut places, &mut missing);
+        }
+        let are_ready = missing.is_empty();
+        self.missing.extend(missing);
+        are_ready
+    }
+
+    fn knows_what_it_discards(&mut self, offset: u64) -> bool {
+        match self.fetched.get(&offset) {
+            Some(Some(Queued { payload: Payload::Discard(discard), .. })) => {
+                let discarded = discard.offset;
+                self.knows_discarded(offset, discarded)
+            }
+            Some(Some(_) | None) | None => true,
+        }
+    }
+
+    fn fold_parked(&mut self, queued: Queued<D>) -> Result<(), Stop> {
+        let (mut places, mut missing) = (Vec::new(), Vec::new());
+        find_places(&mut self.slots, &queued, &mut places, &mut missing);
+        let places = Places::of(&queued, &places);
+        let Queued { offset, parsed, payload, touched, .. } = queued;
+        let at = At { offset, time_ms: parsed.time_ms };
+        let outcome = match &payload {
+            Payload::Event(event) => self.fold_event(event, (touched, places), at),
+            Payload::Unreadable(reason) => Err(reason.clone()),
+            // A genesis is never parked.
+            Payload::Discard(_) | Payload::Genesis => Ok(()),
+        };
+        if let Err(reason) = outcome {
+            self.stays(offset, &reason);
+            return Ok(());
+        }
+        self.parking.leave(offset);
+        self.set_verdict(offset, Verdict::Accepted);
+        if let Some(pass) = &mut self.pass {
+            pass.next = offset + 1;
+        }
+        match payload {
+            // It may set free what the pass has come past.
+            Payload::Discard(discard) => self.discard(&parsed, &discard, at),
+            Payload::Event(_) | Payload::Genesis | Payload::Unreadable(_) => Ok(()),
+        }
+    }
+
+    /// A record that was folded before has become something else.
+    pub(super) fn set_verdict(&mut self, offset: u64, verdict: Verdict) {
+        match self.records.binary_search_by_key(&offset, |record| record.offset) {
+            Ok(at) => self.records[at].verdict = verdict,
+            Err(_) => drop(self.verdicts.insert(offset, verdict)),
+        }
+    }
+}

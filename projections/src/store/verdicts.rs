@@ -1,0 +1,146 @@
+//! What became of records: for the relay and for operators, and for a core that goes on from these rows.
+
+use orderlog_domain::{
+    core::{DiscardedRow, ParkedRow, SetAside, Verdict},
+    key::RecordId,
+};
+use sqlx::{Connection, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use super::{Store, writing::stored};
+use crate::{error::StoreError, tables::Tables};
+
+/// The records of a part of the journal that were not accepted, as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unaccepted {
+    /// The first offset whose record is not in the rows.
+    pub next: u64,
+    /// Each with what became of it instead, ascending.
+    pub verdicts: Vec<(u64, Verdict)>,
+}
+
+impl<D: Tables> Store<D> {
+    /// Those of the records from `from` up to and without `to` that were not accepted.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn unaccepted(&self, from: u64, to: u64) -> Result<Unaccepted, StoreError> {
+        // One statement, and so one moment. `verdict <> 0` is the condition of the index; without it SQLite would walk all
+        // records of the range.
+        let rows = sqlx::query(
+            "select next, null from meta union all
+             select * from (select offset, verdict from records where verdict <> 0 and offset >= ? and offset < ?
+             order by offset)",
+        )
+        .bind(from.cast_signed())
+        .bind(to.cast_signed())
+        .fetch_all(&self.lists)
+        .await
+        .map_err(|error| self.origin.error("reading what was not accepted", error))?;
+        let (meta, rows) = rows.split_first().ok_or_else(|| self.origin.damaged("there is no checkpoint"))?;
+        let verdicts = rows.iter().map(|row| Ok((self.origin.count(row, 0)?, self.verdict(row, 1)?)));
+        Ok(Unaccepted { next: self.origin.count(meta, 0)?, verdicts: verdicts.collect::<Result<_, StoreError>>()? })
+    }
+
+    /// What became of the records from `from` up to and without `to`, ascending, as far as the rows hold them.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        let rows = sqlx::query("select offset, verdict from records where offset >= ? and offset < ? order by offset")
+            .bind(from.cast_signed())
+            .bind(to.cast_signed())
+            .fetch_all(&self.lists)
+            .await
+            .map_err(|error| self.origin.error("reading verdicts", error))?;
+        rows.iter().map(|row| Ok((self.origin.count(row, 0)?, self.verdict(row, 1)?))).collect()
+    }
+
+    /// What is parked from offset `from` on, at most `limit` rows.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn parked(&self, from: u64, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
+        let rows = sqlx::query("select key, offset, reason from parked where offset >= ? order by offset, key limit ?")
+            .bind(from.cast_signed())
+            .bind(limit)
+            .fetch_all(&self.lists)
+            .await
+            .map_err(|error| self.origin.error("reading what is parked", error))?;
+        rows.iter()
+            .map(|row| {
+                let (key, offset) = (self.origin.key(row, 0)?, self.origin.count(row, 1)?);
+                Ok(ParkedRow { key, offset, reason: self.origin.get(row, 2)? })
+            })
+            .collect()
+    }
+
+    /// How many records are parked.
+    ///
+    /// # Errors
+    /// If they can't be counted.
+    pub async fn n_parked(&self) -> Result<u64, StoreError> {
+        let n = sqlx::query_scalar::<_, i64>("select count(distinct offset) from parked").fetch_one(&self.lists).await;
+        n.map(i64::cast_unsigned).map_err(|error| self.origin.error("counting what is parked", error))
+    }
+
+    /// What was discarded, ascending.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn discarded(&self) -> Result<Vec<DiscardedRow>, StoreError> {
+        let rows = sqlx::query("select offset, discarded_by, time_ms, reason from discarded order by offset")
+            .fetch_all(&self.lists)
+            .await
+            .map_err(|error| self.origin.error("reading what was discarded", error))?;
+        rows.iter()
+            .map(|row| {
+                let (offset, by) = (self.origin.count(row, 0)?, self.origin.count(row, 1)?);
+                Ok(DiscardedRow { offset, by, time_ms: self.origin.get(row, 2)?, reason: self.origin.get(row, 3)? })
+            })
+            .collect()
+    }
+
+    /// What a core has to know of records that were not folded, to go on from these rows.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn set_aside(&self) -> Result<SetAside, StoreError> {
+        let failed = |error| self.origin.error("reading what is set aside", error);
+        let mut connection = self.lists.acquire().await.map_err(failed)?;
+        let mut transaction = connection.begin().await.map_err(failed)?;
+        // First what the record is about, so that a discard of it is about the same.
+        let parked = sqlx::query(
+            "select parked.key, parked.offset, parked.reason, records.id from parked join records using (offset)
+             order by parked.offset, parked.key <> records.about, parked.key",
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        // Not out of `discarded`: what was known to be discarded before the discard is read stands only in the verdicts.
+        let discarded = sqlx::query_scalar::<_, i64>("select offset from records where verdict <> 0 and verdict = ?")
+            .bind(stored(Verdict::Discarded))
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        let row = |row: &SqliteRow| {
+            let (key, offset) = (self.origin.key(row, 0)?, self.origin.count(row, 1)?);
+            let id = RecordId(Uuid::from_bytes(self.origin.bytes(row, 3)?));
+            Ok((ParkedRow { key, offset, reason: self.origin.get(row, 2)? }, id))
+        };
+        Ok(SetAside {
+            parked: parked.iter().map(row).collect::<Result<_, StoreError>>()?,
+            discarded: discarded.into_iter().map(i64::cast_unsigned).collect(),
+        })
+    }
+
+    /// Changes whenever rows of records that were folded before have changed: what follows the rows by offset has to begin anew
+    /// then.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn revision(&self) -> Result<u64, StoreError> {
+        let revision = sqlx::query_scalar::<_, i64>("select revision from meta").fetch_one(&self.lists).await;
+        revision.map(i64::cast_unsigned).map_err(|error| self.origin.error("reading the revision", error))
+    }
+}
