@@ -58,7 +58,7 @@ enum Command {
         #[command(subcommand)]
         verb: Box<log::Verb>,
     },
-    /// Look at records that could not be folded
+    /// Look at records that could not be folded, fold them after all, discard them
     Parked {
         #[command(subcommand)]
         verb: Box<parked::Verb>,

@@ -8,6 +8,7 @@ pub mod deployment;
 pub mod ends;
 pub mod http;
 pub mod keys;
+pub mod poison;
 pub mod raw;
 pub mod rows;
 pub mod story;

@@ -1,6 +1,7 @@
 //! `orderlog log ...`: the log itself, as its operator sees it.
 
 mod archive;
+mod lint;
 mod source;
 
 use std::{
@@ -8,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use self::{
@@ -22,7 +22,7 @@ use super::{
     serve, services_parser,
 };
 use crate::{
-    inspect::{self, Inspected},
+    inspect::Inspected,
     point::{Point, time},
 };
 
@@ -30,8 +30,6 @@ use crate::{
 const N_AT_A_TIME: usize = 1_000;
 /// How often a followed topic is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// So many unreadable records of a journal are printed.
-const N_SHOWN: usize = 20;
 
 /// What to do with the log.
 #[derive(Debug, Subcommand)]
@@ -42,7 +40,7 @@ pub enum Verb {
     Replay(Replay),
     /// Read the journals with this program, and tell which records it could not read
     ///
-    /// For the time before a new version is deployed. Ends with 3 if there are any.
+    /// For the time before a new version is deployed. Ends with 3 if there are any that are not discarded.
     Lint {
         /// Whose journals
         #[arg(default_value = "all", value_parser = services_parser())]
@@ -120,7 +118,7 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
         }
         Verb::Lint { service, json, place } => {
             serve::tell(&place.storage, "warn")?;
-            lint(&service, json, &place).await
+            lint::run(&service, json, &place).await
         }
         Verb::Export(export) => export.run().await,
         Verb::Import(import) => import.run().await,
@@ -206,43 +204,5 @@ fn row(record: &Inspected) -> String {
     let Inspected { topic, partition, offset, time_ms, verdict, kind, key, value, .. } = record;
     let place = if *partition == 0 { format!("{topic}@{offset}") } else { format!("{topic}/{partition}@{offset}") };
     let verdict = verdict.as_deref().unwrap_or("");
-    format!("{place:<20} {} {verdict:<8} {kind:<24} {key:<36} {value}", time(*time_ms))
-}
-
-async fn lint(services: &Services, json: bool, place: &Place) -> anyhow::Result<Exit> {
-    let source = Source::find(place).await?;
-    let (mut found, mut reports) = (false, Vec::new());
-    for service in &services.0 {
-        let (mut next, mut unreadable) = (0, Vec::new());
-        loop {
-            let chunk = source.chunk(service.as_str(), 0, next, N_AT_A_TIME).await?;
-            unreadable.extend(
-                chunk.records.iter().filter_map(|it| inspect::unreadable(*service, it).map(|why| (it.offset, why))),
-            );
-            next = chunk.next;
-            if chunk.next >= chunk.end {
-                break;
-            }
-        }
-        found |= !unreadable.is_empty();
-        reports.push((service.as_str(), next, unreadable));
-    }
-    let text = if json {
-        let reports = reports.iter().map(|(journal, n_records, unreadable)| {
-            let unreadable = unreadable.iter().map(|(offset, why)| serde_json::json!({ "offset": offset, "why": why }));
-            serde_json::json!({ "journal": journal, "n_records": n_records,
-                "unreadable": unreadable.collect::<Vec<_>>() })
-        });
-        format!("{:#}", serde_json::Value::from_iter(reports))
-    } else {
-        let lines = reports.iter().flat_map(|(journal, n_records, unreadable)| {
-            let first = format!("{journal:<14} {n_records} records, {} that this program can't read", unreadable.len());
-            let shown =
-                unreadable.iter().take(N_SHOWN).map(move |(offset, why)| format!("  {journal}@{offset}: {why}"));
-            std::iter::once(first).chain(shown)
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    };
-    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")?;
-    Ok(if found { Exit::Differs } else { Exit::Done })
+    format!("{place:<20} {} {verdict:<9} {kind:<24} {key:<36} {value}", time(*time_ms))
 }

@@ -1,46 +1,282 @@
 //! `orderlog parked ...`: records that could not be folded, and with them the keys that take no commands.
 
-use std::io::Write;
+use std::{collections::HashSet, fmt::Write as _, io::Write as _};
 
 use anyhow::Context;
-use clap::Subcommand;
-use orderlog_service::projection::ParkedRecord;
+use clap::{Args, Subcommand};
+use orderlog_domain::values::Reason;
+use orderlog_service::{
+    projection::ParkedRecord,
+    replica::{Discarded, Retried},
+};
+use serde_json::json;
 
 use super::{
-    exit::Exit,
+    exit::{Exit, Failure},
     projection::{Asked, Target},
+    running::Place,
     serve,
 };
+use crate::{inspect::Inspected, point::time, services::ServiceName};
+
+/// So many records that stand behind one are printed.
+const N_SHOWN: usize = 20;
 
 /// What to do with parked records.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Say which records are parked, and why. `orderlog log replay JOURNAL --from OFFSET --to OFFSET+1` shows one
+    /// Say which records are parked, and why
     ///
-    /// A program that can read them folds them when the rows are rebuilt: `orderlog projection rebuild JOURNAL --yes`.
+    /// A program that can read them folds them when it starts. What nobody can read has to be discarded.
     List(Asked),
+    /// Show a parked record: header, payload, why it is parked, and what stands behind it
+    Show(One),
+    /// Fold what is parked as far as this program can, in order, without a rebuild
+    ///
+    /// A start does the same; this is for a failure that rested on something else. Ends with 5 if anything stays parked.
+    Retry(Asked),
+    /// Write into the journal that a parked record is to have no effect, and fold what stands behind it
+    ///
+    /// It can't be taken back, so look first (`show`, or --dry-run). The log has the last word: if somebody whose program can read
+    /// the record wrote on its keys at the same moment, it stays as it is.
+    Discard {
+        #[command(flatten)]
+        one: One,
+        /// Why, for those who read the journal later; it is kept for ever. 1 to 200 characters on one line
+        #[arg(long, env = "ORDERLOG_REASON", value_parser = |text: &str| Reason::new(text))]
+        reason: Reason,
+        /// Only show what would be discarded
+        #[arg(long, env = "ORDERLOG_DRY_RUN")]
+        dry_run: bool,
+    },
+}
+
+/// One record.
+#[derive(Args, Clone, Debug)]
+pub struct One {
+    /// Whose journal
+    service: ServiceName,
+    /// Where in it the record stands
+    offset: u64,
+
+    /// Print the answer as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+
+    /// Where.
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Do it.
-pub async fn run(Verb::List(asked): Verb) -> anyhow::Result<Exit> {
+pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::List(asked) => list(&asked).await,
+        Verb::Retry(asked) => retry(&asked).await,
+        Verb::Show(one) => show(&one).await,
+        Verb::Discard { one, reason: _, dry_run: true } => {
+            show(&one).await?;
+            eprintln!("nothing was changed: without --dry-run it is discarded, which can't be taken back");
+            Ok(Exit::Done)
+        }
+        Verb::Discard { one, reason, dry_run: false } => discard(&one, reason).await,
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")
+}
+
+async fn list(asked: &Asked) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find(&asked.service.0, &asked.place).await?;
-    let mut lines = Vec::new();
+    let mut n = 0;
     for service in &asked.service.0 {
         for ParkedRecord { offset, keys, reason } in target.parked(*service).await? {
-            lines.push(if asked.json {
-                serde_json::json!({ "journal": service.as_str(), "offset": offset, "keys": keys, "reason": reason })
-                    .to_string()
+            n += 1;
+            print(&if asked.json {
+                json!({ "journal": service.as_str(), "offset": offset, "keys": keys, "reason": reason }).to_string()
             } else {
                 format!("{service}@{offset}  {reason}\n  keys that take no commands: {}", keys.join(", "))
-            });
+            })?;
         }
     }
-    if lines.is_empty() && !asked.json {
-        lines.push("nothing is parked".to_owned());
-    }
-    for line in lines {
-        writeln!(std::io::stdout(), "{line}").context("stdout takes no more")?;
+    if n == 0 && !asked.json {
+        print("nothing is parked")?;
     }
     Ok(Exit::Done)
+}
+
+async fn show(one: &One) -> anyhow::Result<Exit> {
+    let (target, sequence) = one.find().await?;
+    let record = target.record(one.service, one.offset).await?;
+    print(&if one.json { sequence.document(&record).to_string() } else { sequence.told(&record)? })?;
+    Ok(Exit::Done)
+}
+
+async fn retry(asked: &Asked) -> anyhow::Result<Exit> {
+    serve::tell(&asked.place.storage, "warn")?;
+    let target = Target::find(&asked.service.0, &asked.place).await?;
+    let mut exit = Exit::Done;
+    for service in &asked.service.0 {
+        let Retried { before, after } = target.retry(*service).await?;
+        if after > 0 {
+            exit = Exit::Refused;
+        }
+        print(&if asked.json {
+            json!({ "journal": service.as_str(), "before": before, "after": after }).to_string()
+        } else {
+            format!("{service:<14} {before} records were parked, {after} still are")
+        })?;
+    }
+    if exit != Exit::Done {
+        eprintln!(
+            "this program can't fold them: start one that can, or give up what nobody can read \
+             (`orderlog parked list`, `orderlog parked discard`)"
+        );
+    }
+    Ok(exit)
+}
+
+async fn discard(one: &One, reason: Reason) -> anyhow::Result<Exit> {
+    let (service, offset) = (one.service, one.offset);
+    serve::tell(&one.place.storage, "warn")?;
+    let target = Target::find(&[service], &one.place).await?;
+    let before = Sequence::of(service, offset, target.parked(service).await?);
+    let Discarded { by, already, .. } = target.discard(service, offset, reason).await?;
+    let after: HashSet<u64> = target.parked(service).await?.into_iter().map(|record| record.offset).collect();
+    let behind = before.map(|sequence| sequence.behind).unwrap_or_default();
+    let (still_parked, folded): (Vec<u64>, Vec<u64>) = behind.into_iter().partition(|offset| after.contains(offset));
+    print(&if one.json {
+        let journal = service.as_str();
+        json!({ "journal": journal, "offset": offset, "by": by, "already": already, "folded": folded,
+            "still_parked": still_parked })
+        .to_string()
+    } else if already {
+        format!("{service}@{offset} is discarded already, by {service}@{by}")
+    } else {
+        let mut told = format!("{service}@{offset} is discarded, by {service}@{by}");
+        for (offsets, what) in
+            [(&folded, "folded now"), (&still_parked, "still parked: `orderlog parked list` says why")]
+        {
+            if !offsets.is_empty() {
+                write!(told, "\n  of what stood behind it, {} are {what}", offsets.len())?;
+            }
+        }
+        told
+    })?;
+    Ok(Exit::Done)
+}
+
+impl One {
+    async fn find(&self) -> anyhow::Result<(Target, Sequence)> {
+        serve::tell(&self.place.storage, "warn")?;
+        let target = Target::find(&[self.service], &self.place).await?;
+        match Sequence::of(self.service, self.offset, target.parked(self.service).await?) {
+            Some(sequence) => Ok((target, sequence)),
+            None => {
+                let record = target.record(self.service, self.offset).await?;
+                let is = record.verdict.as_deref().unwrap_or("not read yet");
+                Err(Failure::refused(format!("{}@{} is not parked: it is {is}", self.service, self.offset)))
+            }
+        }
+    }
+}
+
+/// A parked record and its sequence: what has to be folded before it, and what can only be folded after it.
+struct Sequence {
+    service: ServiceName,
+    parked: ParkedRecord,
+    before: Vec<u64>,
+    behind: Vec<u64>,
+}
+
+impl Sequence {
+    /// That of the record at `offset`, if it is among those that are parked.
+    fn of(service: ServiceName, offset: u64, mut all: Vec<ParkedRecord>) -> Option<Self> {
+        let at = all.iter().position(|record| record.offset == offset)?;
+        let behind = touching(&all[at], all[at + 1..].iter());
+        let mut before = touching(&all[at], all[..at].iter().rev());
+        before.reverse();
+        Some(Self { service, parked: all.swap_remove(at), before, behind })
+    }
+
+    fn document(&self, record: &Inspected) -> serde_json::Value {
+        let Self { service, parked: ParkedRecord { offset, keys, reason }, before, behind } = self;
+        json!({ "journal": service.as_str(), "offset": offset, "reason": reason, "keys": keys, "before": before,
+            "behind": behind, "record": record })
+    }
+
+    fn told(&self, record: &Inspected) -> anyhow::Result<String> {
+        let Self { service, parked: ParkedRecord { offset, keys, reason }, before, behind } = self;
+        let mut told = format!("{service}@{offset} is parked: {reason}\n");
+        writeln!(told, "  keys that take no commands: {}", keys.join(", "))?;
+        let Inspected { kind, time_ms, headers, value, .. } = record;
+        writeln!(told, "  type     {kind}\n  time     {}", time(*time_ms))?;
+        for (name, header) in headers {
+            writeln!(told, "  {name:<8} {}", header.as_str().map_or_else(|| header.to_string(), str::to_owned))?;
+        }
+        writeln!(told, "  payload  {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))?;
+        let places = |offsets: &[u64]| {
+            let shown = offsets.iter().take(N_SHOWN).map(|offset| format!("{service}@{offset}")).collect::<Vec<_>>();
+            let n_more = offsets.len().saturating_sub(N_SHOWN);
+            if n_more == 0 { shown.join(", ") } else { format!("{} and {n_more} more", shown.join(", ")) }
+        };
+        if !before.is_empty() {
+            writeln!(told, "  it stands behind {}", places(before))?;
+        }
+        match behind.as_slice() {
+            [] => write!(told, "  nothing stands behind it")?,
+            behind => write!(told, "  behind it stand, in this order: {}", places(behind))?,
+        }
+        Ok(told)
+    }
+}
+
+/// Those of `others`, in their order, that name a key of the record or of one of those before them.
+fn touching<'a>(record: &'a ParkedRecord, others: impl Iterator<Item = &'a ParkedRecord>) -> Vec<u64> {
+    let mut keys: HashSet<&String> = record.keys.iter().collect();
+    let mut found = Vec::new();
+    for other in others {
+        if other.keys.iter().any(|key| keys.contains(key)) {
+            keys.extend(&other.keys);
+            found.push(other.offset);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_is_what_hangs_together_by_keys_in_order() {
+        let record = |offset, keys: &[&str]| ParkedRecord {
+            offset,
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            reason: String::new(),
+        };
+        let all = || {
+            vec![
+                record(1, &["a"]),
+                record(2, &["x"]),
+                record(3, &["a", "b"]),
+                record(4, &["c"]),
+                record(5, &["b", "c"]),
+                record(6, &["c"]),
+            ]
+        };
+        let of = |offset| {
+            Sequence::of(ServiceName::Orders, offset, all()).map(|sequence| (sequence.before, sequence.behind))
+        };
+        assert_eq!(
+            of(1),
+            Some((vec![], vec![3, 5, 6])),
+            "the fourth was parked before its key hung together with the first"
+        );
+        assert_eq!(of(5), Some((vec![1, 3, 4], vec![6])));
+        assert_eq!(of(2), Some((vec![], vec![])));
+        assert_eq!(of(7), None);
+    }
 }

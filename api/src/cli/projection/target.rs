@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::Context;
 use orderlog_domain::{
     billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
+    values::Reason,
 };
 use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use orderlog_service::{
     projection::{ParkedRecord, Projection, RebuildRequest, Rows, Status},
     rebuild::{Goal, RebuildError},
-    replica::{self, Replica, Setup},
+    replica::{self, Discarded, RepairError, Replica, Retried, Setup},
     snapshots::Keeping,
 };
 use serde_json::json;
@@ -22,6 +23,7 @@ use crate::{
         running::{Place, Running},
     },
     config::Storage,
+    inspect::{Chunk, InRows, Inspected, Inspector, Projections},
     server::{self, StartError},
     services::ServiceName,
 };
@@ -30,8 +32,8 @@ use crate::{
 pub enum Target {
     /// A running server.
     Server(Running),
-    /// The rows themselves, in this process.
-    Here(BTreeMap<ServiceName, Arc<dyn Projection>>),
+    /// The rows themselves and the log, in this process.
+    Here(Projections, Inspector),
 }
 
 impl Target {
@@ -72,7 +74,9 @@ impl Target {
             };
             projections.insert(*service, rows.with_context(|| format!("the rows of {service}"))?);
         }
-        Ok(Self::Here(projections))
+        let projections = Arc::new(projections);
+        let inspector = Inspector::new(setup.log, Arc::new(InRows(Arc::clone(&projections))));
+        Ok(Self::Here(projections, inspector))
     }
 
     /// Begin a rebuild.
@@ -84,7 +88,7 @@ impl Target {
             Self::Server(running) => {
                 running.post::<Status>(&format!("/admin/projections/{service}"), &json!(asked)).await.map(drop)
             }
-            Self::Here(projections) => projections[&service].begin(asked).await.map_err(|error| match error {
+            Self::Here(projections, _) => projections[&service].begin(asked).await.map_err(|error| match error {
                 RebuildError::UnderWay(_) | RebuildError::NothingBefore(_) | RebuildError::From(_) => {
                     Failure::refused(error.to_string())
                 }
@@ -100,7 +104,7 @@ impl Target {
     pub async fn snapshot(&self, service: ServiceName) -> anyhow::Result<Label> {
         match self {
             Self::Server(running) => running.post(&format!("/admin/snapshots/{service}"), &json!({})).await,
-            Self::Here(projections) => projections[&service].snapshot().await.map_err(|error| match error {
+            Self::Here(projections, _) => projections[&service].snapshot().await.map_err(|error| match error {
                 SnapshotError::Empty(_) => Failure::refused(error.to_string()),
                 error => error.into(),
             }),
@@ -114,7 +118,47 @@ impl Target {
     pub async fn parked(&self, service: ServiceName) -> anyhow::Result<Vec<ParkedRecord>> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/parked/{service}")).await,
-            Self::Here(projections) => Ok(projections[&service].parked().await?),
+            Self::Here(projections, _) => Ok(projections[&service].parked().await?),
+        }
+    }
+
+    /// A record of a journal.
+    ///
+    /// # Errors
+    /// That there is none at this offset, or why it can't be read.
+    pub async fn record(&self, service: ServiceName, offset: u64) -> anyhow::Result<Inspected> {
+        let chunk: Chunk = match self {
+            Self::Server(running) => running.get(&format!("/admin/log/{service}/0?from={offset}&limit=1")).await?,
+            Self::Here(_, inspector) => {
+                let refused = |error: anyhow::Error| Failure::refused(error.to_string());
+                inspector.chunk(service.as_str(), 0, offset, 1).await.map_err(refused)?
+            }
+        };
+        let found = chunk.records.into_iter().find(|record| record.offset == offset);
+        found.ok_or_else(|| Failure::refused(format!("{service}@{offset} does not exist")))
+    }
+
+    /// Have a parked record have no effect.
+    ///
+    /// # Errors
+    /// What became of it instead.
+    pub async fn discard(&self, service: ServiceName, offset: u64, reason: Reason) -> anyhow::Result<Discarded> {
+        match self {
+            Self::Server(running) => {
+                running.post(&format!("/admin/parked/{service}/{offset}"), &json!({ "reason": reason })).await
+            }
+            Self::Here(projections, _) => projections[&service].discard(offset, reason).await.map_err(unrepaired),
+        }
+    }
+
+    /// Fold what is parked, as far as it can be.
+    ///
+    /// # Errors
+    /// Why that can't be done now.
+    pub async fn retry(&self, service: ServiceName) -> anyhow::Result<Retried> {
+        match self {
+            Self::Server(running) => running.post(&format!("/admin/parked/{service}"), &json!({})).await,
+            Self::Here(projections, _) => projections[&service].retry().await.map_err(unrepaired),
         }
     }
 
@@ -125,8 +169,18 @@ impl Target {
     pub async fn status(&self, service: ServiceName) -> anyhow::Result<Status> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/projections/{service}")).await,
-            Self::Here(projections) => projections[&service].status().await.map_err(Failure::unavailable),
+            Self::Here(projections, _) => projections[&service].status().await.map_err(Failure::unavailable),
         }
+    }
+}
+
+fn unrepaired(error: RepairError) -> anyhow::Error {
+    match error {
+        RepairError::Cannot(_) | RepairError::Overtaken { .. } => Failure::refused(error.to_string()),
+        RepairError::Refused | RepairError::Unknown | RepairError::Unavailable(_) => {
+            Failure::unavailable(error.to_string())
+        }
+        RepairError::Rows(error) => error.into(),
     }
 }
 

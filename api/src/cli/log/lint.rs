@@ -1,0 +1,93 @@
+//! `orderlog log lint`: which records of the journals this program can't read.
+
+use std::{collections::HashSet, io::Write};
+
+use anyhow::Context;
+use orderlog_domain::core::{DISCARD, Discard};
+use serde_json::{Value, json};
+
+use super::{N_AT_A_TIME, source::Source};
+use crate::{
+    cli::{Services, exit::Exit, running::Place},
+    inspect::{self, Inspected},
+    services::ServiceName,
+};
+
+/// So many unreadable records of a journal are printed.
+const N_SHOWN: usize = 20;
+
+/// A journal, read with this program.
+struct Linted {
+    journal: ServiceName,
+    n_records: u64,
+    /// Where, and why.
+    unreadable: Vec<(u64, String)>,
+    /// The same, where that does not matter any more.
+    discarded: Vec<(u64, String)>,
+}
+
+/// Read the journals.
+///
+/// # Errors
+/// Why they can't be read.
+pub async fn run(services: &Services, as_json: bool, place: &Place) -> anyhow::Result<Exit> {
+    let source = Source::find(place).await?;
+    let mut all = Vec::new();
+    for service in &services.0 {
+        all.push(read(&source, *service).await?);
+    }
+    let text = if as_json {
+        format!("{:#}", Value::from_iter(all.iter().map(Linted::document)))
+    } else {
+        all.iter().flat_map(Linted::lines).collect::<Vec<_>>().join("\n")
+    };
+    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")?;
+    let is_clean = all.iter().all(|linted| linted.unreadable.is_empty());
+    Ok(if is_clean { Exit::Done } else { Exit::Differs })
+}
+
+async fn read(source: &Source, journal: ServiceName) -> anyhow::Result<Linted> {
+    let (mut next, mut unreadable, mut discards) = (0, Vec::new(), HashSet::new());
+    loop {
+        let chunk = source.chunk(journal.as_str(), 0, next, N_AT_A_TIME).await?;
+        for record in &chunk.records {
+            unreadable.extend(inspect::unreadable(journal, record).map(|why| (record.offset, why)));
+            discards.extend(discarded_by(record));
+        }
+        next = chunk.next;
+        if chunk.next >= chunk.end {
+            break;
+        }
+    }
+    let (discarded, unreadable) = unreadable.into_iter().partition(|(offset, _)| discards.contains(offset));
+    Ok(Linted { journal, n_records: next, unreadable, discarded })
+}
+
+/// The record that this one discards, as far as the rows know that it counts.
+fn discarded_by(record: &Inspected) -> Option<u64> {
+    if record.kind != DISCARD || record.verdict.as_deref() == Some("void") {
+        return None;
+    }
+    let discard: Discard = serde_json::from_value(record.value.clone()).ok()?;
+    Some(discard.offset).filter(|offset| *offset < record.offset)
+}
+
+impl Linted {
+    fn document(&self) -> Value {
+        let found = |found: &[(u64, String)]| {
+            Value::from_iter(found.iter().map(|(offset, why)| json!({ "offset": offset, "why": why })))
+        };
+        json!({ "journal": self.journal.as_str(), "n_records": self.n_records,
+            "unreadable": found(&self.unreadable), "discarded": found(&self.discarded) })
+    }
+
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let Self { journal, n_records, unreadable, discarded } = self;
+        let mut first = format!("{journal:<14} {n_records} records, {} that this program can't read", unreadable.len());
+        if !discarded.is_empty() {
+            first += &format!(", {} more that are discarded", discarded.len());
+        }
+        let shown = unreadable.iter().take(N_SHOWN).map(move |(offset, why)| format!("  {journal}@{offset}: {why}"));
+        std::iter::once(first).chain(shown)
+    }
+}

@@ -1,0 +1,260 @@
+//! `orderlog parked` as its operator meets it: what can't be read is set aside, shown, and discarded; what stood behind it is
+//! folded, and every other way to the rows agrees.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::time::Duration;
+
+use orderlog_domain::key::Key;
+use orderlog_eventlog::kafka::{KafkaConfig, KafkaLog};
+use orderlog_projections::Store;
+use orderlog_tests::{
+    deployment::{Distributed, Embedded, Server, free_port, kafka, orderlog, redis},
+    eventually,
+    http::Http,
+    poison::Journal,
+    story::Shop,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// As a newer program would write it.
+fn gift() -> Value {
+    json!({"OrderGiftWrapped": {}})
+}
+
+fn key_of(order: &str) -> Key {
+    Key::of(order.parse::<Uuid>().unwrap())
+}
+
+/// An order whose stock is reserved, with a SKU of its own.
+async fn confirmed(shop: &Shop, customer: &str, sku: &str) -> String {
+    shop.receive(sku, 10).await;
+    let order = shop.order(customer, &[(sku, 2)]).await;
+    shop.order_becomes(&order, "confirmed", "unpaid").await;
+    order
+}
+
+/// The cancellation of a confirmed order, as whoever can read what stands before it would write it.
+fn cancellation(customer: &str, order: &str) -> Value {
+    json!({"OrderCancelled": {"order_id": order, "customer_id": customer, "payment": "unpaid", "version": 3}})
+}
+
+async fn parked(http: &Http) -> Vec<u64> {
+    let parked = http.get("/admin/parked/orders").await.expect(200);
+    parked.as_array().unwrap().iter().map(|record| record["offset"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_running_server_discards_a_record_and_folds_what_stood_behind_it() {
+    let mut deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    let ada = shop.customer("Ada").await;
+    let order = confirmed(&shop, &ada, "tea").await;
+    assert!(deployment.stop().await);
+    let journal = Journal::of_stopped("orders", &data).await;
+    let poison = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
+    let behind = journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
+    journal.close(&data).await;
+    deployment.restart_unready().await;
+    let (shop, http) = (Shop::from(&deployment), deployment.http());
+
+    let listed = orderlog(&["parked", "list", "orders", "--json"], &data).await.ended_with(0);
+    let listed: Vec<Value> = listed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(listed.iter().map(|it| it["offset"].as_u64()).collect::<Vec<_>>(), [Some(poison), Some(behind)]);
+    let status = orderlog(&["projection", "status", "orders", "--json"], &data).await.ended_with(0).json();
+    assert_eq!(status[0]["n_parked"], 2, "{status}");
+    let at = poison.to_string();
+    let shown = orderlog(&["parked", "show", "orders", &at, "--json"], &data).await.ended_with(0).json();
+    assert_eq!((&shown["behind"], &shown["record"]["value"]), (&json!([behind]), &gift()), "{shown}");
+    let retried = orderlog(&["parked", "retry", "orders", "--json"], &data).await.ended_with(5).json();
+    assert_eq!(retried, json!({"journal": "orders", "before": 2, "after": 2}), "this program can't read it either");
+    http.post(&format!("/orders/{order}/cancel"), json!({})).await.expect_problem(503, "parked");
+
+    orderlog(&["parked", "discard", "orders", &at], &data).await.ended_with(2);
+    orderlog(&["parked", "discard", "orders", &at, "--reason", " "], &data).await.ended_with(2);
+    let why = ["--reason", "gift wrapping was never sold"];
+    let look = orderlog(&[&["parked", "discard", "orders", &at, "--dry-run"][..], &why].concat(), &data).await;
+    assert!(look.ended_with(0).stdout.contains("OrderGiftWrapped"));
+    assert_eq!(parked(&http).await, [poison, behind]);
+    let discard = [&["parked", "discard", "orders", &at, "--json"][..], &why].concat();
+    let discarded = orderlog(&discard, &data).await.ended_with(0).json();
+    assert_eq!((&discarded["folded"], &discarded["still_parked"]), (&json!([behind]), &json!([])), "{discarded}");
+    let again = orderlog(&discard, &data).await.ended_with(0).json();
+    assert_eq!((&again["already"], &again["by"]), (&json!(true), &discarded["by"]));
+    let other = orderlog(&["parked", "discard", "orders", "0", "--reason", "x"], &data).await.ended_with(5);
+    assert!(other.stderr.contains("orders@0 is not parked"), "{other:?}");
+
+    // As if the record had never been: rows, commands, other services.
+    let cancelled = shop.order_becomes(&order, "cancelled", "unpaid").await;
+    assert_eq!(cancelled["version"], 3);
+    http.post(&format!("/orders/{order}/cancel"), json!({})).await.expect(200);
+    shop.stock_becomes("tea", 10, 0).await;
+    deployment.server().ready().await;
+    let record = http.get(&format!("/admin/log/orders/0?from={poison}&limit=1")).await.expect(200);
+    assert_eq!(record["records"][0]["verdict"], "discarded");
+    orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
+    let rebuilt = orderlog(&["projection", "rebuild", "orders", "--json"], &data).await.ended_with(0).json();
+    assert_eq!(rebuilt[0]["report"]["differences"], json!([]), "{rebuilt}");
+    let lint = orderlog(&["log", "lint", "orders", "--json"], &data).await.ended_with(0).json();
+    assert_eq!((&lint[0]["unreadable"], &lint[0]["discarded"][0]["offset"]), (&json!([]), &json!(poison)));
+}
+
+#[tokio::test]
+async fn a_record_is_discarded_on_a_stopped_server() {
+    let mut deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    let ada = shop.customer("Ada").await;
+    let order = confirmed(&shop, &ada, "tea").await;
+    orderlog(&["projection", "snapshot", "orders"], &data).await.ended_with(0);
+    assert!(deployment.stop().await);
+    let journal = Journal::of_stopped("orders", &data).await;
+    let poison = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
+    let behind = journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
+    journal.close(&data).await;
+
+    let shown = orderlog(&["parked", "show", "orders", &poison.to_string()], &data).await.ended_with(0);
+    assert!(shown.stdout.contains(&format!("behind it stand, in this order: orders@{behind}")), "{shown:?}");
+    orderlog(&["parked", "show", "orders", "0"], &data).await.ended_with(5);
+    let retried = orderlog(&["parked", "retry", "orders"], &data).await.ended_with(5);
+    assert!(retried.stderr.contains("orderlog parked discard"), "it says how to go on: {retried:?}");
+    let discard = ["parked", "discard", "orders", &poison.to_string(), "--reason", "it was not meant"];
+    let discarded = orderlog(&discard, &data).await.ended_with(0);
+    assert!(discarded.stdout.contains(&format!("orders@{poison} is discarded, by orders@")), "{discarded:?}");
+    let listed = orderlog(&["parked", "list"], &data).await.ended_with(0);
+    assert_eq!(listed.stdout, "nothing is parked\n");
+    orderlog(&["parked", "retry", "orders"], &data).await.ended_with(0);
+    orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
+
+    // A snapshot from before the record comes to the same.
+    std::fs::remove_file(data.join("orders.1.sqlite")).unwrap();
+    deployment.restart().await;
+    let shop = Shop::from(&deployment);
+    shop.order_becomes(&order, "cancelled", "unpaid").await;
+    shop.stock_becomes("tea", 10, 0).await;
+    assert!(deployment.stop().await);
+    orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
+}
+
+#[tokio::test]
+async fn a_discard_survives_kill_9_wholly_or_not_at_all() {
+    let mut deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    let ada = shop.customer("Ada").await;
+    for round in 0..6_u64 {
+        let order = confirmed(&Shop::from(&deployment), &ada, &format!("tea-{round}")).await;
+        assert!(deployment.stop().await);
+        let journal = Journal::of_stopped("orders", &data).await;
+        let poison = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
+        journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
+        journal.close(&data).await;
+        deployment.restart_unready().await;
+        let http = deployment.http();
+        let discarding = tokio::spawn(async move {
+            let body = json!({"reason": "it was not meant"});
+            let path = format!("/admin/parked/orders/{poison}");
+            http.send(reqwest::Method::POST, &path, &[], Some(&body)).await.is_ok_and(|answer| answer.status == 200)
+        });
+        tokio::time::sleep(Duration::from_millis(round * 2)).await;
+        deployment.server().kill();
+        let was_answered = discarding.await.unwrap();
+        deployment.restart_unready().await;
+        let still_parked = parked(&deployment.http()).await;
+        eprintln!("round {round}: answered {was_answered}, parked after the restart {still_parked:?}");
+        assert!(still_parked.is_empty() || !was_answered, "what was answered is there");
+        assert!([0, 2].contains(&still_parked.len()), "both or none");
+        let discard = ["parked", "discard", "orders", &poison.to_string(), "--reason", "it was not meant"];
+        orderlog(&discard, &data).await.ended_with(0);
+        Shop::from(&deployment).order_becomes(&order, "cancelled", "unpaid").await;
+    }
+    deployment.server().ready().await;
+    assert!(deployment.stop().await);
+    orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
+}
+
+#[tokio::test]
+async fn rows_are_built_anew_without_a_record_that_another_program_could_not_read() {
+    let mut deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    let ada = shop.customer("Ada").await;
+    let order = confirmed(&shop, &ada, "tea").await;
+    let other = confirmed(&shop, &ada, "milk").await;
+    assert!(deployment.stop().await);
+    let journal = Journal::of_stopped("orders", &data).await;
+    let good = journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
+    journal.close(&data).await;
+    deployment.restart().await;
+    Shop::from(&deployment).order_becomes(&order, "cancelled", "unpaid").await;
+    assert!(deployment.stop().await);
+    let journal = Journal::of_stopped("orders", &data).await;
+    journal.discard(good).await;
+    journal.close(&data).await;
+    deployment.restart().await;
+    let shop = Shop::from(&deployment);
+    shop.order_becomes(&order, "confirmed", "unpaid").await;
+    shop.order_becomes(&other, "confirmed", "unpaid").await;
+    shop.orders.post(&format!("/orders/{order}/cancel"), json!({})).await.expect(200);
+    orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
+    orderlog(&["projection", "rebuild", "orders"], &data).await.ended_with(0);
+    assert!(deployment.told().contains("built anew without it"));
+}
+
+/// A second instance of orders, on a data folder of its own.
+fn another(deployment: &Distributed, data: &std::path::Path) -> Server {
+    let options = [
+        ("--log", format!("kafka://{}", kafka())),
+        ("--redis", redis()),
+        ("--topic-prefix", deployment.topic_prefix.clone()),
+        ("--data", data.display().to_string()),
+    ];
+    let mut args = vec!["orders".to_owned()];
+    args.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+    Server::begin(&args, free_port(), &deployment.data.path().join("another.log"))
+}
+
+#[tokio::test]
+async fn instances_on_kafka_agree_on_what_is_discarded() {
+    let mut deployment = Distributed::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows("orders"));
+    let ada = shop.customer("Ada").await;
+    let order = confirmed(&shop, &ada, "tea").await;
+    let readable = confirmed(&shop, &ada, "milk").await;
+    let second = tempfile::tempdir().unwrap();
+    let another = another(&deployment, second.path());
+    another.ready().await;
+    let topic_prefix = deployment.topic_prefix.clone();
+    let log = KafkaLog::connect(KafkaConfig { topic_prefix, ..KafkaConfig::new(kafka()) }).unwrap();
+    let journal = Journal::of("orders", log);
+    let poison = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
+    journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
+    for http in [&shop.orders, &another.http] {
+        eventually("it is parked", async || (parked(http).await.len() == 2).then_some(())).await;
+        http.post(&format!("/orders/{order}/cancel"), json!({})).await.expect_problem(503, "parked");
+    }
+
+    let discard = ["parked", "discard", "orders", &poison.to_string(), "--reason", "it was not meant"];
+    orderlog(&discard, &data).await.ended_with(0);
+    for http in [&shop.orders, &another.http] {
+        eventually("nothing is parked", async || parked(http).await.is_empty().then_some(())).await;
+        http.post(&format!("/orders/{order}/cancel"), json!({})).await.expect(200);
+    }
+    shop.stock_becomes("tea", 10, 0).await;
+
+    // Both have folded this one, and have to do without.
+    let good = journal.put(key_of(&readable), "order_cancelled", &cancellation(&ada, &readable)).await;
+    shop.order_becomes(&readable, "cancelled", "unpaid").await;
+    journal.discard(good).await;
+    for http in [&shop.orders, &another.http] {
+        eventually("it is as if it had never been", async || {
+            let answer = http.get(&format!("/orders/{readable}")).await;
+            (answer.status == 200 && answer.body["state"] == "confirmed").then_some(())
+        })
+        .await;
+    }
+    orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
+    assert!(another.stop().await);
+    deployment.stop("orders").await;
+    let one = Store::<orderlog_domain::orders::Orders>::open(&data).await.unwrap();
+    let two = Store::<orderlog_domain::orders::Orders>::open(second.path()).await.unwrap();
+    assert_eq!(one.compare(&two).await.unwrap(), []);
+}
