@@ -108,10 +108,18 @@ impl<D: Tables> Replica<D> {
     }
 }
 
-/// The last record that the rows were built from must be the journal's: a restored or exchanged log is noticed here.
+/// The last record that the rows were built from must be the journal's, and the topics must go as far as facts were copied: a
+/// restored or exchanged log is noticed here.
 pub(crate) async fn same_history<D: Tables>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
-    let Some((last, before)) = &checkpoint.last else { return Ok(()) };
     let other = |why: String| StartError::OtherHistory { service: D::JOURNAL, why };
+    let copied: Vec<_> =
+        checkpoint.copied.iter().map(|(topic, part, _)| Partition::new(topic.as_str(), *part)).collect();
+    let ends = if copied.is_empty() { Vec::new() } else { log.ends(&copied).await? };
+    let too_far = copied.iter().zip(&checkpoint.copied).zip(ends).find(|((_, (_, _, next)), end)| next > end);
+    if let Some(((partition, (_, _, next)), end)) = too_far {
+        return Err(other(format!("they have copied facts up to {next} of {partition}, which ends at {end}")));
+    }
+    let Some((last, before)) = &checkpoint.last else { return Ok(()) };
     let record = match log.fetch(&Partition::journal(D::JOURNAL), &[last.offset]).await {
         Ok(records) => records.into_iter().next(),
         Err(ReadError::OutOfRange { end, .. }) => {
