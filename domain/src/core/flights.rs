@@ -93,6 +93,11 @@ impl<D: Decider> Flights<D> {
         self.flights.get_mut(&id)
     }
 
+    /// All of them, in no order.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Flight<D>> {
+        self.flights.values_mut()
+    }
+
     /// The key as our records in flight leave it; `None` if none of them names it.
     pub fn ahead(&self, key: &Key) -> Option<&Ahead<D::Entity>> {
         self.ahead.get(key)

@@ -23,6 +23,7 @@ mod seen;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -260,6 +261,7 @@ pub const GENESIS: &str = "genesis";
 struct Pending<D: Decider> {
     request: Arc<Request<D>>,
     asked: Millis,
+    deadline: Millis,
     /// Where the logs ended at some moment after the command was asked.
     ends: Option<Arc<Ends>>,
     /// Its record in flight; none while it waits.
@@ -299,6 +301,8 @@ pub struct Core<D: Decider> {
     next_ticket: Ticket,
     /// Something happened that may let waiting commands go on.
     stirred: bool,
+    /// The time as it was last told.
+    now: Millis,
     wake_at: Millis,
     expire_at: Millis,
     records: Vec<RecordRow>,
@@ -356,6 +360,7 @@ impl<D: Decider> Core<D> {
             fresh: Vec::new(),
             next_ticket: 1,
             stirred: false,
+            now: Millis::MIN,
             wake_at: Millis::MAX,
             expire_at: Millis::MAX,
             records: Vec::new(),
@@ -407,10 +412,13 @@ impl<D: Decider> Core<D> {
 
     /// A command is asked.
     pub fn ask(&mut self, request: impl Into<Arc<Request<D>>>, now: Millis) -> Ticket {
+        self.tell_time(now);
         let (request, ticket) = (request.into(), self.next_ticket);
+        let deadline = request.deadline;
         self.next_ticket += 1;
-        self.expire_at = self.expire_at.min(request.deadline);
-        self.pending.insert(ticket, Pending { request, asked: now, ends: None, flight: None, rests_until: now });
+        self.expire_at = self.expire_at.min(deadline);
+        let pending = Pending { request, asked: now, deadline, ends: None, flight: None, rests_until: now };
+        self.pending.insert(ticket, pending);
         self.fresh.push(ticket);
         ticket
     }
@@ -431,6 +439,7 @@ impl<D: Decider> Core<D> {
 
     /// What the log said of an append.
     pub fn appended(&mut self, id: RecordId, result: Appended, now: Millis) {
+        self.tell_time(now);
         match result {
             Appended::At(offset) => self.acknowledged(id, offset),
             Appended::Refused if self.flights.get(id).is_some_and(|flight| !flight.in_doubt) => {
@@ -489,6 +498,7 @@ impl<D: Decider> Core<D> {
     /// # Errors
     /// [`Stop`]: the journal can't be read on, now or ever with this program.
     pub fn run(&mut self, now: Millis) -> Result<Step<D>, Stop> {
+        self.tell_time(now);
         loop {
             self.go_on_passing()?;
             self.fold_queue()?;
@@ -594,7 +604,7 @@ impl<D: Decider> Core<D> {
         if now < self.expire_at {
             return;
         }
-        let deadline = |pending: &Pending<D>| pending.request.deadline;
+        let deadline = |pending: &Pending<D>| pending.deadline;
         let late = self.pending.iter().filter(|(_, pending)| deadline(pending) <= now);
         let late: Vec<_> = late.map(|(ticket, pending)| (*ticket, pending.flight)).collect();
         for (ticket, flight) in late {

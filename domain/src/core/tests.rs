@@ -471,6 +471,26 @@ fn an_append_with_unknown_outcome_is_made_again_with_the_same_record() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_by_an_hour_holds_nothing_up() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    one.now = 3_600_000;
+    let (command, deadline) = (take(1, &[("a", 5)]), one.now + 10 * APPEND_AGAIN_MS);
+    let ticket =
+        one.core.ask(Request { command, stamp: None, versions: None, origin: Origin::default(), deadline }, one.now);
+    let sent = one.run();
+    one.core.appended(sent[0].id, Appended::Unknown, one.now);
+    one.now = 0;
+    assert!(one.run().is_empty());
+    one.now = APPEND_AGAIN_MS;
+    assert_eq!(one.run()[0].id, sent[0].id, "it is appended again as soon as if the clock had gone on");
+    one.core.appended(sent[0].id, Appended::Unknown, one.now);
+    one.now = 10 * APPEND_AGAIN_MS;
+    one.run();
+    assert!(matches!(one.outcome(ticket), Some(Outcome::Unknown)), "and its caller waits no longer either");
+}
+
+#[test]
 fn a_refused_append_takes_its_successors_with_it_and_all_are_decided_again() {
     let mut log = Log::new();
     let mut one = Instance::started(1, &mut log);

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use orderlog_domain::decider::{Decider, Millis};
 use orderlog_eventlog::{EventLog, Lease, Partition, ReadError};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{now_ms, partitions_of};
@@ -38,7 +39,10 @@ impl News {
                 return false;
             }
         };
-        while now_ms() < deadline {
+        // By a clock that is never set: the other one only says how much time there was when it was asked.
+        let left = u64::try_from(deadline - now_ms()).unwrap_or(0);
+        let until = Instant::now() + Duration::from_millis(left);
+        while Instant::now() < until {
             match self.lease.committed(&self.partitions).await {
                 Ok(done) if done.iter().zip(&ends).all(|(done, end)| done.unwrap_or(0) >= *end) => return true,
                 Ok(_) => {}

@@ -1,0 +1,31 @@
+//! The time as the core is told it. A clock may be set back, by an hour or by a second; what waits must not wait longer for it.
+
+use super::{Core, Pending, flights::Append};
+use crate::decider::{Decider, Millis};
+
+impl<D: Decider> Core<D> {
+    /// It is `now`. If that is earlier than it was, all times that are waited for move back by as much.
+    pub(super) fn tell_time(&mut self, now: Millis) {
+        let back = self.now.saturating_sub(now);
+        self.now = now;
+        if back <= 0 {
+            return;
+        }
+        // The ends of time stay where they are: they mean never, and at once.
+        let earlier = |time: &mut Millis| {
+            if *time != Millis::MAX {
+                *time = time.saturating_sub(back);
+            }
+        };
+        for Pending { asked, deadline, rests_until, .. } in self.pending.values_mut() {
+            [asked, deadline, rests_until].into_iter().for_each(earlier);
+        }
+        for flight in self.flights.all_mut() {
+            if let Append::Unknown { again_at } = &mut flight.append {
+                earlier(again_at);
+            }
+        }
+        earlier(&mut self.wake_at);
+        earlier(&mut self.expire_at);
+    }
+}
