@@ -8,7 +8,6 @@ use orderlog_projections::MemoryRows;
 use orderlog_service::{
     assembly,
     replica::{Replica, Setup, StartError},
-    surroundings::Machine,
 };
 use uuid::Uuid;
 
@@ -21,7 +20,7 @@ async fn rows_with_facts_that_the_topics_no_longer_hold_are_refused_and_not_begu
     let (happened, parked, copied) = (Vec::new(), Vec::new(), vec![("customer.created".to_owned(), 0, 1)]);
     rows.put(&Changes { next: 0, genesis: None, heads, entities, records, happened, parked, copied }).unwrap();
     let hash_key = HashKey::from_secret("test");
-    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
+    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100 };
     let refused = Replica::start(setup, Arc::new(rows)).await;
     assert!(matches!(refused, Err(StartError::OtherHistory { service: "orders", .. })));
 }

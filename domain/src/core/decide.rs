@@ -108,14 +108,16 @@ impl<D: Decider> Core<D> {
         if self.flights.len() >= N_FLIGHTS_MAX {
             return Verdict::Wait;
         }
-        let Decision { result, missing, sight } = self.decide(request, true, now);
+        let Decision { result, mut missing, sight } = self.decide(request, true, now);
         let result = match result {
             Err(_) if missing.is_empty() && sight.ahead.get() && !sight.blocked.get() => {
-                // Only what is ahead may say no; then the no waits for its verdicts.
-                match self.decide(request, false, now).result {
-                    Ok(_) => return Verdict::Wait,
-                    Err(refusal) => Err(refusal),
+                // Only what is ahead may say no; then the no waits for its verdicts. What is folded may have to be loaded for that.
+                let folded = self.decide(request, false, now);
+                if folded.result.is_ok() && folded.missing.is_empty() {
+                    return Verdict::Wait;
                 }
+                missing = folded.missing;
+                folded.result
             }
             result => result,
         };

@@ -471,6 +471,32 @@ fn an_append_with_unknown_outcome_is_made_again_with_the_same_record() {
 }
 
 #[test]
+fn what_is_folded_is_loaded_before_it_says_no_while_something_is_in_flight() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    let mut happens = |one: &mut Instance, command: Take| {
+        one.ask(command, None);
+        let sent = one.run();
+        let offset = land(&mut log, &sent[0]);
+        one.core.appended(sent[0].id, Appended::At(offset), 0);
+        one.run();
+    };
+    happens(&mut one, take(1, &[("a", -8)]));
+    assert_eq!(one.left("a"), STOCK + 8);
+    one.ask(take(2, &[("a", 15)]), None);
+    assert_eq!(one.run().len(), 1, "it flies");
+    // Other shelves push this one out of memory.
+    for (command, name) in (3..).zip(["b", "c", "d", "e"]) {
+        happens(&mut one, take(command, &[(name, 1)]));
+    }
+    let ticket = one.ask(take(9, &[("a", 14)]), None);
+    one.run();
+    one.core.ends(ticket, Ends { journal: log.len() as u64, copied: Vec::new() });
+    one.run();
+    assert!(one.outcome(ticket).is_none(), "only the record in flight says no, and it has no verdict");
+}
+
+#[test]
 fn a_clock_that_is_set_back_by_an_hour_holds_nothing_up() {
     let mut log = Log::new();
     let mut one = Instance::started(1, &mut log);
