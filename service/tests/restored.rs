@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use orderlog_domain::{core::Changes, key::HashKey, orders::Orders};
 use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
-use orderlog_projections::MemoryRows;
 use orderlog_service::{
     assembly,
     replica::{Replica, Setup, StartError},
+    snapshots::Keeping,
 };
 use uuid::Uuid;
 
@@ -15,10 +15,13 @@ use uuid::Uuid;
 async fn rows_with_facts_that_the_topics_no_longer_hold_are_refused_and_not_begun_on() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
     log.prepare(&assembly::topics()).await.unwrap();
-    let rows = MemoryRows::<Orders>::default();
-    let (heads, entities, records) = (Vec::new(), Vec::new(), Vec::new());
-    let (happened, parked, copied) = (Vec::new(), Vec::new(), vec![("customer.created".to_owned(), 0, 1)]);
-    rows.put(&Changes { next: 0, genesis: None, heads, entities, records, happened, parked, copied }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let keeping = Keeping { data: folder.path().to_owned(), snapshots: None, every: 0, n_kept: 1 };
+    let rows = keeping.open::<Orders>(log.as_ref()).await.unwrap();
+    let copied = vec![("customer.created".to_owned(), 0, 1)];
+    let mut writer = rows.writer().await.unwrap();
+    rows.write(&mut writer, &Changes { copied, ..Changes::nothing(0) }).await.unwrap();
+    drop(writer);
     let hash_key = HashKey::from_secret("test");
     let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100 };
     let refused = Replica::start(setup, Arc::new(rows)).await;
