@@ -8,7 +8,7 @@ use orderlog_tests::{
     http::{Answer, Http},
     story::{Shop, text},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The path in `Link: <PATH>; rel="next"`; `None` on the last page. It says the same as the body.
 fn next(answer: &Answer) -> Option<String> {
@@ -70,6 +70,8 @@ async fn orders_are_found_by_what_they_are(shop: &Shop) {
     let mut orders = Vec::new();
     for sku in ["enough", "nothing-of-it", "enough"] {
         orders.push(shop.order(&customer, &[(sku, 1)]).await);
+        // No two of them in the same millisecond.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     shop.order_becomes(&orders[0], "confirmed", "unpaid").await;
     shop.order_becomes(&orders[1], "rejected", "unpaid").await;
@@ -152,6 +154,14 @@ async fn other_lists_lead_on_too(shop: &Shop) {
 }
 
 async fn all_of_it(shop: &Shop) {
+    let first = shop.customer("First").await;
+    let order = json!({"customer_id": first, "currency": "EUR",
+        "lines": [{"sku": "nothing-of-it", "quantity": 1, "unit_price": 1}]});
+    // Relays begin once their instance holds the lease.
+    eventually("orders hear of customers", async || {
+        (shop.orders.post("/orders", order.clone()).await.status == 201).then_some(())
+    })
+    .await;
     every_order_is_on_one_page(shop).await;
     orders_are_found_by_what_they_are(shop).await;
     what_no_list_has_is_refused(shop).await;
