@@ -188,9 +188,9 @@ pub async fn run<D: Tables>(
     let number = begin(&generations, goal, anew, replica.log().as_ref()).await?;
     // Snapshots are compared on the way, each where it stands.
     let stops = if goal == Goal::Verify { generations.snapshots().positions()? } else { Vec::new() };
+    let began = Instant::now();
     let builder = Builder::start(replica, &generations, number, stops.first().copied()).await?;
-    let base = builder.replica.store().base().await?;
-    let (from, began) = (builder.position(), Instant::now());
+    let (base, from) = (builder.replica.store().base().await?, builder.from);
     let tell = |stage, builder: &Builder<D>| {
         let (position, end) = (builder.position(), *replica.committed().borrow());
         let bytes = builder.replica.n_bytes();
@@ -321,6 +321,8 @@ async fn begin_as_before<D: Tables>(
 /// The instance that builds a generation.
 struct Builder<D: Tables> {
     replica: Replica<D>,
+    /// Where its rows stood before it went on: it may have come far by the time that anybody looks.
+    from: u64,
     limit: watch::Sender<u64>,
 }
 
@@ -340,7 +342,8 @@ impl<D: Tables> Builder<D> {
         let name = format!("rebuild-{}", D::JOURNAL);
         aside::spawn(name, move || build(setup, generations, number, up_to, started))?;
         let ended = || RebuildError::Stopped("its thread ended".to_owned());
-        Ok(Self { replica: outcome.await.map_err(|_| ended())??, limit })
+        let (replica, from) = outcome.await.map_err(|_| ended())??;
+        Ok(Self { replica, from, limit })
     }
 
     fn position(&self) -> u64 {
@@ -420,21 +423,22 @@ impl<D: Tables> Builder<D> {
     }
 }
 
-/// What the builder's thread does: it has an instance build, until that stops.
+/// What the builder's thread does: it has an instance build, until that stops. Told are the instance, and where its rows stood.
 async fn build<D: Tables>(
     setup: Setup,
     generations: Generations<D>,
     number: u32,
     up_to: (u64, watch::Receiver<u64>),
-    started: oneshot::Sender<Result<Replica<D>, RebuildError>>,
+    started: oneshot::Sender<Result<(Replica<D>, u64), RebuildError>>,
 ) {
-    let replica = async {
+    let building = async {
         let store: Arc<Store<D>> = Arc::new(generations.open(number).await?);
-        Ok(Replica::start_up_to(setup, store, up_to).await?)
+        let from = store.checkpoint().await?.next;
+        Ok((Replica::start_up_to(setup, store, up_to).await?, from))
     };
-    let replica = replica.await;
-    let state = replica.as_ref().map(Replica::state).ok();
-    drop(started.send(replica));
+    let building = building.await;
+    let state = building.as_ref().map(|(replica, _)| replica.state()).ok();
+    drop(started.send(building));
     if let Some(mut state) = state {
         drop(state.wait_for(|state| matches!(state, State::Stopped(_))).await);
     }
