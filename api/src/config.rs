@@ -128,7 +128,7 @@ pub struct Storage {
     #[arg(long, env = "ORDERLOG_KAFKA_REPLICATION", value_name = "N", value_parser = clap::value_parser!(i16).range(1..=32))]
     pub kafka_replication: Option<i16>,
 
-    /// More settings of the Kafka client in librdkafka's words, such as security.protocol=ssl; may be repeated
+    /// More settings of the Kafka client in librdkafka's words, such as client.rack=a; may be repeated
     #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = setting, value_delimiter = ',', hide_env_values = true)]
     pub kafka_settings: Vec<(String, String)>,
 
