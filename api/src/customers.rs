@@ -373,7 +373,7 @@ impl CustomersApi {
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(payment.0.map(|it| ("payment", orders_domain::Payment::from(it).as_str().to_owned())));
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
-        query.extend(page.cursor().map(|cursor| ("cursor", cursor)));
+        query.extend(page.cursor().map(|cursor| ("cursor", cursor.to_owned())));
         let orders = self.0.peers.get_fresh(ServiceName::Orders, "/orders", &query, &seen).await?;
         let orders: OrderList = orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None });
         let next = orders.next_cursor.as_deref().map(|cursor| page.link(cursor));

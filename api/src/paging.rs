@@ -12,40 +12,24 @@ use poem_openapi::{
 
 use crate::{
     answer::Listed,
+    params::parameters,
     problem::{ApiError, Code},
 };
 
 /// How many rows a page has, unless the caller says.
 const LIMIT: u32 = 20;
-/// The parameters that say which page of a list, not which list.
-const OF_PAGE: [&str; 2] = ["limit", "cursor"];
 
-/// Which page of which list a request asks for.
+/// Which page of which list a request asks for: all that its address says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paged {
-    path: String,
-    /// All but the cursor, as they were given.
-    parameters: Vec<String>,
-    cursor: Option<String>,
-}
+pub struct Paged(Uri);
 
 impl Paged {
-    fn of(uri: &Uri) -> Self {
-        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        let (cursors, others): (Vec<_>, Vec<_>) = pairs.partition(|pair| name(pair) == "cursor");
-        Self {
-            path: uri.path().to_owned(),
-            parameters: others.into_iter().map(str::to_owned).collect(),
-            cursor: cursors.first().map(|pair| pair.split_once('=').map_or("", |(_, cursor)| cursor).to_owned()),
-        }
-    }
-
     /// The page that is asked for, of so many rows if the caller says how many.
     ///
     /// # Errors
     /// 400 if the cursor is another list's, or this one's with other filters.
     pub fn paging(&self, limit: Option<u32>) -> Result<Paging, ApiError> {
-        let after = self.cursor.as_deref().map(|cursor| match cursor.split_once('.') {
+        let after = self.cursor().map(|cursor| match cursor.split_once('.') {
             Some((mark, place)) if mark == self.mark() => Ok(Cursor::new(place)),
             _ => {
                 let detail = "it must be the `next_cursor` of this list with the same filters";
@@ -56,8 +40,9 @@ impl Paged {
     }
 
     /// The cursor as it was given, for the service whose list it is.
-    pub fn cursor(&self) -> Option<String> {
-        self.cursor.clone()
+    pub fn cursor(&self) -> Option<&str> {
+        let given = parameters(self.0.query()).find(|(name, _)| *name == "cursor");
+        given.map(|(_, pair)| pair.split_once('=').map_or("", |(_, cursor)| cursor))
     }
 
     /// The answer with these rows: `list` makes it of them and of the next page's cursor.
@@ -75,25 +60,26 @@ impl Paged {
     /// Where the page behind `cursor` is found.
     pub fn link(&self, cursor: &str) -> String {
         let own = format!("cursor={cursor}");
-        let query: Vec<_> = self.parameters.iter().chain([&own]).map(String::as_str).collect();
+        let query: Vec<_> = self.all_but(&["cursor"]).chain([own.as_str()]).collect();
         // Nothing in it ends the link's target: the HTTP library takes no `>` in a query.
-        format!("<{}?{}>; rel=\"next\"", self.path, query.join("&"))
+        format!("<{}?{}>; rel=\"next\"", self.0.path(), query.join("&"))
     }
 
     /// Tells lists and filters apart.
     fn mark(&self) -> String {
-        let mut filters: Vec<_> = self.parameters.iter().filter(|pair| !OF_PAGE.contains(&name(pair))).collect();
-        filters.sort();
+        let mut filters: Vec<_> = self.all_but(&["cursor", "limit"]).collect();
+        filters.sort_unstable();
         let mut hasher = blake3::Hasher::new();
-        for part in [&self.path].into_iter().chain(filters) {
+        for part in [self.0.path()].into_iter().chain(filters) {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         hasher.finalize().to_hex()[..8].to_owned()
     }
-}
 
-fn name(pair: &str) -> &str {
-    pair.split('=').next().unwrap_or_default()
+    /// The parameters, as they were given.
+    fn all_but(&self, left_out: &[&str]) -> impl Iterator<Item = &str> {
+        parameters(self.0.query()).filter(|(name, _)| !left_out.contains(name)).map(|(_, pair)| pair)
+    }
 }
 
 impl<'a> ApiExtractor<'a> for Paged {
@@ -111,7 +97,7 @@ impl<'a> ApiExtractor<'a> for Paged {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self::of(request.original_uri()))
+        Ok(Self(request.original_uri().clone()))
     }
 }
 
@@ -120,7 +106,7 @@ mod tests {
     use super::*;
 
     fn of(uri: &str) -> Paged {
-        Paged::of(&uri.parse().unwrap())
+        Paged(uri.parse().unwrap())
     }
 
     fn next_of(uri: &str) -> String {

@@ -117,6 +117,12 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
     }
 }
 
+/// The parameters of a query, as they are given, each with its name.
+pub fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| (pair.split('=').next().unwrap_or_default(), pair))
+}
+
 /// What a command's request says about itself: who asks, its idempotency key, its trace, and what its caller has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {

@@ -84,6 +84,11 @@ pub enum HeaderError {
 }
 
 impl Header {
+    /// What the record is about: the first key that it names.
+    pub fn about(&self) -> Key {
+        self.expects.first().map_or(Key::GENESIS, |expect| expect.key)
+    }
+
     /// The bytes, as stored.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96 + 33 * self.expects.len() + self.kind.len());

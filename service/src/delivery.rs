@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     duty::Progress,
-    relay::{RelayError, Settled, settled},
+    relay::{RelayError, Settled, settled, stand},
     replica::Replica,
     trace::{self, Kind, Span},
 };
@@ -102,9 +102,8 @@ pub async fn run<D: Tables>(
                     }
                 }
                 progress.done(batch.partition, next);
-                if let Some(ends) = ends {
-                    let is_to_end = progress.commit().await?.is_break();
-                    return if is_to_end { Ok(()) } else { Err(ends) };
+                if let Some(why) = ends {
+                    return stand(progress, why).await;
                 }
             }
             () = progress.due() => if progress.commit().await?.is_break() {

@@ -84,9 +84,8 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
                 publish(log.as_ref(), events).await?;
                 drop(spans);
                 progress.done(batch.partition, next);
-                if let Some(ends) = ends {
-                    let is_to_end = progress.commit().await?.is_break();
-                    return if is_to_end { Ok(()) } else { Err(ends) };
+                if let Some(why) = ends {
+                    return stand(progress, why).await;
                 }
             }
             () = progress.due() => if progress.commit().await?.is_break() {
@@ -138,6 +137,11 @@ pub(crate) async fn settled<D: Tables>(replica: &Replica<D>, batch: &Batch) -> R
     }
     settled.next = last.offset + 1;
     Ok(settled)
+}
+
+/// Keep how far a duty has come, and have it end for this reason, unless it is to end anyway.
+pub(crate) async fn stand(mut progress: Progress, why: RelayError) -> Result<(), RelayError> {
+    if progress.commit().await?.is_break() { Ok(()) } else { Err(why) }
 }
 
 /// What a record tells others, each with the span of its publication.

@@ -151,7 +151,7 @@ fn rules(document: &Value) -> BTreeMap<(String, Method), &'static Rule> {
 }
 
 /// `/orders/{order_id}` and `/orders/:param0` as `/orders/*`.
-fn nameless(path: &str) -> String {
+pub fn nameless(path: &str) -> String {
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     segments
         .map(|segment| if segment.starts_with([':', '{']) { "/*".to_owned() } else { format!("/{segment}") })

@@ -15,6 +15,7 @@ use poem::{
 use serde_json::Value;
 use tracing::{Instrument, field};
 
+use super::gate::nameless;
 use crate::{
     params::{Asked, trace_of},
     services::RouteTable,
@@ -139,22 +140,12 @@ pub fn name_routes(table: &mut RouteTable, document: &Value) {
 
 /// The template of a path whose parameters have a colon and no name that says anything.
 fn template(path: &str, templates: &BTreeSet<&str>) -> String {
-    let given: Vec<_> = path.split('/').collect();
-    let is_it = |template: &&&str| {
-        let known: Vec<_> = template.split('/').collect();
-        known.len() == given.len()
-            && known.iter().zip(&given).all(|(known, given)| known == given || is_both(known, given))
-    };
-    if let Some(template) = templates.iter().find(is_it) {
+    let given = nameless(path);
+    if let Some(template) = templates.iter().find(|template| nameless(template) == given) {
         return (*template).to_owned();
     }
     let segment = |given: &str| given.strip_prefix(':').map_or_else(|| given.to_owned(), |name| format!("{{{name}}}"));
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
-}
-
-/// Both are parameters.
-fn is_both(known: &str, given: &str) -> bool {
-    known.starts_with('{') && given.starts_with(':')
 }
 
 struct Named {

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use poem::{Endpoint, Request, Result};
 use serde_json::Value;
 
-use crate::problem::{ApiError, Code};
+use crate::{
+    params::parameters,
+    problem::{ApiError, Code},
+};
 
 /// The query parameters of each path.
 #[derive(Debug)]
@@ -45,8 +48,7 @@ impl<E> Strict<E> {
         let known = self.known.iter().find(|known| known.is(&path)).and_then(|known| known.names.get(&method));
         // What is no operation has no parameters of ours.
         let Some(known) = known else { return Ok(()) };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let name = pair.split('=').next().unwrap_or_default();
+        for (name, _) in parameters(Some(query)) {
             if !known.contains(name) {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 let detail = match known[..] {

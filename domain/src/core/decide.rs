@@ -5,7 +5,7 @@ use std::{cell::Cell, sync::Arc};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Core, Ends, Outcome, Outgoing, Request, Ticket, Wanted, fold::evolve_all, slots::Versioned};
+use super::{Core, Ends, Outcome, Request, Ticket, Wanted, flights::Flight, fold::evolve_all, slots::Versioned};
 use crate::{
     decider::{At, Decider, Lookup, Millis, Ref, View},
     header::{Expect, Header},
@@ -257,17 +257,8 @@ impl<D: Decider> Core<D> {
         };
         let value: Bytes =
             serde_json::to_vec(&event).expect("events have string keys and no failing serialiser").into();
-        let about = header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
-        self.flights.launch(ticket, header, Arc::new(event), value.clone(), entities);
-        if let Some(flight) = self.flights.get(id) {
-            self.step.appends.push(Outgoing {
-                id,
-                ticket: Some(ticket),
-                about,
-                header: flight.header_bytes.clone(),
-                value,
-            });
-        }
+        self.flights.launch(ticket, header, Arc::new(event), value, entities);
+        self.step.appends.extend(self.flights.get(id).map(Flight::outgoing));
         self.waiting.remove(&ticket);
         if let Some(pending) = self.pending.get_mut(&ticket) {
             pending.flight = Some(id);

@@ -76,7 +76,6 @@ impl<D: Decider> Core<D> {
         let last = |key: &Key| self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last);
         let expects: Vec<_> = named.map(|Wanted { key, .. }| Expect { key, last: last(&key) }).collect();
         let record = self.parking.get(offset).map(|parked| parked.id.0).unwrap_or_default();
-        let about = expects.first().map_or(Key::GENESIS, |expect| expect.key);
         let header = Header {
             id: RecordId((self.mint)()),
             time_ms: now,
@@ -87,7 +86,7 @@ impl<D: Decider> Core<D> {
             origin: Origin::default(),
         };
         let value = serde_json::to_vec(&Discard { offset, record, reason }).expect("a discard is plain text").into();
-        Ok(Outgoing { id: header.id, ticket: None, about, header: header.encode().into(), value })
+        Ok(Outgoing { id: header.id, ticket: None, about: header.about(), header: header.encode().into(), value })
     }
 
     /// Whether everything is known that folding a discard needs. Of a record that this instance neither parked nor discarded it

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Ticket,
+    Outgoing, Ticket,
     fold::Evolved,
     slots::{KeyMap, Versioned},
 };
@@ -59,6 +59,19 @@ pub struct Ahead<E> {
     /// A record that this builds on is dead: wait until all of ours are settled.
     pub blocked: bool,
     n_flights: u32,
+}
+
+impl<D: Decider> Flight<D> {
+    /// Its record, to be appended: each time the same.
+    pub fn outgoing(&self) -> Outgoing {
+        Outgoing {
+            id: self.header.id,
+            ticket: Some(self.ticket),
+            about: self.header.about(),
+            header: self.header_bytes.clone(),
+            value: self.value.clone(),
+        }
+    }
 }
 
 impl<E> Ahead<E> {

@@ -223,7 +223,7 @@ impl<D: Decider> Core<D> {
             Verdict::Parked => &mut self.tally.parked,
             Verdict::Discarded => &mut self.tally.discarded,
         } += 1;
-        let about = parsed.expects.first().map_or(Key::GENESIS, |expect| expect.key);
+        let about = parsed.about();
         self.clock_ms = self.clock_ms.max(parsed.time_ms);
         let (id, clock_ms, digest) = (parsed.id, self.clock_ms, self.digest);
         self.records.push(RecordRow { offset, id, clock_ms, about, verdict, digest });

@@ -592,10 +592,7 @@ impl<D: Decider> Core<D> {
         for id in self.flights.due(now) {
             if let Some(flight) = self.flights.get_mut(id) {
                 flight.append = Append::Sent;
-                let about = flight.header.expects.first().map_or(Key::GENESIS, |expect| expect.key);
-                let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
-                let ticket = Some(flight.ticket);
-                self.step.appends.push(Outgoing { id, ticket, about, header, value });
+                self.step.appends.push(flight.outgoing());
             }
         }
     }
