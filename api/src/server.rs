@@ -33,6 +33,7 @@ use orderlog_service::{
     duty::Troubles,
     replica::Setup,
     snapshots::Keeping,
+    surroundings::Machine,
 };
 use poem::{EndpointExt, http::Method};
 use poem_openapi::{
@@ -285,7 +286,7 @@ async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartErro
 pub async fn open(storage: &Storage) -> Result<Setup, StartError> {
     let log = open_log(storage).await?;
     let (hash_key, n_slots_max) = (hash_key::find(storage)?, storage.keys_in_memory);
-    Ok(Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max })
+    Ok(Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max, surroundings: Arc::new(Machine) })
 }
 
 /// Open the log, which must hold a whole history.

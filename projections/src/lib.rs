@@ -3,6 +3,7 @@
 //! - [`Store`]: one service's rows in one SQLite file (of several [`Generations`]), and the checkpoint they stand at; [`Tables`] says what each kind of
 //!   aggregate has besides its document.
 //! - One module per service: its tables, and its lists as methods of its store.
+//! - [`Rows`]: what a service's loop needs of them, and [`MemoryRows`], which keep them in memory: for tests.
 //! - [`Inbox`]: what recipients of notifications see, in SQLite or, following it, in Redis ([`RedisInbox`]).
 //!
 //! This crate has the only SQL of orderlog (but the embedded log's) and the only Redis. Deliberately absent: rules (they
@@ -14,9 +15,11 @@ mod error;
 mod generations;
 mod inbox;
 mod inventory;
+mod memory;
 mod notifications;
 mod orders;
 mod replacing;
+mod rows;
 mod schema;
 mod snapshots;
 mod store;
@@ -26,7 +29,9 @@ pub use error::StoreError;
 pub use generations::Generations;
 pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisInbox};
 pub use inventory::MovementRow;
+pub use memory::{Contents, MemoryRows};
 pub use orders::OrderFilter;
+pub use rows::{DueReservations, Rows};
 pub use snapshots::{Label, SnapshotError, Snapshots};
 pub use store::{Copied, Cursor, Difference, Instant, Page, Paging, Pinned, Store, Unaccepted, Writer};
 pub use tables::{Cell, Column, Index, Ledger, Table, Tables};

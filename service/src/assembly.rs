@@ -2,9 +2,10 @@
 
 use std::{fmt::Display, sync::Arc};
 
+use futures_util::FutureExt;
 use orderlog_domain::public::Public;
 use orderlog_eventlog::{Lease, LeaseError, TopicKind, TopicSpec};
-use orderlog_projections::Tables;
+use orderlog_projections::{Rows, Store, Tables};
 
 use crate::{
     duty::{self, Troubles},
@@ -35,9 +36,9 @@ pub enum AssemblyError {
 }
 
 /// A running service.
-pub struct Assembled<D: Tables> {
+pub struct Assembled<D: Tables, R = Store<D>> {
     /// To ask it.
-    pub replica: Replica<D>,
+    pub replica: Replica<D, R>,
     /// For further duties of it.
     pub lease: Arc<dyn Lease>,
 }
@@ -52,33 +53,49 @@ pub async fn start<D: Tables>(
     troubles: &Troubles,
 ) -> Result<Assembled<D>, AssemblyError> {
     let store = Arc::new(keeping.open::<D>(setup.log.as_ref()).await?);
+    let assembled = start_on(setup, store, troubles).await?;
+    let making = snapshots::keep_making(assembled.replica.clone(), keeping.every, keeping.n_kept);
+    assembled.replica.setup().surroundings.spawn(making.boxed());
+    Ok(assembled)
+}
+
+/// The same on rows that are there: whatever they are kept in.
+///
+/// # Errors
+/// [`AssemblyError`], where it can't or must not run.
+pub async fn start_on<D: Tables, R: Rows<D>>(
+    setup: Setup,
+    rows: Arc<R>,
+    troubles: &Troubles,
+) -> Result<Assembled<D, R>, AssemblyError> {
     let lease = setup.log.lead(&format!("orderlog.{}", D::JOURNAL), D::JOURNAL).await?;
     let log = Arc::clone(&setup.log);
-    let replica = Replica::start(setup, store).await?;
+    let replica = Replica::start(setup, rows).await?;
     let replica = replica.hearing(News::of::<D>(log, Arc::clone(&lease)).await.map_err(StartError::from)?);
-    perform(&lease, troubles, "relay", &replica, relay::run::<D>);
+    perform(&lease, troubles, "relay", &replica, relay::run::<D, R>);
     if !D::REACTS_TO.is_empty() {
-        perform(&lease, troubles, "reactor", &replica, reactor::run::<D>);
+        perform(&lease, troubles, "reactor", &replica, reactor::run::<D, R>);
     }
-    tokio::spawn(lag::watch(replica.clone()));
-    tokio::spawn(snapshots::keep_making(replica.clone(), keeping.every, keeping.n_kept));
+    replica.setup().surroundings.spawn(lag::watch(replica.clone()).boxed());
     Ok(Assembled { replica, lease })
 }
 
 /// Have a duty of a replica performed from now on: once the replica takes commands, wherever the lease is held.
-pub fn perform<D, E, W>(
+pub fn perform<D, R, E, W>(
     lease: &Arc<dyn Lease>,
     troubles: &Troubles,
     name: &'static str,
-    replica: &Replica<D>,
-    work: impl Fn(Replica<D>, Arc<dyn Lease>) -> W + Send + Sync + 'static,
+    replica: &Replica<D, R>,
+    work: impl Fn(Replica<D, R>, Arc<dyn Lease>) -> W + Send + Sync + 'static,
 ) where
     D: Tables,
+    R: Rows<D>,
     E: Display + Send + 'static,
     W: Future<Output = Result<(), E>> + Send + 'static,
 {
     let (lease, troubles, replica) = (Arc::clone(lease), troubles.clone(), replica.clone());
-    tokio::spawn(async move {
+    let surroundings = Arc::clone(&replica.setup().surroundings);
+    let performing = async move {
         if replica.ready().await.is_ok() {
             let begin = || {
                 let (work, under_way) = (work(replica.clone(), Arc::clone(&lease)), replica.begin_duty(name));
@@ -86,5 +103,6 @@ pub fn perform<D, E, W>(
             };
             duty::perform((lease.as_ref(), &replica.ending()), &troubles, (D::JOURNAL, name), begin).await;
         }
-    });
+    };
+    surroundings.spawn(performing.boxed());
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use orderlog_domain::{header::Header, public::event_id};
 use orderlog_eventlog::Lease;
-use orderlog_projections::Tables;
+use orderlog_projections::{Rows, Tables};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -72,8 +72,8 @@ pub async fn tell_patiently(notifier: &dyn Notifier, notice: &Notice, key: Uuid,
 ///
 /// # Errors
 /// [`RelayError`]; started again it goes on from the last commit.
-pub async fn run<D: Tables>(
-    replica: Replica<D>,
+pub async fn run<D: Tables, R: Rows<D>>(
+    replica: Replica<D, R>,
     lease: Arc<dyn Lease>,
     notifier: Arc<dyn Notifier>,
     notice: fn(&D::Event) -> Option<Notice>,
@@ -84,6 +84,10 @@ pub async fn run<D: Tables>(
     let mut reading = replica.log().read(from);
     loop {
         tokio::select! {
+            biased;
+            () = progress.due() => if progress.commit().await?.is_break() {
+                return Ok(());
+            },
             batch = reading.next() => {
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
@@ -106,9 +110,6 @@ pub async fn run<D: Tables>(
                     return stand(progress, why).await;
                 }
             }
-            () = progress.due() => if progress.commit().await?.is_break() {
-                return Ok(());
-            },
         }
     }
 }

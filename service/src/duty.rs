@@ -11,7 +11,7 @@ use std::{
 };
 
 use orderlog_eventlog::{Lease, LeaseError, Partition, ReadError};
-use orderlog_projections::Tables;
+use orderlog_projections::{Rows, Tables};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
@@ -65,9 +65,10 @@ pub async fn perform<E, W, K>(
             std::future::pending().await
         };
         let (outcome, kept) = tokio::select! {
-            (outcome, kept) = work() => (outcome, Some(kept)),
+            biased;
             _ = until_lost.wait_for(|held| !held) => (Ok(()), None),
             never = going_on => never,
+            (outcome, kept) = work() => (outcome, Some(kept)),
         };
         match outcome {
             Ok(()) if *ending.borrow() => return info!(service, duty, "{service} {duty} ends: the process is to stop"),
@@ -101,8 +102,8 @@ impl Progress {
     ///
     /// # Errors
     /// [`LeaseError`] if that can't be found out.
-    pub async fn load<D: Tables>(
-        replica: &Replica<D>,
+    pub async fn load<D: Tables, R: Rows<D>>(
+        replica: &Replica<D, R>,
         lease: Arc<dyn Lease>,
         duty: &'static str,
         partitions: Vec<Partition>,
@@ -139,8 +140,9 @@ impl Progress {
         };
         let mut ending = self.ending.clone();
         tokio::select! {
-            () = due => {}
+            biased;
             Ok(_) = ending.wait_for(|is_to_end| *is_to_end) => {}
+            () = due => {}
         }
     }
 

@@ -30,8 +30,9 @@ pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Res
             committed.borrow_and_update();
             redis.follow(&replica.store()).await.map_err(FollowError)?;
             let changed = tokio::select! {
-                changed = tokio::time::timeout(LOOK_EVERY, committed.changed()) => changed,
+                biased;
                 () = replica.is_to_end() => return Ok(()),
+                changed = tokio::time::timeout(LOOK_EVERY, committed.changed()) => changed,
             };
             match changed {
                 Ok(Ok(())) => {}

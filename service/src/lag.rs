@@ -10,14 +10,11 @@ use std::{
 };
 
 use orderlog_domain::decider::Millis;
-use orderlog_projections::Tables;
+use orderlog_projections::{Rows, Tables};
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
-use crate::{
-    now_ms,
-    replica::{Replica, State},
-};
+use crate::replica::{Replica, State};
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -47,9 +44,9 @@ pub(crate) struct Lag {
 
 impl Lag {
     /// As the rows stand at `position`.
-    pub fn behind(&self, position: u64) -> Behind {
+    pub fn behind(&self, position: u64, now: Millis) -> Behind {
         let (end, since) = (self.end.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed));
-        let ms = if since == 0 || position >= end { 0 } else { (now_ms() - since).max(0).unsigned_abs() };
+        let ms = if since == 0 || position >= end { 0 } else { (now - since).max(0).unsigned_abs() };
         Behind { position, end: end.max(position), ms }
     }
 }
@@ -73,13 +70,13 @@ impl Seen {
 }
 
 /// Look until the replica stops.
-pub(crate) async fn watch<D: Tables>(replica: Replica<D>) {
+pub(crate) async fn watch<D: Tables, R: Rows<D>>(replica: Replica<D, R>) {
     let (mut seen, mut is_first) = (Seen::default(), true);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !matches!(*replica.state().borrow(), State::Stopped(_)) {
         ticks.tick().await;
-        let journal = [Replica::<D>::journal()];
+        let journal = [Replica::<D, R>::journal()];
         let looking = tokio::time::timeout(PATIENCE, replica.log().ends(&journal));
         let end = match looking.await.map(|ends| ends.map(|ends| ends.first().copied().unwrap_or(0))) {
             Ok(Ok(end)) => end,
@@ -92,10 +89,10 @@ pub(crate) async fn watch<D: Tables>(replica: Replica<D>) {
         let position = *replica.committed().borrow();
         if std::mem::take(&mut is_first) && end > position {
             // It may have been missing for long before this process began.
-            let since = written_ms(&replica, position).await.unwrap_or_else(now_ms);
+            let since = written_ms(&replica, position).await.unwrap_or_else(|| replica.now_ms());
             seen.look(position, position + 1, since);
         }
-        let since = seen.look(position, end, now_ms());
+        let since = seen.look(position, end, replica.now_ms());
         let lag = replica.lag();
         lag.end.store(end, Ordering::Relaxed);
         lag.since.store(since.unwrap_or(0), Ordering::Relaxed);
@@ -103,7 +100,7 @@ pub(crate) async fn watch<D: Tables>(replica: Replica<D>) {
 }
 
 /// When the log took the record at `offset`.
-async fn written_ms<D: Tables>(replica: &Replica<D>, offset: u64) -> Option<Millis> {
+async fn written_ms<D: Tables, R: Rows<D>>(replica: &Replica<D, R>, offset: u64) -> Option<Millis> {
     let records = replica.log().fetch(&Replica::<D>::journal(), &[offset]).await.ok()?;
     records.first().map(|record| record.time_ms)
 }

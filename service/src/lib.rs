@@ -10,6 +10,7 @@
 //!   is how operators ask for that.
 //! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
 //! - [`measures`]: what a replica counts of itself. [`lag`]: how far its rows are behind.
+//! - [`surroundings`]: where the time and new ids come from, and what runs tasks.
 //! - [`trace`]: spans, for traces over all services.
 //! - [`past`]: aggregates as they were, folded from their own records.
 //! - [`archive`]: all journals as files, and back into an empty log.
@@ -33,12 +34,12 @@ pub mod rebuild;
 pub mod relay;
 pub mod replica;
 pub mod snapshots;
+pub mod surroundings;
 pub mod timer;
 pub mod trace;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+pub use surroundings::now_ms;
 
-use orderlog_domain::decider::Millis;
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 
 /// The partitions of all these topics.
@@ -48,10 +49,4 @@ async fn partitions_of(log: &dyn EventLog, topics: &[&str]) -> Result<Vec<Partit
         partitions.extend(log.partitions(topic).await?);
     }
     Ok(partitions)
-}
-
-/// The wall clock, in milliseconds since the Unix epoch.
-pub fn now_ms() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
 }

@@ -10,10 +10,7 @@ use orderlog_domain::{
 use orderlog_eventlog::ReadError;
 use orderlog_projections::{StoreError, Tables};
 
-use crate::{
-    now_ms,
-    replica::{Recorded, RecordedError, Replica},
-};
+use crate::replica::{Recorded, RecordedError, Replica};
 
 /// So many records are fetched at first: for stock the newest is often enough.
 const N_FIRST: u32 = 8;
@@ -76,7 +73,7 @@ impl<D: Tables> Replica<D> {
         let needed = match moment {
             Moment::Offset(offset) if offset >= end => return Err(self.out_of_range(end).await?),
             Moment::Offset(offset) => offset + 1,
-            Moment::Time(time) if time > now_ms() => return Err(self.out_of_range(end).await?),
+            Moment::Time(time) if time > self.now_ms() => return Err(self.out_of_range(end).await?),
             Moment::Time(_) => end,
         };
         self.has_committed(needed).await;
@@ -104,7 +101,7 @@ impl<D: Tables> Replica<D> {
                 self.log().fetch(&Self::journal(), &[offset]).await?;
                 Ok(offset)
             }
-            Moment::Time(time) if time > now_ms() => Err(self.out_of_range(end).await?),
+            Moment::Time(time) if time > self.now_ms() => Err(self.out_of_range(end).await?),
             Moment::Time(time) => {
                 self.has_committed(end).await;
                 Ok(self.store().offset_at(time - 1).await?.map_or(0, |last| last + 1))

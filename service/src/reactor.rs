@@ -17,13 +17,13 @@ use orderlog_domain::{
     public::Envelope,
 };
 use orderlog_eventlog::{Lease, LeaseError, Partition, ReadError, Record};
-use orderlog_projections::Tables;
+use orderlog_projections::{Rows, Tables};
 use tracing::{error, warn};
 
 use crate::{
     cloudevents::{self, CloudEventError},
     duty::Progress,
-    now_ms, partitions_of,
+    partitions_of,
     replica::{ExecuteError, Replica},
     trace::{Kind, Span},
 };
@@ -103,7 +103,7 @@ impl UnderWay {
 ///
 /// # Errors
 /// [`ReactorError`]; started again it goes on from the last commit.
-pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Result<(), ReactorError> {
+pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), ReactorError> {
     let partitions = partitions_of(replica.log().as_ref(), D::REACTS_TO).await?;
     let (mut progress, from) = Progress::load(&replica, lease, "reactor", partitions).await?;
     let mut reading = replica.log().read(from);
@@ -112,6 +112,16 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
     loop {
         let has_room = reacting.len() < N_UNDER_WAY_MAX && aside.len() < N_ASIDE_MAX;
         let outcome = tokio::select! {
+            biased;
+            () = progress.due() => {
+                if progress.commit().await?.is_break() {
+                    // What is under way is begun again by whoever goes on, with the same keys.
+                    return Ok(());
+                }
+                continue;
+            }
+            Some(outcome) = reacting.next() => outcome,
+            Some(outcome) = aside.next() => outcome,
             batch = reading.next(), if has_room => {
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
@@ -122,15 +132,6 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
                         Some(reaction) => reacting.push(react(replica.clone(), reaction).boxed()),
                         None => progress.done(batch.partition.clone(), offsets.end(record.offset)),
                     }
-                }
-                continue;
-            }
-            Some(outcome) = reacting.next() => outcome,
-            Some(outcome) = aside.next() => outcome,
-            () = progress.due() => {
-                if progress.commit().await?.is_break() {
-                    // What is under way is begun again by whoever goes on, with the same keys.
-                    return Ok(());
                 }
                 continue;
             }
@@ -158,7 +159,7 @@ fn reaction<D: Tables>(partition: &Partition, record: &Record) -> Result<Option<
 }
 
 /// One reaction, again and again until it stands in the journal or has to be set aside.
-async fn react<D: Tables>(replica: Replica<D>, reaction: Reaction<D>) -> Outcome<D> {
+async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
     let Reaction { envelope, topic, .. } = &reaction;
     let (service, cause) = (D::JOURNAL, envelope.id);
     let stamp = CommandStamp { key: Key::named("reaction", &cause.to_string()), fingerprint: [0; 16] };
@@ -172,7 +173,7 @@ async fn react<D: Tables>(replica: Replica<D>, reaction: Reaction<D>) -> Outcome
     span.set("messaging.destination.partition.id", i64::from(reaction.partition.index));
     let origin = Origin { cause: Some(cause), correlation, trace: span.trace().map(str::to_owned) };
     loop {
-        let deadline = now_ms() + DEADLINE_MS;
+        let deadline = replica.now_ms() + DEADLINE_MS;
         match replica.execute(reaction.command.clone(), Some(stamp), origin.clone(), deadline).await {
             Ok(_) => break,
             // Reactions never refuse, and their keys are nobody else's: this is a mistake in the program, and says so.
@@ -198,7 +199,7 @@ async fn react<D: Tables>(replica: Replica<D>, reaction: Reaction<D>) -> Outcome
     Outcome::Settled(reaction.partition, reaction.offset)
 }
 
-async fn react_later<D: Tables>(replica: Replica<D>, reaction: Reaction<D>) -> Outcome<D> {
+async fn react_later<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
     tokio::time::sleep(ASIDE_AGAIN).await;
     react(replica, reaction).await
 }

@@ -19,7 +19,6 @@ use tokio::{
     time::Instant,
 };
 use tracing::warn;
-use uuid::Uuid;
 
 use crate::{
     aside,
@@ -337,7 +336,7 @@ impl<D: Tables> Builder<D> {
         let target = *of.committed().borrow();
         let limit = watch::Sender::new(first_stop.unwrap_or(target).min(target));
         let (started, outcome) = oneshot::channel();
-        let setup = Setup { writer: Uuid::now_v7(), ..of.setup().clone() };
+        let setup = Setup { writer: of.setup().surroundings.mint(), ..of.setup().clone() };
         let (generations, up_to) = (generations.clone(), (target, limit.subscribe()));
         let name = format!("rebuild-{}", D::JOURNAL);
         aside::spawn(name, move || build(setup, generations, number, up_to, started))?;

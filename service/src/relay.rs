@@ -12,7 +12,7 @@ use orderlog_domain::{
     public::{Envelope, event_id},
 };
 use orderlog_eventlog::{AppendError, Batch, EventLog, Lease, LeaseError, NewRecord, ReadError};
-use orderlog_projections::{StoreError, Tables};
+use orderlog_projections::{Rows, StoreError, Tables};
 use uuid::Uuid;
 
 use crate::{
@@ -67,7 +67,7 @@ pub enum RelayError {
 ///
 /// # Errors
 /// [`RelayError`]; started again it goes on from the last commit.
-pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Result<(), RelayError> {
+pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), RelayError> {
     let log = Arc::clone(replica.log());
     drop(replica.committed().wait_for(|committed| *committed > 0).await);
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
@@ -75,6 +75,10 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
     let mut reading = log.read(from);
     loop {
         tokio::select! {
+            biased;
+            () = progress.due() => if progress.commit().await?.is_break() {
+                return Ok(());
+            },
             batch = reading.next() => {
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
@@ -88,9 +92,6 @@ pub async fn run<D: Tables>(replica: Replica<D>, lease: Arc<dyn Lease>) -> Resul
                     return stand(progress, why).await;
                 }
             }
-            () = progress.due() => if progress.commit().await?.is_break() {
-                return Ok(());
-            },
         }
     }
 }
@@ -106,7 +107,10 @@ pub(crate) struct Settled<D: Tables> {
 }
 
 /// The records of a batch, once the rows know the verdicts, up to the first one that waits for a repair.
-pub(crate) async fn settled<D: Tables>(replica: &Replica<D>, batch: &Batch) -> Result<Settled<D>, RelayError> {
+pub(crate) async fn settled<D: Tables, R: Rows<D>>(
+    replica: &Replica<D, R>,
+    batch: &Batch,
+) -> Result<Settled<D>, RelayError> {
     let mut settled = Settled { accepted: Vec::with_capacity(batch.records.len()), next: 0, ends: None };
     let (Some(first), Some(last)) = (batch.records.first(), batch.records.last()) else { return Ok(settled) };
     let unaccepted = loop {

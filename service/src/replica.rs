@@ -38,12 +38,13 @@ use orderlog_domain::{
     key::{HashKey, RecordId},
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError};
-use orderlog_projections::{Store, StoreError, Tables};
+use orderlog_projections::{Rows, Store, StoreError, Tables};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     lag::{Behind, Lag},
     measures::{self, Measures},
+    surroundings::Surroundings,
     trace::{Kind, Span},
 };
 
@@ -58,6 +59,8 @@ pub struct Setup {
     pub writer: uuid::Uuid,
     /// How many keys are kept in memory without need.
     pub n_slots_max: usize,
+    /// Where the time and new ids come from.
+    pub surroundings: Arc<dyn Surroundings>,
 }
 
 /// What a replica is doing.
@@ -163,20 +166,20 @@ struct Shared {
 }
 
 /// The rows that serve, for the loop and for every handle.
-type Serving<D> = Arc<RwLock<Arc<Store<D>>>>;
+type Serving<R> = Arc<RwLock<Arc<R>>>;
 
 /// The handle of a running replica. Cheap to clone.
-pub struct Replica<D: Tables> {
+pub struct Replica<D: Tables, R = Store<D>> {
     asks: mpsc::Sender<Ask<D>>,
-    switches: mpsc::Sender<Switch<D>>,
+    switches: mpsc::Sender<Switch<D, R>>,
     repairs: mpsc::Sender<repair::Repair>,
     shared: Arc<Shared>,
-    serving: Serving<D>,
+    serving: Serving<R>,
     setup: Setup,
     news: Option<Arc<News>>,
 }
 
-impl<D: Tables> Clone for Replica<D> {
+impl<D: Tables, R> Clone for Replica<D, R> {
     fn clone(&self) -> Self {
         Self {
             asks: self.asks.clone(),
@@ -190,20 +193,25 @@ impl<D: Tables> Clone for Replica<D> {
     }
 }
 
-impl<D: Tables> Replica<D> {
+impl<D: Tables, R: Rows<D>> Replica<D, R> {
     /// The journal of the service.
     pub fn journal() -> Partition {
         Partition::journal(D::JOURNAL)
     }
 
     /// The rows that serve now. Ask anew for each query: after a rebuild it is another generation.
-    pub fn store(&self) -> Arc<Store<D>> {
+    pub fn store(&self) -> Arc<R> {
         Arc::clone(&self.serving.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How the instance was set up.
     pub fn setup(&self) -> &Setup {
         &self.setup
+    }
+
+    /// The time where this instance runs.
+    pub fn now_ms(&self) -> Millis {
+        self.setup.surroundings.now_ms()
     }
 
     /// The log.
@@ -253,7 +261,7 @@ impl<D: Tables> Replica<D> {
 
     /// How far the rows are behind the journal, as far as is known.
     pub fn behind(&self) -> Behind {
-        self.shared.lag.behind(*self.shared.committed.borrow())
+        self.shared.lag.behind(*self.shared.committed.borrow(), self.now_ms())
     }
 
     pub(crate) fn lag(&self) -> &Lag {
@@ -344,7 +352,7 @@ impl<D: Tables> Replica<D> {
         let request = Arc::new(request);
         match (self.ask(Arc::clone(&request), span).await, &self.news) {
             (Err(ExecuteError::Rejected(rejection)), Some(news)) if D::rests_on_news(&rejection) => {
-                if !news.are_in(deadline).await {
+                if !news.are_in(deadline, self.setup.surroundings.as_ref()).await {
                     return Err(ExecuteError::Unavailable("it has not taken in all news yet".to_owned()));
                 }
                 // Nothing was written, so it is the same command.

@@ -8,14 +8,11 @@ use orderlog_domain::{
     inventory::{Command, Inventory, Reservation},
     key::Key,
 };
-use orderlog_projections::StoreError;
+use orderlog_projections::{DueReservations, StoreError};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
-use crate::{
-    now_ms,
-    replica::{ExecuteError, Replica},
-};
+use crate::replica::{ExecuteError, Replica};
 
 /// How often the rows are asked what is due. A reservation ends at most so much later than it says.
 const EVERY: Duration = Duration::from_millis(250);
@@ -30,32 +27,34 @@ const DEADLINE_MS: i64 = 10_000;
 ///
 /// # Errors
 /// [`StoreError`]; started again it finds what is due again.
-pub async fn run(replica: Replica<Inventory>) -> Result<(), StoreError> {
+pub async fn run<R: DueReservations>(replica: Replica<Inventory, R>) -> Result<(), StoreError> {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => {}
+            biased;
             () = replica.is_to_end() => return Ok(()),
+            _ = ticks.tick() => {}
         }
         // Else what was just ended would be found once more.
         replica.read_your_writes().await;
-        let due = replica.store().expired_reservations(now_ms(), N_MAX).await?;
+        let due = replica.store().expired_reservations(replica.now_ms(), N_MAX).await?;
         stream::iter(due).for_each_concurrent(N_AT_ONCE, |reservation| expire(&replica, reservation)).await;
     }
 }
 
-async fn expire(replica: &Replica<Inventory>, reservation: Reservation) {
+async fn expire<R: DueReservations>(replica: &Replica<Inventory, R>, reservation: Reservation) {
     let Reservation { id, version, .. } = reservation;
     let aggregate = String::from(id.aggregate().key);
     // With the version: should a clock that was set back make this one decline, the next attempt is another command.
     let key = Key::named("expiry", &format!("{aggregate}/{version}"));
     let stamp = CommandStamp { key, fingerprint: [0; 16] };
     let command = Command::Expire { reservation: id };
-    let mut outcome = replica.execute(command.clone(), Some(stamp), Origin::default(), now_ms() + DEADLINE_MS).await;
+    let mut outcome =
+        replica.execute(command.clone(), Some(stamp), Origin::default(), replica.now_ms() + DEADLINE_MS).await;
     if let Err(ExecuteError::Discarded) = outcome {
         // An expiry that was discarded is none: the reservation is still there, and due.
-        outcome = replica.execute(command, None, Origin::default(), now_ms() + DEADLINE_MS).await;
+        outcome = replica.execute(command, None, Origin::default(), replica.now_ms() + DEADLINE_MS).await;
     }
     match outcome {
         Ok(_) => {}

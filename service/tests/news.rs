@@ -17,6 +17,7 @@ use orderlog_projections::Store;
 use orderlog_service::{
     assembly, cloudevents, now_ms, reactor,
     replica::{ExecuteError, News, Replica, Setup},
+    surroundings::Machine,
 };
 use uuid::Uuid;
 
@@ -61,7 +62,13 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::<Billing>::open(folder.path()).await.unwrap());
     let hash_key = HashKey::from_secret("test");
-    let setup = Setup { log: Arc::clone(&log), hash_key, writer: Uuid::now_v7(), n_slots_max: 100 };
+    let setup = Setup {
+        log: Arc::clone(&log),
+        hash_key,
+        writer: Uuid::now_v7(),
+        n_slots_max: 100,
+        surroundings: Arc::new(Machine),
+    };
     let deaf = Replica::<Billing>::start(setup, store).await.unwrap();
     deaf.ready().await.unwrap();
     let pay = |replica: Replica<Billing>| async move {
@@ -94,7 +101,7 @@ async fn a_copied_fact_that_cannot_be_read_is_not_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::<Orders>::open(folder.path()).await.unwrap());
     let hash_key = HashKey::from_secret("test");
-    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100 };
+    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
     let replica = Replica::<Orders>::start(setup, store).await.unwrap();
     replica.ready().await.unwrap();
     let OrderCreated { order_id, customer_id, currency, lines, .. } = old_order();

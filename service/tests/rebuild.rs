@@ -23,6 +23,7 @@ use orderlog_service::{
     rebuild::{self, Goal, RebuildError, Report},
     replica::{Replica, Setup, StartError},
     snapshots::{self, Keeping},
+    surroundings::Machine,
 };
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -133,6 +134,7 @@ async fn open(log: &Arc<dyn EventLog>, folder: &Path) -> Replica<Customers> {
         hash_key: HashKey::from_secret("test"),
         writer: Uuid::now_v7(),
         n_slots_max: 100,
+        surroundings: Arc::new(Machine),
     };
     let replica = Replica::start(setup, store).await.unwrap();
     replica.ready().await.unwrap();

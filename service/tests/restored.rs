@@ -8,6 +8,7 @@ use orderlog_service::{
     assembly,
     replica::{Replica, Setup, StartError},
     snapshots::Keeping,
+    surroundings::Machine,
 };
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ async fn rows_with_facts_that_the_topics_no_longer_hold_are_refused_and_not_begu
     rows.write(&mut writer, &Changes { copied, ..Changes::nothing(0) }).await.unwrap();
     drop(writer);
     let hash_key = HashKey::from_secret("test");
-    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100 };
+    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
     let refused = Replica::start(setup, Arc::new(rows)).await;
     assert!(matches!(refused, Err(StartError::OtherHistory { service: "orders", .. })));
 }

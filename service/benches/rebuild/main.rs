@@ -33,6 +33,7 @@ use orderlog_projections::Store;
 use orderlog_service::{
     assembly,
     replica::{Replica, Setup},
+    surroundings::Machine,
 };
 use uuid::Uuid;
 
@@ -114,6 +115,7 @@ async fn replay(source: &Source, rows: &Path) -> Result<()> {
         hash_key: HashKey::from_secret(SECRET),
         writer: Uuid::now_v7(),
         n_slots_max: N_SLOTS,
+        surroundings: Arc::new(Machine),
     };
     let store = Arc::new(Store::<Orders>::open(rows).await?);
     let replica = Replica::<Orders>::start(setup, store).await?;

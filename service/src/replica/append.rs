@@ -9,17 +9,16 @@ use orderlog_domain::{
     key::RecordId,
 };
 use orderlog_eventlog::{AppendError, NewRecord};
-use orderlog_projections::Tables;
+use orderlog_projections::{Rows, Tables};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::{run::Loop, short, steps::Steps};
-use crate::now_ms;
 
 /// What the log said of each record, and whose attempt that was.
 pub(super) type AppendResult = Vec<(RecordId, Option<Ticket>, Appended)>;
 
-impl<D: Tables> Loop<D> {
+impl<D: Tables, R: Rows<D>> Loop<D, R> {
     pub(super) fn append(&mut self, records: Vec<Outgoing>) {
         if records.is_empty() {
             return;
@@ -41,7 +40,7 @@ impl<D: Tables> Loop<D> {
     }
 
     pub(super) fn appended(&mut self, results: AppendResult) {
-        let now = now_ms();
+        let now = self.surroundings.now_ms();
         for (id, ticket, result) in results {
             if let (Some(steps), Appended::At(_)) = (self.steps(ticket), result) {
                 steps.acknowledged();

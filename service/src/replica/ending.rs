@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use orderlog_projections::Tables;
+use orderlog_projections::{Rows, Tables};
 use tokio::sync::watch;
 
 use super::{Replica, Shared};
@@ -29,7 +29,7 @@ impl Drop for UnderWay {
     }
 }
 
-impl<D: Tables> Replica<D> {
+impl<D: Tables, R: Rows<D>> Replica<D, R> {
     /// Have the duties end, and wait until they have.
     pub async fn end_duties(&self) {
         self.shared.ending.asked.send_replace(true);

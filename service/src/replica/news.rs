@@ -8,7 +8,7 @@ use orderlog_eventlog::{EventLog, Lease, Partition, ReadError};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{now_ms, partitions_of};
+use crate::{partitions_of, surroundings::Surroundings};
 
 /// How soon is looked again. The reactor keeps its position several times a second.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -31,7 +31,7 @@ impl News {
     }
 
     /// Wait until everything that is on the topics now was reacted to. Whether that was so in time.
-    pub async fn are_in(&self, deadline: Millis) -> bool {
+    pub async fn are_in(&self, deadline: Millis, surroundings: &dyn Surroundings) -> bool {
         let ends = match self.log.ends(&self.partitions).await {
             Ok(ends) => ends,
             Err(error) => {
@@ -40,7 +40,7 @@ impl News {
             }
         };
         // By a clock that is never set: the other one only says how much time there was when it was asked.
-        let left = u64::try_from(deadline - now_ms()).unwrap_or(0);
+        let left = u64::try_from(deadline - surroundings.now_ms()).unwrap_or(0);
         let until = Instant::now() + Duration::from_millis(left);
         while Instant::now() < until {
             match self.lease.committed(&self.partitions).await {

@@ -14,13 +14,12 @@ use orderlog_domain::{
     values::Reason,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
-use orderlog_projections::{StoreError, Tables};
+use orderlog_projections::{Rows, StoreError, Tables};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{LoopError, Replica, State, SwitchError, run::Loop, writer::Done};
-use crate::now_ms;
 
 /// How long a discard may take until it stands in the rows.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,7 +98,7 @@ pub(super) struct Repairs {
     retries: Vec<(u64, usize, oneshot::Sender<Retried>)>,
 }
 
-impl<D: Tables> Replica<D> {
+impl<D: Tables, R: Rows<D>> Replica<D, R> {
     /// Have a parked record have no effect, for ever and in every replay, and fold what stands behind it.
     ///
     /// # Errors
@@ -146,7 +145,7 @@ impl<D: Tables> Replica<D> {
     }
 }
 
-impl<D: Tables> Loop<D> {
+impl<D: Tables, R: Rows<D>> Loop<D, R> {
     pub(super) async fn repair(&mut self, repair: Repair) -> Result<(), LoopError> {
         match repair {
             Repair::Discard { offset, reason, reply } => {
@@ -154,7 +153,7 @@ impl<D: Tables> Loop<D> {
                     Ok(wanted) => {
                         let loaded = self.store.load(&wanted).await?;
                         self.core.provide(loaded);
-                        self.core.discard_record(offset, reason, now_ms())
+                        self.core.discard_record(offset, reason, self.surroundings.now_ms())
                     }
                     Err(failure) => Err(failure),
                 };

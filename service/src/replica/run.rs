@@ -14,19 +14,18 @@ use orderlog_domain::{
     public::Public,
 };
 use orderlog_eventlog::{Batch, EventLog, Partition, ReadError, Reading, Record};
-use orderlog_projections::{Store, Tables};
+use orderlog_projections::{Rows, Tables};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 use super::{
-    Ask, LoopError, Serving, Shared, State, Switch, Waiting,
+    Ask, LoopError, Serving, Setup, Shared, State, Switch, Waiting,
     append::AppendResult,
     repair::{Fetching, Repair, Repairs},
     switch::Switching,
     writer::{Done, Writer},
 };
-use crate::now_ms;
+use crate::surroundings::Surroundings;
 
 /// More records than this are not folded ahead of the rows.
 const N_UNWRITTEN_MAX: usize = 20_000;
@@ -44,25 +43,26 @@ type AskedEnds = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
 pub(super) type NewCore<D> = Box<dyn Fn(Checkpoint) -> Core<D> + Send + Sync>;
 
 /// What is asked of the task.
-pub(super) struct Inbox<D: Tables> {
+pub(super) struct Inbox<D: Tables, R> {
     pub asked: mpsc::Receiver<Ask<D>>,
-    pub to_switch: mpsc::Receiver<Switch<D>>,
+    pub to_switch: mpsc::Receiver<Switch<D, R>>,
     pub to_repair: mpsc::Receiver<Repair>,
 }
 
 /// Everything that the task owns.
-pub(super) struct Loop<D: Tables> {
+pub(super) struct Loop<D: Tables, R> {
     pub(super) core: Core<D>,
     pub(super) new_core: NewCore<D>,
     pub(super) log: Arc<dyn EventLog>,
-    pub(super) store: Arc<Store<D>>,
-    pub(super) serving: Serving<D>,
-    inbox: Inbox<D>,
+    pub(super) surroundings: Arc<dyn Surroundings>,
+    pub(super) store: Arc<R>,
+    pub(super) serving: Serving<R>,
+    inbox: Inbox<D, R>,
     pub(super) repairs: Repairs,
     /// Folding waits for them.
     pub(super) fetching: Option<Fetching>,
     /// The generation that is to take over, if one is.
-    pub(super) switching: Option<Switching<D>>,
+    pub(super) switching: Option<Switching<D, R>>,
     pub(super) shared: Arc<Shared>,
     pub(super) copies: Vec<Partition>,
     /// No record at or above this is folded.
@@ -87,23 +87,24 @@ pub(super) struct Loop<D: Tables> {
     counted: Tally,
 }
 
-impl<D: Tables> Loop<D> {
+impl<D: Tables, R: Rows<D>> Loop<D, R> {
     pub fn new(
         (core, new_core): (Core<D>, NewCore<D>),
-        log: Arc<dyn EventLog>,
-        serving: Serving<D>,
-        inbox: Inbox<D>,
+        setup: Setup,
+        serving: Serving<R>,
+        inbox: Inbox<D, R>,
         shared: Arc<Shared>,
         copies: Vec<Partition>,
         (end, target, limit): (u64, u64, watch::Receiver<u64>),
     ) -> Self {
         let store = Arc::clone(&serving.read().unwrap_or_else(PoisonError::into_inner));
-        let writer = Writer::start(Arc::clone(&store));
+        let writer = Writer::start(Arc::clone(&store), setup.surroundings.as_ref());
         let caught_up_at = end.max(1).min(target);
         Self {
             core,
             new_core,
-            log,
+            log: setup.log,
+            surroundings: setup.surroundings,
             store,
             serving,
             inbox,
@@ -153,22 +154,25 @@ impl<D: Tables> Loop<D> {
             let has_room = self.core.n_unwritten() < N_UNWRITTEN_MAX && self.core.n_queued() < N_UNWRITTEN_MAX;
             let may_read = has_room && self.held.is_empty();
             let may_ask = self.is_open && self.core.n_pending() < N_PENDING_MAX;
+            // In this order, so that the same things happening lead to the same turns. What comes rarely is first; of the rest
+            // nothing is held up by what is before it, since a turn takes whatever has queued.
             tokio::select! {
-                batch = reading.next(), if may_read => self.read(batch)?,
-                batch = copying.next(), if has_room && self.may_copy => self.copy(batch)?,
-                n = self.inbox.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
-                    self.is_open = n > 0;
-                    asks.drain(..).for_each(|ask| self.ask(ask));
-                }
-                Some(results) = self.appends.next() => self.appended(results),
+                biased;
                 (up_to, ends) = if_any(&mut self.ends) => self.learn_ends(up_to, ends),
                 found = if_any(&mut self.fetching) => self.fetched(found)?,
                 done = self.writer.done() => self.done(done?),
-                () = raised(&mut self.limit), if !self.held.is_empty() => {}
                 Some(switch) = self.inbox.to_switch.recv(), if self.switching.is_none() => {
                     self.switching = Some(Switching::begin(switch));
                 }
                 Some(repair) = self.inbox.to_repair.recv() => self.repair(repair).await?,
+                () = raised(&mut self.limit), if !self.held.is_empty() => {}
+                Some(results) = self.appends.next() => self.appended(results),
+                n = self.inbox.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
+                    self.is_open = n > 0;
+                    asks.drain(..).for_each(|ask| self.ask(ask));
+                }
+                batch = reading.next(), if may_read => self.read(batch)?,
+                batch = copying.next(), if has_room && self.may_copy => self.copy(batch)?,
                 _ = tick.tick() => {}
             }
             self.take_what_has_queued(&mut reading, &mut copying)?;
@@ -178,7 +182,7 @@ impl<D: Tables> Loop<D> {
     }
 
     fn begin(&mut self) {
-        let genesis = self.core.genesis_record(Uuid::now_v7(), now_ms());
+        let genesis = self.core.genesis_record(self.surroundings.mint(), self.surroundings.now_ms());
         info!(service = D::JOURNAL, "{} begins an empty journal", D::JOURNAL);
         self.append(vec![genesis]);
     }
@@ -217,7 +221,7 @@ impl<D: Tables> Loop<D> {
     }
 
     fn ask(&mut self, ask: Ask<D>) {
-        let ticket = self.core.ask(ask.request, now_ms());
+        let ticket = self.core.ask(ask.request, self.surroundings.now_ms());
         self.replies.insert(ticket, ask.waiting);
     }
 
@@ -317,7 +321,7 @@ impl<D: Tables> Loop<D> {
     async fn turn(&mut self) -> Result<(), LoopError> {
         self.feed()?;
         loop {
-            let step = self.core.run(now_ms())?;
+            let step = self.core.run(self.surroundings.now_ms())?;
             self.shared
                 .folded
                 .send_if_modified(|folded| std::mem::replace(folded, self.core.next()) != self.core.next());
@@ -346,7 +350,7 @@ impl<D: Tables> Loop<D> {
 
     fn count(&mut self) {
         let tally = self.core.tally();
-        self.shared.measures.turned(now_ms(), tally.since(self.counted));
+        self.shared.measures.turned(self.surroundings.now_ms(), tally.since(self.counted));
         self.counted = tally;
     }
 

@@ -5,15 +5,15 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use futures_util::FutureExt;
 use orderlog_domain::{
     core::{Checkpoint, Core, chain},
     header::HEADER,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError};
-use orderlog_projections::{Store, StoreError, Tables};
+use orderlog_projections::{Rows, StoreError, Tables};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
-use uuid::Uuid;
 
 use super::{
     LoopError, Replica, Setup, Shared, StartError, State,
@@ -25,12 +25,12 @@ use crate::{lag::Lag, measures::Measures, partitions_of};
 /// More commands than this are not queued between the callers and the loop.
 const N_ASKS_MAX: usize = 4_096;
 
-impl<D: Tables> Replica<D> {
+impl<D: Tables, R: Rows<D>> Replica<D, R> {
     /// Start an instance of the service on its rows. It catches up by itself; see [`Replica::ready`].
     ///
     /// # Errors
     /// [`StartError`], where going on would mix two histories.
-    pub async fn start(setup: Setup, store: Arc<Store<D>>) -> Result<Self, StartError> {
+    pub async fn start(setup: Setup, store: Arc<R>) -> Result<Self, StartError> {
         Self::start_up_to(setup, store, (u64::MAX, watch::Sender::new(u64::MAX).subscribe())).await
     }
 
@@ -41,7 +41,7 @@ impl<D: Tables> Replica<D> {
     /// [`StartError`], where going on would mix two histories.
     pub async fn start_up_to(
         setup: Setup,
-        store: Arc<Store<D>>,
+        store: Arc<R>,
         (target, limit): (u64, watch::Receiver<u64>),
     ) -> Result<Self, StartError> {
         let checkpoint = store.checkpoint().await?;
@@ -74,8 +74,14 @@ impl<D: Tables> Replica<D> {
             measures: Arc::new(Measures::new(D::JOURNAL)),
         });
         let (writer, hash_key, n_slots_max) = (setup.writer, setup.hash_key.fingerprint(), setup.n_slots_max);
-        let new_core: NewCore<D> = Box::new(move |checkpoint| {
-            Core::new(checkpoint, writer, hash_key.clone(), Box::new(Uuid::now_v7), n_slots_max)
+        let surroundings = Arc::clone(&setup.surroundings);
+        let new_core: NewCore<D> = Box::new({
+            let surroundings = Arc::clone(&surroundings);
+            move |checkpoint| {
+                let surroundings = Arc::clone(&surroundings);
+                let mint = Box::new(move || surroundings.mint());
+                Core::new(checkpoint, writer, hash_key.clone(), mint, n_slots_max)
+            }
         });
         let mut core = new_core(checkpoint);
         core.recall(store.set_aside().await?);
@@ -84,10 +90,9 @@ impl<D: Tables> Replica<D> {
         let serving = Arc::new(RwLock::new(store));
         let (of_loop, rows) = (Arc::clone(&shared), Arc::clone(&serving));
         let inbox = Inbox { asked, to_switch, to_repair };
-        let event_loop =
-            Loop::new((core, new_core), Arc::clone(&setup.log), rows, inbox, of_loop, copies, (end, target, limit));
+        let event_loop = Loop::new((core, new_core), setup.clone(), rows, inbox, of_loop, copies, (end, target, limit));
         let replica = Self { asks, switches, repairs, shared: Arc::clone(&shared), serving, setup, news: None };
-        tokio::spawn(async move {
+        let running = async move {
             let state = match event_loop.run().await {
                 Ok(()) => State::Stopped("it was asked to stop".to_owned()),
                 Err(failure) => {
@@ -103,7 +108,8 @@ impl<D: Tables> Replica<D> {
                 }
             };
             shared.state.send_replace(state);
-        });
+        };
+        surroundings.spawn(running.boxed());
         Ok(replica)
     }
 }

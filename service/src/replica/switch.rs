@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use orderlog_projections::{StoreError, Tables};
+use orderlog_projections::{Rows, Store, StoreError, Tables};
 use tokio::{
     sync::{oneshot, watch},
     time::{Duration, Instant},
@@ -44,9 +44,9 @@ pub enum SwitchError {
 }
 
 /// What is to take over: the instance that built it, how far that may fold, and whom to tell.
-pub struct Switch<D: Tables> {
+pub struct Switch<D: Tables, R = Store<D>> {
     /// On the rows that take over.
-    pub builder: Replica<D>,
+    pub builder: Replica<D, R>,
     /// Its limit.
     pub limit: watch::Sender<u64>,
     /// Told from which offset on it serves.
@@ -54,36 +54,36 @@ pub struct Switch<D: Tables> {
 }
 
 /// A take-over under way.
-pub(super) struct Switching<D: Tables> {
-    switch: Switch<D>,
+pub(super) struct Switching<D: Tables, R> {
+    switch: Switch<D, R>,
     until: Instant,
 }
 
-impl<D: Tables> Switching<D> {
-    pub fn begin(switch: Switch<D>) -> Self {
+impl<D: Tables, R> Switching<D, R> {
+    pub fn begin(switch: Switch<D, R>) -> Self {
         Self { switch, until: Instant::now() + PATIENCE }
     }
 }
 
 /// The right to build the next generation of an instance's rows; there is only one at a time.
-pub struct Rebuilding<D: Tables>(Replica<D>);
+pub struct Rebuilding<D: Tables, R = Store<D>>(Replica<D, R>);
 
-impl<D: Tables> Rebuilding<D> {
+impl<D: Tables, R> Rebuilding<D, R> {
     /// The instance.
-    pub fn replica(&self) -> &Replica<D> {
+    pub fn replica(&self) -> &Replica<D, R> {
         &self.0
     }
 }
 
-impl<D: Tables> Drop for Rebuilding<D> {
+impl<D: Tables, R> Drop for Rebuilding<D, R> {
     fn drop(&mut self) {
         self.0.shared.rebuilding.store(false, Ordering::Release);
     }
 }
 
-impl<D: Tables> Replica<D> {
+impl<D: Tables, R: Rows<D>> Replica<D, R> {
     /// The right to build the next generation, unless somebody has it.
-    pub fn begin_rebuilding(&self) -> Option<Rebuilding<D>> {
+    pub fn begin_rebuilding(&self) -> Option<Rebuilding<D, R>> {
         let had = self.shared.rebuilding.swap(true, Ordering::AcqRel);
         (!had).then(|| Rebuilding(self.clone()))
     }
@@ -99,7 +99,7 @@ impl<D: Tables> Replica<D> {
     }
 }
 
-impl<D: Tables> Loop<D> {
+impl<D: Tables, R: Rows<D>> Loop<D, R> {
     /// Once the writer rests, bring the other generation to the same offset; once it is there, let it take over.
     pub(super) async fn go_on_switching(&mut self) -> Result<(), LoopError> {
         if !self.writer.is_idle() {
@@ -147,7 +147,7 @@ impl<D: Tables> Loop<D> {
         })
     }
 
-    async fn take_over(&mut self, builder: Replica<D>, here: u64) -> Result<u64, SwitchError> {
+    async fn take_over(&mut self, builder: Replica<D, R>, here: u64) -> Result<u64, SwitchError> {
         let (number, mut state) = (builder.store().generation(), builder.state());
         // Its loop ends with its last handle; two that write to one file would not follow on each other.
         drop(builder);
@@ -155,11 +155,9 @@ impl<D: Tables> Loop<D> {
         if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
             return Err(SwitchError::TooLate(number));
         }
-        let generations = self.store.generations().clone();
-        let store = Arc::new(generations.open(number).await?);
-        generations.serve(number)?;
+        let store = Arc::new(self.store.have_serve(number).await?);
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&store);
-        self.writer = Writer::start(Arc::clone(&store));
+        self.writer = Writer::start(Arc::clone(&store), self.surroundings.as_ref());
         self.store = store;
         info!(service = D::JOURNAL, "generation {number} of the rows of {} serves from offset {here} on", D::JOURNAL);
         Ok(here)

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use orderlog_domain::core::Changes;
-use orderlog_projections::{Store, Tables};
+use orderlog_projections::{Rows, Tables};
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::LoopError;
+use crate::surroundings::Surroundings;
 
 /// How long a failing write rests before the same change set is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
@@ -37,10 +39,10 @@ pub(super) struct Writer<D: Tables> {
 }
 
 impl<D: Tables> Writer<D> {
-    pub fn start(store: Arc<Store<D>>) -> Self {
+    pub fn start<R: Rows<D>>(rows: Arc<R>, surroundings: &dyn Surroundings) -> Self {
         let (tasks, todo) = mpsc::unbounded_channel();
         let (did, done) = mpsc::unbounded_channel();
-        tokio::spawn(write_all(store, todo, did));
+        surroundings.spawn(write_all(rows, todo, did).boxed());
         Self { tasks, done, n_under_way: 0 }
     }
 
@@ -76,12 +78,12 @@ impl<D: Tables> Writer<D> {
     }
 }
 
-async fn write_all<D: Tables>(
-    store: Arc<Store<D>>,
+async fn write_all<D: Tables, R: Rows<D>>(
+    rows: Arc<R>,
     mut todo: mpsc::UnboundedReceiver<Task<D>>,
     did: mpsc::UnboundedSender<Done>,
 ) {
-    let mut writer = match store.writer().await {
+    let mut writer = match rows.writer().await {
         Ok(writer) => writer,
         Err(failure) => return error!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL),
     };
@@ -89,14 +91,14 @@ async fn write_all<D: Tables>(
         let done = match task {
             Task::Write(change_set, changes) => {
                 // The rows are a copy: nothing is lost while they can't be written, so try until it works.
-                while let Err(failure) = store.write(&mut writer, &changes).await {
+                while let Err(failure) = rows.write(&mut writer, &changes).await {
                     warn!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL);
                     tokio::time::sleep(WRITE_AGAIN).await;
                 }
                 Done::Written { change_set, next: changes.next }
             }
             Task::CreateIndexes => {
-                if let Err(failure) = store.create_indexes(&mut writer).await {
+                if let Err(failure) = rows.create_indexes(&mut writer).await {
                     warn!(
                         service = D::JOURNAL,
                         "indexes of {} can't be made, lists will be slow: {failure}",
@@ -106,7 +108,7 @@ async fn write_all<D: Tables>(
                 Done::Indexed
             }
             Task::Clear => {
-                while let Err(failure) = store.clear(&mut writer).await {
+                while let Err(failure) = rows.clear(&mut writer).await {
                     warn!(service = D::JOURNAL, "the rows of {} can't be deleted: {failure}", D::JOURNAL);
                     tokio::time::sleep(WRITE_AGAIN).await;
                 }

@@ -25,6 +25,7 @@ use orderlog_projections::Store;
 use orderlog_service::{
     assembly, now_ms,
     replica::{ExecuteError, Executed, Replica, Setup},
+    surroundings::Machine,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -52,7 +53,8 @@ impl Pair {
             let folder = tempfile::tempdir().unwrap();
             let store = Arc::new(Store::open(folder.path()).await.unwrap());
             let hash_key = HashKey::from_secret("test");
-            let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 1 };
+            let setup =
+                Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 1, surroundings: Arc::new(Machine) };
             let replica = Replica::<Customers>::start(setup, store).await.unwrap();
             replica.ready().await.unwrap();
             replicas.push(replica);

@@ -1,0 +1,402 @@
+//! Rows in memory: what [`Store`](crate::Store) keeps in SQLite, for tests and simulation.
+//!
+//! A test holds the two against each other (`tests/simulation/tests/equivalence.rs`). Clones share the rows, as processes that come one after
+//! the other share a file. What was written may be lost again in a crash, as with SQLite in WAL mode and `synchronous=NORMAL`:
+//! the newest transactions, and never one without those after it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use orderlog_domain::{
+    core::{Changes, Checkpoint, DiscardedRow, Genesis, Head, Loaded, ParkedRow, RecordRow, SetAside, Verdict, Wanted},
+    decider::{Kind, Millis},
+    inventory::{Entity, Inventory, Reservation, ReservationState},
+    key::Key,
+};
+
+use crate::{
+    error::StoreError,
+    rows::{DueReservations, Rows},
+    store::Unaccepted,
+    tables::{Cell, Tables},
+};
+
+/// An aggregate's version, the offset that last changed it, and its state.
+type Versioned<E> = (u64, u64, Arc<E>);
+/// A ledger's lines: offset and number, columns.
+type Lines = BTreeMap<(u64, i64), Vec<Cell>>;
+
+/// Everything that the rows of one generation hold.
+pub struct Contents<D: Tables> {
+    /// The first offset that is not folded.
+    pub next: u64,
+    /// Who the journal is.
+    pub genesis: Option<Genesis>,
+    /// The last accepted record of each key.
+    pub heads: BTreeMap<Key, Head>,
+    /// Version, offset and state of each aggregate.
+    pub entities: BTreeMap<(Kind, Key), Versioned<D::Entity>>,
+    /// One row per record, ascending.
+    pub records: Vec<RecordRow>,
+    /// Which further aggregates accepted records touch: offset and number, key.
+    pub touched: BTreeMap<(u64, i64), Key>,
+    /// The lines of each ledger.
+    pub ledgers: BTreeMap<&'static str, Lines>,
+    /// What is parked, and why.
+    pub parked: BTreeMap<(Key, u64), String>,
+    /// What was discarded, by its offset.
+    pub discarded: BTreeMap<u64, DiscardedRow>,
+    /// Where copying goes on.
+    pub copied: BTreeMap<(String, u32), u64>,
+}
+
+impl<D: Tables> Clone for Contents<D> {
+    fn clone(&self) -> Self {
+        Self {
+            next: self.next,
+            genesis: self.genesis.clone(),
+            heads: self.heads.clone(),
+            entities: self.entities.clone(),
+            records: self.records.clone(),
+            touched: self.touched.clone(),
+            ledgers: self.ledgers.clone(),
+            parked: self.parked.clone(),
+            discarded: self.discarded.clone(),
+            copied: self.copied.clone(),
+        }
+    }
+}
+
+impl<D: Tables> Default for Contents<D> {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            genesis: None,
+            heads: BTreeMap::new(),
+            entities: BTreeMap::new(),
+            records: Vec::new(),
+            touched: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            discarded: BTreeMap::new(),
+            copied: BTreeMap::new(),
+        }
+    }
+}
+
+impl<D: Tables> Contents<D> {
+    /// As [`Store::write`](crate::Store::write).
+    fn write(&mut self, changes: &Changes<D>) -> Result<(), StoreError> {
+        let from = changes.records.first().map_or(changes.next, |record| record.offset);
+        if self.next == changes.next && from < self.next {
+            return Ok(());
+        }
+        if from < self.next || changes.next < self.next {
+            let (service, stored, to) = (D::JOURNAL, self.next, changes.next);
+            return Err(StoreError::OutOfOrder { service, stored, from, to });
+        }
+        self.records.extend(&changes.records);
+        self.heads.extend(changes.heads.iter().copied());
+        for row in &changes.entities {
+            let place = (row.aggregate.kind, row.aggregate.key);
+            let table = D::TABLES.iter().find(|table| table.kind == row.aggregate.kind);
+            let table = table.ok_or_else(|| no_table::<D>(row.aggregate.kind))?;
+            let is_newer = self.entities.get(&place).is_none_or(|(version, _, _)| *version < row.version);
+            if is_newer || !table.copied {
+                self.entities.insert(place, (row.version, row.offset, Arc::clone(&row.entity)));
+            }
+        }
+        for happened in &changes.happened {
+            let offset = happened.at.offset;
+            for (line, aggregate) in (0..).zip(happened.touched.iter().skip(1)) {
+                self.touched.entry((offset, line)).or_insert(aggregate.key);
+            }
+            for ledger in D::LEDGERS {
+                let lines = self.ledgers.entry(ledger.name).or_default();
+                for (line, cells) in (0..).zip((ledger.lines)(&happened.at, &happened.event)) {
+                    lines.entry((offset, line)).or_insert(cells);
+                }
+            }
+        }
+        self.write_set_aside(changes);
+        self.copied.extend(changes.copied.iter().map(|(topic, part, next)| ((topic.clone(), *part), *next)));
+        self.next = changes.next;
+        if changes.genesis.is_some() {
+            self.genesis.clone_from(&changes.genesis);
+        }
+        Ok(())
+    }
+
+    /// What is parked and what is discarded, and what that makes of records that were folded before.
+    fn write_set_aside(&mut self, changes: &Changes<D>) {
+        for (offset, verdict) in &changes.verdicts {
+            if let Ok(at) = self.records.binary_search_by_key(offset, |record| record.offset) {
+                self.records[at].verdict = *verdict;
+            }
+        }
+        self.parked.retain(|(_, offset), _| !changes.unparked.contains(offset));
+        self.parked.extend(changes.parked.iter().map(|row| ((row.key, row.offset), row.reason.clone())));
+        for row in &changes.discarded {
+            self.discarded.entry(row.offset).or_insert_with(|| row.clone());
+        }
+    }
+
+    /// As [`Store::set_aside`](crate::Store::set_aside).
+    fn set_aside(&self) -> SetAside {
+        let record = |offset| self.records.binary_search_by_key(&offset, |it| it.offset).map(|at| &self.records[at]);
+        let mut parked: Vec<_> = self
+            .parked
+            .iter()
+            .filter_map(|(&(key, offset), reason)| {
+                let row = ParkedRow { key, offset, reason: reason.clone() };
+                record(offset).ok().map(|record| (record, row))
+            })
+            .collect();
+        parked.sort_by_key(|(record, row)| (row.offset, row.key != record.about, row.key));
+        let discarded = self.records.iter().filter(|record| record.verdict == Verdict::Discarded);
+        SetAside {
+            parked: parked.into_iter().map(|(record, row)| (row, record.id)).collect(),
+            discarded: discarded.map(|record| record.offset).collect(),
+        }
+    }
+
+    fn load(&self, wanted: Wanted) -> Loaded<D::Entity> {
+        let entity = wanted.kind.and_then(|kind| self.entities.get(&(kind, wanted.key)));
+        let head = self.heads.get(&wanted.key).copied();
+        Loaded { wanted, head, entity: entity.map(|(version, _, state)| (*version, D::Entity::clone(state))) }
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let before = self.records.len().checked_sub(2).map(|at| self.records[at].digest).unwrap_or_default();
+        let last = self.records.last().copied();
+        Checkpoint {
+            next: self.next,
+            digest: last.map(|last| last.digest).unwrap_or_default(),
+            genesis: self.genesis.clone(),
+            last: last.map(|last| (last, before)),
+            copied: self.copied.iter().map(|((topic, part), next)| (topic.clone(), *part, *next)).collect(),
+        }
+    }
+
+    /// The first thing that is not alike, in words; where copying goes on is left out, and so are copied facts.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let is_own = |kind: Kind| D::TABLES.iter().any(|table| table.kind == kind && !table.copied);
+        let own =
+            |it: &Self| it.entities.clone().into_iter().filter(|((kind, _), _)| is_own(*kind)).collect::<Vec<_>>();
+        let (mine, theirs) = (own(self), own(other));
+        if let Some((one, other)) = mine.iter().zip(&theirs).find(|(one, other)| one != other) {
+            return Some(format!("{one:?} is not {other:?}"));
+        }
+        let differs = [
+            ("the number of aggregates", mine.len() != theirs.len()),
+            ("the checkpoint", self.next != other.next || self.genesis != other.genesis),
+            ("a head", self.heads != other.heads),
+            ("a record", self.records != other.records),
+            ("what is touched", self.touched != other.touched),
+            ("a ledger", self.ledgers != other.ledgers),
+            ("what is parked", self.parked != other.parked),
+            ("what is discarded", self.discarded != other.discarded),
+        ];
+        let found = differs.into_iter().find(|(_, differs)| *differs);
+        found.map(|(what, _)| format!("{what} of {} at {} and {}", D::JOURNAL, self.next, other.next))
+    }
+}
+
+/// One transaction.
+enum Transaction<D: Tables> {
+    Write(Changes<D>),
+    Clear,
+}
+
+/// One generation.
+struct Generation<D: Tables> {
+    contents: Contents<D>,
+    /// What no crash takes back.
+    synced: Contents<D>,
+    unsynced: Vec<Transaction<D>>,
+}
+
+impl<D: Tables> Generation<D> {
+    fn sync(&mut self) {
+        for transaction in self.unsynced.drain(..) {
+            match transaction {
+                Transaction::Write(changes) => {
+                    self.synced.write(&changes).expect("what was written once in this order can be written again");
+                }
+                Transaction::Clear => self.synced = Contents::default(),
+            }
+        }
+    }
+}
+
+impl<D: Tables> Default for Generation<D> {
+    fn default() -> Self {
+        Self { contents: Contents::default(), synced: Contents::default(), unsynced: Vec::new() }
+    }
+}
+
+/// One generation of a service's rows, in memory.
+pub struct MemoryRows<D: Tables> {
+    generations: Arc<Mutex<BTreeMap<u32, Generation<D>>>>,
+    number: u32,
+}
+
+impl<D: Tables> Clone for MemoryRows<D> {
+    fn clone(&self) -> Self {
+        Self { generations: Arc::clone(&self.generations), number: self.number }
+    }
+}
+
+impl<D: Tables> Default for MemoryRows<D> {
+    fn default() -> Self {
+        Self { generations: Arc::default(), number: 1 }
+    }
+}
+
+impl<D: Tables> MemoryRows<D> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u32, Generation<D>>> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Generation<D>) -> T) -> T {
+        look(self.all().entry(self.number).or_default())
+    }
+
+    /// Another generation of the same rows; empty if it was not there.
+    #[must_use]
+    pub fn of_generation(&self, number: u32) -> Self {
+        Self { generations: Arc::clone(&self.generations), number }
+    }
+
+    /// What `look` makes of everything they hold.
+    pub fn look<T>(&self, look: impl FnOnce(&Contents<D>) -> T) -> T {
+        self.with(|generation| look(&generation.contents))
+    }
+
+    /// Writes at once; see [`Rows::write`].
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfOrder`] if they don't follow on what is stored.
+    pub fn put(&self, changes: &Changes<D>) -> Result<(), StoreError> {
+        self.with(|generation| {
+            generation.contents.write(changes)?;
+            generation.unsynced.push(Transaction::Write(changes.clone()));
+            Ok(())
+        })
+    }
+
+    /// How many transactions a crash may take back.
+    pub fn n_unsynced(&self) -> usize {
+        self.with(|generation| generation.unsynced.len())
+    }
+
+    /// Nothing of what is written can be lost any more.
+    pub fn sync(&self) {
+        self.with(Generation::sync);
+    }
+
+    /// The power fails: of what is not synced only the oldest `n_kept` transactions are kept.
+    pub fn lose_unsynced(&self, n_kept: usize) {
+        self.with(|generation| {
+            generation.unsynced.truncate(n_kept);
+            generation.sync();
+            generation.contents = generation.synced.clone();
+        });
+    }
+
+    /// Somebody deletes them.
+    pub fn delete(&self) {
+        self.with(|generation| *generation = Generation::default());
+    }
+}
+
+impl<D: Tables> Rows<D> for MemoryRows<D> {
+    type Writer = ();
+
+    async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        Ok(self.look(Contents::checkpoint))
+    }
+
+    async fn load(&self, wanted: &[Wanted]) -> Result<Vec<Loaded<D::Entity>>, StoreError> {
+        for kind in wanted.iter().filter_map(|wanted| wanted.kind) {
+            if D::TABLES.iter().all(|table| table.kind != kind) {
+                return Err(no_table::<D>(kind));
+            }
+        }
+        Ok(self.look(|contents| wanted.iter().map(|wanted| contents.load(*wanted)).collect()))
+    }
+
+    async fn writer(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn write(&self, (): &mut (), changes: &Changes<D>) -> Result<(), StoreError> {
+        self.put(changes)
+    }
+
+    async fn create_indexes(&self, (): &mut ()) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn clear(&self, (): &mut ()) -> Result<(), StoreError> {
+        self.with(|generation| {
+            generation.contents = Contents::default();
+            generation.unsynced.push(Transaction::Clear);
+        });
+        Ok(())
+    }
+
+    async fn unaccepted(&self, from: u64, to: u64) -> Result<Unaccepted, StoreError> {
+        Ok(self.look(|contents| {
+            let first = contents.records.partition_point(|record| record.offset < from);
+            let range = contents.records[first..].iter().take_while(|record| record.offset < to);
+            let unaccepted = range.filter(|record| record.verdict != Verdict::Accepted);
+            Unaccepted {
+                next: contents.next,
+                verdicts: unaccepted.map(|record| (record.offset, record.verdict)).collect(),
+            }
+        }))
+    }
+
+    async fn set_aside(&self) -> Result<SetAside, StoreError> {
+        Ok(self.look(Contents::set_aside))
+    }
+
+    async fn discarded(&self) -> Result<Vec<DiscardedRow>, StoreError> {
+        Ok(self.look(|contents| contents.discarded.values().cloned().collect()))
+    }
+
+    fn generation(&self) -> u32 {
+        self.number
+    }
+
+    async fn have_serve(&self, number: u32) -> Result<Self, StoreError> {
+        Ok(self.of_generation(number))
+    }
+}
+
+impl DueReservations for MemoryRows<Inventory> {
+    async fn expired_reservations(&self, now: Millis, limit: u32) -> Result<Vec<Reservation>, StoreError> {
+        let is_due = |due: Millis| due <= now;
+        let mut due: Vec<_> = self.look(|contents| {
+            let entities = contents.entities.iter().filter_map(|((_, key), (_, _, entity))| match &**entity {
+                Entity::Reservation(it)
+                    if it.state == ReservationState::Held && it.expires_at_ms.is_some_and(is_due) =>
+                {
+                    Some((it.expires_at_ms, *key, it.clone()))
+                }
+                Entity::Reservation(_) | Entity::Stock(_) | Entity::Unreceived(_) => None,
+            });
+            entities.collect()
+        });
+        due.sort_by_key(|(due, key, _)| (*due, *key));
+        due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(due.into_iter().map(|(_, _, reservation)| reservation).collect())
+    }
+}
+
+fn no_table<D: Tables>(kind: Kind) -> StoreError {
+    StoreError::NoTable { service: D::JOURNAL, kind: kind.to_owned() }
+}
