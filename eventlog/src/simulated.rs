@@ -6,6 +6,7 @@
 //! Deliberately absent: durability, and faults by chance (a test that wants chance brings its own seed).
 
 mod lease;
+mod whole;
 
 use std::{
     collections::{HashMap, VecDeque},

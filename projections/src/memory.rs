@@ -206,7 +206,7 @@ impl<D: Tables> Contents<D> {
 
 /// One transaction.
 enum Transaction<D: Tables> {
-    Write(Changes<D>),
+    Write(Box<Changes<D>>),
     Clear,
 }
 
@@ -282,7 +282,7 @@ impl<D: Tables> MemoryRows<D> {
     pub fn put(&self, changes: &Changes<D>) -> Result<(), StoreError> {
         self.with(|generation| {
             generation.contents.write(changes)?;
-            generation.unsynced.push(Transaction::Write(changes.clone()));
+            generation.unsynced.push(Transaction::Write(Box::new(changes.clone())));
             Ok(())
         })
     }

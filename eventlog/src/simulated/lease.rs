@@ -27,6 +27,12 @@ impl Group {
         }
     }
 
+    /// Somebody holds it, if anybody is there.
+    pub(super) fn find_holder(&mut self) {
+        self.elect();
+        self.tell();
+    }
+
     fn elect(&mut self) {
         if self.holder.is_none() {
             self.holder = self.members.first().map(|(member, _)| *member);

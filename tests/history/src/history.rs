@@ -1,0 +1,187 @@
+//! What a history consists of.
+
+use std::{collections::BTreeMap, fmt};
+
+use bytes::Bytes;
+use orderlog_domain::key::Key;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// What a client asks, as far as it matters for whether a refusal can be true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// A customer with this e-mail address, as its key.
+    CreateCustomer(String),
+    /// Another address, as its key.
+    ChangeEmail(String, String),
+    /// No more orders of this customer.
+    Deactivate(String),
+    /// An order of this customer.
+    Place(String),
+    /// Call the order off.
+    Cancel(String),
+    /// Send the order.
+    Fulfil(String),
+    /// Goods came in.
+    Receive(String),
+    /// Correct a count.
+    Adjust(String, i64),
+    /// Another threshold.
+    SetThreshold(String),
+    /// Set units of SKUs aside, under a name.
+    Reserve(String, Vec<(String, i64)>),
+    /// Give them back.
+    Release(String),
+    /// Pay so much for an order.
+    Pay(String, i64),
+    /// Give so much back; all, if it is not said.
+    Refund(String, Option<i64>),
+    /// Tell somebody something.
+    Notify,
+    /// It was read.
+    MarkRead(String),
+}
+
+/// What a client was told of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It happened, and stands at this offset.
+    Acknowledged {
+        /// Of the record in the journal of the service.
+        offset: u64,
+        /// An earlier attempt with the same key wrote it.
+        replayed: bool,
+    },
+    /// The rules say no. Nothing was written.
+    Refused,
+    /// Nothing was written, for a reason that is none of the rules: no time, another key, another version.
+    NotDone,
+    /// It may or may not have happened. Also what was never answered.
+    Unknown,
+}
+
+/// One attempt of one client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Unique; the trace of the record that it leads to.
+    pub id: Uuid,
+    /// Who.
+    pub client: u64,
+    /// Asked of which service.
+    pub service: String,
+    /// What.
+    pub ask: Ask,
+    /// The idempotency key, if it had one.
+    pub key: Option<Key>,
+    /// How many records stood in all logs together when it was asked, if that is known.
+    pub asked: Option<u64>,
+    /// The same when it was answered.
+    pub answered: Option<u64>,
+    /// What it was told.
+    pub outcome: Outcome,
+}
+
+/// What a client saw of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Who.
+    pub client: u64,
+    /// Asked of which service.
+    pub service: String,
+    /// The object's key.
+    pub object: Key,
+    /// Its version; 0 if it was not there.
+    pub version: u64,
+}
+
+/// A line of what clients did, in the order in which it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// An attempt, where it was answered.
+    Attempt(Attempt),
+    /// A read, where it was answered.
+    Read(Read),
+    /// An older log was restored: from here on clients can't rely on what they saw before.
+    Restored,
+}
+
+/// A record of a journal or of a public topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it stands.
+    pub offset: u64,
+    /// How many records stood in all logs together before it, if that is known.
+    pub landed: Option<u64>,
+    /// Header `orderlog` of a journal's record; `ce_id` of a public one.
+    pub header: Bytes,
+    /// The payload.
+    pub value: Bytes,
+}
+
+/// A row of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its table.
+    pub kind: String,
+    /// Its key.
+    pub key: Key,
+    /// The document.
+    pub doc: Value,
+}
+
+/// Everything there is to check.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// What clients did and saw.
+    pub lines: Vec<Line>,
+    /// The journals, by service.
+    pub journals: BTreeMap<String, Vec<Record>>,
+    /// The public topics, by name: all partitions, each in its order.
+    pub topics: BTreeMap<String, Vec<Record>>,
+    /// The rows that serve, by service.
+    pub rows: BTreeMap<String, Vec<Row>>,
+    /// When everything had come to rest, in milliseconds since the epoch; what was due by then has happened.
+    pub rested_ms: Option<i64>,
+}
+
+impl History {
+    /// The lines that this JSON holds, one on each line of the text.
+    ///
+    /// # Errors
+    /// If one of them is none.
+    pub fn lines_of(text: &str) -> Result<Vec<Line>, serde_json::Error> {
+        text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str).collect()
+    }
+
+    /// All attempts.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Attempt(attempt) => Some(attempt),
+            Line::Read(_) | Line::Restored => None,
+        })
+    }
+}
+
+/// Something that can't be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which promise is broken, in a few words.
+    pub promise: &'static str,
+    /// What was found.
+    pub found: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.promise, self.found)
+    }
+}
+
+/// Note that a promise is broken.
+pub fn fault(faults: &mut Vec<Fault>, promise: &'static str, found: impl fmt::Display) {
+    faults.push(Fault { promise, found: found.to_string() });
+}

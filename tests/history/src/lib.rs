@@ -1,0 +1,40 @@
+//! Checks what clients saw against what the log holds.
+//!
+//! A [`History`] is the attempts and reads of clients (lines of JSON, in the order in which they happened), the journals, the public
+//! topics and the rows, after everything came to rest. [`check`] tells what of it can't be. It does not matter where a history comes
+//! from: the simulation makes one per seed, and a test that kills real processes can write one down and read it back.
+//!
+//! The unit is the attempt, not the key: two attempts with one idempotency key are two lines, and each is judged by what *it* was
+//! told. A record says by its trace (`00-<attempt>-...`) which attempt wrote it.
+//!
+//! Everything in here is written independently of the program, and naively: the rule of arbitration in [`rule`], what each service
+//! is in [`model`], over JSON. Only the header's codec, keys and ids of public events are shared with it.
+//!
+//! Deliberately absent: where there are no sequence numbers in a history (they need one clock over all logs), it is not asked
+//! whether a refusal was true when it was told.
+
+mod attempts;
+mod flow;
+pub mod history;
+pub mod model;
+mod published;
+mod reads;
+mod refusals;
+pub mod rule;
+
+pub use history::{Ask, Attempt, Fault, History, Line, Outcome, Read, Record, Row, fault};
+
+/// The five services, each called as its journal.
+pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", "notifications"];
+
+/// Everything in the history that can't be; nothing, if all promises were kept.
+pub fn check(history: &History) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let judged = rule::judge(history, &mut faults);
+    attempts::check(history, &judged, &mut faults);
+    reads::check(history, &judged, &mut faults);
+    let models = refusals::check(history, &judged, &mut faults);
+    published::check(history, &judged, &mut faults);
+    flow::check(history, &models, &mut faults);
+    faults
+}

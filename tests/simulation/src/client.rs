@@ -1,0 +1,252 @@
+//! Clients: they ask instances over a network that loses questions and answers, and write down what they were told.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use orderlog_domain::{
+    core::{Request, Versions},
+    decider::Kind,
+    header::{CommandStamp, Origin},
+    key::{HashKey, Key},
+    notifications::{Command, Notifications, Source},
+    values::{Body, NotificationId, Recipient, Subject},
+};
+use orderlog_history::{Ask, Attempt, Line, Outcome, Read};
+use orderlog_service::{
+    delivery::{Notice, Notifier},
+    replica::{ExecuteError, Executed, State},
+    surroundings::Surroundings,
+};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::{
+    instance::{Running, SECRET, Service},
+    life::mint,
+    shop::Shop,
+    world::BEGIN_MS,
+};
+
+/// How long a client waits for an answer.
+const DEADLINE_MS: i64 = 3_000;
+
+/// A client, and what it has seen.
+pub struct Client {
+    /// Its number.
+    pub number: u64,
+    shop: Weak<Shop>,
+    /// Up to where in each journal it has seen, and in which era.
+    seen: Mutex<(u64, HashMap<&'static str, u64>)>,
+}
+
+/// A command, and how it is asked.
+pub struct Question<D: Service> {
+    /// What.
+    pub command: D::Command,
+    /// The same for the history.
+    pub ask: Ask,
+    /// The idempotency key.
+    pub key: Option<Key>,
+    /// Versions that it must have.
+    pub versions: Option<Versions>,
+}
+
+impl<D: Service> Clone for Question<D> {
+    fn clone(&self) -> Self {
+        let Self { command, ask, key, versions } = self;
+        Self { command: command.clone(), ask: ask.clone(), key: *key, versions: versions.clone() }
+    }
+}
+
+impl Client {
+    /// Another client of the shop.
+    pub fn new(shop: &Arc<Shop>, number: u64) -> Self {
+        Self { number, shop: Arc::downgrade(shop), seen: Mutex::default() }
+    }
+
+    /// The shop; gone at the end of the run.
+    pub fn shop(&self) -> Option<Arc<Shop>> {
+        self.shop.upgrade()
+    }
+
+    /// A running instance, as chance will have it.
+    pub fn instance<D: Service>(shop: &Shop) -> Option<Running<D>> {
+        shop.world.draw(|chance| chance.one_of(&D::of(shop).0).cloned())?.running()
+    }
+
+    fn saw(&self, journal: &'static str, next: u64, era: u64) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.0 < era {
+            *seen = (era, HashMap::new());
+        }
+        if seen.0 == era {
+            let known = seen.1.entry(journal).or_default();
+            *known = (*known).max(next);
+        }
+    }
+
+    fn has_seen(&self, journal: &'static str, era: u64) -> u64 {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.0 == era { seen.1.get(journal).copied().unwrap_or_default() } else { 0 }
+    }
+
+    /// Ask one instance once. None if there was nobody to ask.
+    pub async fn ask<D: Service>(&self, question: &Question<D>) -> Option<(Outcome, Option<Executed<D>>)> {
+        let shop = self.shop()?;
+        let world = &shop.world;
+        let Running { replica, life } = Self::instance::<D>(&shop)?;
+        let id = mint(world, BEGIN_MS + world.elapsed_ms());
+        let (asked, era) = (world.n_landed(), world.era());
+        world.begin_attempt(Attempt {
+            id,
+            client: self.number,
+            service: D::JOURNAL.to_owned(),
+            ask: question.ask.clone(),
+            key: question.key,
+            asked: Some(asked),
+            answered: None,
+            outcome: Outcome::Unknown,
+        });
+        let fingerprint = HashKey::from_secret(SECRET).command_fingerprint(&D::fingerprint(&question.command));
+        let stamp = question.key.map(|key| CommandStamp { key, fingerprint });
+        let trace = Some(format!("00-{}-{:016x}-01", id.simple(), self.number + 1));
+        let mut command = question.command.clone();
+        D::remint(&mut command, mint(world, BEGIN_MS + world.elapsed_ms()));
+        let request = Request {
+            command,
+            stamp,
+            versions: question.versions.clone(),
+            origin: Origin { trace, ..Origin::default() },
+            deadline: life.now_ms() + DEADLINE_MS,
+        };
+        world.note(&format!("client {}", self.number), format_args!("asks {}: {:?}", life.name, question.ask));
+        // A client that hangs up does not stop what it asked for.
+        let (answer, executing) = oneshot::channel();
+        life.spawn(async move { drop(answer.send(replica.execute_request(request).await)) }.boxed());
+        let executed = tokio::select! {
+            biased;
+            () = life.died() => Err(ExecuteError::Unknown),
+            // The clock of the one who was asked may stand still.
+            () = tokio::time::sleep(Duration::from_millis(DEADLINE_MS.unsigned_abs() * 2)) => Err(ExecuteError::Unknown),
+            executed = executing => executed.unwrap_or(Err(ExecuteError::Unknown)),
+        };
+        let (outcome, executed) = told(executed);
+        world.note(&format!("client {}", self.number), format_args!("is told by {}: {outcome:?}", life.name));
+        // What was answered in the moment in which an older log was put in place is worth nothing.
+        let outcome = if world.era() == era { outcome } else { Outcome::Unknown };
+        if let Outcome::Acknowledged { offset, .. } = &outcome {
+            self.saw(D::JOURNAL, offset + 1, era);
+        }
+        world.end_attempt(id, outcome.clone());
+        Some((outcome, executed))
+    }
+
+    /// Ask again with the same key, of whoever is there, until it is known what became of it or patience ends.
+    pub async fn ask_until_known<D: Service>(&self, question: Question<D>) -> Option<Executed<D>> {
+        for _ in 0..4 {
+            match self.ask(&question).await {
+                Some((Outcome::Unknown, _)) if question.key.is_some() => {}
+                Some((_, executed)) => return executed,
+                None => {}
+            }
+            let pause = self.shop()?.world.draw(|chance| chance.ms(50, 500));
+            tokio::time::sleep(pause).await;
+        }
+        None
+    }
+
+    /// Look at one object at one instance, as far as this client has seen. Its version, if it could be looked at.
+    pub async fn read<D: Service>(&self, kind: Kind, object: Key) -> Option<u64> {
+        let shop = self.shop()?;
+        let Running { replica, life } = Self::instance::<D>(&shop)?;
+        let era = shop.world.era();
+        let seen = self.has_seen(D::JOURNAL, era);
+        let fresh = async {
+            replica.has_committed(seen).await;
+            replica.read_your_writes().await;
+        };
+        tokio::select! {
+            biased;
+            () = life.died() => return None,
+            () = tokio::time::sleep(Duration::from_secs(2)) => return None,
+            () = fresh => {}
+        }
+        if *replica.state().borrow() != State::Ready || shop.world.era() != era {
+            return None;
+        }
+        let (version, next) = replica
+            .store()
+            .memory()
+            .look(|rows| (rows.entities.get(&(kind, object)).map_or(0, |(version, _, _)| *version), rows.next));
+        self.saw(D::JOURNAL, next, era);
+        shop.world
+            .note(&format!("client {}", self.number), format_args!("reads {object:?} at {}: {version}", life.name));
+        let (client, service) = (self.number, D::JOURNAL.to_owned());
+        shop.world.tell(Line::Read(Read { client, service, object, version }));
+        Some(version)
+    }
+}
+
+type Told<D> = Result<Executed<D>, ExecuteError<<D as orderlog_domain::decider::Decider>::Rejection>>;
+
+fn told<D: Service>(executed: Told<D>) -> (Outcome, Option<Executed<D>>) {
+    match executed {
+        Ok(executed) => {
+            let (offset, replayed) = (executed.accepted.at.offset, executed.replayed);
+            (Outcome::Acknowledged { offset, replayed }, Some(executed))
+        }
+        Err(ExecuteError::Rejected(_)) => (Outcome::Refused, None),
+        Err(
+            ExecuteError::OtherVersion(_)
+            | ExecuteError::KeyReused
+            | ExecuteError::Parked
+            | ExecuteError::Discarded
+            | ExecuteError::Unavailable(_),
+        ) => (Outcome::NotDone, None),
+        Err(ExecuteError::Unknown) => (Outcome::Unknown, None),
+    }
+}
+
+/// The notifications service, as the deliveries of another one reach it.
+pub struct Peer(Client);
+
+impl Peer {
+    /// A caller of its own.
+    pub fn new(shop: &Arc<Shop>) -> Self {
+        Self(Client::new(shop, 99))
+    }
+}
+
+#[async_trait]
+impl Notifier for Peer {
+    async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
+        let shop = self.0.shop().ok_or("the run is over")?;
+        let world = &shop.world;
+        let fails =
+            |what: &str| if world.goes_wrong(world.faults().unavailable) { Err(what.to_owned()) } else { Ok(()) };
+        fails("the question is lost")?;
+        let question = Question::<Notifications> {
+            command: Command::Notify {
+                notification_id: NotificationId(mint(world, BEGIN_MS + world.elapsed_ms())),
+                source: Source::Caller,
+                recipient: Recipient::new(notice.recipient.clone()).map_err(|it| it.to_string())?,
+                subject: Subject::new(notice.subject.clone()).map_err(|it| it.to_string())?,
+                body: Body::new(notice.body.clone()).map_err(|it| it.to_string())?,
+            },
+            ask: Ask::Notify,
+            key: Some(Key::named("call", &key.to_string())),
+            versions: None,
+        };
+        let (outcome, _) = self.0.ask(&question).await.ok_or("nobody is there")?;
+        fails("the answer is lost")?;
+        match outcome {
+            Outcome::Acknowledged { .. } => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+}

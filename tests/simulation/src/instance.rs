@@ -1,0 +1,329 @@
+//! Instances of services: started by the very code that the program starts them with, crashed and started again.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use orderlog_domain::{
+    billing::{self, Billing},
+    customers::{self, Customers},
+    inventory::{Event, Inventory, StockAdjusted},
+    key::HashKey,
+    notifications::{self, Notifications, OPERATIONS},
+    orders::{self, Orders},
+};
+use orderlog_eventlog::EventLog;
+use orderlog_projections::{MemoryRows, Tables};
+use orderlog_service::{
+    assembly::{self, Assembled, AssemblyError},
+    delivery::{self, Notice},
+    duty::Troubles,
+    replica::{Replica, Setup, StartError, State},
+    timer,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{client::Peer, life::Life, link::Link, rows::SimulatedRows, shop::Shop, world::World};
+
+/// The secret of every deployment here.
+pub const SECRET: &str = "simulated";
+/// The group of the inventory's deliveries, as the program calls it.
+pub const DELIVERIES: &str = "orderlog.inventory.deliveries";
+/// So few keys are kept in memory that rows are loaded all the time.
+const N_SLOTS_MAX: usize = 8;
+/// How long somebody waits before starting what could not be started.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// A service's replica under simulation.
+pub type SimulatedReplica<D> = Replica<D, SimulatedRows<D>>;
+
+/// A service, and what belongs to it besides what all have.
+pub trait Service: Tables {
+    /// What tells two commands apart.
+    fn fingerprint(command: &Self::Command) -> String;
+
+    /// Put an id into a command that needs a minted one. Each attempt has its own, as the edge gives each request its own.
+    fn remint(command: &mut Self::Command, id: Uuid);
+
+    /// The id of what an event made.
+    fn made(event: &Self::Event) -> Option<Uuid>;
+
+    /// Where it is found.
+    fn of(shop: &Shop) -> &Instances<Self>;
+
+    /// Start the duties that only this service has.
+    fn perform(
+        _assembled: &Assembled<Self, SimulatedRows<Self>>,
+        _link: &Arc<Link>,
+        _shop: &Arc<Shop>,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+macro_rules! service {
+    ($service:ident, $place:ident, $remint:expr, $made:expr) => {
+        impl Service for $service {
+            fn fingerprint(command: &Self::Command) -> String {
+                command.fingerprint_text()
+            }
+
+            fn remint(command: &mut Self::Command, id: Uuid) {
+                $remint(command, id);
+            }
+
+            fn made(event: &Self::Event) -> Option<Uuid> {
+                $made(event)
+            }
+
+            fn of(shop: &Shop) -> &Instances<Self> {
+                &shop.$place
+            }
+        }
+    };
+}
+
+service!(
+    Customers,
+    customers,
+    |command: &mut customers::Command, id| if let customers::Command::Create { customer_id, .. } = command {
+        customer_id.0 = id;
+    },
+    |event: &customers::Event| Some(event.customer().customer_id.0)
+);
+service!(
+    Orders,
+    orders,
+    |command: &mut orders::Command, id| if let orders::Command::Place { order_id, .. } = command {
+        order_id.0 = id;
+    },
+    |event: &orders::Event| Some(event.order_id().0)
+);
+service!(
+    Billing,
+    billing,
+    |command: &mut billing::Command, id| if let billing::Command::RecordPayment { payment_id, .. } = command {
+        payment_id.0 = id;
+    },
+    |_: &billing::Event| None
+);
+service!(
+    Notifications,
+    notifications,
+    |command: &mut notifications::Command, id| if let notifications::Command::Notify { notification_id, .. } = command {
+        notification_id.0 = id;
+    },
+    |event: &notifications::Event| Some(event.notification_id().0)
+);
+
+impl Service for Inventory {
+    fn fingerprint(command: &Self::Command) -> String {
+        command.fingerprint_text()
+    }
+
+    fn remint(_: &mut Self::Command, _: Uuid) {}
+
+    fn made(_: &Event) -> Option<Uuid> {
+        None
+    }
+
+    fn of(shop: &Shop) -> &Instances<Self> {
+        &shop.inventory
+    }
+
+    async fn perform(assembled: &Assembled<Self, SimulatedRows<Self>>, link: &Arc<Link>, shop: &Arc<Shop>) {
+        let Assembled { replica, lease } = assembled;
+        let troubles = Troubles::default();
+        assembly::perform(lease, &troubles, "timer", replica, |replica, _| timer::run(replica));
+        let Ok(deliveries) = link.lead(DELIVERIES, Self::JOURNAL).await else { return };
+        let peer = Arc::new(Peer::new(shop));
+        assembly::perform(
+            &deliveries,
+            &troubles,
+            "deliveries",
+            replica,
+            move |replica: SimulatedReplica<Self>, lease| delivery::run(replica, lease, peer.clone(), corrected),
+        );
+    }
+}
+
+use orderlog_domain::decider::Decider;
+
+/// As the program's: what a notice says is the edge's, how it gets there is what is simulated.
+fn corrected(event: &Event) -> Option<Notice> {
+    match event {
+        Event::StockAdjusted(StockAdjusted { sku, delta, .. }) if *delta < 0 => Some(Notice {
+            recipient: OPERATIONS.to_owned(),
+            subject: format!("Stock count corrected: {sku}"),
+            body: format!("by {delta}"),
+        }),
+        _ => None,
+    }
+}
+
+/// A process that runs.
+pub struct Running<D: Tables> {
+    /// To ask it.
+    pub replica: SimulatedReplica<D>,
+    /// To kill it.
+    pub life: Arc<Life>,
+}
+
+impl<D: Tables> Clone for Running<D> {
+    fn clone(&self) -> Self {
+        Self { replica: self.replica.clone(), life: Arc::clone(&self.life) }
+    }
+}
+
+/// One instance: its rows outlive its processes.
+pub struct Instance<D: Tables> {
+    /// The service and the instance's number.
+    pub name: String,
+    /// Its rows.
+    pub rows: MemoryRows<D>,
+    life: Mutex<Option<Arc<Life>>>,
+    running: Mutex<Option<Running<D>>>,
+    /// How long it stays away after its next death, in milliseconds.
+    away_ms: watch::Sender<u64>,
+}
+
+fn locked<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Tables> Instance<D> {
+    /// The process, if it is up and takes commands or will.
+    pub fn running(&self) -> Option<Running<D>> {
+        locked(&self.running).clone().filter(|running| !running.life.is_dead())
+    }
+}
+
+/// All instances of a service.
+pub struct Instances<D: Tables>(pub Vec<Arc<Instance<D>>>);
+
+impl<D: Service> Instances<D> {
+    /// So many, none of which runs yet.
+    pub fn new(n: usize) -> Self {
+        let new = |number| {
+            Arc::new(Instance {
+                name: format!("{}.{number}", D::JOURNAL),
+                rows: MemoryRows::default(),
+                life: Mutex::default(),
+                running: Mutex::default(),
+                away_ms: watch::Sender::new(0),
+            })
+        };
+        Self((1..=n).map(new).collect())
+    }
+
+    /// Start each, and again whenever it dies or stops.
+    pub fn keep_running(&self, shop: &Arc<Shop>) {
+        for instance in &self.0 {
+            shop.world.spawn(keep_running(Arc::clone(instance), Arc::clone(shop)));
+        }
+    }
+}
+
+async fn keep_running<D: Service>(instance: Arc<Instance<D>>, shop: Arc<Shop>) {
+    let world = Arc::clone(&shop.world);
+    loop {
+        let life = Life::begin(&world, &instance.name);
+        *locked(&instance.life) = Some(Arc::clone(&life));
+        let ended = async {
+            match start(&instance, &life, &shop).await {
+                Ok(replica) => {
+                    let mut state = replica.state();
+                    *locked(&instance.running) = Some(Running { replica, life: Arc::clone(&life) });
+                    drop(state.wait_for(|state| matches!(state, State::Stopped(_))).await);
+                    let why = format!("stops: {:?}", *state.borrow());
+                    world.note(&instance.name, why);
+                }
+                Err(AssemblyError::Replica(StartError::OtherHistory { why, .. })) => {
+                    world.note(&instance.name, format_args!("refuses its rows: {why}"));
+                    instance.rows.delete();
+                }
+                Err(error) => {
+                    world.note(&instance.name, format_args!("can't start: {error}"));
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = life.died() => {}
+            () = ended => life.kill(),
+        }
+        *locked(&instance.running) = None;
+        lose_unsynced(&instance, &world);
+        let away = *instance.away_ms.borrow();
+        let healed = async { drop(shop.healed.subscribe().wait_for(|healed| *healed).await) };
+        tokio::select! {
+            biased;
+            () = healed => tokio::time::sleep(Duration::from_millis(1)).await,
+            () = tokio::time::sleep(Duration::from_millis(away.max(1))) => {}
+        }
+        drop(shop.may_start.subscribe().wait_for(|may| *may).await);
+    }
+}
+
+async fn start<D: Service>(
+    instance: &Instance<D>,
+    life: &Arc<Life>,
+    shop: &Arc<Shop>,
+) -> Result<SimulatedReplica<D>, AssemblyError> {
+    let link = Link::new(Arc::clone(life));
+    let rows = Arc::new(SimulatedRows::new(instance.rows.clone(), Arc::clone(life)));
+    let assembled = assembly::start_on::<D, _>(setup(life, link.clone()), rows, &Troubles::default()).await?;
+    D::perform(&assembled, &link, shop).await;
+    Ok(assembled.replica)
+}
+
+/// How an instance is set up.
+pub fn setup(life: &Arc<Life>, log: Arc<dyn EventLog>) -> Setup {
+    use orderlog_service::surroundings::Surroundings;
+    let hash_key = HashKey::from_secret(SECRET);
+    let (writer, surroundings) = (life.mint(), Arc::clone(life) as Arc<dyn Surroundings>);
+    Setup { log, hash_key, writer, n_slots_max: N_SLOTS_MAX, surroundings }
+}
+
+fn lose_unsynced<D: Service>(instance: &Instance<D>, world: &Arc<World>) {
+    let n_unsynced = instance.rows.n_unsynced() as u64;
+    let n_kept = world.draw(|chance| chance.between(0, n_unsynced));
+    instance.rows.lose_unsynced(usize::try_from(n_kept).unwrap_or_default());
+    if n_kept < n_unsynced {
+        world.note(&instance.name, format_args!("loses {} transactions of its rows", n_unsynced - n_kept));
+    }
+}
+
+/// What can be done to an instance, whichever service it is of.
+pub trait Victim: Send + Sync {
+    /// Its process, dead or alive.
+    fn life(&self) -> Option<Arc<Life>>;
+
+    /// It dies, and is away for so long.
+    fn crash(&self, away_ms: u64);
+
+    /// Its rows are deleted while it is dead.
+    fn delete_rows(&self);
+}
+
+impl<D: Service> Victim for Instance<D> {
+    fn life(&self) -> Option<Arc<Life>> {
+        locked(&self.life).clone()
+    }
+
+    fn crash(&self, away_ms: u64) {
+        self.away_ms.send_replace(away_ms);
+        if let Some(life) = self.life() {
+            life.pause(false);
+            life.kill();
+        }
+    }
+
+    fn delete_rows(&self) {
+        self.crash(100);
+        self.rows.delete();
+    }
+}

@@ -1,0 +1,125 @@
+//! One process, from its start to its crash: it can be paused, its clock can jump, and after its death nothing comes of it.
+
+use std::{
+    fmt,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use futures_util::future::BoxFuture;
+use orderlog_domain::decider::Millis;
+use orderlog_service::surroundings::Surroundings;
+use tokio::sync::watch;
+use uuid::{Builder, Uuid};
+
+use crate::{
+    tasks::Owner,
+    world::{BEGIN_MS, World},
+};
+
+/// One process.
+pub struct Life {
+    /// The service and the number of the instance.
+    pub name: String,
+    world: Arc<World>,
+    owner: Owner,
+    dead: watch::Sender<bool>,
+    paused: watch::Sender<bool>,
+    skew_ms: AtomicI64,
+}
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Life {
+    /// A process begins.
+    pub fn begin(world: &Arc<World>, name: &str) -> Arc<Self> {
+        world.note(name, "begins");
+        Arc::new(Self {
+            name: name.to_owned(),
+            world: Arc::clone(world),
+            owner: world.next_owner(),
+            dead: watch::Sender::new(false),
+            paused: watch::Sender::new(false),
+            skew_ms: AtomicI64::new(0),
+        })
+    }
+
+    /// The world it lives in.
+    pub const fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// It dies. Nothing that it has begun has any more effect, but for what it has handed to the network.
+    pub fn kill(&self) {
+        if !self.dead.send_replace(true) {
+            self.world.note(&self.name, "dies");
+            self.world.tasks.kill(self.owner);
+        }
+    }
+
+    /// Whether it is dead.
+    pub fn is_dead(&self) -> bool {
+        *self.dead.borrow()
+    }
+
+    /// Wait until it is.
+    pub async fn died(&self) {
+        drop(self.dead.subscribe().wait_for(|dead| *dead).await);
+    }
+
+    /// From now on nothing goes in or out; or it does again.
+    pub fn pause(&self, paused: bool) {
+        self.paused.send_replace(paused);
+    }
+
+    /// Its clock is wrong by so much.
+    pub fn set_skew(&self, ms: i64) {
+        self.skew_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Go on once it is not paused; never, if it is dead.
+    pub async fn gate(&self) {
+        if *self.paused.borrow() {
+            drop(self.paused.subscribe().wait_for(|paused| !paused).await);
+        }
+        if self.is_dead() {
+            pending::<()>().await;
+        }
+    }
+
+    /// Wait until it is not paused, dead or not.
+    pub async fn unpaused(&self) {
+        if *self.paused.borrow() {
+            drop(self.paused.subscribe().wait_for(|paused| !paused).await);
+        }
+    }
+}
+
+impl Surroundings for Life {
+    fn now_ms(&self) -> Millis {
+        BEGIN_MS + self.world.elapsed_ms() + self.skew_ms.load(Ordering::Relaxed)
+    }
+
+    fn mint(&self) -> Uuid {
+        mint(&self.world, self.now_ms())
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.world.tasks.spawn(self.owner, task);
+    }
+}
+
+/// A new UUIDv7 of this time.
+pub fn mint(world: &World, now_ms: Millis) -> Uuid {
+    let random = world.draw(|chance| (u128::from(chance.number()) << 64 | u128::from(chance.number())).to_be_bytes());
+    let mut tail = [0; 10];
+    tail.copy_from_slice(&random[..10]);
+    Builder::from_unix_timestamp_millis(now_ms.unsigned_abs(), &tail).into_uuid()
+}

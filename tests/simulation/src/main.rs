@@ -1,0 +1,113 @@
+//! Runs seeds, and says which ones show a fault.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use clap::Parser;
+use orderlog_simulation::{Report, run};
+
+/// Run orderlog under simulation.
+#[derive(Debug, Parser)]
+struct Options {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Run only this seed, and print everything that happens.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many threads run seeds; each run has one of its own.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Stop at the first seed that shows a fault.
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+#[derive(Default)]
+struct Totals {
+    n_failed: u64,
+    n_attempts: usize,
+    n_acknowledged: usize,
+    n_records: u64,
+    n_faults: u64,
+    simulated_ms: i64,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match options.seed {
+        Some(seed) => {
+            let report = run(seed, true);
+            tell(&report);
+            if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        None => run_all(&options),
+    }
+}
+
+fn run_all(options: &Options) -> ExitCode {
+    let (began, next) = (Instant::now(), AtomicU64::new(options.from));
+    let totals = Mutex::new(Totals::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= options.from + options.seeds {
+                return;
+            }
+            let report = run(seed, false);
+            if !report.faults.is_empty() {
+                tell(&report);
+                if options.fail_fast {
+                    next.store(u64::MAX / 2, Ordering::Relaxed);
+                }
+            }
+            add(&mut totals.lock().unwrap_or_else(PoisonError::into_inner), &report);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..options.threads {
+            scope.spawn(work);
+        }
+    });
+    let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{} seeds in {seconds:.0} s ({:.0}/s): {} attempts, {} acknowledged, {} records, {} faults injected, {} h \
+         simulated; {} seeds show a fault",
+        options.seeds,
+        options.seeds as f64 / seconds,
+        totals.n_attempts,
+        totals.n_acknowledged,
+        totals.n_records,
+        totals.n_faults,
+        totals.simulated_ms / 3_600_000,
+        totals.n_failed
+    );
+    if totals.n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn add(totals: &mut Totals, report: &Report) {
+    totals.n_failed += u64::from(!report.faults.is_empty());
+    totals.n_attempts += report.n_attempts;
+    totals.n_acknowledged += report.n_acknowledged;
+    totals.n_records += report.n_records;
+    totals.n_faults += report.n_faults;
+    totals.simulated_ms += report.simulated_ms;
+}
+
+fn tell(report: &Report) {
+    println!("seed {}: {} faults, trace {}", report.seed, report.faults.len(), report.trace);
+    for fault in report.faults.iter().take(5) {
+        println!("  {fault}");
+    }
+}

@@ -1,0 +1,186 @@
+//! After healing: everything has to come to rest, and then to agree.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use orderlog_domain::{
+    decider::Millis,
+    header::HEADER,
+    inventory::{Inventory, ReservationState},
+};
+use orderlog_eventlog::{Partition, Record};
+use orderlog_history::{Fault, History, Row, SERVICES, fault};
+use orderlog_projections::{Contents, MemoryRows, Tables};
+use orderlog_service::replica::Replica;
+
+use crate::{
+    instance::{DELIVERIES, Service, setup},
+    life::Life,
+    link::Link,
+    rows::SimulatedRows,
+    shop::Shop,
+    world::{BEGIN_MS, Faults, World},
+};
+
+/// How often is looked whether everything rests.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// For so long nobody holds a lease: until everybody has heard of it.
+const LEASES_REST: Duration = Duration::from_secs(4);
+/// After so many looks it should.
+const N_LOOKS_MAX: u32 = 400;
+
+/// Nothing goes wrong any more.
+pub async fn heal(shop: &Shop) {
+    shop.world.note("nemesis", "heals everything");
+    shop.world.set_faults(Faults::default());
+    shop.healed.send_replace(true);
+    for life in shop.victims().iter().filter_map(|victim| victim.life()) {
+        life.pause(false);
+        life.set_skew(0);
+    }
+    // A duty that was running while its positions were lost keeps only what it comes to from then on: whoever holds the lease
+    // next begins anew.
+    let groups = || SERVICES.iter().map(|service| format!("orderlog.{service}")).chain([DELIVERIES.to_owned()]);
+    // Twice: the first time it may be one who has not yet heard that it lost it.
+    for _ in 0..2 {
+        groups().for_each(|group| shop.world.log.drop_lease_holder(&group));
+        tokio::time::sleep(LEASES_REST).await;
+        groups().for_each(|group| shop.world.log.find_lease_holder(&group));
+    }
+}
+
+/// Wait until nothing is left to do.
+pub async fn come_to_rest(shop: &Shop, faults: &mut Vec<Fault>) {
+    let mut before = None;
+    let mut undone = String::new();
+    for _ in 0..N_LOOKS_MAX {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let n_landed = shop.world.n_landed();
+        match still_to_do(shop) {
+            None if before == Some(n_landed) => return,
+            None => before = Some(n_landed),
+            Some(what) => {
+                before = None;
+                undone = what;
+            }
+        }
+    }
+    fault(faults, "everything comes to rest after healing", undone);
+}
+
+fn still_to_do(shop: &Shop) -> Option<String> {
+    let ends = shop.world.log.all_ends();
+    of_service(&shop.customers, &ends, &shop.world)
+        .or_else(|| of_service(&shop.orders, &ends, &shop.world))
+        .or_else(|| of_service(&shop.inventory, &ends, &shop.world))
+        .or_else(|| of_service(&shop.billing, &ends, &shop.world))
+        .or_else(|| of_service(&shop.notifications, &ends, &shop.world))
+        .or_else(|| {
+            let journal = Partition::journal("inventory");
+            let end = ends.get(&journal).copied().unwrap_or_default();
+            let position = shop.world.log.position(DELIVERIES, &journal).unwrap_or_default();
+            (position < end).then(|| format!("{DELIVERIES} stands at {position} of {end}"))
+        })
+        .or_else(|| {
+            let rows = &shop.inventory.0.first()?.rows;
+            let now = BEGIN_MS + shop.world.elapsed_ms();
+            let expires = rows.look(|rows| rows.entities.values().any(|(_, _, entity)| is_due(entity, now)));
+            expires.then(|| "a reservation is still to expire".to_owned())
+        })
+}
+
+fn is_due(entity: &orderlog_domain::inventory::Entity, now: Millis) -> bool {
+    let due = entity.as_reservation().filter(|it| it.state == ReservationState::Held).and_then(|it| it.expires_at_ms);
+    due.is_some_and(|due| due <= now)
+}
+
+fn of_service<D: Service>(
+    instances: &crate::instance::Instances<D>,
+    ends: &BTreeMap<Partition, u64>,
+    world: &World,
+) -> Option<String> {
+    let end = |partition: &Partition| ends.get(partition).copied().unwrap_or_default();
+    let journal = Partition::journal(D::JOURNAL);
+    for instance in &instances.0 {
+        let next = instance.rows.look(|rows| rows.next);
+        if instance.running().is_none() || next < end(&journal) {
+            return Some(format!("{} stands at {next} of {}", instance.name, end(&journal)));
+        }
+    }
+    let read = ends.keys().filter(|it| **it == journal || D::REACTS_TO.contains(&it.topic.as_ref()));
+    let group = format!("orderlog.{}", D::JOURNAL);
+    let late = |it: &&Partition| world.log.position(&group, it).unwrap_or_default() < end(it);
+    read.clone()
+        .find(late)
+        .map(|it| format!("{group} stands at {:?} of {it}, {}", world.log.position(&group, it), end(it)))
+}
+
+/// The rows of all instances, and of one that begins from nothing, are alike. Those of the first are given back.
+async fn agree<D: Service>(shop: &Shop, faults: &mut Vec<Fault>) -> Vec<Row> {
+    let instances = &D::of(shop).0;
+    let rebuilt = rebuild::<D>(&shop.world).await;
+    for instance in instances {
+        let difference = instance.rows.look(|live| rebuilt.look(|rebuilt| live.difference(rebuilt)));
+        if let Some(difference) = difference {
+            fault(faults, "live rows are rebuilt rows", format!("{}: {difference}", instance.name));
+        }
+    }
+    let Some(first) = instances.first() else { return Vec::new() };
+    for instance in instances {
+        // Facts copied from others may be newer than those of an instance that has just begun.
+        let copied = |rows: &Contents<D>| {
+            rows.entities.iter().filter(|(_, it)| it.1 == 0).map(|(at, it)| (*at, it.clone())).collect::<Vec<_>>()
+        };
+        if instance.rows.look(copied) != first.rows.look(copied) {
+            fault(faults, "copied facts are alike", &instance.name);
+        }
+    }
+    first.rows.look(|rows| {
+        let documents = rows.entities.iter().map(|((kind, key), (_, _, entity))| Row {
+            kind: (*kind).to_owned(),
+            key: *key,
+            doc: serde_json::to_value(&**entity).unwrap_or_default(),
+        });
+        documents.collect()
+    })
+}
+
+async fn rebuild<D: Tables>(world: &Arc<World>) -> MemoryRows<D> {
+    let life = Life::begin(world, &format!("{}.rebuilt", D::JOURNAL));
+    let rows = MemoryRows::<D>::default();
+    let simulated = Arc::new(SimulatedRows::new(rows.clone(), Arc::clone(&life)));
+    if let Ok(replica) = Replica::start(setup(&life, Link::new(Arc::clone(&life))), simulated).await {
+        let end = world.log.all_ends().get(&Partition::journal(D::JOURNAL)).copied().unwrap_or_default();
+        let done = replica.has_committed(end);
+        drop(tokio::time::timeout(Duration::from_secs(20), done).await);
+    }
+    life.kill();
+    rows
+}
+
+/// Everything there is to check.
+pub async fn history(shop: &Shop, faults: &mut Vec<Fault>) -> History {
+    let rested_ms = Some(BEGIN_MS + shop.world.elapsed_ms());
+    let mut history = History { lines: shop.world.all_lines(), rested_ms, ..History::default() };
+    for (partition, records) in shop.world.log.contents() {
+        let is_journal = SERVICES.contains(&partition.topic.as_ref());
+        let header = if is_journal { HEADER } else { "ce_id" };
+        let told = |record: Record| orderlog_history::Record {
+            offset: record.offset,
+            landed: shop.world.landed_before(&partition, record.offset),
+            header: record.header(header).cloned().unwrap_or_else(Bytes::new),
+            value: record.value,
+        };
+        let of = if is_journal { &mut history.journals } else { &mut history.topics };
+        of.entry(partition.topic.to_string()).or_default().extend(records.into_iter().map(told));
+    }
+    let rows = [
+        ("customers", agree::<orderlog_domain::customers::Customers>(shop, faults).await),
+        ("orders", agree::<orderlog_domain::orders::Orders>(shop, faults).await),
+        ("inventory", agree::<Inventory>(shop, faults).await),
+        ("billing", agree::<orderlog_domain::billing::Billing>(shop, faults).await),
+        ("notifications", agree::<orderlog_domain::notifications::Notifications>(shop, faults).await),
+    ];
+    history.rows = rows.into_iter().map(|(name, rows)| (name.to_owned(), rows)).collect();
+    history
+}

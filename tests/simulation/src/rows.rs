@@ -1,0 +1,117 @@
+//! Rows in memory that are slow, can't be written now and then, and lose what was not synced when their process dies.
+
+use std::{io, sync::Arc};
+
+use orderlog_domain::{
+    core::{Changes, Checkpoint, DiscardedRow, Loaded, SetAside, Wanted},
+    decider::Millis,
+    inventory::{Inventory, Reservation},
+};
+use orderlog_projections::{DueReservations, MemoryRows, Rows, StoreError, Tables, Unaccepted};
+
+use crate::life::Life;
+
+/// The rows of one process.
+pub struct SimulatedRows<D: Tables> {
+    rows: MemoryRows<D>,
+    life: Arc<Life>,
+}
+
+impl<D: Tables> SimulatedRows<D> {
+    /// As this process sees them.
+    pub const fn new(rows: MemoryRows<D>, life: Arc<Life>) -> Self {
+        Self { rows, life }
+    }
+
+    /// The rows themselves.
+    pub const fn memory(&self) -> &MemoryRows<D> {
+        &self.rows
+    }
+
+    async fn take_time(&self) {
+        self.life.gate().await;
+        self.life.world().wait(self.life.world().faults().rows_ms).await;
+        self.life.gate().await;
+    }
+
+    fn fail(&self) -> Result<(), StoreError> {
+        let world = self.life.world();
+        if world.goes_wrong(world.faults().unwritable) {
+            let source = io::Error::other("a simulated failure");
+            return Err(StoreError::Folder { path: self.life.name.clone().into(), source });
+        }
+        Ok(())
+    }
+}
+
+impl<D: Tables> Rows<D> for SimulatedRows<D> {
+    type Writer = ();
+
+    async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        self.life.gate().await;
+        self.rows.checkpoint().await
+    }
+
+    async fn load(&self, wanted: &[Wanted]) -> Result<Vec<Loaded<D::Entity>>, StoreError> {
+        self.take_time().await;
+        self.rows.load(wanted).await
+    }
+
+    async fn writer(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn write(&self, (): &mut (), changes: &Changes<D>) -> Result<(), StoreError> {
+        self.take_time().await;
+        self.fail()?;
+        self.rows.put(changes)?;
+        let world = self.life.world();
+        world.note(&self.life.name, format_args!("writes rows up to {}", changes.next));
+        if !world.goes_wrong(world.faults().unsynced) {
+            self.rows.sync();
+        }
+        // Written, but that is not heard.
+        self.fail()
+    }
+
+    async fn create_indexes(&self, (): &mut ()) -> Result<(), StoreError> {
+        self.take_time().await;
+        Ok(())
+    }
+
+    async fn clear(&self, writer: &mut ()) -> Result<(), StoreError> {
+        self.take_time().await;
+        self.fail()?;
+        self.rows.clear(writer).await
+    }
+
+    async fn unaccepted(&self, from: u64, to: u64) -> Result<Unaccepted, StoreError> {
+        self.take_time().await;
+        self.rows.unaccepted(from, to).await
+    }
+
+    async fn set_aside(&self) -> Result<SetAside, StoreError> {
+        self.life.gate().await;
+        self.rows.set_aside().await
+    }
+
+    async fn discarded(&self) -> Result<Vec<DiscardedRow>, StoreError> {
+        self.take_time().await;
+        self.rows.discarded().await
+    }
+
+    fn generation(&self) -> u32 {
+        Rows::<D>::generation(&self.rows)
+    }
+
+    async fn have_serve(&self, number: u32) -> Result<Self, StoreError> {
+        Ok(Self::new(self.rows.of_generation(number), Arc::clone(&self.life)))
+    }
+}
+
+impl DueReservations for SimulatedRows<Inventory> {
+    async fn expired_reservations(&self, now: Millis, limit: u32) -> Result<Vec<Reservation>, StoreError> {
+        self.take_time().await;
+        self.rows.expired_reservations(now, limit).await
+    }
+}

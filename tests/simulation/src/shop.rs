@@ -1,0 +1,73 @@
+//! The whole deployment: five services, several instances each, on one log.
+
+use std::sync::Arc;
+
+use orderlog_domain::{
+    billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
+};
+use orderlog_eventlog::EventLog;
+use orderlog_service::assembly;
+use tokio::sync::watch;
+
+use crate::{
+    instance::{Instances, Service, Victim},
+    world::World,
+};
+
+/// The deployment.
+pub struct Shop {
+    /// What all share.
+    pub world: Arc<World>,
+    /// The services.
+    pub customers: Instances<Customers>,
+    /// Orders.
+    pub orders: Instances<Orders>,
+    /// Inventory.
+    pub inventory: Instances<Inventory>,
+    /// Billing.
+    pub billing: Instances<Billing>,
+    /// Notifications.
+    pub notifications: Instances<Notifications>,
+    /// Nothing goes wrong any more.
+    pub healed: watch::Sender<bool>,
+    /// Whether what is dead may be started again.
+    pub may_start: watch::Sender<bool>,
+}
+
+impl Shop {
+    /// A deployment of one or two instances of each service, now and then three.
+    pub async fn open(world: &Arc<World>) -> Arc<Self> {
+        let prepared = world.log.prepare(&assembly::topics()).await;
+        prepared.expect("an empty log takes all topics");
+        let n = || usize::try_from(world.draw(|chance| [1, 1, 2, 2, 2, 3][chance.below(6) as usize])).unwrap_or(1);
+        let shop = Arc::new(Self {
+            world: Arc::clone(world),
+            customers: Instances::new(n()),
+            orders: Instances::new(n()),
+            inventory: Instances::new(n()),
+            billing: Instances::new(n()),
+            notifications: Instances::new(n()),
+            healed: watch::Sender::new(false),
+            may_start: watch::Sender::new(true),
+        });
+        shop.customers.keep_running(&shop);
+        shop.orders.keep_running(&shop);
+        shop.inventory.keep_running(&shop);
+        shop.billing.keep_running(&shop);
+        shop.notifications.keep_running(&shop);
+        shop
+    }
+
+    /// Every instance.
+    pub fn victims(&self) -> Vec<Arc<dyn Victim>> {
+        fn all<D: Service>(of: &Instances<D>) -> impl Iterator<Item = Arc<dyn Victim>> {
+            of.0.iter().map(|instance| Arc::clone(instance) as Arc<dyn Victim>)
+        }
+        all(&self.customers)
+            .chain(all(&self.orders))
+            .chain(all(&self.inventory))
+            .chain(all(&self.billing))
+            .chain(all(&self.notifications))
+            .collect()
+    }
+}
