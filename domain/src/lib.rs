@@ -6,6 +6,7 @@
 //! - [`values`]: money, SKUs, quantities, ids: values that can't be wrong once made.
 //! - [`core`]: the state machine that arbitrates, decides and folds for every service; [`header`] and [`key`] are the
 //!   format it reads. Live traffic, replay, rebuild, verification and simulation drive this same code.
+//! - [`planted`]: bugs on purpose, in builds that ask whether tests find them.
 //!
 //! Deliberately absent: Kafka, SQLite, HTTP, time and randomness. They come in as values.
 
@@ -19,6 +20,7 @@ pub mod inventory;
 pub mod key;
 pub mod notifications;
 pub mod orders;
+pub mod planted;
 pub mod public;
 pub mod values;
 

@@ -7,7 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use orderlog_domain::{header::Header, public::event_id};
+use orderlog_domain::{
+    header::Header,
+    planted::{self, Bug},
+    public::event_id,
+};
 use orderlog_eventlog::Lease;
 use orderlog_projections::{Rows, Tables};
 use tracing::{info, warn};
@@ -96,6 +100,7 @@ pub async fn run<D: Tables, R: Rows<D>>(
                     if let Some(notice) = notice(&recorded.event) {
                         // Public events of the same record are numbered from 0; this number is nobody else's.
                         let key = event_id(genesis.log_id, recorded.offset, usize::MAX);
+                        let key = if planted::has(Bug::NotifyOnReplay) { replica.setup().surroundings.mint() } else { key };
                         let subject = format!("{}@{}", D::JOURNAL, recorded.offset);
                         let Header { origin, time_ms, .. } = &recorded.header;
                         let name = || "deliver a notice".to_owned();

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use orderlog_domain::planted::{self, Bug};
 use orderlog_eventlog::{Lease, LeaseError, Partition, ReadError};
 use orderlog_projections::{Rows, Tables};
 use tokio::{sync::watch, time::Instant};
@@ -113,6 +114,10 @@ impl Progress {
         let ends = replica.log().ends(&partitions).await.map_err(unavailable)?;
         let mut from: Vec<_> =
             partitions.into_iter().zip(committed.into_iter().map(|next| next.unwrap_or(0))).collect();
+        if planted::has(Bug::BeginAtTheEnd) {
+            let begun = from.iter_mut().zip(&ends).filter(|((_, next), _)| *next == 0);
+            begun.for_each(|((_, next), end)| *next = *end);
+        }
         for ((partition, next), end) in from.iter_mut().zip(ends).filter(|((_, next), end)| next > end) {
             warn!("a group stood at {next} of {partition}, which ends at {end}: it begins anew");
             *next = 0;

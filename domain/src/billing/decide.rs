@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
+    planted::{self, Bug},
     public::Public,
     values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason},
 };
@@ -229,6 +230,15 @@ fn close(view: &View<'_, Entity>, order_id: OrderId, customer_id: CustomerId, ca
         return Event::InvoiceVoided(InvoiceVoided { order_id, customer_id, cause, totals });
     };
     match invoice.state {
+        InvoiceState::Refunded if planted::has(Bug::RefundTwice) => {
+            let again = give_back(
+                &Invoice { amount_refunded: Money::ZERO, ..invoice.clone() },
+                invoice.amount_paid,
+                cause,
+                None,
+            );
+            again.unwrap_or_else(|| declined(invoice, Reaction::Close, DeclineReason::InvoiceEnded))
+        }
         InvoiceState::Void | InvoiceState::Refunded => declined(invoice, Reaction::Close, DeclineReason::InvoiceEnded),
         InvoiceState::Open | InvoiceState::Paid => {
             let left = invoice.refundable();

@@ -10,6 +10,7 @@ use crate::{
     decider::{At, Decider, Lookup, Millis, Ref, View},
     header::{Expect, Header},
     key::{Key, RecordId},
+    planted::{self, Bug},
 };
 
 /// News of an object minted less than this before the command may still be on the way.
@@ -91,7 +92,7 @@ impl<D: Decider> Core<D> {
     }
 
     fn look_at(&mut self, request: &Request<D>, asked: Millis, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
-        if let Some(stamp) = request.stamp {
+        if let Some(stamp) = request.stamp.filter(|_| !planted::has(Bug::IgnoreIdempotencyKey)) {
             let wanted = Wanted { key: stamp.key, kind: None };
             match self.slots.get(&stamp.key, None) {
                 None => drop(self.missing.insert((wanted.key, wanted.kind))),
@@ -108,8 +109,9 @@ impl<D: Decider> Core<D> {
         if self.flights.len() >= N_FLIGHTS_MAX {
             return Verdict::Wait;
         }
-        let Decision { result, mut missing, sight } = self.decide(request, true, now);
+        let Decision { result, mut missing, sight } = self.decide(request, !planted::has(Bug::ForgetFlights), now);
         let result = match result {
+            Err(refusal) if planted::has(Bug::RefuseFromFlights) => Err(refusal),
             Err(_) if missing.is_empty() && sight.ahead.get() && !sight.blocked.get() => {
                 // Only what is ahead may say no; then the no waits for its verdicts. What is folded may have to be loaded for that.
                 let folded = self.decide(request, false, now);
@@ -182,6 +184,9 @@ impl<D: Decider> Core<D> {
             self.wake_at = self.wake_at.min(asked + YOUNG_WAIT_MS);
             return Verdict::Wait;
         }
+        if planted::has(Bug::RefuseFromStaleState) {
+            return Verdict::Tell(refusal.into());
+        }
         let Some(ends) = ends else {
             self.step.wants_ends = true;
             return Verdict::Wait;
@@ -237,7 +242,9 @@ impl<D: Decider> Core<D> {
     fn launch(&mut self, ticket: Ticket, request: &Request<D>, event: D::Event, now: Millis) {
         let id = RecordId((self.mint)());
         let touched = D::touches(&event);
-        let keys = touched.iter().map(|aggregate| aggregate.key).chain(request.stamp.map(|stamp| stamp.key));
+        let n_named = if planted::has(Bug::NameFirstOnly) { 1 } else { touched.len() };
+        let keys =
+            touched.iter().take(n_named).map(|aggregate| aggregate.key).chain(request.stamp.map(|stamp| stamp.key));
         let last = |key: &Key| match self.flights.ahead(key) {
             Some(ahead) => Some(ahead.last),
             None => self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last),
@@ -255,6 +262,11 @@ impl<D: Decider> Core<D> {
             command: request.stamp,
             origin: request.origin.clone(),
         };
+        if planted::has(Bug::AnswerBeforeAppend) {
+            let event = serde_json::to_vec(&event).ok().and_then(|json| serde_json::from_slice(&json).ok());
+            let event = Arc::new(event.expect("what can be written can be read"));
+            self.answer(ticket, Outcome::Accepted(super::Accepted { at, id, event }));
+        }
         let value: Bytes =
             serde_json::to_vec(&event).expect("events have string keys and no failing serialiser").into();
         self.flights.launch(ticket, header, Arc::new(event), value, entities);

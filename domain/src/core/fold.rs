@@ -19,6 +19,7 @@ use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
     header::{Expect, Header, HeaderError, Origin},
     key::{Key, RecordId},
+    planted::{self, Bug},
 };
 
 /// A record that is read but not folded yet.
@@ -88,7 +89,10 @@ impl<D: Decider> Core<D> {
     /// # Errors
     /// [`Stop::Header`]: it can't be skipped, so nothing more can be read.
     pub fn read(&mut self, offset: u64, header: Option<&Bytes>, value: &Bytes) -> Result<(), Stop> {
-        if offset < self.tail() {
+        if planted::has(Bug::SkipAnOffset) && offset % 16 == 15 {
+            return Ok(());
+        }
+        if offset < self.tail() && !(planted::has(Bug::FoldTwice) && offset + 1 == self.tail()) {
             return Ok(());
         }
         let stop = |source| Stop::Header { journal: D::JOURNAL, offset, source };
@@ -182,7 +186,7 @@ impl<D: Decider> Core<D> {
             if let Some((aggregate, version, state)) = row {
                 let state = Arc::new(state);
                 let known = self.slots.peek_aggregate(&aggregate);
-                if known.is_none_or(|known| known.version < version) {
+                if known.is_none_or(|known| known.version < version || planted::has(Bug::CopyAnyVersion)) {
                     let place = self.slots.claim(aggregate.key);
                     self.slots.set_entity(place, Versioned { kind: aggregate.kind, version, offset: 0, state });
                 }
@@ -207,7 +211,8 @@ impl<D: Decider> Core<D> {
             };
             head.map(|head| head.last)
         };
-        let verdict = if !accepts(parsed.id, &parsed.expects, last) {
+        let n_judged = if planted::has(Bug::ArbitrateFirstKeyOnly) { 1 } else { parsed.expects.len() };
+        let verdict = if !accepts(parsed.id, &parsed.expects[..n_judged.min(parsed.expects.len())], last) {
             Verdict::Void
         } else if let Payload::Genesis = &payload {
             self.begin(offset, &value)?;
@@ -306,8 +311,10 @@ impl<D: Decider> Core<D> {
 
     fn settle(&mut self, parsed: &Header, verdict: Verdict, at: At, payload: Payload<D>) {
         if verdict == Verdict::Void {
-            let place = self.slots.claim(parsed.id.as_key());
-            self.slots.set_head(place, Head { last: parsed.id, offset: at.offset });
+            if !planted::has(Bug::ForgetVoidIds) {
+                let place = self.slots.claim(parsed.id.as_key());
+                self.slots.set_head(place, Head { last: parsed.id, offset: at.offset });
+            }
             if let Some(flight) = self.flights.bury(parsed.id) {
                 self.tally.lost_races += 1;
                 // The log took it: a lost race, after which another attempt may win at once.

@@ -51,6 +51,7 @@ use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
     header::{CommandStamp, HeaderError, Origin},
     key::{Key, RecordId},
+    planted::{self, Bug},
     public::Public,
 };
 
@@ -440,9 +441,12 @@ impl<D: Decider> Core<D> {
     /// What the log said of an append.
     pub fn appended(&mut self, id: RecordId, result: Appended, now: Millis) {
         self.tell_time(now);
-        match result {
+        let is_unknown = result == Appended::Unknown;
+        match if is_unknown && planted::has(Bug::UnknownIsRefused) { Appended::Refused } else { result } {
             Appended::At(offset) => self.acknowledged(id, offset),
-            Appended::Refused if self.flights.get(id).is_some_and(|flight| !flight.in_doubt) => {
+            Appended::Refused
+                if self.flights.get(id).is_some_and(|it| !it.in_doubt || planted::has(Bug::ForgetDoubt)) =>
+            {
                 if let Some(flight) = self.flights.bury(id) {
                     self.wait_again(flight.ticket, now + APPEND_AGAIN_MS);
                 }
@@ -467,6 +471,11 @@ impl<D: Decider> Core<D> {
         let tail = self.tail();
         let Some(flight) = self.flights.get_mut(id) else { return };
         flight.append = Append::Acknowledged;
+        if planted::has(Bug::AnswerBeforeVerdict) {
+            let (ticket, event) = (flight.ticket, Arc::clone(&flight.event));
+            let at = At { offset, time_ms: flight.header.time_ms };
+            return self.answer(ticket, Outcome::Accepted(Accepted { at, id, event }));
+        }
         if offset == tail {
             // It stands right behind what was read: no need to wait until the log brings it back.
             let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
@@ -605,7 +614,8 @@ impl<D: Decider> Core<D> {
         let late = self.pending.iter().filter(|(_, pending)| deadline(pending) <= now);
         let late: Vec<_> = late.map(|(ticket, pending)| (*ticket, pending.flight)).collect();
         for (ticket, flight) in late {
-            self.answer(ticket, if flight.is_some() { Outcome::Unknown } else { Outcome::Expired });
+            let may_happen = flight.is_some() && !planted::has(Bug::ExpiredWhateverFlies);
+            self.answer(ticket, if may_happen { Outcome::Unknown } else { Outcome::Expired });
         }
         self.expire_at = self.pending.values().map(deadline).min().unwrap_or(Millis::MAX);
     }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
+    planted::{self, Bug},
     public::{Public, Shortage, ShortageReason, StockLevel, StockLine},
     values::{OrderId, Quantity, Reason, ReservationName, Sku},
 };
@@ -179,6 +180,9 @@ fn release(view: &View<'_, Entity>, name: &ReservationName) -> Result<Event, Rej
     };
     match found.state {
         ReservationState::Held => Ok(Event::ReservationReleased(moved(view, found, Move::GiveBack))),
+        ReservationState::Released if planted::has(Bug::ReleaseTwice) => {
+            Ok(Event::ReservationReleased(moved(view, found, Move::GiveBack)))
+        }
         ReservationState::Released => Ok(repeated(found)),
         state @ (ReservationState::Rejected | ReservationState::Committed | ReservationState::Expired) => {
             Err(Rejection::ReservationEnded { reservation, state })
@@ -190,7 +194,7 @@ fn expire(view: &View<'_, Entity>, reservation: &ReservationId, now: Millis) -> 
     let Some(found) = find(view, reservation) else {
         return Err(Rejection::UnknownReservation { reservation: reservation.clone() });
     };
-    if found.state != ReservationState::Held {
+    if found.state != ReservationState::Held && !planted::has(Bug::ExpireTheEnded) {
         return Ok(declined(found, Reaction::Expire, Because::Already(found.state)));
     }
     if found.expires_at_ms.is_none_or(|at| now < at) {
@@ -200,7 +204,7 @@ fn expire(view: &View<'_, Entity>, reservation: &ReservationId, now: Millis) -> 
 }
 
 fn reserve_for_order(view: &View<'_, Entity>, order_id: OrderId, lines: &[StockLine]) -> Event {
-    let found = find(view, &ReservationId::Order(order_id));
+    let found = find(view, &ReservationId::Order(order_id)).filter(|_| !planted::has(Bug::HoldAfterCancel));
     let wanted = wanted(view, lines);
     if let Some(found) = found {
         return declined(found, Reaction::Reserve, Because::Already(found.state));

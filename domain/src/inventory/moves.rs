@@ -3,6 +3,7 @@
 use super::{Entity, MAX_LINES, MovedLine, Reservation, ReservationId, SeenSku, StockItem, commands::added_up};
 use crate::{
     decider::View,
+    planted::{self, Bug},
     public::{Shortage, ShortageReason, StockLevel, StockLine},
     values::{Quantity, Sku},
 };
@@ -70,7 +71,8 @@ impl Wanted {
     fn shortage(&self) -> Option<Shortage> {
         // More than a quantity can't be set aside at once, however much there is.
         let available = self.shelf.level.map_or(0, |level| level.available().min(Quantity::MAX));
-        (self.units > available).then(|| Shortage { sku: self.sku.clone(), requested: self.units, available })
+        let lent = u32::from(planted::has(Bug::OversellByOne));
+        (self.units > available + lent).then(|| Shortage { sku: self.sku.clone(), requested: self.units, available })
     }
 
     /// Looked at, not moved.

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
+    planted::{self, Bug},
     public::{OrderLine, Public},
     values::{Currency, CustomerId, OrderId},
 };
@@ -221,7 +222,7 @@ fn fulfil(view: &View<'_, Entity>, order_id: OrderId) -> Result<Event, Rejection
             return Err(Rejection::IllegalTransition { order_id, from, action: Action::Fulfil });
         }
     }
-    if order.payment != Payment::Paid {
+    if order.payment != Payment::Paid && !planted::has(Bug::FulfilUnpaid) {
         return Err(Rejection::NotPaid { order_id, payment: order.payment });
     }
     let lines = added_up(&order.lines).map_err(|QuantityOverflow(sku)| Rejection::quantity_too_large(sku))?;

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use orderlog_domain::core::Changes;
+use orderlog_domain::{
+    core::Changes,
+    planted::{self, Bug},
+};
 use orderlog_projections::{Rows, Tables};
 use tokio::sync::mpsc;
 use tracing::{error, warn};
@@ -92,6 +95,9 @@ async fn write_all<D: Tables, R: Rows<D>>(
             Task::Write(change_set, changes) => {
                 // The rows are a copy: nothing is lost while they can't be written, so try until it works.
                 while let Err(failure) = rows.write(&mut writer, &changes).await {
+                    if planted::has(Bug::ForgetFailedWrites) {
+                        break;
+                    }
                     warn!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL);
                     tokio::time::sleep(WRITE_AGAIN).await;
                 }

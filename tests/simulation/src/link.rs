@@ -82,7 +82,7 @@ impl Link {
         } else {
             Fate::Lands
         };
-        let copy = world.goes_wrong(faults.doubled).then(|| world.takes(LATE_MS));
+        let copy = world.goes_wrong(faults.doubled).then(|| late(world));
         let mut lands_after = self.lands_after.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lands_at = Instant::now() + world.takes(faults.append_ms);
         if !world.goes_wrong(faults.overtakes) {
@@ -91,6 +91,12 @@ impl Link {
         }
         OnItsWay { record, fate, lands_at, copy }
     }
+}
+
+/// How late what is late is: much, or just too late.
+fn late(world: &World) -> Duration {
+    let is_much = world.draw(|chance| chance.of_1000(500));
+    world.takes(if is_much { LATE_MS } else { LATE_MS / 10 })
 }
 
 /// A record lands later, unless the log is an older one by then.
@@ -126,7 +132,7 @@ async fn arrive(life: &Arc<Life>, era: u64, it: OnItsWay) -> Option<Result<u64, 
             Err(unknown())
         }
         Fate::Late => {
-            land_later(life, era, world.takes(LATE_MS), record);
+            land_later(life, era, late(world), record);
             Err(unknown())
         }
     })

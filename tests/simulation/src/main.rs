@@ -1,5 +1,8 @@
 //! Runs seeds, and says which ones show a fault.
 
+#[cfg(feature = "planted")]
+mod audit;
+
 use std::{
     process::ExitCode,
     sync::{
@@ -28,6 +31,10 @@ struct Options {
     /// How many threads run seeds; each run has one of its own.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Let each planted bug loose in turn, and say after how many seeds it was found.
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    audit: bool,
     /// Stop at the first seed that shows a fault.
     #[arg(long)]
     fail_fast: bool,
@@ -45,6 +52,10 @@ struct Totals {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    #[cfg(feature = "planted")]
+    if options.audit {
+        return audit::run_all(options.seeds);
+    }
     match options.seed {
         Some(seed) => {
             let report = run(seed, true);

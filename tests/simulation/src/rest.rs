@@ -151,7 +151,8 @@ async fn rebuild<D: Tables>(world: &Arc<World>) -> MemoryRows<D> {
     let simulated = Arc::new(SimulatedRows::new(rows.clone(), Arc::clone(&life)));
     if let Ok(replica) = Replica::start(setup(&life, Link::new(Arc::clone(&life))), simulated).await {
         let end = world.log.all_ends().get(&Partition::journal(D::JOURNAL)).copied().unwrap_or_default();
-        let done = replica.has_committed(end);
+        let mut committed = replica.committed();
+        let done = committed.wait_for(|committed| *committed >= end);
         drop(tokio::time::timeout(Duration::from_secs(20), done).await);
     }
     life.kill();

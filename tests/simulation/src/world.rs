@@ -58,7 +58,9 @@ pub struct Faults {
 impl Faults {
     /// Some of everything, or nothing of some.
     pub fn drawn(chance: &mut Chance) -> Self {
-        let mut rate = |most: u64| if chance.of_1000(300) { 0 } else { chance.between(1, most) };
+        // Now and then hardly anything works.
+        let worse = if chance.of_1000(100) { 5 } else { 1 };
+        let mut rate = |most: u64| if chance.of_1000(300) { 0 } else { chance.between(1, most) * worse };
         Self {
             refused: rate(80),
             lost: rate(80),
@@ -72,7 +74,7 @@ impl Faults {
             append_ms: rate(60),
             read_ms: rate(80),
             rows_ms: rate(40),
-            lease_ms: rate(2_000),
+            lease_ms: rate(2_000).min(2_000),
         }
     }
 }

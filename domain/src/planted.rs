@@ -1,0 +1,112 @@
+//! Bugs that are planted on purpose, so that it can be asked whether the simulation finds them.
+//!
+//! Only a build with the feature `planted` has them; there, one at a time is let loose per thread. In every other build [`has`] is
+//! `false`, known at compile time, and the code behind it is not there.
+
+macro_rules! bugs {
+    ($($(#[doc = $text:literal])+ $bug:ident,)+) => {
+        /// A bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[doc = $text])+ $bug,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$bug,)+];
+        }
+    };
+}
+
+bugs! {
+    /// A command is answered before its record is appended.
+    AnswerBeforeAppend,
+    /// A command is answered when its record is acknowledged, whatever its verdict.
+    AnswerBeforeVerdict,
+    /// Only the first key that a record names is arbitrated.
+    ArbitrateFirstKeyOnly,
+    /// A record names only the first of the aggregates that it was decided by.
+    NameFirstOnly,
+    /// A late copy of a void record is judged anew.
+    ForgetVoidIds,
+    /// Nobody looks whether an idempotency key was used.
+    IgnoreIdempotencyKey,
+    /// A refusal is told without having read to the journal's end.
+    RefuseFromStaleState,
+    /// A refusal is told although only records in flight say no.
+    RefuseFromFlights,
+    /// A decision does not see records in flight.
+    ForgetFlights,
+    /// After an append of unknown outcome the command is decided anew.
+    UnknownIsRefused,
+    /// A refused repetition counts, though an earlier attempt is in doubt.
+    ForgetDoubt,
+    /// When the time is up nothing was written, whatever is in flight.
+    ExpiredWhateverFlies,
+    /// Now and then a record is skipped.
+    SkipAnOffset,
+    /// Own records are folded from memory, and again from the log.
+    FoldTwice,
+    /// Rows that could not be written are taken for written.
+    ForgetFailedWrites,
+    /// What is not written yet is forgotten like what is.
+    ForgetUnwritten,
+    /// Queries do not wait for what was answered.
+    ReadWithoutWaiting,
+    /// Rows of another history are gone on with.
+    IgnoreOtherHistory,
+    /// News that come late overwrite newer ones.
+    CopyAnyVersion,
+    /// Void records are published too.
+    PublishVoid,
+    /// What a topic did not take is taken for published.
+    IgnoreFailedPublication,
+    /// A group without positions begins at the end.
+    BeginAtTheEnd,
+    /// A reactor's position passes over what is under way.
+    PassOverUnderWay,
+    /// A delivery that is begun again has another key.
+    NotifyOnReplay,
+    /// A cancelled order's reservation is held after all.
+    HoldAfterCancel,
+    /// What was released is released again.
+    ReleaseTwice,
+    /// An invoice that was given back is given back again.
+    RefundTwice,
+    /// A reservation expires though it has ended.
+    ExpireTheEnded,
+    /// One unit more is set aside than there is.
+    OversellByOne,
+    /// An order that is not paid leaves the house.
+    FulfilUnpaid,
+}
+
+#[cfg(feature = "planted")]
+mod loose {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static LOOSE: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Let this bug loose in this thread, or none.
+    pub fn let_loose(bug: Option<Bug>) {
+        LOOSE.set(bug);
+    }
+
+    /// Whether the program has this bug.
+    pub fn has(bug: Bug) -> bool {
+        LOOSE.get() == Some(bug)
+    }
+}
+
+#[cfg(feature = "planted")]
+pub use loose::{has, let_loose};
+
+/// Whether the program has this bug: never.
+#[cfg(not(feature = "planted"))]
+pub const fn has(_: Bug) -> bool {
+    false
+}
