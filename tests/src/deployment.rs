@@ -20,7 +20,8 @@ pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", 
 /// If it is not there.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it runs");
-    let folder = test.ancestors().nth(2).expect("tests run in target/<profile>/deps");
+    // Tests run in target/<profile>/deps, other programs beside it.
+    let folder = test.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a folder");
     let binary = folder.join("orderlog");
     assert!(binary.exists(), "{} is not built: run `cargo build`, or the whole workspace's tests", binary.display());
     binary
@@ -75,27 +76,51 @@ impl Server {
     /// # Panics
     /// If the process can't be started.
     pub fn begin(args: &[String], port: u16, log_file: &Path) -> Self {
+        Self::begin_at("127.0.0.1", args, port, (log_file, &[]), &[])
+    }
+
+    /// The same on another address, by another program (such as one that goes into a network first), with more environment.
+    ///
+    /// # Panics
+    /// If the process can't be started.
+    pub fn begin_at(
+        host: &str,
+        args: &[String],
+        port: u16,
+        (log_file, within): (&Path, &[String]),
+        env: &[(String, String)],
+    ) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file).expect("a log file");
-        let listen = vec!["--listen".to_owned(), format!("127.0.0.1:{port}")];
-        let process = Command::new(binary())
+        let listen = vec!["--listen".to_owned(), format!("{host}:{port}")];
+        let mut program = within.iter().map(Into::into).chain([binary().into_os_string()]);
+        let process = Command::new(program.next().expect("the binary at least"))
+            .args(program)
             .arg("serve")
             .args(args)
             .args(if args.iter().any(|arg| arg == "--listen") { Vec::new() } else { listen })
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
             .spawn()
             .expect("the binary starts");
-        Self { process, http: Http::new(format!("http://127.0.0.1:{port}")) }
+        Self { process, http: Http::new(format!("http://{host}:{port}")) }
     }
 
     /// Wait until the server says that it is ready.
     pub async fn ready(&self) {
-        eventually(&format!("{} becomes ready", self.http.base), async || {
-            let answer = self.http.send(reqwest::Method::GET, "/readyz", &[], None).await;
-            answer.is_ok_and(|answer| answer.status == 200).then_some(())
-        })
-        .await;
+        eventually(&format!("{} becomes ready", self.http.base), async || self.is_ready().await.then_some(())).await;
+    }
+
+    /// Whether it says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let answer = self.http.send(reqwest::Method::GET, "/readyz", &[], None).await;
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().is_ok_and(|status| status.is_some())
     }
 
     /// The number of its process.

@@ -13,9 +13,15 @@ use crate::{
 /// Check it.
 pub fn check(history: &History, journals: &Journals, faults: &mut Vec<Fault>) {
     let mut written: HashMap<Uuid, Vec<&Judged>> = HashMap::new();
-    for judged in journals.values().flatten().filter(|judged| judged.accepted) {
-        if let Some(attempt) = judged.attempt() {
-            written.entry(attempt).or_default().push(judged);
+    let asked_of: HashMap<Uuid, &str> =
+        history.attempts().map(|attempt| (attempt.id, attempt.service.as_str())).collect();
+    for (service, records) in journals {
+        for judged in records.iter().filter(|judged| judged.accepted) {
+            // A trace goes along: what is written under it elsewhere is what followed, not what was asked for.
+            let own = |attempt: &Uuid| asked_of.get(attempt).is_none_or(|asked| asked == service);
+            if let Some(attempt) = judged.attempt().filter(own) {
+                written.entry(attempt).or_default().push(judged);
+            }
         }
     }
     for attempt in history.attempts() {
