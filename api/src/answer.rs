@@ -17,11 +17,11 @@ use serde::Serialize;
 use crate::json::Json;
 
 /// Where in which journal: `orders@1042`.
-const POSITION: HeaderName = HeaderName::from_static("orderlog-position");
+pub const POSITION: HeaderName = HeaderName::from_static("orderlog-position");
 /// Which preference of the caller was honoured.
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// The answer is that of an earlier request with the same idempotency key.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The answer to a command, with its status. The body follows from the recorded event alone, so that a repeated
 /// idempotency key is answered with the same.

@@ -56,8 +56,8 @@ pub struct BillingApi {
 /// [`StartError`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     let service = parts.start::<Billing>().await?.0;
-    let (replica, overpayments) = (service.replica.clone(), Overpayments::new(parts.peers.clone()));
-    Ok(Mounted::new(ServiceName::Billing, &replica, BillingApi { service, overpayments }))
+    let overpayments = Overpayments::new(parts.peers.clone());
+    Ok(Mounted::new(ServiceName::Billing, &service.clone(), BillingApi { service, overpayments }))
 }
 
 impl BillingApi {

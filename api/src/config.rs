@@ -120,6 +120,11 @@ pub struct Storage {
     #[arg(long, env = "ORDERLOG_TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]
     pub topic_prefix: String,
 
+    /// Where other instances of the same services reach this one: commands are then handed to the instance that does the service's
+    /// other work. Without effect on the embedded log
+    #[arg(long, env = "ORDERLOG_ADVERTISED_URL", value_name = "URL", value_parser = http_url)]
+    pub advertised_url: Option<String>,
+
     /// How many partitions a public topic is created with on Kafka
     #[arg(long, env = "ORDERLOG_PUBLIC_PARTITIONS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub public_partitions: i32,

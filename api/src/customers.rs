@@ -178,7 +178,7 @@ pub struct CustomersApi(Service<Customers>);
 /// [`StartError`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     let service = parts.start::<Customers>().await?.0;
-    Ok(Mounted::new(ServiceName::Customers, &service.replica.clone(), CustomersApi(service)))
+    Ok(Mounted::new(ServiceName::Customers, &service.clone(), CustomersApi(service)))
 }
 
 impl CustomersApi {

@@ -16,6 +16,7 @@ use orderlog_service::{
 
 use crate::{
     freshness::Freshness,
+    handover::Handover,
     params::Asked,
     peers::Peers,
     problem::{ApiError, Code},
@@ -29,12 +30,19 @@ pub struct Service<D: Tables> {
     pub peers: Arc<Peers>,
     /// How long a command may take.
     pub command_timeout_ms: Millis,
+    /// Hands commands to another instance, if that is wished for.
+    pub handover: Option<Arc<Handover>>,
 }
 
 impl<D: Tables> Clone for Service<D> {
     fn clone(&self) -> Self {
-        let (replica, peers) = (self.replica.clone(), Arc::clone(&self.peers));
-        Self { replica, peers, command_timeout_ms: self.command_timeout_ms }
+        let Self { replica, peers, command_timeout_ms, handover } = self;
+        Self {
+            replica: replica.clone(),
+            peers: Arc::clone(peers),
+            command_timeout_ms: *command_timeout_ms,
+            handover: handover.clone(),
+        }
     }
 }
 

@@ -84,7 +84,7 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
         &replica,
         move |replica: Replica<Inventory>, lease| delivery::run(replica, lease, peers.clone(), corrections::notice),
     );
-    Ok(Mounted::new(ServiceName::Inventory, &replica, InventoryApi(service)))
+    Ok(Mounted::new(ServiceName::Inventory, &service.clone(), InventoryApi(service)))
 }
 
 impl InventoryApi {

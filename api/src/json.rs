@@ -1,6 +1,7 @@
 //! JSON bodies, read and written by serde: faster than the framework's own, and it says which field is wrong.
 
-use poem::{IntoResponse, Request, RequestBody, Response, Result, error::ReadBodyError, http::StatusCode};
+use bytes::Bytes;
+use poem::{Body, IntoResponse, Request, RequestBody, Response, Result, error::ReadBodyError, http::StatusCode};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     payload::{ParsePayload, Payload},
@@ -40,29 +41,8 @@ impl<T: Type + DeserializeOwned> ParsePayload for Json<T> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(request: &Request, body: &mut RequestBody) -> Result<Self> {
-        let limits = request.data::<BodyLimits>().copied();
-        let Some(BodyLimits { max_bytes, timeout }) = limits else {
-            return Err(ApiError::internal(&"a request without limits came through the gate").into());
-        };
-        let declared = request.header("content-length").and_then(|length| length.parse::<usize>().ok());
-        let body = body.take()?;
-        let arriving = async {
-            match declared {
-                Some(length) if length > max_bytes => Err(ReadBodyError::PayloadTooLarge),
-                // The connection hands over exactly as many bytes as were declared.
-                Some(_) => body.into_bytes().await,
-                None => body.into_bytes_limit(max_bytes).await,
-            }
-        };
-        let bytes = match tokio::time::timeout(timeout, arriving).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(too_large(max_bytes).into()),
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => {
-                let detail = format!("the body had not arrived after {} s", timeout.as_secs_f64());
-                return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, Code::BodyTooSlow, detail).into());
-            }
-        };
+        let limits = limits_of(request)?;
+        let bytes = arrived(declared_length(request), body.take()?, limits).await?;
         Ok(Self(serde_json::from_slice(&bytes).map_err(|_| explain::<T>(&bytes))?))
     }
 }
@@ -77,6 +57,45 @@ impl<T: Serialize + Send> IntoResponse for Json<T> {
 }
 
 poem_openapi::impl_apirequest_for_payload!(Json<T>, T: Type + DeserializeOwned);
+
+/// What the body of a request may be.
+///
+/// # Errors
+/// 500 if the gate has not said it.
+pub fn limits_of(request: &Request) -> Result<BodyLimits, ApiError> {
+    let limits = request.data::<BodyLimits>().copied();
+    limits.ok_or_else(|| ApiError::internal(&"a request without limits came through the gate"))
+}
+
+/// How long the body says that it is.
+pub fn declared_length(request: &Request) -> Option<usize> {
+    request.header("content-length")?.parse().ok()
+}
+
+/// The whole body, if it is neither longer nor slower than it may be.
+///
+/// # Errors
+/// 413, 408, or that the connection broke.
+pub async fn arrived(declared: Option<usize>, body: Body, limits: BodyLimits) -> Result<Bytes> {
+    let BodyLimits { max_bytes, timeout } = limits;
+    let arriving = async {
+        match declared {
+            Some(length) if length > max_bytes => Err(ReadBodyError::PayloadTooLarge),
+            // The connection hands over exactly as many bytes as were declared.
+            Some(_) => body.into_bytes().await,
+            None => body.into_bytes_limit(max_bytes).await,
+        }
+    };
+    match tokio::time::timeout(timeout, arriving).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(too_large(max_bytes).into()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => {
+            let detail = format!("the body had not arrived after {} s", timeout.as_secs_f64());
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, Code::BodyTooSlow, detail).into())
+        }
+    }
+}
 
 /// A JSON body that may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 //! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
 //! - [`telemetry`]: what operators see of a process.
 //! - [`inspect`]: the log's records as operators see them.
-//! - [`peers`]: the other services over HTTP. [`demo`]: a story for people who look at it for the first time.
+//! - [`peers`]: the other services over HTTP; [`handover`]: other instances of the same one. [`demo`]: a story for people who look at it for the first time.
 //! - [`auth`]: who asks, and what they may.
 //!
 //! Deliberately absent: rules (they are in `orderlog-domain`) and SQL.
@@ -23,6 +23,7 @@ pub mod customers;
 pub mod demo;
 pub mod execute;
 pub mod freshness;
+pub mod handover;
 pub mod inspect;
 pub mod inventory;
 pub mod json;

@@ -72,8 +72,9 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     };
     let mut dependencies: Vec<(_, Arc<dyn Dependency>)> = Vec::new();
     dependencies.extend(redis.clone().map(|redis| ("redis", redis as _)));
-    let api = NotificationsApi { service, reading: Reading::new(redis), stopping: parts.stopping.clone() };
-    Ok(Mounted { dependencies, ..Mounted::new(ServiceName::Notifications, &replica, api) })
+    let api =
+        NotificationsApi { service: service.clone(), reading: Reading::new(redis), stopping: parts.stopping.clone() };
+    Ok(Mounted { dependencies, ..Mounted::new(ServiceName::Notifications, &service, api) })
 }
 
 /// Have the Redis at `url` follow the rows. What its keys are called follows from the journal's id, which is not known

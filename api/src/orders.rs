@@ -64,7 +64,7 @@ pub struct OrdersApi(Service<Orders>);
 /// [`StartError`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     let service = parts.start::<Orders>().await?.0;
-    Ok(Mounted::new(ServiceName::Orders, &service.replica.clone(), OrdersApi(service)))
+    Ok(Mounted::new(ServiceName::Orders, &service.clone(), OrdersApi(service)))
 }
 
 impl OrdersApi {

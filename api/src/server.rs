@@ -35,7 +35,10 @@ use orderlog_service::{
     snapshots::Keeping,
     surroundings::Machine,
 };
-use poem::{EndpointExt, http::Method};
+use poem::{
+    EndpointExt,
+    http::{HeaderValue, Method},
+};
 use poem_openapi::{
     OpenApi, OpenApiService,
     registry::{MetaApi, Registry},
@@ -49,6 +52,7 @@ use crate::{
     config::{Config, LogUrl, Options, Storage},
     customers,
     execute::Service,
+    handover::{Handing, Handover},
     inventory, notifications, orders,
     peers::{Peers, Place},
     problem::{ApiError, Code, problem_of},
@@ -163,6 +167,8 @@ pub struct Parts {
     pub redis: Option<String>,
     /// How long a command may take.
     pub command_timeout_ms: Millis,
+    /// How commands are handed to other instances, if that is wished for.
+    pub handing: Option<Handing>,
 }
 
 impl Parts {
@@ -174,8 +180,11 @@ impl Parts {
     pub async fn start<D: Tables>(&self) -> Result<(Service<D>, Arc<dyn Lease>), StartError> {
         let assembled = assembly::start::<D>(self.setup.clone(), &self.keeping, &self.troubles).await;
         let assembled = assembled.map_err(|source: AssemblyError| Self::failure(D::JOURNAL, source))?;
+        let assembly::Assembled { replica, lease } = assembled;
         let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
-        Ok((Service { replica: assembled.replica, peers, command_timeout_ms }, assembled.lease))
+        let begin = |handing| Handover::begin(handing, Arc::clone(&lease), Arc::new(replica.clone()));
+        let handover = self.handing.clone().map(begin);
+        Ok((Service { replica, peers, command_timeout_ms, handover }, lease))
     }
 
     /// Why a service could not start.
@@ -199,6 +208,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
     let setup = open(storage).await?;
     let stopping = Stopping::default();
+    let instances = token_of_instances(&setup);
     let parts = Parts {
         setup,
         keeping: Keeping {
@@ -211,6 +221,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         peers: Arc::new(peers(&options, &own_url, &gate)?),
         redis: options.redis.clone(),
         command_timeout_ms: options.command_timeout_ms,
+        handing: handing(&options, &instances)?,
     };
     let mut mounted = Vec::with_capacity(services.len());
     for service in &services {
@@ -236,7 +247,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let routes = Routes { mounted, operations, admin, metrics, services, admission, documented: documented.clone() };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
-    let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits);
+    let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits, instances);
     let app = observe::Observed::new(conditional::Conditional(app), http);
     let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);
     let servers = doors.serve(app, ConnectionLimits::of(&options.limits), &stopping.draining, patience);
@@ -258,6 +269,18 @@ fn peers(options: &Options, own: &str, gate: &gate::Gate) -> Result<Peers, Start
     let own = Place { url: own.to_owned(), key: Some(gate.process.clone()) };
     let others = options.peer_urls().into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
     Ok(Peers::new(others.collect(), own, options.security.trust.ca.as_deref())?)
+}
+
+/// What all instances of this deployment know, and nobody else, as long as nobody else knows its hash key.
+fn token_of_instances(setup: &Setup) -> HeaderValue {
+    let token = String::from(setup.hash_key.unique("instances", "token"));
+    HeaderValue::try_from(token).expect("a key is written in hexadecimal digits")
+}
+
+fn handing(options: &Options, instances: &HeaderValue) -> Result<Option<Handing>, StartError> {
+    let ca = options.security.trust.ca.as_deref();
+    let begin = |own: &String| Handing::new(own.clone(), instances.clone(), ca);
+    Ok(options.storage.advertised_url.as_ref().map(begin).transpose()?)
 }
 
 fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {
@@ -315,6 +338,7 @@ pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartEr
             KafkaLog::connect(KafkaConfig {
                 topic_prefix: storage.topic_prefix.clone(),
                 public_partitions: storage.public_partitions,
+                reached_at: storage.advertised_url.clone(),
                 replication: storage.kafka_replication.unwrap_or(defaults.replication),
                 extra: storage.kafka_settings.iter().cloned().collect(),
                 ..defaults
@@ -350,7 +374,12 @@ impl OpenApi for Routes {
     fn add_routes(self, table: &mut RouteTable) {
         let mut of_services = RouteTable::new();
         for service in self.mounted {
-            (service.routes)(&mut of_services);
+            let mut of_service = RouteTable::new();
+            (service.routes)(&mut of_service);
+            of_services.extend(match service.handover {
+                Some(handover) => handover.before(of_service),
+                None => of_service,
+            });
         }
         table.extend(gate::Gate::guard(of_services, &self.documented, &self.admission));
         self.operations.add_routes(table);

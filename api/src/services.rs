@@ -13,6 +13,8 @@ use orderlog_service::{
 use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::{OpenApi, Tags};
 
+use crate::{execute::Service, handover::Handover};
+
 /// A service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
 pub enum ServiceName {
@@ -83,6 +85,8 @@ pub struct Mounted {
     pub probe: Arc<dyn Probe>,
     /// Its rows.
     pub projection: Arc<dyn Projection>,
+    /// Hands its commands to another instance, if that is wished for.
+    pub handover: Option<Arc<Handover>>,
     /// What else it uses, by name.
     pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
 }
@@ -95,12 +99,14 @@ pub trait Dependency: Send + Sync {
 
 impl Mounted {
     /// The service behind `api`.
-    pub fn new<D: Tables>(name: ServiceName, replica: &Replica<D>, api: impl OpenApi + Send + 'static) -> Self {
+    pub fn new<D: Tables>(name: ServiceName, service: &Service<D>, api: impl OpenApi + Send + 'static) -> Self {
+        let Service { replica, handover, .. } = service;
         Self {
             name,
             routes: Box::new(move |table| api.add_routes(table)),
             probe: Arc::new(replica.clone()),
             projection: Arc::new(Rows::of(replica.clone())),
+            handover: handover.clone(),
             dependencies: Vec::new(),
         }
     }
@@ -134,6 +140,9 @@ pub trait Probe: Send + Sync {
     /// What it counts of itself.
     fn measures(&self) -> &Arc<Measures>;
 
+    /// Another instance has answered a command for this one, with a record below `position`.
+    fn has_answered_elsewhere(&self, position: u64);
+
     /// Have its duties end, and wait until everything that was answered stands in the rows.
     fn settle(&self) -> BoxFuture<'_, ()>;
 }
@@ -166,6 +175,10 @@ impl<D: Tables> Probe for Replica<D> {
 
     fn measures(&self) -> &Arc<Measures> {
         Self::measures(self)
+    }
+
+    fn has_answered_elsewhere(&self, position: u64) {
+        Self::has_answered_elsewhere(self, position);
     }
 
     fn settle(&self) -> BoxFuture<'_, ()> {

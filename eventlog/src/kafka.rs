@@ -66,6 +66,8 @@ pub struct KafkaConfig {
     /// when 2 of them have it (`min.insync.replicas=2`), so that one broker may be lost; with fewer, or -1, that is left to the
     /// brokers' default too. Topics that don't survive it, however they were made, are told of by `prepare`.
     pub replication: i16,
+    /// Where this process says that others reach it, at most 1,024 bytes: what [`Lease::holder`] tells while it holds a lease.
+    pub reached_at: Option<String>,
     /// More settings in librdkafka's own words, such as those for SASL. What the log sets itself, because its guarantees rest on
     /// it, is refused; so is TLS, which this build has not got.
     pub extra: BTreeMap<String, String>,
@@ -79,6 +81,7 @@ impl KafkaConfig {
             topic_prefix: String::new(),
             public_partitions: 3,
             replication: -1,
+            reached_at: None,
             extra: BTreeMap::new(),
         }
     }
@@ -92,6 +95,7 @@ impl fmt::Debug for KafkaConfig {
             .field("topic_prefix", &self.topic_prefix)
             .field("public_partitions", &self.public_partitions)
             .field("replication", &self.replication)
+            .field("reached_at", &self.reached_at)
             .field("extra", &self.extra.keys().collect::<Vec<_>>())
             .finish()
     }

@@ -222,6 +222,10 @@ pub trait Lease: Send + Sync {
     /// The positions kept for the group, one per partition asked for; `None` where nothing was kept.
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError>;
 
+    /// Where the instance that last kept a position of the journal says that it is reached, if it says so: mostly the holder's.
+    /// It may have died since.
+    async fn holder(&self) -> Result<Option<String>, LeaseError>;
+
     /// Keep the offset to go on from for each partition: one past the last record that is done with.
     async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError>;
 }

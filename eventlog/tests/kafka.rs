@@ -211,6 +211,26 @@ async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
     assert_eq!(answers[2], Ok(1));
 }
 
+/// Who holds the lease can be found by the others, as long as they have the same brokers.
+#[tokio::test]
+async fn the_holder_of_a_lease_says_where_it_is_reached() {
+    let config = config();
+    let at = |address: &str| connect(&KafkaConfig { reached_at: Some(address.to_owned()), ..config.clone() });
+    let (one, two) = (at("http://one:1"), at("http://two:2"));
+    let journal = Partition::journal("orders");
+    one.prepare(&[TopicSpec { name: "orders".into(), kind: TopicKind::Journal }]).await.unwrap();
+    let first = one.lead("group", "orders").await.unwrap();
+    first.held().wait_for(|held| *held).await.unwrap();
+    let second = two.lead("group", "orders").await.unwrap();
+    assert_eq!(second.holder().await, Ok(None), "nobody has kept anything");
+    first.commit(&[(journal.clone(), 0)]).await.unwrap();
+    assert_eq!(second.holder().await, Ok(Some("http://one:1".to_owned())));
+    one.close().await;
+    second.held().wait_for(|held| *held).await.unwrap();
+    second.commit(&[(journal, 0)]).await.unwrap();
+    assert_eq!(second.holder().await, Ok(Some("http://two:2".to_owned())));
+}
+
 /// A broker that says so may not know the topic yet, and another one may have stored the record before.
 #[tokio::test]
 async fn that_a_topic_is_unknown_proves_nothing_about_a_record_on_its_way() {

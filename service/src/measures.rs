@@ -28,11 +28,15 @@ const BUCKETS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 const OUTCOMES: [&str; 7] =
     ["accepted", "repeated", "rejected", "precondition_failed", "parked", "unavailable", "unknown"];
 
+/// What comes of handing a command over.
+const HANDED_OVER: [&str; 2] = ["answered", "unanswered"];
+
 /// What one service counts.
 pub struct Measures {
     commands: IntCounterVec,
     command_seconds: HistogramVec,
     command_retries: IntCounter,
+    handed_over: IntCounterVec,
     folded: IntCounterVec,
     appended: IntCounter,
     appended_bytes: IntCounter,
@@ -55,6 +59,13 @@ impl Measures {
             seconds("orderlog_command_duration_seconds", "From a command's arrival to its answer"),
             &["outcome"],
         );
+        let handed_over = IntCounterVec::new(
+            opts(
+                "orderlog_commands_handed_over_total",
+                "Commands handed to the holder of the lease, by whether it answered",
+            ),
+            &["outcome"],
+        );
         let folded =
             IntCounterVec::new(opts("orderlog_records_folded_total", "Records read, by their verdict"), &["verdict"]);
         let append_failures = IntCounterVec::new(
@@ -67,6 +78,7 @@ impl Measures {
             commands: well_formed(commands),
             command_seconds: well_formed(command_seconds),
             command_retries: counter("orderlog_command_retries_total", retries),
+            handed_over: well_formed(handed_over),
             folded: well_formed(folded),
             appended: counter("orderlog_events_appended_total", "Records that the log acknowledged"),
             appended_bytes: counter("orderlog_appended_bytes_total", "Their headers and values"),
@@ -91,6 +103,7 @@ impl Measures {
         ["accepted", "void", "parked", "discarded"]
             .iter()
             .for_each(|verdict| drop(self.folded.with_label_values(&[verdict])));
+        HANDED_OVER.iter().for_each(|outcome| drop(self.handed_over.with_label_values(&[outcome])));
         ["refused", "unknown"].iter().for_each(|kind| drop(self.append_failures.with_label_values(&[kind])));
     }
 
@@ -99,11 +112,12 @@ impl Measures {
         Box::new(Families(std::sync::Arc::clone(self)))
     }
 
-    fn families(&self) -> [&dyn Collector; 9] {
+    fn families(&self) -> [&dyn Collector; 10] {
         [
             &self.commands,
             &self.command_seconds,
             &self.command_retries,
+            &self.handed_over,
             &self.folded,
             &self.appended,
             &self.appended_bytes,
@@ -117,6 +131,11 @@ impl Measures {
     pub fn executed(&self, outcome: &'static str, took: Duration) {
         self.commands.with_label_values(&[outcome]).inc();
         self.command_seconds.with_label_values(&[outcome]).observe(took.as_secs_f64());
+    }
+
+    /// A command was handed to the holder of the lease, which answered or did not.
+    pub fn handed_over(&self, is_answered: bool) {
+        self.handed_over.with_label_values(&[HANDED_OVER[usize::from(!is_answered)]]).inc();
     }
 
     /// The loop has gone round: what it folded since the last time.

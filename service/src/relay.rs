@@ -73,6 +73,8 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
     drop(replica.committed().wait_for(|committed| *committed > 0).await);
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
     let (mut progress, from) = Progress::load(&replica, lease, "relay", vec![Replica::<D>::journal()]).await?;
+    // Kept once more at once: so others hear where the work is done now.
+    from.iter().for_each(|(partition, next)| progress.done(partition.clone(), *next));
     let mut reading = log.read(from);
     loop {
         tokio::select! {

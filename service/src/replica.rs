@@ -250,6 +250,11 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         self.shared.answered.load(Ordering::Acquire)
     }
 
+    /// Another instance has answered a command for this one, with a record below `position`: queries here are to see it, too.
+    pub fn has_answered_elsewhere(&self, position: u64) {
+        self.shared.answered.fetch_max(position, Ordering::AcqRel);
+    }
+
     /// Whether it stopped since a record of its journal, or a page of its rows, is not what it was when it was written.
     pub fn has_found_damage(&self) -> bool {
         self.shared.found_damage.load(Ordering::Relaxed)

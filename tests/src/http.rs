@@ -1,6 +1,6 @@
 //! HTTP with JSON, as a caller sees it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
@@ -148,6 +148,18 @@ impl Http {
         }
         let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
         Ok(Answer { status, headers, body })
+    }
+
+    /// What the process counts and where it stands: each series, as `/metrics` writes it, with its value.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub async fn metrics(&self) -> BTreeMap<String, f64> {
+        let answer = self.client.get(format!("{}/metrics", self.base)).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let text = answer.text().await.expect("a text");
+        let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        series.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
     }
 
     /// Follow server-sent events.

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     auth::{Caller, KeyRing, Rule, Scope, Token, rule_of},
     config::{BodyLimits, Limits},
+    handover::HANDED_OVER,
     problem::{ApiError, Code},
     services::RouteTable,
 };
@@ -251,6 +252,8 @@ pub struct Gated<E> {
     shares: Option<Shares>,
     /// What bodies may be.
     body: BodyLimits,
+    /// By which instances of the deployment know each other.
+    instances: HeaderValue,
 }
 
 impl<E: Endpoint<Output = Response>> Endpoint for Gated<E> {
@@ -271,8 +274,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Gated<E> {
 
 impl<E> Gated<E> {
     /// `inner` behind this gate, with these limits for each caller and each request.
-    pub fn new(inner: E, gate: Arc<Gate>, limits: &Limits) -> Self {
-        Self { inner, gate, shares: limits.rate().map(Shares::new), body: limits.body() }
+    pub fn new(inner: E, gate: Arc<Gate>, limits: &Limits, instances: HeaderValue) -> Self {
+        Self { inner, gate, shares: limits.rate().map(Shares::new), body: limits.body(), instances }
     }
 
     /// Have the request name its caller. What is left of whose share it is, or the answer to a request that is not let in.
@@ -284,7 +287,15 @@ impl<E> Gated<E> {
             return Err(ApiError::unavailable(Code::TooManyConnections, detail).into());
         }
         let asking = self.gate.asking(request);
-        let share = if is_probe { None } else { self.share(&asking, request).map(Share::granted).transpose()? };
+        let is_counted_elsewhere = request.headers().get(&HANDED_OVER) == Some(&self.instances);
+        if !is_counted_elsewhere {
+            request.headers_mut().remove(&HANDED_OVER);
+        }
+        let share = if is_probe || is_counted_elsewhere {
+            None
+        } else {
+            self.share(&asking, request).map(Share::granted).transpose()?
+        };
         match asking {
             Ok(Asking { caller, counted: _ }) => drop(caller.map(|caller| request.set_data(caller))),
             Err(error) => return Err(challenged(error, None)),

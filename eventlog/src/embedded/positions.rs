@@ -104,6 +104,11 @@ impl Lease for EmbeddedLease {
         self.held.subscribe()
     }
 
+    /// Nobody else can have this log open.
+    async fn holder(&self) -> Result<Option<String>, LeaseError> {
+        Ok(None)
+    }
+
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
         let mut kept = Vec::with_capacity(partitions.len());
         for partition in partitions {

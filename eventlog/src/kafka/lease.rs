@@ -44,6 +44,7 @@ type GroupConsumer = BaseConsumer<Membership>;
 /// A membership in a group.
 pub(super) struct KafkaLease {
     cluster: Arc<Cluster>,
+    journal: Partition,
     held: watch::Receiver<bool>,
     left: Arc<AtomicBool>,
     requests: mpsc::Sender<Request>,
@@ -103,7 +104,8 @@ impl KafkaLease {
             drop(ended);
         };
         spawn("kafka-lease", staying).map_err(no_thread)?;
-        let lease = Self { cluster: Arc::clone(cluster), held, left: Arc::clone(&left), requests };
+        let journal = Partition::journal(journal);
+        let lease = Self { cluster: Arc::clone(cluster), journal, held, left: Arc::clone(&left), requests };
         Ok((lease, Member { left, gone }))
     }
 
@@ -114,6 +116,12 @@ impl KafkaLease {
                 .map_err(|error| unavailable(&error))?;
         }
         Ok(list)
+    }
+
+    /// What the group keeps of these partitions.
+    async fn kept(&self, partitions: &[Partition]) -> Result<TopicPartitionList, LeaseError> {
+        let list = self.list(partitions.iter().map(|partition| (partition.clone(), Offset::Invalid)))?;
+        self.ask(|answer| Request::Committed(list, answer)).await?.map_err(|error| unavailable(&error))
     }
 
     async fn ask<T>(
@@ -145,8 +153,7 @@ impl Lease for KafkaLease {
     }
 
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
-        let list = self.list(partitions.iter().map(|partition| (partition.clone(), Offset::Invalid)))?;
-        let found = self.ask(|answer| Request::Committed(list, answer)).await?.map_err(|error| unavailable(&error))?;
+        let found = self.kept(partitions).await?;
         let position = |partition: &Partition| {
             let kept = found.find_partition(&self.cluster.name(&partition.topic), index_of(partition));
             let Some(kept) = kept else { return Ok(None) };
@@ -157,6 +164,12 @@ impl Lease for KafkaLease {
             })
         };
         partitions.iter().map(position).collect()
+    }
+
+    async fn holder(&self) -> Result<Option<String>, LeaseError> {
+        let found = self.kept(std::slice::from_ref(&self.journal)).await?;
+        let kept = found.find_partition(&self.cluster.name(&self.journal.topic), index_of(&self.journal));
+        Ok(kept.map(|kept| kept.metadata().to_owned()).filter(|address| !address.is_empty()))
     }
 
     async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError> {
@@ -170,6 +183,10 @@ impl Lease for KafkaLease {
             }
             let offsets = positions.iter().map(|(at, next)| (at.clone(), Offset::Offset(to_raw(*next))));
             let list = self.list(offsets)?;
+            if let Some(address) = &self.cluster.config.reached_at {
+                // Each position may have a note, which is kept with it.
+                list.elements().iter_mut().for_each(|position| position.set_metadata(address));
+            }
             let Err(error) = self.ask(|answer| Request::Commit(list, answer)).await? else {
                 return Ok(());
             };

@@ -78,6 +78,11 @@ impl Lease for SimulatedLease {
         self.held.clone()
     }
 
+    /// They have no addresses.
+    async fn holder(&self) -> Result<Option<String>, LeaseError> {
+        Ok(None)
+    }
+
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
         let state = self.shared.state();
         let get = |partition: &Partition| state.positions.get(&(self.group.clone(), partition.clone())).copied();

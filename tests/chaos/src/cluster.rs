@@ -185,7 +185,11 @@ impl Site {
         let mut args = vec![self.instances[at].service.to_owned()];
         args.extend(self.log());
         let redis = format!("redis://{}:{}", self.network.outside, self.redis.port);
-        args.extend(["--redis", &redis, "--rate-limit", "0", "--insecure", "--data"].map(str::to_owned));
+        let own = format!("http://{}:{}", self.instances[at].host, self.instances[at].port);
+        args.extend(
+            ["--redis", &redis, "--advertised-url", &own, "--rate-limit", "0", "--insecure", "--data"]
+                .map(str::to_owned),
+        );
         args.push(self.instances[at].data.display().to_string());
         // Those of the same network.
         for peer in self.instances.iter().filter(|peer| peer.host == self.instances[at].host) {

@@ -79,6 +79,10 @@ impl Lease for DelayedLease {
         self.held.clone()
     }
 
+    async fn holder(&self) -> Result<Option<String>, LeaseError> {
+        of(&self.inner)?.holder().await
+    }
+
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
         self.ask().await?;
         of(&self.inner)?.committed(partitions).await

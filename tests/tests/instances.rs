@@ -1,0 +1,184 @@
+//! Several instances of one service on one Kafka: they decide as one while the holder of the lease lives, and go on without it when it
+//! does not.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use orderlog_tests::{
+    deployment::{Server, free_port, kafka},
+    eventually,
+    http::Http,
+};
+use reqwest::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+const SKU: &str = "hot";
+/// So many commands are done in all.
+const N_COMMANDS: u64 = 3_000;
+/// So many clients ask each instance.
+const N_CLIENTS: usize = 8;
+
+/// Two instances of the inventory, which know where each other are.
+struct Two {
+    data: tempfile::TempDir,
+    topic_prefix: String,
+    ports: [u16; 2],
+    servers: [Server; 2],
+}
+
+impl Two {
+    async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let topic_prefix = format!("i{}.", uuid::Uuid::new_v4().simple());
+        let ports = [free_port(), free_port()];
+        let servers = [0, 1].map(|at| begin(data.path(), &topic_prefix, at, ports[at]));
+        for server in &servers {
+            server.ready().await;
+        }
+        Self { data, topic_prefix, ports, servers }
+    }
+
+    fn restart(&mut self, at: usize) {
+        self.servers[at] = begin(self.data.path(), &self.topic_prefix, at, self.ports[at]);
+    }
+
+    /// Which one holds the lease, once the other one hands its commands over.
+    async fn holder(&self) -> usize {
+        eventually("one of them hands its commands over", async || {
+            for (at, server) in self.servers.iter().enumerate() {
+                let before = n_handed_over(&server.http).await;
+                receive(&server.http, 1).await;
+                if n_handed_over(&server.http).await > before {
+                    return Some(1 - at);
+                }
+            }
+            None
+        })
+        .await
+    }
+}
+
+fn begin(data: &Path, prefix: &str, at: usize, port: u16) -> Server {
+    let rows = data.join(format!("rows-{at}")).display().to_string();
+    let (log, own) = (format!("kafka://{}", kafka()), format!("http://127.0.0.1:{port}"));
+    let args = ["inventory", "--log", &log, "--topic-prefix", prefix, "--data", &rows, "--advertised-url", &own];
+    Server::begin(&args.map(str::to_owned), port, &data.join(format!("{at}.log")))
+}
+
+/// Goods come in, at once; whether that was done.
+async fn receive(http: &Http, quantity: u32) -> bool {
+    let body = json!({ "quantity": quantity });
+    let answer = http.send(Method::POST, &format!("/stock/{SKU}/receive"), &[], Some(&body)).await;
+    answer.is_ok_and(|answer| answer.status == 200)
+}
+
+/// How many commands this instance has handed over.
+async fn n_handed_over(http: &Http) -> u64 {
+    let series = r#"orderlog_commands_handed_over_total{outcome="answered",service="inventory"}"#;
+    http.metrics().await.get(series).map_or(0, |value| *value as u64)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_share_one_sku_fairly() {
+    let two = Two::start().await;
+    let holder = two.holder().await;
+    let before = void_and_all(&two.servers[holder].http).await;
+    let done = [Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0))];
+    let mut clients = JoinSet::new();
+    for at in [0, 1].repeat(N_CLIENTS) {
+        let (http, done) = (two.servers[at].http.anew(), done.clone());
+        clients.spawn(async move {
+            while done.iter().map(|done| done.load(Ordering::Relaxed)).sum::<u64>() < N_COMMANDS {
+                let body = json!({ "quantity": 1 });
+                let answer = http.send(Method::POST, &format!("/stock/{SKU}/receive"), &[], Some(&body)).await.unwrap();
+                assert_eq!(answer.status, 200, "nobody is refused for losing a race: {}", answer.body);
+                done[at].fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    let done = done.map(|done| done.load(Ordering::Relaxed));
+    let all: u64 = done.iter().sum();
+    assert!(done.iter().all(|done| done * 3 >= all), "each gets at least a third through: {done:?}");
+    let after = void_and_all(&two.servers[holder].http).await;
+    let (void, records) = (after.0 - before.0, after.1 - before.1);
+    assert!(void * 100 < records, "{void} of {records} records are void");
+    eprintln!("{done:?} done, {void} of {records} records void");
+}
+
+/// How many records of the journal are void, and how many there are.
+async fn void_and_all(http: &Http) -> (u64, u64) {
+    let metrics = http.metrics().await;
+    let folded = |verdict| {
+        let series = format!(r#"orderlog_records_folded_total{{service="inventory",verdict="{verdict}"}}"#);
+        metrics.get(&series).map_or(0, |value| *value as u64)
+    };
+    (folded("void"), folded("void") + folded("accepted"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_holder_costs_no_command_and_its_work_moves_on() {
+    let mut two = Two::start().await;
+    let holder = two.holder().await;
+    let other = two.servers[1 - holder].http.clone();
+    two.servers[holder].kill();
+    // The first one may wait until it is clear that nobody answers; none is lost.
+    for _ in 0..20 {
+        let begun = Instant::now();
+        assert!(receive(&other, 1).await, "a command after the holder's death");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+    let begun = Instant::now();
+    eventually("the relay runs at the other one", async || {
+        let metrics = other.metrics().await;
+        let runs = |series: &String| series.starts_with("orderlog_duty_position") && series.contains("\"relay\"");
+        metrics.keys().any(runs).then_some(())
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    two.restart(holder);
+    two.servers[holder].ready().await;
+    assert_eq!(two.holder().await, 1 - holder, "who comes later takes nothing from who holds the lease");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_handed_over_is_as_if_it_were_done_here() {
+    let two = Two::start().await;
+    let holder = two.holder().await;
+    let other = &two.servers[1 - holder].http;
+    let name = "basket";
+    let ask = |key: &'static str, quantity: u32| async move {
+        let reserve = json!({ "reservation_id": name, "lines": [{ "sku": SKU, "quantity": quantity }] });
+        other.send(Method::POST, "/stock/reserve", &[("Idempotency-Key", key)], Some(&reserve)).await.unwrap()
+    };
+    let first = ask("a", 1).await;
+    assert_eq!(first.status, 201, "{}", first.body);
+    assert_eq!(
+        (first.header("Idempotent-Replayed"), first.header("Location")),
+        (None, Some("/stock/reservations/basket"))
+    );
+    // At once, at the instance that was asked: it waits for its own rows.
+    let read = other.get("/stock/reservations/basket").await.expect(200);
+    assert_eq!(read["reservation_id"], json!(name));
+    let again = ask("a", 1).await;
+    assert_eq!((again.status, again.header("Idempotent-Replayed")), (first.status, Some("true")), "{}", again.body);
+    ask("b", 2).await.expect_problem(409, "reservation_exists");
+    other.post("/stock/reserve", json!({ "lines": [] })).await.expect_problem(400, "invalid_request");
+    let forged = [("Orderlog-Handed-Over", "00000000000000000000000000000000")];
+    let body = json!({ "quantity": 1 });
+    let path = format!("/stock/{SKU}/receive");
+    let before = n_handed_over(other).await;
+    assert_eq!(other.send(Method::POST, &path, &forged, Some(&body)).await.unwrap().status, 200);
+    assert_eq!(n_handed_over(other).await, before + 1, "nobody is fooled");
+}
