@@ -190,6 +190,31 @@ mod tests {
     }
 
     #[test]
+    fn what_may_hold_a_secret_is_not_told_when_it_is_wrong() {
+        for (flag, wrong) in [
+            ("--peer-key", "hunter2"),
+            ("--redis", "redis//user:hunter2@host"),
+            ("--log", "kafka://user:hunter2@host:9092"),
+            ("--kafka-setting", "sasl.password:hunter2"),
+            ("--otlp-endpoint", "user:hunter2@host"),
+            ("--billing-url", "htp://user:hunter2@host"),
+        ] {
+            let error = config(&["serve", flag, wrong]).unwrap_err();
+            assert!(error.contains(flag) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn help_shows_no_variable_that_may_hold_a_secret() {
+        let cli = Cli::command();
+        let serve = cli.find_subcommand("serve").expect("it can serve");
+        for flag in ["peer-key", "hash-key", "redis", "kafka-setting", "otlp-endpoint", "billing-url"] {
+            let option = serve.get_arguments().find(|option| option.get_long() == Some(flag)).expect(flag);
+            assert!(option.is_hide_env_values_set(), "--{flag}");
+        }
+    }
+
+    #[test]
     fn a_wrong_option_is_told_with_what_would_be_right() {
         for (args, told) in [
             (["serve", "--log", "kafka:/host:9092"], "kafka://host:port"),

@@ -1,6 +1,7 @@
 //! What can be set, each by a flag, an `ORDERLOG_*` variable, or not at all.
 
 mod limits;
+mod secret;
 mod security;
 
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
@@ -11,6 +12,7 @@ use orderlog_service::snapshots::Keeping;
 use crate::services::ServiceName;
 
 pub use limits::{BodyLimits, Limits, Rate};
+pub use secret::Untold;
 pub use security::{Insecure, Security, Trust, token_in};
 
 /// The hash key of deployments on Kafka that set none: known to everybody, so good for trying things out only.
@@ -29,7 +31,7 @@ impl FromStr for LogUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` names no log: use `embedded` or `kafka://host:port[,host:port]`");
+        let wrong = || "it names no log: use `embedded` or `kafka://host:port[,host:port]`".to_owned();
         if text == "embedded" {
             return Ok(Self::Embedded);
         }
@@ -39,7 +41,8 @@ impl FromStr for LogUrl {
 }
 
 fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    let is_host = |host: &str| !host.is_empty() && !host.contains(['@', '/']);
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok())
 }
 
 fn address(text: &str) -> Result<String, String> {
@@ -54,7 +57,7 @@ fn url_of(text: &str, schemes: &[&str]) -> Result<String, String> {
     if schemes.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty())) {
         Ok(text.to_owned())
     } else {
-        Err(format!("`{text}` must begin with {}", schemes.join(" or ")))
+        Err(format!("it must begin with {}", schemes.join(" or ")))
     }
 }
 
@@ -72,7 +75,7 @@ fn ratio(text: &str) -> Result<f64, String> {
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no setting: use `name=value`"))?;
+    let (name, value) = text.split_once('=').ok_or("it is no setting: use `name=value`")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -89,7 +92,7 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 pub struct Storage {
     /// Where the log is: `embedded`, a file in the data folder, or `kafka://host:port[,host:port]`
-    #[arg(long, env = "ORDERLOG_LOG", default_value = "embedded")]
+    #[arg(long, env = "ORDERLOG_LOG", default_value = "embedded", value_parser = Untold(LogUrl::from_str))]
     pub log: LogUrl,
 
     /// The folder of the read models, and of the embedded log; made if it is missing
@@ -134,7 +137,7 @@ pub struct Storage {
     pub kafka_replication: Option<i16>,
 
     /// More settings of the Kafka client in librdkafka's words, such as client.rack=a; may be repeated
-    #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = setting, value_delimiter = ',', hide_env_values = true)]
+    #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = Untold(setting), value_delimiter = ',', hide_env_values = true)]
     pub kafka_settings: Vec<(String, String)>,
 
     /// How many aggregates each service keeps in memory; the others are loaded when they are needed
@@ -175,7 +178,7 @@ pub struct Options {
     pub limits: Limits,
 
     /// Redis, for the inbox of the notifications service: `redis://host:port`; without it the inbox is read from SQLite
-    #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = redis_url, hide_env_values = true)]
+    #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = Untold(redis_url), hide_env_values = true)]
     pub redis: Option<String>,
 
     /// After how many records of a service's journal a snapshot of its rows is made; 0: never
@@ -195,7 +198,7 @@ pub struct Options {
     pub demo: bool,
 
     /// Where to send traces: a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; without it there are none
-    #[arg(long, env = "ORDERLOG_OTLP_ENDPOINT", value_name = "URL", value_parser = http_url)]
+    #[arg(long, env = "ORDERLOG_OTLP_ENDPOINT", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
 
     /// The share of the traces that begin here which is sent; of others whoever began them has decided
@@ -223,23 +226,23 @@ pub struct Options {
     pub command_timeout_ms: i64,
 
     /// Where the customers service is; default: in this process
-    #[arg(long, env = "ORDERLOG_CUSTOMERS_URL", value_name = "URL", value_parser = http_url)]
+    #[arg(long, env = "ORDERLOG_CUSTOMERS_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub customers_url: Option<String>,
 
     /// Where the orders service is; default: in this process
-    #[arg(long, env = "ORDERLOG_ORDERS_URL", value_name = "URL", value_parser = http_url)]
+    #[arg(long, env = "ORDERLOG_ORDERS_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub orders_url: Option<String>,
 
     /// Where the inventory service is; default: in this process
-    #[arg(long, env = "ORDERLOG_INVENTORY_URL", value_name = "URL", value_parser = http_url)]
+    #[arg(long, env = "ORDERLOG_INVENTORY_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub inventory_url: Option<String>,
 
     /// Where the billing service is; default: in this process
-    #[arg(long, env = "ORDERLOG_BILLING_URL", value_name = "URL", value_parser = http_url)]
+    #[arg(long, env = "ORDERLOG_BILLING_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub billing_url: Option<String>,
 
     /// Where the notifications service is; default: in this process
-    #[arg(long, env = "ORDERLOG_NOTIFICATIONS_URL", value_name = "URL", value_parser = http_url)]
+    #[arg(long, env = "ORDERLOG_NOTIFICATIONS_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub notifications_url: Option<String>,
 }
 

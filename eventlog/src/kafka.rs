@@ -133,6 +133,19 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Without the value of a setting, which librdkafka repeats: it may be a password.
+    fn refused(error: &KafkaError) -> Self {
+        let reason = match error {
+            KafkaError::ClientConfig(_, _, name, _) => {
+                format!("there is no setting {name}, or it can't have that value")
+            }
+            error => error.to_string(),
+        };
+        Self::Refused { reason }
+    }
+}
+
 /// An [`EventLog`] on Kafka brokers.
 pub struct KafkaLog {
     cluster: Arc<Cluster>,

@@ -25,7 +25,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .transpose()?;
     let running = server::start(config.clone()).await.map_err(StartError::with_exit)?;
     greet(&config, &running.url());
-    let story = config.options.demo.then(|| demo::play(running.own_url(), running.key()));
+    let story = running.demo_key().map(|key| demo::play(running.own_url(), key));
     let story = async move {
         match story {
             Some(story) => story.await,

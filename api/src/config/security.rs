@@ -7,6 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
+use super::secret::Untold;
 use crate::{
     auth::{KeyFile, Token},
     tls::{Identity, TlsError},
@@ -68,7 +69,7 @@ pub struct Security {
         env = "ORDERLOG_PEER_KEY",
         value_name = "KEY",
         hide_env_values = true,
-        value_parser = token,
+        value_parser = Untold(token),
         conflicts_with = "peer_key_file"
     )]
     pub peer_key: Option<Token>,

@@ -25,6 +25,7 @@ use crate::{
     handover::HANDED_OVER,
     problem::{ApiError, Code},
     services::RouteTable,
+    telemetry::request::tell_quietly,
 };
 
 /// Who comes in without a key, as long as there are none.
@@ -44,6 +45,8 @@ pub struct Gate {
     pub ring: KeyRing,
     /// By which this process, and commands that may read its data folder, know each other.
     pub process: Token,
+    /// By which this process knows the requests of its demo, which tells of them itself.
+    pub demo: Option<Token>,
     /// With which the other services of the deployment are asked, and ask. It asks as often as it has to.
     pub peer: Option<Token>,
     /// Who needs no key.
@@ -80,6 +83,12 @@ impl Gate {
         }
     }
 
+    /// Whether the request is one of the demo's.
+    fn is_of_demo(&self, request: &Request) -> bool {
+        let Some(demo) = &self.demo else { return false };
+        bearer(request).and_then(|text| text.parse::<Token>().ok()).is_some_and(|token| token.hash() == demo.hash())
+    }
+
     fn without_key(&self, request: &Request) -> Result<Asking, ApiError> {
         refuse_other_sites(request)?;
         let is_here = address(request).is_some_and(|from| from.is_loopback());
@@ -96,23 +105,23 @@ impl Gate {
     }
 
     fn with_key(&self, request: &Request) -> Result<Asking, ApiError> {
-        let Some(given) = request.headers().get(header::AUTHORIZATION) else {
+        if !request.headers().contains_key(header::AUTHORIZATION) {
             return Ok(Asking { caller: None, counted: Counted::ByAddress });
-        };
-        let bearer = given.to_str().ok().and_then(|given| given.split_once(' '));
-        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-        let asking = bearer.and_then(|text| text.parse::<Token>().ok()).and_then(|token| self.asking_with(&token));
+        }
+        let asking =
+            bearer(request).and_then(|text| text.parse::<Token>().ok()).and_then(|token| self.asking_with(&token));
         // Which of all the reasons is nobody's business.
         let detail = "this key is none, has expired, or was revoked";
         asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail))
     }
 
     fn asking_with(&self, token: &Token) -> Option<Asking> {
-        if token.hash() == self.process.hash() {
+        let is_own = |own: &Token| token.hash() == own.hash();
+        if is_own(&self.process) || self.demo.as_ref().is_some_and(is_own) {
             return Some(Asking { caller: Some(Caller::operator()), counted: Counted::Not });
         }
         let caller = self.ring.caller(token)?;
-        let is_peer = self.peer.as_ref().is_some_and(|peer| peer.hash() == token.hash());
+        let is_peer = self.peer.as_ref().is_some_and(is_own);
         Some(Asking { caller: Some(caller), counted: if is_peer { Counted::Not } else { Counted::ByCaller } })
     }
 
@@ -157,6 +166,12 @@ pub fn nameless(path: &str) -> String {
     segments
         .map(|segment| if segment.starts_with([':', '{']) { "/*".to_owned() } else { format!("/{segment}") })
         .collect()
+}
+
+/// What the request brings as `Authorization: Bearer ...`.
+fn bearer(request: &Request) -> Option<&str> {
+    let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Where a request comes from.
@@ -285,6 +300,9 @@ impl<E> Gated<E> {
         if !is_probe && request.data::<OneTooMany>().is_some() {
             let detail = "this process has as many connections as it serves";
             return Err(ApiError::unavailable(Code::TooManyConnections, detail).into());
+        }
+        if self.gate.is_of_demo(request) {
+            tell_quietly();
         }
         let asking = self.gate.asking(request);
         let is_counted_elsewhere = request.headers().get(&HANDED_OVER) == Some(&self.instances);

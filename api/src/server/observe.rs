@@ -102,12 +102,18 @@ fn end_span(span: &mut Span, method: &'static str, route: &str, status: StatusCo
 
 fn tell(current: &Current, method: &'static str, status: StatusCode, took: Duration) {
     let (request_id, route) = (current.id(), current.route().unwrap_or(UNMATCHED));
-    let (status, duration_ms) = (status.as_u16(), took.as_secs_f64() * 1_000.0);
-    if is_probe(route) {
+    let (status, duration_ms) = (status.as_u16(), milliseconds(took));
+    if is_probe(route) || current.is_quiet() {
         tracing::debug!(target: "access", request_id, method, route, status, duration_ms, "{method} {route} {status}");
     } else {
         tracing::info!(target: "access", request_id, method, route, status, duration_ms, "{method} {route} {status}");
     }
+}
+
+/// With three decimals at most.
+fn milliseconds(time: Duration) -> f64 {
+    // Exact for the next three hundred years.
+    time.as_micros() as f64 / 1_000.0
 }
 
 /// Anybody may send any method.
@@ -165,6 +171,12 @@ impl Endpoint for Named {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_three_decimals_at_most() {
+        let told = |nanoseconds| milliseconds(Duration::from_nanos(nanoseconds)).to_string();
+        assert_eq!([told(3_141_592), told(999), told(61_234_567_891)], ["3.141", "0", "61234.567"]);
+    }
 
     #[test]
     fn routes_are_told_as_the_contract_writes_them() {

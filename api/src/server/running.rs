@@ -55,9 +55,9 @@ impl Running {
         self.own_url.clone()
     }
 
-    /// The key by which the process knows itself.
-    pub fn key(&self) -> Token {
-        self.gate.process.clone()
+    /// The key of its demo, if it plays one.
+    pub fn demo_key(&self) -> Option<Token> {
+        self.gate.demo.clone()
     }
 
     /// Stop, as this module tells.

@@ -66,5 +66,7 @@ pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
         tracing::warn!(%addr, "there are no keys: everybody who reaches {addr} can do everything");
     }
     let peer = security.peer_key().map_err(SecureError::PeerKey)?;
-    Ok(Gate { ring, process: Token::of_process(), peer, open, counts_own: options.limits.rate_limit.is_some() })
+    let demo = options.demo.then(Token::of_process);
+    let counts_own = options.limits.rate_limit.is_some();
+    Ok(Gate { ring, process: Token::of_process(), demo, peer, open, counts_own })
 }

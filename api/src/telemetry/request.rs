@@ -1,6 +1,9 @@
 //! The request that a task is about: its id, which answers, problems and log lines tell, and the route that takes it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use poem::http::{HeaderName, HeaderValue};
 use uuid::Uuid;
@@ -20,13 +23,14 @@ tokio::task_local! {
 pub struct Current {
     id: HeaderValue,
     route: OnceLock<Arc<str>>,
+    quiet: AtomicBool,
 }
 
 impl Current {
     /// A request that brings this header. What is no id is not taken: it would end up in logs and headers.
     pub fn new(given: Option<&HeaderValue>) -> Arc<Self> {
         let id = given.filter(|id| is_id(id.as_bytes())).cloned().unwrap_or_else(minted);
-        Arc::new(Self { id, route: OnceLock::new() })
+        Arc::new(Self { id, route: OnceLock::new(), quiet: AtomicBool::new(false) })
     }
 
     /// The id as a header.
@@ -43,6 +47,11 @@ impl Current {
     /// The template of the route that takes it; none if there is no such route.
     pub fn route(&self) -> Option<&str> {
         self.route.get().map(AsRef::as_ref)
+    }
+
+    /// Whether nobody needs a line about it in the access log.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
     }
 
     /// What `work` comes to, which is about this request.
@@ -65,6 +74,12 @@ pub fn header() -> Option<HeaderValue> {
 pub fn taken_by(route: &Arc<str>) {
     // What answers outside of a request has no route.
     drop(CURRENT.try_with(|current| current.route.set(Arc::clone(route))));
+}
+
+/// Nobody needs a line in the access log about the request of this task: whoever asks tells of it elsewhere.
+pub fn tell_quietly() {
+    // Outside of a request there is no line.
+    let _ = CURRENT.try_with(|current| current.quiet.store(true, Ordering::Relaxed));
 }
 
 fn is_id(given: &[u8]) -> bool {

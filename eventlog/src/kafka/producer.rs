@@ -64,7 +64,7 @@ impl Shared {
 impl Producer {
     pub(super) fn start(cluster: &Cluster) -> Result<Self, ConnectError> {
         let config = cluster.client(&[SETTINGS]);
-        let client = create(&config).map_err(|error| ConnectError::Refused { reason: error.to_string() })?;
+        let client = create(&config).map_err(|error| ConnectError::refused(&error))?;
         let shared = Arc::new(Shared { config, current: RwLock::new(Arc::clone(&client)) });
         let weak = Arc::downgrade(&shared);
         spawn("kafka-producer", move || serve(&weak, client)).map_err(|reason| ConnectError::Thread { reason })?;
