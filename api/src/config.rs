@@ -225,6 +225,11 @@ pub struct Options {
     #[arg(long, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
     pub command_timeout_ms: i64,
 
+    /// Refuse commands that move stock or money, and orders, if they come without an `Idempotency-Key`: `POST /orders`, `POST
+    /// /billing`, refunds, and every command under `/stock`
+    #[arg(long, env = "ORDERLOG_REQUIRE_IDEMPOTENCY_KEYS")]
+    pub require_idempotency_keys: bool,
+
     /// Where the customers service is; default: in this process
     #[arg(long, env = "ORDERLOG_CUSTOMERS_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub customers_url: Option<String>,

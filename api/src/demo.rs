@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{auth::Token, services::ServiceName, tls};
+use crate::{auth::Token, params::Asked, services::ServiceName, tls};
 
 /// How long anything that follows by itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -92,9 +92,13 @@ impl Story {
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
         let told = format!("{method} {path}");
+        let is_command = method != Method::GET;
         let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(self.key.expose());
         if let Some(body) = &body {
             request = request.json(body);
+        }
+        if is_command {
+            request = request.header(Asked::KEY, Uuid::new_v4().to_string());
         }
         let response = request.send().await.with_context(|| format!("{told} was not answered"))?;
         let status = response.status().as_u16();

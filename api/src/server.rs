@@ -244,7 +244,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let http = HttpMeasures::new();
     let metrics = metrics(&mounted, &http, &parts);
     let admission = Arc::new(Admission::new(&options.limits));
-    let routes = Routes { mounted, operations, admin, metrics, services, admission, documented: documented.clone() };
+    let keys_required = options.require_idempotency_keys;
+    let documented_here = documented.clone();
+    let routes =
+        Routes { mounted, operations, admin, metrics, services, admission, keys_required, documented: documented_here };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
     let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits, instances);
@@ -359,6 +362,8 @@ struct Routes {
     metrics: Metrics,
     services: Vec<ServiceName>,
     admission: Arc<Admission>,
+    /// Whether some commands need an idempotency key.
+    keys_required: bool,
     /// Their OpenAPI document.
     documented: serde_json::Value,
 }
@@ -381,7 +386,7 @@ impl OpenApi for Routes {
                 None => of_service,
             });
         }
-        table.extend(gate::Gate::guard(of_services, &self.documented, &self.admission));
+        table.extend(gate::Gate::guard(of_services, &self.documented, &self.admission, self.keys_required));
         self.operations.add_routes(table);
         self.admin.add_routes(table);
         let metrics = gate::Gate::guarded(self.metrics.endpoint(), Scope::AdminRead);

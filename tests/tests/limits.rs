@@ -184,3 +184,35 @@ async fn a_process_has_the_system_allow_as_many_files_as_it_needs_or_says_that_i
         assert_eq!(told.contains("--max-connections 1000"), is_told, "{ulimit}: {told}");
     }
 }
+
+#[tokio::test]
+async fn a_deployment_may_take_what_moves_stock_or_money_only_with_an_idempotency_key() {
+    let strict = Embedded::start_with(&["--require-idempotency-keys"]).await;
+    let http = strict.http();
+    let nobody = "019a0000-0000-7000-8000-000000000001";
+    let line = json!({ "sku": "beans", "quantity": 1, "unit_price": 100 });
+    let order = json!({ "customer_id": nobody, "currency": "EUR", "lines": [line] });
+    let held = json!({ "reservation_id": "cart", "lines": [{ "sku": "beans", "quantity": 1 }], "ttl_seconds": 60 });
+    let paid = json!({ "order_id": nobody, "amount": 1, "currency": "EUR", "reference": "a" });
+    for (method, path, body, with_key) in [
+        (Method::POST, "/orders", order, 404),
+        (Method::POST, "/billing", paid, 404),
+        (Method::POST, &format!("/billing/{nobody}/refund"), json!({}), 404),
+        (Method::POST, "/stock/beans/receive", json!({ "quantity": 5 }), 200),
+        (Method::POST, "/stock/beans/adjust", json!({ "delta": 1, "reason": "count" }), 200),
+        (Method::PUT, "/stock/beans/threshold", json!({ "low_stock_threshold": 1 }), 200),
+        (Method::POST, "/stock/reserve", held, 201),
+        (Method::POST, "/stock/reservations/cart/release", json!({}), 200),
+    ] {
+        let body = if body == json!({}) { None } else { Some(&body) };
+        let refused = http.send(method.clone(), path, &[], body).await.expect("an answer");
+        let problem = refused.expect_problem(400, "idempotency_key_required");
+        http.get(problem["type"].as_str().expect("a path")).await.expect(200);
+        let key = [("Idempotency-Key", path)];
+        assert_eq!(http.send(method, path, &key, body).await.expect("an answer").status, with_key, "{path}");
+    }
+    // The others are as ever.
+    let ada = json!({ "name": "Ada", "email": "ada@example.com" });
+    http.post("/customers", ada).await.expect(201);
+    http.post("/notify", json!({ "recipient": "operations", "subject": "s", "body": "b" })).await.expect(201);
+}

@@ -316,7 +316,7 @@ async fn the_trace_of_one_order_is_one_tree_over_all_services() {
 
 #[tokio::test]
 async fn the_demo_is_not_drowned_in_the_access_log_of_its_own_requests() {
-    let embedded = Embedded::start_with(&["--demo"]).await;
+    let embedded = Embedded::start_with(&["--demo", "--require-idempotency-keys"]).await;
     eventually("the demo is told", async || embedded.told().contains("That was the demo").then_some(())).await;
     let told = embedded.told();
     assert!(told.contains("Ada is a customer now") && !told.contains("/orders/{order_id} 200"), "{told}");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::{auth::rule_of, services::ServiceName};
+use crate::{auth::rule_of, params::Asked, problem::Code, services::ServiceName};
 
 /// What the scheme of keys is called.
 const SCHEME: &str = "key";
@@ -60,6 +60,7 @@ pub fn all(document: &mut Value) {
             }
         }
         patterns(operation);
+        may_need_key(operation);
     });
     document["components"]["securitySchemes"][SCHEME] = json!({
         "type": "http",
@@ -182,6 +183,20 @@ fn patterns(operation: &mut Value) {
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         if let Some((_, pattern)) = PATTERNS.iter().find(|(name, _)| parameter["name"] == *name) {
             parameter["schema"]["pattern"] = (*pattern).into();
+        }
+    }
+}
+
+/// Say of which commands a deployment may demand an idempotency key.
+fn may_need_key(operation: &mut Value) {
+    let id = operation["operationId"].as_str().unwrap_or_default();
+    if !Code::IdempotencyKeyRequired.entry().is_of(id, false, true) {
+        return;
+    }
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        if parameter["name"] == Asked::KEY {
+            let words = parameter["description"].as_str().unwrap_or_default();
+            parameter["description"] = format!("{words} Some deployments take this command only with one.").into();
         }
     }
 }

@@ -42,6 +42,13 @@ catalogue! {
     UnsupportedMediaType, "unsupported_media_type", [415], Bodies,
         says "the `Content-Type` requested by the client is not supported: send `Content-Type: application/json`",
         so "Send `Content-Type: application/json`.";
+    /// The command has no `Idempotency-Key`, and this deployment takes such commands only with one (`--require-idempotency-keys`).
+    /// Nothing was written.
+    IdempotencyKeyRequired, "idempotency_key_required", [400],
+        Of(&["place_order", "record_payment", "refund_order", "receive_stock", "adjust_stock", "set_low_stock_threshold",
+             "reserve_stock", "release_reservation"]),
+        says "this needs an `Idempotency-Key`: a UUID, for example",
+        so "Send a key of your own choice, a new one for each new command, and the same one when you repeat it.";
     /// The idempotency key was used before, for another command. Nothing was written.
     IdempotencyKeyReused, "idempotency_key_reused", [422], Commands,
         says "the idempotency key was used for another command",

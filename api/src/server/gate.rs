@@ -23,6 +23,7 @@ use crate::{
     auth::{Caller, KeyRing, Rule, Scope, Token, rule_of},
     config::{BodyLimits, Limits},
     handover::HANDED_OVER,
+    params::Asked,
     problem::{ApiError, Code},
     services::RouteTable,
     telemetry::request::tell_quietly,
@@ -125,15 +126,17 @@ impl Gate {
         Some(Asking { caller: Some(caller), counted: if is_peer { Counted::Not } else { Counted::ByCaller } })
     }
 
-    /// Put a guard before each operation of `table`, by what `document`, an OpenAPI document, calls it.
-    pub fn guard(table: RouteTable, document: &Value, admission: &Arc<Admission>) -> RouteTable {
+    /// Put a guard before each operation of `table`, by what `document`, an OpenAPI document, calls it. It demands idempotency
+    /// keys where that is the deployment's rule.
+    pub fn guard(table: RouteTable, document: &Value, admission: &Arc<Admission>, keys_required: bool) -> RouteTable {
         let rules = rules(document);
         let guarded = table.into_iter().map(|(path, operations)| {
             let name = nameless(&path);
             let operations = operations.into_iter().map(|(method, inner)| {
                 let rule = rules.get(&(name.clone(), method.clone())).copied();
                 let needs = rule.map_or(Needs::Scope(Scope::AdminRebuild), Needs::Rule);
-                let guard = Guard { inner, needs, admission: Some(Arc::clone(admission)) };
+                let key_required = keys_required && rule.is_some_and(|rule| asks_for_key(rule.operation_id));
+                let guard = Guard { inner, needs, key_required, admission: Some(Arc::clone(admission)) };
                 (method, Box::new(poem::endpoint::ToDynEndpoint(guard)) as BoxEndpoint<'static>)
             });
             (path, operations.collect())
@@ -143,7 +146,20 @@ impl Gate {
 
     /// An endpoint for whoever has this scope, however many there are.
     pub fn guarded(inner: BoxEndpoint<'static>, scope: Scope) -> BoxEndpoint<'static> {
-        Box::new(poem::endpoint::ToDynEndpoint(Guard { inner, needs: Needs::Scope(scope), admission: None }))
+        Box::new(poem::endpoint::ToDynEndpoint(Guard {
+            inner,
+            needs: Needs::Scope(scope),
+            key_required: false,
+            admission: None,
+        }))
+    }
+}
+
+fn not_taken(error: TokenError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        TokenError::Refused(_) => ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail),
+        TokenError::Unknown(_) => ApiError::unavailable(Code::IssuerUnavailable, detail),
     }
 }
 
@@ -216,9 +232,15 @@ enum Needs {
     Scope(Scope),
 }
 
+/// Whether the catalogue says that this operation may be refused without an idempotency key.
+fn asks_for_key(operation_id: &str) -> bool {
+    Code::IdempotencyKeyRequired.entry().is_of(operation_id, false, true)
+}
+
 struct Guard {
     inner: BoxEndpoint<'static>,
     needs: Needs,
+    key_required: bool,
     admission: Option<Arc<Admission>>,
 }
 
@@ -235,6 +257,10 @@ impl Endpoint for Guard {
             Needs::Scope(scope) => (caller.require(scope), scope),
         };
         may.map_err(|error| challenged(error, Some(scope)))?;
+        if self.key_required && !request.headers().contains_key(Asked::KEY) {
+            let detail = "this needs an `Idempotency-Key`: a UUID, for example";
+            return Err(ApiError::invalid(Code::IdempotencyKeyRequired, detail).into());
+        }
         match &self.admission {
             Some(admission) => admission.work(request.method() == Method::GET, self.inner.call(request)).await,
             None => self.inner.call(request).await,
