@@ -1,6 +1,7 @@
 //! What can be set, each by a flag, an `ORDERLOG_*` variable, or not at all.
 
 mod limits;
+mod oidc;
 mod secret;
 mod security;
 
@@ -12,6 +13,7 @@ use orderlog_service::snapshots::Keeping;
 use crate::services::ServiceName;
 
 pub use limits::{BodyLimits, Limits, Rate};
+pub use oidc::Oidc;
 pub use secret::Untold;
 pub use security::{Insecure, Security, Trust, token_in};
 

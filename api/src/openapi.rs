@@ -33,8 +33,9 @@ Failures are `application/problem+json` with a stable `code`; \
 Money is an integer in minor units (cents) with an ISO 4217 code beside it. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
 customers, orders and notifications in the examples belong to nobody; the page at `/docs` sends the newest one's instead, so \
 create a customer first.\n\n\
-Callers send a key as `Authorization: Bearer olk_...`. A server that listens to its own machine only, and has no keys yet, \
-needs none. A key may be bound to a customer: what is not that customer's is then 404.";
+Callers send a key (`olk_...`), or a token (JWT) of the issuer that the deployment believes, as `Authorization: Bearer ...`. A \
+server that listens to its own machine only, and has no keys yet, needs none. A key or token may be bound to a customer: what is \
+not that customer's is then 404.";
 
 /// The routes of `T`, to be described without a service behind them.
 struct Described<T>(PhantomData<fn() -> T>);

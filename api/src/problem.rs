@@ -5,8 +5,8 @@
 //! | status | when |
 //! |---|---|
 //! | 400 | malformed JSON, a wrong type, an unknown field or query parameter, a missing field, a value that can't be |
-//! | 401 | there is no key where one is needed, or it opens nothing |
-//! | 403 | the key does not have the scope that is needed |
+//! | 401 | there is no key or token where one is needed, or it opens nothing |
+//! | 403 | the key or token does not have the scope that is needed |
 //! | 404 | an object that the request names does not exist or is another customer's (also inside a body: an order for an unknown customer) |
 //! | 405, 415, 413 | the method, the content type, more of a body than is taken |
 //! | 408 | the body does not arrive in time |
@@ -340,8 +340,8 @@ impl From<ApiError> for poem::Error {
 /// [`crate::openapi`].
 const DOCUMENTED: [(u16, &str); 14] = [
     (400, "The request is malformed, or a value is not valid. Nothing was written."),
-    (401, "There is no key, or it opens nothing. Nothing was written."),
-    (403, "The key does not have the scope that this needs. Nothing was written."),
+    (401, "There is neither key nor token, or it opens nothing. Nothing was written."),
+    (403, "The key or token does not have the scope that this needs. Nothing was written."),
     (404, "Something that the request names does not exist. Nothing was written."),
     (408, "The body did not arrive in time. Nothing was written."),
     (409, "As things stand this can't be done. Nothing was written."),

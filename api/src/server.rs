@@ -143,7 +143,8 @@ impl StartError {
     /// With the exit code that it stands for.
     pub fn with_exit(self) -> anyhow::Error {
         match self {
-            Self::HalfImport { .. } | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. }) => {
+            Self::HalfImport { .. }
+            | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable { .. }) => {
                 crate::cli::Failure::refused(self.to_string())
             }
             error => error.into(),

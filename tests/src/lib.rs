@@ -12,6 +12,7 @@ pub mod poison;
 pub mod raw;
 pub mod rows;
 pub mod story;
+pub mod tokens;
 
 use std::time::{Duration, Instant};
 

@@ -10,6 +10,7 @@ use orderlog_tests::{
     http::{Answer, Http},
     keys::key,
     story::text,
+    tokens::{Issuer, believing},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -80,12 +81,17 @@ struct Scene {
     values: BTreeMap<&'static str, String>,
     operator: String,
     other: String,
+    issuer: Issuer,
 }
 
 impl Scene {
     async fn set() -> Self {
-        let deployment = Embedded::stopped();
+        let mut deployment = Embedded::stopped();
         let operator = key(&deployment.rows(), "operator", &["*"], &[]).await;
+        let (issuer, jwks) = (Issuer::new("one"), deployment.data.path().join("jwks.json"));
+        issuer.publish(&jwks);
+        let options = believing(&jwks.display().to_string());
+        deployment.options(&options.iter().map(String::as_str).collect::<Vec<_>>());
         let deployment = deployment.started().await;
         let http = deployment.http().with_key(&operator);
         let customer = async |name: &str| {
@@ -107,7 +113,7 @@ impl Scene {
         let news = json!({ "recipient": own, "subject": "s", "body": "b" });
         let notification = text(&http.post("/notify", news).await.expect(201), "notification_id");
         let values = [("customer", own), ("order", order), ("notification", notification)].into();
-        Self { deployment, values, operator, other }
+        Self { deployment, values, operator, other, issuer }
     }
 
     fn filled(&self, text: &str) -> String {
@@ -125,6 +131,10 @@ impl Scene {
         http.send(method, &self.filled(path), &[], body).await.unwrap()
     }
 
+    fn token(&self, scopes: &[&str], claims: Value) -> Http {
+        self.deployment.http().with_key(&self.issuer.token("somebody", scopes, claims))
+    }
+
     async fn key(&self, name: &str, scopes: &[&str], args: &[&str]) -> Http {
         let key = key(&self.deployment.rows(), name, scopes, args).await;
         self.deployment.http().with_key(&key)
@@ -138,6 +148,7 @@ async fn operations(http: &Http) -> Vec<(String, String, String)> {
     let operations = paths.flat_map(|operations| operations.as_object().unwrap());
     let operations = operations.map(|(method, operation)| {
         let scope = operation["security"][0]["key"][0].as_str().unwrap().to_owned();
+        assert_eq!(operation["security"][1]["token"], json!([scope]), "a token needs the same: {operation}");
         (text(operation, "operationId"), method.clone(), scope)
     });
     operations.collect()
@@ -149,6 +160,109 @@ fn lets_in(answer: &Answer, who: &str) {
     assert!(![401, 403, 404].contains(&status) && status < 500, "{who}: {status} {}", answer.body);
 }
 
+/// Not for customers, so that no key of a customer is made with them.
+const NEVER_OF_CUSTOMERS: [&str; 4] = ["stock:adjust", "stock:reserve", "billing:write", "billing:refund"];
+
+/// Everybody who could ask with one kind of proof.
+struct Callers {
+    kind: &'static str,
+    /// Those who open nothing, and what they are.
+    strangers: Vec<(&'static str, Http)>,
+    /// With one scope each.
+    right: BTreeMap<String, Http>,
+    /// With all others.
+    wrong: BTreeMap<String, Http>,
+    /// The customer whom everything is about.
+    own: Http,
+    /// Another one.
+    other: Http,
+}
+
+/// Those with keys.
+async fn with_keys(scene: &Scene, scopes: &BTreeSet<&str>) -> Callers {
+    let expired = scene.key("expired", &["*"], &["--expires", "2020-01-01T00:00:00Z"]).await;
+    let forged = {
+        let (rest, last) = scene.operator.split_at(scene.operator.len() - 1);
+        scene.deployment.http().with_key(&format!("{rest}{}", if last == "0" { "1" } else { "0" }))
+    };
+    let (mut right, mut wrong) = (BTreeMap::new(), BTreeMap::new());
+    for scope in scopes {
+        let all_but: Vec<&str> = scopes.iter().copied().filter(|it| it != scope).collect();
+        right.insert((*scope).to_owned(), scene.key("right", &[scope], &[]).await);
+        wrong.insert((*scope).to_owned(), scene.key("wrong", &all_but, &[]).await);
+    }
+    let of_customers: Vec<&str> = scopes.iter().copied().filter(|it| !NEVER_OF_CUSTOMERS.contains(it)).collect();
+    let own = scene.key("app", &of_customers, &["--customer", &scene.values["customer"]]).await;
+    let other = scene.key("app", &of_customers, &["--customer", &scene.other]).await;
+    // Keys are read again within a second.
+    eventually("the keys are known", async || (other.get("/customers").await.status == 200).then_some(())).await;
+    Callers { kind: "key", strangers: vec![("expired", expired), ("forged", forged)], right, wrong, own, other }
+}
+
+/// Those with tokens.
+fn with_tokens(scene: &Scene, scopes: &BTreeSet<&str>) -> Callers {
+    let all: Vec<&str> = scopes.iter().copied().collect();
+    let one = |scope: &&str| ((*scope).to_owned(), scene.token(&[scope], json!({})));
+    let all_but = |scope: &&str| {
+        let rest: Vec<&str> = all.iter().copied().filter(|it| it != scope).collect();
+        ((*scope).to_owned(), scene.token(&rest, json!({})))
+    };
+    let of_customer = |id: &str| scene.token(&all, json!({ "customer_id": id }));
+    let forged = Issuer::new("one").token("somebody", &all, json!({}));
+    let strangers = vec![
+        ("expired", scene.token(&all, json!({ "exp": 1_577_836_800 }))),
+        ("too early", scene.token(&all, json!({ "nbf": 4_102_444_800_u64 }))),
+        ("for somebody else", scene.token(&all, json!({ "aud": "others" }))),
+        ("from somebody else", scene.token(&all, json!({ "iss": "https://others.example" }))),
+        ("forged", scene.deployment.http().with_key(&forged)),
+    ];
+    Callers {
+        kind: "token",
+        strangers,
+        right: scopes.iter().map(one).collect(),
+        wrong: scopes.iter().map(all_but).collect(),
+        own: of_customer(&scene.values["customer"]),
+        other: of_customer(&scene.other),
+    }
+}
+
+/// What an operation is to each of them.
+async fn is_for_those_who_may(
+    scene: &Scene,
+    (id, method, scope): &(String, String, String),
+    row: &Row,
+    callers: &Callers,
+) {
+    let asked = async |http: &Http| scene.asked(http, method, row).await;
+    let told = format!("{id}, {}", callers.kind);
+    for (who, http) in &callers.strangers {
+        let answer = asked(http).await;
+        let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
+        assert!(challenge.starts_with("Bearer") && challenge.contains("invalid_token"), "{told}, {who}: {challenge}");
+        answer.expect_problem(401, "invalid_token");
+    }
+    let refused = asked(&callers.wrong[scope]).await.expect_problem(403, "insufficient_scope");
+    assert!(text(&refused, "detail").contains(scope), "{told}: {refused}");
+    lets_in(&asked(&callers.right[scope]).await, &format!("{told}, the right scope"));
+    let of_other = asked(&callers.other).await;
+    match row.3 {
+        ToAnother::Refused => {
+            let denied = [asked(&callers.own).await, of_other];
+            assert!(denied.iter().all(|answer| answer.status == 403), "{told}: {denied:?}");
+        }
+        ToAnother::Absent => {
+            assert_eq!(of_other.status, 404, "{told}: {}", of_other.body);
+            lets_in(&asked(&callers.own).await, &format!("{told}, the customer itself"));
+        }
+        ToAnother::Empty => {
+            assert_eq!(of_other.expect(200)["items"], json!([]), "{told}");
+            let items = asked(&callers.own).await.expect(200)["items"].as_array().unwrap().len();
+            assert!(items > 0, "{told}: the customer itself sees its own");
+        }
+        ToAnother::Shared => lets_in(&of_other, &format!("{told}, any customer")),
+    }
+}
+
 #[tokio::test]
 async fn each_operation_is_for_those_who_may() {
     let scene = Scene::set().await;
@@ -157,62 +271,15 @@ async fn each_operation_is_for_those_who_may() {
     let there: BTreeSet<&str> = operations.iter().map(|(id, ..)| id.as_str()).collect();
     assert_eq!(there, rows.keys().copied().collect(), "each operation has a row here, and each row an operation");
     let scopes: BTreeSet<&str> = operations.iter().map(|(.., scope)| scope.as_str()).collect();
-
-    let expired = scene.key("expired", &["*"], &["--expires", "2020-01-01T00:00:00Z"]).await;
-    let forged = {
-        let (rest, last) = scene.operator.split_at(scene.operator.len() - 1);
-        scene.deployment.http().with_key(&format!("{rest}{}", if last == "0" { "1" } else { "0" }))
-    };
     let nobody = scene.deployment.http();
-    let mut right = BTreeMap::new();
-    let mut wrong = BTreeMap::new();
-    for scope in &scopes {
-        let all_but: Vec<&str> = scopes.iter().copied().filter(|it| it != scope).collect();
-        right.insert(*scope, scene.key("right", &[scope], &[]).await);
-        wrong.insert(*scope, scene.key("wrong", &all_but, &[]).await);
-    }
-    let of_customers: Vec<&str> = scopes
-        .iter()
-        .copied()
-        .filter(|scope| !["stock:adjust", "stock:reserve", "billing:write", "billing:refund"].contains(scope))
-        .collect();
-    let own = scene.key("app", &of_customers, &["--customer", &scene.values["customer"]]).await;
-    let other = scene.key("app", &of_customers, &["--customer", &scene.other]).await;
-    // Keys are read again within a second.
-    eventually("the keys are known", async || (other.get("/customers").await.status == 200).then_some(())).await;
-
-    for (id, method, scope) in &operations {
-        let row = &rows[id.as_str()];
-        let asked = async |http: &Http| scene.asked(http, method, row).await;
-        for (who, http, code) in [
-            ("nobody", &nobody, "unauthenticated"),
-            ("forged", &forged, "invalid_token"),
-            ("expired", &expired, "invalid_token"),
-        ] {
-            let answer = asked(http).await;
-            let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
-            assert!(challenge.starts_with("Bearer"), "{id}, {who}: {challenge}");
-            answer.expect_problem(401, code);
-        }
-        let refused = asked(&wrong[scope.as_str()]).await.expect_problem(403, "insufficient_scope");
-        assert!(text(&refused, "detail").contains(scope), "{id}: {refused}");
-        lets_in(&asked(&right[scope.as_str()]).await, &format!("{id}, the right scope"));
-        let of_other = asked(&other).await;
-        match row.3 {
-            ToAnother::Refused => {
-                let denied = [asked(&own).await, of_other];
-                assert!(denied.iter().all(|answer| answer.status == 403), "{id}: {denied:?}");
-            }
-            ToAnother::Absent => {
-                assert_eq!(of_other.status, 404, "{id}: {}", of_other.body);
-                lets_in(&asked(&own).await, &format!("{id}, the customer itself"));
-            }
-            ToAnother::Empty => {
-                assert_eq!(of_other.expect(200)["items"], json!([]), "{id}");
-                let items = asked(&own).await.expect(200)["items"].as_array().unwrap().len();
-                assert!(items > 0, "{id}: the customer itself sees its own");
-            }
-            ToAnother::Shared => lets_in(&of_other, &format!("{id}, any customer")),
+    let callers = [with_keys(&scene, &scopes).await, with_tokens(&scene, &scopes)];
+    for operation in &operations {
+        let row = &rows[operation.0.as_str()];
+        let answer = scene.asked(&nobody, &operation.1, row).await;
+        assert!(answer.header("www-authenticate").is_some_and(|it| it.starts_with("Bearer")), "{}", operation.0);
+        answer.expect_problem(401, "unauthenticated");
+        for callers in &callers {
+            is_for_those_who_may(&scene, operation, row, callers).await;
         }
     }
 }

@@ -7,9 +7,9 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::secret::Untold;
+use super::{oidc::Oidc, secret::Untold};
 use crate::{
-    auth::{KeyFile, Token},
+    auth::{IssuerError, KeyFile, KeySource, Token, Tokens},
     tls::{Identity, TlsError},
 };
 
@@ -63,6 +63,10 @@ pub struct Security {
     #[command(flatten)]
     pub trust: Trust,
 
+    /// Whose tokens are taken.
+    #[command(flatten)]
+    pub oidc: Oidc,
+
     /// The key with which the other services are asked; needed where they are other processes and demand one
     #[arg(
         long,
@@ -110,6 +114,19 @@ impl Security {
     pub fn identity(&self) -> Result<Option<Identity>, TlsError> {
         let files = self.tls_cert.clone().zip(self.tls_key.clone());
         files.map(|(cert, key)| Identity::open(cert, key)).transpose()
+    }
+
+    /// Whose tokens are taken, if any are.
+    ///
+    /// # Errors
+    /// The issuer's keys can't be read.
+    pub fn tokens(&self) -> Result<Option<Tokens>, IssuerError> {
+        let Oidc { oidc_issuer, oidc_audience, oidc_jwks, oidc_customer_claim } = self.oidc.clone();
+        let (Some(issuer), Some(audience), Some(jwks)) = (oidc_issuer, oidc_audience, oidc_jwks) else {
+            return Ok(None);
+        };
+        let keys = KeySource::open(&jwks, self.trust.ca.as_deref())?;
+        Ok(Some(Tokens::new(keys, issuer, audience, oidc_customer_claim)))
     }
 
     /// The key with which other services are asked, if there is one.

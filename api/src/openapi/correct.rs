@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use crate::{auth::rule_of, params::Asked, problem::Code, services::ServiceName};
 
 /// What the scheme of keys is called.
-const SCHEME: &str = "key";
+const KEY: &str = "key";
+/// What that of tokens is called.
+const TOKEN: &str = "token";
 
 /// What every command takes besides its idempotency key.
 const COMMAND_HEADERS: [(&str, &str); 4] = [
@@ -62,11 +64,19 @@ pub fn all(document: &mut Value) {
         patterns(operation);
         may_need_key(operation);
     });
-    document["components"]["securitySchemes"][SCHEME] = json!({
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "olk_<id>_<secret>",
-        "description": "A key that `orderlog key create` has made. Each operation names the scope that it needs.",
+    document["components"]["securitySchemes"] = json!({
+        KEY: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "olk_<id>_<secret>",
+            "description": "A key that `orderlog key create` has made. Each operation names the scope that it needs.",
+        },
+        TOKEN: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token of the issuer that the deployment believes (OpenID Connect), with the scopes in `scope` or `scp`.",
+        },
     });
 }
 
@@ -174,7 +184,7 @@ fn references(value: &Value, found: &mut Vec<String>) {
 /// Say which scope an operation needs.
 fn secured(operation: &mut Value) {
     if let Some(rule) = operation["operationId"].as_str().and_then(rule_of) {
-        operation["security"] = json!([{ SCHEME: [rule.scope] }]);
+        operation["security"] = json!([{ KEY: [rule.scope] }, { TOKEN: [rule.scope] }]);
     }
 }
 

@@ -63,24 +63,25 @@ catalogue! {
     PreconditionFailed, "precondition_failed", [412], Commands,
         says "it has version 4 by now",
         so "Get it again, look whether the command is still right, and send it with the new `ETag`.";
-    /// There is no key, and this needs one. Nothing was written.
+    /// There is neither key nor token, and this needs one. Nothing was written.
     Unauthenticated, "unauthenticated", [401], Any,
-        says "this needs a key: send `Authorization: Bearer olk_...`",
-        so "Send a key that `orderlog key create` has made, or have somebody make one.";
-    /// The key is none, has expired, or was revoked. Nothing was written.
+        says "this needs a key or a token: send `Authorization: Bearer ...`",
+        so "Send a key that `orderlog key create` has made, or a token of the issuer that this deployment believes \
+            (`--oidc-issuer`).";
+    /// The key is none, has expired, or was revoked; or the token is none that is taken. Nothing was written.
     InvalidToken, "invalid_token", [401], Any,
         says "this key is none, has expired, or was revoked",
-        so "Ask whoever gave it to you for a new one.";
-    /// The key is one, but does not open this. Nothing was written.
+        so "Ask whoever gave it to you for a new one, or sign in again. Of a token `detail` says what is wrong.";
+    /// The key or token is one, but does not open this. Nothing was written.
     InsufficientScope, "insufficient_scope", [403], Any,
         says "this needs the scope orders:write, which the caller does not have",
-        so "Use a key with the scope that `detail` names.";
+        so "Use a key or token with the scope that `detail` names.";
     /// The caller acts as a customer, and this is for nobody who does. Nothing was written.
     NotForCustomers, "not_for_customers", [403],
         Of(&["create_customer", "fulfil_order", "receive_stock", "adjust_stock", "set_low_stock_threshold", "reserve_stock",
              "release_reservation", "get_reservation", "list_stock_movements", "record_payment", "refund_order", "notify"]),
         says "this is not for callers that act as a customer",
-        so "Use a key that is not bound to a customer.";
+        so "Use a key or token that is not bound to a customer.";
     /// A page of another site asks, in a browser on the machine whose server needs no keys. Nothing was written.
     ForeignOrigin, "foreign_origin", [403], Elsewhere,
         says "pages of other sites may not ask here without a key",
@@ -266,6 +267,10 @@ catalogue! {
     TooManyConnections, "too_many_connections", [503], Any,
         says "this process has as many connections as it serves",
         so "Try again after the seconds that `Retry-After` says, and on fewer connections.";
+    /// Whether a token is good is not known now: the issuer does not tell its keys. Nothing was written.
+    IssuerUnavailable, "issuer_unavailable", [503], Any,
+        says "whether this token is good is not known now",
+        so "Try again after the seconds that `Retry-After` says, or use a key.";
     /// The log can't be read now.
     LogUnavailable, "log_unavailable", [503], Any,
         says "where the journals end is not known: the log does not answer",

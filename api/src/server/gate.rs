@@ -20,7 +20,7 @@ use super::{
     shares::{Share, Shares, Whose},
 };
 use crate::{
-    auth::{Caller, KeyRing, Rule, Scope, Token, rule_of},
+    auth::{Caller, KeyRing, Rule, Scope, Token, TokenError, Tokens, rule_of},
     config::{BodyLimits, Limits},
     handover::HANDED_OVER,
     params::Asked,
@@ -44,6 +44,8 @@ pub enum Open {
 pub struct Gate {
     /// The keys.
     pub ring: KeyRing,
+    /// Whose tokens are taken, if any are.
+    pub tokens: Option<Tokens>,
     /// By which this process, and commands that may read its data folder, know each other.
     pub process: Token,
     /// By which this process knows the requests of its demo, which tells of them itself.
@@ -76,11 +78,13 @@ impl Gate {
     /// The caller, or nobody.
     ///
     /// # Errors
-    /// 401 for a key that opens nothing; 403 for a page of another site.
-    fn asking(&self, request: &Request) -> Result<Asking, ApiError> {
+    /// 401 for a key or token that opens nothing; 403 for a page of another site; 503 if a token can't be checked now.
+    async fn asking(&self, request: &Request) -> Result<Asking, ApiError> {
         match self.open {
-            Open::Local | Open::Everybody if !self.ring.is_there() => self.without_key(request),
-            Open::Local | Open::Everybody | Open::Nobody => self.with_key(request),
+            Open::Local | Open::Everybody if !self.ring.is_there() && self.tokens.is_none() => {
+                self.without_key(request)
+            }
+            Open::Local | Open::Everybody | Open::Nobody => self.with_key(request).await,
         }
     }
 
@@ -105,12 +109,16 @@ impl Gate {
         Ok(Asking { caller: Some(caller), counted })
     }
 
-    fn with_key(&self, request: &Request) -> Result<Asking, ApiError> {
+    async fn with_key(&self, request: &Request) -> Result<Asking, ApiError> {
         if !request.headers().contains_key(header::AUTHORIZATION) {
             return Ok(Asking { caller: None, counted: Counted::ByAddress });
         }
-        let asking =
-            bearer(request).and_then(|text| text.parse::<Token>().ok()).and_then(|token| self.asking_with(&token));
+        let bearer = bearer(request).unwrap_or_default();
+        if let Some(tokens) = self.tokens.as_ref().filter(|_| !bearer.starts_with(Token::PREFIX)) {
+            let caller = tokens.caller(bearer).await.map_err(not_taken)?;
+            return Ok(Asking { caller: Some(caller), counted: Counted::ByCaller });
+        }
+        let asking = bearer.parse::<Token>().ok().and_then(|token| self.asking_with(&token));
         // Which of all the reasons is nobody's business.
         let detail = "this key is none, has expired, or was revoked";
         asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail))
@@ -249,7 +257,7 @@ impl Endpoint for Guard {
 
     async fn call(&self, request: Request) -> Result<Response> {
         let Some(caller) = request.data::<Caller>() else {
-            let detail = "this needs a key: send `Authorization: Bearer olk_...`";
+            let detail = "this needs a key or a token: send `Authorization: Bearer ...`";
             return Err(challenged(ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, detail), None));
         };
         let (may, scope) = match self.needs {
@@ -301,7 +309,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Gated<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> Result<Response> {
-        let share = match self.admit(&mut request) {
+        let share = match self.admit(&mut request).await {
             Ok(share) => share,
             Err(refusal) => return Ok(refusal.into_response()),
         };
@@ -320,7 +328,7 @@ impl<E> Gated<E> {
     }
 
     /// Have the request name its caller. What is left of whose share it is, or the answer to a request that is not let in.
-    fn admit(&self, request: &mut Request) -> Result<Option<Share>> {
+    async fn admit(&self, request: &mut Request) -> Result<Option<Share>> {
         // Whoever looks after the process has to get an answer.
         let is_probe = is_probe(request.uri().path());
         if !is_probe && request.data::<OneTooMany>().is_some() {
@@ -330,7 +338,7 @@ impl<E> Gated<E> {
         if self.gate.is_of_demo(request) {
             tell_quietly();
         }
-        let asking = self.gate.asking(request);
+        let asking = self.gate.asking(request).await;
         let is_counted_elsewhere = request.headers().get(&HANDED_OVER) == Some(&self.instances);
         if !is_counted_elsewhere {
             request.headers_mut().remove(&HANDED_OVER);

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use super::gate::{Gate, Open};
 use crate::{
-    auth::{KeyFileError, KeyRing, Token},
+    auth::{IssuerError, KeyFileError, KeyRing, Token},
     config::{Insecure, Options},
 };
 
@@ -13,8 +13,8 @@ use crate::{
 pub enum SecureError {
     /// Others than this machine would be listened to, and nothing tells callers apart.
     #[error(
-        "{addr} is reached by other machines, and there are no keys in {}: make one with `orderlog key create`, listen on a \
-         loopback address, or say --insecure=no-keys to let everybody do everything",
+        "{addr} is reached by other machines, and there are no keys in {}: make one with `orderlog key create`, take tokens \
+         (--oidc-issuer), listen on a loopback address, or say --insecure=no-keys to let everybody do everything",
         keys.display()
     )]
     NoKeys {
@@ -35,6 +35,18 @@ pub enum SecureError {
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    /// The keys of the issuer of tokens.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// Anybody on the way could put other keys in their place.
+    #[error(
+        "the issuer's keys would come from {url} unencrypted, so that anybody on the way could give others: use https://, a file, or \
+         say --insecure=no-tls if the network between is your own"
+    )]
+    Forgeable {
+        /// From where.
+        url: String,
+    },
     /// The key for the other services.
     #[error("the key for the other services can't be read")]
     PeerKey(#[source] io::Error),
@@ -49,6 +61,10 @@ pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
     let keys = security.key_file(&options.storage.data);
     let path = keys.path().to_owned();
     let ring = KeyRing::open(keys)?;
+    if let Some(url) = security.oidc.forgeable().filter(|_| !security.goes_without(Insecure::NoTls)) {
+        return Err(SecureError::Forgeable { url: url.to_owned() });
+    }
+    let tokens = security.tokens()?;
     let open = if addr.ip().is_loopback() {
         Open::Local
     } else if security.goes_without(Insecure::NoKeys) {
@@ -56,17 +72,18 @@ pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
     } else {
         Open::Nobody
     };
-    if open == Open::Nobody && !ring.is_there() {
+    let are_told_apart = ring.is_there() || tokens.is_some();
+    if open == Open::Nobody && !are_told_apart {
         return Err(SecureError::NoKeys { addr, keys: path });
     }
     if !addr.ip().is_loopback() && security.tls_cert.is_none() && !security.goes_without(Insecure::NoTls) {
         return Err(SecureError::NoTls { addr });
     }
-    if open == Open::Everybody && !ring.is_there() {
+    if open == Open::Everybody && !are_told_apart {
         tracing::warn!(%addr, "there are no keys: everybody who reaches {addr} can do everything");
     }
     let peer = security.peer_key().map_err(SecureError::PeerKey)?;
     let demo = options.demo.then(Token::of_process);
     let counts_own = options.limits.rate_limit.is_some();
-    Ok(Gate { ring, process: Token::of_process(), demo, peer, open, counts_own })
+    Ok(Gate { ring, tokens, process: Token::of_process(), demo, peer, open, counts_own })
 }

@@ -1,0 +1,131 @@
+//! Tokens (JWT, RFC 9068) that somebody else issues, where people sign in.
+//!
+//! A token opens what its scopes say, until it expires. It is believed if the issuer has signed it, for us. Deliberately absent:
+//! asking the issuer about single tokens, so a token that was revoked opens what it opens until it expires.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jsonwebtoken::{Header, Validation, decode, decode_header, errors::ErrorKind};
+use orderlog_domain::values::CustomerId;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{
+    caller::Caller,
+    issuer::{IssuerError, KeySource},
+    scope::Scope,
+    signatures,
+};
+
+/// How far the issuer's clock may be from ours, in seconds.
+const LEEWAY_SECONDS: u64 = 30;
+/// No subject has more characters: it is kept with each caller.
+const N_SUBJECT_MAX: usize = 255;
+
+/// Why a token opens nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It is none that is taken. Why, in words that help whoever holds it.
+    #[error("this token is not taken: {0}")]
+    Refused(&'static str),
+    /// Whether it is good is not known now.
+    #[error("whether this token is good is not known now")]
+    Unknown(#[source] IssuerError),
+}
+
+/// What tokens must say.
+pub struct Tokens {
+    keys: Arc<KeySource>,
+    issuer: String,
+    audience: String,
+    /// The claim with the customer that the caller acts as.
+    customer_claim: Option<String>,
+}
+
+type Claims = Map<String, Value>;
+
+impl Tokens {
+    /// Those of `issuer`, for `audience`, signed with one of `keys`. Where `customer_claim` names a claim, a token that has it is
+    /// that customer's.
+    pub fn new(keys: Arc<KeySource>, issuer: String, audience: String, customer_claim: Option<String>) -> Self {
+        signatures::prepare();
+        Self { keys, issuer, audience, customer_claim }
+    }
+
+    /// Who asks with this token.
+    ///
+    /// # Errors
+    /// [`TokenError`]: why nobody does.
+    pub async fn caller(&self, token: &str) -> Result<Caller, TokenError> {
+        let header = decode_header(token).map_err(|_| TokenError::Refused("it is no signed JWT"))?;
+        if header.crit.is_some() {
+            return Err(TokenError::Refused("it demands what this program does not know (`crit`)"));
+        }
+        let keys = self.keys.keys(header.kid.as_deref()).await.map_err(TokenError::Unknown)?;
+        let key = keys.find(header.kid.as_deref());
+        let key = key.ok_or(TokenError::Refused("the issuer has no key of that name (`kid`)"))?;
+        let validation = self.validation(&header, &key.algorithms)?;
+        let decoded = decode::<Claims>(token, &key.key, &validation);
+        let claims = decoded.map_err(|error| TokenError::Refused(reason(error.kind())))?.claims;
+        self.caller_of(&claims)
+    }
+
+    fn validation(&self, header: &Header, algorithms: &[jsonwebtoken::Algorithm]) -> Result<Validation, TokenError> {
+        if !algorithms.contains(&header.alg) {
+            return Err(TokenError::Refused("it is not signed in a way that goes with the issuer's key (`alg`)"));
+        }
+        let mut validation = Validation::new(header.alg);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        Ok(validation)
+    }
+
+    fn caller_of(&self, claims: &Claims) -> Result<Caller, TokenError> {
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+        if !(1..=N_SUBJECT_MAX).contains(&subject.len()) {
+            return Err(TokenError::Refused("its subject (`sub`) must have 1 to 255 characters"));
+        }
+        let customer = self.customer_claim.as_ref().and_then(|name| claims.get(name));
+        let customer = customer.map(|id| id.as_str().and_then(|id| Uuid::try_parse(id).ok()).ok_or(()));
+        // A customer that can't be read must not make the caller one who sees all.
+        let customer = customer.transpose();
+        let customer = customer.map_err(|()| TokenError::Refused("its claim with the customer is no UUID"))?;
+        // Ids of keys begin otherwise: nobody else has this one.
+        let id = match customer {
+            Some(customer) => format!("token:{customer}:{subject}"),
+            None => format!("token::{subject}"),
+        };
+        Ok(Caller::new(id, scopes(claims), customer.map(CustomerId)))
+    }
+}
+
+/// Those that the token names and this program knows. Others, such as `openid`, are somebody else's.
+fn scopes(claims: &Claims) -> BTreeSet<Scope> {
+    match claims.get("scope").or_else(|| claims.get("scp")) {
+        Some(Value::String(words)) => words.split(' ').filter_map(|word| word.parse().ok()).collect(),
+        Some(Value::Array(words)) => {
+            words.iter().filter_map(Value::as_str).filter_map(|word| word.parse().ok()).collect()
+        }
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => BTreeSet::new(),
+    }
+}
+
+/// What is wrong with a token, for whoever holds it. It can read all of this in the token itself.
+fn reason(error: &ErrorKind) -> &'static str {
+    match error {
+        ErrorKind::ExpiredSignature => "it has expired",
+        ErrorKind::ImmatureSignature => "it is not valid yet (`nbf`)",
+        ErrorKind::InvalidAudience => "it is for somebody else (`aud`)",
+        ErrorKind::InvalidIssuer => "it is from another issuer (`iss`)",
+        ErrorKind::InvalidSignature => "its signature is not the issuer's",
+        ErrorKind::MissingRequiredClaim(_) => "it needs the claims `iss`, `aud`, `sub` and `exp`",
+        // What else there may be.
+        _ => "its claims can't be read",
+    }
+}
+
+#[cfg(test)]
+mod tests;

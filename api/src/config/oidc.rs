@@ -1,0 +1,63 @@
+//! Whose tokens are taken.
+
+use clap::Args;
+
+use crate::auth::is_url;
+
+/// Whose tokens are taken.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Oidc {
+    /// Take tokens (JWT) of this issuer as well as keys: what their claim `iss` must be
+    #[arg(long, env = "ORDERLOG_OIDC_ISSUER", value_name = "URL", requires_all = ["oidc_audience", "oidc_jwks"])]
+    pub oidc_issuer: Option<String>,
+
+    /// What their claim `aud` must be, or have in its list
+    #[arg(long, env = "ORDERLOG_OIDC_AUDIENCE", value_name = "NAME", requires = "oidc_issuer")]
+    pub oidc_audience: Option<String>,
+
+    /// The issuer's keys (a JWKS): a file, read again when it changes, or a URL, asked again every five minutes and when a token names
+    /// a new one
+    #[arg(long, env = "ORDERLOG_OIDC_JWKS", value_name = "FILE|URL", requires = "oidc_issuer", hide_env_values = true)]
+    pub oidc_jwks: Option<String>,
+
+    /// The claim with the id of the customer that a caller acts as. A token without it is bound to none: its scopes alone say what
+    /// it opens. Without this option, all tokens are
+    #[arg(long, env = "ORDERLOG_OIDC_CUSTOMER_CLAIM", value_name = "NAME", requires = "oidc_issuer")]
+    pub oidc_customer_claim: Option<String>,
+}
+
+impl Oidc {
+    /// The URL of the issuer's keys, where anybody on the way could put others in their place.
+    pub fn forgeable(&self) -> Option<&str> {
+        let url = self.oidc_jwks.as_deref().filter(|place| is_url(place))?;
+        let rest = url.strip_prefix("http://")?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let is_here = host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        (!is_here).then_some(url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_an_issuer_come_over_tls_or_from_this_machine() {
+        let is_forgeable =
+            |place: &str| Oidc { oidc_jwks: Some(place.to_owned()), ..Oidc::default() }.forgeable().is_some();
+        for safe in [
+            "https://id.example/jwks",
+            "http://127.0.0.1:1/jwks",
+            "http://localhost/",
+            "http://[::1]:80/x",
+            "jwks.json",
+        ] {
+            assert!(!is_forgeable(safe), "{safe}");
+        }
+        for other in ["http://id.example/jwks", "http://localhost.example:80/", "http://localhost@id.example/"] {
+            assert!(is_forgeable(other), "{other}");
+        }
+    }
+}
