@@ -2,13 +2,14 @@
 //!
 //! [`correct`]: bounds of integers that come as fractions, times of examples in another form than answers have, refused unknown
 //! fields, headers that all operations take. [`failures`]: which failures an operation can have, and their codes.
-//! [`examples`]: those that are missing. [`modern`]: from 3.0 to 3.1. Checked in under `openapi/` and compared by a test;
+//! [`texts`]: what texts look like. [`examples`]: those that are missing. [`modern`]: from 3.0 to 3.1. Checked in under `openapi/` and compared by a test;
 //! `tests/contracts` has linters look at them.
 
 mod correct;
 mod examples;
 mod failures;
 mod modern;
+mod texts;
 
 use std::marker::PhantomData;
 
@@ -23,6 +24,8 @@ use crate::{
     orders::OrdersApi, services::RouteTable, services::ServiceName,
 };
 
+pub use texts::TOKEN;
+
 const SUMMARY: &str = "Customers, orders, stock, payments and notifications on an append-only log.";
 
 const DESCRIPTION: &str = "\
@@ -30,7 +33,8 @@ An order backend whose only truth is an append-only log. Every answer to a comma
 (`Orderlog-Position`), and every command can be repeated safely with an `Idempotency-Key`. \
 Failures are `application/problem+json` with a stable `code`; \
 `/problems` explains each.\n\n\
-Money is an integer in minor units (cents) with an ISO 4217 code beside it. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
+Money is an integer in minor units (cents) with an ISO 4217 code beside it. Numbers are written without a point: `1.0` is \
+refused. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
 customers, orders and notifications in the examples belong to nobody; the page at `/docs` sends the newest one's instead, so \
 create a customer first.\n\n\
 Callers send a key (`olk_...`), or a token (JWT) of the issuer that the deployment believes, as `Authorization: Bearer ...`. A \
@@ -77,6 +81,7 @@ fn raw(service: ServiceName) -> Value {
 /// As it is published.
 fn finished(mut document: Value) -> Value {
     correct::all(&mut document);
+    texts::all(&mut document);
     failures::all(&mut document);
     examples::all(&mut document);
     modern::all(&mut document);

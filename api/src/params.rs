@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     auth::Caller,
     freshness::Freshness,
+    openapi,
     problem::{ApiError, Code},
 };
 
@@ -24,6 +25,8 @@ pub trait PathValue: Sized + Send {
     const NAME: &'static str;
     /// Its schema's format, or nothing.
     const FORMAT: Option<&'static str>;
+    /// What it looks like, where no format says that.
+    const PATTERN: Option<&'static str>;
 
     /// One that could be.
     fn example() -> String;
@@ -40,6 +43,7 @@ macro_rules! path_ids {
         $(impl PathValue for $id {
             const NAME: &'static str = $name;
             const FORMAT: Option<&'static str> = Some("uuid");
+            const PATTERN: Option<&'static str> = None;
 
             fn example() -> String {
                 $example.to_string()
@@ -68,6 +72,7 @@ path_ids!(
 impl PathValue for Sku {
     const NAME: &'static str = "sku";
     const FORMAT: Option<&'static str> = None;
+    const PATTERN: Option<&'static str> = Some(openapi::TOKEN);
 
     fn example() -> String {
         "espresso-beans-1kg".to_owned()
@@ -81,6 +86,7 @@ impl PathValue for Sku {
 impl PathValue for ReservationName {
     const NAME: &'static str = "reservation_id";
     const FORMAT: Option<&'static str> = None;
+    const PATTERN: Option<&'static str> = Some(openapi::TOKEN);
 
     fn example() -> String {
         "cart-4711".to_owned()
@@ -106,7 +112,8 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
     }
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
-        let schema = MetaSchema { format: T::FORMAT, example: Some(T::example().into()), ..MetaSchema::new("string") };
+        let (pattern, example) = (T::PATTERN.map(str::to_owned), Some(T::example().into()));
+        let schema = MetaSchema { format: T::FORMAT, pattern, example, ..MetaSchema::new("string") };
         Some(MetaSchemaRef::Inline(Box::new(schema)))
     }
 

@@ -8,6 +8,7 @@ mod docs;
 mod doors;
 mod gate;
 mod hash_key;
+mod methods;
 mod observe;
 mod open_files;
 mod operations;
@@ -394,6 +395,7 @@ impl OpenApi for Routes {
         table.entry("/metrics".to_owned()).or_default().insert(Method::GET, metrics);
         docs::add_routes(&self.services, table);
         problems::add_routes(table);
+        methods::refuse_others(table);
         observe::name_routes(table, &self.documented);
     }
 }

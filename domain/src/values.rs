@@ -150,7 +150,12 @@ impl Currency {
     pub fn new(code: &str) -> Result<Self, ValueError> {
         let unknown = || ValueError::Currency { given: code.chars().take(8).collect() };
         let bytes: [u8; 3] = code.as_bytes().try_into().map_err(|_| unknown())?;
-        if CURRENCIES.split(' ').any(|known| known == code) { Ok(Self(bytes)) } else { Err(unknown()) }
+        if Self::codes().any(|known| known == code) { Ok(Self(bytes)) } else { Err(unknown()) }
+    }
+
+    /// The codes of all currencies.
+    pub fn codes() -> impl Iterator<Item = &'static str> {
+        CURRENCIES.split(' ')
     }
 
     /// How many decimals its minor unit has: 2 for EUR, 0 for JPY.

@@ -154,19 +154,27 @@ pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &m
 
 /// Requests with unknown fields are refused: say so of every schema that a request body consists of.
 fn closed(document: &mut Value) {
-    let mut open: Vec<String> = Vec::new();
-    for_operations(document, &mut |_, _, operation| references(&operation["requestBody"], &mut open));
-    let mut done = BTreeSet::new();
-    while let Some(name) = open.pop() {
-        if done.insert(name.clone())
-            && let Some(schema) = document["components"]["schemas"].get_mut(&name)
-        {
-            references(schema, &mut open);
-            if schema["type"] == "object" {
-                schema["additionalProperties"] = false.into();
-            }
+    for name in request_schemas(document) {
+        let schema = &mut document["components"]["schemas"][&name];
+        if schema["type"] == "object" {
+            schema["additionalProperties"] = false.into();
         }
     }
+}
+
+/// The names of all schemas that request bodies consist of.
+pub fn request_schemas(document: &mut Value) -> BTreeSet<String> {
+    let mut open: Vec<String> = Vec::new();
+    for_operations(document, &mut |_, _, operation| references(&operation["requestBody"], &mut open));
+    let mut found = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if let Some(schema) = document["components"]["schemas"].get(&name)
+            && found.insert(name)
+        {
+            references(schema, &mut open);
+        }
+    }
+    found
 }
 
 fn references(value: &Value, found: &mut Vec<String>) {
