@@ -10,6 +10,7 @@
 //!
 //! Deliberately absent: a second process, network file systems (their locks lie), several partitions, deletion.
 
+mod history;
 mod positions;
 mod reader;
 mod stored;
@@ -29,13 +30,13 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt, stream};
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
+    history::History,
     positions::{EmbeddedLease, Positions},
-    reader::History,
     topic::Topic,
     writer::{Appended, Job, Writer},
 };
@@ -46,9 +47,6 @@ use crate::{
 
 /// What `pragma user_version` of `log.sqlite` says for the tables of this version.
 const FORMAT: i64 = 1;
-
-/// How many connections read history at once. More would only compete for the same disk.
-const READERS: u32 = 4;
 
 /// A record above this is refused: it would stall everybody's commits, and no broker would take it either.
 const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
@@ -122,19 +120,6 @@ impl EmbeddedLog {
         // The tables are in the files; this makes the files' names durable too.
         sync_folder(dir).map_err(|source| OpenError::Folder { dir: dir.into(), source })?;
 
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(
-                SqliteConnectOptions::new()
-                    .filename(&file)
-                    .read_only(true)
-                    .row_buffer_size(512)
-                    .statement_cache_capacity(256)
-                    .thread_name(|n| format!("log-reader-{n}"))
-                    .disable_statement_logging(),
-            )
-            .await
-            .map_err(database)?;
         let positions = Positions::open(&dir.join("positions.sqlite")).await.map_err(database)?;
         let end = |name: &str| topics.get(name).map_or(0, |topic| topic.end());
         if positions.forget_if_ahead(end).await.map_err(database)? {
@@ -144,7 +129,7 @@ impl EmbeddedLog {
         let topics: Topics = Arc::new(RwLock::new(topics));
         let (queue, jobs) = mpsc::unbounded_channel();
         tokio::spawn(Writer::new(connection, Arc::clone(&topics), lock).run(jobs));
-        Ok(Arc::new(Self { topics, queue, history: History::new(readers), positions }))
+        Ok(Arc::new(Self { topics, queue, history: History::new(&file), positions }))
     }
 
     fn topic(&self, partition: &Partition) -> Result<Arc<Topic>, ReadError> {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 pub mod conformance;
 pub mod embedded;
 pub mod kafka;
+mod names;
 pub mod simulated;
 
 /// One totally ordered list of records: a topic and the index of one of its partitions.

@@ -81,6 +81,6 @@ pub enum StoreError {
         file: PathBuf,
         /// Why.
         #[source]
-        source: sqlx::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

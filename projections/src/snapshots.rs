@@ -271,7 +271,7 @@ async fn based_on(file: &Path, position: u64) -> Result<(), StoreError> {
     let origin = Origin::new(file);
     let failed = |error| origin.error("beginning from a copy", error);
     // Without a WAL: it has to be one file when it is renamed.
-    let options = opening::writing(file).journal_mode(sqlx::sqlite::SqliteJournalMode::Delete);
+    let options = opening::making(file).journal_mode(sqlx::sqlite::SqliteJournalMode::Delete);
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
     sqlx::query("update meta set base = ?")
         .bind(position.cast_signed())

@@ -4,6 +4,7 @@
 //! loop knows what it has answered).
 
 mod comparing;
+mod connection;
 mod insert;
 mod listing;
 mod loading;
@@ -19,7 +20,7 @@ use orderlog_domain::{
     core::{Checkpoint, Genesis, RecordRow, Verdict},
     key::{Key, RecordId},
 };
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::{Connection, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
 
 pub use comparing::{Copied, Difference, Pinned};
@@ -173,14 +174,11 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If SQLite refuses.
     pub async fn create_indexes(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
-        for text in schema::indexes::<D>() {
-            sqlx::query(AssertSqlSafe(text))
-                .persistent(false)
-                .execute(writer.connection())
-                .await
-                .map_err(|error| self.origin.error("making indexes", error))?;
-        }
-        Ok(())
+        let made = writer.connection().ask(|connection, origin| {
+            let made = schema::indexes::<D>().iter().try_for_each(|text| connection.execute_batch(text));
+            made.map_err(|error| origin.refused("making indexes", error))
+        });
+        writer.connection().take(made).await
     }
 
     /// The records about `about` (the first key each names) behind `after`, ascending, at most `limit`: also the void ones.

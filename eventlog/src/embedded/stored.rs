@@ -5,11 +5,9 @@
 //! `head`, all numbers little-endian: time in milliseconds (8 bytes); the key's length (4 bytes, all ones for none) and
 //! bytes; then, to its end, each header: the name's length (4 bytes), name, the value's length (4 bytes), value.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
-use crate::{NewRecord, Record, RecordHeader};
+use crate::{NewRecord, Record, RecordHeader, names};
 
 const NO_KEY: u32 = u32::MAX;
 
@@ -60,9 +58,8 @@ fn push(head: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The record of a row. Key and header values share the head's memory.
-pub(super) fn decode(offset: u64, head: Vec<u8>, value: Vec<u8>) -> Result<Record, BadHead> {
-    let mut head = Bytes::from(head);
-    parse(&mut head, offset, Bytes::from(value)).ok_or(BadHead { offset })
+pub(super) fn decode(offset: u64, mut head: Bytes, value: Bytes) -> Result<Record, BadHead> {
+    parse(&mut head, offset, value).ok_or(BadHead { offset })
 }
 
 fn parse(head: &mut Bytes, offset: u64, value: Bytes) -> Option<Record> {
@@ -71,11 +68,12 @@ fn parse(head: &mut Bytes, offset: u64, value: Bytes) -> Option<Record> {
         NO_KEY => None,
         length => Some(take(head, length as usize)?),
     };
-    let mut headers = Vec::new();
+    // Journal records have one.
+    let mut headers = Vec::with_capacity(1);
     while !head.is_empty() {
         let length = take_length(head)?;
         let name = take(head, length as usize)?;
-        let name = Cow::Owned(std::str::from_utf8(&name).ok()?.to_owned());
+        let name = names::usual(std::str::from_utf8(&name).ok()?);
         let length = take_length(head)?;
         headers.push((name, take(head, length as usize)?));
     }
@@ -115,7 +113,7 @@ mod tests {
     fn a_record_comes_back_as_it_was() {
         let without_key = Record { key: None, headers: Vec::new(), ..record() };
         for record in [record(), without_key] {
-            assert_eq!(decode(7, encode_head(&record), record.value.to_vec()).unwrap(), record);
+            assert_eq!(decode(7, encode_head(&record).into(), record.value.clone()).unwrap(), record);
         }
     }
 
@@ -123,7 +121,7 @@ mod tests {
     fn a_head_cut_short_is_an_error() {
         let head = encode_head(&record());
         for length in [0, 7, 9, 12, 15, head.len() - 1] {
-            assert!(decode(7, head[..length].to_vec(), Vec::new()).is_err(), "{length}");
+            assert!(decode(7, Bytes::copy_from_slice(&head[..length]), Bytes::new()).is_err(), "{length}");
         }
     }
 }

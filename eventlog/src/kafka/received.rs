@@ -6,28 +6,11 @@ use std::{borrow::Cow, ops::Range};
 use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
-use crate::Record;
+use crate::{Record, names};
 
 /// A record keeps the buffer of its batch alive: not too much of it.
 const FULL_BYTES: usize = 256 * 1024;
 const FULL_RECORDS: usize = 1024;
-
-/// Header names that need no allocation each: CloudEvents' own, and the one of our journals.
-const USUAL_NAMES: &[&str] = &[
-    "orderlog",
-    "content-type",
-    "ce_specversion",
-    "ce_id",
-    "ce_type",
-    "ce_source",
-    "ce_subject",
-    "ce_time",
-    "ce_dataschema",
-    "ce_sequence",
-    "ce_correlationid",
-    "ce_causationid",
-    "ce_traceparent",
-];
 
 /// Records of one partition that are being collected.
 #[derive(Default)]
@@ -58,7 +41,8 @@ impl Received {
         let key = message.key().map(|key| self.copy(key));
         let value = self.copy(message.payload().unwrap_or_default());
         let headers = message.headers().map(|headers| {
-            let copied = headers.iter().map(|header| (name(header.key), self.copy(header.value.unwrap_or_default())));
+            let copied =
+                headers.iter().map(|header| (names::usual(header.key), self.copy(header.value.unwrap_or_default())));
             copied.collect()
         });
         let time_ms = message.timestamp().to_millis().unwrap_or_default();
@@ -83,11 +67,4 @@ impl Received {
         });
         records.collect()
     }
-}
-
-fn name(name: &str) -> Cow<'static, str> {
-    USUAL_NAMES
-        .iter()
-        .find(|usual| **usual == name)
-        .map_or_else(|| Cow::Owned(name.to_owned()), |usual| Cow::Borrowed(*usual))
 }

@@ -1,17 +1,19 @@
-//! Many rows per statement. Every execution is a round trip to SQLite's thread, so single rows cap out at 17,000 a second;
-//! a few fixed sizes keep the texts few enough to stay prepared.
+//! Rows on their way into one table: many at once are handed to the thread that writes, their values side by side in one piece of
+//! memory.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, SqliteConnection, Type, sqlite::SqliteArguments};
+use orderlog_domain::key::Key;
+use rusqlite::{
+    Connection,
+    types::{ToSqlOutput, ValueRef},
+};
 
-use super::Origin;
+use super::{Origin, connection::WritingConnection};
 use crate::{error::StoreError, tables::Cell};
 
-/// Rows per statement, the largest that fits first: an odd number of rows takes a dozen statements at most.
-const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
-/// SQLite's limit of values per statement.
-const MAX_BINDS: usize = 32_766;
+/// Rows that are handed over at once: while SQLite inserts them, the values of the next are made.
+const N_ROWS: usize = 512;
 
 /// What to do with a row that is there already.
 pub(crate) enum Conflict<'a> {
@@ -25,44 +27,96 @@ pub(crate) enum Conflict<'a> {
     ReplaceIf(&'a str),
 }
 
-/// The values of one row.
-pub(crate) struct Values<'a> {
-    arguments: &'a mut SqliteArguments,
-    failed: &'a mut Option<sqlx::Error>,
+/// A value; its bytes lie in [`Values::bytes`].
+enum Value {
+    Null,
+    Integer(i64),
+    Text(Range<usize>),
+    Blob(Range<usize>),
 }
 
-impl Values<'_> {
-    pub(crate) fn add<'q, T: Encode<'q, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
-        if let Err(error) = self.arguments.add(value) {
-            self.failed.get_or_insert(sqlx::Error::Encode(error));
+/// The values of some rows, one after the other.
+#[derive(Default)]
+pub(crate) struct Values {
+    values: Vec<Value>,
+    bytes: Vec<u8>,
+}
+
+impl Values {
+    fn null(&mut self) -> &mut Self {
+        self.values.push(Value::Null);
+        self
+    }
+
+    pub(crate) fn integer(&mut self, number: i64) -> &mut Self {
+        self.values.push(Value::Integer(number));
+        self
+    }
+
+    pub(crate) fn offset(&mut self, offset: u64) -> &mut Self {
+        self.integer(offset.cast_signed())
+    }
+
+    pub(crate) fn blob(&mut self, bytes: &[u8]) -> &mut Self {
+        let range = self.copy(bytes);
+        self.values.push(Value::Blob(range));
+        self
+    }
+
+    pub(crate) fn key(&mut self, key: &Key) -> &mut Self {
+        self.blob(key.as_bytes())
+    }
+
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
+        let range = self.copy(text.as_bytes());
+        self.values.push(Value::Text(range));
+        self
+    }
+
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<&mut Self, serde_json::Error> {
+        let start = self.bytes.len();
+        serde_json::to_writer(&mut self.bytes, value)?;
+        self.values.push(Value::Text(start..self.bytes.len()));
+        Ok(self)
+    }
+
+    pub(crate) fn cells(&mut self, cells: &[Cell]) -> &mut Self {
+        for cell in cells {
+            match cell {
+                Cell::Null => self.null(),
+                Cell::Integer(number) => self.integer(*number),
+                Cell::Text(text) => self.text(text),
+                Cell::Name(text) => self.text(text),
+                Cell::Blob(bytes) => self.blob(bytes),
+            };
         }
         self
     }
 
-    pub(crate) fn cells(&mut self, cells: Vec<Cell>) -> &mut Self {
-        for cell in cells {
-            match cell {
-                Cell::Null => self.add(None::<i64>),
-                Cell::Integer(number) => self.add(number),
-                Cell::Text(text) => self.add(text),
-                Cell::Name(text) => self.add(text),
-                Cell::Blob(bytes) => self.add(bytes),
-            };
-        }
-        self
+    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+
+    fn get(&self, value: &Value) -> ToSqlOutput<'_> {
+        ToSqlOutput::Borrowed(match value {
+            Value::Null => ValueRef::Null,
+            Value::Integer(number) => ValueRef::Integer(*number),
+            Value::Text(range) => ValueRef::Text(&self.bytes[range.clone()]),
+            Value::Blob(range) => ValueRef::Blob(&self.bytes[range.clone()]),
+        })
     }
 }
 
 /// How rows come into one table.
 pub(crate) struct Insert {
-    table: &'static str,
-    texts: Vec<(usize, Arc<str>)>,
-    columns: usize,
+    text: Arc<str>,
+    n_columns: usize,
 }
 
 impl Insert {
     pub(crate) fn new(table: &'static str, key: &[&str], columns: &[&str], conflict: &Conflict<'_>) -> Self {
-        let row = format!("({})", vec!["?"; columns.len()].join(","));
         let replace = || {
             let others = columns.iter().filter(|column| !key.contains(column));
             let set: Vec<String> = others.map(|column| format!("{column}=excluded.{column}")).collect();
@@ -74,64 +128,47 @@ impl Insert {
             Conflict::Replace => replace(),
             Conflict::ReplaceIf(condition) => format!("{} where {condition}", replace()),
         };
-        let texts = SIZES
-            .into_iter()
-            .filter(|&rows| rows * columns.len() <= MAX_BINDS)
-            .map(|rows| {
-                let values = vec![row.as_str(); rows].join(",");
-                (rows, format!("insert into {table} ({}) values {values}{end}", columns.join(",")).into())
-            })
-            .collect();
-        Self { table, texts, columns: columns.len() }
+        let holes = vec!["?"; columns.len()].join(",");
+        let text = format!("insert into {table} ({}) values ({holes}){end}", columns.join(",")).into();
+        Self { text, n_columns: columns.len() }
     }
 
-    /// Inserts all `rows`. While SQLite's thread executes one statement, the values of the next are made.
+    /// Inserts all `rows`, within the transaction that has begun.
     pub(crate) async fn run<R>(
         &self,
-        connection: &mut SqliteConnection,
-        origin: &Origin,
+        connection: &WritingConnection,
         rows: &[R],
-        values: impl Fn(&R, &mut Values<'_>) -> Result<(), StoreError>,
+        values_of: impl Fn(&R, &mut Values) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut rest = rows;
-        let mut next = self.statement(&mut rest, origin, &values)?;
-        while let Some((text, arguments)) = next {
-            let executed = async {
-                let query = sqlx::query_with(AssertSqlSafe(text), arguments);
-                query.execute(&mut *connection).await
-            };
-            let (executed, made) = tokio::join!(biased; executed, async { self.statement(&mut rest, origin, &values) });
-            executed.map_err(|error| origin.error("writing rows", error))?;
-            next = made?;
+        let mut under_way = None;
+        for chunk in rows.chunks(N_ROWS) {
+            let mut values = Values::default();
+            values.values.reserve(chunk.len() * self.n_columns);
+            for row in chunk {
+                values_of(row, &mut values)?;
+            }
+            assert_eq!(values.values.len(), chunk.len() * self.n_columns, "as many values as columns: {}", self.text);
+            if let Some(before) = under_way.take() {
+                connection.take(before).await?;
+            }
+            let (text, n_columns) = (self.text.clone(), self.n_columns);
+            under_way = Some(connection.ask(move |to, origin| insert(to, origin, &text, &values, n_columns)));
         }
-        Ok(())
+        match under_way {
+            Some(last) => connection.take(last).await,
+            None => Ok(()),
+        }
     }
+}
 
-    /// The next statement and its values, if rows are left.
-    fn statement<R>(
-        &self,
-        rest: &mut &[R],
-        origin: &Origin,
-        values: &impl Fn(&R, &mut Values<'_>) -> Result<(), StoreError>,
-    ) -> Result<Option<(Arc<str>, SqliteArguments)>, StoreError> {
-        let Some((size, text)) = self.texts.iter().find(|(size, _)| *size <= rest.len()) else {
-            return Ok(None);
-        };
-        let (rows, others) = rest.split_at(*size);
-        *rest = others;
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(size * self.columns, 0);
-        let mut failed = None;
-        for row in rows {
-            values(row, &mut Values { arguments: &mut arguments, failed: &mut failed })?;
+fn insert(to: &Connection, origin: &Origin, text: &str, values: &Values, n_columns: usize) -> Result<(), StoreError> {
+    let failed = |error| origin.refused("writing rows", error);
+    let mut statement = to.prepare_cached(text).map_err(failed)?;
+    for row in values.values.chunks(n_columns) {
+        for (number, value) in (1..).zip(row) {
+            statement.raw_bind_parameter(number, values.get(value)).map_err(failed)?;
         }
-        match failed {
-            Some(error) => Err(origin.error("making values", error)),
-            None if arguments.len() == size * self.columns => Ok(Some((text.clone(), arguments))),
-            None => Err(origin.error(
-                "making values",
-                sqlx::Error::Protocol(format!("`{}` has another number of columns than of values", self.table)),
-            )),
-        }
+        statement.raw_execute().map_err(failed)?;
     }
+    Ok(())
 }

@@ -6,32 +6,63 @@ use std::{
     time::Duration,
 };
 
+use rusqlite::OpenFlags;
 use sqlx::{
     AssertSqlSafe, Connection, Row, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 
 use super::Origin;
 use crate::{error::StoreError, schema, tables::Tables};
 
+/// How long a connection waits for another one's lock.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// More statements than the largest service has to write.
+const N_STATEMENTS: usize = 64;
+
 /// Reads of lists at the same time. SQLite reads are short and bound by the processor, so a few are enough.
 const READERS: u32 = 4;
 
-/// How a connection that writes is opened.
-pub(crate) fn writing(file: &Path) -> SqliteConnectOptions {
+/// How a connection that makes tables is opened.
+pub(crate) fn making(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        // A power cut may take the last transactions, whole: the log has them, and they are folded again.
-        .synchronous(SqliteSynchronous::Normal)
-        .busy_timeout(Duration::from_secs(10))
+        .busy_timeout(BUSY)
         .foreign_keys(false)
-        // Random keys dirty many pages per transaction: the more of them meet in the WAL, the fewer are written twice.
-        .pragma("wal_autocheckpoint", "8000")
-        .pragma("journal_size_limit", "67108864")
-        .pragma("cache_size", "-65536")
-        .pragma("temp_store", "memory")
+}
+
+/// What the connection that writes is told.
+const WRITING: &[(&str, &str)] = &[
+    // A power cut may take the last transactions, whole: the log has them, and they are folded again.
+    ("synchronous", "normal"),
+    ("foreign_keys", "off"),
+    // Random keys dirty many pages per transaction: the more of them meet in the WAL, the fewer are written twice.
+    ("wal_autocheckpoint", "8000"),
+    ("journal_size_limit", "67108864"),
+    ("cache_size", "-65536"),
+    ("temp_store", "memory"),
+];
+
+/// The connection that writes, in a file that has its tables.
+pub(crate) fn writer(file: &Path) -> rusqlite::Result<rusqlite::Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = rusqlite::Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
+    tell(&connection, WRITING)?;
+    Ok(connection)
+}
+
+fn tell(connection: &rusqlite::Connection, pragmas: &[(&str, &str)]) -> rusqlite::Result<()> {
+    for (name, value) in pragmas {
+        // Some answer with what they were told.
+        let answer = connection.pragma_update_and_check(None, name, value, |_| Ok(()));
+        answer.or_else(|error| if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) })?;
+    }
+    Ok(())
 }
 
 /// How a connection that only reads is opened.
@@ -39,7 +70,7 @@ pub(crate) fn reading(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
         .read_only(true)
-        .busy_timeout(Duration::from_secs(10))
+        .busy_timeout(BUSY)
         .foreign_keys(false)
         .pragma("cache_size", "-16384")
         .pragma("mmap_size", "268435456")
@@ -113,7 +144,7 @@ pub(crate) async fn prepare<D: Tables>(file: &Path, origin: &Origin) -> Result<(
 }
 
 async fn connect(file: &Path, origin: &Origin) -> Result<SqliteConnection, StoreError> {
-    SqliteConnection::connect_with(&writing(file)).await.map_err(|error| origin.error("opening the rows", error))
+    SqliteConnection::connect_with(&making(file)).await.map_err(|error| origin.error("opening the rows", error))
 }
 
 async fn close(connection: SqliteConnection, origin: &Origin) -> Result<(), StoreError> {

@@ -27,7 +27,15 @@ impl Origin {
         match code {
             // Extended codes have the kind of error in their low byte.
             Some(code) if DAMAGE.contains(&(code & 0xff)) => self.damaged(format!("{doing}: {source}")),
-            Some(_) | None => StoreError::Database { doing, file: self.file.clone(), source },
+            Some(_) | None => StoreError::Database { doing, file: self.file.clone(), source: source.into() },
+        }
+    }
+
+    /// The same, of the connection that writes.
+    pub(crate) fn refused(&self, doing: &'static str, source: rusqlite::Error) -> StoreError {
+        match source.sqlite_error() {
+            Some(error) if DAMAGE.contains(&(error.extended_code & 0xff)) => self.damaged(format!("{doing}: {source}")),
+            Some(_) | None => StoreError::Database { doing, file: self.file.clone(), source: source.into() },
         }
     }
 

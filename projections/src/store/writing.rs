@@ -4,12 +4,12 @@ use orderlog_domain::{
     core::{Changes, EntityRow, Happened, Verdict},
     key::Key,
 };
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use rusqlite::{Connection, DropBehavior, TransactionBehavior};
 
 use super::{
     Origin, Store,
+    connection::WritingConnection,
     insert::{Conflict, Insert},
-    opening,
 };
 use crate::{
     error::StoreError,
@@ -21,7 +21,7 @@ use crate::{
 /// The one connection that writes a service's rows, with its prepared texts. Owned by one task: two would only wait for
 /// each other, and their changes could not both follow on what is stored.
 pub struct Writer<D: Tables> {
-    connection: SqliteConnection,
+    connection: WritingConnection,
     heads: Insert,
     records: Insert,
     touched: Insert,
@@ -35,12 +35,9 @@ pub struct Writer<D: Tables> {
 }
 
 impl<D: Tables> Writer<D> {
-    pub(super) async fn open(origin: &Origin, generations: Generations<D>) -> Result<Self, StoreError> {
-        let connection = SqliteConnection::connect_with(&opening::writing(&origin.file))
-            .await
-            .map_err(|error| origin.error("opening the rows for writing", error))?;
+    pub(super) fn open(origin: &Origin, generations: Generations<D>) -> Result<Self, StoreError> {
         Ok(Self {
-            connection,
+            connection: WritingConnection::open(origin, D::JOURNAL)?,
             heads: Insert::new("heads", &["key"], &["key", "last", "offset"], &Conflict::Replace),
             records: Insert::new(
                 "records",
@@ -63,8 +60,8 @@ impl<D: Tables> Writer<D> {
         })
     }
 
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
+    pub(super) fn connection(&self) -> &WritingConnection {
+        &self.connection
     }
 }
 
@@ -89,7 +86,7 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If the file can't be opened.
     pub async fn writer(&self) -> Result<Writer<D>, StoreError> {
-        Writer::open(&self.origin, self.generations.clone()).await
+        Writer::open(&self.origin, self.generations.clone())
     }
 
     /// Writes `changes` and the checkpoint in one transaction. Changes that are there already are not written again, so
@@ -99,44 +96,43 @@ impl<D: Tables> Store<D> {
     /// [`StoreError::OutOfOrder`] if `changes` don't follow on what is stored; else SQLite's. Nothing was written then,
     /// unless the transaction's very end failed.
     pub async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
-        let Writer { connection, heads, records, touched, parked, discarded, copied, tables, ledgers, _generations } =
-            writer;
-        let failed = |error| self.origin.error("writing rows", error);
-        // Immediate: a deferred transaction that reads first can be refused later without having waited.
-        let mut transaction = connection.begin_with("begin immediate").await.map_err(failed)?;
-        if !self.follows(&mut transaction, changes).await? {
+        let to = &writer.connection;
+        let (from, next) = (changes.records.first().map_or(changes.next, |record| record.offset), changes.next);
+        if !to.take(to.ask(move |connection, origin| begin::<D>(connection, origin, from, next))).await? {
             return Ok(());
         }
-        let origin = &self.origin;
-        records
-            .run(&mut transaction, origin, &changes.records, |row, values| {
-                values.add(row.offset.cast_signed()).add(row.id.0.as_bytes().as_slice()).add(row.clock_ms);
-                values.add(row.about.as_bytes().as_slice()).add(stored(row.verdict)).add(row.digest.as_slice());
+        writer
+            .records
+            .run(to, &changes.records, |row, values| {
+                values.offset(row.offset).blob(row.id.0.as_bytes()).integer(row.clock_ms).key(&row.about);
+                values.integer(stored(row.verdict)).blob(&row.digest);
                 Ok(())
             })
             .await?;
         // In the order of the keys: neighbours meet on the same page.
-        let mut moved: Vec<_> = changes.heads.iter().collect();
+        let mut moved = changes.heads.clone();
         moved.sort_unstable_by_key(|(key, _)| *key);
-        heads
-            .run(&mut transaction, origin, &moved, |(key, head), values| {
-                values.add(key.as_bytes().as_slice()).add(head.last.0.as_bytes().as_slice());
-                values.add(head.offset.cast_signed());
+        writer
+            .heads
+            .run(to, &moved, |(key, head), values| {
+                values.key(key).blob(head.last.0.as_bytes()).offset(head.offset);
                 Ok(())
             })
             .await?;
-        write_entities::<D>(&mut transaction, origin, tables, &changes.entities).await?;
-        write_touched(&mut transaction, origin, touched, changes).await?;
-        write_ledgers(&mut transaction, origin, ledgers, changes).await?;
-        write_set_aside(&mut transaction, origin, (parked, discarded), changes).await?;
-        copied
-            .run(&mut transaction, origin, &changes.copied, |(topic, part, next), values| {
-                values.add(topic.clone()).add(i64::from(*part)).add(next.cast_signed());
+        write_entities::<D>(to, &writer.tables, &changes.entities).await?;
+        write_touched(to, &writer.touched, changes).await?;
+        write_ledgers(to, &writer.ledgers, changes).await?;
+        write_set_aside(writer, changes).await?;
+        writer
+            .copied
+            .run(to, &changes.copied, |(topic, part, next), values| {
+                values.text(topic).integer(i64::from(*part)).offset(*next);
                 Ok(())
             })
             .await?;
-        self.advance(&mut transaction, changes).await?;
-        transaction.commit().await.map_err(failed)
+        let genesis = changes.genesis.as_ref().map(serde_json::to_string).transpose();
+        let genesis = genesis.map_err(|source| StoreError::Unwritable { kind: "genesis".to_owned(), source })?;
+        to.take(to.ask(move |connection, origin| advance(connection, origin, next, genesis))).await
     }
 
     /// Deletes all rows, so that they can be built anew from the log's beginning. The indexes stay.
@@ -144,88 +140,97 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If SQLite refuses: then nothing was deleted.
     pub async fn clear(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
-        let failed = |error| self.origin.error("deleting rows", error);
-        let mut transaction = writer.connection.begin_with("begin immediate").await.map_err(failed)?;
-        for table in schema::table_names::<D>() {
-            let text = AssertSqlSafe(format!("delete from {table}"));
-            sqlx::query(text).persistent(false).execute(&mut *transaction).await.map_err(failed)?;
-        }
-        sqlx::query("update meta set next = 0, base = 0, genesis = null, revision = revision + 1")
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        transaction.commit().await.map_err(failed)
-    }
-
-    /// Whether `changes` are the next ones; not if they are stored already.
-    async fn follows(&self, connection: &mut SqliteConnection, changes: &Changes<D>) -> Result<bool, StoreError> {
-        let stored = sqlx::query_scalar::<_, i64>("select next from meta")
-            .fetch_one(connection)
-            .await
-            .map_err(|error| self.origin.error("reading the checkpoint", error))?
-            .cast_unsigned();
-        let from = changes.records.first().map_or(changes.next, |record| record.offset);
-        if stored == changes.next && from < stored {
-            return Ok(false);
-        }
-        // Offsets may be missing in the log (markers that are no records), so the first may also be above.
-        if from < stored || changes.next < stored {
-            return Err(StoreError::OutOfOrder { service: D::JOURNAL, stored, from, to: changes.next });
-        }
-        Ok(true)
-    }
-
-    async fn advance(&self, connection: &mut SqliteConnection, changes: &Changes<D>) -> Result<(), StoreError> {
-        let genesis = changes.genesis.as_ref().map(serde_json::to_string).transpose();
-        let genesis = genesis.map_err(|source| StoreError::Unwritable { kind: "genesis".to_owned(), source })?;
-        sqlx::query("update meta set next = ?, genesis = coalesce(?, genesis)")
-            .bind(changes.next.cast_signed())
-            .bind(genesis)
-            .execute(connection)
-            .await
-            .map_err(|error| self.origin.error("writing the checkpoint", error))?;
-        Ok(())
+        let cleared = writer.connection.ask(|connection, origin| {
+            let texts = schema::table_names::<D>().map(|table| format!("delete from {table};"));
+            let meta = "update meta set next = 0, base = 0, genesis = null, revision = revision + 1;";
+            let text = format!("{}{meta}", texts.collect::<String>());
+            let cleared = connection.transaction().and_then(|transaction| {
+                transaction.execute_batch(&text)?;
+                transaction.commit()
+            });
+            cleared.map_err(|error| origin.refused("deleting rows", error))
+        });
+        writer.connection.take(cleared).await
     }
 }
 
+/// Begins a transaction for changes from `from` to `next`, if they are the next ones; not if they are stored already.
+fn begin<D: Tables>(connection: &mut Connection, origin: &Origin, from: u64, next: u64) -> Result<bool, StoreError> {
+    let failed = |error| origin.refused("writing rows", error);
+    // One that failed, or that nobody waited for to its end.
+    if !connection.is_autocommit() {
+        connection.execute_batch("rollback").map_err(failed)?;
+    }
+    // Immediate: a deferred transaction that reads first can be refused later without having waited.
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let stored = transaction
+        .prepare_cached("select next from meta")
+        .and_then(|mut checkpoint| checkpoint.query_row([], |row| row.get::<_, i64>(0)))
+        .map_err(failed)?
+        .cast_unsigned();
+    if stored == next && from < stored {
+        return Ok(false);
+    }
+    // Offsets may be missing in the log (markers that are no records), so the first may also be above.
+    if from < stored || next < stored {
+        return Err(StoreError::OutOfOrder { service: D::JOURNAL, stored, from, to: next });
+    }
+    transaction.set_drop_behavior(DropBehavior::Ignore);
+    Ok(true)
+}
+
+/// Moves the checkpoint, and ends the transaction.
+fn advance(connection: &mut Connection, origin: &Origin, next: u64, genesis: Option<String>) -> Result<(), StoreError> {
+    let moved = connection
+        .prepare_cached("update meta set next = ?, genesis = coalesce(?, genesis)")
+        .and_then(|mut update| update.execute((next.cast_signed(), genesis)))
+        .and_then(|_| connection.execute_batch("commit"));
+    moved.map_err(|error| origin.refused("writing the checkpoint", error))
+}
+
 /// What is parked and what is discarded, and what that makes of records that were folded before.
-async fn write_set_aside<D: Tables>(
-    connection: &mut SqliteConnection,
-    origin: &Origin,
-    (parked, discarded): (&Insert, &Insert),
-    changes: &Changes<D>,
-) -> Result<(), StoreError> {
-    let failed = |error| origin.error("revising rows", error);
-    for (offset, verdict) in &changes.verdicts {
-        let update = sqlx::query("update records set verdict = ? where offset = ?");
-        let update = update.bind(stored(*verdict)).bind(offset.cast_signed());
-        update.execute(&mut *connection).await.map_err(failed)?;
+async fn write_set_aside<D: Tables>(writer: &Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
+    let to = &writer.connection;
+    if !changes.verdicts.is_empty() || !changes.unparked.is_empty() {
+        let (verdicts, unparked) = (changes.verdicts.clone(), changes.unparked.clone());
+        let revised = to.ask(move |connection, origin| {
+            revise(connection, &verdicts, &unparked).map_err(|error| origin.refused("revising rows", error))
+        });
+        to.take(revised).await?;
     }
-    for offset in &changes.unparked {
-        let delete = sqlx::query("delete from parked where offset = ?").bind(offset.cast_signed());
-        delete.execute(&mut *connection).await.map_err(failed)?;
-    }
-    if !changes.verdicts.is_empty() {
-        let count = sqlx::query("update meta set revision = revision + 1");
-        count.execute(&mut *connection).await.map_err(failed)?;
-    }
-    parked
-        .run(connection, origin, &changes.parked, |row, values| {
-            values.add(row.key.as_bytes().as_slice()).add(row.offset.cast_signed()).add(row.reason.clone());
+    writer
+        .parked
+        .run(to, &changes.parked, |row, values| {
+            values.key(&row.key).offset(row.offset).text(&row.reason);
             Ok(())
         })
         .await?;
-    discarded
-        .run(connection, origin, &changes.discarded, |row, values| {
-            values.add(row.offset.cast_signed()).add(row.by.cast_signed()).add(row.time_ms).add(row.reason.clone());
+    writer
+        .discarded
+        .run(to, &changes.discarded, |row, values| {
+            values.offset(row.offset).offset(row.by).integer(row.time_ms).text(&row.reason);
             Ok(())
         })
         .await
 }
 
+fn revise(connection: &Connection, verdicts: &[(u64, Verdict)], unparked: &[u64]) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached("update records set verdict = ? where offset = ?")?;
+    for (offset, verdict) in verdicts {
+        update.execute((stored(*verdict), offset.cast_signed()))?;
+    }
+    let mut delete = connection.prepare_cached("delete from parked where offset = ?")?;
+    for offset in unparked {
+        delete.execute([offset.cast_signed()])?;
+    }
+    if !verdicts.is_empty() {
+        connection.execute("update meta set revision = revision + 1", [])?;
+    }
+    Ok(())
+}
+
 async fn write_entities<D: Tables>(
-    connection: &mut SqliteConnection,
-    origin: &Origin,
+    to: &WritingConnection,
     tables: &[(&'static Table<D::Entity>, Insert)],
     entities: &[EntityRow<D::Entity>],
 ) -> Result<(), StoreError> {
@@ -237,12 +242,10 @@ async fn write_entities<D: Tables>(
         let mut rows: Vec<_> = entities.iter().filter(|row| row.aggregate.kind == table.kind).collect();
         rows.sort_unstable_by_key(|row| row.aggregate.key);
         insert
-            .run(connection, origin, &rows, |row, values| {
-                let doc = serde_json::to_string(&*row.entity)
-                    .map_err(|source| StoreError::Unwritable { kind: table.kind.to_owned(), source })?;
-                values.add(row.aggregate.key.as_bytes().as_slice());
-                values.add(row.version.cast_signed()).add(row.offset.cast_signed());
-                values.cells((table.cells)(&row.entity)).add(doc);
+            .run(to, &rows, |row, values| {
+                values.key(&row.aggregate.key).offset(row.version).offset(row.offset);
+                let written = values.cells(&(table.cells)(&row.entity)).json(&*row.entity);
+                written.map_err(|source| StoreError::Unwritable { kind: table.kind.to_owned(), source })?;
                 Ok(())
             })
             .await?;
@@ -251,42 +254,40 @@ async fn write_entities<D: Tables>(
 }
 
 async fn write_touched<D: Tables>(
-    connection: &mut SqliteConnection,
-    origin: &Origin,
+    to: &WritingConnection,
     insert: &Insert,
     changes: &Changes<D>,
 ) -> Result<(), StoreError> {
     let others = |happened: &Happened<D>| {
-        let (offset, others) = (happened.at.offset.cast_signed(), happened.touched.iter().skip(1));
+        let (offset, others) = (happened.at.offset, happened.touched.iter().skip(1));
         (0_i64..)
             .zip(others.map(|aggregate| aggregate.key))
             .map(move |(line, key)| (offset, line, key))
             .collect::<Vec<_>>()
     };
-    let lines: Vec<(i64, i64, Key)> = changes.happened.iter().flat_map(others).collect();
+    let lines: Vec<(u64, i64, Key)> = changes.happened.iter().flat_map(others).collect();
     insert
-        .run(connection, origin, &lines, |(offset, line, key), values| {
-            values.add(*offset).add(*line).add(key.as_bytes().as_slice());
+        .run(to, &lines, |(offset, line, key), values| {
+            values.offset(*offset).integer(*line).key(key);
             Ok(())
         })
         .await
 }
 
 async fn write_ledgers<D: Tables>(
-    connection: &mut SqliteConnection,
-    origin: &Origin,
+    to: &WritingConnection,
     ledgers: &[(&'static Ledger<D>, Insert)],
     changes: &Changes<D>,
 ) -> Result<(), StoreError> {
     for (ledger, insert) in ledgers {
-        let mut lines: Vec<(i64, i64, Vec<Cell>)> = Vec::new();
+        let mut lines: Vec<(u64, i64, Vec<Cell>)> = Vec::new();
         for happened in &changes.happened {
             let of_event = (ledger.lines)(&happened.at, &happened.event).into_iter();
-            lines.extend((0..).zip(of_event).map(|(line, cells)| (happened.at.offset.cast_signed(), line, cells)));
+            lines.extend((0..).zip(of_event).map(|(line, cells)| (happened.at.offset, line, cells)));
         }
         insert
-            .run(connection, origin, &lines, |(offset, line, cells), values| {
-                values.add(*offset).add(*line).cells(cells.clone());
+            .run(to, &lines, |(offset, line, cells), values| {
+                values.offset(*offset).integer(*line).cells(cells);
                 Ok(())
             })
             .await?;
