@@ -10,13 +10,15 @@ const LAYOUT: u32 = 1;
 /// Keys and ids are 16-byte blobs as primary keys of tables without rowid: time-ordered ones (UUIDv7) are appended.
 /// `meta.base`: rows that were copied from a snapshot at this offset, or folded from the first record: 0. `meta.revision` counts
 /// how often rows of records that were folded before have changed.
+/// `heads` has where the last record of each key stands; its id is in `records`. Keys that are hashes come to lie all over the table, so
+/// its size is what a long replay writes again and again.
 /// `records` is a plain rowid table, since its offsets ascend. `touched` has what an accepted record touches besides what it is
 /// about, which stands in `records`.
 const FIXED: &[&str] = &[
     "create table meta (only integer primary key check (only = 1), schema text not null, service text not null,
         genesis text, next integer not null, base integer not null default 0,
         revision integer not null default 0) strict",
-    "create table heads (key blob primary key, last blob not null, offset integer not null) without rowid, strict",
+    "create table heads (key blob primary key, offset integer not null) without rowid, strict",
     "create table records (offset integer primary key, id blob not null, clock_ms integer not null, about blob not null,
         verdict integer not null, digest blob not null) strict",
     "create table touched (offset integer not null, line integer not null, key blob not null, primary key (offset, line))
@@ -107,7 +109,7 @@ pub(crate) struct Shape {
 pub(crate) fn shapes<D: Tables>() -> Vec<Shape> {
     let mut shapes = vec![
         Shape { table: "meta", key: &["only"], columns: vec!["only", "service", "genesis", "next"] },
-        Shape { table: "heads", key: &["key"], columns: vec!["key", "last", "offset"] },
+        Shape { table: "heads", key: &["key"], columns: vec!["key", "offset"] },
         Shape {
             table: "records",
             key: &["offset"],

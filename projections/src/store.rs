@@ -175,8 +175,7 @@ impl<D: Tables> Store<D> {
     /// If SQLite refuses.
     pub async fn create_indexes(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
         let made = writer.connection().ask(|connection, origin| {
-            let made = schema::indexes::<D>().iter().try_for_each(|text| connection.execute_batch(text));
-            made.map_err(|error| origin.refused("making indexes", error))
+            opening::make_indexes::<D>(connection).map_err(|error| origin.refused("making indexes", error))
         });
         writer.connection().take(made).await
     }

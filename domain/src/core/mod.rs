@@ -376,6 +376,11 @@ impl<D: Decider> Core<D> {
         }
     }
 
+    /// About so many records are to be folded: room is made for the keys that they name.
+    pub fn expect(&mut self, n_records: u64) {
+        self.slots.expect(usize::try_from(n_records).unwrap_or(usize::MAX));
+    }
+
     /// The first offset that is not folded.
     pub fn next(&self) -> u64 {
         self.next

@@ -8,6 +8,9 @@ use crate::key::Key;
 const BLOCKS_FIRST: usize = 1 << 14;
 /// Each layer is so many times as large as the one before: few layers, since each is asked.
 const GROWTH: usize = 4;
+/// No layer is larger: 64 MB, and 33 million keys as they should be. Of more, more and more new ones are suspected, and looked up in
+/// vain.
+const BLOCKS_MAX: usize = 1 << 20;
 const KEYS_PER_BLOCK: usize = 32;
 const PROBES: u32 = 8;
 
@@ -32,6 +35,16 @@ impl Seen {
         Self { layers: from_start.then(|| vec![Layer::new(BLOCKS_FIRST)]) }
     }
 
+    /// About so many keys will come. Told beforehand, they are all in one layer: a look-up misses the caches once.
+    pub fn expect(&mut self, n_keys: usize) {
+        if let Some([first]) = self.layers.as_deref_mut()
+            && first.n_keys == 0
+        {
+            let n_blocks = n_keys.div_ceil(KEYS_PER_BLOCK).next_power_of_two();
+            *first = Layer::new(n_blocks.clamp(BLOCKS_FIRST, BLOCKS_MAX));
+        }
+    }
+
     /// A record or a row names this key.
     pub fn insert(&mut self, key: &Key) {
         let Some(layers) = &mut self.layers else { return };
@@ -40,8 +53,9 @@ impl Seen {
             return;
         }
         let n_blocks = layers.last().map_or(BLOCKS_FIRST, |layer| layer.blocks.len());
-        if layers.last().is_none_or(|layer| layer.n_keys >= n_blocks * KEYS_PER_BLOCK) {
-            layers.push(Layer::new(n_blocks * GROWTH));
+        let is_full = layers.last().is_none_or(|layer| layer.n_keys >= n_blocks * KEYS_PER_BLOCK);
+        if is_full && n_blocks < BLOCKS_MAX {
+            layers.push(Layer::new((n_blocks * GROWTH).min(BLOCKS_MAX)));
         }
         if let Some(layer) = layers.last_mut() {
             layer.insert(hash);
@@ -101,7 +115,13 @@ mod tests {
 
     #[test]
     fn a_key_that_was_seen_is_never_denied_and_few_others_are_suspected() {
+        denies_none_and_suspects_few(Seen::new(true));
         let mut seen = Seen::new(true);
+        seen.expect(500_000);
+        denies_none_and_suspects_few(seen);
+    }
+
+    fn denies_none_and_suspects_few(mut seen: Seen) {
         let key = |n: u32| Key::named("test", &n.to_string());
         for n in 0..500_000 {
             seen.insert(&key(n));

@@ -163,8 +163,8 @@ pub struct Slots<E> {
 
 impl<E: Clone> Slots<E> {
     /// No keys yet. `from_start`: the rows are empty, so that every key there will ever be passes through here. At most about
-    /// twice `n_used_max` slots are remembered, and what is not written yet.
-    pub fn new(from_start: bool, n_used_max: usize) -> Self {
+    /// `n_max` slots are remembered, and what is not written yet.
+    pub fn new(from_start: bool, n_max: usize) -> Self {
         Self {
             ids: KeyMap::default(),
             slots: Vec::new(),
@@ -175,8 +175,14 @@ impl<E: Clone> Slots<E> {
             seen: Seen::new(from_start),
             round: 1,
             n_used: 0,
-            n_used_max,
+            // What this round used is remembered, and what the one before did.
+            n_used_max: n_max / 2,
         }
+    }
+
+    /// About so many keys will be named, if they are named from the start.
+    pub fn expect(&mut self, n_keys: usize) {
+        self.seen.expect(n_keys);
     }
 
     /// The slot of a key whose head is known. `None`: it must be loaded.
@@ -370,5 +376,31 @@ impl<E: Clone> Slots<E> {
         }
         self.round += 1;
         self.n_used = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::key::RecordId;
+
+    #[test]
+    fn no_more_keys_are_remembered_than_was_said() {
+        let mut slots = Slots::<()>::new(true, 100);
+        for n in 0..5_000_u64 {
+            let place = slots.claim(Key::named("test", &n.to_string()));
+            slots.set_head(place, Head { last: RecordId(Uuid::from_u64_pair(0, n)), offset: n });
+            if n % 10 == 9 {
+                let (change_set, ..) = slots.take_changed();
+                slots.written(change_set);
+            }
+            assert!(
+                slots.ids.len() <= 120,
+                "{} after {n}: two rounds, each up to the change set that ends it",
+                slots.ids.len()
+            );
+        }
     }
 }

@@ -33,7 +33,11 @@ impl Lookup {
     pub(super) fn new<D: Tables>() -> Self {
         let text = |size: usize| {
             let keys = (1..=size).map(|number| format!("?{number}")).collect::<Vec<_>>().join(",");
-            let heads = format!("select {HEADS}, key, offset, last from heads where key in ({keys})");
+            // Left: a head without its record is damage, not an unknown key.
+            let heads = format!(
+                "select {HEADS}, key, heads.offset, id from heads left join records on records.offset = heads.offset \
+                 where key in ({keys})"
+            );
             let tables = (HEADS + 1..).zip(D::TABLES).map(|(branch, table)| {
                 format!(" union all select {branch}, key, version, doc from {} where key in ({keys})", table.kind)
             });

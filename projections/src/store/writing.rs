@@ -38,7 +38,7 @@ impl<D: Tables> Writer<D> {
     pub(super) fn open(origin: &Origin, generations: Generations<D>) -> Result<Self, StoreError> {
         Ok(Self {
             connection: WritingConnection::open(origin, D::JOURNAL)?,
-            heads: Insert::new("heads", &["key"], &["key", "last", "offset"], &Conflict::Replace),
+            heads: Insert::new("heads", &["key"], &["key", "offset"], &Conflict::Replace),
             records: Insert::new(
                 "records",
                 &["offset"],
@@ -115,7 +115,7 @@ impl<D: Tables> Store<D> {
         writer
             .heads
             .run(to, &moved, |(key, head), values| {
-                values.key(key).blob(head.last.0.as_bytes()).offset(head.offset);
+                values.key(key).offset(head.offset);
                 Ok(())
             })
             .await?;

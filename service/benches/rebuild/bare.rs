@@ -27,7 +27,7 @@ pub fn insert(rows: &Path, fresh: &Path, n_records: u64) -> Result<Duration> {
     let from = Connection::open_with_flags(rows, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let to = Connection::open(fresh)?;
     to.execute_batch("pragma journal_mode = wal; pragma synchronous = normal; pragma cache_size = -65536")?;
-    to.execute_batch("pragma wal_autocheckpoint = 8000")?;
+    to.execute_batch("pragma wal_autocheckpoint = 32000")?;
     let mut selected = Vec::new();
     let mut inserts = Vec::new();
     for (table, by) in TABLES {

@@ -1,7 +1,7 @@
 //! How fast rows are rebuilt from a journal of orders, against what SQLite and librdkafka could do at best.
 //!
 //! ```text
-//! cargo bench --workspace --bench rebuild -- [--sizes 500000,1000000,2000000,4000000] [--keyed 1]
+//! cargo bench --workspace --bench rebuild -- [--sizes 500000,1000000,2000000,4000000] [--keyed 1] [--runs 3]
 //! ```
 //!
 //! The records are written by the real core: orders that are placed, confirmed, paid and fulfilled, 2,000 of them at a time. Of
@@ -9,8 +9,9 @@
 //!
 //! For each size the journal is prolonged, then a process of its own, whose memory and processor time can be told, starts on it
 //! without rows; the clock runs until it takes commands: every record read, arbitrated and folded, its rows, verdict and digest
-//! written, and all indexes made. Then it starts once more, with these rows. With KAFKA=host:port set the same is done from that
-//! broker. What each is held against is in `bare.rs`.
+//! written, and all indexes made. Then it starts once more, with these rows, and is held against what is possible (`bare.rs`). Of
+//! several runs, of which each measures all of that, medians are told, and the most memory. With KAFKA=host:port set the same is done
+//! from that broker.
 
 mod bare;
 mod maker;
@@ -44,7 +45,7 @@ use self::maker::Maker;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// As many as the program has; more than are under way, so that nothing has to be loaded while the journal is made.
-const N_SLOTS: usize = 100_000;
+const N_SLOTS: usize = 200_000;
 /// The deployment's secret.
 const SECRET: &str = "bench";
 
@@ -146,7 +147,7 @@ fn replay_apart(source: &Source, rows: &Path) -> Result<Taken> {
 }
 
 /// Prolong the journal, replay it, and hold it against what is possible; for each size.
-async fn measure(source: &Source, sizes: &[usize], n_keyed: u64) -> Result<()> {
+async fn measure(source: &Source, sizes: &[usize], n_keyed: u64, n_runs: usize) -> Result<()> {
     let mut maker = Maker::new(n_keyed)?;
     let mut bytes = 0;
     for &size in sizes {
@@ -154,33 +155,58 @@ async fn measure(source: &Source, sizes: &[usize], n_keyed: u64) -> Result<()> {
         log.prepare(&assembly::topics()).await?;
         bytes += maker.fill(log.as_ref(), size).await?;
         drop(log);
-        let rows = tempfile::tempdir()?;
-        let taken = replay_apart(source, rows.path())?;
-        let again = replay_apart(source, rows.path())?;
-        let per_second = size as f64 / taken.seconds;
+        let runs = (0..n_runs).map(|_| run(source, size)).collect::<Result<Vec<Run>>>()?;
+        let of = |what: fn(&Run) -> f64| median(runs.iter().map(what).collect());
         println!(
-            "{:<9} {size:>8} records {:>5.0} MB: {per_second:>7.0} records/s, {:.2} us each, {:.2} us of processor, \
-             {:.0} MB at most; started again in {:.2} s",
+            "{:<9} {size:>8} records {:>5.0} MB: {:>7.0} records/s, {:.2} us each, {:.2} us of processor, {:.0} MB at most; started \
+             again in {:.2} s",
             source.name(),
             bytes as f64 / 1e6,
-            taken.seconds * 1e6 / size as f64,
-            taken.cpu_seconds * 1e6 / size as f64,
-            taken.peak_megabytes,
-            again.seconds,
+            of(|run| run.per_second),
+            1e6 / of(|run| run.per_second),
+            of(|run| run.cpu_us),
+            runs.iter().map(|run| run.taken.peak_megabytes).fold(0.0, f64::max),
+            of(|run| run.again.seconds),
         );
-        let (what, bare) = match source {
-            Source::Embedded(_) => {
-                let file = rows.path().join("orders.1.sqlite");
-                ("bare inserts", bare::insert(&file, &rows.path().join("bare.sqlite"), size as u64)?)
-            }
-            Source::Kafka { brokers, prefix } => {
-                ("bare consumer", bare::consume(brokers, &format!("{prefix}orders"), size as u64)?)
-            }
+        let what = match source {
+            Source::Embedded(_) => "bare inserts",
+            Source::Kafka { .. } => "bare consumer",
         };
-        let bare_per_second = size as f64 / bare.as_secs_f64();
-        println!("{:<9} {what}: {bare_per_second:.0} records/s; ratio {:.2}", "", per_second / bare_per_second);
+        let (bare, ratio) = (of(|run| run.bare_per_second), of(|run| run.per_second / run.bare_per_second));
+        println!("{:<9} {what}: {bare:.0} records/s; ratio {ratio:.2}", "");
     }
     Ok(())
+}
+
+/// What one run found.
+struct Run {
+    taken: Taken,
+    again: Taken,
+    per_second: f64,
+    cpu_us: f64,
+    bare_per_second: f64,
+}
+
+/// Replay the journal, which has `size` records, start again, and do the bare minimum.
+fn run(source: &Source, size: usize) -> Result<Run> {
+    let rows = tempfile::tempdir()?;
+    let taken = replay_apart(source, rows.path())?;
+    let again = replay_apart(source, rows.path())?;
+    let bare = match source {
+        Source::Embedded(_) => {
+            let file = rows.path().join("orders.1.sqlite");
+            bare::insert(&file, &rows.path().join("bare.sqlite"), size as u64)?
+        }
+        Source::Kafka { brokers, prefix } => bare::consume(brokers, &format!("{prefix}orders"), size as u64)?,
+    };
+    let n = size as f64;
+    let (per_second, cpu_us) = (n / taken.seconds, taken.cpu_seconds * 1e6 / n);
+    Ok(Run { taken, again, per_second, cpu_us, bare_per_second: n / bare.as_secs_f64() })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// The processors and their number.
@@ -206,13 +232,13 @@ async fn main() -> Result<()> {
     }
     let sizes =
         option("--sizes", "500000").split(',').map(str::parse).collect::<std::result::Result<Vec<usize>, _>>()?;
-    let n_keyed = option("--keyed", "1").parse()?;
-    println!("{}; {n_keyed} of 4 records with an idempotency key", machine()?);
+    let (n_keyed, n_runs) = (option("--keyed", "1").parse()?, option("--runs", "1").parse::<usize>()?.max(1));
+    println!("{}; {n_keyed} of 4 records with an idempotency key; median of {n_runs} runs", machine()?);
     let folder = tempfile::tempdir()?;
-    measure(&Source::Embedded(folder.path().into()), &sizes, n_keyed).await?;
+    measure(&Source::Embedded(folder.path().into()), &sizes, n_keyed, n_runs).await?;
     if let Ok(brokers) = std::env::var("KAFKA") {
         let prefix = format!("bench{}.", Uuid::now_v7().simple());
-        measure(&Source::Kafka { brokers, prefix }, &sizes, n_keyed).await?;
+        measure(&Source::Kafka { brokers, prefix }, &sizes, n_keyed, n_runs).await?;
     }
     Ok(())
 }

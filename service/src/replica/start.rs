@@ -85,6 +85,7 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
             }
         });
         let mut core = new_core(checkpoint);
+        core.expect(end);
         core.recall(store.set_aside().await?);
         // What parked it may have been an older program.
         core.retry();
