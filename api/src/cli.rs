@@ -197,6 +197,7 @@ mod tests {
             ("--log", "kafka://user:hunter2@host:9092"),
             ("--kafka-setting", "sasl.password:hunter2"),
             ("--otlp-endpoint", "user:hunter2@host"),
+            ("--oidc-jwks", "htps://user:hunter2@host"),
             ("--billing-url", "htp://user:hunter2@host"),
         ] {
             let error = config(&["serve", flag, wrong]).unwrap_err();

@@ -145,7 +145,7 @@ impl StartError {
     pub fn with_exit(self) -> anyhow::Error {
         match self {
             Self::HalfImport { .. }
-            | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable { .. }) => {
+            | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable) => {
                 crate::cli::Failure::refused(self.to_string())
             }
             error => error.into(),

@@ -2,7 +2,17 @@
 
 use clap::Args;
 
+use super::secret::Untold;
 use crate::auth::is_url;
+
+/// A file or a URL; not a URL with a slip of the pen in it, which would be told as a file.
+fn place(text: &str) -> Result<String, String> {
+    if is_url(text) || !text.contains("://") {
+        Ok(text.to_owned())
+    } else {
+        Err("it must be a file, or begin with https:// or http://".to_owned())
+    }
+}
 
 /// Whose tokens are taken.
 #[derive(Args, Clone, Debug, Default)]
@@ -17,7 +27,7 @@ pub struct Oidc {
 
     /// The issuer's keys (a JWKS): a file, read again when it changes, or a URL, asked again every five minutes and when a token names
     /// a new one
-    #[arg(long, env = "ORDERLOG_OIDC_JWKS", value_name = "FILE|URL", requires = "oidc_issuer", hide_env_values = true)]
+    #[arg(long, env = "ORDERLOG_OIDC_JWKS", value_name = "FILE|URL", requires = "oidc_issuer", hide_env_values = true, value_parser = Untold(place))]
     pub oidc_jwks: Option<String>,
 
     /// The claim with the id of the customer that a caller acts as. A token without it is bound to none: its scopes alone say what
@@ -27,15 +37,14 @@ pub struct Oidc {
 }
 
 impl Oidc {
-    /// The URL of the issuer's keys, where anybody on the way could put others in their place.
-    pub fn forgeable(&self) -> Option<&str> {
-        let url = self.oidc_jwks.as_deref().filter(|place| is_url(place))?;
-        let rest = url.strip_prefix("http://")?;
-        let authority = rest.split('/').next().unwrap_or_default();
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        let is_here = host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        (!is_here).then_some(url)
+    /// Whether anybody on the way could put other keys in the place of the issuer's.
+    pub fn is_forgeable(&self) -> bool {
+        let Some(place) = self.oidc_jwks.as_deref().filter(|place| is_url(place)) else { return false };
+        let Ok(url) = reqwest::Url::parse(place) else { return true };
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let is_here =
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        url.scheme() != "https" && !is_here
     }
 }
 
@@ -45,8 +54,7 @@ mod tests {
 
     #[test]
     fn keys_of_an_issuer_come_over_tls_or_from_this_machine() {
-        let is_forgeable =
-            |place: &str| Oidc { oidc_jwks: Some(place.to_owned()), ..Oidc::default() }.forgeable().is_some();
+        let is_forgeable = |place: &str| Oidc { oidc_jwks: Some(place.to_owned()), ..Oidc::default() }.is_forgeable();
         for safe in [
             "https://id.example/jwks",
             "http://127.0.0.1:1/jwks",
@@ -56,7 +64,13 @@ mod tests {
         ] {
             assert!(!is_forgeable(safe), "{safe}");
         }
-        for other in ["http://id.example/jwks", "http://localhost.example:80/", "http://localhost@id.example/"] {
+        for other in [
+            "http://id.example/jwks",
+            "http://localhost.example:80/",
+            "http://localhost@id.example/",
+            "http://127.0.0.1:80@id.example/",
+            "http://",
+        ] {
             assert!(is_forgeable(other), "{other}");
         }
     }

@@ -40,13 +40,10 @@ pub enum SecureError {
     Issuer(#[from] IssuerError),
     /// Anybody on the way could put other keys in their place.
     #[error(
-        "the issuer's keys would come from {url} unencrypted, so that anybody on the way could give others: use https://, a file, or \
+        "the issuer's keys (--oidc-jwks) would come unencrypted, so that anybody on the way could give others: use https://, a file, or \
          say --insecure=no-tls if the network between is your own"
     )]
-    Forgeable {
-        /// From where.
-        url: String,
-    },
+    Forgeable,
     /// The key for the other services.
     #[error("the key for the other services can't be read")]
     PeerKey(#[source] io::Error),
@@ -61,8 +58,8 @@ pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
     let keys = security.key_file(&options.storage.data);
     let path = keys.path().to_owned();
     let ring = KeyRing::open(keys)?;
-    if let Some(url) = security.oidc.forgeable().filter(|_| !security.goes_without(Insecure::NoTls)) {
-        return Err(SecureError::Forgeable { url: url.to_owned() });
+    if security.oidc.is_forgeable() && !security.goes_without(Insecure::NoTls) {
+        return Err(SecureError::Forgeable);
     }
     let tokens = security.tokens()?;
     let open = if addr.ip().is_loopback() {
