@@ -209,7 +209,16 @@ mod tests {
     fn help_shows_no_variable_that_may_hold_a_secret() {
         let cli = Cli::command();
         let serve = cli.find_subcommand("serve").expect("it can serve");
-        for flag in ["peer-key", "hash-key", "redis", "kafka-setting", "otlp-endpoint", "billing-url"] {
+        for flag in [
+            "peer-key",
+            "hash-key",
+            "redis",
+            "redis-password",
+            "kafka-password",
+            "kafka-setting",
+            "otlp-endpoint",
+            "billing-url",
+        ] {
             let option = serve.get_arguments().find(|option| option.get_long() == Some(flag)).expect(flag);
             assert!(option.is_hide_env_values_set(), "--{flag}");
         }
@@ -222,6 +231,8 @@ mod tests {
             (["serve", "--log", "kafka://host"], "kafka://host:port"),
             (["serve", "--listen", "8080"], "host:port"),
             (["serve", "--redis", "host:6379"], "redis://"),
+            (["serve", "--kafka-password", "x"], "--kafka-user"),
+            (["serve", "--redis-user", "x"], "--redis"),
             (["serve", "--orders-url", "ftp://host"], "http://"),
             (["serve", "--public-partitions", "0"], "1..=1000"),
             (["serve", "--kafka-setting", "acks"], "name=value"),

@@ -1,5 +1,6 @@
 //! What can be set, each by a flag, an `ORDERLOG_*` variable, or not at all.
 
+mod access;
 mod limits;
 mod oidc;
 mod secret;
@@ -12,9 +13,10 @@ use orderlog_service::snapshots::Keeping;
 
 use crate::services::ServiceName;
 
+pub use access::{KafkaAccess, RedisAccess, SaslMechanism};
 pub use limits::{BodyLimits, Limits, Rate};
 pub use oidc::Oidc;
-pub use secret::Untold;
+pub use secret::{Secret, SecretError, Untold};
 pub use security::{Insecure, Security, Trust, token_in};
 
 /// The hash key of deployments on Kafka that set none: known to everybody, so good for trying things out only.
@@ -61,10 +63,6 @@ fn url_of(text: &str, schemes: &[&str]) -> Result<String, String> {
     } else {
         Err(format!("it must begin with {}", schemes.join(" or ")))
     }
-}
-
-fn redis_url(text: &str) -> Result<String, String> {
-    url_of(text, &["redis://"])
 }
 
 fn http_url(text: &str) -> Result<String, String> {
@@ -142,6 +140,10 @@ pub struct Storage {
     #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = Untold(setting), value_delimiter = ',', hide_env_values = true)]
     pub kafka_settings: Vec<(String, String)>,
 
+    /// How brokers are spoken to.
+    #[command(flatten)]
+    pub kafka: KafkaAccess,
+
     /// How many aggregates each service keeps in memory; the others are loaded when they are needed
     #[arg(long, env = "ORDERLOG_KEYS_IN_MEMORY", value_name = "N", default_value_t = 200_000)]
     pub keys_in_memory: usize,
@@ -179,9 +181,9 @@ pub struct Options {
     #[command(flatten)]
     pub limits: Limits,
 
-    /// Redis, for the inbox of the notifications service: `redis://host:port`; without it the inbox is read from SQLite
-    #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = Untold(redis_url), hide_env_values = true)]
-    pub redis: Option<String>,
+    /// How Redis is spoken to.
+    #[command(flatten)]
+    pub redis: RedisAccess,
 
     /// After how many records of a service's journal a snapshot of its rows is made; 0: never
     #[arg(long, env = "ORDERLOG_SNAPSHOT_EVERY", value_name = "N", default_value_t = 1_000_000)]

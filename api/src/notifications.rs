@@ -11,7 +11,7 @@ use orderlog_domain::{
     values::{NotificationId, Recipient},
 };
 use orderlog_eventlog::Lease;
-use orderlog_projections::RedisInbox;
+use orderlog_projections::{RedisAddress, RedisInbox};
 use orderlog_service::{
     assembly,
     duty::Troubles,
@@ -67,7 +67,7 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     let (service, lease) = parts.start::<Notifications>().await?;
     let replica = service.replica.clone();
     let redis = match &parts.redis {
-        Some(url) => Some(follow(url.clone(), &replica, lease, parts.troubles.clone())?),
+        Some(at) => Some(follow(at.clone(), &replica, lease, parts.troubles.clone())?),
         None => None,
     };
     let mut dependencies: Vec<(_, Arc<dyn Dependency>)> = Vec::new();
@@ -77,17 +77,17 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     Ok(Mounted { dependencies, ..Mounted::new(ServiceName::Notifications, &service, api) })
 }
 
-/// Have the Redis at `url` follow the rows. What its keys are called follows from the journal's id, which is not known
+/// Have the Redis at this address follow the rows. What its keys are called follows from the journal's id, which is not known
 /// before the journal has begun: so deployments that share a Redis never meet.
 fn follow(
-    url: String,
+    at: RedisAddress,
     replica: &Replica<Notifications>,
     lease: Arc<dyn Lease>,
     troubles: Troubles,
 ) -> Result<Redis, StartError> {
     let name = ServiceName::Notifications.as_str();
     // Nothing connects yet: this only tells at the start, and not later, that the URL is none.
-    drop(RedisInbox::new(&url, "", Uuid::nil()).map_err(|source| Parts::failure(name, source))?);
+    drop(RedisInbox::new(&at, "", Uuid::nil()).map_err(|source| Parts::failure(name, source))?);
     let redis: Redis = Arc::new(OnceLock::new());
     let (known, replica) = (Arc::clone(&redis), replica.clone());
     tokio::spawn(async move {
@@ -95,7 +95,7 @@ fn follow(
         let genesis = replica.store().checkpoint().await.map(|checkpoint| checkpoint.genesis);
         let inbox = match genesis {
             Ok(Some(genesis)) => {
-                RedisInbox::new(&url, &genesis.log_id.simple().to_string(), genesis.log_id).map_err(|it| it.to_string())
+                RedisInbox::new(&at, &genesis.log_id.simple().to_string(), genesis.log_id).map_err(|it| it.to_string())
             }
             Ok(None) => Err("the journal has not begun".to_owned()),
             Err(error) => Err(error.to_string()),

@@ -27,7 +27,7 @@ use orderlog_eventlog::{
     embedded::{EmbeddedLog, OpenError},
     kafka::{ConnectError, KafkaConfig, KafkaLog},
 };
-use orderlog_projections::Tables;
+use orderlog_projections::{RedisAddress, Tables};
 use orderlog_service::{
     archive,
     assembly::{self, AssemblyError},
@@ -50,7 +50,7 @@ use uuid::Uuid;
 use crate::{
     auth::Scope,
     billing,
-    config::{Config, LogUrl, Options, Storage},
+    config::{Config, LogUrl, Options, SecretError, Storage},
     customers,
     execute::Service,
     handover::{Handing, Handover},
@@ -59,7 +59,7 @@ use crate::{
     problem::{ApiError, Code, problem_of},
     services::{Mounted, Probe, RouteTable, ServiceName},
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
-    tls::TlsError,
+    tls::{self, TlsError},
 };
 
 use admission::Admission;
@@ -116,6 +116,9 @@ pub enum StartError {
     /// It would be open to those who must not come in.
     #[error(transparent)]
     Secure(#[from] SecureError),
+    /// A password.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The certificate, its key, or those of others.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -166,7 +169,7 @@ pub struct Parts {
     /// The other services.
     pub peers: Arc<Peers>,
     /// Redis, if there is one.
-    pub redis: Option<String>,
+    pub redis: Option<RedisAddress>,
     /// How long a command may take.
     pub command_timeout_ms: Millis,
     /// How commands are handed to other instances, if that is wished for.
@@ -221,7 +224,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         troubles: Troubles::default(),
         stopping: stopping.draining.subscribe(),
         peers: Arc::new(peers(&options, &own_url, &gate)?),
-        redis: options.redis.clone(),
+        redis: redis(&options)?,
         command_timeout_ms: options.command_timeout_ms,
         handing: handing(&options, &instances)?,
     };
@@ -267,6 +270,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         gate,
         _found_at: found_at,
     })
+}
+
+fn redis(options: &Options) -> Result<Option<RedisAddress>, StartError> {
+    let access = &options.redis;
+    let Some(url) = access.redis.clone() else { return Ok(None) };
+    let password = access.password()?.map(|password| password.expose().to_owned());
+    let ca = options.security.trust.ca.as_deref().filter(|_| url.starts_with("rediss://"));
+    let ca_pem = ca.map(tls::pem).transpose()?;
+    tls::prepare();
+    Ok(Some(RedisAddress { url, user: access.redis_user.clone(), password, ca_pem }))
 }
 
 fn peers(options: &Options, own: &str, gate: &gate::Gate) -> Result<Peers, StartError> {
@@ -340,12 +353,14 @@ pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartEr
         LogUrl::Embedded => EmbeddedLog::open(&storage.data).await?,
         LogUrl::Kafka(brokers) => {
             let defaults = KafkaConfig::new(brokers.clone());
+            let mut extra = storage.kafka.settings()?;
+            extra.extend(storage.kafka_settings.iter().cloned());
             KafkaLog::connect(KafkaConfig {
                 topic_prefix: storage.topic_prefix.clone(),
                 public_partitions: storage.public_partitions,
                 reached_at: storage.advertised_url.clone(),
                 replication: storage.kafka_replication.unwrap_or(defaults.replication),
-                extra: storage.kafka_settings.iter().cloned().collect(),
+                extra,
                 ..defaults
             })?
         }

@@ -127,6 +127,21 @@ fn read(cert: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// Have all of this process that speaks TLS do so by ring.
+pub fn prepare() {
+    // Whoever was first has installed the same one.
+    drop(CryptoProvider::install_default(ring::default_provider()));
+}
+
+/// A file of certificates, as it is.
+///
+/// # Errors
+/// [`TlsError`], naming the file.
+pub fn pem(file: &Path) -> Result<Vec<u8>, TlsError> {
+    certificates(file)?;
+    bytes("certificate", file)
+}
+
 /// All certificates in a file; at least one.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = bytes("certificate", file)?;
@@ -152,8 +167,7 @@ pub fn client<'a>(
     ca: Option<&Path>,
     urls: impl IntoIterator<Item = &'a str>,
 ) -> Result<reqwest::ClientBuilder, TlsError> {
-    // Whoever was first has installed the same one.
-    drop(CryptoProvider::install_default(ring::default_provider()));
+    prepare();
     let builder = reqwest::Client::builder().no_proxy();
     let is_plain = urls.into_iter().all(|url| !url.starts_with("https://"));
     match ca {

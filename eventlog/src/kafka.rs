@@ -69,7 +69,7 @@ pub struct KafkaConfig {
     /// Where this process says that others reach it, at most 1,024 bytes: what [`Lease::holder`] tells while it holds a lease.
     pub reached_at: Option<String>,
     /// More settings in librdkafka's own words, such as those for SASL. What the log sets itself, because its guarantees rest on
-    /// it, is refused; so is TLS, which this build has not got.
+    /// it, is refused.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -112,12 +112,6 @@ pub enum ConnectError {
     Reserved {
         /// As librdkafka names it.
         name: String,
-    },
-    /// `security.protocol` asks for TLS. Let a proxy beside this process speak it.
-    #[error("security.protocol={protocol}: this build has no TLS")]
-    NoTls {
-        /// As configured.
-        protocol: String,
     },
     /// librdkafka does not accept the settings.
     #[error("the Kafka settings are not accepted: {reason}")]

@@ -8,7 +8,7 @@ use orderlog_domain::{
     values::Recipient,
 };
 
-pub use self::redis::{Applied, RedisInbox};
+pub use self::redis::{Applied, RedisAddress, RedisInbox};
 use crate::{
     error::StoreError,
     store::{Page, Paging, Store},

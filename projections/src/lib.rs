@@ -27,7 +27,7 @@ mod tables;
 
 pub use error::StoreError;
 pub use generations::Generations;
-pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisInbox};
+pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisAddress, RedisInbox};
 pub use inventory::MovementRow;
 pub use memory::{Contents, MemoryRows};
 pub use orders::OrderFilter;

@@ -71,7 +71,7 @@ impl Subjects {
     }
 
     async fn redis() -> Result<Self, Box<dyn Error>> {
-        let redis = RedisInbox::new(&redis_url(), &prefix(), LOG)?;
+        let redis = RedisInbox::new(&redis_url().into(), &prefix(), LOG)?;
         Ok(Self { redis: Some(redis), ..Self::sqlite().await? })
     }
 
@@ -261,7 +261,7 @@ async fn lose_everything(prefix: &str) -> Outcome {
 
 async fn with_prefix(prefix: &str) -> Result<(Subjects, RedisInbox), Box<dyn Error>> {
     let mut subjects = Subjects::sqlite().await?;
-    let redis = RedisInbox::new(&redis_url(), prefix, LOG)?;
+    let redis = RedisInbox::new(&redis_url().into(), prefix, LOG)?;
     subjects.make(1200, "ada").await?;
     subjects.make(10, "bob").await?;
     subjects.read(7, "ada").await?;
@@ -313,7 +313,7 @@ async fn another_history_replaces_what_redis_holds() -> Outcome {
     let (_, old) = with_prefix(&prefix).await?;
     let mut subjects = Subjects::sqlite().await?;
     subjects.make(3, "bob").await?;
-    let redis = RedisInbox::new(&redis_url(), &prefix, Uuid::from_u128(2))?;
+    let redis = RedisInbox::new(&redis_url().into(), &prefix, Uuid::from_u128(2))?;
     assert_eq!(redis.position().await?, 0);
     redis.follow(&subjects.store).await?;
     assert_equal(&redis, &subjects.store).await?;
@@ -354,7 +354,7 @@ async fn redis_can_be_filled_anew_at_any_time() -> Outcome {
 
 #[tokio::test]
 async fn an_apply_repeated_doubles_nothing() -> Outcome {
-    let redis = RedisInbox::new(&redis_url(), &prefix(), LOG)?;
+    let redis = RedisInbox::new(&redis_url().into(), &prefix(), LOG)?;
     let first = [notification(0, "ada"), notification(1, "ada")];
     assert_eq!(redis.apply(0, 2, &first).await?, Applied::Now);
     assert_eq!(redis.apply(0, 2, &first).await?, Applied::AlreadyThere);
@@ -365,7 +365,7 @@ async fn an_apply_repeated_doubles_nothing() -> Outcome {
 
 #[tokio::test]
 async fn an_apply_out_of_order_changes_nothing_and_says_where_to_go_on() -> Outcome {
-    let redis = RedisInbox::new(&redis_url(), &prefix(), LOG)?;
+    let redis = RedisInbox::new(&redis_url().into(), &prefix(), LOG)?;
     assert_eq!(redis.apply(0, 1, &[notification(0, "ada")]).await?, Applied::Now);
     assert_eq!(redis.apply(2, 3, &[notification(2, "ada")]).await?, Applied::Behind { stored: 1 });
     assert_eq!(redis.apply(0, 3, &[notification(2, "ada")]).await?, Applied::Behind { stored: 1 }, "an overlap too");
@@ -377,7 +377,7 @@ async fn an_apply_out_of_order_changes_nothing_and_says_where_to_go_on() -> Outc
 async fn two_instances_that_follow_at_once_end_up_equal_to_the_rows() -> Outcome {
     let prefix = prefix();
     let (mut subjects, one) = with_prefix(&prefix).await?;
-    let other = RedisInbox::new(&redis_url(), &prefix, LOG)?;
+    let other = RedisInbox::new(&redis_url().into(), &prefix, LOG)?;
     for round in 0..20 {
         subjects.make(37, "bob").await?;
         subjects.read(round, "ada").await?;
@@ -442,7 +442,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, mut pass: impl FnMut(&[u8]) -> b
 #[tokio::test]
 async fn an_apply_whose_answer_is_lost_is_settled_by_reading_the_offset() -> Outcome {
     let proxy = Proxy::start()?;
-    let redis = RedisInbox::new(&proxy.address, &prefix(), LOG)?;
+    let redis = RedisInbox::new(&proxy.address.clone().into(), &prefix(), LOG)?;
     assert_eq!(redis.apply(0, 1, &[notification(0, "ada")]).await?, Applied::Now);
     proxy.armed.store(true, Ordering::SeqCst);
     assert_eq!(redis.apply(1, 2, &[notification(1, "ada")]).await?, Applied::Now);
@@ -456,7 +456,7 @@ async fn redis_that_can_not_be_reached_is_an_error_in_time() -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let silent = format!("redis://{}", listener.local_addr()?);
     let began = std::time::Instant::now();
-    let failed = RedisInbox::new(&silent, "p", LOG)?.position().await;
+    let failed = RedisInbox::new(&silent.into(), "p", LOG)?.position().await;
     assert!(matches!(failed, Err(InboxError::Late { .. } | InboxError::Redis(_))), "{failed:?}");
     assert!(began.elapsed().as_secs() < 4);
     Ok(())

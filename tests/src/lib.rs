@@ -3,6 +3,7 @@
 //! Every test starts the real `orderlog` binary on a data folder, topics and ports of its own, and asks it over HTTP as any
 //! caller would. Nothing here knows how orderlog works inside.
 
+pub mod certificates;
 pub mod collector;
 pub mod deployment;
 pub mod ends;

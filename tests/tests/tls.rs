@@ -2,51 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use orderlog_tests::{
+    certificates::{Authority, put},
     deployment::{Server, free_port, orderlog, orderlog_anywhere},
     eventually,
     http::Http,
     keys::key,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
-
-/// Who signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A new certificate for this machine and its key, at these places.
-    fn issue(&self, cert: &Path, key: &Path) {
-        let own = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        // As whatever renews certificates does it: a reader sees the old file or the new one.
-        put(key, &own.serialize_pem());
-        put(cert, &params.signed_by(&own, &self.0).unwrap().pem());
-    }
-}
-
-fn put(file: &Path, text: &str) {
-    let new = file.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(new, file).unwrap();
-}
 
 /// A folder with `ca.pem`, and `cert.pem` with `key.pem`.
 struct Files {
@@ -59,7 +26,7 @@ impl Files {
         let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
         let files = Self { dir, authority };
         fs::write(files.at("ca.pem"), files.authority.pem()).unwrap();
-        files.authority.issue(&files.at("cert.pem"), &files.at("key.pem"));
+        files.authority.issue_at(&files.at("cert.pem"), &files.at("key.pem"));
         files
     }
 
@@ -103,7 +70,7 @@ async fn a_server_with_a_certificate_speaks_tls_only_and_takes_a_new_one_when_it
     orderlog_anywhere(&["health", "--url", &url]).await.ended_with(1);
 
     let other = Authority::new();
-    other.issue(&files.at("cert.pem"), &files.at("key.pem"));
+    other.issue_at(&files.at("cert.pem"), &files.at("key.pem"));
     eventually("the new certificate is shown", async || {
         let http = Http::trusting(server.http.base.clone(), &other.pem());
         http.send(Method::GET, "/livez", &[], None).await.ok()
@@ -156,7 +123,7 @@ async fn services_of_several_processes_ask_each_other_over_tls() {
 async fn a_file_that_is_missing_or_wrong_is_named() {
     let files = Files::new();
     let other = files.at("other.pem");
-    Authority::new().issue(&files.at("unused.pem"), &other);
+    Authority::new().issue_at(&files.at("unused.pem"), &other);
     let told = async |cert: &str, key: &str, ca: &str| {
         let (cert, key, ca) = (files.text(cert), files.text(key), files.text(ca));
         let orders = "https://localhost:1";

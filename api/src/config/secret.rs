@@ -1,8 +1,69 @@
-//! Secrets are never told: not by the command line's errors either.
+//! Secrets: given in a variable or in a file, and never told, not by the command line's errors either.
 
-use std::ffi::OsStr;
+use std::{
+    ffi::OsStr,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
 use clap::{Arg, Command, builder::TypedValueParser, error::ErrorKind};
+
+/// Something that no message may tell.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// It, for whoever needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The one that was given, or the one in the file.
+    ///
+    /// # Errors
+    /// Why the file can't be read, naming it.
+    pub fn given_or_in(given: Option<&Self>, file: Option<&Path>) -> Result<Option<Self>, SecretError> {
+        let Some(file) = file else { return Ok(given.cloned()) };
+        let text = fs::read_to_string(file);
+        let text = text.map_err(|source| SecretError::Unreadable { file: file.to_owned(), source })?;
+        // Editors put a line's end behind it.
+        Ok(Some(Self(text.trim_end_matches(['\r', '\n']).to_owned())))
+    }
+
+    /// Whatever is given.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// Why there is no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Its file can't be read.
+    #[error("the secret in {} can't be read", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It was not given.
+    #[error("{user} needs a password: give it in {variable}, or in a file by {flag}")]
+    Missing {
+        /// What needs one.
+        user: &'static str,
+        /// Where it can be given.
+        variable: &'static str,
+        /// And where its file.
+        flag: &'static str,
+    },
+}
 
 /// Reads a value that may be, or hold, a secret. What is wrong with it is told with the name of the option, and without the value,
 /// which clap would add else.

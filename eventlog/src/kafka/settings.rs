@@ -63,7 +63,7 @@ const ALSO_RESERVED: &[&str] = &[
     "topic.blacklist",
 ];
 
-/// Whether the configuration leaves alone what the log's guarantees rest on, and asks for nothing that this build has not got.
+/// Whether the configuration leaves alone what the log's guarantees rest on.
 pub(super) fn check(config: &KafkaConfig) -> Result<(), ConnectError> {
     if config.brokers.trim().is_empty() {
         return Err(ConnectError::NoBrokers);
@@ -71,12 +71,7 @@ pub(super) fn check(config: &KafkaConfig) -> Result<(), ConnectError> {
     if let Some(name) = config.extra.keys().find(|name| is_reserved(name)) {
         return Err(ConnectError::Reserved { name: name.clone() });
     }
-    match config.extra.get("security.protocol") {
-        Some(protocol) if protocol.to_ascii_lowercase().contains("ssl") => {
-            Err(ConnectError::NoTls { protocol: protocol.clone() })
-        }
-        Some(_) | None => Ok(()),
-    }
+    Ok(())
 }
 
 fn is_reserved(name: &str) -> bool {

@@ -6,6 +6,7 @@
 //!
 //! Redis must not evict (`maxmemory-policy noeviction`, the default): a part that is gone is only noticed where it is read.
 
+mod address;
 mod calls;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 };
 
 use ::redis::{
-    Client, Script,
+    Script,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use async_trait::async_trait;
@@ -26,6 +27,8 @@ use orderlog_domain::{
     values::Recipient,
 };
 use uuid::Uuid;
+
+pub use address::RedisAddress;
 
 use super::{Inbox, InboxError, InboxPage};
 use crate::store::{Cursor, Page, Paging, Store};
@@ -76,13 +79,13 @@ pub struct RedisInbox {
 }
 
 impl RedisInbox {
-    /// The inbox of the journal `log_id` in the Redis at `url` (`redis://host:port/db`). Deployments that share one Redis
+    /// The inbox of the journal `log_id` in this Redis. Deployments that share one Redis
     /// need a `prefix` each. Connects when it is first used: a Redis that is down at the start stops nobody.
     ///
     /// # Errors
     /// [`InboxError::Redis`] if the URL is none.
-    pub fn new(url: &str, prefix: &str, log_id: Uuid) -> Result<Self, InboxError> {
-        let client = Client::open(url).map_err(InboxError::Redis)?;
+    pub fn new(at: &RedisAddress, prefix: &str, log_id: Uuid) -> Result<Self, InboxError> {
+        let client = at.client().map_err(InboxError::Redis)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE))

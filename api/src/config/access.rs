@@ -1,0 +1,133 @@
+//! How brokers and Redis are spoken to, and as whom.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::secret::{Secret, SecretError, Untold};
+
+/// How a user proves to brokers who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SaslMechanism {
+    /// By sending the password: over TLS only, where others can listen.
+    Plain,
+    /// Without sending it.
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
+    /// Without sending it.
+    #[value(name = "scram-sha-512")]
+    ScramSha512,
+}
+
+/// How brokers are spoken to, and as whom.
+#[derive(Args, Clone, Debug)]
+pub struct KafkaAccess {
+    /// Speak TLS with the brokers
+    #[arg(long = "kafka-tls", env = "ORDERLOG_KAFKA_TLS")]
+    pub kafka_tls: bool,
+
+    /// The certificates on which those of the brokers must stand, as PEM. Default: those that OpenSSL trusts
+    #[arg(long = "kafka-ca", env = "ORDERLOG_KAFKA_CA", value_name = "FILE", requires = "kafka_tls")]
+    pub kafka_ca: Option<PathBuf>,
+
+    /// The user as whom brokers are asked (SASL). Without TLS anybody on the way can read along
+    #[arg(long = "kafka-user", env = "ORDERLOG_KAFKA_USER", value_name = "NAME")]
+    pub kafka_user: Option<String>,
+
+    /// How that user proves who it is
+    #[arg(long = "kafka-sasl", env = "ORDERLOG_KAFKA_SASL", value_name = "MECHANISM", value_enum, default_value_t = SaslMechanism::ScramSha512)]
+    pub kafka_sasl: SaslMechanism,
+
+    /// Its password; better in a variable or a file than on the command line, which others see
+    #[arg(long = "kafka-password", env = "ORDERLOG_KAFKA_PASSWORD", value_name = "SECRET", hide_env_values = true, value_parser = Untold(Secret::parse), requires = "kafka_user", conflicts_with = "kafka_password_file")]
+    pub kafka_password: Option<Secret>,
+
+    /// A file with that password
+    #[arg(
+        long = "kafka-password-file",
+        env = "ORDERLOG_KAFKA_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "kafka_user"
+    )]
+    pub kafka_password_file: Option<PathBuf>,
+}
+
+impl KafkaAccess {
+    /// In librdkafka's words.
+    ///
+    /// # Errors
+    /// There is no password, or it can't be read.
+    pub fn settings(&self) -> Result<BTreeMap<String, String>, SecretError> {
+        let mut settings = BTreeMap::new();
+        let mut set = |name: &str, value: &str| drop(settings.insert(name.to_owned(), value.to_owned()));
+        let protocol = match (self.kafka_tls, &self.kafka_user) {
+            (false, None) => return Ok(settings),
+            (true, None) => "ssl",
+            (false, Some(_)) => "sasl_plaintext",
+            (true, Some(_)) => "sasl_ssl",
+        };
+        set("security.protocol", protocol);
+        if let Some(ca) = &self.kafka_ca {
+            set("ssl.ca.location", &ca.display().to_string());
+        }
+        if let Some(user) = &self.kafka_user {
+            set("sasl.username", user);
+            set("sasl.mechanism", self.kafka_sasl.in_its_words());
+            let password = Secret::given_or_in(self.kafka_password.as_ref(), self.kafka_password_file.as_deref())?;
+            let missing = SecretError::Missing {
+                user: "--kafka-user",
+                variable: "ORDERLOG_KAFKA_PASSWORD",
+                flag: "--kafka-password-file",
+            };
+            set("sasl.password", password.as_ref().ok_or(missing)?.expose());
+        }
+        Ok(settings)
+    }
+}
+
+impl SaslMechanism {
+    const fn in_its_words(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+fn redis_url(text: &str) -> Result<String, String> {
+    let is_one = ["redis://", "rediss://"].iter().any(|it| text.strip_prefix(it).is_some_and(|rest| !rest.is_empty()));
+    // Without what was given: it may hold a password.
+    if is_one { Ok(text.to_owned()) } else { Err("it must begin with redis:// or rediss://".to_owned()) }
+}
+
+/// How Redis is spoken to, and as whom.
+#[derive(Args, Clone, Debug)]
+pub struct RedisAccess {
+    /// Redis, for the inbox of the notifications service: `redis://host:port`, or `rediss://` with TLS; without it the inbox is
+    /// read from SQLite
+    #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = Untold(redis_url), hide_env_values = true)]
+    pub redis: Option<String>,
+
+    /// The user as whom Redis is asked, as its ACL names it
+    #[arg(long = "redis-user", env = "ORDERLOG_REDIS_USER", value_name = "NAME", requires = "redis")]
+    pub redis_user: Option<String>,
+
+    /// Its password, or that of the default user; better in a variable or a file than on the command line, which others see
+    #[arg(long = "redis-password", env = "ORDERLOG_REDIS_PASSWORD", value_name = "SECRET", hide_env_values = true, value_parser = Untold(Secret::parse), requires = "redis", conflicts_with = "redis_password_file")]
+    pub redis_password: Option<Secret>,
+
+    /// A file with that password
+    #[arg(long = "redis-password-file", env = "ORDERLOG_REDIS_PASSWORD_FILE", value_name = "FILE", requires = "redis")]
+    pub redis_password_file: Option<PathBuf>,
+}
+
+impl RedisAccess {
+    /// Its password, if there is one.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn password(&self) -> Result<Option<Secret>, SecretError> {
+        Secret::given_or_in(self.redis_password.as_ref(), self.redis_password_file.as_deref())
+    }
+}
