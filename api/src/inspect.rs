@@ -80,6 +80,13 @@ impl Inspector {
         Self { log, verdicts }
     }
 
+    /// Let go of the log.
+    pub async fn close(self) {
+        let Self { log, verdicts } = self;
+        drop(verdicts);
+        log.close().await;
+    }
+
     /// The partitions of a topic.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ use orderlog_service::{
     archive,
     assembly::{self, AssemblyError},
     duty::Troubles,
-    replica::Setup,
+    replica::{self, Setup},
     snapshots::Keeping,
     surroundings::Machine,
 };
@@ -151,9 +151,17 @@ impl StartError {
             | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable) => {
                 crate::cli::Failure::refused(self.to_string())
             }
+            Self::Service { ref source, .. } if is_other_history(source.as_ref()) => {
+                crate::cli::Failure::refused(format!("{:#}", anyhow::Error::from(self)))
+            }
             error => error.into(),
         }
     }
+}
+
+/// Whether a service can't start since its rows are another log's.
+fn is_other_history(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(AssemblyError::Replica(replica::StartError::OtherHistory { .. })))
 }
 
 /// What every service of a process needs to start.

@@ -154,6 +154,19 @@ impl<D: Tables> Store<D> {
         base.map(i64::cast_unsigned).map_err(|error| self.origin.error("reading where the rows began", error))
     }
 
+    /// Whether tables and indexes hang together. Takes about as long as reading all of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with the first thing that does not; else if they can't be read.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let failed = |error| self.origin.error("checking the rows", error);
+        let mut connection = reader(&self.origin).await?;
+        let found = sqlx::query_scalar::<_, String>("pragma integrity_check(1)").fetch_one(&mut connection).await;
+        let found = found.map_err(failed)?;
+        connection.close().await.map_err(failed)?;
+        if found == "ok" { Ok(()) } else { Err(self.origin.damaged(found)) }
+    }
+
     /// Makes `file` a consistent copy of the rows as they are now. Where they stand.
     pub(crate) async fn copy_to(&self, file: &Path) -> Result<u64, StoreError> {
         let failed = |error| self.origin.error("copying the rows", error);

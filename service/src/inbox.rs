@@ -5,7 +5,9 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use orderlog_domain::notifications::Notifications;
+use orderlog_eventlog::ReadError;
 use orderlog_projections::{Inbox, InboxError, RedisInbox};
+use tracing::warn;
 
 use crate::replica::Replica;
 
@@ -14,8 +16,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why Redis does not follow.
 #[derive(Debug, thiserror::Error)]
-#[error("the inbox in Redis does not follow: {}", with_causes(.0))]
-pub struct FollowError(#[source] InboxError);
+pub enum FollowError {
+    /// Redis, or the rows.
+    #[error("the inbox in Redis does not follow: {}", with_causes(.0))]
+    Inbox(#[from] InboxError),
+    /// Where the journal ends is not known.
+    #[error("the inbox in Redis does not follow: {}", with_causes(.0))]
+    Journal(#[from] ReadError),
+}
 
 /// Bring Redis to where the rows stand, again and again, until it fails.
 ///
@@ -23,12 +31,19 @@ pub struct FollowError(#[source] InboxError);
 /// [`FollowError`]; started again it asks Redis where it stands, and goes on from there.
 pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Result<(), FollowError> {
     let mut committed = replica.committed();
+    // First where Redis stands: of this history it can't be where the journal does not reach a moment later.
+    let position = redis.position().await?;
+    let ends = replica.log().ends(&[Replica::<Notifications>::journal()]).await?;
+    if ends.first().is_some_and(|end| position > *end) {
+        warn!(position, "the log is older than the inbox in Redis, which is filled anew");
+        redis.rebuild_from_store(&replica.store()).await?;
+    }
     loop {
         // Asked anew, never taken from memory: whoever flushed Redis told nobody.
-        redis.position().await.map_err(FollowError)?;
+        redis.position().await?;
         loop {
             committed.borrow_and_update();
-            redis.follow(&replica.store()).await.map_err(FollowError)?;
+            redis.follow(&replica.store()).await?;
             let changed = tokio::select! {
                 biased;
                 () = replica.is_to_end() => return Ok(()),

@@ -1,6 +1,12 @@
 //! A service's rows as operators see them: where they stand, and rebuilding them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use orderlog_domain::{core::Verdict, values::Reason};
@@ -138,6 +144,8 @@ pub struct ParkedRecord {
 pub struct Rows<D: Tables> {
     replica: Replica<D>,
     last: Arc<Mutex<Option<Last>>>,
+    /// They were built just now: to have them replaced is done already.
+    is_built: AtomicBool,
 }
 
 struct Last {
@@ -149,7 +157,26 @@ struct Last {
 impl<D: Tables> Rows<D> {
     /// Those of `replica`.
     pub fn of(replica: Replica<D>) -> Self {
-        Self { replica, last: Arc::default() }
+        Self { replica, last: Arc::default(), is_built: AtomicBool::new(false) }
+    }
+
+    /// Those of `replica`, which began without rows, has built all of them, and took so long for it.
+    pub fn built(replica: Replica<D>, took: Duration) -> Self {
+        let position = *replica.committed().borrow();
+        let report = Report {
+            generation: replica.store().generation(),
+            compared_at: position,
+            differences: Vec::new(),
+            serves_from: Some(position),
+            base: 0,
+            snapshots: Vec::new(),
+            snapshots_deleted: false,
+            n_records: position,
+            replay_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        };
+        let (_, progress) = watch::channel(None);
+        let last = Last { goal: Goal::Replace, progress, outcome: Some(Ok(report)) };
+        Self { replica, last: Arc::new(Mutex::new(Some(last))), is_built: AtomicBool::new(true) }
     }
 
     fn rebuild(&self) -> Option<Rebuild> {
@@ -169,6 +196,9 @@ impl<D: Tables> Rows<D> {
 #[async_trait]
 impl<D: Tables> Projection for Rows<D> {
     async fn begin(&self, RebuildRequest { goal, from }: RebuildRequest) -> Result<(), RebuildError> {
+        if goal == Goal::Replace && self.is_built.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
         let anew = match from {
             Some(from) => self.replica.first_from(from).await?,
             None => 0,

@@ -10,7 +10,9 @@ use std::{
 };
 
 use orderlog_tests::{
-    deployment::{Embedded, Said, orderlog},
+    deployment::{Embedded, SERVICES, Said, Server, free_port, orderlog, redis},
+    ends::ends_at_rest,
+    eventually,
     story::{self, Shop},
 };
 
@@ -121,6 +123,9 @@ async fn every_planted_fault_in_the_rows_is_found() {
     found("a digest that is none", digest, &["1 rows differ", "the first at orders@4"]).await;
     let head = "delete from heads where offset = (select min(offset) from heads where offset > 2)";
     found("a forgotten key", head, &["1 rows differ", "heads X'"]).await;
+    let index = "pragma writable_schema = on;
+                 update sqlite_schema set sql = 'CREATE INDEX orders_by_state on orders (payment)' where name = 'orders_by_state';";
+    found("an index that leads elsewhere", index, &["is damaged", "orders_by_state"]).await;
 }
 
 #[tokio::test]
@@ -176,35 +181,76 @@ async fn a_bit_flipped_in_a_file_is_found() {
     is_told("a snapshot", &said, &[&format!("snapshot {name}: "), "is damaged"]);
 }
 
+/// A copy of the log in a stopped server's data folder.
+fn log_of(data: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(data).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("log.sqlite") {
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    copy
+}
+
 #[tokio::test]
 async fn rows_that_are_ahead_of_a_restored_log_are_refused_with_the_command_that_repairs_it() {
     let mut deployment = Embedded::start().await;
     let data = deployment.rows();
     story::play(&Shop::from(&deployment), "a").await;
     assert!(deployment.stop().await);
-    let older = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(&data).unwrap() {
-        let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_string_lossy().starts_with("log.sqlite") {
-            fs::copy(&path, older.path().join(path.file_name().unwrap())).unwrap();
-        }
-    }
+    let older = log_of(&data);
     deployment.restart().await;
     story::play(&Shop::from(&deployment), "b").await;
     orderlog(&["projection", "snapshot", "orders"], &data).await.ended_with(0);
     assert!(deployment.stop().await);
-    for entry in fs::read_dir(older.path()).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), data.join(entry.file_name())).unwrap();
-    }
+    copy_folder(older.path(), &data);
     let refused = orderlog(&["serve", "--listen", "127.0.0.1:0"], &data).await;
-    assert_ne!(refused.code, 0);
+    assert_eq!(refused.code, 5, "{refused:?}");
     let command = "`orderlog projection rebuild customers --yes`";
     assert!(refused.stderr.contains(command), "it says what repairs it: {refused:?}");
     is_told("an older log", &orderlog(&["projection", "verify", "all"], &data).await, &["customers", "--yes"]);
-    orderlog(&["projection", "rebuild", "all"], &data).await.ended_with(1);
-    orderlog(&["projection", "rebuild", "all", "--yes"], &data).await.ended_with(0);
+    orderlog(&["projection", "rebuild", "all"], &data).await.ended_with(5);
+    let rebuilt = orderlog(&["projection", "rebuild", "all", "--yes", "--json"], &data).await.ended_with(0).json();
+    for built in rebuilt.as_array().unwrap() {
+        assert_eq!(built["report"]["generation"], 2, "what is built from the log is not built once more: {built}");
+        assert!(built["report"]["n_records"].as_u64().unwrap() > 0, "{built}");
+    }
     orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
     deployment.restart().await;
     story::play(&Shop::from(&deployment), "c").await;
+}
+
+#[tokio::test]
+async fn an_inbox_in_redis_that_is_ahead_of_a_restored_log_is_filled_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let args = ["--data", data.to_str().unwrap(), "--redis", &redis()].map(str::to_owned);
+    let start = async || Server::start(&args, free_port(), &folder.path().join("server.log")).await;
+    let shop = |server: &Server| {
+        let [customers, orders, inventory, billing, notifications] = SERVICES.map(|_| server.http.clone());
+        Shop { customers, orders, inventory, billing, notifications }
+    };
+    let server = start().await;
+    story::play(&shop(&server), "a").await;
+    ends_at_rest(&server.http).await;
+    let inbox = shop(&server).told("operations", "").await;
+    assert!(server.stop().await);
+    let older = log_of(&data);
+
+    let server = start().await;
+    story::play(&shop(&server), "b").await;
+    ends_at_rest(&server.http).await;
+    let ahead = shop(&server).told("operations", "").await;
+    assert!(ahead.len() > inbox.len() && !inbox.is_empty(), "{ahead:?}");
+    assert!(server.stop().await);
+    copy_folder(older.path(), &data);
+
+    orderlog(&["projection", "rebuild", "all", "--yes"], &data).await.ended_with(0);
+    let server = start().await;
+    eventually("the inbox is that of the log", async || {
+        (shop(&server).told("operations", "").await == inbox).then_some(())
+    })
+    .await;
+    assert!(server.stop().await);
 }

@@ -1,6 +1,6 @@
 //! Whom to ask: the server on the data folder, or, if there is none, an instance of our own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use anyhow::Context;
 use orderlog_domain::{
@@ -57,6 +57,17 @@ impl Target {
         match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
             None => Self::open(Some(goal), services, &place.storage).await,
+        }
+    }
+
+    /// Let go of the log, if it was opened for this: the embedded one is one file again.
+    pub async fn close(self) {
+        match self {
+            Self::Server(_) => {}
+            Self::Here(projections, inspector) => {
+                drop(projections);
+                inspector.close().await;
+            }
         }
     }
 
@@ -190,10 +201,12 @@ async fn rows<D: Tables>(goal: Option<Goal>, setup: Setup, keeping: &Keeping) ->
         Err(error) if goal == Some(Goal::Verify) && is_fault(&error) => Err(Failure::differs(told(&error))),
         Err(error) if goal == Some(Goal::Replace) && is_fault(&error) => {
             warn!("the rows of {} are built anew from the log: {}", D::JOURNAL, told(&error));
+            let began = Instant::now();
             keeping.begin_anew::<D>(setup.log.as_ref()).await?;
-            serving::<D>(setup, keeping).await
+            Ok(Arc::new(Rows::built(serving::<D>(setup, keeping).await?, began.elapsed())))
         }
-        rows => rows,
+        Err(error) if is_fault(&error) => Err(Failure::refused(told(&error))),
+        rows => Ok(Arc::new(Rows::of(rows?))),
     }
 }
 
@@ -210,7 +223,7 @@ fn told(error: &anyhow::Error) -> String {
     format!("{error:#}")
 }
 
-async fn serving<D: Tables>(setup: Setup, keeping: &Keeping) -> anyhow::Result<Arc<dyn Projection>> {
+async fn serving<D: Tables>(setup: Setup, keeping: &Keeping) -> anyhow::Result<Replica<D>> {
     let store = keeping.open::<D>(setup.log.as_ref()).await.map_err(|error| match error {
         replica::StartError::Rows(StoreError::InUse { .. }) => Failure::unavailable(error.to_string()),
         error => error.into(),
@@ -220,5 +233,5 @@ async fn serving<D: Tables>(setup: Setup, keeping: &Keeping) -> anyhow::Result<A
         .ready()
         .await
         .map_err(|why| if replica.has_found_damage() { Failure::differs(why) } else { Failure::unavailable(why) })?;
-    Ok(Arc::new(Rows::of(replica)))
+    Ok(replica)
 }
