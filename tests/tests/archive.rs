@@ -79,6 +79,7 @@ async fn an_imported_log_comes_to_rest_as_the_exported_one_did_and_nothing_is_do
     let tried = orderlog(&["log", "import", exported.to_str().unwrap(), "--dry-run"], &new.rows()).await.ended_with(0);
     assert!(tried.stdout.contains("nothing was written"), "{tried:?}");
     let imported = import(&exported, &new.rows()).await.ended_with(0).json();
+    assert!(!new.rows().join("log.sqlite-wal").exists(), "the imported log is one file");
     assert_eq!(digests(&imported["manifest"]), digests(&manifest));
     let again = import(&exported, &new.rows()).await.ended_with(5);
     assert!(again.stderr.contains("not empty"), "{again:?}");

@@ -51,8 +51,11 @@ async fn any_topic_is_replayed_from_any_point() {
     orderlog(&["log", "replay", "orders", "--from", "yesterday"], &data).await.ended_with(2);
 
     assert!(deployment.stop().await);
+    std::fs::rename(data.join("hash.key"), data.join("elsewhere.key")).unwrap();
     let stopped = orderlog(&["log", "replay", "orders"], &data).await.ended_with(0);
     assert_eq!(lines(&stopped.stdout), all, "the same, from the files");
+    assert!(!data.join("hash.key").exists(), "whoever only reads makes no secret");
+    assert!(!data.join("log.sqlite-wal").exists(), "the log is one file");
 }
 
 #[tokio::test]

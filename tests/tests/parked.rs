@@ -120,6 +120,7 @@ async fn a_record_is_discarded_on_a_stopped_server() {
     assert!(retried.stderr.contains("orderlog parked discard"), "it says how to go on: {retried:?}");
     let discard = ["parked", "discard", "orders", &poison.to_string(), "--reason", "it was not meant"];
     let discarded = orderlog(&discard, &data).await.ended_with(0);
+    assert!(!data.join("log.sqlite-wal").exists(), "the log is one file again");
     assert!(discarded.stdout.contains(&format!("orders@{poison} is discarded, by orders@")), "{discarded:?}");
     let listed = orderlog(&["parked", "list"], &data).await.ended_with(0);
     assert_eq!(listed.stdout, "nothing is parked\n");

@@ -135,6 +135,12 @@ impl Replay {
         let of_topic = |point: &Point| point.of(&self.topic).map_err(|error| Failure::usage(error.to_string()));
         (self.from, self.to) = (of_topic(&self.from)?, of_topic(&self.to)?);
         let source = Source::find(&self.place).await?;
+        let printed = self.print(&source).await;
+        source.close().await;
+        printed
+    }
+
+    async fn print(&self, source: &Source) -> anyhow::Result<()> {
         let mut places = Vec::new();
         for partition in source.partitions(&self.topic).await? {
             let end = source.chunk(&self.topic, partition, 0, 0).await?.end;
@@ -147,7 +153,7 @@ impl Replay {
         }
         loop {
             for (partition, next) in &mut places {
-                self.print_from(&source, *partition, next).await?;
+                self.print_from(source, *partition, next).await?;
             }
             if !self.follow {
                 return Ok(());

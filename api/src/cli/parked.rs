@@ -90,6 +90,12 @@ fn print(text: &str) -> anyhow::Result<()> {
 async fn list(asked: &Asked) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find(&asked.service.0, &asked.place).await?;
+    let listed = print_parked(&target, asked).await;
+    target.close().await;
+    listed.map(|()| Exit::Done)
+}
+
+async fn print_parked(target: &Target, asked: &Asked) -> anyhow::Result<()> {
     let mut n = 0;
     for service in &asked.service.0 {
         for ParkedRecord { offset, keys, reason } in target.parked(*service).await? {
@@ -104,12 +110,15 @@ async fn list(asked: &Asked) -> anyhow::Result<Exit> {
     if n == 0 && !asked.json {
         print("nothing is parked")?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 async fn show(one: &One) -> anyhow::Result<Exit> {
-    let (target, sequence) = one.find().await?;
-    let record = target.record(one.service, one.offset).await?;
+    serve::tell(&one.place.storage, "warn")?;
+    let target = Target::find(&[one.service], &one.place).await?;
+    let found = one.find(&target).await;
+    target.close().await;
+    let (record, sequence) = found?;
     print(&if one.json { sequence.document(&record).to_string() } else { sequence.told(&record)? })?;
     Ok(Exit::Done)
 }
@@ -117,6 +126,19 @@ async fn show(one: &One) -> anyhow::Result<Exit> {
 async fn retry(asked: &Asked) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find(&asked.service.0, &asked.place).await?;
+    let exit = retry_all(&target, asked).await;
+    target.close().await;
+    let exit = exit?;
+    if exit != Exit::Done {
+        eprintln!(
+            "this program can't fold them: start one that can, or give up what nobody can read \
+             (`orderlog parked list`, `orderlog parked discard`)"
+        );
+    }
+    Ok(exit)
+}
+
+async fn retry_all(target: &Target, asked: &Asked) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     for service in &asked.service.0 {
         let Retried { before, after } = target.retry(*service).await?;
@@ -129,25 +151,28 @@ async fn retry(asked: &Asked) -> anyhow::Result<Exit> {
             format!("{service:<14} {before} records were parked, {after} still are")
         })?;
     }
-    if exit != Exit::Done {
-        eprintln!(
-            "this program can't fold them: start one that can, or give up what nobody can read \
-             (`orderlog parked list`, `orderlog parked discard`)"
-        );
-    }
     Ok(exit)
 }
 
 async fn discard(one: &One, reason: Reason) -> anyhow::Result<Exit> {
-    let (service, offset) = (one.service, one.offset);
+    let service = one.service;
     serve::tell(&one.place.storage, "warn")?;
     let target = Target::find(&[service], &one.place).await?;
+    let discarded = discard_by(&target, one, reason).await;
+    target.close().await;
+    print(&discarded?)?;
+    Ok(Exit::Done)
+}
+
+/// Discard it, and tell what became of that.
+async fn discard_by(target: &Target, one: &One, reason: Reason) -> anyhow::Result<String> {
+    let (service, offset) = (one.service, one.offset);
     let before = Sequence::of(service, offset, target.parked(service).await?);
     let Discarded { by, already, .. } = target.discard(service, offset, reason).await?;
     let after: HashSet<u64> = target.parked(service).await?.into_iter().map(|record| record.offset).collect();
     let behind = before.map(|sequence| sequence.behind).unwrap_or_default();
     let (still_parked, folded): (Vec<u64>, Vec<u64>) = behind.into_iter().partition(|offset| after.contains(offset));
-    print(&if one.json {
+    Ok(if one.json {
         let journal = service.as_str();
         json!({ "journal": journal, "offset": offset, "by": by, "already": already, "folded": folded,
             "still_parked": still_parked })
@@ -164,18 +189,15 @@ async fn discard(one: &One, reason: Reason) -> anyhow::Result<Exit> {
             }
         }
         told
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 impl One {
-    async fn find(&self) -> anyhow::Result<(Target, Sequence)> {
-        serve::tell(&self.place.storage, "warn")?;
-        let target = Target::find(&[self.service], &self.place).await?;
+    async fn find(&self, target: &Target) -> anyhow::Result<(Inspected, Sequence)> {
+        let record = target.record(self.service, self.offset).await?;
         match Sequence::of(self.service, self.offset, target.parked(self.service).await?) {
-            Some(sequence) => Ok((target, sequence)),
+            Some(sequence) => Ok((record, sequence)),
             None => {
-                let record = target.record(self.service, self.offset).await?;
                 let is = record.verdict.as_deref().unwrap_or("not read yet");
                 Err(Failure::refused(format!("{}@{} is not parked: it is {is}", self.service, self.offset)))
             }

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use orderlog_projections::Label;
 use orderlog_service::{
     past::Moment,
     projection::{Rebuild, RebuildRequest, Status},
@@ -100,11 +101,9 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
     let froms: Vec<_> = asked.service.0.iter().map(|service| moment(*service, &from)).collect::<Result<_, _>>()?;
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find_for(goal, &asked.service.0, &asked.place).await?;
-    let mut done = Vec::new();
-    for (service, from) in asked.service.0.iter().zip(froms) {
-        target.begin(*service, RebuildRequest { goal, from }).await?;
-        done.push((*service, watch(&target, *service).await?));
-    }
+    let done = do_all(&target, goal, asked.service.0.iter().copied().zip(froms)).await;
+    target.close().await;
+    let done = done?;
     let exit = if done.iter().any(|(_, report)| is_wrong(goal, report)) { Exit::Differs } else { Exit::Done };
     if asked.json {
         let all =
@@ -116,6 +115,19 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+async fn do_all(
+    target: &Target,
+    goal: Goal,
+    all: impl Iterator<Item = (ServiceName, Option<Moment>)>,
+) -> anyhow::Result<Vec<(ServiceName, Report)>> {
+    let mut done = Vec::new();
+    for (service, from) in all {
+        target.begin(service, RebuildRequest { goal, from }).await?;
+        done.push((service, watch(target, service).await?));
+    }
+    Ok(done)
 }
 
 /// Whether differences are news to whoever asked.
@@ -145,10 +157,9 @@ fn moment(service: ServiceName, from: &Point) -> anyhow::Result<Option<Moment>> 
 async fn snapshot(asked: &Asked) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find(&asked.service.0, &asked.place).await?;
-    let mut labels = Vec::new();
-    for service in &asked.service.0 {
-        labels.push(target.snapshot(*service).await?);
-    }
+    let labels = snapshot_all(&target, asked).await;
+    target.close().await;
+    let labels = labels?;
     if asked.json {
         print(&format!("{:#}", serde_json::json!(labels)))?;
     } else {
@@ -159,13 +170,28 @@ async fn snapshot(asked: &Asked) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn status(asked: &Asked) -> anyhow::Result<Exit> {
-    serve::tell(&asked.place.storage, "warn")?;
-    let target = Target::find(&asked.service.0, &asked.place).await?;
+async fn snapshot_all(target: &Target, asked: &Asked) -> anyhow::Result<Vec<Label>> {
+    let mut labels = Vec::new();
+    for service in &asked.service.0 {
+        labels.push(target.snapshot(*service).await?);
+    }
+    Ok(labels)
+}
+
+async fn status_all(target: &Target, asked: &Asked) -> anyhow::Result<Vec<Status>> {
     let mut statuses = Vec::new();
     for service in &asked.service.0 {
         statuses.push(target.status(*service).await?);
     }
+    Ok(statuses)
+}
+
+async fn status(asked: &Asked) -> anyhow::Result<Exit> {
+    serve::tell(&asked.place.storage, "warn")?;
+    let target = Target::find(&asked.service.0, &asked.place).await?;
+    let statuses = status_all(&target, asked).await;
+    target.close().await;
+    let statuses = statuses?;
     if asked.json {
         print(&format!("{:#}", serde_json::json!(statuses)))?;
     } else {

@@ -82,13 +82,15 @@ impl Export {
     /// Why there is no export.
     pub async fn run(&self) -> anyhow::Result<Exit> {
         serve::tell(&self.place.storage, "warn")?;
-        let journals: Box<dyn Journals> = match Running::find(&self.place).await? {
-            Some(running) => Box::new(OfServer(Arc::new(running))),
-            None => Box::new(OfLog(server::open_log(&self.place.storage).await.map_err(StartError::told)?)),
+        let manifest = match Running::find(&self.place).await? {
+            Some(running) => self.export(&OfServer(Arc::new(running))).await?,
+            None => {
+                let log = server::open_log(&self.place.storage).await.map_err(StartError::told)?;
+                let manifest = self.export(&OfLog(Arc::clone(&log))).await;
+                log.close().await;
+                manifest?
+            }
         };
-        let mut shown = Shown::new("exported");
-        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
-        let manifest = archive::export(journals.as_ref(), &self.dir, &mut tell).await.map_err(not_exported)?;
         if !manifest.one_moment {
             eprintln!(
                 "the journals never stood still: their ends were read one right after the other, and what crossed from one service \
@@ -98,6 +100,12 @@ impl Export {
         print(self.json, &json!(manifest), &format!("exported to {}", self.dir.display()), &manifest)?;
         eprintln!("the hash key is not in the export: keep it too, without it the journals are of no use");
         Ok(Exit::Done)
+    }
+
+    async fn export(&self, journals: &dyn Journals) -> anyhow::Result<Manifest> {
+        let mut shown = Shown::new("exported");
+        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
+        archive::export(journals, &self.dir, &mut tell).await.map_err(not_exported)
     }
 }
 
@@ -121,6 +129,7 @@ impl Import {
         let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
         let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
         let imported = archive::import(&log, &self.dir, hash_key.as_ref(), mode, &mut tell).await;
+        log.close().await;
         let imported = imported.map_err(not_imported)?;
         let what = match (imported.written, imported.n_there_before) {
             (false, _) => "can be imported; nothing was written".to_owned(),

@@ -31,8 +31,16 @@ impl Source {
             return Ok(Self::Server(running));
         }
         let storage = &place.storage;
-        let log = server::open(storage).await.map_err(server::StartError::told)?.log;
+        let log = server::open_log(storage).await.map_err(server::StartError::told)?;
         Ok(Self::Here(Inspector::new(log, Arc::new(InFolder::new(&storage.data)))))
+    }
+
+    /// Let go of the log, if it was opened for this: the embedded one is one file again.
+    pub async fn close(self) {
+        match self {
+            Self::Server(_) => {}
+            Self::Here(inspector) => inspector.close().await,
+        }
     }
 
     /// The partitions of a topic.
