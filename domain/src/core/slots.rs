@@ -47,6 +47,9 @@ fn mixed(word: u64) -> u64 {
 /// A map by key.
 pub type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
 
+/// Room is made for at most so many slots beforehand.
+const N_RESERVED_MAX: usize = 1_000_000;
+
 /// Where a key's slot is: an index that holds until the next [`Slots::written`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotId(u32);
@@ -167,7 +170,8 @@ impl<E: Clone> Slots<E> {
     pub fn new(from_start: bool, n_max: usize) -> Self {
         Self {
             ids: KeyMap::default(),
-            slots: Vec::new(),
+            // Growing by doubling, it would need half as much again for a moment. What is not used costs nothing.
+            slots: Vec::with_capacity(if from_start { n_max.min(N_RESERVED_MAX) * 5 / 4 } else { 0 }),
             free: Vec::new(),
             changed: Vec::new(),
             change_set: 1,

@@ -26,9 +26,9 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     // How long fetching pauses once enough is queued: with the default of a second, replay stalls.
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.message.max.bytes", "4194304"),
-    ("fetch.max.bytes", "16777216"),
+    ("fetch.max.bytes", "8388608"),
     ("queued.min.messages", "100000"),
-    ("queued.max.messages.kbytes", "32768"),
+    ("queued.max.messages.kbytes", "8192"),
 ];
 
 /// How long the thread may wait for a record before it looks whether somebody still reads.

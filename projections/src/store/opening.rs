@@ -41,7 +41,7 @@ const WRITING: &[(&str, &str)] = &[
     ("foreign_keys", "off"),
     ("journal_size_limit", "67108864"),
     ("temp_store", "memory"),
-    ("cache_size", "-65536"),
+    ("cache_size", "-49152"),
     // Random keys dirty many pages per transaction: the more of them meet in the WAL, the fewer are written twice.
     ("wal_autocheckpoint", "32000"),
 ];
@@ -51,7 +51,7 @@ const WRITING: &[(&str, &str)] = &[
 const SORTING: &[(&str, &str)] = &[("temp_store", "file"), ("cache_size", "-16384")];
 
 /// What it is told from then on, when rows come one by one.
-const SERVING: &[(&str, &str)] = &[("temp_store", "memory"), ("cache_size", "-65536"), ("wal_autocheckpoint", "8000")];
+const SERVING: &[(&str, &str)] = &[("temp_store", "memory"), ("cache_size", "-49152"), ("wal_autocheckpoint", "8000")];
 
 /// The connection that writes, in a file that has its tables.
 pub(crate) fn writer(file: &Path) -> rusqlite::Result<rusqlite::Connection> {
