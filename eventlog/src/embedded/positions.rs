@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions, SqlitePool,
+    ConnectOptions, QueryBuilder, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::watch;
@@ -67,21 +67,22 @@ impl Positions {
         position.map(u64::try_from).transpose().map_err(|negative| sqlx::Error::Decode(negative.into()))
     }
 
+    /// In one statement, which is all or nothing: of a transaction that SQLite has taken back by itself, as it does on a full disk, sqlx
+    /// goes on believing that it is open, and begins no other one on that connection.
     async fn put(&self, group: &str, positions: &[(Partition, u64)]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.pool.begin_with("begin immediate").await?;
-        for (partition, position) in positions {
-            sqlx::query(
-                "insert into positions (consumers, topic, partition, position) values (?, ?, ?, ?) \
-                 on conflict (consumers, topic, partition) do update set position = excluded.position",
-            )
-            .bind(group)
-            .bind(partition.topic.as_ref())
-            .bind(partition.index)
-            .bind(i64::try_from(*position).map_err(|full| sqlx::Error::Encode(full.into()))?)
-            .execute(&mut *transaction)
-            .await?;
+        if positions.is_empty() {
+            return Ok(());
         }
-        transaction.commit().await
+        let mut rows = Vec::with_capacity(positions.len());
+        for (partition, position) in positions {
+            rows.push((partition, i64::try_from(*position).map_err(|full| sqlx::Error::Encode(full.into()))?));
+        }
+        let mut insert = QueryBuilder::new("insert into positions (consumers, topic, partition, position) ");
+        insert.push_values(rows, |mut row, (partition, position)| {
+            row.push_bind(group).push_bind(partition.topic.as_ref()).push_bind(partition.index).push_bind(position);
+        });
+        insert.push(" on conflict (consumers, topic, partition) do update set position = excluded.position");
+        insert.build().persistent(false).execute(&self.pool).await.map(drop)
     }
 }
 
@@ -124,4 +125,25 @@ impl Lease for EmbeddedLease {
 
 fn unavailable(error: sqlx::Error) -> LeaseError {
     LeaseError::Unavailable { reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn positions_are_kept_again_once_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let positions = Positions::open(&folder.path().join("positions.sqlite")).await.unwrap();
+        let at = |partition: u32| Partition::new("orders", partition);
+        positions.put("group", &[(at(0), 1)]).await.unwrap();
+        sqlx::query("pragma max_page_count = 3").execute(&positions.pool).await.unwrap();
+        let many: Vec<_> = (0..2_000).map(|partition| (at(partition), 2)).collect();
+        let full = positions.put("group", &many).await.unwrap_err();
+        assert!(full.to_string().contains("full"), "{full}");
+        assert_eq!(positions.get("group", &at(0)).await.unwrap(), Some(1), "all or nothing");
+        sqlx::query("pragma max_page_count = 10000").execute(&positions.pool).await.unwrap();
+        positions.put("group", &[(at(0), 3), (at(1), 4)]).await.unwrap();
+        assert_eq!(positions.get("group", &at(0)).await.unwrap(), Some(3));
+    }
 }
