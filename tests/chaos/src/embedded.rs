@@ -35,7 +35,7 @@ const LASTS_MS: u64 = 400;
 /// How long a process that was not killed may take to be of use again.
 const RECOVERY: Duration = Duration::from_secs(15);
 /// The size of the small disk, in MiB.
-const DISK_MIB: u32 = 96;
+const DISK_MIB: u32 = 384;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
