@@ -134,10 +134,7 @@ impl Replay {
     async fn run(mut self) -> anyhow::Result<()> {
         let of_topic = |point: &Point| point.of(&self.topic).map_err(|error| Failure::usage(error.to_string()));
         (self.from, self.to) = (of_topic(&self.from)?, of_topic(&self.to)?);
-        let source = Source::find(&self.place).await?;
-        let printed = self.print(&source).await;
-        source.close().await;
-        printed
+        Source::find(&self.place).await?.ask(async |source| self.print(source).await).await
     }
 
     async fn print(&self, source: &Source) -> anyhow::Result<()> {

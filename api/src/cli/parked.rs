@@ -90,9 +90,8 @@ fn print(text: &str) -> anyhow::Result<()> {
 async fn list(asked: &Asked) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find(&asked.service.0, &asked.place).await?;
-    let listed = print_parked(&target, asked).await;
-    target.close().await;
-    listed.map(|()| Exit::Done)
+    target.ask(async |target| print_parked(target, asked).await).await?;
+    Ok(Exit::Done)
 }
 
 async fn print_parked(target: &Target, asked: &Asked) -> anyhow::Result<()> {
@@ -116,9 +115,7 @@ async fn print_parked(target: &Target, asked: &Asked) -> anyhow::Result<()> {
 async fn show(one: &One) -> anyhow::Result<Exit> {
     serve::tell(&one.place.storage, "warn")?;
     let target = Target::find(&[one.service], &one.place).await?;
-    let found = one.find(&target).await;
-    target.close().await;
-    let (record, sequence) = found?;
+    let (record, sequence) = target.ask(async |target| one.find(target).await).await?;
     print(&if one.json { sequence.document(&record).to_string() } else { sequence.told(&record)? })?;
     Ok(Exit::Done)
 }
@@ -126,9 +123,7 @@ async fn show(one: &One) -> anyhow::Result<Exit> {
 async fn retry(asked: &Asked) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find(&asked.service.0, &asked.place).await?;
-    let exit = retry_all(&target, asked).await;
-    target.close().await;
-    let exit = exit?;
+    let exit = target.ask(async |target| retry_all(target, asked).await).await?;
     if exit != Exit::Done {
         eprintln!(
             "this program can't fold them: start one that can, or give up what nobody can read \
@@ -158,9 +153,7 @@ async fn discard(one: &One, reason: Reason) -> anyhow::Result<Exit> {
     let service = one.service;
     serve::tell(&one.place.storage, "warn")?;
     let target = Target::find(&[service], &one.place).await?;
-    let discarded = discard_by(&target, one, reason).await;
-    target.close().await;
-    print(&discarded?)?;
+    print(&target.ask(async |target| discard_by(target, one, reason).await).await?)?;
     Ok(Exit::Done)
 }
 

@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use orderlog_projections::Label;
 use orderlog_service::{
     past::Moment,
     projection::{Rebuild, RebuildRequest, Status},
@@ -101,9 +100,15 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
     let froms: Vec<_> = asked.service.0.iter().map(|service| moment(*service, &from)).collect::<Result<_, _>>()?;
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find_for(goal, &asked.service.0, &asked.place).await?;
-    let done = do_all(&target, goal, asked.service.0.iter().copied().zip(froms)).await;
-    target.close().await;
-    let done = done?;
+    let doing = async |target: &Target| {
+        let mut done = Vec::new();
+        for (service, from) in asked.service.0.iter().zip(froms) {
+            target.begin(*service, RebuildRequest { goal, from }).await?;
+            done.push((*service, watch(target, *service).await?));
+        }
+        Ok(done)
+    };
+    let done = target.ask(doing).await?;
     let exit = if done.iter().any(|(_, report)| is_wrong(goal, report)) { Exit::Differs } else { Exit::Done };
     if asked.json {
         let all =
@@ -115,19 +120,6 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
         }
     }
     Ok(exit)
-}
-
-async fn do_all(
-    target: &Target,
-    goal: Goal,
-    all: impl Iterator<Item = (ServiceName, Option<Moment>)>,
-) -> anyhow::Result<Vec<(ServiceName, Report)>> {
-    let mut done = Vec::new();
-    for (service, from) in all {
-        target.begin(service, RebuildRequest { goal, from }).await?;
-        done.push((service, watch(target, service).await?));
-    }
-    Ok(done)
 }
 
 /// Whether differences are news to whoever asked.
@@ -156,10 +148,14 @@ fn moment(service: ServiceName, from: &Point) -> anyhow::Result<Option<Moment>> 
 
 async fn snapshot(asked: &Asked) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
-    let target = Target::find(&asked.service.0, &asked.place).await?;
-    let labels = snapshot_all(&target, asked).await;
-    target.close().await;
-    let labels = labels?;
+    let making = async |target: &Target| {
+        let mut labels = Vec::new();
+        for service in &asked.service.0 {
+            labels.push(target.snapshot(*service).await?);
+        }
+        Ok(labels)
+    };
+    let labels = Target::find(&asked.service.0, &asked.place).await?.ask(making).await?;
     if asked.json {
         print(&format!("{:#}", serde_json::json!(labels)))?;
     } else {
@@ -170,28 +166,16 @@ async fn snapshot(asked: &Asked) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn snapshot_all(target: &Target, asked: &Asked) -> anyhow::Result<Vec<Label>> {
-    let mut labels = Vec::new();
-    for service in &asked.service.0 {
-        labels.push(target.snapshot(*service).await?);
-    }
-    Ok(labels)
-}
-
-async fn status_all(target: &Target, asked: &Asked) -> anyhow::Result<Vec<Status>> {
-    let mut statuses = Vec::new();
-    for service in &asked.service.0 {
-        statuses.push(target.status(*service).await?);
-    }
-    Ok(statuses)
-}
-
 async fn status(asked: &Asked) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
-    let target = Target::find(&asked.service.0, &asked.place).await?;
-    let statuses = status_all(&target, asked).await;
-    target.close().await;
-    let statuses = statuses?;
+    let asking = async |target: &Target| {
+        let mut statuses = Vec::new();
+        for service in &asked.service.0 {
+            statuses.push(target.status(*service).await?);
+        }
+        Ok(statuses)
+    };
+    let statuses = Target::find(&asked.service.0, &asked.place).await?.ask(asking).await?;
     if asked.json {
         print(&format!("{:#}", serde_json::json!(statuses)))?;
     } else {

@@ -31,10 +31,14 @@ struct Linted {
 /// # Errors
 /// Why they can't be read.
 pub async fn run(services: &Services, as_json: bool, place: &Place) -> anyhow::Result<Exit> {
-    let source = Source::find(place).await?;
-    let all = read_all(&source, services).await;
-    source.close().await;
-    let all = all?;
+    let reading = async |source: &Source| {
+        let mut all = Vec::new();
+        for service in &services.0 {
+            all.push(read(source, *service).await?);
+        }
+        Ok(all)
+    };
+    let all = Source::find(place).await?.ask(reading).await?;
     let text = if as_json {
         format!("{:#}", Value::from_iter(all.iter().map(Linted::document)))
     } else {
@@ -43,14 +47,6 @@ pub async fn run(services: &Services, as_json: bool, place: &Place) -> anyhow::R
     writeln!(std::io::stdout(), "{text}").context("stdout takes no more")?;
     let is_clean = all.iter().all(|linted| linted.unreadable.is_empty());
     Ok(if is_clean { Exit::Done } else { Exit::Differs })
-}
-
-async fn read_all(source: &Source, services: &Services) -> anyhow::Result<Vec<Linted>> {
-    let mut all = Vec::new();
-    for service in &services.0 {
-        all.push(read(source, *service).await?);
-    }
-    Ok(all)
 }
 
 async fn read(source: &Source, journal: ServiceName) -> anyhow::Result<Linted> {

@@ -35,12 +35,16 @@ impl Source {
         Ok(Self::Here(Inspector::new(log, Arc::new(InFolder::new(&storage.data)))))
     }
 
-    /// Let go of the log, if it was opened for this: the embedded one is one file again.
-    pub async fn close(self) {
-        match self {
-            Self::Server(_) => {}
-            Self::Here(inspector) => inspector.close().await,
+    /// What `work` comes to. Then the log is let go of, if it was opened for this: the embedded one is one file again.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn ask<T>(self, work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let outcome = work(&self).await;
+        if let Self::Here(inspector) = self {
+            inspector.close().await;
         }
+        outcome
     }
 
     /// The partitions of a topic.

@@ -60,15 +60,17 @@ impl Target {
         }
     }
 
-    /// Let go of the log, if it was opened for this: the embedded one is one file again.
-    pub async fn close(self) {
-        match self {
-            Self::Server(_) => {}
-            Self::Here(projections, inspector) => {
-                drop(projections);
-                inspector.close().await;
-            }
+    /// What `work` comes to. Then the log is let go of, if it was opened for this: the embedded one is one file again.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn ask<T>(self, work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let outcome = work(&self).await;
+        if let Self::Here(projections, inspector) = self {
+            drop(projections);
+            inspector.close().await;
         }
+        outcome
     }
 
     async fn open(goal: Option<Goal>, services: &[ServiceName], storage: &Storage) -> anyhow::Result<Self> {
