@@ -257,10 +257,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let http = HttpMeasures::new();
     let metrics = metrics(&mounted, &http, &parts);
     let admission = Arc::new(Admission::new(&options.limits));
-    let keys_required = options.require_idempotency_keys;
-    let documented_here = documented.clone();
-    let routes =
-        Routes { mounted, operations, admin, metrics, services, admission, keys_required, documented: documented_here };
+    let routes = Routes {
+        mounted,
+        operations,
+        admin,
+        metrics,
+        services,
+        admission,
+        keys_required: options.require_idempotency_keys,
+        documented: documented.clone(),
+    };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
     let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits, instances);

@@ -93,7 +93,7 @@ impl<'a, E> View<'a, E> {
 
 /// A service: its decisions, its history, what it tells others and how it reacts to them. All pure; `decide` may refuse,
 /// history can't.
-pub trait Decider: Send + Sync + Sized + 'static {
+pub trait Decider: Clone + Send + Sync + Sized + 'static {
     /// The journal, which is also the service's name.
     const JOURNAL: &'static str;
     /// The kinds of aggregates, each a table of the read side.

@@ -29,6 +29,7 @@ type Versioned<E> = (u64, u64, Arc<E>);
 type Lines = BTreeMap<(u64, i64), Vec<Cell>>;
 
 /// Everything that the rows of one generation hold.
+#[derive(Clone)]
 pub struct Contents<D: Tables> {
     /// The first offset that is not folded.
     pub next: u64,
@@ -50,23 +51,6 @@ pub struct Contents<D: Tables> {
     pub discarded: BTreeMap<u64, DiscardedRow>,
     /// Where copying goes on.
     pub copied: BTreeMap<(String, u32), u64>,
-}
-
-impl<D: Tables> Clone for Contents<D> {
-    fn clone(&self) -> Self {
-        Self {
-            next: self.next,
-            genesis: self.genesis.clone(),
-            heads: self.heads.clone(),
-            entities: self.entities.clone(),
-            records: self.records.clone(),
-            touched: self.touched.clone(),
-            ledgers: self.ledgers.clone(),
-            parked: self.parked.clone(),
-            discarded: self.discarded.clone(),
-            copied: self.copied.clone(),
-        }
-    }
 }
 
 impl<D: Tables> Default for Contents<D> {

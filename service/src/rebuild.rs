@@ -201,10 +201,7 @@ pub async fn run<D: Tables>(
     };
     tell(Stage::Replaying, &builder);
     let snapshots = builder.check_snapshots(replica, &stops, &|| tell(Stage::Replaying, &builder)).await?;
-    while builder.follow(replica)? > NEAR {
-        tell(Stage::Replaying, &builder);
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    builder.come_near(replica, &|| tell(Stage::Replaying, &builder)).await?;
     let replay_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tell(Stage::Comparing, &builder);
     let (compared_at, differences) = builder.compare(replica).await?;
@@ -220,9 +217,7 @@ pub async fn run<D: Tables>(
             None
         }
         Goal::Rebuild | Goal::Replace | Goal::Rollback => {
-            while builder.follow(replica)? > NEAR {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+            builder.come_near(replica, &|| {}).await?;
             tell(Stage::Switching, &builder);
             Some(replica.switch(builder.replica, builder.limit).await?)
         }
@@ -356,6 +351,15 @@ impl<D: Tables> Builder<D> {
     /// Let it go on to where the serving rows stand; how far it is from there.
     fn follow(&self, serving: &Replica<D>) -> Result<u64, RebuildError> {
         self.go_to(*serving.committed().borrow())
+    }
+
+    /// Have it follow until it is near the serving rows; each time that it is not yet, `tell`.
+    async fn come_near(&self, serving: &Replica<D>, tell: &(impl Fn() + Sync)) -> Result<(), RebuildError> {
+        while self.follow(serving)? > NEAR {
+            tell();
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Let it go on to there; how far it is from there.

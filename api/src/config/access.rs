@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::secret::{Secret, SecretError, Untold};
+use super::{
+    secret::{Secret, SecretError, Untold},
+    url_of,
+};
 
 /// How a user proves to brokers who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,9 +99,7 @@ impl SaslMechanism {
 }
 
 fn redis_url(text: &str) -> Result<String, String> {
-    let is_one = ["redis://", "rediss://"].iter().any(|it| text.strip_prefix(it).is_some_and(|rest| !rest.is_empty()));
-    // Without what was given: it may hold a password.
-    if is_one { Ok(text.to_owned()) } else { Err("it must begin with redis:// or rediss://".to_owned()) }
+    url_of(text, &["redis://", "rediss://"])
 }
 
 /// How Redis is spoken to, and as whom.

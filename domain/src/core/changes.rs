@@ -95,7 +95,7 @@ pub struct RecordRow {
 }
 
 /// An accepted record's event, for rows that are not an aggregate's state (movements, payments).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Happened<D: Decider> {
     /// Where and when.
     pub at: At,
@@ -103,12 +103,6 @@ pub struct Happened<D: Decider> {
     pub event: Arc<D::Event>,
     /// The aggregates that it touches; the first is what the record is about.
     pub touched: Vec<Ref>,
-}
-
-impl<D: Decider> Clone for Happened<D> {
-    fn clone(&self) -> Self {
-        Self { at: self.at, event: Arc::clone(&self.event), touched: self.touched.clone() }
-    }
 }
 
 /// A record whose payload could not be folded, or that stands behind one.
@@ -146,7 +140,7 @@ pub struct SetAside {
 }
 
 /// Everything that changed since the last changes were taken: written in one transaction, checkpoint and all.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Changes<D: Decider> {
     /// The checkpoint: every record below it is folded, none at or above it.
     pub next: u64,
@@ -187,24 +181,6 @@ impl<D: Decider> Changes<D> {
             unparked: Vec::new(),
             discarded: Vec::new(),
             copied: Vec::new(),
-        }
-    }
-}
-
-impl<D: Decider> Clone for Changes<D> {
-    fn clone(&self) -> Self {
-        Self {
-            next: self.next,
-            genesis: self.genesis.clone(),
-            heads: self.heads.clone(),
-            entities: self.entities.clone(),
-            records: self.records.clone(),
-            verdicts: self.verdicts.clone(),
-            happened: self.happened.clone(),
-            parked: self.parked.clone(),
-            unparked: self.unparked.clone(),
-            discarded: self.discarded.clone(),
-            copied: self.copied.clone(),
         }
     }
 }

@@ -18,7 +18,7 @@ mod kinds;
 mod parked;
 
 /// A warehouse of a few shelves.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Warehouse {}
 
 #[derive(Clone, Debug, PartialEq)]

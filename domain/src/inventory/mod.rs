@@ -34,6 +34,7 @@ pub use publish::{Movement, movements};
 pub use state::{Entity, MAX_ON_HAND, Reservation, ReservationId, ReservationState, StockItem, UnreceivedSku};
 
 /// The inventory service.
+#[derive(Clone, Copy, Debug)]
 pub enum Inventory {}
 
 /// Table of the stock items.

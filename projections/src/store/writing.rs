@@ -4,7 +4,7 @@ use orderlog_domain::{
     core::{Changes, EntityRow, Happened, Verdict},
     key::Key,
 };
-use rusqlite::{Connection, DropBehavior, TransactionBehavior};
+use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 
 use super::{
     Origin, Store,
@@ -144,7 +144,7 @@ impl<D: Tables> Store<D> {
             let texts = schema::table_names::<D>().map(|table| format!("delete from {table};"));
             let meta = "update meta set next = 0, base = 0, genesis = null, revision = revision + 1;";
             let text = format!("{}{meta}", texts.collect::<String>());
-            let cleared = connection.transaction().and_then(|transaction| {
+            let cleared = anew(connection).and_then(|transaction| {
                 transaction.execute_batch(&text)?;
                 transaction.commit()
             });
@@ -154,15 +154,20 @@ impl<D: Tables> Store<D> {
     }
 }
 
+/// A transaction, whatever became of the one before.
+fn anew(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    // One that failed, or that nobody waited for to its end.
+    if !connection.is_autocommit() {
+        connection.execute_batch("rollback")?;
+    }
+    // Immediate: a deferred transaction that reads first can be refused later without having waited.
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
 /// Begins a transaction for changes from `from` to `next`, if they are the next ones; not if they are stored already.
 fn begin<D: Tables>(connection: &mut Connection, origin: &Origin, from: u64, next: u64) -> Result<bool, StoreError> {
     let failed = |error| origin.refused("writing rows", error);
-    // One that failed, or that nobody waited for to its end.
-    if !connection.is_autocommit() {
-        connection.execute_batch("rollback").map_err(failed)?;
-    }
-    // Immediate: a deferred transaction that reads first can be refused later without having waited.
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let mut transaction = anew(connection).map_err(failed)?;
     let stored = transaction
         .prepare_cached("select next from meta")
         .and_then(|mut checkpoint| checkpoint.query_row([], |row| row.get::<_, i64>(0)))

@@ -12,6 +12,7 @@ use orderlog_projections::{Cell, Column, Index, Ledger, Table, Tables};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+#[derive(Clone)]
 pub enum Counters {}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -74,16 +74,8 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
             lag: Lag::default(),
             measures: Arc::new(Measures::new(D::JOURNAL)),
         });
-        let (writer, hash_key, n_slots_max) = (setup.writer, setup.hash_key.fingerprint(), setup.n_slots_max);
         let surroundings = Arc::clone(&setup.surroundings);
-        let new_core: NewCore<D> = Box::new({
-            let surroundings = Arc::clone(&surroundings);
-            move |checkpoint| {
-                let surroundings = Arc::clone(&surroundings);
-                let mint = Box::new(move || surroundings.mint());
-                Core::new(checkpoint, writer, hash_key.clone(), mint, n_slots_max)
-            }
-        });
+        let new_core = cores(&setup);
         let mut core = new_core(checkpoint);
         core.expect(end);
         core.recall(store.set_aside().await?);
@@ -114,6 +106,16 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         surroundings.spawn(running.boxed());
         Ok(replica)
     }
+}
+
+/// What makes cores for this instance.
+fn cores<D: Tables>(setup: &Setup) -> NewCore<D> {
+    let Setup { writer, n_slots_max, surroundings, .. } = setup.clone();
+    let hash_key = setup.hash_key.fingerprint();
+    Box::new(move |checkpoint| {
+        let surroundings = Arc::clone(&surroundings);
+        Core::new(checkpoint, writer, hash_key.clone(), Box::new(move || surroundings.mint()), n_slots_max)
+    })
 }
 
 /// The last record that the rows were built from must be the journal's, and the topics must go as far as facts were copied: a
