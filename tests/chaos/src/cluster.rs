@@ -2,10 +2,8 @@
 //! half of the instances is cut.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,20 +11,18 @@ use anyhow::{Context, Result, ensure};
 use orderlog_eventlog::kafka::{KafkaConfig, KafkaLog};
 use orderlog_tests::{
     PATIENCE,
-    deployment::{SERVICES, Server, binary, free_port},
+    deployment::{SERVICES, Server, free_port},
 };
-use tokio::task::JoinSet;
 
 use crate::{
     book::Book,
     brokers::{self, Brokers},
-    client::{Client, SECRET, Shop},
-    embedded::at_work,
+    client::SECRET,
     gather,
     network::Network,
     report::Report,
     signal::{Signal, send},
-    workload::work,
+    workload::Load,
 };
 
 /// How many instances of each service there are. The second ones are in a network of their own.
@@ -312,17 +308,8 @@ impl Site {
                 break;
             }
         }
-        for instance in &self.instances {
-            let mut verify = Command::new(binary());
-            verify.args(["projection", "verify", instance.service]).args(self.log()).arg("--data").arg(&instance.data);
-            let verified = verify.output()?;
-            if !verified.status.success() {
-                let told =
-                    String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
-                self.report.violations.push(format!("verify {}: {told}", instance.data.display()));
-            }
-        }
-        Ok(())
+        let log = self.log();
+        self.instances.iter().try_for_each(|it| self.report.verify(it.service, &log, &it.data))
     }
 }
 
@@ -333,22 +320,17 @@ impl Site {
 pub async fn run(faults: &[Fault], n_faults: u64, seed: u64) -> Result<Report> {
     let folder = tempfile::tempdir()?;
     let mut site = Site::start(folder.path()).await?;
-    let book = Arc::new(Book::default());
     let of = |service| {
         let instances = site.instances.iter().filter(|instance| instance.service == service);
         instances.filter_map(|instance| Some(instance.server.as_ref()?.http.anew())).collect::<Vec<_>>()
     };
-    let shop: Shop = Arc::new(SERVICES.into_iter().map(|service| (service, of(service))).collect::<HashMap<_, _>>());
-    let mut clients = JoinSet::new();
-    for number in 1..=N_CLIENTS {
-        clients.spawn(work(Client::new(Arc::clone(&shop), Arc::clone(&book), (number, seed))));
-    }
+    let load = Load::begin(SERVICES.map(|service| (service, of(service))), N_CLIENTS, seed);
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut turn = faults.iter().copied().cycle();
     while site.report.n_faults() < n_faults {
         let fault = turn.next().context("a kind of fault")?;
-        at_work(&book, &mut chance).await;
-        let hits = book.n_in_flight() > 0;
+        load.is_under_way(&mut chance).await;
+        let hits = load.book.n_in_flight() > 0;
         let began = Instant::now();
         site.inject(fault, &mut chance).await?;
         site.recover().await.with_context(|| format!("after: {}", fault.name()))?;
@@ -357,10 +339,7 @@ pub async fn run(faults: &[Fault], n_faults: u64, seed: u64) -> Result<Report> {
             site.report.hit(fault.name());
         }
     }
-    book.end();
-    while let Some(ended) = clients.join_next().await {
-        ended.context("a client")?;
-    }
+    let book = load.end().await?;
     site.come_to_rest(&book).await?;
     let mut report = site.report;
     report.note(&book);

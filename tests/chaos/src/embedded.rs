@@ -1,35 +1,24 @@
 //! One process on the embedded log: killed, out of space on its disk, or on a disk that does not keep what it is told to keep.
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use orderlog_eventlog::embedded::EmbeddedLog;
+use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
 use orderlog_tests::{
     PATIENCE,
-    deployment::{SERVICES, Server, binary, free_port},
+    deployment::{SERVICES, Server, free_port},
 };
-use tokio::task::JoinSet;
 
-use crate::{
-    book::Book,
-    client::{Client, SECRET, Shop},
-    gather,
-    report::Report,
-    workload::work,
-};
+use crate::{book::Book, client::SECRET, gather, report::Report, workload::Load};
 
 /// How many clients there are.
 const N_CLIENTS: u64 = 12;
-/// Faults come so soon after the last one, at most.
-const PAUSE_MS: u64 = 200;
 /// How long a full disk or a failing sync lasts, at most.
 const LASTS_MS: u64 = 400;
 /// How long a process that was not killed may take to be of use again.
@@ -136,43 +125,24 @@ pub async fn round(fault: Fault, n_faults: u64, seed: u64) -> Result<Report> {
     let mut site = Site { data, port: free_port(), env, server: None, report: Report::default() };
     site.start().await;
 
-    let book = Arc::new(Book::default());
     let http = site.server.as_ref().context("just started")?.http.clone();
-    let shop: Shop =
-        Arc::new(SERVICES.into_iter().map(|service| (service, vec![http.anew()])).collect::<HashMap<_, _>>());
-    let mut clients = JoinSet::new();
-    for number in 1..=N_CLIENTS {
-        clients.spawn(work(Client::new(Arc::clone(&shop), Arc::clone(&book), (number, seed))));
-    }
+    let load = Load::begin(SERVICES.map(|service| (service, vec![http.anew()])), N_CLIENTS, seed);
     let mut chance = fastrand::Rng::with_seed(seed);
     while site.report.n_faults() < n_faults {
-        at_work(&book, &mut chance).await;
+        load.is_under_way(&mut chance).await;
         match fault {
-            Fault::Kill => kill(&mut site, &book),
-            Fault::FullDisk => full_disk(&mut site, &book, &mut chance).await?,
+            Fault::Kill => kill(&mut site, &load.book),
+            Fault::FullDisk => full_disk(&mut site, &load.book, &mut chance).await?,
             Fault::FailingSync => failing(&mut site, &flag, &mut chance).await?,
         }
         site.recover().await;
     }
-    book.end();
-    while let Some(ended) = clients.join_next().await {
-        ended.context("a client")?;
-    }
+    let book = load.end().await?;
     come_to_rest(&mut site, &book).await?;
     let mut report = site.report;
     report.note(&book);
     drop(disk);
     Ok(report)
-}
-
-/// A fault counts only if it hits work: wait for some, then a random moment more.
-pub async fn at_work(book: &Book, chance: &mut fastrand::Rng) {
-    let before = book.n_answered();
-    let until = Instant::now() + PATIENCE;
-    while book.n_answered() < before + 30 && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(chance.u64(..PAUSE_MS))).await;
 }
 
 fn kill(site: &mut Site, book: &Book) {
@@ -246,7 +216,8 @@ async fn come_to_rest(site: &mut Site, book: &Book) -> Result<()> {
         ensure!(site.stop().await, "the server does not stop as it should");
         let log = EmbeddedLog::open(&site.data).await?;
         let history = gather::history(log.as_ref(), |_| site.data.clone().into(), book.lines()).await?;
-        drop(log);
+        // Else its lock may still be held when the server begins again.
+        log.close().await;
         let found = orderlog_history::check(&history);
         if found.is_empty() || Instant::now() > until {
             site.report.violations.extend(found.iter().map(ToString::to_string));
@@ -254,12 +225,5 @@ async fn come_to_rest(site: &mut Site, book: &Book) -> Result<()> {
             break;
         }
     }
-    let verified = Command::new(binary())
-        .args(["projection", "verify", "all", "--hash-key", SECRET, "--data"])
-        .arg(&site.data)
-        .output()?;
-    if !verified.status.success() {
-        site.report.violations.push(format!("verify: {}", String::from_utf8_lossy(&verified.stdout)));
-    }
-    Ok(())
+    site.report.verify("all", &["--hash-key", SECRET], &site.data)
 }

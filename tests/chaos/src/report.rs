@@ -1,8 +1,10 @@
 //! What a run came to.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, ffi::OsStr, fmt, path::Path, process::Command};
 
+use anyhow::Result;
 use orderlog_history::{History, rule};
+use orderlog_tests::deployment::binary;
 
 use crate::book::Book;
 
@@ -39,6 +41,20 @@ impl Report {
         self.n_records = history.journals.values().chain(history.topics.values()).map(|it| it.len() as u64).sum();
         let judged = rule::judge(history, &mut Vec::new());
         self.n_void = judged.values().flatten().filter(|judged| !judged.accepted).count() as u64;
+    }
+
+    /// Whether the program finds these rows to be what the log makes of them. `log` says where that is.
+    ///
+    /// # Errors
+    /// If the program can't be run.
+    pub fn verify(&mut self, services: &str, log: &[impl AsRef<OsStr>], data: &Path) -> Result<()> {
+        let mut verify = Command::new(binary());
+        let verified = verify.args(["projection", "verify", services]).args(log).arg("--data").arg(data).output()?;
+        if !verified.status.success() {
+            let told = [verified.stdout, verified.stderr].concat();
+            self.violations.push(format!("verify {}: {}", data.display(), String::from_utf8_lossy(&told)));
+        }
+        Ok(())
     }
 
     /// What clients noted.

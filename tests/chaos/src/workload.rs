@@ -1,5 +1,11 @@
 //! What clients do: a little of everything, on few objects, so that they get in each other's way.
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
 use orderlog_domain::{
     billing::Invoice,
     customers::Customer,
@@ -8,19 +14,70 @@ use orderlog_domain::{
     values::{CustomerId, OrderId, Sku},
 };
 use orderlog_history::Ask;
+use orderlog_tests::{PATIENCE, http::Http};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::client::{Client, Question};
+use crate::{
+    book::Book,
+    client::{Client, Question, Shop},
+};
 
 /// The SKUs that everybody wants.
 pub const SKUS: [&str; 4] = ["apple", "bread", "cheese", "dates"];
 /// So many e-mail addresses there are.
 const N_EMAILS: u32 = 60;
 
+/// Work that a fault counts as having hit: so many answers after the last one.
+const N_ANSWERS: u64 = 30;
+/// A fault comes so soon after those, at most.
+const PAUSE_MS: u64 = 200;
+
+/// Clients at work.
+pub struct Load {
+    /// What they were told.
+    pub book: Arc<Book>,
+    clients: JoinSet<()>,
+}
+
+impl Load {
+    /// So many clients begin, and draw what they ask from this seed.
+    pub fn begin(shop: impl IntoIterator<Item = (&'static str, Vec<Http>)>, n_clients: u64, seed: u64) -> Self {
+        let (book, mut clients): (Arc<Book>, _) = (Arc::default(), JoinSet::new());
+        let shop: Shop = Arc::new(shop.into_iter().collect());
+        for number in 1..=n_clients {
+            clients.spawn(work(Client::new(Arc::clone(&shop), Arc::clone(&book), (number, seed))));
+        }
+        Self { book, clients }
+    }
+
+    /// A fault counts only if it hits work: wait for some, then a random moment more.
+    pub async fn is_under_way(&self, chance: &mut fastrand::Rng) {
+        let before = self.book.n_answered();
+        let until = Instant::now() + PATIENCE;
+        while self.book.n_answered() < before + N_ANSWERS && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(chance.u64(..PAUSE_MS))).await;
+    }
+
+    /// Have them end, each with what it is at.
+    ///
+    /// # Errors
+    /// If one of them has panicked.
+    pub async fn end(mut self) -> Result<Arc<Book>> {
+        self.book.end();
+        while let Some(ended) = self.clients.join_next().await {
+            ended.context("a client")?;
+        }
+        Ok(self.book)
+    }
+}
+
 /// A client, from its first command until all are to end.
-pub async fn work(mut client: Client) {
+async fn work(mut client: Client) {
     if client.number == 1 {
         for sku in SKUS {
             receive(&mut client, sku, 40).await;

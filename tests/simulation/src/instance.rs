@@ -8,6 +8,7 @@ use std::{
 use orderlog_domain::{
     billing::{self, Billing},
     customers::{self, Customers},
+    decider::Decider,
     inventory::{Event, Inventory, StockAdjusted},
     key::HashKey,
     notifications::{self, Notifications, OPERATIONS},
@@ -20,6 +21,7 @@ use orderlog_service::{
     delivery::{self, Notice},
     duty::Troubles,
     replica::{Replica, Setup, StartError, State},
+    surroundings::Surroundings,
     timer,
 };
 use tokio::sync::watch;
@@ -148,8 +150,6 @@ impl Service for Inventory {
         );
     }
 }
-
-use orderlog_domain::decider::Decider;
 
 /// As the program's: what a notice says is the edge's, how it gets there is what is simulated.
 fn corrected(event: &Event) -> Option<Notice> {
@@ -282,7 +282,6 @@ async fn start<D: Service>(
 
 /// How an instance is set up.
 pub fn setup(life: &Arc<Life>, log: Arc<dyn EventLog>) -> Setup {
-    use orderlog_service::surroundings::Surroundings;
     let hash_key = HashKey::from_secret(SECRET);
     let (writer, surroundings) = (life.mint(), Arc::clone(life) as Arc<dyn Surroundings>);
     Setup { log, hash_key, writer, n_slots_max: N_SLOTS_MAX, surroundings }

@@ -16,4 +16,4 @@ mod tasks;
 mod workload;
 mod world;
 
-pub use run::{Report, run};
+pub use run::{Report, run, run_all};

@@ -4,17 +4,14 @@
 mod audit;
 
 use std::{
+    ops::ControlFlow,
     process::ExitCode,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
 use clap::Parser;
-use orderlog_simulation::{Report, run};
+use orderlog_simulation::{Report, run, run_all};
 
 /// Run orderlog under simulation.
 #[derive(Debug, Parser)]
@@ -62,33 +59,20 @@ fn main() -> ExitCode {
             tell(&report);
             if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        None => run_all(&options),
+        None => run_many(&options),
     }
 }
 
-fn run_all(options: &Options) -> ExitCode {
-    let (began, next) = (Instant::now(), AtomicU64::new(options.from));
+fn run_many(options: &Options) -> ExitCode {
+    let began = Instant::now();
     let totals = Mutex::new(Totals::default());
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= options.from + options.seeds {
-                return;
-            }
-            let report = run(seed, false);
-            if !report.faults.is_empty() {
-                tell(&report);
-                if options.fail_fast {
-                    next.store(u64::MAX / 2, Ordering::Relaxed);
-                }
-            }
-            add(&mut totals.lock().unwrap_or_else(PoisonError::into_inner), &report);
+    run_all(options.from..options.from + options.seeds, options.threads, |report| {
+        add(&mut totals.lock().unwrap_or_else(PoisonError::into_inner), report);
+        if report.faults.is_empty() {
+            return ControlFlow::Continue(());
         }
-    };
-    thread::scope(|scope| {
-        for _ in 0..options.threads {
-            scope.spawn(work);
-        }
+        tell(report);
+        if options.fail_fast { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seconds = began.elapsed().as_secs_f64();

@@ -2,8 +2,13 @@
 
 use std::{
     cell::Cell,
+    ops::{ControlFlow, Range},
     panic,
-    sync::{Arc, Once},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -73,6 +78,30 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         fault(&mut report.faults, "nothing panics", n_panics);
     }
     report
+}
+
+/// Run these seeds on so many threads, each run in one of them. `tell` hears of each as it ends, and says whether to go on.
+///
+/// # Panics
+/// If `tell` does.
+pub fn run_all(seeds: Range<u64>, n_threads: usize, tell: impl Fn(&Report) -> ControlFlow<()> + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            if tell(&run(seed, false)).is_break() {
+                next.store(seeds.end, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(work);
+        }
+    });
 }
 
 async fn simulate(seed: u64, verbose: bool) -> Report {

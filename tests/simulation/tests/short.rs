@@ -1,34 +1,20 @@
 //! The short form: so many seeds as a build has time for. `cargo run --release -p orderlog-simulation -- --seeds N` runs more.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-};
+use std::{ops::ControlFlow, sync::Mutex};
 
-use orderlog_simulation::run;
+use orderlog_simulation::{run, run_all};
 
 const N_SEEDS: u64 = 2_000;
 
 #[test]
 fn no_seed_shows_a_fault() {
-    let next = AtomicU64::new(1);
-    let work = || {
-        let mut failed = Vec::new();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed > N_SEEDS {
-                return failed;
-            }
-            let report = run(seed, false);
-            if let Some(fault) = report.faults.first() {
-                failed.push(format!("seed {seed}: {fault}"));
-            }
-        }
-    };
-    let failed: Vec<_> = thread::scope(|scope| {
-        let threads = [scope.spawn(work), scope.spawn(work)];
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    let failed = Mutex::new(Vec::new());
+    run_all(1..N_SEEDS + 1, 2, |report| {
+        let fault = report.faults.first().map(|fault| format!("seed {}: {fault}", report.seed));
+        failed.lock().unwrap().extend(fault);
+        ControlFlow::Continue(())
     });
+    let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
