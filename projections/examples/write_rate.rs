@@ -16,7 +16,7 @@ use orderlog_domain::{
     public::OrderLine,
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
-use orderlog_projections::Store;
+use orderlog_projections::{Pace, Store};
 use uuid::Uuid;
 
 /// Orders between the records of one order: about what is in flight at once.
@@ -99,7 +99,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let changes = changes(from, records.min(from + batch), &mut digest, &secret)?;
         rows += changes.heads.len() + changes.entities.len() + changes.records.len();
         let began = Instant::now();
-        store.write(&mut writer, &changes).await?;
+        store.write(&mut writer, &changes, Pace::Steady).await?;
         spent += began.elapsed();
     }
     let per_second = |count: f64| count / spent.as_secs_f64();

@@ -33,5 +33,5 @@ pub use memory::{Contents, MemoryRows};
 pub use orders::OrderFilter;
 pub use rows::{DueReservations, Rows};
 pub use snapshots::{Label, SnapshotError, Snapshots};
-pub use store::{Copied, Cursor, Difference, Instant, Page, Paging, Pinned, Store, Unaccepted, Writer};
+pub use store::{Copied, Cursor, Difference, Instant, Pace, Page, Paging, Pinned, Store, Unaccepted, Writer};
 pub use tables::{Cell, Column, Index, Ledger, Table, Tables};

@@ -19,7 +19,7 @@ use orderlog_domain::{
 use crate::{
     error::StoreError,
     rows::{DueReservations, Rows},
-    store::Unaccepted,
+    store::{Pace, Unaccepted},
     tables::{Cell, Tables},
 };
 
@@ -316,7 +316,7 @@ impl<D: Tables> Rows<D> for MemoryRows<D> {
         Ok(())
     }
 
-    async fn write(&self, (): &mut (), changes: &Changes<D>) -> Result<(), StoreError> {
+    async fn write(&self, (): &mut (), changes: &Changes<D>, _: Pace) -> Result<(), StoreError> {
         self.put(changes)
     }
 

@@ -11,7 +11,7 @@ use orderlog_domain::{
 
 use crate::{
     error::StoreError,
-    store::{Store, Unaccepted, Writer},
+    store::{Pace, Store, Unaccepted, Writer},
     tables::Tables,
 };
 
@@ -46,6 +46,7 @@ pub trait Rows<D: Tables>: Sized + Send + Sync + 'static {
         &self,
         writer: &mut Self::Writer,
         changes: &Changes<D>,
+        pace: Pace,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Makes what lists need to be fast, once there is no more mass of rows to come.
@@ -116,8 +117,8 @@ impl<D: Tables> Rows<D> for Store<D> {
         Self::writer(self).await
     }
 
-    async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
-        Self::write(self, writer, changes).await
+    async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<(), StoreError> {
+        Self::write(self, writer, changes, pace).await
     }
 
     async fn create_indexes(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {

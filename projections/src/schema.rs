@@ -10,8 +10,8 @@ const LAYOUT: u32 = 1;
 /// Keys and ids are 16-byte blobs as primary keys of tables without rowid: time-ordered ones (UUIDv7) are appended.
 /// `meta.base`: rows that were copied from a snapshot at this offset, or folded from the first record: 0. `meta.revision` counts
 /// how often rows of records that were folded before have changed.
-/// `heads` has where the last record of each key stands; its id is in `records`. Keys that are hashes come to lie all over the table, so
-/// its size is what a long replay writes again and again.
+/// `heads` has where the last record of each key stands; its id is in `records`. Keys that are hashes come to lie all over the table:
+/// while a mass of rows is written they are gathered in `fresh_heads`, which goes before `heads` and is merged into it now and then.
 /// `records` is a plain rowid table, since its offsets ascend. `touched` has what an accepted record touches besides what it is
 /// about, which stands in `records`.
 const FIXED: &[&str] = &[
@@ -19,6 +19,7 @@ const FIXED: &[&str] = &[
         genesis text, next integer not null, base integer not null default 0,
         revision integer not null default 0) strict",
     "create table heads (key blob primary key, offset integer not null) without rowid, strict",
+    "create table fresh_heads (key blob primary key, offset integer not null) without rowid, strict",
     "create table records (offset integer primary key, id blob not null, clock_ms integer not null, about blob not null,
         verdict integer not null, digest blob not null) strict",
     "create table touched (offset integer not null, line integer not null, key blob not null, primary key (offset, line))
@@ -45,7 +46,7 @@ fn columns(columns: &[Column]) -> String {
 
 /// The tables whose rows go when they are built anew: all but `meta`.
 pub(crate) fn table_names<D: Tables>() -> impl Iterator<Item = &'static str> {
-    let fixed = ["heads", "records", "touched", "parked", "discarded", "copied"];
+    let fixed = ["heads", "fresh_heads", "records", "touched", "parked", "discarded", "copied"];
     let of_tables = D::TABLES.iter().map(|table| table.kind);
     fixed.into_iter().chain(of_tables).chain(D::LEDGERS.iter().map(|ledger| ledger.name))
 }

@@ -30,7 +30,7 @@ pub(crate) use loading::document;
 pub(crate) use origin::Origin;
 pub use past::Instant;
 pub use verdicts::Unaccepted;
-pub use writing::Writer;
+pub use writing::{Pace, Writer};
 
 use crate::{error::StoreError, generations::Generations, schema, tables::Tables};
 

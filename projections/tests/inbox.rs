@@ -17,7 +17,7 @@ use orderlog_domain::{
     notifications::{Entity, Notification, Notifications},
     values::{Body, NotificationId, Recipient, Subject},
 };
-use orderlog_projections::{Applied, Cursor, Inbox, InboxError, Paging, RedisInbox, Store, StoreError, Writer};
+use orderlog_projections::{Applied, Cursor, Inbox, InboxError, Pace, Paging, RedisInbox, Store, StoreError, Writer};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -90,7 +90,7 @@ impl Subjects {
         let entities: Vec<_> = entities.collect();
         self.next += entities.len() as u64;
         let changes = Changes { entities, ..Changes::nothing(self.next) };
-        self.store.write(&mut self.writer, &changes).await?;
+        self.store.write(&mut self.writer, &changes, Pace::Steady).await?;
         self.follow().await
     }
 
@@ -337,7 +337,7 @@ async fn redis_learns_of_what_was_parked_when_later_things_were_told() -> Outcom
     };
     let verdicts = vec![(0, orderlog_domain::core::Verdict::Accepted)];
     let changes = Changes { entities: vec![row], verdicts, ..Changes::nothing(subjects.next) };
-    subjects.store.write(&mut subjects.writer, &changes).await?;
+    subjects.store.write(&mut subjects.writer, &changes, Pace::Steady).await?;
     subjects.follow().await?;
     assert_eq!(subjects.sequences("ada", false).await?, [3, 2, 1, 0]);
     assert_equal(subjects.redis.as_ref().expect("there is one"), &subjects.store).await

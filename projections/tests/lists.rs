@@ -17,7 +17,7 @@ use orderlog_domain::{
     public::{MovementCause, StockLevel},
     values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, Reason, ReservationName, Sku},
 };
-use orderlog_projections::{Cursor, OrderFilter, Page, Paging, Store, StoreError, Tables, Writer};
+use orderlog_projections::{Cursor, OrderFilter, Pace, Page, Paging, Store, StoreError, Tables, Writer};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -53,7 +53,7 @@ impl<D: Tables> Rows<D> {
             |(aggregate, entity)| EntityRow { aggregate, version: 1, offset: self.next - 1, entity: Arc::new(entity) };
         let entities = entities.into_iter().map(row).collect();
         let changes = Changes { entities, happened, ..Changes::nothing(self.next) };
-        Ok(self.store.write(&mut self.writer, &changes).await?)
+        Ok(self.store.write(&mut self.writer, &changes, Pace::Steady).await?)
     }
 }
 

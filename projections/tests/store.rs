@@ -10,7 +10,7 @@ use orderlog_domain::{
     decider::Ref,
     key::Key,
 };
-use orderlog_projections::{Store, StoreError, Unaccepted, Writer};
+use orderlog_projections::{Pace, Store, StoreError, Unaccepted, Writer};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
@@ -31,7 +31,7 @@ impl Fixture {
     }
 
     async fn write(&mut self, changes: &Changes<Counters>) -> Result<(), StoreError> {
-        self.store.write(&mut self.writer, changes).await
+        self.store.write(&mut self.writer, changes, Pace::Steady).await
     }
 
     async fn steps(&mut self, steps: Vec<(String, Verdict)>) -> Result<(), StoreError> {
@@ -72,7 +72,7 @@ async fn what_was_written_is_there_after_reopening() -> Outcome {
     let Fixture { dir, store, mut writer, mut journal } = Fixture::new().await?;
     let mut changes = journal.steps(accepted(["a", "b", "a"]));
     changes.copied = vec![("customer.created".into(), 2, 17)];
-    store.write(&mut writer, &changes).await?;
+    store.write(&mut writer, &changes, Pace::Steady).await?;
     drop(writer);
     store.close().await;
 
@@ -398,7 +398,7 @@ async fn a_file_of_another_service_is_refused() -> Outcome {
 #[tokio::test]
 async fn a_file_of_another_schema_version_is_moved_aside_and_begun_again() -> Outcome {
     let Fixture { dir, store, mut writer, mut journal } = Fixture::new().await?;
-    store.write(&mut writer, &journal.steps(accepted(["a"]))).await?;
+    store.write(&mut writer, &journal.steps(accepted(["a"])), Pace::Steady).await?;
     drop(writer);
     store.close().await;
     tamper(dir.path(), "update meta set schema = '0.old'").await?;
@@ -421,11 +421,37 @@ async fn keys_are_stored_as_they_are() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_is_written_in_a_mass_is_found_at_once_and_in_the_end_where_it_always_is() -> Outcome {
+    let (mut one, mut other) = (Fixture::new().await?, Fixture::new().await?);
+    for names in [["a", "b"], ["b", "c"]] {
+        let changes = one.journal.steps(accepted(names));
+        one.store.write(&mut one.writer, &changes, Pace::Mass).await?;
+    }
+    let loaded = one.store.load(&["a", "b", "c"].map(counter)).await?;
+    assert_eq!(
+        loaded.iter().map(|it| it.head.map(|head| head.offset)).collect::<Vec<_>>(),
+        [Some(0), Some(2), Some(3)]
+    );
+    // Whoever comes after a crash does not know what was left.
+    let Fixture { dir, store, writer, journal } = one;
+    drop(writer);
+    store.close().await;
+    let (store, writer) = open(dir.path()).await?;
+    let mut one = Fixture { dir, store, writer, journal };
+    one.steps(accepted(["a"])).await?;
+    for names in [&["a", "b", "b", "c"][..], &["a"]] {
+        other.steps(accepted(names)).await?;
+    }
+    assert_eq!(one.store.compare(&other.store).await?, []);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_service_may_write_and_load_in_tasks_of_its_own() -> Outcome {
     let Fixture { store, mut writer, mut journal, dir: _dir } = Fixture::new().await?;
     let changes = journal.steps(accepted(["a"]));
     let writing = store.clone();
-    tokio::spawn(async move { writing.write(&mut writer, &changes).await }).await??;
+    tokio::spawn(async move { writing.write(&mut writer, &changes, Pace::Steady).await }).await??;
     let loaded = tokio::spawn(async move { store.load(&[counter("a")]).await }).await??;
     assert!(loaded[0].entity.is_some());
     Ok(())

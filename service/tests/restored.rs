@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use orderlog_domain::{core::Changes, key::HashKey, orders::Orders};
 use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
+use orderlog_projections::Pace;
 use orderlog_service::{
     assembly,
     replica::{Replica, Setup, StartError},
@@ -21,7 +22,7 @@ async fn rows_with_facts_that_the_topics_no_longer_hold_are_refused_and_not_begu
     let rows = keeping.open::<Orders>(log.as_ref()).await.unwrap();
     let copied = vec![("customer.created".to_owned(), 0, 1)];
     let mut writer = rows.writer().await.unwrap();
-    rows.write(&mut writer, &Changes { copied, ..Changes::nothing(0) }).await.unwrap();
+    rows.write(&mut writer, &Changes { copied, ..Changes::nothing(0) }, Pace::Steady).await.unwrap();
     drop(writer);
     let hash_key = HashKey::from_secret("test");
     let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };

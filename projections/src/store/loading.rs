@@ -34,14 +34,16 @@ impl Lookup {
         let text = |size: usize| {
             let keys = (1..=size).map(|number| format!("?{number}")).collect::<Vec<_>>().join(",");
             // Left: a head without its record is damage, not an unknown key.
-            let heads = format!(
-                "select {HEADS}, key, heads.offset, id from heads left join records on records.offset = heads.offset \
-                 where key in ({keys})"
-            );
+            let heads = ["heads", "fresh_heads"].map(|table| {
+                format!(
+                    "select {HEADS}, key, heads.offset, id from {table} as heads \
+                     left join records on records.offset = heads.offset where key in ({keys})"
+                )
+            });
             let tables = (HEADS + 1..).zip(D::TABLES).map(|(branch, table)| {
                 format!(" union all select {branch}, key, version, doc from {} where key in ({keys})", table.kind)
             });
-            (size, std::iter::once(heads).chain(tables).collect::<String>().into())
+            (size, std::iter::once(heads.join(" union all ")).chain(tables).collect::<String>().into())
         };
         Self { texts: SIZES.into_iter().map(text).collect() }
     }
@@ -115,7 +117,12 @@ impl<D: Tables> Store<D> {
                 (self.origin.get(row, 0)?, self.origin.key(row, 1)?, self.origin.count(row, 2)?);
             if branch == HEADS {
                 let last = RecordId(Uuid::from_bytes(self.origin.bytes(row, 3)?));
-                found.heads.insert(key, Head { last, offset: number });
+                let head = Head { last, offset: number };
+                // The newer of `heads` and `fresh_heads`, in whatever order SQLite answers.
+                let newest = found.heads.entry(key).or_insert(head);
+                if newest.offset < number {
+                    *newest = head;
+                }
             } else if let Some((_, table)) = (HEADS + 1..).zip(D::TABLES).find(|(number, _)| *number == branch) {
                 found.entities.insert((table.kind, key), (number, document(&self.origin, row, 3)?));
             }

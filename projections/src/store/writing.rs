@@ -1,7 +1,7 @@
 //! Everything that changed goes into the file in one transaction, checkpoint and all.
 
 use orderlog_domain::{
-    core::{Changes, EntityRow, Happened, Verdict},
+    core::{Changes, EntityRow, Happened, Head, Verdict},
     key::Key,
 };
 use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
@@ -9,7 +9,7 @@ use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 use super::{
     Origin, Store,
     connection::WritingConnection,
-    insert::{Conflict, Insert},
+    insert::{Conflict, Insert, Values},
 };
 use crate::{
     error::StoreError,
@@ -18,11 +18,27 @@ use crate::{
     tables::{Cell, Ledger, Table, Tables},
 };
 
+/// So many heads are gathered before they are merged: of 4 million records half of what is written was pages that held one new
+/// head each.
+const N_FRESH_MAX: usize = 100_000;
+
+/// What comes after some changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// A mass of others: all that counts is when the last of them is written.
+    Mass,
+    /// Nothing, or not at once: tables are as anybody may compare them.
+    Steady,
+}
+
 /// The one connection that writes a service's rows, with its prepared texts. Owned by one task: two would only wait for
 /// each other, and their changes could not both follow on what is stored.
 pub struct Writer<D: Tables> {
     connection: WritingConnection,
     heads: Insert,
+    fresh_heads: Insert,
+    /// At most so many stand there.
+    n_fresh: usize,
     records: Insert,
     touched: Insert,
     parked: Insert,
@@ -39,6 +55,9 @@ impl<D: Tables> Writer<D> {
         Ok(Self {
             connection: WritingConnection::open(origin, D::JOURNAL)?,
             heads: Insert::new("heads", &["key"], &["key", "offset"], &Conflict::Replace),
+            fresh_heads: Insert::new("fresh_heads", &["key"], &["key", "offset"], &Conflict::Replace),
+            // What an earlier writer left is not known.
+            n_fresh: N_FRESH_MAX,
             records: Insert::new(
                 "records",
                 &["offset"],
@@ -95,27 +114,19 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// [`StoreError::OutOfOrder`] if `changes` don't follow on what is stored; else SQLite's. Nothing was written then,
     /// unless the transaction's very end failed.
-    pub async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
-        let to = &writer.connection;
+    pub async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<(), StoreError> {
         let (from, next) = (changes.records.first().map_or(changes.next, |record| record.offset), changes.next);
-        if !to.take(to.ask(move |connection, origin| begin::<D>(connection, origin, from, next))).await? {
+        let begun = writer.connection.ask(move |connection, origin| begin::<D>(connection, origin, from, next));
+        if !writer.connection.take(begun).await? {
             return Ok(());
         }
+        let are_merged = write_heads(writer, changes, pace).await?;
+        let to = &writer.connection;
         writer
             .records
             .run(to, &changes.records, |row, values| {
                 values.offset(row.offset).blob(row.id.0.as_bytes()).integer(row.clock_ms).key(&row.about);
                 values.integer(stored(row.verdict)).blob(&row.digest);
-                Ok(())
-            })
-            .await?;
-        // In the order of the keys: neighbours meet on the same page.
-        let mut moved = changes.heads.clone();
-        moved.sort_unstable_by_key(|(key, _)| *key);
-        writer
-            .heads
-            .run(to, &moved, |(key, head), values| {
-                values.key(key).offset(head.offset);
                 Ok(())
             })
             .await?;
@@ -132,7 +143,11 @@ impl<D: Tables> Store<D> {
             .await?;
         let genesis = changes.genesis.as_ref().map(serde_json::to_string).transpose();
         let genesis = genesis.map_err(|source| StoreError::Unwritable { kind: "genesis".to_owned(), source })?;
-        to.take(to.ask(move |connection, origin| advance(connection, origin, next, genesis))).await
+        to.take(to.ask(move |connection, origin| advance(connection, origin, next, genesis))).await?;
+        if are_merged {
+            writer.n_fresh = 0;
+        }
+        Ok(())
     }
 
     /// Deletes all rows, so that they can be built anew from the log's beginning. The indexes stay.
@@ -191,6 +206,44 @@ fn advance(connection: &mut Connection, origin: &Origin, next: u64, genesis: Opt
         .and_then(|mut update| update.execute((next.cast_signed(), genesis)))
         .and_then(|_| connection.execute_batch("commit"));
     moved.map_err(|error| origin.refused("writing the checkpoint", error))
+}
+
+/// Where the last record of each key stands. Whether all of them are in `heads` then.
+async fn write_heads<D: Tables>(writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<bool, StoreError> {
+    // In the order of the keys: neighbours meet on the same page.
+    let mut moved = changes.heads.clone();
+    moved.sort_unstable_by_key(|(key, _)| *key);
+    let to = &writer.connection;
+    let values_of = |(key, head): &(Key, Head), values: &mut Values| {
+        values.key(key).offset(head.offset);
+        Ok(())
+    };
+    match pace {
+        Pace::Steady => {
+            if writer.n_fresh > 0 {
+                to.take(to.ask(merge_heads)).await?;
+            }
+            writer.heads.run(to, &moved, values_of).await?;
+            Ok(true)
+        }
+        Pace::Mass => {
+            // Counted at once: of a transaction that fails it may be unknown what became of it.
+            writer.n_fresh += moved.len();
+            writer.fresh_heads.run(to, &moved, values_of).await?;
+            let are_many = writer.n_fresh >= N_FRESH_MAX;
+            if are_many {
+                to.take(to.ask(merge_heads)).await?;
+            }
+            Ok(are_many)
+        }
+    }
+}
+
+fn merge_heads(connection: &mut Connection, origin: &Origin) -> Result<(), StoreError> {
+    // Read and written in the order of the keys, so that each page is written once. `where true`: else `on` would belong to a join.
+    let text = "insert into heads select key, offset from fresh_heads where true \
+                on conflict (key) do update set offset = excluded.offset; delete from fresh_heads";
+    connection.execute_batch(text).map_err(|error| origin.refused("writing rows", error))
 }
 
 /// What is parked and what is discarded, and what that makes of records that were folded before.

@@ -14,7 +14,7 @@ use orderlog_domain::{
     public::Public,
 };
 use orderlog_eventlog::{Batch, EventLog, Partition, ReadError, Reading, Record};
-use orderlog_projections::{Rows, Tables};
+use orderlog_projections::{Pace, Rows, Tables};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
@@ -393,7 +393,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
             && is_worth_it
             && let Some((change_set, changes)) = self.core.take_changes()
         {
-            self.writer.write(change_set, changes);
+            self.writer.write(change_set, changes, if is_catching_up { Pace::Mass } else { Pace::Steady });
         }
     }
 }

@@ -7,7 +7,7 @@ use orderlog_domain::{
     core::Changes,
     planted::{self, Bug},
 };
-use orderlog_projections::{Rows, Tables};
+use orderlog_projections::{Pace, Rows, Tables};
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
@@ -18,7 +18,7 @@ use crate::surroundings::Surroundings;
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 enum Task<D: Tables> {
-    Write(u64, Box<Changes<D>>),
+    Write(u64, Box<Changes<D>>, Pace),
     CreateIndexes,
     Clear,
 }
@@ -55,10 +55,10 @@ impl<D: Tables> Writer<D> {
     }
 
     /// Hand over a change set. The loop does so only when the writer is idle, so at most one is under way.
-    pub fn write(&mut self, change_set: u64, changes: Changes<D>) {
+    pub fn write(&mut self, change_set: u64, changes: Changes<D>, pace: Pace) {
         self.n_under_way += 1;
         // The task ends only when this end is dropped.
-        drop(self.tasks.send(Task::Write(change_set, Box::new(changes))));
+        drop(self.tasks.send(Task::Write(change_set, Box::new(changes), pace)));
     }
 
     /// Have the indexes that lists need, once there is no more mass of rows to come.
@@ -92,9 +92,9 @@ async fn write_all<D: Tables, R: Rows<D>>(
     };
     while let Some(task) = todo.recv().await {
         let done = match task {
-            Task::Write(change_set, changes) => {
+            Task::Write(change_set, changes, pace) => {
                 // The rows are a copy: nothing is lost while they can't be written, so try until it works.
-                while let Err(failure) = rows.write(&mut writer, &changes).await {
+                while let Err(failure) = rows.write(&mut writer, &changes, pace).await {
                     if planted::has(Bug::ForgetFailedWrites) {
                         break;
                     }

@@ -7,7 +7,7 @@ use orderlog_domain::{
     decider::Millis,
     inventory::{Inventory, Reservation},
 };
-use orderlog_projections::{DueReservations, MemoryRows, Rows, StoreError, Tables, Unaccepted};
+use orderlog_projections::{DueReservations, MemoryRows, Pace, Rows, StoreError, Tables, Unaccepted};
 
 use crate::life::Life;
 
@@ -61,7 +61,7 @@ impl<D: Tables> Rows<D> for SimulatedRows<D> {
         Ok(())
     }
 
-    async fn write(&self, (): &mut (), changes: &Changes<D>) -> Result<(), StoreError> {
+    async fn write(&self, (): &mut (), changes: &Changes<D>, _: Pace) -> Result<(), StoreError> {
         self.take_time().await;
         self.fail()?;
         self.rows.put(changes)?;
