@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use orderlog_domain::{
     billing::Billing,
     core::{DISCARD, Discard, GENESIS, Verdict},
@@ -102,19 +101,13 @@ impl Inspector {
     pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
         let place = Partition::new(topic, partition);
         let end = self.log.ends(std::slice::from_ref(&place)).await?.first().copied().unwrap_or(0);
-        let mut records = Vec::new();
         if from > end {
             return Err(ReadError::OutOfRange { partition: place, wanted: from, first: 0, end }.into());
         }
-        if from < end {
-            let mut reading = self.log.read(vec![(place, from)]);
-            while records.len() < limit && records.last().is_none_or(|last: &Record| last.offset + 1 < end) {
-                let Some(batch) = reading.next().await else { break };
-                records.extend(batch?.records);
-            }
-            records.truncate(limit);
-        }
-        let next = records.last().map_or(from, |last| last.offset + 1);
+        let records = self.log.history(&place, from, end, limit).await?;
+        // Fewer are all: behind the last one there may be offsets without records.
+        let behind = records.last().map_or(from, |last| last.offset + 1);
+        let next = if records.len() < limit { end } else { behind };
         let verdicts = match ServiceName::ALL.into_iter().find(|service| service.as_str() == topic) {
             Some(journal) if !records.is_empty() => self.verdicts.verdicts(journal, from, next).await?,
             Some(_) | None => Vec::new(),

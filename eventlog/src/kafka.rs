@@ -3,10 +3,12 @@
 //! - `producer`: one idempotent producer that all appends share, replaced when it fails for good.
 //! - `reader`: a consumer and a thread per reading, assigned to explicit offsets.
 //! - `ends` and `points`: one thread each that asks for ends, and fetches single records, for everybody.
+//! - `history`: a part of a partition, up to where it ends.
 //! - `lease`: a consumer group whose only purpose is to have one member that is assigned the journal.
 //! - `admin`: creates topics, and refuses those that are configured to lose records.
 //! - `metadata`: what the brokers say about topics, for all of these.
 //! - `settings`: what all of these have in common, and what a configuration may not change.
+//! - `talk`: where what librdkafka has to say goes.
 //!
 //! librdkafka's calls block, so each kind has threads of its own; nothing here blocks an async task, and no task or thread
 //! of this process that waits for Kafka keeps it from ending.
@@ -26,7 +28,6 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use rdkafka::{
     ClientConfig,
-    client::ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     producer::Producer as _,
@@ -36,6 +37,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use self::{
     metadata::Unseen,
     settings::{COMMON, CONSUMER},
+    talk::{Said, Talk, say, say_error},
 };
 use crate::{
     Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError, TopicKind,
@@ -44,6 +46,7 @@ use crate::{
 
 mod admin;
 mod ends;
+mod history;
 mod lease;
 mod metadata;
 mod points;
@@ -51,6 +54,7 @@ mod producer;
 mod reader;
 mod received;
 mod settings;
+mod talk;
 
 /// Where Kafka is and how topics are made there.
 #[derive(Clone)]
@@ -226,6 +230,24 @@ impl EventLog for KafkaLog {
         self.points.fetch(partition, offsets).await
     }
 
+    async fn history(
+        &self,
+        partition: &Partition,
+        from: u64,
+        end: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        if from >= end || limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.all_exist(std::slice::from_ref(partition)).await?;
+        let (cluster, part) =
+            (Arc::clone(&self.cluster), history::Part { partition: partition.clone(), from, end, limit });
+        on_thread("kafka-history", move || history::read(&cluster, &part))
+            .await
+            .unwrap_or_else(|reason| Err(ReadError::Unavailable { reason }))
+    }
+
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
         let (lease, member) = lease::KafkaLease::join(&self.cluster, group, journal)?;
         self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);
@@ -279,42 +301,6 @@ impl Cluster {
             TopicKind::Journal => 1,
             TopicKind::Public => self.config.public_partitions,
         }
-    }
-}
-
-/// What librdkafka has to say goes to our log. It repeats itself while brokers are away, so most of it is for debugging.
-#[derive(Clone, Copy, Debug)]
-struct Talk;
-
-impl ClientContext for Talk {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        say(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        say_error(&error, reason);
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for Talk {}
-
-fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        // Producer settings given to a consumer and the other way round, which is what `extra` is.
-        _ if facility == "CONFWARN" => tracing::trace!(facility, "{message}"),
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::warn!(facility, "kafka: {message}");
-        }
-        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-            tracing::debug!(facility, "kafka: {message}");
-        }
-    }
-}
-
-fn say_error(error: &KafkaError, reason: &str) {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication) => tracing::warn!("kafka: {reason}"),
-        _ => tracing::debug!("kafka: {error}: {reason}"),
     }
 }
 

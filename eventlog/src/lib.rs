@@ -15,7 +15,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{future::BoxFuture, stream::BoxStream};
+use futures_util::{StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::sync::watch;
 
 pub mod conformance;
@@ -268,6 +268,28 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// [`ReadError::OutOfRange`] if one is not there.
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError>;
+
+    /// The records from `from` on and below `end`, which [`EventLog::ends`] told: at most `limit`, and fewer only if there are no more. It
+    /// comes to an end even where there is nothing below `end` any more, such as behind the last record of somebody's transaction.
+    async fn history(
+        &self,
+        partition: &Partition,
+        from: u64,
+        end: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let mut records: Vec<Record> = Vec::new();
+        if from < end {
+            let mut reading = self.read(vec![(partition.clone(), from)]);
+            while records.len() < limit && records.last().is_none_or(|last| last.offset + 1 < end) {
+                let Some(batch) = reading.next().await else { break };
+                records.extend(batch?.records);
+            }
+            records.retain(|record| record.offset < end);
+            records.truncate(limit);
+        }
+        Ok(records)
+    }
 
     /// Take part in `group`, whose work is that of `journal`. Positions can be kept for any partition of the log.
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError>;

@@ -22,6 +22,7 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
+    producer::{BaseProducer, BaseRecord, Producer},
 };
 use uuid::Uuid;
 
@@ -223,6 +224,37 @@ async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
     assert_eq!(answers[0], Ok(0));
     assert!(matches!(answers[1], Err(AppendError::Refused { .. })), "{:?}", answers[1]);
     assert_eq!(answers[2], Ok(1));
+}
+
+/// The marker behind a transaction has an offset, and is no record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_ends_in_a_marker_of_somebodys_transaction_comes_to_an_end() {
+    let config = config();
+    let log = connect(&config);
+    log.prepare(&[journal("orders")]).await.unwrap();
+    log.append(vec![record("orders", "own")]).await[0].clone().unwrap();
+    let name = format!("{}orders", config.topic_prefix);
+    let foreign: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", brokers()).set("transactional.id", &name).create().unwrap();
+    let wait = Duration::from_secs(30);
+    foreign.init_transactions(wait).unwrap();
+    foreign.begin_transaction().unwrap();
+    foreign.send(BaseRecord::<(), _>::to(&name).partition(0).payload("foreign")).unwrap();
+    foreign.commit_transaction(wait).unwrap();
+
+    let journal = Partition::journal("orders");
+    // Two records, and a marker, which comes a moment after the commit.
+    let (mut end, deadline) = (0, Instant::now() + Duration::from_secs(10));
+    while end != 3 {
+        assert!(Instant::now() < deadline, "the journal ends at {end}");
+        end = log.ends(std::slice::from_ref(&journal)).await.unwrap()[0];
+    }
+    let part = async |from, limit| {
+        let records = within(Duration::from_secs(8), log.history(&journal, from, end, limit)).await.unwrap();
+        records.into_iter().map(|record| (record.offset, record.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(part(0, 10).await, [(0, "own".into()), (1, "foreign".into())]);
+    assert_eq!(part(2, 10).await, []);
 }
 
 /// Who holds the lease can be found by the others, as long as they have the same brokers.

@@ -154,3 +154,19 @@ pub async fn an_unknown_topic_is_named(subject: Subject) {
         assert_eq!(in_time("read", reading.next()).await, Some(Err(unknown.clone())));
     }
 }
+
+/// As much as was asked for, and never more than there was.
+pub async fn a_part_of_the_history_comes_to_an_end(subject: Subject) {
+    let log = &*subject.log;
+    let journal = journal(log, "part").await;
+    append(log, (0..500).map(|n| numbered(&journal, n)).collect()).await;
+    let part = async |from, end, limit| {
+        let records = in_time("read a part", log.history(&journal, from, end, limit)).await.expect("it is there");
+        (records.len(), records.first().map(number), records.last().map(number))
+    };
+    assert_eq!(part(0, 500, 1_000).await, (500, Some(0), Some(499)));
+    assert_eq!(part(10, 500, 100).await, (100, Some(10), Some(109)));
+    assert_eq!(part(490, 495, 100).await, (5, Some(490), Some(494)));
+    assert_eq!(part(500, 500, 100).await, (0, None, None));
+    assert_eq!(part(0, 500, 0).await, (0, None, None));
+}

@@ -16,7 +16,7 @@ use rdkafka::{
 use tokio::runtime::Handle;
 
 use super::{
-    Cluster, ONE_CALL, PATIENCE, Talk,
+    Cluster, ONE_CALL, PATIENCE, Said, Talk,
     metadata::{Shape, UNKNOWN_FOR, Unseen, ask_again, look},
 };
 use crate::{TopicError, TopicKind, TopicSpec};
@@ -47,8 +47,22 @@ const UNSAFE: &str = "losing one broker can lose acknowledged records of these t
 
 /// Create what is missing, check all of it. Blocks.
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
+    // Nothing that was said by now is about this.
+    let said = Said::default();
+    prepare_with(&said, cluster, topics, runtime).map_err(|error| match error {
+        TopicError::Unavailable { reason } => TopicError::Unavailable { reason: said.explain(reason) },
+        TopicError::Drift { .. } => error,
+    })
+}
+
+fn prepare_with(
+    said: &Said,
+    cluster: &Cluster,
+    topics: &[TopicSpec],
+    runtime: &Handle,
+) -> Result<Vec<String>, TopicError> {
     let admin: AdminClient<Talk> =
-        cluster.client(&[SETTINGS]).create_with_context(Talk).map_err(|e| unavailable(&e))?;
+        cluster.client(&[SETTINGS]).create_with_context(Talk(said.clone())).map_err(|e| unavailable(&e))?;
     let mut missing = Vec::new();
     for spec in topics {
         match look_until_seen(&admin, cluster, spec, Duration::ZERO) {

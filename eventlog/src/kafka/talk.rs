@@ -1,0 +1,92 @@
+//! What librdkafka has to say: to our log, and as the reason of what fails because of it.
+//!
+//! An error of a call only names its kind, such as "broker transport failure". Why, such as a wrong password, is said by the way.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::{
+    client::ClientContext,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+/// Why brokers can't be reached, as it was said last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(Arc<Mutex<Option<String>>>);
+
+impl Said {
+    fn heard(&self, reason: &str) {
+        // "[thrd:...]: " tells only which of librdkafka's threads it was.
+        let reason = match reason.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")) {
+            Some((_, reason)) => reason,
+            None => reason,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.trim().to_owned());
+    }
+
+    /// `what`, and why, if that was said.
+    pub(super) fn explain(&self, what: String) -> String {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(why) if !what.contains(why.as_str()) => format!("{what}: {why}"),
+            Some(_) | None => what,
+        }
+    }
+}
+
+/// What librdkafka has to say goes to our log. It repeats itself while brokers are away, so most of it is for debugging.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Talk(pub Said);
+
+impl ClientContext for Talk {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // Clients that nobody polls for errors say it here only.
+        if facility == "FAIL" {
+            self.0.heard(message);
+        }
+        say(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.0.heard(reason);
+        }
+        say_error(&error, reason);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Talk {}
+
+pub(super) fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        // Producer settings given to a consumer and the other way round, which is what `extra` is.
+        _ if facility == "CONFWARN" => tracing::trace!(facility, "{message}"),
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::warn!(facility, "kafka: {message}");
+        }
+        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(facility, "kafka: {message}");
+        }
+    }
+}
+
+pub(super) fn say_error(error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication) => tracing::warn!("kafka: {reason}"),
+        _ => tracing::debug!("kafka: {error}: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_last_is_the_reason_of_what_fails() {
+        let said = Said::default();
+        assert_eq!(said.explain("no metadata".to_owned()), "no metadata");
+        said.heard("[thrd:sasl_ssl://broker:9093/bootstrap]: sasl_ssl://broker:9093/bootstrap: SASL authentication error: wrong");
+        let why = "sasl_ssl://broker:9093/bootstrap: SASL authentication error: wrong";
+        assert_eq!(said.explain("no metadata".to_owned()), format!("no metadata: {why}"));
+        assert_eq!(said.explain(format!("no metadata: {why}")), format!("no metadata: {why}"));
+    }
+}
