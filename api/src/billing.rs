@@ -161,7 +161,7 @@ impl BillingApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `billing@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Invoice>, ApiError> {
@@ -186,7 +186,7 @@ impl BillingApi {
         /// The `next_cursor` of the page before, with the same filters.
         #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<InvoiceList>, ApiError> {

@@ -306,7 +306,7 @@ impl CustomersApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `customers@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Customer>, ApiError> {
@@ -328,7 +328,7 @@ impl CustomersApi {
         /// The `next_cursor` of the page before, with the same filters.
         #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<CustomerList>, ApiError> {
@@ -364,17 +364,19 @@ impl CustomersApi {
         /// The `next_cursor` of the page before, with the same filters.
         #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<OrderList>, ApiError> {
+        // What was seen of orders is for that service to wait for.
+        let (of_orders, seen) = seen.part(ServiceName::Orders);
         let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller)).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(payment.0.map(|it| ("payment", orders_domain::Payment::from(it).as_str().to_owned())));
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
         query.extend(page.cursor().map(|cursor| ("cursor", cursor.to_owned())));
-        let orders = self.0.peers.get_fresh(ServiceName::Orders, "/orders", &query, &seen).await?;
+        let orders = self.0.peers.get_fresh(ServiceName::Orders, "/orders", &query, &of_orders).await?;
         let orders: OrderList = orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None });
         let next = orders.next_cursor.as_deref().map(|cursor| page.link(cursor));
         Ok(Listed::new(orders, next))

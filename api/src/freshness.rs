@@ -1,7 +1,8 @@
 //! How new an answer has to be: `Orderlog-Min-Position`, and for how long the caller waits for that: `Prefer: wait=N`.
 //!
 //! A position in the service's own journal is waited for exactly. One in another service's journal can't be: news of it may
-//! take any way. So it only holds back a "not found", which becomes a 504 when the time is up, never a stale 404.
+//! take any way. So it only holds back a "not found", which becomes a 504 when the time is up, never a stale 404. Of a journal
+//! from which the service takes nothing in, it would be waited for in vain: that is refused.
 
 use std::{
     fmt,
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use orderlog_domain::{decider::Decider, public::Public};
 use orderlog_eventlog::{Partition, ReadError};
 use orderlog_projections::Tables;
 use poem::{
@@ -106,15 +108,47 @@ impl Freshness {
         waited.or_else(|| self.respond_async.then(|| "respond-async".to_owned()))
     }
 
+    /// What was seen of `journal` by itself, and everything else.
+    #[must_use]
+    pub fn part(self, journal: ServiceName) -> (Self, Self) {
+        let (of_it, rest) = self.seen.iter().partition(|position| position.journal == journal);
+        (Self { seen: of_it, ..self.clone() }, Self { seen: rest, ..self })
+    }
+
+    /// An error for a position that `D` can't wait for.
+    fn known<D: Decider>(&self) -> Result<(), ApiError> {
+        let may_wait_for: Vec<&str> = awaited::<D>().collect();
+        match self.seen.iter().find(|position| !may_wait_for.contains(&position.journal.as_str())) {
+            None => Ok(()),
+            Some(position) => {
+                let own = D::JOURNAL;
+                let detail = format!(
+                    "{own} takes in nothing from there, so it can't wait for {position}; it can wait for positions of: {}",
+                    may_wait_for.join(", ")
+                );
+                Err(ApiError::parameter(MIN_POSITION, Code::JournalNotFollowed, detail))
+            }
+        }
+    }
+
     /// For how long is waited.
     fn patience(&self) -> Duration {
         self.wait.unwrap_or(WAIT)
     }
 
-    /// What the caller has seen of other services than this.
+    /// What the caller has seen of other services than this, and of which news may be on the way: of a journal's first record, which
+    /// only says who the journal is, there are none.
     fn foreign<D: Tables>(&self) -> Option<&Position> {
-        self.seen.iter().find(|position| position.journal.as_str() != D::JOURNAL)
+        self.seen.iter().find(|position| position.journal.as_str() != D::JOURNAL && position.offset > 0)
     }
+}
+
+/// The journals whose positions `D` can wait for: its own first, then those whose news it takes in.
+pub fn awaited<D: Decider>() -> impl Iterator<Item = &'static str> {
+    let takes_in = |topic: &str| D::REACTS_TO.contains(&topic) || D::COPIES.contains(&topic);
+    let publishes = move |journal: &str| Public::TOPICS.iter().any(|(topic, by)| *by == journal && takes_in(topic));
+    let others = ServiceName::ALL.into_iter().map(ServiceName::as_str);
+    std::iter::once(D::JOURNAL).chain(others.filter(move |it| *it != D::JOURNAL && publishes(it)))
 }
 
 impl<'a> ApiExtractor<'a> for Freshness {
@@ -140,11 +174,12 @@ impl<D: Tables> Service<D> {
     /// Wait until the rows hold what the caller has seen of this service.
     ///
     /// # Errors
-    /// 400 for a position behind the log's end, 504 if the time is up.
+    /// 400 for a position behind the log's end, or of a journal that this service does not follow; 504 if the time is up.
     pub async fn reached(&self, freshness: &Freshness) -> Result<(), ApiError> {
         if freshness.seen.is_empty() {
             return Ok(());
         }
+        freshness.known::<D>()?;
         let journals: Vec<_> =
             freshness.seen.iter().map(|position| Partition::journal(position.journal.as_str())).collect();
         let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
@@ -195,6 +230,10 @@ impl<D: Tables> Service<D> {
 
 #[cfg(test)]
 mod tests {
+    use orderlog_domain::{
+        billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
+    };
+
     use super::*;
 
     fn read(headers: &[(&'static str, &'static str)]) -> Result<Freshness, ApiError> {
@@ -221,6 +260,18 @@ mod tests {
         assert_eq!(read("wait=86400").wait, Some(WAIT_MAX));
         assert_eq!(read("WAIT=\"3\"").wait, Some(Duration::from_secs(3)));
         assert_eq!(read("return=minimal, handling=strict, wait=soon"), Freshness::default());
+    }
+
+    #[test]
+    fn a_service_waits_for_its_own_journal_and_those_that_it_takes_news_from() {
+        fn told<D: Decider>() -> Vec<&'static str> {
+            awaited::<D>().collect()
+        }
+        assert_eq!(told::<Customers>(), ["customers"]);
+        assert_eq!(told::<Orders>(), ["orders", "customers", "inventory", "billing"]);
+        assert_eq!(told::<Inventory>(), ["inventory", "orders"]);
+        assert_eq!(told::<Billing>(), ["billing", "orders"]);
+        assert_eq!(told::<Notifications>(), ["notifications", "inventory", "billing"]);
     }
 
     #[test]

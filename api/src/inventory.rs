@@ -238,7 +238,7 @@ impl InventoryApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `inventory@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Reservation>, ApiError> {
@@ -259,7 +259,7 @@ impl InventoryApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `inventory@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Stock>, ApiError> {
@@ -281,7 +281,7 @@ impl InventoryApi {
         /// The `next_cursor` of the page before, with the same filters.
         #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<StockList>, ApiError> {
@@ -304,7 +304,7 @@ impl InventoryApi {
         /// The `next_cursor` of the page before, with the same filters.
         #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<MovementList>, ApiError> {

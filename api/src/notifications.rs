@@ -201,7 +201,7 @@ impl NotificationsApi {
         /// The `next_cursor` of the page before, with the same filters.
         #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<NotificationList>, ApiError> {
@@ -229,7 +229,7 @@ impl NotificationsApi {
         /// The `id` of the last event that the caller has; browsers send it by themselves.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<u64>>,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Streamed, ApiError> {

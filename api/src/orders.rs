@@ -208,7 +208,7 @@ impl OrdersApi {
         /// As it was: at this RFC 3339 time, or right after the record at this position, such as `orders@1042`. The answer
         /// says which position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Order>, ApiError> {
@@ -257,7 +257,7 @@ impl OrdersApi {
         /// The `next_cursor` of the page before, with the same filters.
         #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<OrderList>, ApiError> {
@@ -292,7 +292,7 @@ impl OrdersApi {
         /// The `next_cursor` of the page before, with the same filters.
         #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, such as `orders@1042`: the answer reflects them.
+        /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<History>, ApiError> {

@@ -57,6 +57,11 @@ def breaks_its_pattern(case, fault):
     return sent is not None and any(it and re.search(it, str(sent)) is None for it in patterns)
 
 
+def matches(case, header, value):
+    parameters = case.operation.definition.raw.get("parameters", [])
+    return all(re.search(it["schema"].get("pattern", ""), value) for it in parameters if it.get("name") == header)
+
+
 def whole(value):
     """JSON Schema counts 1.0 among the integers. Here it is refused, and the document says so: amounts never come from floats."""
     if isinstance(value, dict):
@@ -163,7 +168,8 @@ def map_case(context, case):
     position = "Orderlog-Min-Position"
     if case.headers and position in case.headers:
         with lock:
-            seen = list(known["positions"].values())
+            # Only those that this operation can wait for.
+            seen = [it for it in known["positions"].values() if matches(case, position, it)]
         if seen:
             case.headers[position] = random.choice(seen)
         case.headers["Prefer"] = "wait=0"

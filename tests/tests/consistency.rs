@@ -63,6 +63,7 @@ async fn what_is_not_there_in_time_is_no_404(shop: &Shop) {
     let headers = [(MIN_POSITION, seen.as_str()), ("Prefer", "wait=30")];
     get(&shop.orders, &format!("/orders/{nobody}"), &headers).await.expect_problem(404, "unknown_order");
 
+    what_a_service_does_not_follow_it_does_not_wait_for(shop, &nobody.to_string()).await;
     for (wrong, code) in
         [("orders@1000000", "position_out_of_range"), ("orders", "invalid_position"), ("x@1", "invalid_position")]
     {
@@ -78,6 +79,35 @@ async fn what_is_not_there_in_time_is_no_404(shop: &Shop) {
             assert_eq!(problem["errors"][0]["code"], code, "{path} {wrong}: {problem}");
         }
     }
+}
+
+/// Waiting for what never comes would only be a slow way to say so.
+async fn what_a_service_does_not_follow_it_does_not_wait_for(shop: &Shop, nobody: &str) {
+    let (orders, billing, customers) = (&shop.orders, &shop.billing, &shop.customers);
+    for (http, path, foreign, own) in [
+        (orders, format!("/orders/{nobody}"), "notifications@0", "orders, customers, inventory, billing"),
+        (billing, format!("/billing/{nobody}"), "customers@0", "billing, orders"),
+        (billing, "/billing".to_owned(), "inventory@0", "billing, orders"),
+        (customers, format!("/customers/{nobody}"), "orders@0", "customers"),
+    ] {
+        let began = Instant::now();
+        let answer = get(http, &path, &[(MIN_POSITION, foreign), ("Prefer", "wait=20")]).await;
+        let problem = answer.expect_problem(400, "invalid_request");
+        let fault = &problem["errors"][0];
+        assert_eq!((&fault["parameter"], &fault["code"]), (&json!(MIN_POSITION), &json!("journal_not_followed")));
+        assert!(text(fault, "detail").ends_with(&format!("positions of: {own}")), "{problem}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{path} {foreign} was waited for");
+    }
+    // Of the record that begins a journal no news are on the way.
+    let began = Instant::now();
+    let headers = [(MIN_POSITION, "customers@0"), ("Prefer", "wait=20")];
+    get(orders, &format!("/orders/{nobody}"), &headers).await.expect_problem(404, "unknown_order");
+    assert!(began.elapsed() < Duration::from_secs(10), "it was waited for");
+    let receipt = json!({"quantity": 1});
+    let headers = [(MIN_POSITION, "billing@0")];
+    let refused = shop.inventory.send(Method::POST, "/stock/foreign/receive", &headers, Some(&receipt)).await.unwrap();
+    refused.expect_problem(400, "invalid_request");
+    get(&shop.inventory, "/stock/foreign", &[]).await.expect_problem(404, "unknown_sku");
 }
 
 async fn an_order_may_be_waited_for(shop: &Shop) {
@@ -154,6 +184,32 @@ async fn callers_can_rely_on_what_they_have_seen_on_the_embedded_log() {
     writes_go_to_what_was_seen(&shop).await;
 }
 
+/// Rows that are behind what the caller has seen are no answer: how far behind they are, is.
+#[tokio::test]
+async fn who_has_waited_in_vain_is_told_how_far_the_rows_are_behind() {
+    let deployment = Embedded::start_with(&["--command-timeout-ms", "3000"]).await;
+    let shop = Shop::from(&deployment);
+    shop.receive("behind", 1).await;
+    get(&shop.inventory, "/stock/behind", &[]).await.expect(200);
+    // Whoever writes to the file holds up the rows, not the log.
+    let rows = rusqlite::Connection::open(deployment.rows().join("inventory.1.sqlite")).unwrap();
+    rows.busy_timeout(Duration::from_secs(5)).unwrap();
+    rows.execute_batch("begin immediate").unwrap();
+    let received = shop.inventory.post("/stock/behind/receive", json!({"quantity": 1})).await;
+    let seen = position(&received);
+    received.expect(200);
+    for path in ["/stock/behind", "/stock", "/stock/never-received"] {
+        let headers = [(MIN_POSITION, seen.as_str()), ("Prefer", "wait=1")];
+        let answer = get(&shop.inventory, path, &headers).await;
+        assert!(answer.header("Retry-After").is_some(), "{path}");
+        let problem = answer.expect_problem(504, "not_yet");
+        assert_eq!(problem["lag"], 1, "{path}: {problem}");
+    }
+    rows.execute_batch("rollback").unwrap();
+    let headers = [(MIN_POSITION, seen.as_str()), ("Prefer", "wait=20")];
+    assert_eq!(get(&shop.inventory, "/stock/behind", &headers).await.expect(200)["on_hand"], 2);
+}
+
 #[tokio::test]
 async fn callers_can_rely_on_what_they_have_seen_on_kafka() {
     let deployment = Distributed::start().await;
@@ -165,6 +221,7 @@ async fn callers_can_rely_on_what_they_have_seen_on_kafka() {
     })
     .await;
     reads_reflect_what_was_seen(&shop).await;
+    what_is_not_there_in_time_is_no_404(&shop).await;
     an_order_may_be_waited_for(&shop).await;
     writes_go_to_what_was_seen(&shop).await;
 }

@@ -2,9 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use orderlog_domain::{
+    billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
+};
 use serde_json::{Value, json};
 
-use crate::{auth::rule_of, params::Asked, problem::Code, services::ServiceName};
+use crate::{
+    auth::rule_of,
+    freshness::{MIN_POSITION, awaited},
+    params::Asked,
+    problem::Code,
+    services::ServiceName,
+};
 
 /// What the scheme of keys is called.
 const KEY: &str = "key";
@@ -18,18 +27,15 @@ const COMMAND_HEADERS: [(&str, &str); 4] = [
         "The `ETag` of what the caller has seen, or `*`: 412 if what the command is about has another version by now.",
     ),
     (
-        "Orderlog-Min-Position",
-        "Positions that the caller has seen, such as `customers@7`: the command is decided with them in view.",
+        MIN_POSITION,
+        "Positions that the caller has seen, as answers told them: the command is decided with them in view.",
     ),
     ("Prefer", "`wait=N`: for how many seconds to wait for `Orderlog-Min-Position`, 5 if not given, at most 30."),
     ("traceparent", "W3C Trace Context. It is kept with the record and handed on with every event that follows."),
 ];
 /// What headers look like that are refused otherwise.
-const PATTERNS: [(&str, &str); 3] = [
-    ("Idempotency-Key", r#"^("[!#-~]+"|[!#-~]+)$"#),
-    ("If-Match", r#"^(\*|"[0-9]{1,18}"(, ?"[0-9]{1,18}"){0,4})$"#),
-    ("Orderlog-Min-Position", "^(customers|orders|inventory|billing|notifications)@[0-9]{1,18}$"),
-];
+const PATTERNS: [(&str, &str); 2] =
+    [("Idempotency-Key", r#"^("[!#-~]+"|[!#-~]+)$"#), ("If-Match", r#"^(\*|"[0-9]{1,18}"(, ?"[0-9]{1,18}"){0,4})$"#)];
 /// Commands that make something new, so that there is no version of it to be seen before.
 const WITHOUT_TARGET: &[&str] = &["create_customer", "place_order", "reserve_stock", "notify"];
 
@@ -62,6 +68,7 @@ pub fn all(document: &mut Value) {
             }
         }
         patterns(operation);
+        positions(operation);
         may_need_key(operation);
     });
     document["components"]["securitySchemes"] = json!({
@@ -202,6 +209,32 @@ fn patterns(operation: &mut Value) {
         if let Some((_, pattern)) = PATTERNS.iter().find(|(name, _)| parameter["name"] == *name) {
             parameter["schema"]["pattern"] = (*pattern).into();
         }
+    }
+}
+
+/// Say whose positions an operation can wait for.
+fn positions(operation: &mut Value) {
+    let own = operation["tags"][0].as_str().and_then(|tag| ServiceName::ALL.into_iter().find(|it| it.as_str() == tag));
+    let Some(own) = own else { return };
+    let mut journals = awaited_by(own);
+    // It hands these on.
+    journals.extend((operation["operationId"] == "list_customer_orders").then_some(ServiceName::Orders.as_str()));
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        if parameter["name"] == MIN_POSITION {
+            let words = parameter["description"].as_str().unwrap_or_default();
+            parameter["description"] = format!("{words} Of these journals: {}.", journals.join(", ")).into();
+            parameter["schema"]["pattern"] = format!("^({})@[0-9]{{1,18}}$", journals.join("|")).into();
+        }
+    }
+}
+
+fn awaited_by(service: ServiceName) -> Vec<&'static str> {
+    match service {
+        ServiceName::Customers => awaited::<Customers>().collect(),
+        ServiceName::Orders => awaited::<Orders>().collect(),
+        ServiceName::Inventory => awaited::<Inventory>().collect(),
+        ServiceName::Billing => awaited::<Billing>().collect(),
+        ServiceName::Notifications => awaited::<Notifications>().collect(),
     }
 }
 
