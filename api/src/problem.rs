@@ -8,7 +8,7 @@
 //! | 401 | there is no key or token where one is needed, or it opens nothing |
 //! | 403 | the key or token does not have the scope that is needed |
 //! | 404 | an object that the request names does not exist or is another customer's (also inside a body: an order for an unknown customer) |
-//! | 405, 415, 413 | the method, the content type, more of a body than is taken |
+//! | 405, 415, 413 | the method, the content type, more of a body than is taken, or more of a record than the log takes |
 //! | 408 | the body does not arrive in time |
 //! | 409 | the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
 //! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
@@ -292,6 +292,7 @@ where
             }
             ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused, detail),
             ExecuteError::Discarded => Self::conflict(Code::CommandDiscarded, detail),
+            ExecuteError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::RecordTooLarge, detail),
             ExecuteError::Parked => Self::unavailable(Code::Parked, detail),
             ExecuteError::Unavailable(_) => Self::unavailable(Code::Unavailable, detail),
             ExecuteError::Unknown => Self::timed_out(Code::OutcomeUnknown, detail),
@@ -346,7 +347,10 @@ const DOCUMENTED: [(u16, &str); 14] = [
     (408, "The body did not arrive in time. Nothing was written."),
     (409, "As things stand this can't be done. Nothing was written."),
     (412, "What the command is about has another version than `If-Match` says. Nothing was written."),
-    (413, "The body is larger than this deployment takes, 1 MiB if it does not say otherwise. Nothing was written."),
+    (
+        413,
+        "The body is larger than this deployment takes, 1 MiB if it does not say otherwise, or the record than the log takes. Nothing was written.",
+    ),
     (415, "The body is not declared as application/json. Nothing was written."),
     (422, "The idempotency key was used for another command. Nothing was written."),
     (429, "The caller asks more often than it may. Nothing was written."),

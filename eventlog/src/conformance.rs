@@ -56,6 +56,7 @@ macro_rules! conformance_suite {
             records_come_back_in_order_with_their_bytes,
             one_batch_of_appends_gets_ascending_offsets,
             concurrent_callers_share_and_lose_nothing,
+            a_record_of_the_largest_size_is_taken_and_none_above_it,
             calls_made_one_after_the_other_land_in_that_order,
             same_key_same_partition,
             ends_cover_everything_acknowledged,

@@ -48,9 +48,6 @@ use crate::{
 /// What `pragma user_version` of `log.sqlite` says for the tables of this version.
 const FORMAT: i64 = 1;
 
-/// A record above this is refused: it would stall everybody's commits, and no broker would take it either.
-const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
-
 /// Why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -142,15 +139,13 @@ impl EmbeddedLog {
     }
 
     /// The record's topic, or why the log does not take it.
-    fn accept(&self, record: &NewRecord) -> Result<Arc<Topic>, String> {
+    fn accept(&self, record: &NewRecord) -> Result<Arc<Topic>, AppendError> {
+        let refused = |reason| AppendError::Refused { reason };
         if record.partition.is_some_and(|index| index != 0) {
-            return Err(format!("topic {} has only partition 0 on the embedded log", record.topic));
+            return Err(refused(format!("topic {} has only partition 0 on the embedded log", record.topic)));
         }
-        let bytes = stored::size(record);
-        if bytes > MAX_RECORD_BYTES {
-            return Err(format!("a record of {bytes} bytes is above the limit of {MAX_RECORD_BYTES}"));
-        }
-        find(&self.topics, &record.topic).ok_or_else(|| format!("topic {} does not exist", record.topic))
+        record.fits()?;
+        find(&self.topics, &record.topic).ok_or_else(|| refused(format!("topic {} does not exist", record.topic)))
     }
 }
 
@@ -179,7 +174,7 @@ impl EventLog for EmbeddedLog {
                     // The writer puts the offset here.
                     answers.push(Ok(u64::MAX));
                 }
-                Err(reason) => answers.push(Err(AppendError::Refused { reason })),
+                Err(error) => answers.push(Err(error)),
             }
         }
         if accepted.is_empty() {

@@ -8,6 +8,7 @@
 //! - `admin`: creates topics, and refuses those that are configured to lose records.
 //! - `metadata`: what the brokers say about topics, for all of these.
 //! - `settings`: what all of these have in common, and what a configuration may not change.
+//! - `size`: whether a record is what a broker found too large.
 //! - `talk`: where what librdkafka has to say goes.
 //!
 //! librdkafka's calls block, so each kind has threads of its own; nothing here blocks an async task, and no task or thread
@@ -54,6 +55,7 @@ mod producer;
 mod reader;
 mod received;
 mod settings;
+mod size;
 mod talk;
 
 /// Where Kafka is and how topics are made there.
@@ -207,7 +209,7 @@ impl EventLog for KafkaLog {
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Appending {
-        self.producer.append(&self.cluster, records)
+        size::settle(&self.cluster, records, |records| self.producer.append(&self.cluster, records))
     }
 
     fn read(&self, from: Vec<(Partition, u64)>) -> Reading {

@@ -69,6 +69,28 @@ pub struct NewRecord {
     pub value: Bytes,
 }
 
+/// So many bytes a record may have: key, headers and value. Every log takes that, on Kafka as long as topics are configured so
+/// (which is checked at each start), and refuses more.
+pub const RECORD_BYTES_MAX: usize = 900_000;
+
+impl NewRecord {
+    /// Its key, headers and value.
+    pub fn size_bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.key.as_ref().map_or(0, Bytes::len) + headers + self.value.len()
+    }
+
+    /// An error if it is above [`RECORD_BYTES_MAX`].
+    pub(crate) fn fits(&self) -> Result<(), AppendError> {
+        match self.size_bytes() {
+            0..=RECORD_BYTES_MAX => Ok(()),
+            size => Err(AppendError::TooLarge {
+                reason: format!("it has {size} bytes, and a record may have {RECORD_BYTES_MAX}"),
+            }),
+        }
+    }
+}
+
 /// A record as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -125,6 +147,12 @@ pub enum AppendError {
     #[error("the log refused the record: {reason}")]
     Refused {
         /// The back-end's words.
+        reason: String,
+    },
+    /// It is not in the log, and the log takes none of this size. Don't append it again.
+    #[error("the record is too large: {reason}")]
+    TooLarge {
+        /// How large it is, and what is taken.
         reason: String,
     },
     /// It may or may not be in the log, now or later. Append the same record again, or read on until it is found.

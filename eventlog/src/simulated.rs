@@ -210,6 +210,7 @@ impl State {
     }
 
     fn land(&mut self, record: NewRecord) -> Result<u64, AppendError> {
+        record.fits()?;
         let NewRecord { topic, partition, key, headers, value } = record;
         let found = self.topics.get_mut(&topic).ok_or_else(|| refused(&format!("topic {topic} does not exist")))?;
         let chosen = partition.unwrap_or_else(|| choose(key.as_deref(), found.partitions.len()));

@@ -20,7 +20,7 @@ use orderlog_eventlog::{
 };
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     producer::{BaseProducer, BaseRecord, Producer},
 };
@@ -222,8 +222,40 @@ async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
     let records = vec![record("orders", "a"), record("orders", vec![0; 3_000_000]), record("orders", "b")];
     let answers = log.append(records).await;
     assert_eq!(answers[0], Ok(0));
-    assert!(matches!(answers[1], Err(AppendError::Refused { .. })), "{:?}", answers[1]);
+    assert!(matches!(answers[1], Err(AppendError::TooLarge { .. })), "{:?}", answers[1]);
     assert_eq!(answers[2], Ok(1));
+}
+
+#[tokio::test]
+async fn a_journal_that_takes_no_large_records_is_refused() {
+    let config = config();
+    create(&config, "orders", 1, &[KEPT, &[("max.message.bytes", "100000")]].concat()).await;
+    let found = drift(&config, journal("orders")).await;
+    assert_eq!(found, ("orders".to_owned(), "max.message.bytes".to_owned(), "100000".to_owned()));
+}
+
+/// A broker that finds a request too large says so of every record in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_broker_always_refuses_is_told_apart_from_what_only_stood_beside_it() {
+    let config = config();
+    let log = connect(&config);
+    log.prepare(&[journal("orders")]).await.unwrap();
+    let name = format!("{}orders", config.topic_prefix);
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(&name)).set("max.message.bytes", "10000");
+    admin().alter_configs(&[lower], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let answers = loop {
+        let records = vec![record("orders", "small"), record("orders", vec![0; 20_000])];
+        let answers = within(Duration::from_secs(20), log.append(records)).await;
+        // A broker may hear of the change a moment later.
+        if answers[1].is_err() || Instant::now() > deadline {
+            break answers;
+        }
+    };
+    let told = answers[1].as_ref().unwrap_err();
+    assert!(matches!(told, AppendError::TooLarge { reason } if reason.contains("max.message.bytes=10000")), "{told}");
+    assert!(matches!(answers[0], Ok(_) | Err(AppendError::Unknown { .. })), "{:?}", answers[0]);
+    within(Duration::from_secs(20), log.append(vec![record("orders", "alone")])).await[0].clone().unwrap();
 }
 
 /// The marker behind a transaction has an offset, and is no record.

@@ -163,7 +163,9 @@ async fn a_producer_that_failed_for_good_is_replaced() {
         loop {
             match log.append(vec![record("orders", "a")]).await.remove(0) {
                 Ok(offset) => return offset,
-                Err(AppendError::Unknown { .. } | AppendError::Refused { .. }) => failures += 1,
+                Err(AppendError::Unknown { .. } | AppendError::Refused { .. } | AppendError::TooLarge { .. }) => {
+                    failures += 1
+                }
             }
         }
     });

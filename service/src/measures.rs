@@ -160,6 +160,7 @@ impl Measures {
                     self.appended_bytes.inc_by(*size as u64);
                 }
                 Err(AppendError::Refused { .. }) => self.append_failures.with_label_values(&["refused"]).inc(),
+                Err(AppendError::TooLarge { .. }) => self.append_failures.with_label_values(&["too_large"]).inc(),
                 Err(AppendError::Unknown { .. }) => self.append_failures.with_label_values(&["unknown"]).inc(),
             }
         }
@@ -205,7 +206,9 @@ pub fn outcome_of<D: orderlog_projections::Tables>(
     match outcome {
         Ok(Executed { replayed: false, .. }) => "accepted",
         Ok(Executed { replayed: true, .. }) => "repeated",
-        Err(ExecuteError::Rejected(_) | ExecuteError::KeyReused | ExecuteError::Discarded) => "rejected",
+        Err(ExecuteError::Rejected(_) | ExecuteError::KeyReused | ExecuteError::Discarded | ExecuteError::TooLarge) => {
+            "rejected"
+        }
         Err(ExecuteError::OtherVersion(_)) => "precondition_failed",
         Err(ExecuteError::Parked) => "parked",
         Err(ExecuteError::Unavailable(_)) => "unavailable",

@@ -194,7 +194,8 @@ async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction
                 warn!(service, %cause, "{service} sets {topic} {cause} aside: {failure}");
                 return Outcome::SetAside(reaction);
             }
-            Err(failure @ (ExecuteError::Unavailable(_) | ExecuteError::Unknown)) => {
+            // Also one that is too large: what it asks for would be lost, so it waits until the log takes it.
+            Err(failure @ (ExecuteError::TooLarge | ExecuteError::Unavailable(_) | ExecuteError::Unknown)) => {
                 warn!(service, %cause, "{service} can't react to {topic} {cause} yet: {failure}");
                 tokio::time::sleep(AGAIN).await;
             }

@@ -68,7 +68,12 @@ async fn expire<R: DueReservations>(replica: &Replica<Inventory, R>, reservation
             error!(aggregate, "the expiry of a reservation was refused: {refusal}");
         }
         // It is found again at the next tick.
-        Err(failure @ (ExecuteError::Parked | ExecuteError::Unavailable(_) | ExecuteError::Unknown)) => {
+        Err(
+            failure @ (ExecuteError::Parked
+            | ExecuteError::TooLarge
+            | ExecuteError::Unavailable(_)
+            | ExecuteError::Unknown),
+        ) => {
             warn!(aggregate, "a reservation can't expire yet: {failure}");
         }
     }

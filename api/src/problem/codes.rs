@@ -34,6 +34,11 @@ catalogue! {
     BodyTooLarge, "body_too_large", [413], Bodies,
         says "a body may have at most 1048576 bytes",
         so "Send less at once.";
+    /// What the command would write is larger than the log takes: on Kafka its topic was configured to take less than it should
+    /// (`max.message.bytes`). Nothing was written.
+    RecordTooLarge, "record_too_large", [413], Commands,
+        says "the record of this command would be larger than the log takes",
+        so "Send less at once: fewer lines, or shorter texts. If it is not much, tell whoever runs the service.";
     /// The body did not arrive within the time that this deployment gives it (`--body-timeout-ms`). Nothing was written.
     BodyTooSlow, "body_too_slow", [408], Bodies,
         says "the body had not arrived after 10 s",

@@ -126,6 +126,8 @@ pub enum Outcome<D: Decider> {
     Parked,
     /// Its idempotency key was used before, by a record that an operator has discarded since.
     Discarded,
+    /// Its record would be larger than the log takes. Nothing was written.
+    TooLarge,
     /// The time is up. Nothing was written.
     Expired,
     /// The time is up, and an attempt is under way: it may or may not happen. Ask again with the same idempotency key.
@@ -154,6 +156,8 @@ pub enum Appended {
     At(u64),
     /// Not in the log, and never will be because of this attempt.
     Refused,
+    /// The same, and no other attempt would do better: the log takes no record of this size.
+    TooLarge,
     /// Nobody knows.
     Unknown,
 }
@@ -449,14 +453,19 @@ impl<D: Decider> Core<D> {
         let is_unknown = result == Appended::Unknown;
         match if is_unknown && planted::has(Bug::UnknownIsRefused) { Appended::Refused } else { result } {
             Appended::At(offset) => self.acknowledged(id, offset),
-            Appended::Refused
+            Appended::Refused | Appended::TooLarge
                 if self.flights.get(id).is_some_and(|it| !it.in_doubt || planted::has(Bug::ForgetDoubt)) =>
             {
-                if let Some(flight) = self.flights.bury(id) {
-                    self.wait_again(flight.ticket, now + APPEND_AGAIN_MS);
+                match self.flights.bury(id) {
+                    Some(flight) if result == Appended::TooLarge => {
+                        self.stirred = true;
+                        self.answer(flight.ticket, Outcome::TooLarge);
+                    }
+                    Some(flight) => self.wait_again(flight.ticket, now + APPEND_AGAIN_MS),
+                    None => {}
                 }
             }
-            Appended::Refused | Appended::Unknown => {
+            Appended::Refused | Appended::TooLarge | Appended::Unknown => {
                 if let Some(flight) = self.flights.get_mut(id) {
                     flight.in_doubt = true;
                     flight.append = Append::Unknown { again_at: now + APPEND_AGAIN_MS };

@@ -564,6 +564,41 @@ fn a_refused_append_rests_before_it_is_decided_again_and_delays_nobody_else() {
 }
 
 #[test]
+fn a_record_that_is_too_large_is_the_end_of_its_command_and_holds_up_nothing() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    let large = one.ask(take(1, &[("a", 1)]), None);
+    let sent = one.run();
+    one.core.appended(sent[0].id, Appended::TooLarge, 0);
+    let other = one.ask(take(2, &[("a", 2)]), None);
+    let sent = one.run();
+    assert!(matches!(one.outcome(large), Some(Outcome::TooLarge)));
+    assert_eq!(sent.len(), 1, "the key takes the next command at once, and nothing is tried again");
+    let offset = land(&mut log, &sent[0]);
+    one.core.appended(sent[0].id, Appended::At(offset), 0);
+    one.run();
+    assert!(matches!(one.outcome(other), Some(Outcome::Accepted(_))));
+    assert_eq!(one.left("a"), STOCK - 2);
+}
+
+#[test]
+fn that_a_record_is_too_large_now_proves_nothing_about_an_attempt_in_doubt() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    let ticket = one.ask(take(1, &[("a", 1)]), None);
+    let sent = one.run();
+    one.core.appended(sent[0].id, Appended::Unknown, 0);
+    one.now = APPEND_AGAIN_MS;
+    assert_eq!(one.run().len(), 1);
+    one.core.appended(sent[0].id, Appended::TooLarge, one.now);
+    one.run();
+    assert!(one.outcome(ticket).is_none(), "the first attempt may have landed");
+    land(&mut log, &sent[0]);
+    one.read(&log, 9);
+    assert_eq!(one.left("a"), STOCK - 1);
+}
+
+#[test]
 fn a_record_that_is_always_refused_is_tried_now_and_then_until_its_time_is_up() {
     let mut log = Log::new();
     let mut one = Instance::started(1, &mut log);
@@ -790,6 +825,7 @@ impl Day {
                     Outcome::OtherVersion(_)
                     | Outcome::Parked
                     | Outcome::Discarded
+                    | Outcome::TooLarge
                     | Outcome::Expired
                     | Outcome::Unknown => panic!("{outcome:?}"),
                 }

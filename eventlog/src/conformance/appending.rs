@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{Subject, append, in_time, journal, number, numbered, read_all, record, topic, unique};
-use crate::{EventLog, NewRecord, Partition, Record, TopicKind, TopicSpec};
+use crate::{AppendError, EventLog, NewRecord, Partition, RECORD_BYTES_MAX, Record, TopicKind, TopicSpec};
 
 /// A topic that exists is left as it is, with its records.
 pub async fn preparing_again_changes_nothing(subject: Subject) {
@@ -72,6 +72,26 @@ pub async fn one_batch_of_appends_gets_ascending_offsets(subject: Subject) {
     let found: Vec<(u64, u64)> =
         read_all(log, &journal, 2100).await.iter().map(|record| (record.offset, number(record))).collect();
     assert_eq!(found, offsets.into_iter().zip(0..).collect::<Vec<_>>());
+}
+
+/// So that what one log has taken, another one takes too; and what none takes holds up nobody.
+pub async fn a_record_of_the_largest_size_is_taken_and_none_above_it(subject: Subject) {
+    let log = &*subject.log;
+    let journal = journal(log, "sizes").await;
+    let of_size = |n_bytes: usize| {
+        let empty = NewRecord {
+            key: Some(Bytes::from_static(b"key")),
+            headers: vec![("name".into(), Bytes::from_static(b"value"))],
+            ..record(&journal, "")
+        };
+        NewRecord { value: vec![7; n_bytes - empty.size_bytes()].into(), ..empty }
+    };
+    let records = vec![of_size(RECORD_BYTES_MAX), of_size(RECORD_BYTES_MAX + 1), of_size(100)];
+    let answers = in_time("append", log.append(records)).await;
+    assert_eq!((&answers[0], &answers[2]), (&Ok(0), &Ok(1)));
+    assert!(matches!(answers[1], Err(AppendError::TooLarge { .. })), "{:?}", answers[1]);
+    let sizes: Vec<usize> = read_all(log, &journal, 2).await.iter().map(|record| record.value.len()).collect();
+    assert_eq!(sizes, [RECORD_BYTES_MAX - 12, 88]);
 }
 
 /// Every caller's records are in the log once, where it was told, in its order.

@@ -39,6 +39,10 @@ const LOG_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 const SAFE_COPIES: usize = 3;
 const SAFE_IN_SYNC: (&str, &str) = ("min.insync.replicas", "2");
 
+/// How large a request a topic takes, and what that must be at least: librdkafka puts so much into one (`batch.size`), and a record
+/// may have nearly as much.
+const LARGEST: (&str, usize) = ("max.message.bytes", 1_000_000);
+
 /// Warnings; the topics are named behind them.
 const NOT_SHOWN: &str =
     "whether these topics keep their records could not be checked, Kafka does not show their settings";
@@ -216,7 +220,24 @@ fn check_settings(spec: &TopicSpec, config: &ConfigResource) -> Result<(), Topic
             Some(_) | None => {}
         }
     }
-    Ok(())
+    match largest(config) {
+        Some(found) if found < LARGEST.1 => {
+            Err(drift(spec, LARGEST.0, &found.to_string(), &format!("at least {}", LARGEST.1)))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn largest(config: &ConfigResource) -> Option<usize> {
+    value(config, LARGEST.0)?.parse().ok()
+}
+
+/// How large a request this topic takes, if Kafka tells. Blocks.
+pub(super) fn largest_of(cluster: &Cluster, topic: &str, runtime: &Handle) -> Option<usize> {
+    let admin: AdminClient<Talk> = cluster.client(&[SETTINGS]).create_with_context(Talk::default()).ok()?;
+    let name = cluster.name(topic);
+    let described = describe_once(&admin, std::slice::from_ref(&name), runtime);
+    described.inspect_err(|error| tracing::debug!("{topic}: {error}")).ok()?.get(&name).and_then(largest)
 }
 
 fn value<'a>(config: &'a ConfigResource, setting: &str) -> Option<&'a str> {

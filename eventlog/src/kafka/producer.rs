@@ -19,7 +19,7 @@ use rdkafka::{
 };
 use tokio::sync::oneshot;
 
-use super::{Cluster, ConnectError, PATIENCE, say, say_error, spawn};
+use super::{Cluster, ConnectError, PATIENCE, say, say_error, size::is_too_large, spawn};
 use crate::{AppendError, Appending, NewRecord, RecordHeader};
 
 /// Settings of the producer.
@@ -82,7 +82,11 @@ impl Producer {
         let count = records.len();
         let (answers, answered) = Answers::expect(count);
         for (index, record) in records.into_iter().enumerate() {
-            hand_over(&client, &cluster.name(&record.topic), &record, Ticket::new(&answers, index));
+            let ticket = Ticket::new(&answers, index);
+            match record.fits() {
+                Ok(()) => hand_over(&client, &cluster.name(&record.topic), &record, ticket),
+                Err(error) => ticket.settle(Err(error)),
+            }
         }
         Box::pin(async move {
             let lost = || AppendError::Unknown { reason: "the producer has ended".to_owned() };
@@ -253,6 +257,7 @@ impl ProducerContext for Deliveries {
             }
             // Of the last attempt, whatever it says: an earlier one may have been stored. Not even that the topic does not exist
             // proves anything, a broker that has just started says it of topics that it does not know yet.
+            Err((error, _)) if is_too_large(error) => Err(AppendError::TooLarge { reason: error.to_string() }),
             Err((error, _)) => Err(unknown(error.to_string())),
         };
         ticket.settle(result);

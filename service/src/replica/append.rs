@@ -74,6 +74,7 @@ fn heard<D: Tables>(id: RecordId, result: Result<u64, AppendError>) -> Appended 
             warn!(service = D::JOURNAL, record = %id, "record {} of {}: {error}", short(id), D::JOURNAL);
             match error {
                 AppendError::Refused { .. } => Appended::Refused,
+                AppendError::TooLarge { .. } => Appended::TooLarge,
                 AppendError::Unknown { .. } => Appended::Unknown,
             }
         }

@@ -179,7 +179,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
         if let Some(reply) = self.repairs.discards.remove(&id) {
             drop(reply.send(match result {
                 Appended::At(offset) => Ok(offset),
-                Appended::Refused => Err(RepairError::Refused),
+                Appended::Refused | Appended::TooLarge => Err(RepairError::Refused),
                 Appended::Unknown => Err(RepairError::Unknown),
             }));
         }

@@ -362,6 +362,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
             | Outcome::OtherVersion(_)
             | Outcome::Parked
             | Outcome::Discarded
+            | Outcome::TooLarge
             | Outcome::Expired
             | Outcome::Unknown => 0,
         };

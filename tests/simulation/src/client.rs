@@ -206,6 +206,7 @@ fn told<D: Service>(executed: Told<D>) -> (Outcome, Option<Executed<D>>) {
             | ExecuteError::KeyReused
             | ExecuteError::Parked
             | ExecuteError::Discarded
+            | ExecuteError::TooLarge
             | ExecuteError::Unavailable(_),
         ) => (Outcome::NotDone, None),
         Err(ExecuteError::Unknown) => (Outcome::Unknown, None),
