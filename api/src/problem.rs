@@ -10,7 +10,7 @@
 //! | 404 | an object that the request names does not exist or is another customer's (also inside a body: an order for an unknown customer) |
 //! | 405, 415, 413 | the method, the content type, more of a body than is taken, or more of a record than the log takes |
 //! | 408 | the body does not arrive in time |
-//! | 409 | the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
+//! | 409 | a command with the same idempotency key is still under way; or the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
 //! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
 //! | 422 | an idempotency key that was used for another command |
 //! | 429 | the caller asks more often than it may |
@@ -292,6 +292,7 @@ where
             }
             ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused, detail),
             ExecuteError::Discarded => Self::conflict(Code::CommandDiscarded, detail),
+            ExecuteError::KeyInUse => Self::conflict(Code::IdempotencyKeyInUse, detail),
             ExecuteError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::RecordTooLarge, detail),
             ExecuteError::Parked => Self::unavailable(Code::Parked, detail),
             ExecuteError::Unavailable(_) => Self::unavailable(Code::Unavailable, detail),
@@ -324,7 +325,8 @@ impl IntoResponse for ApiError {
         // A problem consists of texts and numbers: it always has a JSON form.
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
         let mut response = Response::builder().status(status).content_type(CONTENT_TYPE).body(body);
-        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
+        let passes = status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT;
+        if passes || self.0.code == Code::IdempotencyKeyInUse.as_str() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

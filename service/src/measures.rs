@@ -212,7 +212,7 @@ pub fn outcome_of<D: orderlog_projections::Tables>(
         Err(ExecuteError::OtherVersion(_)) => "precondition_failed",
         Err(ExecuteError::Parked) => "parked",
         Err(ExecuteError::Unavailable(_)) => "unavailable",
-        Err(ExecuteError::Unknown) => "unknown",
+        Err(ExecuteError::KeyInUse | ExecuteError::Unknown) => "unknown",
     }
 }
 

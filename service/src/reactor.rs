@@ -195,7 +195,12 @@ async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction
                 return Outcome::SetAside(reaction);
             }
             // Also one that is too large: what it asks for would be lost, so it waits until the log takes it.
-            Err(failure @ (ExecuteError::TooLarge | ExecuteError::Unavailable(_) | ExecuteError::Unknown)) => {
+            Err(
+                failure @ (ExecuteError::KeyInUse
+                | ExecuteError::TooLarge
+                | ExecuteError::Unavailable(_)
+                | ExecuteError::Unknown),
+            ) => {
                 warn!(service, %cause, "{service} can't react to {topic} {cause} yet: {failure}");
                 tokio::time::sleep(AGAIN).await;
             }

@@ -115,6 +115,9 @@ pub enum ExecuteError<R: std::error::Error> {
     /// The idempotency key was used before, and the record that this led to was discarded by an operator. Nothing was written.
     #[error("an operator has discarded what the first command with this idempotency key did")]
     Discarded,
+    /// Another command with the same idempotency key is under way, and the time was up before it came to an end. Ask again.
+    #[error("a command with this idempotency key is still under way")]
+    KeyInUse,
     /// Its record would be larger than the log takes. Nothing was written.
     #[error("the record of this command would be larger than the log takes")]
     TooLarge,
@@ -400,6 +403,7 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
             Outcome::OtherVersion(version) => Err(ExecuteError::OtherVersion(version)),
             Outcome::Parked => Err(ExecuteError::Parked),
             Outcome::Discarded => Err(ExecuteError::Discarded),
+            Outcome::KeyInUse => Err(ExecuteError::KeyInUse),
             Outcome::TooLarge => Err(ExecuteError::TooLarge),
             Outcome::Expired => Err(ExecuteError::Unavailable("it did not come to it in time".to_owned())),
             Outcome::Unknown => Err(ExecuteError::Unknown),

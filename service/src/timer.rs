@@ -70,6 +70,7 @@ async fn expire<R: DueReservations>(replica: &Replica<Inventory, R>, reservation
         // It is found again at the next tick.
         Err(
             failure @ (ExecuteError::Parked
+            | ExecuteError::KeyInUse
             | ExecuteError::TooLarge
             | ExecuteError::Unavailable(_)
             | ExecuteError::Unknown),

@@ -16,6 +16,7 @@ import schemathesis
 ONLY_THE_SERVER_KNOWS = {
     "precondition_failed",  # `If-Match` with another version than the object has: 412 is the point of it
     "idempotency_key_reused",  # the same key for another command
+    "idempotency_key_in_use",  # the same command, at the same moment
     "invalid_cursor",  # cursors are opaque, and belong to their list and its filters
     "invalid_as_of",  # a time, or a position
     "position_out_of_range",  # nobody has seen that position yet

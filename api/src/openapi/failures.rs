@@ -74,6 +74,13 @@ fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
             "schema": { "type": "integer", "minimum": 0 },
         });
     }
+    if codes.iter().any(|entry| entry.code == Code::IdempotencyKeyInUse) {
+        response["headers"]["Retry-After"] = json!({
+            "description": "In how many seconds to ask again, if a command with the same idempotency key is under way.",
+            "required": false,
+            "schema": { "type": "integer", "minimum": 0 },
+        });
+    }
     if WITH_RATE.contains(&status) {
         for (name, description) in RATE {
             response["headers"][name] =

@@ -58,6 +58,10 @@ catalogue! {
     IdempotencyKeyReused, "idempotency_key_reused", [422], Commands,
         says "the idempotency key was used for another command",
         so "Use a new key for a new command, and the same key only for the very same request.";
+    /// A command with this idempotency key is under way, and the time was up before it came to an end: it may happen or not.
+    IdempotencyKeyInUse, "idempotency_key_in_use", [409], Commands,
+        says "a command with this idempotency key is still under way",
+        so "Send the same request again after the seconds that `Retry-After` says: the answer tells how the command ended.";
     /// The idempotency key was used before, and whoever runs the service has since discarded what that command did: its record
     /// could not be read. Nothing was written.
     CommandDiscarded, "command_discarded", [409], Commands,

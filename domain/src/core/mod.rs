@@ -128,6 +128,8 @@ pub enum Outcome<D: Decider> {
     Discarded,
     /// Its record would be larger than the log takes. Nothing was written.
     TooLarge,
+    /// The time is up, and another command with the same idempotency key is still under way. Ask again.
+    KeyInUse,
     /// The time is up. Nothing was written.
     Expired,
     /// The time is up, and an attempt is under way: it may or may not happen. Ask again with the same idempotency key.
@@ -626,10 +628,18 @@ impl<D: Decider> Core<D> {
         }
         let deadline = |pending: &Pending<D>| pending.deadline;
         let late = self.pending.iter().filter(|(_, pending)| deadline(pending) <= now);
-        let late: Vec<_> = late.map(|(ticket, pending)| (*ticket, pending.flight)).collect();
-        for (ticket, flight) in late {
+        let late: Vec<_> = late.map(|(ticket, pending)| (*ticket, pending.flight, pending.request.stamp)).collect();
+        for (ticket, flight, stamp) in late {
             let may_happen = flight.is_some() && !planted::has(Bug::ExpiredWhateverFlies);
-            self.answer(ticket, if may_happen { Outcome::Unknown } else { Outcome::Expired });
+            let is_in_use = stamp.is_some_and(|stamp| self.flights.ahead(&stamp.key).is_some());
+            self.answer(
+                ticket,
+                match (may_happen, is_in_use) {
+                    (true, _) => Outcome::Unknown,
+                    (false, true) if flight.is_none() => Outcome::KeyInUse,
+                    (false, _) => Outcome::Expired,
+                },
+            );
         }
         self.expire_at = self.pending.values().map(deadline).min().unwrap_or(Millis::MAX);
     }

@@ -564,6 +564,34 @@ fn a_refused_append_rests_before_it_is_decided_again_and_delays_nobody_else() {
 }
 
 #[test]
+fn who_repeats_a_command_that_is_under_way_waits_for_it_and_is_told_so_when_the_time_is_up() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    let stamp = Some(CommandStamp { key: Key::named("command", "k"), fingerprint: [7; 16] });
+    let ask = |one: &mut Instance, deadline| {
+        let command = take(1, &[("a", 5)]);
+        one.core.ask(Request { command, stamp, versions: None, origin: Origin::default(), deadline }, one.now)
+    };
+    let first = ask(&mut one, 100);
+    let sent = one.run();
+    let impatient = ask(&mut one, 50);
+    let patient = ask(&mut one, 1_000);
+    assert!(one.run().is_empty());
+    one.now = 60;
+    one.run();
+    assert!(matches!(one.outcome(impatient), Some(Outcome::KeyInUse)));
+    one.now = 110;
+    one.run();
+    assert!(matches!(one.outcome(first), Some(Outcome::Unknown)));
+    assert!(one.outcome(patient).is_none(), "it waits for that outcome");
+    let offset = land(&mut log, &sent[0]);
+    one.core.appended(sent[0].id, Appended::At(offset), one.now);
+    one.run();
+    assert!(matches!(one.outcome(patient), Some(Outcome::Repeated { offset: 1 })));
+    assert_eq!(one.left("a"), STOCK - 5, "it was done once");
+}
+
+#[test]
 fn a_record_that_is_too_large_is_the_end_of_its_command_and_holds_up_nothing() {
     let mut log = Log::new();
     let mut one = Instance::started(1, &mut log);
@@ -826,6 +854,7 @@ impl Day {
                     | Outcome::Parked
                     | Outcome::Discarded
                     | Outcome::TooLarge
+                    | Outcome::KeyInUse
                     | Outcome::Expired
                     | Outcome::Unknown => panic!("{outcome:?}"),
                 }

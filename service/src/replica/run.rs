@@ -363,6 +363,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
             | Outcome::Parked
             | Outcome::Discarded
             | Outcome::TooLarge
+            | Outcome::KeyInUse
             | Outcome::Expired
             | Outcome::Unknown => 0,
         };

@@ -114,6 +114,7 @@ impl Client {
                 };
                 Outcome::Acknowledged { offset, replayed: answer.header("Idempotent-Replayed").is_some() }
             }
+            409 if code == "idempotency_key_in_use" => Outcome::Unknown,
             404 | 409 => Outcome::Refused,
             412 | 422 | 429 | 503 => Outcome::NotDone,
             504 => Outcome::Unknown,

@@ -209,7 +209,7 @@ fn told<D: Service>(executed: Told<D>) -> (Outcome, Option<Executed<D>>) {
             | ExecuteError::TooLarge
             | ExecuteError::Unavailable(_),
         ) => (Outcome::NotDone, None),
-        Err(ExecuteError::Unknown) => (Outcome::Unknown, None),
+        Err(ExecuteError::KeyInUse | ExecuteError::Unknown) => (Outcome::Unknown, None),
     }
 }
 
