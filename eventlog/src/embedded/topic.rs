@@ -62,8 +62,10 @@ impl Topic {
         self.end.send_replace(end);
     }
 
-    /// Records from this offset on, if it is among the newest.
+    /// Records from this offset on, if it is among the newest. None behind the end: a commit is there a moment before the end moves, and
+    /// a reader that saw its records would stand beyond the end.
     pub(super) fn recent(&self, from: u64, limit: usize) -> Option<Vec<Record>> {
+        let limit = limit.min(usize::try_from(self.end().saturating_sub(from)).unwrap_or(usize::MAX));
         let segments = self.lock_tail().segments_from(from, limit);
         // Cloned after the lock is gone: the writer waits for it.
         let first = segments.first()?;
@@ -204,6 +206,16 @@ mod tests {
         assert_eq!(recent(&topic, 9, 2), Some(vec![9, 10]));
         assert_eq!(recent(&topic, 11, 10), None);
         assert_eq!(topic.end(), 11);
+    }
+
+    #[test]
+    fn a_commit_is_not_read_before_the_end_has_moved() {
+        let topic = Topic::new(1, "t".into(), TopicKind::Journal, 0);
+        topic.publish(records(0..3, 1));
+        topic.lock_tail().push(Segment::new(records(3..5, 1)));
+        assert_eq!(recent(&topic, 1, 10), Some(vec![1, 2]));
+        topic.end.send_replace(5);
+        assert_eq!(recent(&topic, 1, 10), Some(vec![1, 2, 3, 4]));
     }
 
     #[test]
