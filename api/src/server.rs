@@ -2,10 +2,12 @@
 
 mod admin;
 mod admission;
+mod caught;
 mod conditional;
 mod connections;
 mod docs;
 mod doors;
+mod failure;
 mod gate;
 mod hash_key;
 mod methods;
@@ -19,20 +21,20 @@ mod secured;
 mod shares;
 mod strict;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orderlog_domain::decider::Millis;
 use orderlog_eventlog::{
-    EventLog, Lease, TopicError,
-    embedded::{EmbeddedLog, OpenError},
-    kafka::{ConnectError, KafkaConfig, KafkaLog},
+    EventLog, Lease,
+    embedded::EmbeddedLog,
+    kafka::{KafkaConfig, KafkaLog},
 };
 use orderlog_projections::{RedisAddress, Tables};
 use orderlog_service::{
     archive,
     assembly::{self, AssemblyError},
     duty::Troubles,
-    replica::{self, Setup},
+    replica::Setup,
     snapshots::Keeping,
     surroundings::Machine,
 };
@@ -50,7 +52,7 @@ use uuid::Uuid;
 use crate::{
     auth::Scope,
     billing,
-    config::{Config, LogUrl, Options, SecretError, Storage},
+    config::{Config, LogUrl, Options, Storage},
     customers,
     execute::Service,
     handover::{Handing, Handover},
@@ -59,7 +61,7 @@ use crate::{
     problem::{ApiError, Code, problem_of},
     services::{Mounted, Probe, RouteTable, ServiceName},
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
-    tls::{self, TlsError},
+    tls,
 };
 
 use admission::Admission;
@@ -69,100 +71,10 @@ use operations::{LagLimits, Operations};
 use running::Stopping;
 
 pub use admin::found_at;
+pub use failure::StartError;
 pub use hash_key::{HashKeyError, given as given_hash_key};
 pub use running::Running;
 pub use secured::SecureError;
-
-/// Why the process could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The address is taken, or is none of this machine.
-    #[error("{address} can't be listened on")]
-    Listen {
-        /// What was asked for.
-        address: String,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// The data folder.
-    #[error("the data folder {} can't be used", dir.display())]
-    Data {
-        /// Which.
-        dir: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// The embedded log.
-    #[error(transparent)]
-    Embedded(#[from] OpenError),
-    /// Kafka.
-    #[error(transparent)]
-    Kafka(#[from] ConnectError),
-    /// The topics.
-    #[error(transparent)]
-    Topics(#[from] TopicError),
-    /// The hash key.
-    #[error(transparent)]
-    HashKey(#[from] HashKeyError),
-    /// Going on from here would make half of a history the whole of it.
-    #[error(
-        "the log holds half of an import (of export {export_id}): finish it by the same `orderlog log import DIR` as before, or begin \
-         with an empty log"
-    )]
-    HalfImport {
-        /// Of which export.
-        export_id: Uuid,
-    },
-    /// It would be open to those who must not come in.
-    #[error(transparent)]
-    Secure(#[from] SecureError),
-    /// A password.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The certificate, its key, or those of others.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A service.
-    #[error("the {service} service can't start")]
-    Service {
-        /// Which.
-        service: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl StartError {
-    /// As commands tell it that need the log for themselves.
-    pub fn told(self) -> anyhow::Error {
-        match self {
-            Self::Embedded(OpenError::InUse { .. }) => crate::cli::Failure::unavailable(format!(
-                "{self}; that one does not answer where it said it would, --server says where it is"
-            )),
-            error => error.with_exit(),
-        }
-    }
-
-    /// With the exit code that it stands for.
-    pub fn with_exit(self) -> anyhow::Error {
-        match self {
-            Self::HalfImport { .. }
-            | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable) => {
-                crate::cli::Failure::refused(self.to_string())
-            }
-            Self::Service { ref source, .. } if is_other_history(source.as_ref()) => {
-                crate::cli::Failure::refused(format!("{:#}", anyhow::Error::from(self)))
-            }
-            error => error.into(),
-        }
-    }
-}
-
-/// Whether a service can't start since its rows are another log's.
-fn is_other_history(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    matches!(error.downcast_ref(), Some(AssemblyError::Replica(replica::StartError::OtherHistory { .. })))
-}
 
 /// What every service of a process needs to start.
 pub struct Parts {
@@ -270,7 +182,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
     let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits, instances);
-    let app = observe::Observed::new(conditional::Conditional(app), http);
+    let app = observe::Observed::new(caught::Caught(conditional::Conditional(app)), http);
     let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);
     let servers = doors.serve(app, ConnectionLimits::of(&options.limits), &stopping.draining, patience);
     Ok(Running {

@@ -1,0 +1,101 @@
+//! Why a process could not start, and with which exit code that ends.
+
+use std::path::PathBuf;
+
+use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
+use orderlog_service::{assembly::AssemblyError, replica};
+use uuid::Uuid;
+
+use super::{HashKeyError, SecureError};
+use crate::{config::SecretError, tls::TlsError};
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or is none of this machine.
+    #[error("{address} can't be listened on")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The data folder.
+    #[error("the data folder {} can't be used", dir.display())]
+    Data {
+        /// Which.
+        dir: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The embedded log.
+    #[error(transparent)]
+    Embedded(#[from] OpenError),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] ConnectError),
+    /// The topics.
+    #[error(transparent)]
+    Topics(#[from] TopicError),
+    /// The hash key.
+    #[error(transparent)]
+    HashKey(#[from] HashKeyError),
+    /// Going on from here would make half of a history the whole of it.
+    #[error(
+        "the log holds half of an import (of export {export_id}): finish it by the same `orderlog log import DIR` as before, or begin \
+         with an empty log"
+    )]
+    HalfImport {
+        /// Of which export.
+        export_id: Uuid,
+    },
+    /// It would be open to those who must not come in.
+    #[error(transparent)]
+    Secure(#[from] SecureError),
+    /// A password.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The certificate, its key, or those of others.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A service.
+    #[error("the {service} service can't start")]
+    Service {
+        /// Which.
+        service: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StartError {
+    /// As commands tell it that need the log for themselves.
+    pub fn told(self) -> anyhow::Error {
+        match self {
+            Self::Embedded(OpenError::InUse { .. }) => crate::cli::Failure::unavailable(format!(
+                "{self}; that one does not answer where it said it would, --server says where it is"
+            )),
+            error => error.with_exit(),
+        }
+    }
+
+    /// With the exit code that it stands for.
+    pub fn with_exit(self) -> anyhow::Error {
+        match self {
+            Self::HalfImport { .. }
+            | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable) => {
+                crate::cli::Failure::refused(self.to_string())
+            }
+            Self::Service { ref source, .. } if is_other_history(source.as_ref()) => {
+                crate::cli::Failure::refused(format!("{:#}", anyhow::Error::from(self)))
+            }
+            error => error.into(),
+        }
+    }
+}
+
+/// Whether a service can't start since its rows are another log's.
+fn is_other_history(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(AssemblyError::Replica(replica::StartError::OtherHistory { .. })))
+}
