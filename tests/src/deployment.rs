@@ -271,6 +271,7 @@ pub struct Distributed {
     pub data: tempfile::TempDir,
     /// What the topics of this test are called before their names.
     pub topic_prefix: String,
+    options: Vec<String>,
     ports: [u16; 5],
     servers: [Option<Server>; 5],
 }
@@ -289,9 +290,22 @@ impl Distributed {
     /// # Panics
     /// If there is no place for data folders.
     pub async fn start_with_prefix(topic_prefix: String) -> Self {
+        Self::start_as(topic_prefix, &[]).await
+    }
+
+    /// Start five processes on topics of their own, with more options.
+    ///
+    /// # Panics
+    /// If there is no place for data folders.
+    pub async fn start_with(options: &[&str]) -> Self {
+        Self::start_as(format!("t{}.", uuid::Uuid::new_v4().simple()), options).await
+    }
+
+    async fn start_as(topic_prefix: String, options: &[&str]) -> Self {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
         let data = tempfile::tempdir().expect("a place for data folders");
         let mut deployment =
-            Self { data, topic_prefix, ports: SERVICES.map(|_| free_port()), servers: [const { None }; 5] };
+            Self { data, topic_prefix, options, ports: SERVICES.map(|_| free_port()), servers: [const { None }; 5] };
         for service in SERVICES {
             deployment.begin(service);
         }
@@ -318,6 +332,7 @@ impl Distributed {
         for (peer, port) in SERVICES.iter().zip(self.ports) {
             args.extend([format!("--{peer}-url"), format!("http://127.0.0.1:{port}")]);
         }
+        args.extend(self.options.iter().cloned());
         let log_file = self.data.path().join(format!("{service}.log"));
         self.servers[i] = Some(Server::begin(&args, self.ports[i], &log_file));
     }

@@ -153,6 +153,50 @@ async fn other_lists_lead_on_too(shop: &Shop) {
     pages(&shop.orders, &format!("/orders/{order}/history?limit=1")).await;
 }
 
+async fn what_is_low_open_or_unread_is_found(shop: &Shop) {
+    let sku = format!("scarce-{}", uuid::Uuid::now_v7().simple());
+    shop.receive(&sku, 3).await;
+    let low = async || {
+        let page = shop.inventory.get("/stock?low=true&limit=100").await.expect(200);
+        page["items"].as_array().unwrap().iter().any(|item| item["sku"] == sku.as_str())
+    };
+    assert!(!low().await);
+    shop.inventory.put(&format!("/stock/{sku}/threshold"), json!({"threshold": 4})).await.expect(200);
+    assert!(low().await);
+
+    let customer = shop.customer("Katherine").await;
+    let (open, paid) = (shop.order(&customer, &[(&sku, 1)]).await, shop.order(&customer, &[(&sku, 1)]).await);
+    for order in [&open, &paid] {
+        shop.invoice_becomes(order, "open").await;
+    }
+    shop.pay(&paid, 250).await;
+    shop.invoice_becomes(&paid, "paid").await;
+    for (state, is_in, is_not) in [("open", &open, &paid), ("paid", &paid, &open)] {
+        let found = listed(&shop.billing, &format!("/billing?state={state}&limit=100")).await;
+        assert!(found.contains(is_in) && !found.contains(is_not), "{state}: {found:?}");
+    }
+
+    let recipient = customer;
+    for subject in ["one", "two"] {
+        let news = json!({"recipient": recipient, "subject": subject, "body": "b"});
+        shop.notifications.post("/notify", news).await.expect(201);
+    }
+    let subjects = async |filter: &str| {
+        let list = format!("/notifications?recipient={recipient}&{filter}limit=1");
+        walk(&shop.notifications, &list, "subject", async || {}).await
+    };
+    let of_ours = |mut all: Vec<String>| {
+        all.retain(|subject| ["one", "two"].contains(&subject.as_str()));
+        all
+    };
+    assert_eq!(of_ours(subjects("").await), ["two", "one"]);
+    let all = shop.notifications.get(&format!("/notifications?recipient={recipient}&limit=100")).await.expect(200);
+    let one = all["items"].as_array().unwrap().iter().find(|it| it["subject"] == "one").unwrap();
+    let read = format!("/notifications/{}/read", text(one, "notification_id"));
+    shop.notifications.post_nothing(&read).await.expect(200);
+    assert_eq!(of_ours(subjects("unread=true&").await), ["two"]);
+}
+
 async fn all_of_it(shop: &Shop) {
     let first = shop.customer("First").await;
     let order = json!({"customer_id": first, "currency": "EUR",
@@ -166,6 +210,7 @@ async fn all_of_it(shop: &Shop) {
     orders_are_found_by_what_they_are(shop).await;
     what_no_list_has_is_refused(shop).await;
     other_lists_lead_on_too(shop).await;
+    what_is_low_open_or_unread_is_found(shop).await;
 }
 
 #[tokio::test]

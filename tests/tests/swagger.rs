@@ -126,6 +126,23 @@ async fn an_order_is_placed_by_pressing_try_it_out() {
 }
 
 #[tokio::test]
+async fn who_has_authorised_the_page_need_not_do_so_again_after_a_reload() {
+    let deployment = Embedded::start().await;
+    let profile = tempfile::tempdir().unwrap();
+    let browser = Browser::start(profile.path()).await;
+    browser.page.goto(&format!("{}/docs", deployment.http().base)).await.unwrap();
+    browser.wait(".opblock").await;
+    browser.wait(".auth-wrapper .btn.authorize.unlocked").await.click().await.unwrap();
+    browser.wait(".auth-container input").await.send_keys("olk_0_x").await.unwrap();
+    browser.wait(".auth-btn-wrapper .authorize").await.click().await.unwrap();
+    browser.wait(".auth-wrapper .btn.authorize.locked").await;
+    browser.page.refresh().await.unwrap();
+    browser.wait(".opblock").await;
+    browser.wait(".auth-wrapper .btn.authorize.locked").await;
+    browser.nothing_was_blocked().await;
+}
+
+#[tokio::test]
 async fn one_service_is_chosen_and_its_problems_are_explained() {
     let deployment = Embedded::start().await;
     let http: Http = deployment.http();

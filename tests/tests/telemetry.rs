@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orderlog_tests::{
     collector::{Collector, Span},
-    deployment::{Embedded, free_port},
+    deployment::{Distributed, Embedded, free_port},
     eventually,
     http::Http,
     keys::key,
@@ -253,28 +253,25 @@ fn tree(spans: &[Span]) -> BTreeMap<&str, &Span> {
     by_id
 }
 
-#[tokio::test]
-async fn the_trace_of_one_order_is_one_tree_over_all_services() {
-    let collector = Collector::start().await;
-    let embedded = Embedded::start_with(&["--otlp-endpoint", &collector.url, "--log-format", "json"]).await;
-    let (http, shop) = (embedded.http(), Shop::from(&embedded));
+/// Everything that happens to one order, which its caller traces.
+async fn trace_an_order(shop: &Shop, collector: &Collector) {
     let customer = shop.customer("Ada Secret").await;
-    shop.receive("traced", 5).await;
     let trace = format!("00-{TRACE}-{CALLER}-01");
-    let send = async |method: Method, path: &str, body: Option<Value>| {
-        http.send(method, path, &[("traceparent", &trace)], body.as_ref()).await.unwrap()
+    let send = async |http: &Http, method: Method, path: &str, body: Option<Value>| {
+        http.send(method, path, &[("traceparent", &trace)], body.as_ref()).await.expect("an answer")
     };
     let lines = json!([{"sku": "traced", "quantity": 2, "unit_price": 250}]);
     let order = json!({"customer_id": customer, "currency": "EUR", "lines": lines});
-    let order = send(Method::POST, "/orders", Some(order)).await.expect(201)["order_id"].as_str().unwrap().to_owned();
+    let order = send(&shop.orders, Method::POST, "/orders", Some(order)).await.expect(201);
+    let order = order["order_id"].as_str().expect("an id").to_owned();
     shop.order_becomes(&order, "confirmed", "unpaid").await;
     shop.invoice_becomes(&order, "open").await;
     let payment = json!({"order_id": order, "amount": 500, "currency": "EUR", "reference": "bank 1"});
-    send(Method::POST, "/billing", Some(payment)).await.expect(201);
+    send(&shop.billing, Method::POST, "/billing", Some(payment)).await.expect(201);
     shop.order_becomes(&order, "confirmed", "paid").await;
-    send(Method::POST, &format!("/orders/{order}/fulfil"), None).await.expect(200);
+    send(&shop.orders, Method::POST, &format!("/orders/{order}/fulfil"), None).await.expect(200);
     shop.stock_becomes("traced", 3, 0).await;
-    send(Method::GET, &format!("/customers/{customer}/orders"), None).await.expect(200);
+    send(&shop.customers, Method::GET, &format!("/customers/{customer}/orders"), None).await.expect(200);
     let spans = eventually("all spans are there, and no more come", async || {
         let spans = collector.of(TRACE);
         tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
@@ -282,7 +279,15 @@ async fn the_trace_of_one_order_is_one_tree_over_all_services() {
         (spans.iter().any(is_last) && collector.of(TRACE).len() == spans.len()).then_some(spans)
     })
     .await;
-    let by_id = tree(&spans);
+    is_one_tree(&spans);
+    let told = format!("{:?}", collector.all());
+    for secret in [order.as_str(), &customer, "Ada Secret", "example.com", "bank 1"] {
+        assert!(!told.contains(secret), "{secret} is in a span");
+    }
+}
+
+fn is_one_tree(spans: &[Span]) {
+    let by_id = tree(spans);
     let services: BTreeSet<&str> =
         spans.iter().filter_map(|span| span.texts.get("orderlog.service")).map(String::as_str).collect();
     assert_eq!(services, BTreeSet::from(["billing", "inventory", "notifications", "orders"]), "{spans:#?}");
@@ -307,11 +312,33 @@ async fn the_trace_of_one_order_is_one_tree_over_all_services() {
     ] {
         parent(child, cause);
     }
-    let told = format!("{:?}", collector.all());
-    for secret in [order.as_str(), &customer, "Ada Secret", "example.com", "bank 1"] {
-        assert!(!told.contains(secret), "{secret} is in a span");
-    }
+}
+
+#[tokio::test]
+async fn the_trace_of_one_order_is_one_tree_over_all_services() {
+    let collector = Collector::start().await;
+    let embedded = Embedded::start_with(&["--otlp-endpoint", &collector.url, "--log-format", "json"]).await;
+    let shop = Shop::from(&embedded);
+    shop.receive("traced", 5).await;
+    trace_an_order(&shop, &collector).await;
     assert!(embedded.told().lines().all(|line| !line.contains("WARN")), "{}", embedded.told());
+}
+
+#[tokio::test]
+async fn the_trace_of_one_order_is_one_tree_over_five_processes_on_kafka() {
+    let collector = Collector::start().await;
+    let deployment = Distributed::start_with(&["--otlp-endpoint", &collector.url]).await;
+    let shop = Shop::from(&deployment);
+    shop.receive("traced", 5).await;
+    // The relays need their leases first.
+    let customer = shop.customer("Grace").await;
+    eventually("news of customers flow", async || {
+        let line = json!({"sku": "nothing-of-it", "quantity": 1, "unit_price": 250});
+        let order = json!({"customer_id": customer, "currency": "EUR", "lines": [line]});
+        (shop.orders.post("/orders", order).await.status == 201).then_some(())
+    })
+    .await;
+    trace_an_order(&shop, &collector).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,81 @@
+//! What callers are told when something is wrong: always a problem document, whose kind is explained where it says, with all that is
+//! wrong with the values, and nothing of the inside.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::collections::BTreeSet;
+
+use orderlog_tests::{deployment::Embedded, http::Http, story::text};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+async fn raw(http: &Http, method: Method, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> Response {
+    let client = reqwest::Client::new();
+    let request = client.request(method, format!("{}{path}", http.base)).header("Content-Type", kind);
+    request.body(body).send().await.unwrap()
+}
+
+/// The problem that an answer is, once everything that all problems have in common was seen.
+async fn problem(http: &Http, response: Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], "application/problem+json", "{status}");
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!((&problem["status"], &problem["request_id"]), (&json!(status), &json!(id)), "{problem}");
+    for inside in ["src/", ".rs", "sqlx", "rusqlite", "panicked", "poem", "serde"] {
+        assert!(!problem.to_string().contains(inside), "{inside}: {problem}");
+    }
+    let explained = http.get(&text(&problem, "type")).await.expect(200);
+    assert_eq!((&explained["code"], &explained["title"]), (&problem["code"], &problem["title"]), "{explained}");
+    assert!(explained["remedy"].is_string() && explained["example"].is_object(), "{explained}");
+    (status, text(&problem, "code"))
+}
+
+#[tokio::test]
+async fn whatever_the_framework_refuses_is_a_problem_that_is_explained() {
+    let deployment = Embedded::start_with(&["--max-body-bytes", "10000"]).await;
+    let http = deployment.http();
+    let json = "application/json";
+    for (method, path, kind, body, status, code) in [
+        (Method::POST, "/orders", json, "{".to_owned(), 400, "malformed_json"),
+        (Method::POST, "/orders", json, format!("{}1{}", "[".repeat(500), "]".repeat(500)), 400, "malformed_json"),
+        (Method::POST, "/orders", json, "{} {}".to_owned(), 400, "malformed_json"),
+        (Method::POST, "/orders", json, "{}".to_owned(), 400, "invalid_request"),
+        (Method::GET, "/orders/no-uuid", json, String::new(), 400, "invalid_request"),
+        (Method::GET, "/nowhere", json, String::new(), 404, "no_such_resource"),
+        (Method::DELETE, "/orders", json, String::new(), 405, "method_not_allowed"),
+        (Method::POST, "/orders", json, "1".repeat(10_001), 413, "body_too_large"),
+        (Method::POST, "/orders", "text/plain", "{}".to_owned(), 415, "unsupported_media_type"),
+    ] {
+        let response = raw(&http, method.clone(), path, kind, body).await;
+        assert_eq!(problem(&http, response).await, (status, code.to_owned()), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
+    let deployment = Embedded::start().await;
+    let line = json!({ "sku": "a b", "quantity": 0, "unit_price": -1 });
+    let body = json!({ "customer_id": "nobody", "lines": [line, { "sku": "x", "unit_price": "5", "color": "red" }] });
+    let problem = deployment.http().post("/orders", body).await.expect_problem(400, "invalid_request");
+    let faults = problem["errors"].as_array().unwrap();
+    let told: BTreeSet<(&str, &str)> =
+        faults.iter().map(|it| (it["pointer"].as_str().unwrap(), it["code"].as_str().unwrap())).collect();
+    let expected = [
+        ("#/currency", "missing_field"),
+        ("#/customer_id", "wrong_type"),
+        ("#/lines/1/color", "unknown_field"),
+        ("#/lines/1/quantity", "missing_field"),
+        ("#/lines/1/unit_price", "wrong_type"),
+    ];
+    assert!(expected.iter().all(|it| told.contains(it)), "{problem:#}");
+    // Values are looked at once their types are right; then all of them.
+    let customer = uuid::Uuid::now_v7();
+    let line = json!({ "sku": "a b", "quantity": 0, "unit_price": -1 });
+    let body = json!({ "customer_id": customer, "currency": "EURO", "lines": [line, line] });
+    let problem = deployment.http().post("/orders", body).await.expect_problem(400, "invalid_request");
+    let faults = problem["errors"].as_array().unwrap();
+    let told: BTreeSet<&str> = faults.iter().map(|it| it["pointer"].as_str().unwrap()).collect();
+    let expected = ["#/currency", "#/lines/0/quantity", "#/lines/0/sku", "#/lines/1/quantity", "#/lines/1/unit_price"];
+    assert!(expected.iter().all(|it| told.contains(it)), "{problem:#}");
+}
