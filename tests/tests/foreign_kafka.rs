@@ -75,7 +75,10 @@ impl Notifications {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
         let topic = self.topic(topic);
-        let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set(setting, value);
+        // What is not named here falls back to the broker's defaults.
+        let kept =
+            AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("retention.ms", "-1").set("retention.bytes", "-1");
+        let change = kept.set("cleanup.policy", "delete").set(setting, value);
         admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     }
 }

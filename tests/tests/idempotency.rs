@@ -40,7 +40,7 @@ impl Done {
             ("customers", Method::POST, "/customers".to_owned(), json!({ "name": "Bob", "email": email })),
             ("customers", Method::PATCH, format!("/customers/{customer}"), json!({ "name": "Countess" })),
             ("inventory", Method::POST, "/stock/once/receive".to_owned(), json!({ "quantity": 3 })),
-            ("inventory", Method::PUT, "/stock/once/threshold".to_owned(), json!({ "threshold": 2 })),
+            ("inventory", Method::PUT, "/stock/once/threshold".to_owned(), json!({ "low_stock_threshold": 2 })),
         ] {
             let first = send(of(shop, service), method.clone(), &path, "the key", &body).await;
             assert_eq!(first.status.as_u16(), 400, "a key has no spaces");

@@ -161,7 +161,7 @@ async fn what_is_low_open_or_unread_is_found(shop: &Shop) {
         page["items"].as_array().unwrap().iter().any(|item| item["sku"] == sku.as_str())
     };
     assert!(!low().await);
-    shop.inventory.put(&format!("/stock/{sku}/threshold"), json!({"threshold": 4})).await.expect(200);
+    shop.inventory.put(&format!("/stock/{sku}/threshold"), json!({"low_stock_threshold": 4})).await.expect(200);
     assert!(low().await);
 
     let customer = shop.customer("Katherine").await;

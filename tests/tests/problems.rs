@@ -38,8 +38,6 @@ async fn whatever_the_framework_refuses_is_a_problem_that_is_explained() {
     let json = "application/json";
     for (method, path, kind, body, status, code) in [
         (Method::POST, "/orders", json, "{".to_owned(), 400, "malformed_json"),
-        (Method::POST, "/orders", json, format!("{}1{}", "[".repeat(500), "]".repeat(500)), 400, "malformed_json"),
-        (Method::POST, "/orders", json, "{} {}".to_owned(), 400, "malformed_json"),
         (Method::POST, "/orders", json, "{}".to_owned(), 400, "invalid_request"),
         (Method::GET, "/orders/no-uuid", json, String::new(), 400, "invalid_request"),
         (Method::GET, "/nowhere", json, String::new(), 404, "no_such_resource"),
@@ -55,21 +53,6 @@ async fn whatever_the_framework_refuses_is_a_problem_that_is_explained() {
 #[tokio::test]
 async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     let deployment = Embedded::start().await;
-    let line = json!({ "sku": "a b", "quantity": 0, "unit_price": -1 });
-    let body = json!({ "customer_id": "nobody", "lines": [line, { "sku": "x", "unit_price": "5", "color": "red" }] });
-    let problem = deployment.http().post("/orders", body).await.expect_problem(400, "invalid_request");
-    let faults = problem["errors"].as_array().unwrap();
-    let told: BTreeSet<(&str, &str)> =
-        faults.iter().map(|it| (it["pointer"].as_str().unwrap(), it["code"].as_str().unwrap())).collect();
-    let expected = [
-        ("#/currency", "missing_field"),
-        ("#/customer_id", "wrong_type"),
-        ("#/lines/1/color", "unknown_field"),
-        ("#/lines/1/quantity", "missing_field"),
-        ("#/lines/1/unit_price", "wrong_type"),
-    ];
-    assert!(expected.iter().all(|it| told.contains(it)), "{problem:#}");
-    // Values are looked at once their types are right; then all of them.
     let customer = uuid::Uuid::now_v7();
     let line = json!({ "sku": "a b", "quantity": 0, "unit_price": -1 });
     let body = json!({ "customer_id": customer, "currency": "EURO", "lines": [line, line] });
