@@ -164,7 +164,7 @@ impl KafkaLog {
     /// [`ConnectError`] if the configuration can't be used.
     pub fn connect(config: KafkaConfig) -> Result<Arc<Self>, ConnectError> {
         settings::check(&config)?;
-        let cluster = Arc::new(Cluster { config });
+        let cluster = Arc::new(Cluster { config, said: Said::default() });
         Ok(Arc::new(Self {
             producer: producer::Producer::start(&cluster)?,
             ends: ends::Ends::start(&cluster)?,
@@ -265,6 +265,8 @@ impl EventLog for KafkaLog {
 /// What all clients of one log have in common.
 struct Cluster {
     config: KafkaConfig,
+    /// Why brokers can't be reached, as the producer has heard: only a client that is polled hears it, and that one always is.
+    said: Said,
 }
 
 impl Cluster {

@@ -51,8 +51,7 @@ const UNSAFE: &str = "losing one broker can lose acknowledged records of these t
 
 /// Create what is missing, check all of it. Blocks.
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
-    // Nothing that was said by now is about this.
-    let said = Said::default();
+    let said = cluster.said.clone();
     prepare_with(&said, cluster, topics, runtime).map_err(|error| match error {
         TopicError::Unavailable { reason } => TopicError::Unavailable { reason: said.explain(reason) },
         TopicError::Drift { .. } => error,

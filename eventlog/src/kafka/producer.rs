@@ -19,7 +19,7 @@ use rdkafka::{
 };
 use tokio::sync::oneshot;
 
-use super::{Cluster, ConnectError, PATIENCE, say, say_error, size::is_too_large, spawn};
+use super::{Cluster, ConnectError, PATIENCE, Said, say, say_error, size::is_too_large, spawn};
 use crate::{AppendError, Appending, NewRecord, RecordHeader};
 
 /// Settings of the producer.
@@ -52,6 +52,7 @@ pub(super) struct Producer {
 
 struct Shared {
     config: ClientConfig,
+    said: Said,
     current: RwLock<Arc<Client>>,
 }
 
@@ -64,8 +65,8 @@ impl Shared {
 impl Producer {
     pub(super) fn start(cluster: &Cluster) -> Result<Self, ConnectError> {
         let config = cluster.client(&[SETTINGS]);
-        let client = create(&config).map_err(|error| ConnectError::refused(&error))?;
-        let shared = Arc::new(Shared { config, current: RwLock::new(Arc::clone(&client)) });
+        let client = create(&config, &cluster.said).map_err(|error| ConnectError::refused(&error))?;
+        let shared = Arc::new(Shared { config, said: cluster.said.clone(), current: RwLock::new(Arc::clone(&client)) });
         let weak = Arc::downgrade(&shared);
         spawn("kafka-producer", move || serve(&weak, client)).map_err(|reason| ConnectError::Thread { reason })?;
         Ok(Self { shared })
@@ -118,8 +119,8 @@ fn headers(headers: &[RecordHeader]) -> OwnedHeaders {
     })
 }
 
-fn create(config: &ClientConfig) -> Result<Arc<Client>, KafkaError> {
-    config.create_with_context(Deliveries).map(Arc::new)
+fn create(config: &ClientConfig, said: &Said) -> Result<Arc<Client>, KafkaError> {
+    config.create_with_context(Deliveries(said.clone())).map(Arc::new)
 }
 
 /// Run the callbacks of the current producer until nobody is left to append, and replace it when it has failed.
@@ -133,7 +134,7 @@ fn serve(shared: &Weak<Shared>, mut client: Arc<Client>) {
         };
         // Callbacks name the cause of a fatal error, not that it is one.
         if let Some((_, cause)) = client.client().fatal_error() {
-            match create(&shared.config) {
+            match create(&shared.config, &shared.said) {
                 Ok(next) => {
                     tracing::warn!("the Kafka producer has failed and is replaced: {cause}");
                     *shared.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
@@ -233,10 +234,13 @@ impl Drop for Ticket {
 }
 
 /// Takes librdkafka's reports.
-pub(super) struct Deliveries;
+pub(super) struct Deliveries(Said);
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            self.0.heard(message);
+        }
         say(level, facility, message);
     }
 

@@ -15,7 +15,7 @@ use rdkafka::{
 pub(super) struct Said(Arc<Mutex<Option<String>>>);
 
 impl Said {
-    fn heard(&self, reason: &str) {
+    pub(super) fn heard(&self, reason: &str) {
         // "[thrd:...]: " tells only which of librdkafka's threads it was.
         let reason = match reason.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")) {
             Some((_, reason)) => reason,
