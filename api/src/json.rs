@@ -9,12 +9,17 @@ use poem_openapi::{
     types::Type,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
+use uuid::Uuid;
 
 use crate::{
     config::BodyLimits,
     problem::{ApiError, Code, Fault, too_large},
 };
+
+/// So many faults of a body are mended to find the next one: a body may have more of them than anybody reads.
+const N_MENDED_MAX: usize = 64;
 
 /// A JSON body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,24 +137,83 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for MaybeJson<T> {
     }
 }
 
-/// Why these bytes are no `T`. They are read once more, since keeping track of where we are costs time.
+/// Why these bytes are no `T`: all that is wrong with them. They are read once more, since keeping track of where we are costs time.
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> ApiError {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else {
         return ApiError::invalid(Code::MalformedJson, "something follows the JSON value");
     };
-    let path = error.path().clone();
-    let error = error.into_inner();
-    let place = (error.line(), error.column());
-    if !error.is_data() {
+    if !error.inner().is_data() {
+        let (line, column) = (error.inner().line(), error.inner().column());
         return ApiError::invalid(
             Code::MalformedJson,
-            format!("this is no JSON, from line {}, column {} on", place.0, place.1),
+            format!("this is no JSON, from line {line}, column {column} on"),
         );
     }
-    let (code, detail, field) = described(&error.to_string());
-    let pointer = Some(pointer_of(&path, field.as_deref()));
-    ApiError::faults(vec![Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail }])
+    let first = fault_of(&error);
+    // What comes after the first fault may be no JSON.
+    let others = serde_json::from_slice(bytes).map(|value| others::<T>(value, &first)).unwrap_or_default();
+    ApiError::faults([first].into_iter().chain(others).collect())
+}
+
+/// What else is wrong. Serde ends at the first fault: so that is mended, by anything that serde takes there, and the rest is read again.
+fn others<T: DeserializeOwned>(mut value: Value, first: &Fault) -> Vec<Fault> {
+    let (mut mended, mut told) = (Vec::new(), Vec::new());
+    let mut fault = first.clone();
+    for _ in 0..N_MENDED_MAX {
+        let Some(pointer) = mend(&mut value, &fault) else { break };
+        mended.push(pointer);
+        let Err(error) = serde_path_to_error::deserialize::<_, T>(&value) else { break };
+        fault = fault_of(&error);
+        // What is wrong with the mending is no news.
+        let place = fault.pointer.as_deref().unwrap_or_default();
+        let is_ours =
+            mended.iter().any(|it| place.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        if !is_ours {
+            told.push(fault.clone());
+        }
+    }
+    told
+}
+
+/// Change the value so that this fault is gone; where that was.
+fn mend(value: &mut Value, fault: &Fault) -> Option<String> {
+    let pointer = fault.pointer.clone()?;
+    let place = pointer.strip_prefix('#')?;
+    if fault.code == Code::WrongType.as_str() {
+        *value.pointer_mut(place)? = instead(&fault.detail)?;
+        return Some(pointer);
+    }
+    let (parent, field) = place.rsplit_once('/')?;
+    let (parent, field) = (value.pointer_mut(parent)?.as_object_mut()?, unescaped(field));
+    if fault.code == Code::MissingField.as_str() {
+        parent.insert(field, Value::Null);
+    } else if fault.code == Code::UnknownField.as_str() {
+        parent.remove(&field);
+    }
+    // Of a field that is there twice, the value has one already.
+    Some(pointer)
+}
+
+/// Something that can be where this was expected.
+fn instead(detail: &str) -> Option<Value> {
+    let expected = detail.strip_prefix("expected ")?;
+    let name = || expected.split('`').nth(1).map(Value::from);
+    match expected {
+        "a whole number" => Some(0.into()),
+        "a string" => Some("".into()),
+        "a boolean" => Some(false.into()),
+        "a sequence" => Some(Value::Array(Vec::new())),
+        "an object" | "a map" => Some(Value::Object(Map::new())),
+        "a UUID" => Some(Uuid::nil().to_string().into()),
+        _ => name(),
+    }
+}
+
+fn fault_of(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
+    let (code, detail, field) = described(&error.inner().to_string());
+    let pointer = Some(pointer_of(error.path(), field.as_deref()));
+    Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail }
 }
 
 /// Code and sentence of what serde found wrong, and the field that is missing or doubled, below the place it names. Serde's own
@@ -202,6 +266,10 @@ fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
+fn unescaped(key: &str) -> String {
+    key.replace("~1", "/").replace("~0", "~")
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -238,6 +306,45 @@ mod tests {
         assert_eq!(told(r#"{"lines":[],"x":1}"#), fault("#/x", "unknown_field"));
         assert_eq!(told(r#"{"lines":[],"lines":[]}"#), fault("#/lines", "duplicate_field"));
         assert_eq!(told("[]").0, "invalid_request");
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "snake_case")]
+    #[expect(dead_code, reason = "only read by serde")]
+    struct Payment {
+        invoice_id: Uuid,
+        amount: i64,
+        method: Method,
+        lines: Vec<Line>,
+        note: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Method {
+        Card,
+        Transfer,
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_body_is_told_at_once() {
+        let body =
+            r#"{"invoice_id": "x", "method": "shells", "lines": [{"quantity": "y"}, 7, {}], "note": 1, "else": 2}"#;
+        let faults = explain::<Payment>(body.as_bytes()).0.errors.unwrap_or_default();
+        let told: Vec<_> =
+            faults.iter().map(|it| (it.pointer.as_deref().unwrap_or_default(), it.code.as_str())).collect();
+        let expected = [
+            ("#/amount", "missing_field"),
+            ("#/else", "unknown_field"),
+            ("#/invoice_id", "wrong_type"),
+            ("#/lines/0/quantity", "wrong_type"),
+            ("#/lines/1", "wrong_type"),
+            ("#/lines/2/quantity", "missing_field"),
+            ("#/method", "wrong_type"),
+            ("#/note", "wrong_type"),
+        ];
+        assert_eq!(told.into_iter().collect::<std::collections::BTreeSet<_>>(), expected.into());
+        assert_eq!(faults.len(), expected.len(), "each once: {faults:?}");
     }
 
     #[test]

@@ -61,4 +61,17 @@ async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     let told: BTreeSet<&str> = faults.iter().map(|it| it["pointer"].as_str().unwrap()).collect();
     let expected = ["#/currency", "#/lines/0/quantity", "#/lines/0/sku", "#/lines/1/quantity", "#/lines/1/unit_price"];
     assert!(expected.iter().all(|it| told.contains(it)), "{problem:#}");
+
+    let body = json!({ "customer_id": "ada", "lines": [{ "sku": 7, "quantity": 1 }], "colour": "red" });
+    let problem = deployment.http().post("/orders", body).await.expect_problem(400, "invalid_request");
+    let faults = problem["errors"].as_array().unwrap().iter().map(|it| (text(it, "pointer"), text(it, "code")));
+    let expected = [
+        ("#/colour", "unknown_field"),
+        ("#/currency", "missing_field"),
+        ("#/customer_id", "wrong_type"),
+        ("#/lines/0/sku", "wrong_type"),
+        ("#/lines/0/unit_price", "missing_field"),
+    ];
+    let expected = expected.map(|(pointer, code)| (pointer.to_owned(), code.to_owned()));
+    assert_eq!(faults.collect::<BTreeSet<_>>(), expected.into(), "{problem:#}");
 }
