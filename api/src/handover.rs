@@ -4,7 +4,8 @@
 //! decides again, and whoever is nearer to the log always wins. Where one instance decides for all, nobody loses.
 //!
 //! A command that is handed over always has an idempotency key, the caller's or one made here. So whoever hears nothing goes ahead
-//! itself, and what the other one may have done is not done twice. Nothing rests on who holds the lease, nor on how old the news of it are.
+//! itself, and what the other one may have done is not done twice. What this instance refuses then the other one may still have done, or do
+//! later: the caller is told that the outcome is unknown. Nothing rests on who holds the lease, nor on how old the news of it are.
 //!
 //! Deliberately absent: queries, which every instance answers from its own rows.
 
@@ -20,7 +21,7 @@ use orderlog_service::trace;
 use poem::{
     Endpoint, Request, Response, Result,
     endpoint::{BoxEndpoint, ToDynEndpoint},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::PathAndQuery},
 };
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
@@ -31,7 +32,7 @@ use crate::{
     freshness::Freshness,
     json,
     params::Asked,
-    problem::ApiError,
+    problem::{ApiError, Code},
     services::{Probe, RouteTable},
     telemetry::request::{self, REQUEST_ID},
     tls::{self, TlsError},
@@ -61,8 +62,18 @@ const OF_ONE_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Refusals that are about the holder, not about the command: who asks was let in here.
-const NOT_HERE: [StatusCode; 3] = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
+/// Refusals that are about the holder, not about the command, of which nothing is done: who asks was let in here.
+const NOT_HERE: [StatusCode; 4] =
+    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+
+/// Refusals that rest on what there is, or that only say that nothing was done here: another instance may find otherwise.
+const HERE_ONLY: [StatusCode; 5] = [
+    StatusCode::NOT_FOUND,
+    StatusCode::CONFLICT,
+    StatusCode::PRECONDITION_FAILED,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
 
 /// How this process takes part.
 #[derive(Clone)]
@@ -83,6 +94,16 @@ impl Handing {
         let client = tls::client(ca, [own.as_str()])?.connect_timeout(CONNECT).tcp_nodelay(true).build()?;
         Ok(Self { client, own, token })
     }
+}
+
+/// What came of asking the holder.
+enum Heard {
+    /// Its answer.
+    Answer(Response),
+    /// It has surely not done it, and will not.
+    NotTaken,
+    /// It may have, or may still.
+    Nothing,
 }
 
 /// Hands one service's commands over.
@@ -128,9 +149,9 @@ impl Handover {
         *self.distrusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + DISTRUST);
     }
 
-    /// What the holder answers; none if it does not.
-    async fn ask(&self, holder: &str, request: &Request, body: Bytes) -> Option<Response> {
-        let path = request.uri().path_and_query()?.as_str();
+    /// What the holder answers.
+    async fn ask(&self, holder: &str, request: &Request, body: Bytes) -> Heard {
+        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let method = request.method().clone();
         let url = format!("{}{path}", holder.trim_end_matches('/'));
         let mut headers = request.headers().clone();
@@ -152,25 +173,34 @@ impl Handover {
         };
         match tokio::time::timeout(patience, asking).await {
             // It is stopping or overloaded, or does not know a key yet that is good here.
-            Ok(Ok((status, ..))) if status.is_server_error() || NOT_HERE.contains(&status) => {
+            Ok(Ok((status, ..))) if NOT_HERE.contains(&status) => {
                 debug!(holder, status = status.as_u16(), "the holder of the lease can't take a command");
-                None
+                Heard::NotTaken
+            }
+            Ok(Ok((status, ..))) if status.is_server_error() => {
+                debug!(
+                    holder,
+                    status = status.as_u16(),
+                    "the holder of the lease does not know what came of a command"
+                );
+                Heard::Nothing
             }
             Ok(Ok((status, headers, body))) => {
                 let mut response = Response::builder().status(status).body(body);
                 *response.headers_mut() = headers;
                 OF_ONE_HOP.iter().for_each(|name| drop(response.headers_mut().remove(name)));
-                Some(response)
+                Heard::Answer(response)
             }
             Ok(Err(failure)) => {
                 info!(holder, "the holder of the lease can't be asked: {failure}");
                 self.distrust();
-                None
+                // Without a connection nothing was sent.
+                if failure.is_connect() { Heard::NotTaken } else { Heard::Nothing }
             }
             Err(_) => {
                 info!(holder, "the holder of the lease does not answer");
                 self.distrust();
-                None
+                Heard::Nothing
             }
         }
     }
@@ -196,10 +226,11 @@ impl Endpoint for Handed {
             request.headers_mut().insert(Asked::KEY, key.map_err(|error| ApiError::internal(&error))?);
         }
         let answer = self.handover.ask(&holder, &request, body).await;
-        self.handover.probe.measures().handed_over(answer.is_some());
+        self.handover.probe.measures().handed_over(matches!(answer, Heard::Answer(_)));
         let mut response = match answer {
-            Some(response) => response,
-            None => self.inner.call(request).await?,
+            Heard::Answer(response) => response,
+            Heard::NotTaken => self.inner.call(request).await?,
+            Heard::Nothing => in_doubt(self.inner.call(request).await)?,
         };
         if is_made_here {
             // The caller does not know of this key.
@@ -210,6 +241,19 @@ impl Endpoint for Handed {
         }
         Ok(response)
     }
+}
+
+/// What to say of a command that another instance may have done, when this one has come to `here`.
+fn in_doubt(here: Result<Response>) -> Result<Response> {
+    let status = match &here {
+        Ok(response) => response.status(),
+        Err(error) => error.status(),
+    };
+    if HERE_ONLY.contains(&status) {
+        let detail = "another instance was asked first and has not answered: it may have done it, or may do it yet";
+        return Err(ApiError::timed_out(Code::OutcomeUnknown, detail).into());
+    }
+    here
 }
 
 /// The offset of `orders@1042`.
@@ -230,5 +274,33 @@ async fn look_out(lease: Arc<dyn Lease>, own: String, tell: watch::Sender<Option
             Err(failure) => debug!("who holds the lease can't be told: {failure}"),
         }
         tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: StatusCode) -> Result<Response> {
+        Ok(Response::builder().status(status).finish())
+    }
+
+    fn told(here: Result<Response>) -> StatusCode {
+        in_doubt(here).map_or_else(|error| error.status(), |response| response.status())
+    }
+
+    #[test]
+    fn what_another_instance_may_have_done_is_not_told_to_be_not_done() {
+        for status in HERE_ONLY {
+            assert_eq!(told(answered(status)), StatusCode::GATEWAY_TIMEOUT, "{status}");
+            assert_eq!(told(Err(poem::Error::from_status(status))), StatusCode::GATEWAY_TIMEOUT, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_no_instance_can_find_otherwise_is_told_as_it_is() {
+        for status in [StatusCode::CREATED, StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY] {
+            assert_eq!(told(answered(status)), status);
+        }
     }
 }
