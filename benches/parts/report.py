@@ -108,7 +108,7 @@ def latencies(pyplot, found):
     axes.set_yticks(list(places), list(found))
     axes.invert_yaxis()
     axes.margins(x=0.15)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper right")
     axes.set_title("from order placed to order paid in the inbox", loc="left", fontsize=10)
     return drawn
 
