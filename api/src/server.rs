@@ -21,7 +21,7 @@ mod secured;
 mod shares;
 mod strict;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use orderlog_domain::decider::Millis;
 use orderlog_eventlog::{
@@ -59,7 +59,7 @@ use crate::{
     inventory, notifications, orders,
     peers::{Peers, Place},
     problem::{ApiError, Code, problem_of},
-    services::{Mounted, Probe, RouteTable, ServiceName},
+    services::{Mounted, RouteTable, ServiceName},
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
     tls,
 };
@@ -152,16 +152,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     for service in &services {
         mounted.push(mount(*service, &parts).await?);
     }
-    let probes: BTreeMap<ServiceName, Arc<dyn Probe>> =
-        mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect();
-    let operations = Operations {
-        probes: probes.clone(),
-        dependencies: mounted.iter().flat_map(|service| service.dependencies.clone()).collect(),
-        troubles: parts.troubles.clone(),
-        leaving: stopping.leaving.subscribe(),
-        limits: LagLimits { unready_ms: options.unready_lag_ms, ready_ms: options.ready_lag_ms },
-        too_far: Arc::default(),
-    };
+    let operations = operations(&mounted, &parts, &stopping, &options);
+    let probes = operations.probes.values().cloned().collect();
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
     let found_at = admin::tell_where(&storage.data, &own_url, &gate.process)?;
@@ -191,11 +183,23 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         stopping,
         patience: (delay, patience),
         servers,
-        probes: probes.into_values().collect(),
+        probes,
         log: parts.setup.log,
         gate,
         _found_at: found_at,
     })
+}
+
+/// What looks after this process.
+fn operations(mounted: &[Mounted], parts: &Parts, stopping: &Stopping, options: &Options) -> Operations {
+    Operations {
+        probes: mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect(),
+        dependencies: mounted.iter().flat_map(|service| service.dependencies.clone()).collect(),
+        troubles: parts.troubles.clone(),
+        leaving: stopping.leaving.subscribe(),
+        limits: LagLimits { unready_ms: options.unready_lag_ms, ready_ms: options.ready_lag_ms },
+        too_far: Arc::default(),
+    }
 }
 
 fn redis(options: &Options) -> Result<Option<RedisAddress>, StartError> {

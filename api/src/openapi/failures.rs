@@ -67,17 +67,12 @@ fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
         .iter()
         .map(|entry| (entry.name.to_owned(), json!({ "$ref": format!("#/components/examples/{}", entry.name) })));
     response["content"][CONTENT_TYPE]["examples"] = examples.collect::<Map<_, _>>().into();
-    if WITH_RETRY_AFTER.contains(&status) {
+    let of_key = codes.iter().any(|entry| entry.code == Code::IdempotencyKeyInUse);
+    if WITH_RETRY_AFTER.contains(&status) || of_key {
+        let when = if of_key { ", if a command with the same idempotency key is under way" } else { "" };
         response["headers"]["Retry-After"] = json!({
-            "description": "In how many seconds to ask again.",
-            "required": true,
-            "schema": { "type": "integer", "minimum": 0 },
-        });
-    }
-    if codes.iter().any(|entry| entry.code == Code::IdempotencyKeyInUse) {
-        response["headers"]["Retry-After"] = json!({
-            "description": "In how many seconds to ask again, if a command with the same idempotency key is under way.",
-            "required": false,
+            "description": format!("In how many seconds to ask again{when}."),
+            "required": !of_key,
             "schema": { "type": "integer", "minimum": 0 },
         });
     }

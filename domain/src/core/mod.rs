@@ -630,16 +630,14 @@ impl<D: Decider> Core<D> {
         let late = self.pending.iter().filter(|(_, pending)| deadline(pending) <= now);
         let late: Vec<_> = late.map(|(ticket, pending)| (*ticket, pending.flight, pending.request.stamp)).collect();
         for (ticket, flight, stamp) in late {
-            let may_happen = flight.is_some() && !planted::has(Bug::ExpiredWhateverFlies);
-            let is_in_use = stamp.is_some_and(|stamp| self.flights.ahead(&stamp.key).is_some());
-            self.answer(
-                ticket,
-                match (may_happen, is_in_use) {
-                    (true, _) => Outcome::Unknown,
-                    (false, true) if flight.is_none() => Outcome::KeyInUse,
-                    (false, _) => Outcome::Expired,
-                },
-            );
+            let is_in_use = || stamp.is_some_and(|stamp| self.flights.ahead(&stamp.key).is_some());
+            let outcome = match flight {
+                Some(_) if planted::has(Bug::ExpiredWhateverFlies) => Outcome::Expired,
+                Some(_) => Outcome::Unknown,
+                None if is_in_use() => Outcome::KeyInUse,
+                None => Outcome::Expired,
+            };
+            self.answer(ticket, outcome);
         }
         self.expire_at = self.pending.values().map(deadline).min().unwrap_or(Millis::MAX);
     }

@@ -16,7 +16,7 @@ use rdkafka::{
 use tokio::runtime::Handle;
 
 use super::{
-    Cluster, ONE_CALL, PATIENCE, Said, Talk,
+    Cluster, ONE_CALL, PATIENCE, Talk,
     metadata::{Shape, UNKNOWN_FOR, Unseen, ask_again, look},
 };
 use crate::{TopicError, TopicKind, TopicSpec};
@@ -51,21 +51,15 @@ const UNSAFE: &str = "losing one broker can lose acknowledged records of these t
 
 /// Create what is missing, check all of it. Blocks.
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
-    let said = cluster.said.clone();
-    prepare_with(&said, cluster, topics, runtime).map_err(|error| match error {
-        TopicError::Unavailable { reason } => TopicError::Unavailable { reason: said.explain(reason) },
+    create_and_check(cluster, topics, runtime).map_err(|error| match error {
+        TopicError::Unavailable { reason } => TopicError::Unavailable { reason: cluster.said.explain(reason) },
         TopicError::Drift { .. } => error,
     })
 }
 
-fn prepare_with(
-    said: &Said,
-    cluster: &Cluster,
-    topics: &[TopicSpec],
-    runtime: &Handle,
-) -> Result<Vec<String>, TopicError> {
+fn create_and_check(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
     let admin: AdminClient<Talk> =
-        cluster.client(&[SETTINGS]).create_with_context(Talk(said.clone())).map_err(|e| unavailable(&e))?;
+        cluster.client(&[SETTINGS]).create_with_context(Talk).map_err(|e| unavailable(&e))?;
     let mut missing = Vec::new();
     for spec in topics {
         match look_until_seen(&admin, cluster, spec, Duration::ZERO) {
@@ -233,7 +227,7 @@ fn largest(config: &ConfigResource) -> Option<usize> {
 
 /// How large a request this topic takes, if Kafka tells. Blocks.
 pub(super) fn largest_of(cluster: &Cluster, topic: &str, runtime: &Handle) -> Option<usize> {
-    let admin: AdminClient<Talk> = cluster.client(&[SETTINGS]).create_with_context(Talk::default()).ok()?;
+    let admin: AdminClient<Talk> = cluster.client(&[SETTINGS]).create_with_context(Talk).ok()?;
     let name = cluster.name(topic);
     let described = describe_once(&admin, std::slice::from_ref(&name), runtime);
     described.inspect_err(|error| tracing::debug!("{topic}: {error}")).ok()?.get(&name).and_then(largest)

@@ -40,10 +40,8 @@ struct Question {
 
 impl Ends {
     pub(super) fn start(cluster: &Arc<Cluster>) -> Result<Self, ConnectError> {
-        let consumer: BaseConsumer<Talk> = cluster
-            .client(&[CONSUMER])
-            .create_with_context(Talk::default())
-            .map_err(|error| ConnectError::refused(&error))?;
+        let consumer: BaseConsumer<Talk> =
+            cluster.client(&[CONSUMER]).create_with_context(Talk).map_err(|error| ConnectError::refused(&error))?;
         let (questions, receiver) = mpsc::channel();
         let asking = Asking { cluster: Arc::clone(cluster), consumer };
         spawn("kafka-ends", move || asking.run(&receiver)).map_err(|reason| ConnectError::Thread { reason })?;

@@ -35,8 +35,7 @@ pub(super) struct Part {
 pub(super) fn read(cluster: &Arc<Cluster>, part: &Part) -> Result<Vec<Record>, ReadError> {
     let mut config = cluster.reading_client(SETTINGS);
     config.set("enable.partition.eof", "true");
-    let consumer: BaseConsumer<Talk> =
-        config.create_with_context(Talk::default()).map_err(|error| unavailable(&error))?;
+    let consumer: BaseConsumer<Talk> = config.create_with_context(Talk).map_err(|error| unavailable(&error))?;
     let topic = cluster.name(&part.partition.topic);
     let mut assigned = TopicPartitionList::with_capacity(1);
     assigned

@@ -87,12 +87,8 @@ fn fetch(
 ) -> Result<BTreeMap<u64, Record>, ReadError> {
     let consumer = match consumer {
         Some(consumer) => consumer,
-        None => consumer.insert(
-            cluster
-                .reading_client(SETTINGS)
-                .create_with_context(Talk::default())
-                .map_err(|error| unavailable(&error))?,
-        ),
+        None => consumer
+            .insert(cluster.reading_client(SETTINGS).create_with_context(Talk).map_err(|error| unavailable(&error))?),
     };
     let place = Place {
         consumer,

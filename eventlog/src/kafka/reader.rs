@@ -95,7 +95,7 @@ impl Source {
 
 fn run(cluster: &Cluster, sources: &mut [Source], sender: &Sender) -> Result<Never, Ended> {
     let consumer: BaseConsumer<Talk> =
-        cluster.reading_client(SETTINGS).create_with_context(Talk::default()).map_err(|error| unavailable(&error))?;
+        cluster.reading_client(SETTINGS).create_with_context(Talk).map_err(|error| unavailable(&error))?;
     check_all(&consumer, sources, sender)?;
     assign(&consumer, sources)?;
     // Several partitions come in runs, so the one that came last is the likely one.
