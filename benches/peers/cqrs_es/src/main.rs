@@ -13,9 +13,9 @@ use chrono::Utc;
 use cqrs_es::{Aggregate, AggregateError, persist::GenericQuery, persist::ViewRepository};
 use order::{Line, Order, OrderCommand};
 use poem::{
-    IntoResponse,
-    EndpointExt, Error, Route, Server, get, handler,
+    EndpointExt, Error, IntoResponse, Route, Server,
     error::InternalServerError,
+    get, handler,
     http::StatusCode,
     listener::TcpListener,
     post,
@@ -183,7 +183,8 @@ fn ready() -> &'static str {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, address, database] = &arguments[..] else { return Err("peer-cqrs-es HOST:PORT DATABASE_URL".into()) };
-    let pool = PgPoolOptions::new().max_connections(N_CONNECTIONS).min_connections(N_CONNECTIONS).connect(database).await?;
+    let pool =
+        PgPoolOptions::new().max_connections(N_CONNECTIONS).min_connections(N_CONNECTIONS).connect(database).await?;
     sqlx::raw_sql(TABLES).execute(&pool).await?;
     let view = Arc::new(Orders::new("order_view", pool.clone()));
     let told = GenericQuery::<Orders, Order, Order>::new(Arc::clone(&view));

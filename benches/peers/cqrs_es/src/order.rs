@@ -48,7 +48,9 @@ pub enum OrderEvent {
     },
     Confirmed,
     Rejected,
-    PaymentReceived { paid: i64 },
+    PaymentReceived {
+        paid: i64,
+    },
 }
 
 impl DomainEvent for OrderEvent {
@@ -104,7 +106,16 @@ impl Aggregate for Order {
             OrderEvent::Placed { order_id, customer_id, currency, total, lines, created_at } => {
                 let (state, payment) = ("placed".to_owned(), "unpaid".to_owned());
                 *self = Self {
-                    order_id, customer_id, state, payment, currency, total, paid: 0, lines, version: self.version, created_at,
+                    order_id,
+                    customer_id,
+                    state,
+                    payment,
+                    currency,
+                    total,
+                    paid: 0,
+                    lines,
+                    version: self.version,
+                    created_at,
                 };
             }
             OrderEvent::Confirmed => "confirmed".clone_into(&mut self.state),

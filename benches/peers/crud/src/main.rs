@@ -7,9 +7,9 @@
 mod place;
 
 use poem::{
-    IntoResponse,
-    EndpointExt, Error, Route, Server, get, handler,
+    EndpointExt, Error, IntoResponse, Route, Server,
     error::InternalServerError,
+    get, handler,
     http::StatusCode,
     listener::TcpListener,
     post,
@@ -58,7 +58,8 @@ struct NewCustomer {
 #[handler]
 async fn create_customer(pool: Data<&PgPool>, Json(new): Json<NewCustomer>) -> poem::Result<WithStatus<Json<Value>>> {
     let id = Uuid::now_v7();
-    let insert = sqlx::query("insert into customers values ($1, $2, $3, true)").bind(id).bind(&new.name).bind(&new.email);
+    let insert =
+        sqlx::query("insert into customers values ($1, $2, $3, true)").bind(id).bind(&new.name).bind(&new.email);
     insert.execute(pool.0).await.map_err(broken)?;
     let customer = json!({"customer_id": id, "name": new.name, "email": new.email, "active": true});
     Ok(Json(customer).with_status(StatusCode::CREATED))
@@ -84,9 +85,7 @@ async fn get_order(pool: Data<&PgPool>, Path(id): Path<Uuid>) -> poem::Result<Js
     let row = row.ok_or_else(|| refused(StatusCode::NOT_FOUND, "there is no such order"))?;
     let text = "select sku, quantity, unit_price from order_lines where order_id = $1 order by position";
     let lines = sqlx::query(text).bind(id).fetch_all(pool.0).await.map_err(broken)?;
-    let line = |line: &sqlx::postgres::PgRow| {
-        json!({"sku": line.get::<String, _>(0), "quantity": line.get::<i64, _>(1), "unit_price": line.get::<i64, _>(2)})
-    };
+    let line = |line: &sqlx::postgres::PgRow| json!({"sku": line.get::<String, _>(0), "quantity": line.get::<i64, _>(1), "unit_price": line.get::<i64, _>(2)});
     Ok(Json(json!({
         "order_id": id, "customer_id": row.get::<Uuid, _>(0), "currency": row.get::<String, _>(1),
         "total": row.get::<i64, _>(2), "state": row.get::<String, _>(3), "payment": row.get::<String, _>(4),
@@ -120,7 +119,11 @@ async fn pay(pool: Data<&PgPool>, Json(payment): Json<Payment>) -> poem::Result<
         let row = sqlx::query(text).bind(order_id).fetch_one(&mut *work).await.map_err(broken)?;
         let text = "insert into notifications values ($1, $2, 'Order paid', $3)";
         let insert = sqlx::query(text).bind(Uuid::now_v7()).bind(row.get::<Uuid, _>(0).to_string());
-        insert.bind(format!("We received {amount} for your order {order_id}.")).execute(&mut *work).await.map_err(broken)?;
+        insert
+            .bind(format!("We received {amount} for your order {order_id}."))
+            .execute(&mut *work)
+            .await
+            .map_err(broken)?;
     }
     work.commit().await.map_err(broken)?;
     Ok(Json(json!({"order_id": order_id, "amount": amount, "paid": paid == due})).with_status(StatusCode::CREATED))
@@ -135,7 +138,8 @@ fn ready() -> &'static str {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, address, database] = &arguments[..] else { return Err("peer-crud HOST:PORT DATABASE_URL".into()) };
-    let pool = PgPoolOptions::new().max_connections(N_CONNECTIONS).min_connections(N_CONNECTIONS).connect(database).await?;
+    let pool =
+        PgPoolOptions::new().max_connections(N_CONNECTIONS).min_connections(N_CONNECTIONS).connect(database).await?;
     sqlx::raw_sql(TABLES).execute(&pool).await?;
     let routes = Route::new()
         .at("/customers", post(create_customer))

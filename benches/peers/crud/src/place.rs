@@ -2,8 +2,7 @@
 
 use chrono::Utc;
 use poem::{
-    IntoResponse,
-    handler,
+    IntoResponse, handler,
     http::StatusCode,
     web::{Data, Json, WithStatus},
 };
@@ -31,10 +30,7 @@ pub struct PlaceOrder {
 /// Stock is locked by its update, in the order of SKUs so that no two orders wait for each other, and as late as can be: the lock
 /// lasts until the commit is on the disk.
 #[handler]
-pub async fn place_order(
-    pool: Data<&PgPool>,
-    Json(order): Json<PlaceOrder>,
-) -> poem::Result<WithStatus<Json<Value>>> {
+pub async fn place_order(pool: Data<&PgPool>, Json(order): Json<PlaceOrder>) -> poem::Result<WithStatus<Json<Value>>> {
     let PlaceOrder { customer_id, currency, lines } = order;
     let (id, created_at) = (Uuid::now_v7(), Utc::now());
     let total: i64 = lines.iter().map(|line| line.quantity * line.unit_price).sum();
