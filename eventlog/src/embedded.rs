@@ -10,6 +10,8 @@
 //!
 //! Deliberately absent: a second process, network file systems (their locks lie), several partitions, deletion.
 
+mod checkpointer;
+mod file;
 mod history;
 mod positions;
 mod reader;
@@ -23,18 +25,17 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt, stream};
-use sqlx::{
-    ConnectOptions, Connection, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
 };
-use tokio::sync::{mpsc, oneshot};
 
 use self::{
+    checkpointer::Checkpointer,
     history::History,
     positions::{EmbeddedLease, Positions},
     topic::Topic,
@@ -44,9 +45,6 @@ use crate::{
     AppendError, Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError,
     TopicSpec,
 };
-
-/// What `pragma user_version` of `log.sqlite` says for the tables of this version.
-const FORMAT: i64 = 1;
 
 /// Why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +64,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The file was written by another version.
-    #[error("the log in {} has format {found}, but this version knows only {FORMAT}", dir.display())]
+    #[error("the log in {} has format {found}, but this version knows only {}", dir.display(), file::FORMAT)]
     Format {
         /// The data folder.
         dir: PathBuf,
@@ -79,9 +77,18 @@ pub enum OpenError {
         /// The data folder.
         dir: PathBuf,
         /// SQLite's words.
-        source: sqlx::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+impl OpenError {
+    fn database(dir: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Database { dir: dir.into(), source: source.into() }
+    }
+}
+
+/// The file with the records.
+const FILE: &str = "log.sqlite";
 
 /// Every topic, by name. Only the writer adds to it.
 type Topics = Arc<RwLock<HashMap<Arc<str>, Arc<Topic>>>>;
@@ -100,33 +107,17 @@ impl EmbeddedLog {
     /// # Errors
     /// [`OpenError::InUse`] while another process, or another `EmbeddedLog` of this one, has it open.
     pub async fn open(dir: &Path) -> Result<Arc<Self>, OpenError> {
-        let lock = lock(dir).map_err(|refused| match refused {
-            TryLockError::WouldBlock => OpenError::InUse { dir: dir.into() },
-            TryLockError::Error(source) => OpenError::Folder { dir: dir.into(), source },
-        })?;
-        let database = |source| OpenError::Database { dir: dir.into(), source };
-        let file = dir.join("log.sqlite");
-
-        let mut connection = writing(&file).connect().await.map_err(database)?;
-        let found = create_tables(&mut connection).await.map_err(database)?;
-        if found != FORMAT {
-            return Err(OpenError::Format { dir: dir.into(), found });
-        }
-        make_durable(&mut connection).await.map_err(database)?;
-        let topics = load_topics(&mut connection).await.map_err(database)?;
-        // The tables are in the files; this makes the files' names durable too.
-        sync_folder(dir).map_err(|source| OpenError::Folder { dir: dir.into(), source })?;
-
-        let positions = Positions::open(&dir.join("positions.sqlite")).await.map_err(database)?;
-        let end = |name: &str| topics.get(name).map_or(0, |topic| topic.end());
-        if positions.forget_if_ahead(end).await.map_err(database)? {
+        let folder = dir.to_owned();
+        let opened = spawn_blocking(move || open(&folder)).await;
+        let (writer, topics) = opened.map_err(|panicked| OpenError::database(dir, panicked))??;
+        let positions = Positions::open(&dir.join("positions.sqlite")).await;
+        let positions = positions.map_err(|source| OpenError::database(dir, source))?;
+        let end = |name: &str| find(&topics, name).map_or(0, |topic| topic.end());
+        if positions.forget_if_ahead(end).await.map_err(|source| OpenError::database(dir, source))? {
             tracing::warn!("the log is older than the positions kept beside it: what reads it begins anew");
         }
-
-        let topics: Topics = Arc::new(RwLock::new(topics));
-        let (queue, jobs) = mpsc::unbounded_channel();
-        tokio::spawn(Writer::new(connection, Arc::clone(&topics), lock).run(jobs));
-        Ok(Arc::new(Self { topics, queue, history: History::new(&file), positions }))
+        let queue = writer.start().map_err(|source| OpenError::database(dir, source))?;
+        Ok(Arc::new(Self { topics, queue, history: History::new(&dir.join(FILE)), positions }))
     }
 
     fn topic(&self, partition: &Partition) -> Result<Arc<Topic>, ReadError> {
@@ -249,20 +240,25 @@ fn find(topics: &Topics, name: &str) -> Option<Arc<Topic>> {
     topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
 }
 
-/// The options of the one connection that writes `file`.
-fn writing(file: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        // The writer checkpoints by itself, because SQLite's own checkpoints swallow their errors.
-        .pragma("wal_autocheckpoint", "0")
-        .pragma("journal_size_limit", "67108864")
-        .busy_timeout(Duration::from_secs(10))
-        .statement_cache_capacity(512)
-        .thread_name(|_| "log-writer".into())
-        .disable_statement_logging()
+/// Everything that blocks until the log can be used.
+fn open(dir: &Path) -> Result<(Writer, Topics), OpenError> {
+    let lock = lock(dir).map_err(|refused| match refused {
+        TryLockError::WouldBlock => OpenError::InUse { dir: dir.into() },
+        TryLockError::Error(source) => OpenError::Folder { dir: dir.into(), source },
+    })?;
+    let file = dir.join(FILE);
+    let refused = |source| OpenError::database(dir, source);
+    let mut connection = file::connect(&file).map_err(refused)?;
+    let found = file::create_tables(&mut connection).map_err(refused)?;
+    if found != file::FORMAT {
+        return Err(OpenError::Format { dir: dir.into(), found });
+    }
+    file::make_durable(&connection).map_err(|source| OpenError::database(dir, source))?;
+    let topics: Topics = Arc::new(RwLock::new(file::load_topics(&connection).map_err(refused)?));
+    // The tables are in the files; this makes the files' names durable too.
+    sync_folder(dir).map_err(|source| OpenError::Folder { dir: dir.into(), source })?;
+    let checkpointer = Checkpointer::start(&file).map_err(|source| OpenError::database(dir, source))?;
+    Ok((Writer::new(connection, checkpointer, Arc::clone(&topics), lock), topics))
 }
 
 /// Make the folder and take its lock, which lasts as long as the file is open.
@@ -280,44 +276,4 @@ fn sync_folder(dir: &Path) -> io::Result<()> {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
-}
-
-/// Make the tables of a new file; the format of an old one.
-async fn create_tables(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    let found: i64 = sqlx::query_scalar("pragma user_version").fetch_one(&mut *connection).await?;
-    if found != 0 {
-        return Ok(found);
-    }
-    let mut transaction = connection.begin_with("begin immediate").await?;
-    sqlx::query("create table topics (id integer primary key, name text not null unique, kind text not null)")
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query("pragma user_version = 1").execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(FORMAT)
-}
-
-/// A process that was killed between a write and its fsync leaves commits that only the system's memory has. Shown to
-/// readers, they would look durable without being it; so everything found is first copied into the file and fsynced.
-async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let (_busy, pages, copied): (i64, i64, i64) =
-        sqlx::query_as("pragma wal_checkpoint(truncate)").fetch_one(&mut *connection).await?;
-    if pages != copied {
-        let reason = format!("another program reads the file: {copied} of {pages} pages could be made durable");
-        return Err(sqlx::Error::Io(io::Error::other(reason)));
-    }
-    Ok(())
-}
-
-async fn load_topics(connection: &mut SqliteConnection) -> Result<HashMap<Arc<str>, Arc<Topic>>, sqlx::Error> {
-    let rows: Vec<(i64, String, String)> =
-        sqlx::query_as("select id, name, kind from topics order by id").fetch_all(&mut *connection).await?;
-    let mut topics = HashMap::with_capacity(rows.len());
-    for (id, name, kind) in rows {
-        let kind = topic::kind_from(&kind)?;
-        let end = topic::stored_end(connection, id).await?;
-        let topic = Topic::new(id, name.into(), kind, end);
-        topics.insert(Arc::clone(&topic.name), Arc::new(topic));
-    }
-    Ok(topics)
 }

@@ -157,30 +157,25 @@ impl Chunk {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{ConnectOptions, Connection as _, sqlite::SqliteConnectOptions};
-
     use super::*;
-    use crate::{TopicKind, embedded::topic::create_table};
+    use crate::{
+        TopicKind,
+        embedded::{file, topic::create_table},
+    };
 
     /// What readers see of the file between a commit and its publication.
     #[tokio::test]
     async fn records_that_are_committed_but_not_published_yet_are_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("log.sqlite");
-        let mut writer = SqliteConnectOptions::new().filename(&file).create_if_missing(true).connect().await.unwrap();
-        create_table(&mut writer, 1).await.unwrap();
+        let writer = file::connect(&file).unwrap();
+        create_table(&writer, 1).unwrap();
+        let topic = Arc::new(Topic::new(1, "t".into(), TopicKind::Journal, 3));
         for offset in 0..5 {
             let record = Record { offset, time_ms: 0, key: None, headers: Vec::new(), value: "x".into() };
-            sqlx::query("insert into topic_1 (offset, head, value) values (?, ?, ?)")
-                .bind(offset as i64)
-                .bind(stored::encode_head(&record))
-                .bind(record.value.as_ref())
-                .execute(&mut writer)
-                .await
-                .unwrap();
+            let row = (offset.cast_signed(), stored::encode_head(&record), record.value.as_ref());
+            writer.execute(&topic.insert, row).unwrap();
         }
-        writer.close().await.unwrap();
-        let topic = Arc::new(Topic::new(1, "t".into(), TopicKind::Journal, 3));
         let shown = History::new(&file).chunk(&topic, 1, 10).await.unwrap();
         assert_eq!(shown.iter().map(|record| record.offset).collect::<Vec<_>>(), [1, 2]);
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use rusqlite::{Connection, types::Type};
 use tokio::sync::watch;
 
 use super::stored;
@@ -16,17 +16,14 @@ const TAIL_BYTES: usize = 32 * 1024 * 1024;
 /// And no more than so many records.
 const TAIL_RECORDS: usize = 65_536;
 
-/// How many rows one insert statement takes: a few fixed sizes, so that every statement is prepared only once.
-pub(super) const INSERT_SIZES: [usize; 5] = [256, 64, 16, 4, 1];
-
 /// A topic of the log; its table is `topic_<id>`, because names differ in case, which table names do not.
 pub(super) struct Topic {
     pub name: Arc<str>,
     pub kind: TopicKind,
-    /// One per size of [`INSERT_SIZES`].
-    pub inserts: [Arc<str>; INSERT_SIZES.len()],
+    /// Adds one row.
+    pub insert: Box<str>,
     /// Rows from an offset on, at most so many.
-    pub select: Arc<str>,
+    pub select: Box<str>,
     tail: Mutex<Tail>,
     end: watch::Sender<u64>,
 }
@@ -36,7 +33,7 @@ impl Topic {
         Self {
             name,
             kind,
-            inserts: INSERT_SIZES.map(|rows| insert_statement(id, rows).into()),
+            insert: format!("insert into topic_{id} (offset, head, value) values (?, ?, ?)").into(),
             select: format!("select offset, head, value from topic_{id} where offset >= ? order by offset limit ?")
                 .into(),
             tail: Mutex::new(Tail::default()),
@@ -138,25 +135,18 @@ impl Tail {
     }
 }
 
-fn insert_statement(id: i64, rows: usize) -> String {
-    format!("insert into topic_{id} (offset, head, value) values {}", vec!["(?, ?, ?)"; rows].join(", "))
-}
-
 /// Make the table of topic `id`.
-pub(super) async fn create_table(connection: &mut SqliteConnection, id: i64) -> Result<(), sqlx::Error> {
-    // Safe: a number.
-    let sql =
+pub(super) fn create_table(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    let text =
         format!("create table topic_{id} (offset integer primary key, head blob not null, value blob not null) strict");
-    sqlx::query(AssertSqlSafe(sql)).execute(connection).await?;
-    Ok(())
+    connection.execute_batch(&text)
 }
 
 /// One past the last offset in the table of topic `id`.
-pub(super) async fn stored_end(connection: &mut SqliteConnection, id: i64) -> Result<u64, sqlx::Error> {
-    // Safe: a number.
-    let sql = format!("select coalesce(max(offset) + 1, 0) from topic_{id}");
-    let end: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await?;
-    u64::try_from(end).map_err(|negative| sqlx::Error::Decode(negative.into()))
+pub(super) fn stored_end(connection: &Connection, id: i64) -> rusqlite::Result<u64> {
+    let text = format!("select coalesce(max(offset) + 1, 0) from topic_{id}");
+    let end: i64 = connection.query_row(&text, [], |row| row.get(0))?;
+    u64::try_from(end).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, end))
 }
 
 /// How a kind is written in the table of topics.
@@ -168,11 +158,14 @@ pub(super) fn kind_name(kind: TopicKind) -> &'static str {
 }
 
 /// The kind of this name.
-pub(super) fn kind_from(name: &str) -> Result<TopicKind, sqlx::Error> {
+pub(super) fn kind_from(name: &str) -> rusqlite::Result<TopicKind> {
     match name {
         "journal" => Ok(TopicKind::Journal),
         "public" => Ok(TopicKind::Public),
-        unknown => Err(sqlx::Error::Decode(format!("no kind of topic is called {unknown}").into())),
+        unknown => {
+            let reason = format!("no kind of topic is called {unknown}").into();
+            Err(rusqlite::Error::FromSqlConversionFailure(2, Type::Text, reason))
+        }
     }
 }
 
