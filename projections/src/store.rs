@@ -8,6 +8,7 @@ mod connection;
 mod insert;
 mod listing;
 mod loading;
+mod newest;
 pub(crate) mod opening;
 mod origin;
 mod past;
@@ -27,6 +28,7 @@ pub use comparing::{Copied, Difference, Pinned};
 pub(crate) use listing::List;
 pub use listing::{Cursor, Page, Paging};
 pub(crate) use loading::document;
+use newest::Newest;
 pub(crate) use origin::Origin;
 pub use past::Instant;
 pub use verdicts::Unaccepted;
@@ -44,6 +46,7 @@ pub struct Store<D: Tables> {
     /// A connection of its own for the service's loop, so that long lists never hold it up.
     loads: SqlitePool,
     lookup: Arc<loading::Lookup>,
+    newest: Arc<Newest>,
 }
 
 impl<D: Tables> Clone for Store<D> {
@@ -55,6 +58,7 @@ impl<D: Tables> Clone for Store<D> {
             lists: self.lists.clone(),
             loads: self.loads.clone(),
             lookup: self.lookup.clone(),
+            newest: self.newest.clone(),
         }
     }
 }
@@ -78,7 +82,7 @@ impl<D: Tables> Store<D> {
         let lists = opening::list_readers(&file, &origin).await?;
         let loads = opening::readers(&file, &origin, 1).await?;
         let lookup = Arc::new(loading::Lookup::new::<D>());
-        Ok(Self { generations, number, origin, lists, loads, lookup })
+        Ok(Self { generations, number, origin, lists, loads, lookup, newest: Arc::default() })
     }
 
     /// All generations of these rows.
@@ -187,10 +191,10 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If SQLite refuses.
     pub async fn create_indexes(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
-        let made = writer.connection().ask(|connection, origin| {
+        let make = |connection: &mut rusqlite::Connection, origin: &Origin| {
             opening::make_indexes::<D>(connection).map_err(|error| origin.refused("making indexes", error))
-        });
-        writer.connection().take(made).await
+        };
+        writer.connection().ask(make).await
     }
 
     /// The records about `about` (the first key each names) behind `after`, ascending, at most `limit`: also the void ones.

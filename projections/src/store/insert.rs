@@ -133,14 +133,13 @@ impl Insert {
         Self { text, n_columns: columns.len() }
     }
 
-    /// Inserts all `rows`, within the transaction that has begun.
+    /// Inserts all `rows`, as parts of the change set that was begun.
     pub(crate) async fn run<R>(
         &self,
         connection: &WritingConnection,
         rows: &[R],
         values_of: impl Fn(&R, &mut Values) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut under_way = None;
         for chunk in rows.chunks(N_ROWS) {
             let mut values = Values::default();
             values.values.reserve(chunk.len() * self.n_columns);
@@ -148,16 +147,10 @@ impl Insert {
                 values_of(row, &mut values)?;
             }
             assert_eq!(values.values.len(), chunk.len() * self.n_columns, "as many values as columns: {}", self.text);
-            if let Some(before) = under_way.take() {
-                connection.take(before).await?;
-            }
             let (text, n_columns) = (self.text.clone(), self.n_columns);
-            under_way = Some(connection.ask(move |to, origin| insert(to, origin, &text, &values, n_columns)));
+            connection.part(move |to, origin| insert(to, origin, &text, &values, n_columns)).await;
         }
-        match under_way {
-            Some(last) => connection.take(last).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

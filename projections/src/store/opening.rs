@@ -50,8 +50,8 @@ const WRITING: &[(&str, &str)] = &[
 /// took 60 bytes per record, without a limit.
 const SORTING: &[(&str, &str)] = &[("temp_store", "file"), ("cache_size", "-16384")];
 
-/// What it is told from then on, when rows come one by one.
-const SERVING: &[(&str, &str)] = &[("temp_store", "memory"), ("cache_size", "-49152"), ("wal_autocheckpoint", "8000")];
+/// What it is told from then on, when rows come one by one. Few pages at a time are copied into the file: the log waits for the same disk.
+const SERVING: &[(&str, &str)] = &[("temp_store", "memory"), ("cache_size", "-49152"), ("wal_autocheckpoint", "1000")];
 
 /// The connection that writes, in a file that has its tables.
 pub(crate) fn writer(file: &Path) -> rusqlite::Result<rusqlite::Connection> {

@@ -116,10 +116,7 @@ impl<D: Tables> Store<D> {
     /// unless the transaction's very end failed.
     pub async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<(), StoreError> {
         let (from, next) = (changes.records.first().map_or(changes.next, |record| record.offset), changes.next);
-        let begun = writer.connection.ask(move |connection, origin| begin::<D>(connection, origin, from, next));
-        if !writer.connection.take(begun).await? {
-            return Ok(());
-        }
+        writer.connection.begin(move |connection, origin| begin::<D>(connection, origin, from, next)).await;
         let are_merged = write_heads(writer, changes, pace).await?;
         let to = &writer.connection;
         writer
@@ -143,10 +140,11 @@ impl<D: Tables> Store<D> {
             .await?;
         let genesis = changes.genesis.as_ref().map(serde_json::to_string).transpose();
         let genesis = genesis.map_err(|source| StoreError::Unwritable { kind: "genesis".to_owned(), source })?;
-        to.take(to.ask(move |connection, origin| advance(connection, origin, next, genesis))).await?;
-        if are_merged {
+        let is_done = to.end(move |connection, origin| advance(connection, origin, next, genesis)).await?;
+        if are_merged && is_done {
             writer.n_fresh = 0;
         }
+        self.newest.follow(changes);
         Ok(())
     }
 
@@ -155,7 +153,7 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If SQLite refuses: then nothing was deleted.
     pub async fn clear(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
-        let cleared = writer.connection.ask(|connection, origin| {
+        let cleared = |connection: &mut Connection, origin: &Origin| {
             let texts = schema::table_names::<D>().map(|table| format!("delete from {table};"));
             let meta = "update meta set next = 0, base = 0, genesis = null, revision = revision + 1;";
             let text = format!("{}{meta}", texts.collect::<String>());
@@ -164,8 +162,9 @@ impl<D: Tables> Store<D> {
                 transaction.commit()
             });
             cleared.map_err(|error| origin.refused("deleting rows", error))
-        });
-        writer.connection.take(cleared).await
+        };
+        self.newest.forget();
+        writer.connection.ask(cleared).await
     }
 }
 
@@ -221,7 +220,7 @@ async fn write_heads<D: Tables>(writer: &mut Writer<D>, changes: &Changes<D>, pa
     match pace {
         Pace::Steady => {
             if writer.n_fresh > 0 {
-                to.take(to.ask(merge_heads)).await?;
+                to.part(merge_heads).await;
             }
             writer.heads.run(to, &moved, values_of).await?;
             Ok(true)
@@ -232,7 +231,7 @@ async fn write_heads<D: Tables>(writer: &mut Writer<D>, changes: &Changes<D>, pa
             writer.fresh_heads.run(to, &moved, values_of).await?;
             let are_many = writer.n_fresh >= N_FRESH_MAX;
             if are_many {
-                to.take(to.ask(merge_heads)).await?;
+                to.part(merge_heads).await;
             }
             Ok(are_many)
         }
@@ -251,10 +250,10 @@ async fn write_set_aside<D: Tables>(writer: &Writer<D>, changes: &Changes<D>) ->
     let to = &writer.connection;
     if !changes.verdicts.is_empty() || !changes.unparked.is_empty() {
         let (verdicts, unparked) = (changes.verdicts.clone(), changes.unparked.clone());
-        let revised = to.ask(move |connection, origin| {
+        to.part(move |connection, origin| {
             revise(connection, &verdicts, &unparked).map_err(|error| origin.refused("revising rows", error))
-        });
-        to.take(revised).await?;
+        })
+        .await;
     }
     writer
         .parked
