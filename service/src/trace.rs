@@ -44,8 +44,9 @@ pub fn current() -> Option<String> {
 }
 
 /// What `work` comes to, which belongs to this trace.
-pub async fn scope<W: Future>(trace: Option<String>, work: W) -> W::Output {
-    CURRENT.scope(trace, work).await
+pub fn scope<W: Future>(trace: Option<String>, work: W) -> impl Future<Output = W::Output> {
+    // Not an async function: that would hold the work twice, once as it was handed over and once as it is done.
+    CURRENT.scope(trace, work)
 }
 
 /// Something that takes time, until this is dropped.

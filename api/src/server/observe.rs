@@ -61,7 +61,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
             told.record("trace_id", trace);
         }
         let _in_flight = self.measures.begin();
-        let answering = trace::scope(span.trace().map(str::to_owned), self.inner.call(request)).instrument(told);
+        // Boxed: it is some kilobytes, and all around it would be copied with it, each time it is handed on (7 % of a command's
+        // processor time).
+        let answering = Box::pin(self.inner.call(request));
+        let answering = trace::scope(span.trace().map(str::to_owned), answering).instrument(told);
         let mut response = match Arc::clone(&current).scope(answering).await {
             Ok(response) => response,
             Err(error) => error.into_response(),

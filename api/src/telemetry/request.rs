@@ -55,8 +55,8 @@ impl Current {
     }
 
     /// What `work` comes to, which is about this request.
-    pub async fn scope<W: Future>(self: Arc<Self>, work: W) -> W::Output {
-        CURRENT.scope(self, work).await
+    pub fn scope<W: Future>(self: Arc<Self>, work: W) -> impl Future<Output = W::Output> {
+        CURRENT.scope(self, work)
     }
 }
 
