@@ -20,7 +20,7 @@ use crate::{
     auth::Caller,
     execute::Service,
     freshness::Freshness,
-    json::{Json, MaybeJson},
+    json::{Given, MaybeGiven},
     paging::Paged,
     params::{Asked, Path},
     problem::{ApiError, Code},
@@ -109,9 +109,9 @@ impl BillingApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<RecordPayment>,
+        body: Given<RecordPayment>,
     ) -> Result<Created<PaymentAnswer>, ApiError> {
-        let command = body.0.checked()?;
+        let command = body.0;
         let payment = payment_of(&command);
         let executed = match self.execute(command, asked, || "POST /billing".to_owned()).await {
             Ok(executed) => executed,
@@ -139,10 +139,11 @@ impl BillingApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: MaybeJson<RefundPayment>,
+        body: MaybeGiven<RefundPayment>,
     ) -> Result<Done<RefundAnswer>, ApiError> {
         let id = order_id.0;
-        let command = body.0.unwrap_or_default().checked(id)?;
+        let (amount, reason) = body.0.unwrap_or_default();
+        let command = Command::Refund { order_id: id, amount, reason };
         let executed = self.execute(command, asked, || format!("POST /billing/{id}/refund")).await?;
         let refunded = RefundAnswer::of(&executed)?;
         let version = refunded.version;

@@ -17,7 +17,7 @@ use crate::{
     auth::Caller,
     execute::{Service, time, time_of},
     freshness::Freshness,
-    json::Json,
+    json::{Checked, Given},
     orders::{OrderList, OrderPayment, OrderState},
     paging::Paged,
     params::{Asked, EXAMPLE_CUSTOMER, Path},
@@ -63,6 +63,34 @@ pub struct UpdateCustomer {
 impl Example for UpdateCustomer {
     fn example() -> Self {
         Self { name: Some("Ada King, Countess of Lovelace".to_owned()), email: None }
+    }
+}
+
+impl Checked for CreateCustomer {
+    type Values = (Name, Email);
+
+    fn checked(self) -> Result<(Name, Email), ApiError> {
+        let mut faults = Faults::default();
+        let (name, email) = (Name::new(self.name), Email::new(self.email));
+        match (faults.check("#/name", name), faults.check("#/email", email)) {
+            (Some(name), Some(email)) => Ok((name, email)),
+            (Some(_) | None, Some(_) | None) => Err(faults.into()),
+        }
+    }
+}
+
+impl Checked for UpdateCustomer {
+    type Values = (Option<Name>, Option<Email>);
+
+    fn checked(self) -> Result<(Option<Name>, Option<Email>), ApiError> {
+        if self.name.is_none() && self.email.is_none() {
+            return Err(ApiError::invalid(Code::NothingToChange, "give a name, an e-mail address, or both"));
+        }
+        let mut faults = Faults::default();
+        let name = faults.check_if("#/name", self.name.map(Name::new));
+        let email = faults.check_if("#/email", self.email.map(Email::new));
+        faults.none()?;
+        Ok((name, email))
     }
 }
 
@@ -182,10 +210,9 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
 }
 
 impl CustomersApi {
-    fn email(&self, faults: &mut Faults, email: String) -> Option<(Email, Key)> {
-        let email = faults.check("#/email", Email::new(email))?;
-        let key = self.0.replica.hash_key().unique("email", &email.folded());
-        Some((email, key))
+    /// Under which nobody else may have this address.
+    fn key_of(&self, email: &Email) -> Key {
+        self.0.replica.hash_key().unique("email", &email.folded())
     }
 
     async fn execute(
@@ -238,13 +265,10 @@ impl CustomersApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<CreateCustomer>,
+        body: Given<CreateCustomer>,
     ) -> Result<Created<CustomerChanged>, ApiError> {
-        let CreateCustomer { name, email } = body.0;
-        let mut faults = Faults::default();
-        let (name, email) = (faults.check("#/name", Name::new(name)), self.email(&mut faults, email));
-        let (Some(name), Some((email, email_key))) = (name, email) else { return Err(faults.into()) };
-        let customer_id = CustomerId(Uuid::now_v7());
+        let ((name, email), customer_id) = (body.0, CustomerId(Uuid::now_v7()));
+        let email_key = self.key_of(&email);
         let command = Command::Create { customer_id, name, email, email_key };
         let executed = self.execute(command, asked, || "POST /customers".to_owned()).await?;
         let changed = CustomerChanged::of(&executed);
@@ -263,16 +287,13 @@ impl CustomersApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<UpdateCustomer>,
+        body: Given<UpdateCustomer>,
     ) -> Result<Done<CustomerChanged>, ApiError> {
-        let (id, UpdateCustomer { name, email }) = (seen(customer_id.0, &asked.caller)?, body.0);
-        if name.is_none() && email.is_none() {
-            return Err(ApiError::invalid(Code::NothingToChange, "give a name, an e-mail address, or both"));
-        }
-        let mut faults = Faults::default();
-        let name = faults.check_if("#/name", name.map(Name::new));
-        let email = email.and_then(|email| self.email(&mut faults, email));
-        faults.none()?;
+        let (id, (name, email)) = (seen(customer_id.0, &asked.caller)?, body.0);
+        let email = email.map(|email| {
+            let key = self.key_of(&email);
+            (email, key)
+        });
         let command = Command::Update { customer_id: id, name, email };
         Ok(done(&self.execute(command, asked, || format!("PATCH /customers/{id}")).await?))
     }

@@ -26,7 +26,7 @@ use crate::{
     answer::{Created, Done, Found, Listed},
     execute::Service,
     freshness::Freshness,
-    json::Json,
+    json::Given,
     paging::Paged,
     params::{Asked, Path},
     problem::{ApiError, Code},
@@ -143,7 +143,7 @@ impl InventoryApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<ReceiveStock>,
+        body: Given<ReceiveStock>,
     ) -> Result<Done<StockChanged>, ApiError> {
         let sku = sku.0;
         if NO_SKUS.contains(&sku.as_str()) {
@@ -151,7 +151,8 @@ impl InventoryApi {
             return Err(ApiError::parameter("sku", Code::ReservedName, detail));
         }
         let operation = format!("POST /stock/{sku}/receive");
-        done(&self.execute(body.0.checked(sku)?, asked, || operation).await?)
+        let command = Command::Receive { sku, quantity: body.0 };
+        done(&self.execute(command, asked, || operation).await?)
     }
 
     /// Correct a count
@@ -165,10 +166,11 @@ impl InventoryApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<AdjustStock>,
+        body: Given<AdjustStock>,
     ) -> Result<Done<StockChanged>, ApiError> {
         let operation = format!("POST /stock/{}/adjust", sku.0);
-        done(&self.execute(body.0.checked(sku.0)?, asked, || operation).await?)
+        let (delta, reason) = body.0;
+        done(&self.execute(Command::Adjust { sku: sku.0, delta, reason }, asked, || operation).await?)
     }
 
     /// Set the low-stock threshold
@@ -182,10 +184,11 @@ impl InventoryApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<SetThreshold>,
+        body: Given<SetThreshold>,
     ) -> Result<Done<StockChanged>, ApiError> {
         let operation = format!("PUT /stock/{}/threshold", sku.0);
-        done(&self.execute(body.0.checked(sku.0)?, asked, || operation).await?)
+        let command = Command::SetThreshold { sku: sku.0, low_stock_threshold: body.0 };
+        done(&self.execute(command, asked, || operation).await?)
     }
 
     /// Reserve stock
@@ -198,9 +201,9 @@ impl InventoryApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<ReserveStock>,
+        body: Given<ReserveStock>,
     ) -> Result<Created<Reservation>, ApiError> {
-        let executed = self.execute(body.0.checked()?, asked, || "POST /stock/reserve".to_owned()).await?;
+        let executed = self.execute(Command::Reserve(body.0), asked, || "POST /stock/reserve".to_owned()).await?;
         let held = Reservation::of(&executed)?;
         let (location, version) = (format!("/stock/reservations/{}", held.reservation_id), held.version);
         Ok(Created::new(&executed, held, version).at(location))

@@ -33,7 +33,7 @@ use crate::{
     auth::Caller,
     execute::Service,
     freshness::Freshness,
-    json::Json,
+    json::Given,
     paging::Paged,
     params::{Asked, Path},
     problem::{ApiError, Code},
@@ -148,9 +148,9 @@ impl NotificationsApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<Notify>,
+        body: Given<Notify>,
     ) -> Result<Created<Notification>, ApiError> {
-        let executed = self.execute(body.0.checked()?, asked, || "POST /notify".to_owned()).await?;
+        let executed = self.execute(body.0, asked, || "POST /notify".to_owned()).await?;
         let made = Notification::of(&executed)?;
         let (location, version) = (format!("/notifications?recipient={}", made.recipient), made.version);
         Ok(Created::new(&executed, made, version).at(location))

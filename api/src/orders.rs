@@ -28,7 +28,7 @@ use crate::{
     auth::{Caller, Scope},
     execute::{Service, ms},
     freshness::Freshness,
-    json::Json,
+    json::Given,
     paging::Paged,
     params::{Asked, Path},
     problem::{ApiError, Code},
@@ -135,9 +135,9 @@ impl OrdersApi {
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
-        body: Json<PlaceOrder>,
+        body: Given<PlaceOrder>,
     ) -> Result<Created<PlacedOrder>, ApiError> {
-        let (customer_id, currency, lines) = body.0.checked()?;
+        let (customer_id, currency, lines) = body.0;
         if !asked.caller.sees(customer_id) {
             return Err(Rejection::UnknownCustomer { customer_id }.into());
         }

@@ -251,6 +251,16 @@ impl Faults {
         self.0.push(Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail });
     }
 
+    /// Whether nothing was wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those of another error, too.
+    pub fn extend(&mut self, error: Option<ApiError>) {
+        self.0.extend(error.and_then(|error| error.0.errors).into_iter().flatten());
+    }
+
     /// Go on only if nothing was wrong.
     ///
     /// # Errors

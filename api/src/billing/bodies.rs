@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     execute::{time, time_of, unexpected},
+    json::Checked,
     params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     problem::{ApiError, Faults},
 };
@@ -45,12 +46,10 @@ impl Example for RecordPayment {
     }
 }
 
-impl RecordPayment {
-    /// The command.
-    ///
-    /// # Errors
-    /// Every value that can't be.
-    pub fn checked(self) -> Result<Command, ApiError> {
+impl Checked for RecordPayment {
+    type Values = Command;
+
+    fn checked(self) -> Result<Command, ApiError> {
         let mut faults = Faults::default();
         let amount = faults.check("#/amount", Money::positive(self.amount));
         let currency = faults.check("#/currency", Currency::new(&self.currency));
@@ -84,17 +83,15 @@ impl Example for RefundPayment {
     }
 }
 
-impl RefundPayment {
-    /// The command.
-    ///
-    /// # Errors
-    /// Every value that can't be.
-    pub fn checked(self, order_id: OrderId) -> Result<Command, ApiError> {
+impl Checked for RefundPayment {
+    type Values = (Option<Money>, Option<Reason>);
+
+    fn checked(self) -> Result<(Option<Money>, Option<Reason>), ApiError> {
         let mut faults = Faults::default();
         let amount = faults.check_if("#/amount", self.amount.map(Money::positive));
         let reason = faults.check_if("#/reason", self.reason.map(Reason::new));
         faults.none()?;
-        Ok(Command::Refund { order_id, amount, reason })
+        Ok((amount, reason))
     }
 }
 
@@ -436,9 +433,7 @@ mod tests {
 
     #[test]
     fn a_refund_may_leave_out_everything_but_not_be_of_nothing() {
-        let order_id = OrderId(Uuid::from_u128(1));
-        let all = RefundPayment { amount: None, reason: None }.checked(order_id).unwrap();
-        assert_eq!(all, Command::Refund { order_id, amount: None, reason: None });
-        assert!(RefundPayment { amount: Some(0), reason: None }.checked(order_id).is_err());
+        assert_eq!(RefundPayment { amount: None, reason: None }.checked().unwrap(), (None, None));
+        assert!(RefundPayment { amount: Some(0), reason: None }.checked().is_err());
     }
 }

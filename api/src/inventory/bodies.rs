@@ -4,7 +4,7 @@ use std::num::NonZeroI64;
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
-    inventory::{self, Command, Event, Inventory, MAX_ON_HAND, ReservationAnswer, Reserve, StockItem},
+    inventory::{self, Event, Inventory, MAX_ON_HAND, Rejection, ReservationAnswer, Reserve, StockItem},
     public::{MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel, StockLine as StoredLine},
     values::{OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
 };
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     execute::{time, time_of, unexpected},
+    json::Checked,
     problem::{ApiError, Code, Faults},
 };
 
@@ -38,17 +39,12 @@ impl Example for ReceiveStock {
     }
 }
 
-impl ReceiveStock {
-    /// The command.
-    ///
-    /// # Errors
-    /// Every value that can't be.
-    pub fn checked(self, sku: Sku) -> Result<Command, ApiError> {
+impl Checked for ReceiveStock {
+    type Values = Quantity;
+
+    fn checked(self) -> Result<Quantity, ApiError> {
         let mut faults = Faults::default();
-        match faults.check("#/quantity", units(self.quantity)) {
-            Some(quantity) => Ok(Command::Receive { sku, quantity }),
-            None => Err(faults.into()),
-        }
+        faults.check("#/quantity", units(self.quantity)).ok_or_else(|| faults.into())
     }
 }
 
@@ -76,12 +72,10 @@ impl Example for AdjustStock {
     }
 }
 
-impl AdjustStock {
-    /// The command.
-    ///
-    /// # Errors
-    /// Every value that can't be.
-    pub fn checked(self, sku: Sku) -> Result<Command, ApiError> {
+impl Checked for AdjustStock {
+    type Values = (NonZeroI64, Reason);
+
+    fn checked(self) -> Result<(NonZeroI64, Reason), ApiError> {
         let max = i64::from(MAX_ON_HAND);
         let mut faults = Faults::default();
         let reason = faults.check("#/reason", Reason::new(self.reason));
@@ -90,7 +84,7 @@ impl AdjustStock {
             faults.add("#/delta", Code::InvalidDelta, format!("a delta must be from -{max} to {max}, and not 0"));
         }
         match (delta, reason) {
-            (Some(delta), Some(reason)) => Ok(Command::Adjust { sku, delta, reason }),
+            (Some(delta), Some(reason)) => Ok((delta, reason)),
             (Some(_) | None, Some(_) | None) => Err(faults.into()),
         }
     }
@@ -112,16 +106,12 @@ impl Example for SetThreshold {
     }
 }
 
-impl SetThreshold {
-    /// The command.
-    ///
-    /// # Errors
-    /// If the threshold can't be.
-    pub fn checked(self, sku: Sku) -> Result<Command, ApiError> {
+impl Checked for SetThreshold {
+    type Values = u32;
+
+    fn checked(self) -> Result<u32, ApiError> {
         match u32::try_from(self.low_stock_threshold) {
-            Ok(low_stock_threshold) if low_stock_threshold <= MAX_ON_HAND => {
-                Ok(Command::SetThreshold { sku, low_stock_threshold })
-            }
+            Ok(threshold) if threshold <= MAX_ON_HAND => Ok(threshold),
             Ok(_) | Err(_) => {
                 let mut faults = Faults::default();
                 let detail = format!("a threshold must be from 0 to {MAX_ON_HAND}");
@@ -183,13 +173,12 @@ impl Example for ReserveStock {
     }
 }
 
-impl ReserveStock {
-    /// The command.
-    ///
-    /// # Errors
-    /// Every value that can't be.
-    pub fn checked(self) -> Result<Command, ApiError> {
+impl Checked for ReserveStock {
+    type Values = Reserve;
+
+    fn checked(self) -> Result<Reserve, ApiError> {
         let mut faults = Faults::default();
+        let n_lines = self.lines.len();
         let name = faults.check("#/reservation_id", ReservationName::new(self.reservation_id));
         let ttl = self.ttl_seconds.map(|ttl| TtlSeconds::new(u32::try_from(ttl).unwrap_or(0)));
         let ttl_seconds = faults.check_if("#/ttl_seconds", ttl);
@@ -201,9 +190,13 @@ impl ReserveStock {
                 lines.push(StoredLine { sku, quantity });
             }
         }
+        // By itself it is the service that refuses it; beside something else it is told at once.
+        if !faults.is_empty() && n_lines == 0 {
+            faults.extend(Some(Rejection::NoLines.into()));
+        }
         let Some(name) = name else { return Err(faults.into()) };
         faults.none()?;
-        Ok(Command::Reserve(Reserve { name, lines, ttl_seconds, order_id: self.order_id.map(OrderId) }))
+        Ok(Reserve { name, lines, ttl_seconds, order_id: self.order_id.map(OrderId) })
     }
 }
 
@@ -576,12 +569,8 @@ pub struct MovementList {
 mod tests {
     use super::*;
 
-    fn sku() -> Sku {
-        Sku::new("a").unwrap()
-    }
-
     #[track_caller]
-    fn told(checked: Result<Command, ApiError>) -> Vec<(String, String)> {
+    fn told<T: std::fmt::Debug>(checked: Result<T, ApiError>) -> Vec<(String, String)> {
         let faults = checked.unwrap_err().0.errors.unwrap_or_default();
         faults.into_iter().map(|fault| (fault.pointer.unwrap_or_default(), fault.code)).collect()
     }
@@ -599,6 +588,9 @@ mod tests {
         let expected =
             ["#/reservation_id", "#/ttl_seconds", "#/lines/1/sku", "#/lines/1/quantity", "#/lines/2/quantity"];
         assert_eq!(pointers, expected);
+        let empty = ReserveStock { lines: Vec::new(), reservation_id: "a b".to_owned(), ..ReserveStock::example() };
+        let codes: Vec<_> = told(empty.checked()).into_iter().map(|(_, code)| code).collect();
+        assert_eq!(codes, ["invalid_identifier", "no_lines"]);
     }
 
     #[test]
@@ -606,25 +598,25 @@ mod tests {
         let reason = || "counted".to_owned();
         for delta in [0, i64::from(MAX_ON_HAND) + 1, i64::MIN] {
             let fault = ("#/delta".to_owned(), "invalid_delta".to_owned());
-            assert_eq!(told(AdjustStock { delta, reason: reason() }.checked(sku())), [fault], "{delta}");
+            assert_eq!(told(AdjustStock { delta, reason: reason() }.checked()), [fault], "{delta}");
         }
-        assert!(AdjustStock { delta: -1, reason: reason() }.checked(sku()).is_ok());
+        assert!(AdjustStock { delta: -1, reason: reason() }.checked().is_ok());
     }
 
     #[test]
     fn a_threshold_is_no_negative_number() {
-        assert!(SetThreshold { low_stock_threshold: 0 }.checked(sku()).is_ok());
+        assert!(SetThreshold { low_stock_threshold: 0 }.checked().is_ok());
         for low_stock_threshold in [-1, i64::from(MAX_ON_HAND) + 1] {
             let fault = ("#/low_stock_threshold".to_owned(), "invalid_threshold".to_owned());
-            assert_eq!(told(SetThreshold { low_stock_threshold }.checked(sku())), [fault]);
+            assert_eq!(told(SetThreshold { low_stock_threshold }.checked()), [fault]);
         }
     }
 
     #[test]
     fn the_examples_are_accepted() {
-        assert!(ReceiveStock::example().checked(sku()).is_ok());
-        assert!(AdjustStock::example().checked(sku()).is_ok());
-        assert!(SetThreshold::example().checked(sku()).is_ok());
+        assert!(ReceiveStock::example().checked().is_ok());
+        assert!(AdjustStock::example().checked().is_ok());
+        assert!(SetThreshold::example().checked().is_ok());
         assert!(ReserveStock::example().checked().is_ok());
     }
 }

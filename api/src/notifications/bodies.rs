@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     execute::{time, time_of, unexpected},
+    json::Checked,
     params::EXAMPLE_NOTIFICATION,
     problem::{ApiError, Faults},
 };
@@ -40,12 +41,10 @@ impl Example for Notify {
     }
 }
 
-impl Notify {
-    /// The command.
-    ///
-    /// # Errors
-    /// Every value that can't be.
-    pub fn checked(self) -> Result<Command, ApiError> {
+impl Checked for Notify {
+    type Values = Command;
+
+    fn checked(self) -> Result<Command, ApiError> {
         let mut faults = Faults::default();
         let recipient = faults.check("#/recipient", Recipient::new(self.recipient));
         let subject = faults.check("#/subject", Subject::new(self.subject));

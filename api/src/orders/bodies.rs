@@ -15,6 +15,7 @@ use crate::{
     billing::Invoice,
     execute::{time, time_of, unexpected},
     inventory::Stock,
+    json::Checked,
     params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     problem::{ApiError, Faults, Shortage},
 };
@@ -141,13 +142,11 @@ impl Example for PlaceOrder {
     }
 }
 
-impl PlaceOrder {
-    /// Who, in which currency, what.
-    ///
-    /// # Errors
-    /// Every value that can't be.
-    pub fn checked(self) -> Result<(CustomerId, Currency, Vec<StoredLine>), ApiError> {
-        let mut faults = Faults::default();
+impl Checked for PlaceOrder {
+    type Values = (CustomerId, Currency, Vec<StoredLine>);
+
+    fn checked(self) -> Result<Self::Values, ApiError> {
+        let (mut faults, n_lines) = (Faults::default(), self.lines.len());
         let currency = faults.check("#/currency", Currency::new(&self.currency));
         let mut lines = Vec::with_capacity(self.lines.len());
         for (i, OrderLine { sku, quantity, unit_price }) in self.lines.into_iter().enumerate() {
@@ -158,6 +157,10 @@ impl PlaceOrder {
             if let (Some(sku), Some(quantity), Some(unit_price)) = (sku, quantity, unit_price) {
                 lines.push(StoredLine { sku, quantity, unit_price });
             }
+        }
+        // By itself it is the service that refuses it; beside something else it is told at once.
+        if !faults.is_empty() && lines.len() == n_lines {
+            faults.extend(orders::total_of_order(&lines).err().map(ApiError::from));
         }
         let Some(currency) = currency else { return Err(faults.into()) };
         faults.none()?;

@@ -6,7 +6,7 @@ use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
     planted::{self, Bug},
     public::{OrderLine, Public},
-    values::{Currency, CustomerId, OrderId},
+    values::{Currency, CustomerId, Money, OrderId},
 };
 
 use super::{
@@ -172,6 +172,24 @@ fn order_after(mut order: Order, event: &Event, at: &At) -> Order {
     order
 }
 
+/// What an order of these lines comes to.
+///
+/// # Errors
+/// Why there can be no such order.
+pub fn total_of_order(lines: &[OrderLine]) -> Result<Money, Rejection> {
+    if lines.is_empty() {
+        return Err(Rejection::NoLines);
+    }
+    if lines.len() > MAX_LINES {
+        return Err(Rejection::TooManyLines { given: lines.len(), max: MAX_LINES });
+    }
+    let total = total_of(lines).ok_or(Rejection::total_too_large())?;
+    match added_up(lines) {
+        Ok(_) => Ok(total),
+        Err(QuantityOverflow(sku)) => Err(Rejection::quantity_too_large(sku)),
+    }
+}
+
 fn place(
     view: &View<'_, Entity>,
     order_id: OrderId,
@@ -180,16 +198,7 @@ fn place(
     lines: &[OrderLine],
 ) -> Result<Event, Rejection> {
     let customer = view.get(&KnownCustomer::aggregate(customer_id)).and_then(Entity::as_known_customer);
-    if lines.is_empty() {
-        return Err(Rejection::NoLines);
-    }
-    if lines.len() > MAX_LINES {
-        return Err(Rejection::TooManyLines { given: lines.len(), max: MAX_LINES });
-    }
-    let total = total_of(lines).ok_or(Rejection::total_too_large())?;
-    if let Err(QuantityOverflow(sku)) = added_up(lines) {
-        return Err(Rejection::quantity_too_large(sku));
-    }
+    let total = total_of_order(lines)?;
     let customer = customer.ok_or(Rejection::UnknownCustomer { customer_id })?;
     if !customer.active {
         return Err(Rejection::CustomerInactive { customer_id });

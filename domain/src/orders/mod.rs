@@ -15,6 +15,7 @@ mod react;
 mod state;
 
 pub use commands::{Action, Command, MAX_LINES, Rejection};
+pub use decide::total_of_order;
 pub use events::{
     DeclineReason, Event, OrderCancelled, OrderConfirmed, OrderFulfilled, OrderMarkedPaid, OrderMarkedRefunded,
     OrderPlaced, OrderReactionDeclined, OrderRejected, OrderUnchanged, Reaction, Standing,
