@@ -15,73 +15,26 @@
 
 mod bare;
 mod maker;
+#[path = "../place/mod.rs"]
+mod place;
 
-use std::{
-    error::Error,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, process::Command, sync::Arc, time::Instant};
 
-use orderlog_domain::{key::HashKey, orders::Orders};
-use orderlog_eventlog::{
-    EventLog,
-    embedded::{EmbeddedLog, OpenError},
-    kafka::{KafkaConfig, KafkaLog},
-};
+use orderlog_domain::orders::Orders;
 use orderlog_projections::Store;
-use orderlog_service::{
-    assembly,
-    replica::{Replica, Setup},
-    surroundings::Machine,
-};
+use orderlog_service::{assembly, replica::Replica};
 use uuid::Uuid;
 
-use self::maker::Maker;
+use self::{
+    maker::Maker,
+    place::{N_SLOTS, Result, SECRET, Source, machine, median, option, setup, used},
+};
 
 /// The program's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// As many as the program has; more than are under way, so that nothing has to be loaded while the journal is made.
-const N_SLOTS: usize = 200_000;
-/// The deployment's secret.
-const SECRET: &str = "bench";
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
-
-/// Where a journal is.
-#[derive(Clone)]
-enum Source {
-    Embedded(PathBuf),
-    Kafka { brokers: String, prefix: String },
-}
-
 impl Source {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Embedded(_) => "embedded",
-            Self::Kafka { .. } => "kafka",
-        }
-    }
-
-    async fn open(&self) -> Result<Arc<dyn EventLog>> {
-        match self {
-            Self::Embedded(folder) => loop {
-                // Whoever had it open before may still be closing it.
-                match EmbeddedLog::open(folder).await {
-                    Err(OpenError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
-                    opened => return Ok(opened?),
-                }
-            },
-            Self::Kafka { brokers, prefix } => {
-                let config = KafkaConfig { topic_prefix: prefix.clone(), ..KafkaConfig::new(brokers.clone()) };
-                Ok(KafkaLog::connect(config)?)
-            }
-        }
-    }
-
     /// As arguments of a process, and back.
     fn to_text(&self) -> String {
         match self {
@@ -111,28 +64,13 @@ struct Taken {
 /// Start a replica on `rows` and wait until it takes commands, in this process.
 async fn replay(source: &Source, rows: &Path) -> Result<()> {
     let began = Instant::now();
-    let setup = Setup {
-        log: source.open().await?,
-        hash_key: HashKey::from_secret(SECRET),
-        writer: Uuid::now_v7(),
-        n_slots_max: N_SLOTS,
-        surroundings: Arc::new(Machine),
-    };
+    let setup = setup(source.open().await?);
     let store = Arc::new(Store::<Orders>::open(rows).await?);
     let replica = Replica::<Orders>::start(setup, store).await?;
     replica.ready().await?;
-    println!("{} {}", began.elapsed().as_secs_f64(), used()?);
+    let (taken, (cpu, peak)) = (began.elapsed().as_secs_f64(), used()?);
+    println!("{taken} {cpu} {peak}");
     Ok(())
-}
-
-/// Processor seconds and peak memory in megabytes of this process, as Linux tells them.
-fn used() -> Result<String> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let ticks: f64 = stat.split(' ').skip(13).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    let peak: f64 = peak.unwrap_or_default().trim().parse()?;
-    Ok(format!("{} {}", ticks / 100.0, peak * 1024.0 / 1e6))
 }
 
 /// The same in a process of its own.
@@ -202,24 +140,6 @@ fn run(source: &Source, size: usize) -> Result<Run> {
     let n = size as f64;
     let (per_second, cpu_us) = (n / taken.seconds, taken.cpu_seconds * 1e6 / n);
     Ok(Run { taken, again, per_second, cpu_us, bare_per_second: n / bare.as_secs_f64() })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// The processors and their number.
-fn machine() -> Result<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo")?;
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |it| it.1);
-    Ok(format!("{} cores, {model}", std::thread::available_parallelism()?))
-}
-
-/// What stands behind an option.
-fn option(name: &str, otherwise: &str) -> String {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name);
-    arguments.nth(1).unwrap_or_else(|| otherwise.to_owned())
 }
 
 #[tokio::main]
