@@ -27,20 +27,20 @@ const N_COMMANDS: u64 = 3_000;
 /// So many clients ask each instance.
 const N_CLIENTS: usize = 8;
 
-/// Two instances of the inventory, which know where each other are.
-struct Two {
+/// Instances of the inventory, which know where each other are.
+struct Instances<const N: usize> {
     data: tempfile::TempDir,
     topic_prefix: String,
-    ports: [u16; 2],
-    servers: [Server; 2],
+    ports: [u16; N],
+    servers: [Server; N],
 }
 
-impl Two {
+impl<const N: usize> Instances<N> {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let topic_prefix = format!("i{}.", uuid::Uuid::new_v4().simple());
-        let ports = [free_port(), free_port()];
-        let servers = [0, 1].map(|at| begin(data.path(), &topic_prefix, at, ports[at]));
+        let ports = std::array::from_fn(|_| free_port());
+        let servers = std::array::from_fn(|at| begin(data.path(), &topic_prefix, at, ports[at]));
         for server in &servers {
             server.ready().await;
         }
@@ -51,17 +51,18 @@ impl Two {
         self.servers[at] = begin(self.data.path(), &self.topic_prefix, at, self.ports[at]);
     }
 
-    /// Which one holds the lease, once the other one hands its commands over.
+    /// Which one holds the lease, once all others hand their commands over.
     async fn holder(&self) -> usize {
-        eventually("one of them hands its commands over", async || {
+        eventually("all but one hand their commands over", async || {
+            let mut keep = Vec::new();
             for (at, server) in self.servers.iter().enumerate() {
                 let before = n_handed_over(&server.http).await;
                 receive(&server.http, 1).await;
-                if n_handed_over(&server.http).await > before {
-                    return Some(1 - at);
+                if n_handed_over(&server.http).await == before {
+                    keep.push(at);
                 }
             }
-            None
+            if let [holder] = keep[..] { Some(holder) } else { None }
         })
         .await
     }
@@ -89,13 +90,23 @@ async fn n_handed_over(http: &Http) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_share_one_sku_fairly() {
-    let two = Two::start().await;
-    let holder = two.holder().await;
-    let before = void_and_all(&two.servers[holder].http).await;
-    let done = [Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0))];
+    share_one_sku::<2>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_instances_share_one_sku_fairly() {
+    share_one_sku::<3>().await;
+}
+
+/// Each has the same load, gets at least two thirds of its even share through, and nobody is refused.
+async fn share_one_sku<const N: usize>() {
+    let instances = Instances::<N>::start().await;
+    let holder = instances.holder().await;
+    let before = void_and_all(&instances.servers[holder].http).await;
+    let done: [_; N] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
     let mut clients = JoinSet::new();
-    for at in [0, 1].repeat(N_CLIENTS) {
-        let (http, done) = (two.servers[at].http.anew(), done.clone());
+    for at in (0..N).cycle().take(N * N_CLIENTS) {
+        let (http, done) = (instances.servers[at].http.anew(), done.clone());
         clients.spawn(async move {
             while done.iter().map(|done| done.load(Ordering::Relaxed)).sum::<u64>() < N_COMMANDS {
                 let body = json!({ "quantity": 1 });
@@ -110,8 +121,8 @@ async fn two_instances_share_one_sku_fairly() {
     }
     let done = done.map(|done| done.load(Ordering::Relaxed));
     let all: u64 = done.iter().sum();
-    assert!(done.iter().all(|done| done * 3 >= all), "each gets at least a third through: {done:?}");
-    let after = void_and_all(&two.servers[holder].http).await;
+    assert!(done.iter().all(|done| done * 3 * N as u64 >= all * 2), "some get too little through: {done:?}");
+    let after = void_and_all(&instances.servers[holder].http).await;
     let (void, records) = (after.0 - before.0, after.1 - before.1);
     assert!(void * 100 < records, "{void} of {records} records are void");
     eprintln!("{done:?} done, {void} of {records} records void");
@@ -129,7 +140,7 @@ async fn void_and_all(http: &Http) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_holder_costs_no_command_and_its_work_moves_on() {
-    let mut two = Two::start().await;
+    let mut two = Instances::<2>::start().await;
     let holder = two.holder().await;
     let other = two.servers[1 - holder].http.clone();
     two.servers[holder].kill();
@@ -154,7 +165,7 @@ async fn a_dead_holder_costs_no_command_and_its_work_moves_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_handed_over_is_as_if_it_were_done_here() {
-    let two = Two::start().await;
+    let two = Instances::<2>::start().await;
     let holder = two.holder().await;
     let other = &two.servers[1 - holder].http;
     let name = "basket";
