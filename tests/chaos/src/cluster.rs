@@ -177,10 +177,14 @@ impl Site {
         ["--log", &log, "--hash-key", SECRET, "--kafka-replication", "3"].map(str::to_owned).to_vec()
     }
 
+    fn redis_url(&self) -> String {
+        format!("redis://{}:{}", self.network.outside, self.redis.port)
+    }
+
     fn begin(&mut self, at: usize) {
         let mut args = vec![self.instances[at].service.to_owned()];
         args.extend(self.log());
-        let redis = format!("redis://{}:{}", self.network.outside, self.redis.port);
+        let redis = self.redis_url();
         let own = format!("http://{}:{}", self.instances[at].host, self.instances[at].port);
         args.extend(
             ["--redis", &redis, "--advertised-url", &own, "--rate-limit", "0", "--insecure", "--data"]
@@ -303,6 +307,8 @@ impl Site {
                 self.report.count(&history);
                 found.extend(orderlog_history::check(&history).iter().map(|it| format!("instances {number}: {it}")));
             }
+            let rows = self.folder.join("notifications-0");
+            found.extend(gather::inbox_differences(&self.redis_url(), &rows).await?);
             if found.is_empty() || Instant::now() > until {
                 self.report.violations.extend(found);
                 break;

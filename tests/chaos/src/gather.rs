@@ -1,16 +1,21 @@
 //! The history of a deployment that has stopped: what clients noted, what its log holds, and its rows.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use orderlog_domain::{
-    billing::Billing, customers::Customers, header::HEADER, inventory::Inventory, key::Key,
-    notifications::Notifications, orders::Orders,
+    billing::Billing,
+    customers::Customers,
+    header::HEADER,
+    inventory::Inventory,
+    key::Key,
+    notifications::{Notification, Notifications},
+    orders::Orders,
 };
 use orderlog_eventlog::{EventLog, Partition, Record, TopicKind};
 use orderlog_history::{History, Line, Row};
-use orderlog_projections::{Store, Tables};
+use orderlog_projections::{Inbox, Paging, RedisAddress, RedisInbox, Store, Tables};
 use orderlog_service::{assembly, now_ms};
 
 /// Everything there is to check. `rows` tells the data folder of each service.
@@ -42,6 +47,47 @@ pub async fn history(log: &dyn EventLog, rows: impl Fn(&str) -> Box<Path>, lines
     history.rows.insert("billing".to_owned(), documents::<Billing>(&rows("billing")).await?);
     history.rows.insert("notifications".to_owned(), documents::<Notifications>(&rows("notifications")).await?);
     Ok(history)
+}
+
+/// What the inbox in the Redis at `url` holds otherwise than the rows in `dir`; nothing, once both have come to rest.
+///
+/// # Errors
+/// If one of them can't be read.
+pub async fn inbox_differences(url: &str, dir: &Path) -> Result<Vec<String>> {
+    let rows = Store::<Notifications>::open(dir).await?;
+    let log_id = rows.checkpoint().await?.genesis.context("the journal has begun")?.log_id;
+    let address = RedisAddress { url: url.to_owned(), user: None, password: None, ca_pem: None };
+    let redis = RedisInbox::new(&address, &log_id.simple().to_string(), log_id)?;
+    let (ours, theirs) = (notifications(&rows).await?, notifications(&redis).await?);
+    let mut found = Vec::new();
+    let mut compare = |what: String, ours: u64, theirs: u64| {
+        if ours != theirs {
+            found.push(format!("the inbox in Redis has {theirs} as {what}, the rows {ours}"));
+        }
+    };
+    compare("its position".to_owned(), Inbox::position(&rows).await?, redis.position().await?);
+    compare("its size".to_owned(), ours.len() as u64, theirs.len() as u64);
+    let recipients: BTreeSet<_> = ours.iter().map(|notification| &notification.recipient).collect();
+    for recipient in recipients {
+        let page = async |inbox: &dyn Inbox| inbox.page(recipient, false, &Paging::first(1)).await;
+        compare(format!("unread of {recipient}"), page(&rows).await?.unread, page(&redis).await?.unread);
+    }
+    let others = ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs);
+    found.extend(others.map(|(ours, _)| format!("notification {} is another one in Redis", ours.sequence)));
+    rows.close().await;
+    Ok(found)
+}
+
+/// All of them, in their order.
+async fn notifications(inbox: &dyn Inbox) -> Result<Vec<Notification>> {
+    let mut all: Vec<Notification> = Vec::new();
+    loop {
+        let more = inbox.since(all.last().map(|last| last.sequence), None, 500).await?;
+        if more.is_empty() {
+            return Ok(all);
+        }
+        all.extend(more);
+    }
 }
 
 async fn contents(log: &dyn EventLog, partition: Partition) -> Result<Vec<Record>> {
