@@ -286,6 +286,8 @@ async fn a_discard_changes_rows_of_records_that_were_folded_before() -> Outcome 
     let verdicts = fixture.store.verdicts(0, 9).await?;
     assert_eq!(verdicts, [(0, Discarded), (1, Accepted), (2, Accepted), (3, Accepted)]);
     assert_eq!((fixture.store.n_parked().await?, fixture.store.revision().await?), (0, 1));
+    let unaccepted = Unaccepted { next: 4, verdicts: vec![(0, Discarded)] };
+    assert_eq!(fixture.store.unaccepted(0, 4).await?, unaccepted, "not as they were at first");
     assert_eq!(fixture.store.discarded().await?, changes.discarded);
     assert_eq!(fixture.store.set_aside().await?, SetAside { parked: vec![], discarded: vec![0] });
     assert_eq!(fixture.store.get("counters", &key("a")).await?.map(|(_, offset, _)| offset), Some(1));
@@ -312,6 +314,7 @@ async fn what_was_folded_without_a_new_record_is_written_once_however_often() ->
     for _ in 0..2 {
         fixture.write(&retried).await?;
         assert_eq!(fixture.store.verdicts(0, 9).await?, [(0, Verdict::Accepted)]);
+        assert_eq!(fixture.store.unaccepted(0, 1).await?.verdicts, []);
         assert_eq!(fixture.store.dump(Some("steps")).await?.len(), 2);
     }
     Ok(())
