@@ -277,6 +277,7 @@ fn described(error: &str) -> (Code, String, Option<String>) {
         error.rsplit_once(", expected ").map(|(_, rest)| rest.rsplit_once(" at line ").map_or(rest, |(it, _)| it));
     let expected = expected.map(|expected| match expected {
         "i64" | "u64" | "i32" | "u32" => "a whole number",
+        "a formatted UUID string" => "a UUID",
         expected if expected.starts_with("struct ") => "an object",
         expected => expected,
     });
