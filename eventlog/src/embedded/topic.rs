@@ -12,7 +12,7 @@ use super::stored;
 use crate::{Record, TopicKind};
 
 /// What is kept in memory for readers that follow closely. Whoever is further behind reads the file.
-const TAIL_BYTES: usize = 32 * 1024 * 1024;
+const TAIL_BYTES: usize = 8 * 1024 * 1024;
 /// And no more than so many records.
 const TAIL_RECORDS: usize = 65_536;
 
