@@ -130,11 +130,12 @@ pub(crate) async fn settled<D: Tables, R: Rows<D>>(
         Ok(at) => unaccepted[at].1,
         Err(_) => Verdict::Accepted,
     };
+    let unknown = replica.setup().surroundings.unknown();
     for record in &batch.records {
         let (journal, offset) = (D::JOURNAL, record.offset);
         settled.next = offset;
         match verdict(offset) {
-            Verdict::Accepted => match Recorded::<D>::decode(record) {
+            Verdict::Accepted => match Recorded::<D>::decode_without(record, unknown) {
                 Ok(recorded) => settled.accepted.extend(recorded),
                 Err(source) => settled.ends = Some(RelayError::Untranslatable { journal, offset, source }),
             },

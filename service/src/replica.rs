@@ -36,6 +36,7 @@ use orderlog_domain::{
     decider::{At, Millis},
     header::{CommandStamp, HEADER, Header, Origin},
     key::{HashKey, RecordId},
+    known::decode,
     planted::{self, Bug},
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError};
@@ -425,7 +426,8 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         if header.command.map(|command| command.fingerprint) != stamp.map(|stamp| stamp.fingerprint) {
             return Err(ExecuteError::KeyReused);
         }
-        let event = serde_json::from_slice(&record.value).map_err(|_| ExecuteError::Parked)?;
+        let unknown = self.setup.surroundings.unknown();
+        let event = decode(&header.kind, &record.value, unknown).map_err(|_| ExecuteError::Parked)?;
         let at = At { offset, time_ms: header.time_ms };
         Ok(Executed { accepted: Accepted { at, id: header.id, event: Arc::new(event) }, replayed: true })
     }

@@ -1,9 +1,10 @@
-//! Where an instance takes the time and new ids from, and what runs its tasks: the machine, or under simulation a seed.
+//! Where an instance takes the time and new ids from, and what runs its tasks: the machine, or under simulation a seed, which also
+//! has some instances pass for an older program.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
-use orderlog_domain::decider::Millis;
+use orderlog_domain::{decider::Millis, known::Unknown};
 use uuid::Uuid;
 
 /// The clock, and new ids. Asked once per turn or command, never per record.
@@ -16,6 +17,11 @@ pub trait Surroundings: Send + Sync + 'static {
 
     /// Run this besides everything else. Only what runs for long is started so.
     fn spawn(&self, task: BoxFuture<'static, ()>);
+
+    /// Kinds of events that the program has to take for unknown.
+    fn unknown(&self) -> Unknown {
+        &[]
+    }
 }
 
 /// The machine's clock, ids that are random where they don't tell the time, and tokio.

@@ -152,6 +152,10 @@ impl<D: Decider> Core<D> {
 
     /// A yes may go once all it names is known and alive.
     fn may_launch(&mut self, request: &Request<D>, event: D::Event) -> Verdict<D> {
+        if self.unknown.contains(&D::kind(&event)) {
+            // An older program would do something else, or nothing: it can't write what it has never heard of.
+            return Verdict::Tell(Outcome::Parked);
+        }
         let mut wait = false;
         for aggregate in D::touches(&event) {
             if aggregate.minted {

@@ -19,6 +19,7 @@ use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
     header::{Expect, Header, HeaderError, Origin},
     key::{Key, RecordId},
+    known::{Unknown, decode},
     planted::{self, Bug},
 };
 
@@ -46,14 +47,21 @@ pub enum Payload<D: Decider> {
 }
 
 impl<D: Decider> Queued<D> {
-    /// A record with its payload decoded, unless that is known already.
-    pub fn new(offset: u64, header: Bytes, value: Bytes, parsed: Header, event: Option<Arc<D::Event>>) -> Self {
+    /// A record with its payload decoded, by a program that does not know some kinds, unless the event is at hand already.
+    pub fn new(
+        offset: u64,
+        header: Bytes,
+        value: Bytes,
+        parsed: Header,
+        event: Option<Arc<D::Event>>,
+        unknown: Unknown,
+    ) -> Self {
         let unreadable = |error: serde_json::Error| Payload::Unreadable(error.to_string());
         let payload = match (event, parsed.kind.as_str()) {
             (Some(event), _) => Payload::Event(event),
             (None, GENESIS) => Payload::Genesis,
             (None, DISCARD) => serde_json::from_slice(&value).map_or_else(unreadable, Payload::Discard),
-            (None, _) => serde_json::from_slice(&value).map_or_else(unreadable, |it| Payload::Event(Arc::new(it))),
+            (None, kind) => decode(kind, &value, unknown).map_or_else(unreadable, |it| Payload::Event(Arc::new(it))),
         };
         let touched = match &payload {
             Payload::Event(event) => D::touches(event),
@@ -100,7 +108,7 @@ impl<D: Decider> Core<D> {
         let parsed = Header::decode(header).map_err(stop)?;
         let own = self.flights.get(parsed.id).filter(|flight| flight.value == *value);
         let event = own.map(|flight| Arc::clone(&flight.event));
-        self.queue.push_back(Queued::new(offset, header.clone(), value.clone(), parsed, event));
+        self.queue.push_back(Queued::new(offset, header.clone(), value.clone(), parsed, event, self.unknown));
         Ok(())
     }
 

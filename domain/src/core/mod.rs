@@ -51,6 +51,7 @@ use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
     header::{CommandStamp, HeaderError, Origin},
     key::{Key, RecordId},
+    known::Unknown,
     planted::{self, Bug},
     public::Public,
 };
@@ -285,6 +286,7 @@ pub struct Core<D: Decider> {
     writer: Uuid,
     hash_key: String,
     mint: Box<dyn FnMut() -> Uuid + Send>,
+    unknown: Unknown,
     genesis: Option<Genesis>,
     slots: Slots<D::Entity>,
     /// The first offset not folded, and the chain up to it.
@@ -349,6 +351,7 @@ impl<D: Decider> Core<D> {
             writer,
             hash_key,
             mint,
+            unknown: &[],
             genesis,
             slots: Slots::new(from_start, n_slots_max),
             next,
@@ -380,6 +383,12 @@ impl<D: Decider> Core<D> {
             missing: BTreeSet::new(),
             step: Step::empty(),
         }
+    }
+
+    /// The same of an older program, which neither reads nor writes events of these kinds.
+    #[must_use]
+    pub fn without(self, unknown: Unknown) -> Self {
+        Self { unknown, ..self }
     }
 
     /// About so many records are to be folded: room is made for the keys that they name.
@@ -496,7 +505,7 @@ impl<D: Decider> Core<D> {
             // It stands right behind what was read: no need to wait until the log brings it back.
             let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
             let (parsed, event) = (flight.header.clone(), Arc::clone(&flight.event));
-            self.queue.push_back(Queued::new(offset, header, value, parsed, Some(event)));
+            self.queue.push_back(Queued::new(offset, header, value, parsed, Some(event), self.unknown));
         }
     }
 

@@ -173,7 +173,7 @@ impl<D: Decider> Core<D> {
         for (offset, record) in records {
             let parsed = record.and_then(|(header, value)| {
                 let parsed = Header::decode(&header).ok()?;
-                Some(Queued::new(offset, header, value, parsed, None))
+                Some(Queued::new(offset, header, value, parsed, None, self.unknown))
             });
             self.fetched.insert(offset, parsed);
         }

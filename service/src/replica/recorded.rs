@@ -4,6 +4,7 @@ use bytes::Bytes;
 use orderlog_domain::{
     core::{DISCARD, GENESIS},
     header::{HEADER, Header},
+    known::{self, Unknown},
 };
 use orderlog_projections::Tables;
 
@@ -35,11 +36,20 @@ impl<D: Tables> Recorded<D> {
     /// # Errors
     /// [`RecordedError`] if it is none.
     pub fn decode(record: &orderlog_eventlog::Record) -> Result<Option<Self>, RecordedError> {
+        Self::decode_without(record, &[])
+    }
+
+    /// The same, by a program that does not know some kinds.
+    ///
+    /// # Errors
+    /// [`RecordedError`] if it is no event, or one of these.
+    pub fn decode_without(record: &orderlog_eventlog::Record, unknown: Unknown) -> Result<Option<Self>, RecordedError> {
         let header = record.header(HEADER).map_or(&[][..], Bytes::as_ref);
         let header = Header::decode(header)?;
         if [GENESIS, DISCARD].contains(&header.kind.as_str()) {
             return Ok(None);
         }
-        Ok(Some(Self { offset: record.offset, event: serde_json::from_slice(&record.value)?, header }))
+        let event = known::decode(&header.kind, &record.value, unknown)?;
+        Ok(Some(Self { offset: record.offset, event, header }))
     }
 }

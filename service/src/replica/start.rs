@@ -114,7 +114,9 @@ fn cores<D: Tables>(setup: &Setup) -> NewCore<D> {
     let hash_key = setup.hash_key.fingerprint();
     Box::new(move |checkpoint| {
         let surroundings = Arc::clone(&surroundings);
+        let unknown = surroundings.unknown();
         Core::new(checkpoint, writer, hash_key.clone(), Box::new(move || surroundings.mint()), n_slots_max)
+            .without(unknown)
     })
 }
 
