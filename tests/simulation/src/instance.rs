@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use orderlog_domain::{
     billing::{self, Billing},
     customers::{self, Customers},
     decider::Decider,
     inventory::{Event, Inventory, StockAdjusted},
     key::HashKey,
+    known::Unknown,
     notifications::{self, Notifications, OPERATIONS},
     orders::{self, Orders},
 };
@@ -43,6 +45,9 @@ pub type SimulatedReplica<D> = Replica<D, SimulatedRows<D>>;
 
 /// A service, and what belongs to it besides what all have.
 pub trait Service: Tables {
+    /// Kinds of events that came with newer programs; older ones lack one or two neighbours of these.
+    const NEWER: Unknown;
+
     /// What tells two commands apart.
     fn fingerprint(command: &Self::Command) -> String;
 
@@ -66,8 +71,10 @@ pub trait Service: Tables {
 }
 
 macro_rules! service {
-    ($service:ident, $place:ident, $remint:expr, $made:expr) => {
+    ($service:ident, $place:ident, $newer:expr, $remint:expr, $made:expr) => {
         impl Service for $service {
+            const NEWER: Unknown = &$newer;
+
             fn fingerprint(command: &Self::Command) -> String {
                 command.fingerprint_text()
             }
@@ -90,6 +97,7 @@ macro_rules! service {
 service!(
     Customers,
     customers,
+    ["customer_updated", "customer_deactivated", "customer_unchanged"],
     |command: &mut customers::Command, id| if let customers::Command::Create { customer_id, .. } = command {
         customer_id.0 = id;
     },
@@ -98,6 +106,7 @@ service!(
 service!(
     Orders,
     orders,
+    ["order_rejected", "order_cancelled", "order_marked_refunded", "order_fulfilled", "order_reaction_declined"],
     |command: &mut orders::Command, id| if let orders::Command::Place { order_id, .. } = command {
         order_id.0 = id;
     },
@@ -106,6 +115,7 @@ service!(
 service!(
     Billing,
     billing,
+    ["invoice_refunded", "invoice_voided", "invoice_filled_in", "reaction_declined"],
     |command: &mut billing::Command, id| if let billing::Command::RecordPayment { payment_id, .. } = command {
         payment_id.0 = id;
     },
@@ -114,6 +124,7 @@ service!(
 service!(
     Notifications,
     notifications,
+    ["notification_read", "notification_already_read", "notification_already_made"],
     |command: &mut notifications::Command, id| if let notifications::Command::Notify { notification_id, .. } = command {
         notification_id.0 = id;
     },
@@ -121,6 +132,18 @@ service!(
 );
 
 impl Service for Inventory {
+    const NEWER: Unknown = &[
+        "stock_adjusted",
+        "threshold_set",
+        "reservation_rejected",
+        "reservation_repeated",
+        "reservation_released",
+        "reservation_expired",
+        "reservation_committed",
+        "reservation_cancelled",
+        "reservation_declined",
+    ];
+
     fn fingerprint(command: &Self::Command) -> String {
         command.fingerprint_text()
     }
@@ -187,6 +210,8 @@ pub struct Instance<D: Tables> {
     running: Mutex<Option<Running<D>>>,
     /// How long it stays away after its next death, in milliseconds.
     away_ms: watch::Sender<u64>,
+    /// What the program that is installed does not know. It runs from the next start on.
+    unknown: Mutex<Unknown>,
 }
 
 fn locked<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -213,6 +238,7 @@ impl<D: Service> Instances<D> {
                 life: Mutex::default(),
                 running: Mutex::default(),
                 away_ms: watch::Sender::new(0),
+                unknown: Mutex::default(),
             })
         };
         Self((1..=n).map(new).collect())
@@ -229,7 +255,8 @@ impl<D: Service> Instances<D> {
 async fn keep_running<D: Service>(instance: Arc<Instance<D>>, shop: Arc<Shop>) {
     let world = Arc::clone(&shop.world);
     loop {
-        let life = Life::begin(&world, &instance.name);
+        let life = Life::begin_without(&world, &instance.name, *locked(&instance.unknown));
+        world.count_older(life.is_older());
         *locked(&instance.life) = Some(Arc::clone(&life));
         let ended = async {
             match start(&instance, &life, &shop).await {
@@ -306,6 +333,15 @@ pub trait Victim: Send + Sync {
 
     /// Its rows are deleted while it is dead.
     fn delete_rows(&self);
+
+    /// Its next process is of an older program, which one chance says.
+    fn install_older(&self, world: &World);
+
+    /// Its next process is of the newest program. Whether its last one was not.
+    fn install_newest(&self) -> bool;
+
+    /// An operator has it fold what is parked, if it runs.
+    fn retry(&self);
 }
 
 impl<D: Service> Victim for Instance<D> {
@@ -324,5 +360,23 @@ impl<D: Service> Victim for Instance<D> {
     fn delete_rows(&self) {
         self.crash(100);
         self.rows.delete();
+    }
+
+    fn install_older(&self, world: &World) {
+        let n = world.draw(|chance| chance.between(1, 2));
+        let from = world.draw(|chance| chance.below(D::NEWER.len() as u64 + 1 - n));
+        let [from, to] = [from, from + n].map(|at| usize::try_from(at).unwrap_or_default());
+        *locked(&self.unknown) = &D::NEWER[from..to];
+    }
+
+    fn install_newest(&self) -> bool {
+        !std::mem::take(&mut *locked(&self.unknown)).is_empty()
+    }
+
+    fn retry(&self) {
+        if let Some(Running { replica, life }) = self.running() {
+            let asked = async move { drop(replica.retry().await) };
+            life.spawn(asked.boxed());
+        }
     }
 }

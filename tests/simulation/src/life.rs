@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use orderlog_domain::decider::Millis;
+use orderlog_domain::{decider::Millis, known::Unknown};
 use orderlog_service::surroundings::Surroundings;
 use tokio::sync::watch;
 use uuid::{Builder, Uuid};
@@ -29,6 +29,7 @@ pub struct Life {
     dead: watch::Sender<bool>,
     paused: watch::Sender<bool>,
     skew_ms: AtomicI64,
+    unknown: Unknown,
 }
 
 impl fmt::Debug for Life {
@@ -38,9 +39,14 @@ impl fmt::Debug for Life {
 }
 
 impl Life {
-    /// A process begins.
+    /// A process begins, of the newest program.
     pub fn begin(world: &Arc<World>, name: &str) -> Arc<Self> {
-        world.note(name, "begins");
+        Self::begin_without(world, name, &[])
+    }
+
+    /// A process begins, of a program that does not know some kinds of events.
+    pub fn begin_without(world: &Arc<World>, name: &str, unknown: Unknown) -> Arc<Self> {
+        world.note(name, if unknown.is_empty() { "begins".to_owned() } else { format!("begins without {unknown:?}") });
         Arc::new(Self {
             name: name.to_owned(),
             world: Arc::clone(world),
@@ -48,6 +54,7 @@ impl Life {
             dead: watch::Sender::new(false),
             paused: watch::Sender::new(false),
             skew_ms: AtomicI64::new(0),
+            unknown,
         })
     }
 
@@ -62,6 +69,11 @@ impl Life {
             self.world.note(&self.name, "dies");
             self.world.tasks.kill(self.owner);
         }
+    }
+
+    /// Whether its program is an older one.
+    pub const fn is_older(&self) -> bool {
+        !self.unknown.is_empty()
     }
 
     /// Whether it is dead.
@@ -113,6 +125,10 @@ impl Surroundings for Life {
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.world.tasks.spawn(self.owner, task);
+    }
+
+    fn unknown(&self) -> Unknown {
+        self.unknown
     }
 }
 

@@ -44,6 +44,8 @@ struct Totals {
     n_acknowledged: usize,
     n_records: u64,
     n_faults: u64,
+    n_older: u64,
+    n_parked: u64,
     simulated_ms: i64,
 }
 
@@ -77,14 +79,16 @@ fn run_many(options: &Options) -> ExitCode {
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} seeds in {seconds:.0} s ({:.0}/s): {} attempts, {} acknowledged, {} records, {} faults injected, {} h \
-         simulated; {} seeds show a fault",
+        "{} seeds in {seconds:.0} s ({:.0}/s): {} attempts, {} acknowledged, {} records, {} faults injected, {} processes \
+         of older programs, {} times a record was parked, {} h simulated; {} seeds show a fault",
         options.seeds,
         options.seeds as f64 / seconds,
         totals.n_attempts,
         totals.n_acknowledged,
         totals.n_records,
         totals.n_faults,
+        totals.n_older,
+        totals.n_parked,
         totals.simulated_ms / 3_600_000,
         totals.n_failed
     );
@@ -97,6 +101,8 @@ fn add(totals: &mut Totals, report: &Report) {
     totals.n_acknowledged += report.n_acknowledged;
     totals.n_records += report.n_records;
     totals.n_faults += report.n_faults;
+    totals.n_older += report.n_older;
+    totals.n_parked += report.n_parked;
     totals.simulated_ms += report.simulated_ms;
 }
 

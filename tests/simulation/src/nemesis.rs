@@ -1,4 +1,4 @@
-//! What goes wrong with processes, and with the log as a whole.
+//! What goes wrong with processes, what is done to them in a rollout, and what goes wrong with the log as a whole.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -21,10 +21,11 @@ pub async fn rage(shop: Arc<Shop>) {
     let pace = world.draw(|chance| chance.between(100, 1_500));
     // Few worlds get to see an older log.
     let mut copy = world.draw(|chance| chance.of_1000(200)).then(Copied::default);
+    let is_rollout = shop.victims().iter().filter_map(|it| it.life()).any(|life| life.is_older());
     loop {
         let pause = world.draw(|chance| chance.ms(pace / 4, pace));
         tokio::time::sleep(pause).await;
-        match world.draw(|chance| chance.below(100)) {
+        match world.draw(|chance| chance.below(if is_rollout { 125 } else { 100 })) {
             0..25 => crash_one(&shop),
             25..30 => crash_all(&shop).await,
             30..45 => pause_some(&shop),
@@ -37,6 +38,8 @@ pub async fn rage(shop: Arc<Shop>) {
                 world.set_faults(faults);
             }
             88..91 => delete_rows(&shop),
+            100..115 => install_one(&shop),
+            115..125 => retry_one(&shop),
             _ => match &mut copy {
                 Some(copied) if copied.ends.is_empty() => {
                     world.note("nemesis", "copies the log");
@@ -138,6 +141,23 @@ fn delete_rows(shop: &Shop) {
     if let Some(victim) = one(shop) {
         shop.world.note("nemesis", "deletes rows");
         victim.delete_rows();
+    }
+}
+
+/// The rollout goes on, or one step back.
+fn install_one(shop: &Shop) {
+    let Some(victim) = one(shop) else { return };
+    shop.world.note("nemesis", "installs another program");
+    if !victim.install_newest() {
+        victim.install_older(&shop.world);
+    }
+    victim.crash(shop.world.draw(|chance| chance.between(1, 200)));
+}
+
+fn retry_one(shop: &Shop) {
+    if let Some(victim) = one(shop) {
+        shop.world.note("nemesis", "has somebody fold what is parked");
+        victim.retry();
     }
 }
 

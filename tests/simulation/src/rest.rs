@@ -34,6 +34,10 @@ pub async fn heal(shop: &Shop) {
     shop.world.note("nemesis", "heals everything");
     shop.world.set_faults(Faults::default());
     shop.healed.send_replace(true);
+    // The rollout ends: what older programs have parked is folded now.
+    for victim in shop.victims().iter().filter(|victim| victim.install_newest()) {
+        victim.crash(1);
+    }
     for life in shop.victims().iter().filter_map(|victim| victim.life()) {
         life.pause(false);
         life.set_skew(0);

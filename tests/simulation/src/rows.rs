@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use orderlog_domain::{
-    core::{Changes, Checkpoint, DiscardedRow, Loaded, SetAside, Wanted},
+    core::{Changes, Checkpoint, DiscardedRow, Loaded, RecordRow, SetAside, Verdict, Wanted},
     decider::Millis,
     inventory::{Inventory, Reservation},
 };
@@ -66,7 +66,10 @@ impl<D: Tables> Rows<D> for SimulatedRows<D> {
         self.fail()?;
         self.rows.put(changes)?;
         let world = self.life.world();
-        world.note(&self.life.name, format_args!("writes rows up to {}", changes.next));
+        let is_parked = |record: &&RecordRow| record.verdict == Verdict::Parked;
+        let n_parked = changes.records.iter().filter(is_parked).count();
+        world.count_parked(n_parked as u64);
+        world.note(&self.life.name, format_args!("writes rows up to {}, {n_parked} parked", changes.next));
         if !world.goes_wrong(world.faults().unsynced) {
             self.rows.sync();
         }

@@ -43,6 +43,10 @@ pub struct Report {
     pub n_records: u64,
     /// How often something went wrong on purpose, crashes and such not counted.
     pub n_faults: u64,
+    /// How many processes were of an older program.
+    pub n_older: u64,
+    /// How often one parked a record.
+    pub n_parked: u64,
     /// How much time it took in there, in milliseconds.
     pub simulated_ms: i64,
 }
@@ -151,6 +155,8 @@ async fn live(seed: u64, world: Arc<World>) -> Report {
         n_acknowledged,
         n_records: world.n_landed(),
         n_faults: world.n_faults(),
+        n_older: world.n_older(),
+        n_parked: world.n_parked(),
         simulated_ms: world.elapsed_ms(),
     }
 }

@@ -39,7 +39,10 @@ impl Shop {
     pub async fn open(world: &Arc<World>) -> Arc<Self> {
         let prepared = world.log.prepare(&assembly::topics()).await;
         prepared.expect("an empty log takes all topics");
-        let n = || usize::try_from(world.draw(|chance| [1, 1, 2, 2, 2, 3][chance.below(6) as usize])).unwrap_or(1);
+        // In some worlds a new program is being rolled out.
+        let is_rollout = world.draw(|chance| chance.of_1000(400));
+        let n_instances: &[usize] = if is_rollout { &[1, 2, 2, 3] } else { &[1, 1, 2, 2, 2, 3] };
+        let n = || world.draw(|chance| chance.one_of(n_instances).copied()).unwrap_or(1);
         let shop = Arc::new(Self {
             world: Arc::clone(world),
             customers: Instances::new(n()),
@@ -50,6 +53,9 @@ impl Shop {
             healed: watch::Sender::new(false),
             may_start: watch::Sender::new(true),
         });
+        for victim in shop.victims().iter().filter(|_| is_rollout && world.draw(|chance| chance.of_1000(400))) {
+            victim.install_older(world);
+        }
         shop.customers.keep_running(&shop);
         shop.orders.keep_running(&shop);
         shop.inventory.keep_running(&shop);

@@ -100,6 +100,8 @@ pub struct World {
     /// Attempts that nobody was told of yet.
     open: Mutex<BTreeMap<Uuid, Attempt>>,
     n_faults: AtomicU64,
+    n_older: AtomicU64,
+    n_parked: AtomicU64,
     n_lives: AtomicU64,
 }
 
@@ -124,6 +126,8 @@ impl World {
             lines: Mutex::default(),
             open: Mutex::default(),
             n_faults: AtomicU64::new(0),
+            n_older: AtomicU64::new(0),
+            n_parked: AtomicU64::new(0),
             n_lives: AtomicU64::new(0),
         })
     }
@@ -163,6 +167,26 @@ impl World {
     /// How often something went wrong so far.
     pub fn n_faults(&self) -> u64 {
         self.n_faults.load(Ordering::Relaxed)
+    }
+
+    /// A process begins, of an older program or the newest.
+    pub fn count_older(&self, is_older: bool) {
+        self.n_older.fetch_add(u64::from(is_older), Ordering::Relaxed);
+    }
+
+    /// How many processes of an older program there were so far.
+    pub fn n_older(&self) -> u64 {
+        self.n_older.load(Ordering::Relaxed)
+    }
+
+    /// So many records were parked by somebody.
+    pub fn count_parked(&self, n: u64) {
+        self.n_parked.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// How often a record was parked so far.
+    pub fn n_parked(&self) -> u64 {
+        self.n_parked.load(Ordering::Relaxed)
     }
 
     /// How long something takes.

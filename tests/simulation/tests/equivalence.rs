@@ -1,12 +1,13 @@
 //! The rows in memory, on which everything here runs, are the rows in SQLite, on which the program runs: both are built by the same
-//! replica from the journals of simulated runs, with their void and doubled records, and answer alike.
+//! replica from the journals of simulated runs, with their void, doubled and parked records, and answer alike.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::{path::Path, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use orderlog_domain::{
-    billing::Billing, core::Wanted, customers::Customers, inventory::Inventory, key::HashKey,
+    billing::Billing, core::Wanted, customers::Customers, inventory::Inventory, key::HashKey, known::Unknown,
     notifications::Notifications, orders::Orders,
 };
 use orderlog_eventlog::{EventLog, NewRecord, simulated::SimulatedLog};
@@ -15,9 +16,30 @@ use orderlog_projections::{DueReservations, MemoryRows, Rows, Store, Tables};
 use orderlog_service::{
     assembly,
     replica::{Replica, Setup},
-    surroundings::Machine,
+    surroundings::{Machine, Surroundings},
 };
 use uuid::Uuid;
+
+/// A machine with a program that does not know some kinds of events.
+struct Older;
+
+impl Surroundings for Older {
+    fn now_ms(&self) -> i64 {
+        Machine.now_ms()
+    }
+
+    fn mint(&self) -> Uuid {
+        Machine.mint()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        Machine.spawn(task);
+    }
+
+    fn unknown(&self) -> Unknown {
+        &["stock_adjusted", "order_cancelled", "customer_updated", "invoice_voided", "notification_read"]
+    }
+}
 
 /// A log that holds these journals.
 async fn log_of(history: &History) -> Arc<dyn EventLog> {
@@ -37,24 +59,36 @@ async fn log_of(history: &History) -> Arc<dyn EventLog> {
     log
 }
 
-async fn built<D: Tables, R: Rows<D>>(log: &Arc<dyn EventLog>, rows: &Arc<R>) {
+/// How many records this program leaves parked.
+async fn built<D: Tables, R: Rows<D>>(log: &Arc<dyn EventLog>, rows: &Arc<R>, program: Arc<dyn Surroundings>) -> usize {
     let setup = Setup {
         log: Arc::clone(log),
         hash_key: HashKey::from_secret("simulated"),
         writer: Uuid::now_v7(),
         n_slots_max: 8,
-        surroundings: Arc::new(Machine),
+        surroundings: program,
     };
     let replica = Replica::start(setup, Arc::clone(rows)).await.unwrap();
     replica.ready().await.unwrap();
+    // So that what the start has folded stands in the rows.
+    replica.retry().await.unwrap().after
 }
 
-/// Both, built from this log, answer everything alike that a loop or a duty asks.
-async fn both<D: Tables>(log: &Arc<dyn EventLog>, dir: &Path) -> (Arc<Store<D>>, Arc<MemoryRows<D>>) {
+/// What both answer is alike, whatever a loop or a duty asks: built from this log by an older program, and then by the newest one. How
+/// many records the older one could not fold.
+async fn both<D: Tables>(log: &Arc<dyn EventLog>, dir: &Path) -> (Arc<Store<D>>, Arc<MemoryRows<D>>, usize) {
     let (store, memory) = (Arc::new(Store::<D>::open(dir).await.unwrap()), Arc::new(MemoryRows::<D>::default()));
-    built(log, &store).await;
-    built(log, &memory).await;
-    assert_eq!(Rows::checkpoint(&*store).await.unwrap(), memory.checkpoint().await.unwrap());
+    let n_parked = built(log, &store, Arc::new(Older)).await;
+    assert_eq!(built(log, &memory, Arc::new(Older)).await, n_parked);
+    are_alike(&store, &memory).await;
+    assert_eq!(built(log, &store, Arc::new(Machine)).await, 0, "a newer program folds what is parked");
+    assert_eq!(built(log, &memory, Arc::new(Machine)).await, 0);
+    are_alike(&store, &memory).await;
+    (store, memory, n_parked)
+}
+
+async fn are_alike<D: Tables>(store: &Store<D>, memory: &MemoryRows<D>) {
+    assert_eq!(Rows::checkpoint(store).await.unwrap(), memory.checkpoint().await.unwrap());
     let keys: Vec<_> = memory.look(|rows| rows.heads.keys().copied().collect());
     for kind in D::KINDS.iter().map(|kind| Some(*kind)).chain([None]) {
         let wanted: Vec<_> = keys.iter().map(|key| Wanted { key: *key, kind }).collect();
@@ -70,20 +104,20 @@ async fn both<D: Tables>(log: &Arc<dyn EventLog>, dir: &Path) -> (Arc<Store<D>>,
     for ((kind, key), (version, offset, entity)) in entities {
         assert_eq!(store.get(kind, &key).await.unwrap(), Some((version, offset, D::Entity::clone(&entity))));
     }
-    (store, memory)
 }
 
 #[tokio::test]
 async fn rows_in_memory_are_rows_in_sqlite() {
-    let (mut n_records, mut n_void) = (0, 0);
+    let (mut n_records, mut n_void, mut n_parked) = (0, 0, 0);
     for seed in 1..=8 {
         let history = std::thread::spawn(move || orderlog_simulation::run(seed, false).history).join().unwrap();
         let (log, dir) = (log_of(&history).await, tempfile::tempdir().unwrap());
-        both::<Customers>(&log, dir.path()).await;
-        both::<Orders>(&log, dir.path()).await;
-        both::<Billing>(&log, dir.path()).await;
-        both::<Notifications>(&log, dir.path()).await;
-        let (store, memory) = both::<Inventory>(&log, dir.path()).await;
+        n_parked += both::<Customers>(&log, dir.path()).await.2;
+        n_parked += both::<Orders>(&log, dir.path()).await.2;
+        n_parked += both::<Billing>(&log, dir.path()).await.2;
+        n_parked += both::<Notifications>(&log, dir.path()).await.2;
+        let (store, memory, n) = both::<Inventory>(&log, dir.path()).await;
+        n_parked += n;
         for (now, limit) in [(0, 10), (i64::MAX, 1_000), (i64::MAX, 1)] {
             let due = store.expired_reservations(now, limit).await.unwrap();
             assert_eq!(due, memory.expired_reservations(now, limit).await.unwrap());
@@ -91,5 +125,6 @@ async fn rows_in_memory_are_rows_in_sqlite() {
         memory.look(|rows| n_records += rows.records.len());
         n_void += memory.unaccepted(0, u64::MAX >> 1).await.unwrap().verdicts.len();
     }
-    assert!(n_records > 50 && n_void > 5, "{n_records} records, {n_void} void: too few to prove anything");
+    let found = format!("{n_records} records, {n_void} void, {n_parked} parked");
+    assert!(n_records > 50 && n_void > 5 && n_parked > 20, "{found}: too few to prove anything");
 }
