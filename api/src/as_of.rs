@@ -10,6 +10,7 @@ use crate::{
     answer::position,
     auth::Caller,
     execute::Service,
+    freshness::Freshness,
     point::Point,
     problem::{ApiError, Code},
 };
@@ -56,10 +57,16 @@ impl<D: Tables> Service<D> {
     /// An aggregate: with everything that this instance has answered so far, or as it was at `as_of`.
     ///
     /// # Errors
-    /// 400 for what is no moment, or none of this journal; 503 if the rows are behind.
-    pub async fn look(&self, aggregate: Ref, as_of: Option<&str>) -> Result<Looked<D::Entity>, ApiError> {
+    /// 400 for what is no moment, or none of this journal; 503 if the rows are behind, or lack what the caller has seen.
+    pub async fn look(
+        &self,
+        aggregate: Ref,
+        as_of: Option<&str>,
+        seen: &Freshness,
+    ) -> Result<Looked<D::Entity>, ApiError> {
         let rows = self.rows().await?;
         let Some(as_of) = as_of else {
+            self.reflects(&rows, &aggregate.key, seen).await?;
             let found = rows.get(aggregate.kind, &aggregate.key).await?;
             return Ok(Looked { entity: found.map(|(_, _, entity)| entity), position: None, later: None });
         };

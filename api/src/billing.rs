@@ -76,8 +76,9 @@ impl BillingApi {
         order_id: OrderId,
         as_of: Option<&str>,
         caller: &Caller,
+        seen: &Freshness,
     ) -> Result<(billing::Invoice, Option<String>), ApiError> {
-        let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of).await?;
+        let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of, seen).await?;
         let looked = looked.seen_by(caller, |billing::Entity::Invoice(invoice)| Some(invoice.customer_id));
         match looked.entity {
             Some(billing::Entity::Invoice(invoice)) => Ok((invoice, looked.position)),
@@ -167,7 +168,7 @@ impl BillingApi {
         seen: Freshness,
     ) -> Result<Found<Invoice>, ApiError> {
         let id = order_id.0;
-        let look = || self.invoice(id, as_of.0.as_deref(), &caller);
+        let look = || self.invoice(id, as_of.0.as_deref(), &caller, &seen);
         let (invoice, position) = self.service.held_back(&seen, look).await?;
         Ok(Found::new(Invoice::from(&invoice), invoice.version).at(position))
     }

@@ -230,8 +230,9 @@ impl CustomersApi {
         id: CustomerId,
         as_of: Option<&str>,
         caller: &Caller,
+        seen: &Freshness,
     ) -> Result<(customers::Customer, Option<String>), ApiError> {
-        let looked = self.0.look(customers::Customer::aggregate(id), as_of).await?;
+        let looked = self.0.look(customers::Customer::aggregate(id), as_of, seen).await?;
         let looked = looked.seen_by(caller, |_| Some(id));
         match looked.entity {
             Some(customers::Entity::Customer(customer)) => Ok((customer, looked.position)),
@@ -331,7 +332,7 @@ impl CustomersApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Customer>, ApiError> {
-        let look = || self.customer(customer_id.0, as_of.0.as_deref(), &caller);
+        let look = || self.customer(customer_id.0, as_of.0.as_deref(), &caller, &seen);
         let (customer, position) = self.0.held_back(&seen, look).await?;
         Ok(Found::new(Customer::from(&customer), customer.version).at(position))
     }
@@ -355,7 +356,7 @@ impl CustomersApi {
     ) -> Result<Listed<CustomerList>, ApiError> {
         if let Some(own) = caller.customer() {
             self.0.fresh_rows(&seen).await?;
-            let looked = self.0.look(customers::Customer::aggregate(own), None).await?;
+            let looked = self.0.look(customers::Customer::aggregate(own), None, &seen).await?;
             let own = looked.entity.as_ref().and_then(customers::Entity::as_customer);
             let items = own.map(Customer::from).into_iter().collect();
             return Ok(Listed::new(CustomerList { items, next_cursor: None }, None));
@@ -391,7 +392,7 @@ impl CustomersApi {
     ) -> Result<Listed<OrderList>, ApiError> {
         // What was seen of orders is for that service to wait for.
         let (of_orders, seen) = seen.part(ServiceName::Orders);
-        let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller)).await?;
+        let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller, &seen)).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(payment.0.map(|it| ("payment", orders_domain::Payment::from(it).as_str().to_owned())));

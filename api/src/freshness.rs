@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orderlog_domain::{decider::Decider, public::Public};
+use orderlog_domain::{decider::Decider, key::Key, public::Public};
 use orderlog_eventlog::{Partition, ReadError};
-use orderlog_projections::Tables;
+use orderlog_projections::{Store, Tables};
 use poem::{
     Request, RequestBody, Result,
     http::{HeaderMap, StatusCode},
@@ -200,6 +200,23 @@ impl<D: Tables> Service<D> {
             return Err(ApiError::timed_out(Code::NotYet, detail).lagging(lag));
         }
         Ok(())
+    }
+
+    /// Whether what the rows say of one aggregate holds what the caller has seen. It does not while a record about it is parked that the
+    /// caller has seen the outcome of, at an instance whose program could read it.
+    ///
+    /// # Errors
+    /// 503 then: the state from before would be worse.
+    pub async fn reflects(&self, rows: &Store<D>, about: &Key, freshness: &Freshness) -> Result<(), ApiError> {
+        let own = freshness.seen.iter().filter(|position| position.journal.as_str() == D::JOURNAL);
+        let Some(seen) = own.map(|position| position.offset).max() else { return Ok(()) };
+        match rows.first_parked(about).await?.filter(|parked| *parked <= seen) {
+            None => Ok(()),
+            Some(parked) => {
+                let detail = format!("{}@{parked} is about this, and can't be read by this program", D::JOURNAL);
+                Err(ApiError::unavailable(Code::Parked, detail))
+            }
+        }
     }
 
     /// What `look` finds, once the rows hold what the caller has seen of this service. If nothing is found and the caller has seen

@@ -98,8 +98,13 @@ impl InventoryApi {
     }
 
     /// The stock item, and which position it is as of, if that is asked.
-    async fn item(&self, sku: &Sku, as_of: Option<&str>) -> Result<(StockItem, Option<String>), ApiError> {
-        let looked = self.0.look(StockItem::aggregate(sku), as_of).await?;
+    async fn item(
+        &self,
+        sku: &Sku,
+        as_of: Option<&str>,
+        seen: &Freshness,
+    ) -> Result<(StockItem, Option<String>), ApiError> {
+        let looked = self.0.look(StockItem::aggregate(sku), as_of, seen).await?;
         match looked.entity {
             Some(inventory::Entity::Stock(item)) => Ok((item, looked.position)),
             Some(inventory::Entity::Unreceived(_) | inventory::Entity::Reservation(_)) | None => {
@@ -113,8 +118,9 @@ impl InventoryApi {
         &self,
         id: &ReservationId,
         as_of: Option<&str>,
+        seen: &Freshness,
     ) -> Result<(inventory::Reservation, Option<String>), ApiError> {
-        let looked = self.0.look(id.aggregate(), as_of).await?;
+        let looked = self.0.look(id.aggregate(), as_of, seen).await?;
         match looked.entity {
             Some(inventory::Entity::Reservation(found)) => Ok((found, looked.position)),
             Some(inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_)) | None => {
@@ -246,7 +252,7 @@ impl InventoryApi {
         seen: Freshness,
     ) -> Result<Found<Reservation>, ApiError> {
         let id = ReservationId::Caller(reservation_id.0);
-        let (found, position) = self.0.held_back(&seen, || self.reservation(&id, as_of.0.as_deref())).await?;
+        let (found, position) = self.0.held_back(&seen, || self.reservation(&id, as_of.0.as_deref(), &seen)).await?;
         let version = found.version;
         Ok(Found::new(found.into(), version).at(position))
     }
@@ -266,7 +272,7 @@ impl InventoryApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Stock>, ApiError> {
-        let (item, position) = self.0.held_back(&seen, || self.item(&sku.0, as_of.0.as_deref())).await?;
+        let (item, position) = self.0.held_back(&seen, || self.item(&sku.0, as_of.0.as_deref(), &seen)).await?;
         Ok(Found::new(Stock::from(&item), item.version).at(position))
     }
 
@@ -311,7 +317,7 @@ impl InventoryApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<MovementList>, ApiError> {
-        let (item, _) = self.0.held_back(&seen, || self.item(&sku.0, None)).await?;
+        let (item, _) = self.0.held_back(&seen, || self.item(&sku.0, None, &seen)).await?;
         let found = self.0.replica.store().movements(&item.sku, &page.paging(limit.0)?).await?;
         Ok(page.answer(found, |row| Movement::from(&row), |items, next_cursor| MovementList { items, next_cursor }))
     }

@@ -170,7 +170,7 @@ impl NotificationsApi {
     ) -> Result<Done<NotificationRead>, ApiError> {
         let id = notification_id.0;
         if asked.caller.customer().is_some() {
-            let looked = self.service.look(notifications::Notification::aggregate(id), None).await?;
+            let looked = self.service.look(notifications::Notification::aggregate(id), None, &asked.freshness).await?;
             let own = looked.entity.as_ref().and_then(notifications::Entity::as_notification);
             if !own.is_some_and(|own| is_for(&own.recipient, &asked.caller)) {
                 return Err(Rejection::UnknownNotification { notification_id: id }.into());

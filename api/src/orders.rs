@@ -88,7 +88,7 @@ impl OrdersApi {
         while placed.state == OrderState::Placed && Instant::now() < until {
             // Marked as seen before the row is read, so that what is written meanwhile wakes us.
             committed.borrow_and_update();
-            let (order, _) = self.order(OrderId(placed.order_id), None, caller).await?;
+            let (order, _) = self.order(OrderId(placed.order_id), None, caller, &Freshness::default()).await?;
             placed.becomes(&Order::from(&order));
             if placed.state == OrderState::Placed {
                 // Whether it changed or the time is up shows above.
@@ -104,8 +104,9 @@ impl OrdersApi {
         id: OrderId,
         as_of: Option<&str>,
         caller: &Caller,
+        seen: &Freshness,
     ) -> Result<(orders::Order, Option<String>), ApiError> {
-        let looked = self.0.look(orders::Order::aggregate(id), as_of).await?;
+        let looked = self.0.look(orders::Order::aggregate(id), as_of, seen).await?;
         let looked = looked.seen_by(caller, |entity| entity.as_order().map(|order| order.customer_id));
         match looked.entity {
             Some(orders::Entity::Order(order)) => Ok((order, looked.position)),
@@ -169,7 +170,7 @@ impl OrdersApi {
         let id = order_id.0;
         if asked.caller.customer().is_some() {
             // Whose an order is never changes: this can be looked at before.
-            self.order(id, None, &asked.caller).await?;
+            self.order(id, None, &asked.caller, &asked.freshness).await?;
         }
         let command = Command::Cancel { order_id: id };
         done(&self.execute(command, asked, || format!("POST /orders/{id}/cancel")).await?)
@@ -224,7 +225,7 @@ impl OrdersApi {
         if expand.invoice {
             caller.require(Scope::BillingRead)?;
         }
-        let look = || self.order(order_id.0, as_of.0.as_deref(), &caller);
+        let look = || self.order(order_id.0, as_of.0.as_deref(), &caller, &seen);
         let (order, position) = self.0.held_back(&seen, look).await?;
         let version = order.version;
         let shown = expand::expanded(Order::from(&order), expand, &self.0.peers).await;
@@ -296,7 +297,7 @@ impl OrdersApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<History>, ApiError> {
-        let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None, &caller)).await?;
+        let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None, &caller, &seen)).await?;
         let key = Key::of(order.order_id);
         let found = history::of(&self.0, &key, &page.paging(limit.0)?).await?;
         Ok(page.answer(found, |entry| entry, |items, next_cursor| History { items, next_cursor }))

@@ -255,6 +255,8 @@ async fn what_is_parked_is_listed_and_handed_to_the_next_core() -> Outcome {
     assert_eq!(fixture.store.parked(0, 10).await?.len(), 2);
     assert_eq!(fixture.store.parked(2, 10).await?, []);
     assert_eq!(fixture.store.n_parked().await?, 1);
+    assert_eq!(fixture.store.first_parked(&key("c")).await?, Some(1));
+    assert_eq!(fixture.store.first_parked(&key("a")).await?, None);
     let SetAside { parked, discarded } = fixture.store.set_aside().await?;
     assert_eq!(parked, [(row("b"), id(1)), (row("c"), id(1))], "first what the record is about");
     assert!(discarded.is_empty());

@@ -11,10 +11,11 @@ use orderlog_projections::Store;
 use orderlog_tests::{
     deployment::{Distributed, Embedded, Server, free_port, kafka, orderlog, redis},
     eventually,
-    http::Http,
+    http::{Answer, Http},
     poison::Journal,
     story::Shop,
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -100,6 +101,33 @@ async fn a_running_server_discards_a_record_and_folds_what_stood_behind_it() {
     assert_eq!((&lint[0]["unreadable"], &lint[0]["discarded"][0]["offset"]), (&json!([]), &json!(poison)));
 }
 
+/// Whoever asks for this object and has seen that far.
+async fn seen(http: &Http, path: &str, offset: u64) -> Answer {
+    let position = format!("orders@{offset}");
+    http.send(Method::GET, path, &[("Orderlog-Min-Position", &position)], None).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_has_seen_a_record_that_is_parked_here_is_not_shown_the_state_from_before() {
+    let mut deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    let ada = shop.customer("Ada").await;
+    let order = confirmed(&shop, &ada, "tea").await;
+    let other = confirmed(&shop, &ada, "milk").await;
+    assert!(deployment.stop().await);
+    let journal = Journal::of_stopped("orders", &data).await;
+    let newer = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
+    journal.close(&data).await;
+    deployment.restart_unready().await;
+    let (http, path) = (deployment.http(), format!("/orders/{order}"));
+
+    seen(&http, &path, newer).await.expect_problem(503, "parked");
+    seen(&http, &format!("{path}/history"), newer).await.expect_problem(503, "parked");
+    seen(&http, &format!("/orders/{other}"), newer).await.expect(200);
+    assert_eq!(seen(&http, &path, newer - 1).await.expect(200)["version"], 2);
+    assert_eq!(http.get(&path).await.expect(200)["version"], 2, "who has not seen more is shown what there is");
+}
+
 #[tokio::test]
 async fn a_record_is_discarded_on_a_stopped_server() {
     let mut deployment = Embedded::start().await;
@@ -154,7 +182,7 @@ async fn a_discard_survives_kill_9_wholly_or_not_at_all() {
         let discarding = tokio::spawn(async move {
             let body = json!({"reason": "it was not meant"});
             let path = format!("/admin/parked/orders/{poison}");
-            http.send(reqwest::Method::POST, &path, &[], Some(&body)).await.is_ok_and(|answer| answer.status == 200)
+            http.send(Method::POST, &path, &[], Some(&body)).await.is_ok_and(|answer| answer.status == 200)
         });
         tokio::time::sleep(Duration::from_millis(round * 2)).await;
         deployment.server().kill();

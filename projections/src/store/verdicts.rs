@@ -2,7 +2,7 @@
 
 use orderlog_domain::{
     core::{DiscardedRow, ParkedRow, SetAside, Verdict},
-    key::RecordId,
+    key::{Key, RecordId},
 };
 use sqlx::{Connection, sqlite::SqliteRow};
 use uuid::Uuid;
@@ -76,6 +76,17 @@ impl<D: Tables> Store<D> {
                 Ok(ParkedRow { key, offset, reason: self.origin.get(row, 2)? })
             })
             .collect()
+    }
+
+    /// Where the first record is parked that names this key, if one is.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn first_parked(&self, key: &Key) -> Result<Option<u64>, StoreError> {
+        let first = sqlx::query_scalar::<_, Option<i64>>("select min(offset) from parked where key = ?");
+        let first = first.bind(key.as_bytes().as_slice()).fetch_one(&self.lists).await;
+        let first = first.map_err(|error| self.origin.error("reading what is parked", error))?;
+        Ok(first.map(i64::cast_unsigned))
     }
 
     /// How many records are parked.

@@ -179,10 +179,12 @@ impl Client {
         if *replica.state().borrow() != State::Ready || shop.world.era() != era {
             return None;
         }
-        let (version, next) = replica
-            .store()
-            .memory()
-            .look(|rows| (rows.entities.get(&(kind, object)).map_or(0, |(version, _, _)| *version), rows.next));
+        let (version, next) = replica.store().memory().look(|rows| {
+            // As the edge: what was seen elsewhere can't be shown while it is parked here.
+            let is_shown = rows.parked.range((object, 0)..(object, seen)).next().is_none();
+            let version = rows.entities.get(&(kind, object)).map_or(0, |(version, _, _)| *version);
+            is_shown.then_some((version, rows.next))
+        })?;
         self.saw(D::JOURNAL, next, era);
         shop.world
             .note(&format!("client {}", self.number), format_args!("reads {object:?} at {}: {version}", life.name));
