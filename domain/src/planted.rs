@@ -67,6 +67,20 @@ bugs! {
     PassOverUnderWay,
     /// A delivery that is begun again has another key.
     NotifyOnReplay,
+    /// A record that can't be decoded is passed over, not parked.
+    SkipUnreadable,
+    /// What stands behind a parked record is folded all the same.
+    FoldBehindParked,
+    /// Keys with a parked record take commands.
+    DecideOnParked,
+    /// A pass over what is parked folds what stands behind a record that stays.
+    FoldOutOfOrder,
+    /// A newer program leaves parked what it could fold.
+    NeverRetry,
+    /// The relay goes on behind a parked record.
+    PassOverParked,
+    /// A reaction that meets a parked key is dropped, not set aside.
+    DropSetAside,
     /// A cancelled order's reservation is held after all.
     HoldAfterCancel,
     /// What was released is released again.

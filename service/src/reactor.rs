@@ -190,6 +190,7 @@ async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction
                 warn!(service, %cause, "{service} does not react to {topic} {cause}: {failure}");
                 break;
             }
+            Err(ExecuteError::Parked) if planted::has(Bug::DropSetAside) => break,
             Err(failure @ ExecuteError::Parked) => {
                 warn!(service, %cause, "{service} sets {topic} {cause} aside: {failure}");
                 return Outcome::SetAside(reaction);

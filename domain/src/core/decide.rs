@@ -127,7 +127,7 @@ impl<D: Decider> Core<D> {
             self.missing.extend(missing.iter().map(|aggregate| (aggregate.key, Some(aggregate.kind))));
             return Verdict::Wait;
         }
-        if sight.parked.get() {
+        if sight.parked.get() && !planted::has(Bug::DecideOnParked) {
             return Verdict::Tell(Outcome::Parked);
         }
         if sight.blocked.get() {
@@ -166,7 +166,7 @@ impl<D: Decider> Core<D> {
                 self.missing.insert((wanted.key, wanted.kind));
                 wait = true;
             }
-            if self.parking.holds(&aggregate.key) {
+            if self.parking.holds(&aggregate.key) && !planted::has(Bug::DecideOnParked) {
                 return Verdict::Tell(Outcome::Parked);
             }
             wait |= self.flights.ahead(&aggregate.key).is_some_and(|ahead| ahead.blocked);

@@ -80,7 +80,9 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         core.expect(end);
         core.recall(store.set_aside().await?);
         // What parked it may have been an older program.
-        core.retry();
+        if !planted::has(Bug::NeverRetry) {
+            core.retry();
+        }
         let serving = Arc::new(RwLock::new(store));
         let (of_loop, rows) = (Arc::clone(&shared), Arc::clone(&serving));
         let inbox = Inbox { asked, to_switch, to_repair };
