@@ -344,6 +344,20 @@ fn a_repaired_program_folds_what_is_parked_as_a_replay_would() {
 }
 
 #[test]
+fn a_program_that_passes_for_an_older_one_parks_what_it_does_not_know_and_writes_none_of_it() {
+    let mut journal = Journal::new();
+    journal.put(&["a"], 1, 2);
+    let mut older = Instance::new(1);
+    older.core = older.core.without(&["taken"]);
+    journal.read_all(&mut older, 9).unwrap();
+    let asked = [take(2, &[("a", 1)]), take(3, &[("b", 1)])].map(|command| older.ask(command, None));
+    assert!(older.run().is_empty());
+    assert!(asked.iter().all(|ticket| matches!(older.outcome(*ticket), Some(Outcome::Parked))));
+    assert_eq!(verdicts(&older), [Verdict::Parked]);
+    assert_same(&journal.retried(older.rows), &journal.replayed(2, 9));
+}
+
+#[test]
 fn rows_never_show_half_of_what_a_discard_does() {
     let mut journal = Journal::new();
     let poison = journal.put(&["a"], NEWER, 1);
