@@ -1,6 +1,6 @@
 //! Records that a server did not write: what another program may leave in a journal.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use futures_util::StreamExt;
 use orderlog_domain::{
@@ -16,13 +16,12 @@ use uuid::Uuid;
 use crate::eventually;
 
 /// A journal to write to behind the services' backs.
-#[derive(Debug)]
-pub struct Journal<L> {
-    log: L,
+pub struct Journal {
+    log: Arc<dyn EventLog>,
     name: &'static str,
 }
 
-impl Journal<std::sync::Arc<EmbeddedLog>> {
+impl Journal {
     /// One of the embedded log of a stopped server.
     pub async fn of_stopped(name: &'static str, data: &Path) -> Self {
         // The folder is free once the log's writer has ended.
@@ -31,17 +30,12 @@ impl Journal<std::sync::Arc<EmbeddedLog>> {
     }
 
     /// Let others have the folder.
-    pub async fn close(self, data: &Path) {
-        drop(self.log);
-        eventually("the log is free", async || EmbeddedLog::open(data).await.ok().map(drop)).await;
-        // The one that was opened to see that has to end as well.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    pub async fn close(self) {
+        self.log.close().await;
     }
-}
 
-impl<L: std::ops::Deref<Target: EventLog>> Journal<L> {
     /// One of a log that several may use.
-    pub const fn of(name: &'static str, log: L) -> Self {
+    pub fn of(name: &'static str, log: Arc<dyn EventLog>) -> Self {
         Self { log, name }
     }
 

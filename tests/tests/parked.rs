@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use orderlog_domain::key::Key;
 use orderlog_eventlog::kafka::{KafkaConfig, KafkaLog};
@@ -41,6 +41,29 @@ fn cancellation(customer: &str, order: &str) -> Value {
     json!({"OrderCancelled": {"order_id": order, "customer_id": customer, "payment": "unpaid", "version": 3}})
 }
 
+/// What this comes to with the journal of orders of a deployment that is stopped.
+async fn with_journal<T>(data: &Path, write: impl AsyncFnOnce(&Journal) -> T) -> T {
+    let journal = Journal::of_stopped("orders", data).await;
+    let written = write(&journal).await;
+    journal.close().await;
+    written
+}
+
+/// Where a record about an order stands that this program can't read.
+async fn put_gift(journal: &Journal, order: &str) -> u64 {
+    journal.put(key_of(order), "order_gift_wrapped", &gift()).await
+}
+
+/// Where its cancellation stands.
+async fn put_cancellation(journal: &Journal, customer: &str, order: &str) -> u64 {
+    journal.put(key_of(order), "order_cancelled", &cancellation(customer, order)).await
+}
+
+/// The first, and the second behind it.
+async fn put_both(journal: &Journal, customer: &str, order: &str) -> [u64; 2] {
+    [put_gift(journal, order).await, put_cancellation(journal, customer, order).await]
+}
+
 async fn parked(http: &Http) -> Vec<u64> {
     let parked = http.get("/admin/parked/orders").await.expect(200);
     parked.as_array().unwrap().iter().map(|record| record["offset"].as_u64().unwrap()).collect()
@@ -53,10 +76,7 @@ async fn a_running_server_discards_a_record_and_folds_what_stood_behind_it() {
     let ada = shop.customer("Ada").await;
     let order = confirmed(&shop, &ada, "tea").await;
     assert!(deployment.stop().await);
-    let journal = Journal::of_stopped("orders", &data).await;
-    let poison = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
-    let behind = journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
-    journal.close(&data).await;
+    let [poison, behind] = with_journal(&data, async |journal| put_both(journal, &ada, &order).await).await;
     deployment.restart_unready().await;
     let (shop, http) = (Shop::from(&deployment), deployment.http());
 
@@ -115,9 +135,7 @@ async fn who_has_seen_a_record_that_is_parked_here_is_not_shown_the_state_from_b
     let order = confirmed(&shop, &ada, "tea").await;
     let other = confirmed(&shop, &ada, "milk").await;
     assert!(deployment.stop().await);
-    let journal = Journal::of_stopped("orders", &data).await;
-    let newer = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
-    journal.close(&data).await;
+    let newer = with_journal(&data, async |journal| put_gift(journal, &order).await).await;
     deployment.restart_unready().await;
     let (http, path) = (deployment.http(), format!("/orders/{order}"));
 
@@ -136,10 +154,7 @@ async fn a_record_is_discarded_on_a_stopped_server() {
     let order = confirmed(&shop, &ada, "tea").await;
     orderlog(&["projection", "snapshot", "orders"], &data).await.ended_with(0);
     assert!(deployment.stop().await);
-    let journal = Journal::of_stopped("orders", &data).await;
-    let poison = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
-    let behind = journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
-    journal.close(&data).await;
+    let [poison, behind] = with_journal(&data, async |journal| put_both(journal, &ada, &order).await).await;
 
     let shown = orderlog(&["parked", "show", "orders", &poison.to_string()], &data).await.ended_with(0);
     assert!(shown.stdout.contains(&format!("behind it stand, in this order: orders@{behind}")), "{shown:?}");
@@ -173,10 +188,7 @@ async fn a_discard_survives_kill_9_wholly_or_not_at_all() {
     for round in 0..6_u64 {
         let order = confirmed(&Shop::from(&deployment), &ada, &format!("tea-{round}")).await;
         assert!(deployment.stop().await);
-        let journal = Journal::of_stopped("orders", &data).await;
-        let poison = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
-        journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
-        journal.close(&data).await;
+        let [poison, _] = with_journal(&data, async |journal| put_both(journal, &ada, &order).await).await;
         deployment.restart_unready().await;
         let http = deployment.http();
         let discarding = tokio::spawn(async move {
@@ -209,15 +221,11 @@ async fn rows_are_built_anew_without_a_record_that_another_program_could_not_rea
     let order = confirmed(&shop, &ada, "tea").await;
     let other = confirmed(&shop, &ada, "milk").await;
     assert!(deployment.stop().await);
-    let journal = Journal::of_stopped("orders", &data).await;
-    let good = journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
-    journal.close(&data).await;
+    let good = with_journal(&data, async |journal| put_cancellation(journal, &ada, &order).await).await;
     deployment.restart().await;
     Shop::from(&deployment).order_becomes(&order, "cancelled", "unpaid").await;
     assert!(deployment.stop().await);
-    let journal = Journal::of_stopped("orders", &data).await;
-    journal.discard(good).await;
-    journal.close(&data).await;
+    with_journal(&data, async |journal| journal.discard(good).await).await;
     deployment.restart().await;
     let shop = Shop::from(&deployment);
     shop.order_becomes(&order, "confirmed", "unpaid").await;
@@ -254,8 +262,7 @@ async fn instances_on_kafka_agree_on_what_is_discarded() {
     let topic_prefix = deployment.topic_prefix.clone();
     let log = KafkaLog::connect(KafkaConfig { topic_prefix, ..KafkaConfig::new(kafka()) }).unwrap();
     let journal = Journal::of("orders", log);
-    let poison = journal.put(key_of(&order), "order_gift_wrapped", &gift()).await;
-    journal.put(key_of(&order), "order_cancelled", &cancellation(&ada, &order)).await;
+    let [poison, _] = put_both(&journal, &ada, &order).await;
     for http in [&shop.orders, &another.http] {
         eventually("it is parked", async || (parked(http).await.len() == 2).then_some(())).await;
         http.post(&format!("/orders/{order}/cancel"), json!({})).await.expect_problem(503, "parked");
@@ -270,7 +277,7 @@ async fn instances_on_kafka_agree_on_what_is_discarded() {
     shop.stock_becomes("tea", 10, 0).await;
 
     // Both have folded this one, and have to do without.
-    let good = journal.put(key_of(&readable), "order_cancelled", &cancellation(&ada, &readable)).await;
+    let good = put_cancellation(&journal, &ada, &readable).await;
     shop.order_becomes(&readable, "cancelled", "unpaid").await;
     journal.discard(good).await;
     for http in [&shop.orders, &another.http] {
