@@ -41,7 +41,7 @@ const WRITING: &[(&str, &str)] = &[
     ("foreign_keys", "off"),
     ("journal_size_limit", "67108864"),
     ("temp_store", "memory"),
-    ("cache_size", "-40960"),
+    ("cache_size", "-24576"),
     // Random keys dirty many pages per transaction: the more of them meet in the WAL, the fewer are written twice.
     ("wal_autocheckpoint", "32000"),
 ];

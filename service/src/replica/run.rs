@@ -31,6 +31,9 @@ use crate::surroundings::Surroundings;
 const N_UNWRITTEN_MAX: usize = 20_000;
 /// So many are worth a transaction while catching up, when nobody waits for the rows.
 const N_UNWRITTEN_MIN: usize = 5_000;
+/// So many are handed over while others are still being written, so that the thread that writes does not wait for this one: not
+/// fewer, since what a transaction costs by itself counts then.
+const N_UNWRITTEN_MANY: usize = 15_000;
 /// More commands than this are not with the core at once; the others wait in the queue before it.
 const N_PENDING_MAX: usize = 8_192;
 /// How often waiting commands are looked at when nothing else happens.
@@ -388,11 +391,15 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
     fn write(&mut self) {
         // At the limit somebody waits for them.
         let is_catching_up = self.core.next() < self.caught_up_at.min(*self.limit.borrow());
-        let is_worth_it = !is_catching_up || self.core.n_unwritten() >= N_UNWRITTEN_MIN;
+        let n_worth_it = match self.writer.n_under_way() {
+            0 if is_catching_up => N_UNWRITTEN_MIN,
+            0 => 0,
+            1 if is_catching_up => N_UNWRITTEN_MANY,
+            _ => return,
+        };
         // While another generation takes over, it has to stand exactly where this one does.
-        if self.writer.is_idle()
-            && self.switching.is_none()
-            && is_worth_it
+        if self.switching.is_none()
+            && self.core.n_unwritten() >= n_worth_it
             && let Some((change_set, changes)) = self.core.take_changes()
         {
             self.writer.write(change_set, changes, if is_catching_up { Pace::Mass } else { Pace::Steady });

@@ -1,4 +1,4 @@
-//! The writer: one task with the store's only writing connection, one change set at a time.
+//! The writer: one task with the store's only writing connection, one change set after the other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,10 +51,15 @@ impl<D: Tables> Writer<D> {
 
     /// Whether everything handed over is written.
     pub fn is_idle(&self) -> bool {
-        self.n_under_way == 0
+        self.n_under_way() == 0
     }
 
-    /// Hand over a change set. The loop does so only when the writer is idle, so at most one is under way.
+    /// How much was handed over and is not written.
+    pub fn n_under_way(&self) -> usize {
+        self.n_under_way
+    }
+
+    /// Hand over a change set; it is written after what was handed over before.
     pub fn write(&mut self, change_set: u64, changes: Changes<D>, pace: Pace) {
         self.n_under_way += 1;
         // The task ends only when this end is dropped.
