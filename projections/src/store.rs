@@ -5,6 +5,7 @@
 
 mod comparing;
 mod connection;
+mod contents;
 mod insert;
 mod listing;
 mod loading;

@@ -22,7 +22,7 @@ impl Column {
 }
 
 /// A value of a [`Column`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Cell {
     /// Nothing.
     Null,
@@ -34,6 +34,30 @@ pub enum Cell {
     Name(&'static str),
     /// Bytes, such as a UUID.
     Blob(Vec<u8>),
+}
+
+impl PartialEq for Cell {
+    /// As SQLite has it: whether the program holds a text makes no difference.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Integer(one), Self::Integer(other)) => one == other,
+            (Self::Blob(one), Self::Blob(other)) => one == other,
+            (one, other) => one.text().is_some_and(|text| other.text() == Some(text)),
+        }
+    }
+}
+
+impl Eq for Cell {}
+
+impl Cell {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Name(text) => Some(text),
+            Self::Null | Self::Integer(_) | Self::Blob(_) => None,
+        }
+    }
 }
 
 impl From<bool> for Cell {

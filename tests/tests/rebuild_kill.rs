@@ -1,8 +1,11 @@
 //! A rebuild is killed with `kill -9` at random moments, under load, and goes on each time; at the end every row is what the
 //! log says.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,6 +13,13 @@ use std::{
     time::Duration,
 };
 
+use orderlog_domain::{key::HashKey, orders::Orders};
+use orderlog_eventlog::embedded::EmbeddedLog;
+use orderlog_projections::{MemoryRows, Store};
+use orderlog_service::{
+    replica::{Replica, Setup},
+    surroundings::Machine,
+};
 use orderlog_tests::{
     deployment::{Embedded, orderlog},
     eventually,
@@ -18,6 +28,7 @@ use orderlog_tests::{
 };
 use reqwest::Method;
 use serde_json::json;
+use uuid::Uuid;
 
 const N_KILLS: usize = 20;
 const N_CLIENTS: usize = 8;
@@ -54,8 +65,7 @@ async fn a_rebuild_that_is_killed_goes_on_and_ends_right() {
         let http = deployment.http();
         let begun = http.post("/admin/projections/orders", json!({"goal": "rebuild"})).await;
         assert_eq!(begun.status, 202, "{}", begun.body);
-        tokio::time::sleep(Duration::from_millis(u64::try_from(uuid::Uuid::new_v4().as_u128() % 700).unwrap_or(0)))
-            .await;
+        tokio::time::sleep(Duration::from_millis(u64::try_from(Uuid::new_v4().as_u128() % 700).unwrap_or(0))).await;
         let rebuild = http.get("/admin/projections/orders").await.expect(200)["rebuild"].clone();
         deployment.server().kill();
         eprintln!("kill {}: {}", kill + 1, rebuild["progress"]);
@@ -71,4 +81,22 @@ async fn a_rebuild_that_is_killed_goes_on_and_ends_right() {
     assert_eq!(rebuilt[0]["report"]["differences"], json!([]), "{rebuilt}");
     assert!(deployment.stop().await);
     orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
+    let rows = Store::<Orders>::open(&data).await.unwrap().contents().await.unwrap();
+    assert!(rows.entities.len() as u64 >= N_ORDERS, "the orders are there");
+    assert_eq!(folded_in_memory(&data).await.look(|folded| folded.difference(&rows)), None);
+}
+
+/// The journal of orders, folded from its first record by a replica that has no SQLite.
+async fn folded_in_memory(data: &Path) -> MemoryRows<Orders> {
+    let rows = MemoryRows::default();
+    let setup = Setup {
+        log: EmbeddedLog::open(data).await.unwrap(),
+        hash_key: HashKey::from_secret(std::fs::read_to_string(data.join("hash.key")).unwrap().trim()),
+        writer: Uuid::now_v7(),
+        n_slots_max: 1_000,
+        surroundings: Arc::new(Machine),
+    };
+    let replica = Replica::start(setup, Arc::new(rows.clone())).await.unwrap();
+    replica.ready().await.unwrap();
+    rows
 }
