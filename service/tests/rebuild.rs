@@ -186,6 +186,20 @@ async fn rows_are_rebuilt_under_load_and_switched_without_a_gap() {
     create(&service.replica, n.load(Ordering::Relaxed)).await;
 }
 
+/// Much at a time would have commits wait for the disk: while a mass of rows is written nobody waits for one, afterwards many do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generation_that_has_taken_over_copies_little_at_a_time_into_its_file() {
+    let service = Service::start().await;
+    service.create(0..3).await;
+    service.do_it(Goal::Rebuild).await.unwrap();
+    for n in 3..500 {
+        service.create(n..n + 1).await;
+    }
+    let wal = service.folder.path().join("customers.2.sqlite-wal");
+    let n_bytes = std::fs::metadata(wal).unwrap().len();
+    assert!((1_000_000..6_000_000).contains(&n_bytes), "1,000 pages are 4 MB: {n_bytes}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_row_is_found_and_is_right_again_after_it_was_replaced() {
     let service = Service::start().await;

@@ -39,10 +39,10 @@ pub(super) struct WritingConnection {
 }
 
 impl WritingConnection {
-    /// Of rows that are there. The thread has the priority of the one that calls.
-    pub(super) fn open(origin: &Origin, service: &str) -> Result<Self, StoreError> {
-        let connection =
-            opening::writer(&origin.file).map_err(|error| origin.refused("opening the rows for writing", error))?;
+    /// Of rows that are there, beside others that serve or not. The thread has the priority of the one that calls.
+    pub(super) fn open(origin: &Origin, service: &str, is_beside: bool) -> Result<Self, StoreError> {
+        let opened = opening::writer(&origin.file, is_beside);
+        let connection = opened.map_err(|error| origin.refused("opening the rows for writing", error))?;
         let mut thread = Thread { connection, origin: origin.clone(), course: Course::On };
         let (jobs, mut todo) = mpsc::channel::<Job>(N_JOBS);
         let work = move || {

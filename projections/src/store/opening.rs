@@ -42,9 +42,14 @@ const WRITING: &[(&str, &str)] = &[
     ("journal_size_limit", "67108864"),
     ("temp_store", "memory"),
     ("cache_size", "-24576"),
-    // Random keys dirty many pages per transaction: the more of them meet in the WAL, the fewer are written twice.
-    ("wal_autocheckpoint", "32000"),
 ];
+
+/// Pages in the WAL at which they are copied into the file, while a mass of rows is written and nobody is served. Random keys dirty
+/// many pages per transaction: the more of them meet in the WAL, the fewer are written twice.
+const ALONE: &str = "32000";
+
+/// The same beside rows that serve: whose commits, and the log's, wait for the same disk until all of these pages have reached it.
+const BESIDE: &str = "2000";
 
 /// What it is told to make indexes. They are sorted in pieces as large as the cache, which go to a temporary file: in memory they
 /// took 60 bytes per record, without a limit.
@@ -53,13 +58,14 @@ const SORTING: &[(&str, &str)] = &[("temp_store", "file"), ("cache_size", "-1638
 /// What it is told from then on, when rows come one by one. Few pages at a time are copied into the file: the log waits for the same disk.
 const SERVING: &[(&str, &str)] = &[("temp_store", "memory"), ("cache_size", "-49152"), ("wal_autocheckpoint", "1000")];
 
-/// The connection that writes, in a file that has its tables.
-pub(crate) fn writer(file: &Path) -> rusqlite::Result<rusqlite::Connection> {
+/// The connection that writes, in a file that has its tables: beside another one that serves, or alone.
+pub(crate) fn writer(file: &Path, is_beside: bool) -> rusqlite::Result<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = rusqlite::Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
     tell(&connection, WRITING)?;
+    tell(&connection, &[("wal_autocheckpoint", if is_beside { BESIDE } else { ALONE })])?;
     Ok(connection)
 }
 

@@ -51,9 +51,9 @@ pub struct Writer<D: Tables> {
 }
 
 impl<D: Tables> Writer<D> {
-    pub(super) fn open(origin: &Origin, generations: Generations<D>) -> Result<Self, StoreError> {
+    pub(super) fn open(origin: &Origin, generations: Generations<D>, is_beside: bool) -> Result<Self, StoreError> {
         Ok(Self {
-            connection: WritingConnection::open(origin, D::JOURNAL)?,
+            connection: WritingConnection::open(origin, D::JOURNAL, is_beside)?,
             heads: Insert::new("heads", &["key"], &["key", "offset"], &Conflict::Replace),
             fresh_heads: Insert::new("fresh_heads", &["key"], &["key", "offset"], &Conflict::Replace),
             // What an earlier writer left is not known.
@@ -103,9 +103,10 @@ impl<D: Tables> Store<D> {
     /// A connection to write with.
     ///
     /// # Errors
-    /// If the file can't be opened.
+    /// If the file, or that of which generation serves, can't be opened.
     pub async fn writer(&self) -> Result<Writer<D>, StoreError> {
-        Writer::open(&self.origin, self.generations.clone())
+        let is_beside = self.generations.serving()? != self.number;
+        Writer::open(&self.origin, self.generations.clone(), is_beside)
     }
 
     /// Writes `changes` and the checkpoint in one transaction. Changes that are there already are not written again, so

@@ -290,6 +290,8 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
                 self.shared.committed.send_replace(next);
                 self.tell_retried(change_set);
             }
+            // Also when another generation has taken over.
+            Done::Indexed if *self.shared.state.borrow() == State::Ready => {}
             Done::Indexed => {
                 info!(service = D::JOURNAL, "{} takes commands from offset {}", D::JOURNAL, self.core.next());
                 self.shared.state.send_replace(State::Ready);

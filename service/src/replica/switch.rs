@@ -158,6 +158,8 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
         let store = Arc::new(self.store.have_serve(number).await?);
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&store);
         self.writer = Writer::start(Arc::clone(&store), self.surroundings.as_ref());
+        // They are there: this says that from now on rows come one by one.
+        self.writer.create_indexes();
         self.store = store;
         info!(service = D::JOURNAL, "generation {number} of the rows of {} serves from offset {here} on", D::JOURNAL);
         Ok(here)
