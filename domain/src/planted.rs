@@ -53,6 +53,8 @@ bugs! {
     ForgetUnwritten,
     /// Queries do not wait for what was answered.
     ReadWithoutWaiting,
+    /// Positions of another history are gone on from.
+    TrustAnyPosition,
     /// Rows of another history are gone on with.
     IgnoreOtherHistory,
     /// News that come late overwrite newer ones.

@@ -135,7 +135,7 @@ fn number(record: &Record) -> u64 {
 /// Append and insist: the offsets.
 async fn append(log: &dyn EventLog, records: Vec<NewRecord>) -> Vec<u64> {
     let answers = in_time("append", log.append(records)).await;
-    answers.into_iter().map(|answer| answer.expect("a healthy log acknowledges")).collect()
+    answers.into_iter().map(|answer| answer.expect("a healthy log acknowledges").offset).collect()
 }
 
 /// The next `count` records of a reading of one partition.

@@ -42,8 +42,8 @@ use self::{
     writer::{Appended, Job, Writer},
 };
 use crate::{
-    AppendError, Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError,
-    TopicSpec,
+    AppendError, Appending, EventLog, Landed, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record,
+    TopicError, TopicSpec,
 };
 
 /// Why the log could not be opened.
@@ -163,7 +163,7 @@ impl EventLog for EmbeddedLog {
                 Ok(topic) => {
                     accepted.push(Appended { place: answers.len(), topic, record });
                     // The writer puts the offset here.
-                    answers.push(Ok(u64::MAX));
+                    answers.push(Ok(Landed::journal(u64::MAX)));
                 }
                 Err(error) => answers.push(Err(error)),
             }

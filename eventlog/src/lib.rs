@@ -22,7 +22,10 @@ pub mod conformance;
 pub mod embedded;
 pub mod kafka;
 mod names;
+mod position;
 pub mod simulated;
+
+pub use position::{Mark, Position};
 
 /// One totally ordered list of records: a topic and the index of one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -140,6 +143,22 @@ pub struct TopicSpec {
     pub kind: TopicKind,
 }
 
+/// Where a record has landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Landed {
+    /// Index of the topic's partition.
+    pub partition: u32,
+    /// Where in it.
+    pub offset: u64,
+}
+
+impl Landed {
+    /// At this offset of a journal.
+    pub const fn journal(offset: u64) -> Self {
+        Self { partition: 0, offset }
+    }
+}
+
 /// Why a record was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -249,18 +268,18 @@ pub trait Lease: Send + Sync {
     fn held(&self) -> watch::Receiver<bool>;
 
     /// The positions kept for the group, one per partition asked for; `None` where nothing was kept.
-    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError>;
+    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError>;
 
     /// Where the instance that last kept a position of the journal says that it is reached, if it says so: mostly the holder's.
     /// It may have died since.
     async fn holder(&self) -> Result<Option<String>, LeaseError>;
 
-    /// Keep the offset to go on from for each partition: one past the last record that is done with.
-    async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError>;
+    /// Keep where to go on for each partition.
+    async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError>;
 }
 
 /// What becomes of an append: one result per record, in the order given.
-pub type Appending = BoxFuture<'static, Vec<Result<u64, AppendError>>>;
+pub type Appending = BoxFuture<'static, Vec<Result<Landed, AppendError>>>;
 
 /// Records as they come: history first, then the live tail, without gap or duplicate at the seam. Waits when there is
 /// nothing new. Passing troubles are retried inside; after an error the stream ends.
@@ -280,7 +299,7 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Append records. They are handed to the log before this returns, so that calls made one after the other are attempted
     /// in that order (a failed one does not hold back the next); the future only waits for what becomes of them, and
-    /// dropping it takes nothing back. `Ok` carries the record's offset and means that it is durable: it survives
+    /// dropping it takes nothing back. `Ok` says where the record is and means that it is durable: it survives
     /// `kill -9`, and whatever loss the deployment is made to survive. Many callers share one write (group commit).
     fn append(&self, records: Vec<NewRecord>) -> Appending;
 

@@ -20,8 +20,8 @@ use tokio::sync::{oneshot, watch};
 
 use self::lease::{Group, SimulatedLease};
 use crate::{
-    AppendError, Appending, Batch, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record,
-    TopicError, TopicKind, TopicSpec,
+    AppendError, Appending, Batch, EventLog, Landed, Lease, LeaseError, NewRecord, Partition, Position, ReadError,
+    Reading, Record, TopicError, TopicKind, TopicSpec,
 };
 
 /// How many partitions a public topic has: more than one, so that keys matter.
@@ -63,7 +63,7 @@ struct State {
     faults: VecDeque<Fault>,
     holding: bool,
     held: Vec<Held>,
-    positions: HashMap<(String, Partition), u64>,
+    positions: HashMap<(String, Partition), Position>,
     groups: HashMap<String, Group>,
     next_member: u64,
 }
@@ -78,7 +78,7 @@ struct Topic {
 struct Held {
     records: Vec<NewRecord>,
     fault: Option<Fault>,
-    done: oneshot::Sender<Vec<Result<u64, AppendError>>>,
+    done: oneshot::Sender<Vec<Result<Landed, AppendError>>>,
 }
 
 impl SimulatedLog {
@@ -139,9 +139,9 @@ impl SimulatedLog {
     /// If the topic or partition does not exist: the test is wrong.
     pub fn append_raw(&self, record: NewRecord) -> u64 {
         let mut state = self.shared.state();
-        let offset = state.land(record).expect("a foreign writer's topic exists");
+        let landed = state.land(record).expect("a foreign writer's topic exists");
         self.shared.changed(state);
-        offset
+        landed.offset
     }
 
     /// Cut every partition of the topic off at this offset, as when an older copy of the log was restored.
@@ -186,7 +186,7 @@ impl State {
     }
 
     /// Let an append land, or not.
-    fn settle(&mut self, records: Vec<NewRecord>, fault: Option<Fault>) -> Vec<Result<u64, AppendError>> {
+    fn settle(&mut self, records: Vec<NewRecord>, fault: Option<Fault>) -> Vec<Result<Landed, AppendError>> {
         let count = records.len();
         match fault {
             None => records.into_iter().map(|record| self.land(record)).collect(),
@@ -209,7 +209,7 @@ impl State {
         }
     }
 
-    fn land(&mut self, record: NewRecord) -> Result<u64, AppendError> {
+    fn land(&mut self, record: NewRecord) -> Result<Landed, AppendError> {
         record.fits()?;
         let NewRecord { topic, partition, key, headers, value } = record;
         let found = self.topics.get_mut(&topic).ok_or_else(|| refused(&format!("topic {topic} does not exist")))?;
@@ -220,7 +220,7 @@ impl State {
             .ok_or_else(|| refused(&format!("topic {topic} has no partition {chosen}")))?;
         let offset = records.len() as u64;
         records.push(Record { offset, time_ms: self.time_ms, key, headers, value });
-        Ok(offset)
+        Ok(Landed { partition: chosen, offset })
     }
 
     fn records(&self, partition: &Partition) -> Result<&Vec<Record>, ReadError> {

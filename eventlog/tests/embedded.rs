@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::join_all};
 use orderlog_eventlog::{
-    AppendError, EventLog, NewRecord, Partition, ReadError, TopicError, TopicKind, TopicSpec,
+    AppendError, EventLog, Landed, NewRecord, Partition, ReadError, TopicError, TopicKind, TopicSpec,
     conformance::{PATIENCE, Subject},
     conformance_suite,
     embedded::{EmbeddedLog, OpenError},
@@ -78,7 +78,7 @@ async fn a_closed_log_is_one_file_with_everything_in_it() {
     let journal = journal(&log, "closed").await;
     let appending = log.append(vec![record("closed", "kept")]);
     tokio::time::timeout(PATIENCE, log.close()).await.expect("everybody lets go of the file");
-    assert_eq!(appending.await, [Ok(0)], "what was handed over before is written");
+    assert_eq!(appending.await, [Ok(Landed::journal(0))], "what was handed over before is written");
     assert!(log.append(vec![record("closed", "late")]).await[0].is_err());
 
     // What would lie beside it belongs to this state of the file, and would be read into another one put in its place.
@@ -182,7 +182,7 @@ async fn what_cannot_be_appended_is_refused_and_the_rest_is_not() {
             Err(error) => panic!("{error}"),
         })
         .collect();
-    assert_eq!((&answers[0], &answers[3]), (&Ok(0), &Ok(1)));
+    assert_eq!((&answers[0], &answers[3]), (&Ok(Landed::journal(0)), &Ok(Landed::journal(1))));
     assert_eq!(refusals, ["topic missing does not exist", "topic j has only partition 0 on the embedded log",],);
     let one = Partition::new("j", 1);
     assert_eq!(log.ends(&[one]).await, Err(ReadError::UnknownTopic { topic: "j/1".into() }));
@@ -246,7 +246,7 @@ async fn a_write_that_fails_before_its_commit_is_refused_and_later_ones_go_on() 
             assert!(matches!(answer, Err(AppendError::Refused { reason }) if reason.contains("full")), "{answer:?}");
         }
         assert_eq!(log.ends(std::slice::from_ref(&journal)).await, Ok(vec![1]));
-        assert_eq!(log.append(vec![record("j", "1")]).await, [Ok(1)]);
+        assert_eq!(log.append(vec![record("j", "1")]).await, [Ok(Landed::journal(1))]);
         assert_eq!(log.fetch(&journal, &[1]).await.unwrap()[0].value, "1");
     }
 }
@@ -255,7 +255,7 @@ async fn a_write_that_fails_before_its_commit_is_refused_and_later_ones_go_on() 
 async fn log_with_one_record(dir: &Path, statements: &[&str]) -> (Arc<EmbeddedLog>, Partition) {
     let log = EmbeddedLog::open(dir).await.unwrap();
     let journal = journal(&log, "j").await;
-    assert_eq!(log.append(vec![record("j", "0")]).await, [Ok(0)]);
+    assert_eq!(log.append(vec![record("j", "0")]).await, [Ok(Landed::journal(0))]);
     drop(log);
     let mut connection = connect(reopen_and_close(dir).await).await;
     for statement in statements {

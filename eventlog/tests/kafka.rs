@@ -13,7 +13,8 @@ use futures_util::{
     future::{join, join_all},
 };
 use orderlog_eventlog::{
-    AppendError, EventLog, LeaseError, NewRecord, Partition, ReadError, TopicError, TopicKind, TopicSpec,
+    AppendError, EventLog, Landed, LeaseError, Mark, NewRecord, Partition, Position, ReadError, TopicError, TopicKind,
+    TopicSpec,
     conformance::Subject,
     conformance_suite,
     kafka::{ConnectError, KafkaConfig, KafkaLog},
@@ -221,9 +222,9 @@ async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
     log.prepare(&[journal("orders")]).await.unwrap();
     let records = vec![record("orders", "a"), record("orders", vec![0; 3_000_000]), record("orders", "b")];
     let answers = log.append(records).await;
-    assert_eq!(answers[0], Ok(0));
+    assert_eq!(answers[0], Ok(Landed::journal(0)));
     assert!(matches!(answers[1], Err(AppendError::TooLarge { .. })), "{:?}", answers[1]);
-    assert_eq!(answers[2], Ok(1));
+    assert_eq!(answers[2], Ok(Landed::journal(1)));
 }
 
 #[tokio::test]
@@ -301,11 +302,12 @@ async fn the_holder_of_a_lease_says_where_it_is_reached() {
     first.held().wait_for(|held| *held).await.unwrap();
     let second = two.lead("group", "orders").await.unwrap();
     assert_eq!(second.holder().await, Ok(None), "nobody has kept anything");
-    first.commit(&[(journal.clone(), 0)]).await.unwrap();
+    let marks = vec![Mark { partition: journal.clone(), offset: 0, print: 1 }];
+    first.commit(&[(journal.clone(), Position { next: 1, marks })]).await.unwrap();
     assert_eq!(second.holder().await, Ok(Some("http://one:1".to_owned())));
     one.close().await;
     second.held().wait_for(|held| *held).await.unwrap();
-    second.commit(&[(journal, 0)]).await.unwrap();
+    second.commit(&[(journal, 0.into())]).await.unwrap();
     assert_eq!(second.holder().await, Ok(Some("http://two:2".to_owned())));
 }
 
@@ -368,15 +370,15 @@ async fn a_dropped_lease_is_taken_over_within_seconds_and_the_first_holder_keeps
     let mut held = first.held();
     let lost = tokio::time::timeout(Duration::from_secs(3), held.wait_for(|held| !*held));
     assert!(lost.await.is_err(), "the newcomer took the lease");
-    first.commit(&[(Partition::journal("orders"), 7)]).await.unwrap();
-    assert_eq!(second.commit(&[(Partition::journal("orders"), 1)]).await, Err(LeaseError::Lost));
+    first.commit(&[(Partition::journal("orders"), 7.into())]).await.unwrap();
+    assert_eq!(second.commit(&[(Partition::journal("orders"), 1.into())]).await, Err(LeaseError::Lost));
 
     let dropped = Instant::now();
     drop(first);
     within(Duration::from_secs(6), second.held().wait_for(|held| *held)).await.unwrap();
     assert!(dropped.elapsed() < Duration::from_secs(6));
     assert!(!*held.wait_for(|held| !*held).await.unwrap());
-    assert_eq!(second.committed(&[Partition::journal("orders")]).await, Ok(vec![Some(7)]));
+    assert_eq!(second.committed(&[Partition::journal("orders")]).await, Ok(vec![Some(7.into())]));
 }
 
 /// Tests beside this one read too, but far fewer at a time.

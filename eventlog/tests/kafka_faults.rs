@@ -169,6 +169,6 @@ async fn a_producer_that_failed_for_good_is_replaced() {
             }
         }
     });
-    assert_eq!(appended.await, 0);
+    assert_eq!(appended.await.offset, 0);
     assert!(failures > 0, "the mock did not make the first producer fail");
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use orderlog_eventlog::{
-    AppendError, EventLog, LeaseError, NewRecord, Partition, ReadError, TopicKind, TopicSpec,
+    AppendError, EventLog, Landed, LeaseError, NewRecord, Partition, ReadError, TopicKind, TopicSpec,
     conformance::Subject,
     conformance_suite,
     simulated::{Fault, SimulatedLog},
@@ -38,7 +38,7 @@ async fn values(log: &SimulatedLog) -> Vec<String> {
     records.iter().map(|record| String::from_utf8(record.value.to_vec()).unwrap()).collect()
 }
 
-fn is_unknown(answers: &[Result<u64, AppendError>]) -> bool {
+fn is_unknown(answers: &[Result<Landed, AppendError>]) -> bool {
     answers.iter().all(|answer| matches!(answer, Err(AppendError::Unknown { .. })))
 }
 
@@ -51,8 +51,8 @@ async fn faults_come_in_the_order_they_were_asked_for() {
     assert!(matches!(log.append(vec![record("refused")]).await[..], [Err(AppendError::Refused { .. })]));
     assert!(is_unknown(&log.append(vec![record("lost")]).await));
     assert!(is_unknown(&log.append(vec![record("landed")]).await));
-    assert_eq!(log.append(vec![record("a"), record("b")]).await, [Ok(1), Ok(2)]);
-    assert_eq!(log.append(vec![record("healthy")]).await, [Ok(5)]);
+    assert_eq!(log.append(vec![record("a"), record("b")]).await, [Ok(Landed::journal(1)), Ok(Landed::journal(2))]);
+    assert_eq!(log.append(vec![record("healthy")]).await, [Ok(Landed::journal(5))]);
     assert_eq!(values(&log).await, ["landed", "a", "b", "a", "b", "healthy"]);
 }
 
@@ -69,13 +69,13 @@ async fn held_appends_land_in_the_order_of_their_release() {
 
     assert_eq!(log.held_appends(), 3);
     log.release_in(&[2]);
-    assert_eq!(third.await, [Ok(1)]);
+    assert_eq!(third.await, [Ok(Landed::journal(1))]);
     log.release_in(&[1, 0]);
-    assert_eq!(first.await, [Ok(3)]);
+    assert_eq!(first.await, [Ok(Landed::journal(3))]);
     let held = log.append(vec![record("last")]);
     log.release_appends();
-    assert_eq!(held.await, [Ok(4)]);
-    assert_eq!(log.append(vec![record("free")]).await, [Ok(5)]);
+    assert_eq!(held.await, [Ok(Landed::journal(4))]);
+    assert_eq!(log.append(vec![record("free")]).await, [Ok(Landed::journal(5))]);
     assert_eq!(values(&log).await, ["foreign", "third", "late", "first", "last", "free"]);
 }
 
@@ -97,7 +97,7 @@ async fn a_reader_beyond_a_truncated_end_is_told_so() {
 #[tokio::test]
 async fn a_lease_can_be_taken_from_its_holder() {
     let log = log().await;
-    let at = |position| [(Partition::journal("j"), position)];
+    let at = |next: u64| [(Partition::journal("j"), next.into())];
     let (one, two) = (log.lead("g", "j").await.unwrap(), log.lead("g", "j").await.unwrap());
     assert_eq!((*one.held().borrow(), *two.held().borrow()), (true, false));
 
@@ -114,5 +114,5 @@ async fn a_lease_can_be_taken_from_its_holder() {
     drop(two);
     let mut held = three.held();
     tokio::time::timeout(Duration::from_secs(5), held.wait_for(|held| *held)).await.unwrap().unwrap();
-    assert_eq!(three.committed(&[Partition::journal("j")]).await, Ok(vec![Some(2)]));
+    assert_eq!(three.committed(&[Partition::journal("j")]).await, Ok(vec![Some(2.into())]));
 }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use orderlog_domain::{
-    core::{Changes, Checkpoint, DiscardedRow, Genesis, Head, Loaded, ParkedRow, RecordRow, SetAside, Verdict, Wanted},
+    core::{
+        Changes, Checkpoint, CopiedRow, DiscardedRow, Genesis, Head, Loaded, ParkedRow, RecordRow, SetAside, Verdict,
+        Wanted,
+    },
     decider::{Kind, Millis},
     inventory::{Entity, Inventory, Reservation, ReservationState},
     key::Key,
@@ -50,7 +53,7 @@ pub struct Contents<D: Tables> {
     /// What was discarded, by its offset.
     pub discarded: BTreeMap<u64, DiscardedRow>,
     /// Where copying goes on.
-    pub copied: BTreeMap<(String, u32), u64>,
+    pub copied: BTreeMap<(String, u32), CopiedRow>,
 }
 
 impl<D: Tables> Default for Contents<D> {
@@ -105,7 +108,7 @@ impl<D: Tables> Contents<D> {
             }
         }
         self.write_set_aside(changes);
-        self.copied.extend(changes.copied.iter().map(|(topic, part, next)| ((topic.clone(), *part), *next)));
+        self.copied.extend(changes.copied.iter().map(|row| ((row.topic.clone(), row.part), row.clone())));
         self.next = changes.next;
         if changes.genesis.is_some() {
             self.genesis.clone_from(&changes.genesis);
@@ -160,7 +163,7 @@ impl<D: Tables> Contents<D> {
             digest: last.map(|last| last.digest).unwrap_or_default(),
             genesis: self.genesis.clone(),
             last: last.map(|last| (last, before)),
-            copied: self.copied.iter().map(|((topic, part), next)| (topic.clone(), *part, *next)).collect(),
+            copied: self.copied.values().cloned().collect(),
         }
     }
 

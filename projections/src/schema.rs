@@ -12,6 +12,7 @@ const LAYOUT: u32 = 1;
 /// how often rows of records that were folded before have changed.
 /// `heads` has where the last record of each key stands; its id is in `records`. Keys that are hashes come to lie all over the table:
 /// while a mass of rows is written they are gathered in `fresh_heads`, which goes before `heads` and is merged into it now and then.
+/// `copied.print` tells the record before `next` from another one at its place, as in a log that was restored.
 /// `records` is a plain rowid table, since its offsets ascend. `touched` has what an accepted record touches besides what it is
 /// about, which stands in `records`.
 const FIXED: &[&str] = &[
@@ -30,8 +31,8 @@ const FIXED: &[&str] = &[
     "create index parked_by_offset on parked (offset)",
     "create table discarded (offset integer primary key, discarded_by integer not null, time_ms integer not null,
         reason text not null) strict",
-    "create table copied (topic text not null, part integer not null, next integer not null, primary key (topic, part))
-        without rowid, strict",
+    "create table copied (topic text not null, part integer not null, next integer not null, print integer not null,
+        primary key (topic, part)) without rowid, strict",
 ];
 
 /// The indexes by which an aggregate's history is found; made late, like those of the lists.

@@ -19,7 +19,7 @@ mod writing;
 use std::{path::Path, sync::Arc};
 
 use orderlog_domain::{
-    core::{Checkpoint, Genesis, RecordRow, Verdict},
+    core::{Checkpoint, CopiedRow, Genesis, RecordRow, Verdict},
     key::{Key, RecordId},
 };
 use sqlx::{Connection, SqliteConnection, SqlitePool, sqlite::SqliteRow};
@@ -133,7 +133,7 @@ impl<D: Tables> Store<D> {
         .await
         .map_err(failed)?;
         let last_two = last_two.iter().map(|row| self.record(row)).collect::<Result<Vec<_>, _>>()?;
-        let copied = sqlx::query("select topic, part, next from copied order by topic, part")
+        let copied = sqlx::query("select topic, part, next, print from copied order by topic, part")
             .fetch_all(&mut *transaction)
             .await
             .map_err(failed)?;
@@ -145,7 +145,10 @@ impl<D: Tables> Store<D> {
             last: last_two.first().map(|record| (*record, before)),
             copied: copied
                 .iter()
-                .map(|row| Ok((self.origin.get(row, 0)?, self.origin.get(row, 1)?, self.origin.count(row, 2)?)))
+                .map(|row| {
+                    let (topic, part) = (self.origin.get(row, 0)?, self.origin.get(row, 1)?);
+                    Ok(CopiedRow { topic, part, next: self.origin.count(row, 2)?, print: self.origin.count(row, 3)? })
+                })
                 .collect::<Result<_, StoreError>>()?,
         })
     }

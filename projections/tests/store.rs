@@ -6,7 +6,7 @@ use std::{error::Error, fs, path::Path};
 
 use counters::{Counters, Journal, Row, accepted, id, key, limit};
 use orderlog_domain::{
-    core::{Changes, Checkpoint, DiscardedRow, Head, ParkedRow, SetAside, Verdict, Wanted},
+    core::{Changes, Checkpoint, CopiedRow, DiscardedRow, Head, ParkedRow, SetAside, Verdict, Wanted},
     decider::Ref,
     key::Key,
 };
@@ -71,7 +71,7 @@ async fn a_fresh_file_stands_at_the_beginning() -> Outcome {
 async fn what_was_written_is_there_after_reopening() -> Outcome {
     let Fixture { dir, store, mut writer, mut journal } = Fixture::new().await?;
     let mut changes = journal.steps(accepted(["a", "b", "a"]));
-    changes.copied = vec![("customer.created".into(), 2, 17)];
+    changes.copied = vec![CopiedRow { topic: "customer.created".into(), part: 2, next: 17, print: u64::MAX }];
     store.write(&mut writer, &changes, Pace::Steady).await?;
     drop(writer);
     store.close().await;

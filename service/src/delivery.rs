@@ -8,17 +8,20 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use orderlog_domain::{
+    decider::Decider,
     header::Header,
+    notifications::Notifications,
     planted::{self, Bug},
     public::event_id,
 };
-use orderlog_eventlog::Lease;
+use orderlog_eventlog::{Lease, Partition};
 use orderlog_projections::{Rows, Tables};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
     duty::Progress,
+    marks,
     relay::{RelayError, Settled, settled, stand},
     replica::Replica,
     trace::{self, Kind, Span},
@@ -86,6 +89,8 @@ pub async fn run<D: Tables, R: Rows<D>>(
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
     let (mut progress, from) = Progress::load(&replica, lease, "deliveries", vec![Replica::<D>::journal()]).await?;
     let mut reading = replica.log().read(from);
+    // Where what was told becomes a record.
+    let told = Partition::journal(Notifications::JOURNAL);
     loop {
         tokio::select! {
             biased;
@@ -95,7 +100,8 @@ pub async fn run<D: Tables, R: Rows<D>>(
             batch = reading.next() => {
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
-                let Settled { accepted, next, ends } = settled(&replica, &batch).await?;
+                let Settled { accepted, last, ends } = settled(&replica, &batch).await?;
+                let mut has_told = false;
                 for recorded in accepted {
                     if let Some(notice) = notice(&recorded.event) {
                         // Public events of the same record are numbered from 0; this number is nobody else's.
@@ -108,9 +114,15 @@ pub async fn run<D: Tables, R: Rows<D>>(
                         span.set("orderlog.service", D::JOURNAL);
                         let telling = tell_patiently(notifier.as_ref(), &notice, key, &subject);
                         trace::scope(span.trace().map(str::to_owned), telling).await;
+                        has_told = true;
                     }
                 }
-                progress.done(batch.partition, next);
+                if has_told && let Some(mark) = marks::of_last(replica.log().as_ref(), &told).await? {
+                    progress.came_of_it(mark);
+                }
+                if let Some(last) = last {
+                    progress.done(last);
+                }
                 if let Some(why) = ends {
                     return stand(progress, why).await;
                 }

@@ -11,12 +11,12 @@ use std::{
 };
 
 use orderlog_domain::planted::{self, Bug};
-use orderlog_eventlog::{Lease, LeaseError, Partition, ReadError};
+use orderlog_eventlog::{Lease, LeaseError, Mark, Partition, Position, ReadError};
 use orderlog_projections::{Rows, Tables};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
-use crate::{measures::Measures, replica::Replica};
+use crate::{marks, measures::Measures, replica::Replica};
 
 /// How long a duty that failed rests.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -24,6 +24,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 const WELL_AFTER: Duration = Duration::from_secs(3);
 /// How long a position may go uncommitted. A crash repeats so much work, which changes nothing.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// A position has at most so many marks, of partitions in which something came of it lately. With an address of 1,024 bytes they fit
+/// into what Kafka keeps with a position. Of a log that was copied at one moment, those of the last batch are enough.
+const N_MARKS_MAX: usize = 40;
 
 /// What is wrong with the duties of this process, for readiness: (service, duty) and the reason.
 #[derive(Clone, Default)]
@@ -92,14 +95,17 @@ pub struct Progress {
     lease: Arc<dyn Lease>,
     measures: Arc<Measures>,
     duty: &'static str,
-    done: BTreeMap<Partition, u64>,
+    begun: Vec<(Partition, Position)>,
+    done: BTreeMap<Partition, Position>,
+    came_of_it: CameOfIt,
     due: Option<Instant>,
     ending: watch::Receiver<bool>,
 }
 
 impl Progress {
-    /// Go on where the group stood. Where it stands beyond the end of the log, that is an older one, and other records may come
-    /// where it has been: then from the beginning, since doing things again is harmless and skipping them is not.
+    /// Go on where the group stood. Where it stands beyond the end of the log, or behind records that the log does not hold, that is
+    /// an older one or has been, and other records may have come where the group has been: then from the beginning, since doing
+    /// things again is harmless and skipping them is not.
     ///
     /// # Errors
     /// [`LeaseError`] if that can't be found out.
@@ -112,27 +118,52 @@ impl Progress {
         let committed = lease.committed(&partitions).await?;
         let unavailable = |error: ReadError| LeaseError::Unavailable { reason: error.to_string() };
         let ends = replica.log().ends(&partitions).await.map_err(unavailable)?;
-        let mut from: Vec<_> =
-            partitions.into_iter().zip(committed.into_iter().map(|next| next.unwrap_or(0))).collect();
-        if planted::has(Bug::BeginAtTheEnd) {
-            let begun = from.iter_mut().zip(&ends).filter(|((_, next), _)| *next == 0);
-            begun.for_each(|((_, next), end)| *next = *end);
+        let (mut begun, mut came_of_it, mut known) = (Vec::new(), CameOfIt::default(), Vec::new());
+        for ((partition, kept), end) in partitions.into_iter().zip(committed).zip(ends) {
+            let mut kept = kept.unwrap_or_default();
+            if kept.next == 0 && planted::has(Bug::BeginAtTheEnd) {
+                kept.next = end;
+            }
+            let stands = kept.next <= end
+                && (planted::has(Bug::TrustAnyPosition)
+                    || marks::stand(replica.log().as_ref(), &kept, &mut known).await.map_err(unavailable)?);
+            if !stands {
+                let next = kept.next;
+                warn!("a group stood at {next} of {partition}, which ends at {end}, on another log: it begins anew");
+                kept = Position::default();
+                lease.commit(&[(partition.clone(), kept.clone())]).await?;
+            }
+            kept.marks.retain(|mark| {
+                let is_below = mark.partition == partition;
+                if !is_below {
+                    came_of_it.add(mark.clone());
+                }
+                is_below
+            });
+            begun.push((partition, kept));
         }
-        for ((partition, next), end) in from.iter_mut().zip(ends).filter(|((_, next), end)| next > end) {
-            warn!("a group stood at {next} of {partition}, which ends at {end}: it begins anew");
-            *next = 0;
-            lease.commit(&[(partition.clone(), 0)]).await?;
-        }
+        let from: Vec<_> = begun.iter().map(|(partition, kept)| (partition.clone(), kept.next)).collect();
         let measures = Arc::clone(replica.measures());
         measures.stands(duty, &from);
         let ending = replica.ending();
-        Ok((Self { lease, measures, duty, done: BTreeMap::new(), due: None, ending }, from))
+        Ok((Self { lease, measures, duty, begun, done: BTreeMap::new(), came_of_it, due: None, ending }, from))
     }
 
-    /// Everything of `partition` below `next` is done with.
-    pub fn done(&mut self, partition: Partition, next: u64) {
-        self.done.insert(partition, next);
+    /// This record, and everything before it in its partition, is done with.
+    pub fn done(&mut self, last: Mark) {
+        self.done.insert(last.partition.clone(), Position { next: last.offset + 1, marks: vec![last] });
         self.due.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
+    }
+
+    /// Keep once more where the group stood: so others hear where the work is done now.
+    pub fn confirm(&mut self) {
+        self.done.extend(std::mem::take(&mut self.begun));
+        self.due.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
+    }
+
+    /// This record came of what will be done with next.
+    pub fn came_of_it(&mut self, record: Mark) {
+        self.came_of_it.add(record);
     }
 
     /// Wait until a commit is due, or duties are to end; for ever if there is nothing to commit.
@@ -157,12 +188,29 @@ impl Progress {
     /// [`LeaseError`]: the duty must not go on as if it had.
     pub async fn commit(&mut self) -> Result<ControlFlow<()>, LeaseError> {
         let is_to_end = *self.ending.borrow();
-        let done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
+        let mut done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
         self.due = None;
-        self.measures.stands(self.duty, &done);
+        let stands: Vec<_> = done.iter().map(|(partition, position)| (partition.clone(), position.next)).collect();
+        self.measures.stands(self.duty, &stands);
         if !done.is_empty() {
+            done.iter_mut().for_each(|(_, position)| position.marks.extend_from_slice(&self.came_of_it.0));
             self.lease.commit(&done).await?;
         }
         Ok(if is_to_end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+/// The last record of each partition that came of what a duty did, the newest last.
+#[derive(Default)]
+struct CameOfIt(Vec<Mark>);
+
+impl CameOfIt {
+    fn add(&mut self, mark: Mark) {
+        let known = self.0.iter().position(|known| known.partition == mark.partition);
+        let known = known.map(|at| self.0.remove(at)).filter(|known| known.offset > mark.offset);
+        self.0.push(known.unwrap_or(mark));
+        if self.0.len() >= N_MARKS_MAX {
+            self.0.remove(0);
+        }
     }
 }

@@ -10,6 +10,7 @@
 //!   is how operators ask for that.
 //! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
 //! - [`measures`]: what a replica counts of itself. [`lag`]: how far its rows are behind.
+//! - [`marks`]: by what a position is known to be this log's.
 //! - [`surroundings`]: where the time and new ids come from, and what runs tasks.
 //! - [`trace`]: spans, for traces over all services.
 //! - [`past`]: aggregates as they were, folded from their own records.
@@ -26,6 +27,7 @@ pub mod delivery;
 pub mod duty;
 pub mod inbox;
 pub mod lag;
+pub mod marks;
 pub mod measures;
 pub mod past;
 pub mod projection;

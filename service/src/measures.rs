@@ -12,7 +12,7 @@ use std::{
 };
 
 use orderlog_domain::{core::Tally, decider::Millis};
-use orderlog_eventlog::{AppendError, Partition};
+use orderlog_eventlog::{AppendError, Landed, Partition};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
     core::{Collector, Desc},
@@ -151,7 +151,7 @@ impl Measures {
     }
 
     /// The log has spoken of a batch, whose records have so many bytes each.
-    pub fn appended(&self, begun: Instant, sizes: &[usize], results: &[Result<u64, AppendError>]) {
+    pub fn appended(&self, begun: Instant, sizes: &[usize], results: &[Result<Landed, AppendError>]) {
         self.append_seconds.observe(begun.elapsed().as_secs_f64());
         for (size, result) in sizes.iter().zip(results) {
             match result {

@@ -5,27 +5,28 @@
 //! on; losing it repeats commands that are known already.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use orderlog_domain::{
+    core::Accepted,
     header::{CommandStamp, Origin},
     key::Key,
     planted::{self, Bug},
     public::Envelope,
 };
-use orderlog_eventlog::{Lease, LeaseError, Partition, ReadError, Record};
+use orderlog_eventlog::{Lease, LeaseError, Mark, Partition, ReadError, Record};
 use orderlog_projections::{Rows, Tables};
 use tracing::{error, warn};
 
 use crate::{
     cloudevents::{self, CloudEventError},
     duty::Progress,
-    partitions_of,
-    replica::{ExecuteError, Replica},
+    marks, partitions_of,
+    replica::{ExecuteError, Executed, Replica},
     trace::{Kind, Span},
 };
 
@@ -72,34 +73,36 @@ struct Reaction<D: Tables> {
 
 /// What became of a reaction.
 enum Outcome<D: Tables> {
-    /// It is done with.
-    Settled(Partition, u64),
+    /// It is done with, and this record came of it, if one did.
+    Settled(Partition, u64, Option<Mark>),
     /// What it is about can't be read until it is repaired. The others go on.
     SetAside(Reaction<D>),
 }
 
 type Reacting<D> = FuturesUnordered<BoxFuture<'static, Outcome<D>>>;
 
-/// The events of one partition that are under way.
+/// The events of one partition that are under way, or stand behind one that is; and whether they are done with.
 #[derive(Default)]
-struct UnderWay {
-    offsets: BTreeSet<u64>,
-    next: u64,
-}
+struct UnderWay(BTreeMap<u64, (Mark, bool)>);
 
 impl UnderWay {
-    fn begin(&mut self, offset: u64) {
-        self.offsets.insert(offset);
-        self.next = offset + 1;
+    fn begin(&mut self, event: Mark) {
+        self.0.insert(event.offset, (event, false));
     }
 
-    /// Everything below the result is done with: a commit never passes over one that is still under way.
-    fn end(&mut self, offset: u64) -> u64 {
-        self.offsets.remove(&offset);
+    /// Everything up to the result is done with, which was not so before: a commit never passes over one that is still under way.
+    fn end(&mut self, offset: u64) -> Option<Mark> {
         if planted::has(Bug::PassOverUnderWay) {
-            return self.next;
+            return self.0.last_key_value().map(|(_, (last, _))| last.clone());
         }
-        self.offsets.first().copied().unwrap_or(self.next)
+        if let Some((_, is_done)) = self.0.get_mut(&offset) {
+            *is_done = true;
+        }
+        let mut last = None;
+        while let Some(first) = self.0.first_entry().filter(|first| first.get().1) {
+            last = Some(first.remove().0);
+        }
+        last
     }
 }
 
@@ -129,21 +132,24 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
             batch = reading.next(), if has_room => {
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
-                let offsets = under_way.entry(batch.partition.clone()).or_default();
+                let events = under_way.entry(batch.partition.clone()).or_default();
                 for record in &batch.records {
-                    offsets.begin(record.offset);
+                    events.begin(marks::of(&batch.partition, record));
                     match reaction::<D>(&batch.partition, record)? {
                         Some(reaction) => reacting.push(react(replica.clone(), reaction).boxed()),
-                        None => progress.done(batch.partition.clone(), offsets.end(record.offset)),
+                        None => {
+                            events.end(record.offset).into_iter().for_each(|last| progress.done(last));
+                        }
                     }
                 }
                 continue;
             }
         };
         match outcome {
-            Outcome::Settled(partition, offset) => {
-                let next = under_way.entry(partition.clone()).or_default().end(offset);
-                progress.done(partition, next);
+            Outcome::Settled(partition, offset, record) => {
+                record.into_iter().for_each(|record| progress.came_of_it(record));
+                let last = under_way.entry(partition).or_default().end(offset);
+                last.into_iter().for_each(|last| progress.done(last));
             }
             Outcome::SetAside(reaction) => aside.push(react_later(replica.clone(), reaction).boxed()),
         }
@@ -176,21 +182,24 @@ async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction
     span.set("messaging.destination.name", *topic);
     span.set("messaging.destination.partition.id", i64::from(reaction.partition.index));
     let origin = Origin { cause: Some(cause), correlation, trace: span.trace().map(str::to_owned) };
-    loop {
+    let record = loop {
         let deadline = replica.now_ms() + DEADLINE_MS;
         match replica.execute(reaction.command.clone(), Some(stamp), origin.clone(), deadline).await {
-            Ok(_) => break,
+            Ok(Executed { accepted: Accepted { at, id, .. }, .. }) => {
+                let (partition, offset, print) = (Replica::<D, R>::journal(), at.offset, marks::print_of_id(id));
+                break Some(Mark { partition, offset, print });
+            }
             // Reactions never refuse, and their keys are nobody else's: this is a mistake in the program, and says so.
             Err(refusal @ (ExecuteError::Rejected(_) | ExecuteError::OtherVersion(_) | ExecuteError::KeyReused)) => {
                 error!(service, %cause, "{service} refused to react to {topic} {cause}: {refusal}");
-                break;
+                break None;
             }
             // Whoever did so has said that this event is to have no effect here.
             Err(failure @ ExecuteError::Discarded) => {
                 warn!(service, %cause, "{service} does not react to {topic} {cause}: {failure}");
-                break;
+                break None;
             }
-            Err(ExecuteError::Parked) if planted::has(Bug::DropSetAside) => break,
+            Err(ExecuteError::Parked) if planted::has(Bug::DropSetAside) => break None,
             Err(failure @ ExecuteError::Parked) => {
                 warn!(service, %cause, "{service} sets {topic} {cause} aside: {failure}");
                 return Outcome::SetAside(reaction);
@@ -206,8 +215,8 @@ async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction
                 tokio::time::sleep(AGAIN).await;
             }
         }
-    }
-    Outcome::Settled(reaction.partition, reaction.offset)
+    };
+    Outcome::Settled(reaction.partition, reaction.offset, record)
 }
 
 async fn react_later<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
@@ -222,10 +231,11 @@ mod tests {
     #[test]
     fn a_commit_never_passes_over_an_event_that_is_under_way() {
         let mut under_way = UnderWay::default();
-        (3..7).for_each(|offset| under_way.begin(offset));
-        assert_eq!(under_way.end(4), 3);
-        assert_eq!(under_way.end(3), 5, "what was done out of order counts once nothing before it is left");
-        assert_eq!(under_way.end(6), 5);
-        assert_eq!(under_way.end(5), 7);
+        let mark = |offset| Mark { partition: Partition::new("order.created", 0), offset, print: offset };
+        (3..7).for_each(|offset| under_way.begin(mark(offset)));
+        assert_eq!(under_way.end(4), None);
+        assert_eq!(under_way.end(3), Some(mark(4)), "what was done out of order counts once nothing before it is left");
+        assert_eq!(under_way.end(6), None);
+        assert_eq!(under_way.end(5), Some(mark(6)));
     }
 }

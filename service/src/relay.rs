@@ -12,13 +12,16 @@ use orderlog_domain::{
     planted::{self, Bug},
     public::{Envelope, event_id},
 };
-use orderlog_eventlog::{AppendError, Batch, EventLog, Lease, LeaseError, NewRecord, ReadError};
+use orderlog_eventlog::{
+    AppendError, Batch, EventLog, Landed, Lease, LeaseError, Mark, NewRecord, Partition, ReadError,
+};
 use orderlog_projections::{Rows, StoreError, Tables};
 use uuid::Uuid;
 
 use crate::{
     cloudevents,
     duty::Progress,
+    marks,
     replica::{Recorded, RecordedError, Replica},
     trace::{Kind, Span},
 };
@@ -73,8 +76,7 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
     drop(replica.committed().wait_for(|committed| *committed > 0).await);
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
     let (mut progress, from) = Progress::load(&replica, lease, "relay", vec![Replica::<D>::journal()]).await?;
-    // Kept once more at once: so others hear where the work is done now.
-    from.iter().for_each(|(partition, next)| progress.done(partition.clone(), *next));
+    progress.confirm();
     let mut reading = log.read(from);
     loop {
         tokio::select! {
@@ -85,12 +87,14 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
             batch = reading.next() => {
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
-                let Settled { accepted, next, ends } = settled(&replica, &batch).await?;
+                let Settled { accepted, last, ends } = settled(&replica, &batch).await?;
                 let (events, spans): (Vec<_>, Vec<_>) =
                     accepted.iter().flat_map(|recorded| translate(genesis.log_id, recorded)).unzip();
-                publish(log.as_ref(), events).await?;
+                publish(log.as_ref(), events, &mut progress).await?;
                 drop(spans);
-                progress.done(batch.partition, next);
+                if let Some(last) = last {
+                    progress.done(last);
+                }
                 if let Some(why) = ends {
                     return stand(progress, why).await;
                 }
@@ -103,9 +107,9 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
 pub(crate) struct Settled<D: Tables> {
     /// The events of those that were accepted.
     pub accepted: Vec<Recorded<D>>,
-    /// The first that is not among them.
-    pub next: u64,
-    /// Why that is not the batch's end.
+    /// The last of them; none, if there are none.
+    pub last: Option<Mark>,
+    /// Why that is not the batch's last.
     pub ends: Option<RelayError>,
 }
 
@@ -114,7 +118,7 @@ pub(crate) async fn settled<D: Tables, R: Rows<D>>(
     replica: &Replica<D, R>,
     batch: &Batch,
 ) -> Result<Settled<D>, RelayError> {
-    let mut settled = Settled { accepted: Vec::with_capacity(batch.records.len()), next: 0, ends: None };
+    let mut settled = Settled { accepted: Vec::with_capacity(batch.records.len()), last: None, ends: None };
     let (Some(first), Some(last)) = (batch.records.first(), batch.records.last()) else { return Ok(settled) };
     let unaccepted = loop {
         drop(replica.committed().wait_for(|committed| *committed > last.offset).await);
@@ -131,9 +135,9 @@ pub(crate) async fn settled<D: Tables, R: Rows<D>>(
         Err(_) => Verdict::Accepted,
     };
     let unknown = replica.setup().surroundings.unknown();
+    let mut settled_last = None;
     for record in &batch.records {
         let (journal, offset) = (D::JOURNAL, record.offset);
-        settled.next = offset;
         match verdict(offset) {
             Verdict::Accepted => match Recorded::<D>::decode_without(record, unknown) {
                 Ok(recorded) => settled.accepted.extend(recorded),
@@ -144,10 +148,11 @@ pub(crate) async fn settled<D: Tables, R: Rows<D>>(
             Verdict::Void | Verdict::Discarded => {}
         }
         if settled.ends.is_some() {
-            return Ok(settled);
+            break;
         }
+        settled_last = Some(record);
     }
-    settled.next = last.offset + 1;
+    settled.last = settled_last.map(|record| marks::of(&batch.partition, record));
     Ok(settled)
 }
 
@@ -181,12 +186,19 @@ fn translate<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(NewRecord,
         .collect()
 }
 
-async fn publish(log: &dyn EventLog, events: Vec<NewRecord>) -> Result<(), RelayError> {
-    if !events.is_empty() {
-        for result in log.append(events).await {
-            if !planted::has(Bug::IgnoreFailedPublication) {
-                result?;
+async fn publish(log: &dyn EventLog, events: Vec<NewRecord>, progress: &mut Progress) -> Result<(), RelayError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let print = |event: &NewRecord| marks::print(event.key.as_ref(), &event.headers, &event.value);
+    let published: Vec<_> = events.iter().map(|event| (Arc::clone(&event.topic), print(event))).collect();
+    for ((topic, print), result) in published.into_iter().zip(log.append(events).await) {
+        match result {
+            Ok(Landed { partition, offset }) => {
+                progress.came_of_it(Mark { partition: Partition::new(topic, partition), offset, print });
             }
+            Err(_) if planted::has(Bug::IgnoreFailedPublication) => {}
+            Err(failure) => return Err(failure.into()),
         }
     }
     Ok(())

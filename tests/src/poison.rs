@@ -107,6 +107,6 @@ impl Journal {
             headers: vec![(HEADER.into(), header.encode().into())],
             value: value.into(),
         };
-        self.log.append(vec![record]).await.remove(0).expect("the log takes it")
+        self.log.append(vec![record]).await.remove(0).expect("the log takes it").offset
     }
 }

@@ -85,7 +85,7 @@ async fn records_that_this_program_can_not_read_are_found_before_it_is_deployed(
         headers: vec![(HEADER.into(), header.encode().into())],
         value: r#"{"OrderGiftWrapped":{}}"#.into(),
     };
-    let offset = log.append(vec![record]).await.remove(0).unwrap();
+    let offset = log.append(vec![record]).await.remove(0).unwrap().offset;
     drop(log);
 
     // The folder is free once the log's writer has ended.

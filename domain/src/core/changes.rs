@@ -129,6 +129,19 @@ pub struct DiscardedRow {
     pub reason: String,
 }
 
+/// How far the facts of a partition of another service's topic were copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedRow {
+    /// The topic.
+    pub topic: String,
+    /// Index of its partition.
+    pub part: u32,
+    /// Where to go on reading: one past the last record that was read.
+    pub next: u64,
+    /// What tells that record from another one at its place, as whoever read it said.
+    pub print: u64,
+}
+
 /// What the rows know of records that were not folded, for a core to go on from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetAside {
@@ -162,8 +175,8 @@ pub struct Changes<D: Decider> {
     pub unparked: Vec<u64>,
     /// What was discarded; of a record that is discarded twice, the first counts.
     pub discarded: Vec<DiscardedRow>,
-    /// Where to go on reading copied facts: (topic, partition, offset).
-    pub copied: Vec<(String, u32, u64)>,
+    /// Where to go on reading copied facts.
+    pub copied: Vec<CopiedRow>,
 }
 
 impl<D: Decider> Changes<D> {
@@ -207,6 +220,6 @@ pub struct Checkpoint {
     pub genesis: Option<Genesis>,
     /// The last folded record and the chain before it, to compare with the log at start.
     pub last: Option<(RecordRow, Digest)>,
-    /// Where to go on reading copied facts: (topic, partition, offset).
-    pub copied: Vec<(String, u32, u64)>,
+    /// Where to go on reading copied facts.
+    pub copied: Vec<CopiedRow>,
 }

@@ -196,7 +196,7 @@ impl<D: Decider> Core<D> {
             return Verdict::Wait;
         };
         let copied = |(topic, part, end): &(String, u32, u64)| {
-            self.copied.get(&(topic.clone(), *part)).copied().unwrap_or(0) >= *end
+            self.copied.get(&(topic.clone(), *part)).map_or(0, |row| row.next) >= *end
         };
         let is_fresh = self.next >= ends.journal && (awaited.is_none() || ends.copied.iter().all(copied));
         if is_fresh { Verdict::Tell(refusal.into()) } else { Verdict::Wait }

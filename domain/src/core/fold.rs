@@ -182,7 +182,7 @@ impl<D: Decider> Core<D> {
 
     /// Copied facts: of each the highest version counts, since copies of old news may come late.
     pub(super) fn fold_copies(&mut self) {
-        while let Some((_, _, row)) = self.copies.front() {
+        while let Some((_, row)) = self.copies.front() {
             if let Some((aggregate, _, _)) = row {
                 let wanted = Wanted { key: aggregate.key, kind: Some(aggregate.kind) };
                 if !self.slots.ready(&wanted) {
@@ -190,7 +190,7 @@ impl<D: Decider> Core<D> {
                     break;
                 }
             }
-            let Some((place, offset, row)) = self.copies.pop_front() else { break };
+            let Some((read, row)) = self.copies.pop_front() else { break };
             if let Some((aggregate, version, state)) = row {
                 let state = Arc::new(state);
                 let known = self.slots.peek_aggregate(&aggregate);
@@ -199,7 +199,7 @@ impl<D: Decider> Core<D> {
                     self.slots.set_entity(place, Versioned { kind: aggregate.kind, version, offset: 0, state });
                 }
             }
-            self.copied.insert(place, offset + 1);
+            self.copied.insert((read.topic.clone(), read.part), read);
             self.copied_changed = true;
             self.stirred = true;
         }

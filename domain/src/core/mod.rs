@@ -35,8 +35,8 @@ use uuid::Uuid;
 
 pub use arbitration::accepts;
 pub use changes::{
-    Changes, Checkpoint, Digest, DiscardedRow, EntityRow, Genesis, Happened, Head, Loaded, ParkedRow, RecordRow,
-    SetAside, Verdict, Wanted, chain,
+    Changes, Checkpoint, CopiedRow, Digest, DiscardedRow, EntityRow, Genesis, Happened, Head, Loaded, ParkedRow,
+    RecordRow, SetAside, Verdict, Wanted, chain,
 };
 pub use discard::{CannotDiscard, DISCARD, Discard};
 pub use past::Past;
@@ -278,8 +278,8 @@ struct Pending<D: Decider> {
     rests_until: Millis,
 }
 
-/// A public event of [`Decider::COPIES`], where it was read from, and the row it stands for.
-type Copied<D> = ((String, u32), u64, Option<(Ref, u64, <D as Decider>::Entity)>);
+/// How far facts are copied with a public event of [`Decider::COPIES`], and the row it stands for.
+type Copied<D> = (CopiedRow, Option<(Ref, u64, <D as Decider>::Entity)>);
 
 /// The state machine of one service at one instance.
 pub struct Core<D: Decider> {
@@ -299,7 +299,7 @@ pub struct Core<D: Decider> {
     /// Where the keys of the queue's records are while these are folded; kept for its memory.
     places: Vec<SlotId>,
     copies: VecDeque<Copied<D>>,
-    copied: BTreeMap<(String, u32), u64>,
+    copied: BTreeMap<(String, u32), CopiedRow>,
     copied_changed: bool,
     flights: Flights<D>,
     /// Of our own, folded before the log's acknowledgement came.
@@ -361,7 +361,7 @@ impl<D: Decider> Core<D> {
             queue: VecDeque::new(),
             places: Vec::new(),
             copies: VecDeque::new(),
-            copied: copied.into_iter().map(|(topic, part, next)| ((topic, part), next)).collect(),
+            copied: copied.into_iter().map(|row| ((row.topic.clone(), row.part), row)).collect(),
             copied_changed: false,
             flights: Flights::new(),
             unacknowledged: BTreeMap::new(),
@@ -509,14 +509,15 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// A public event of [`Decider::COPIES`], read from this place.
-    pub fn copy(&mut self, topic: &str, part: u32, offset: u64, event: &Public) {
-        self.copies.push_back(((topic.to_owned(), part), offset, D::copy(event)));
+    /// A public event of [`Decider::COPIES`], read from this place, with what tells its record from another one there.
+    pub fn copy(&mut self, topic: &str, part: u32, (offset, print): (u64, u64), event: &Public) {
+        let read = CopiedRow { topic: topic.to_owned(), part, next: offset + 1, print };
+        self.copies.push_back((read, D::copy(event)));
     }
 
     /// Where to go on reading a partition with copied facts.
     pub fn copied_next(&self, topic: &str, part: u32) -> u64 {
-        self.copied.get(&(topic.to_owned(), part)).copied().unwrap_or(0)
+        self.copied.get(&(topic.to_owned(), part)).map_or(0, |row| row.next)
     }
 
     /// What was [missing](Step::missing).
@@ -576,7 +577,7 @@ impl<D: Decider> Core<D> {
             parked,
             unparked,
             discarded: std::mem::take(&mut self.discarded),
-            copied: self.copied.iter().map(|((topic, part), next)| (topic.clone(), *part, *next)).collect(),
+            copied: self.copied.values().cloned().collect(),
         };
         Some((change_set, changes))
     }

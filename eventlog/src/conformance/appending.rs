@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{Subject, append, in_time, journal, number, numbered, read_all, record, topic, unique};
-use crate::{AppendError, EventLog, NewRecord, Partition, RECORD_BYTES_MAX, Record, TopicKind, TopicSpec};
+use crate::{AppendError, EventLog, Landed, NewRecord, Partition, RECORD_BYTES_MAX, Record, TopicKind, TopicSpec};
 
 /// A topic that exists is left as it is, with its records.
 pub async fn preparing_again_changes_nothing(subject: Subject) {
@@ -88,7 +88,7 @@ pub async fn a_record_of_the_largest_size_is_taken_and_none_above_it(subject: Su
     };
     let records = vec![of_size(RECORD_BYTES_MAX), of_size(RECORD_BYTES_MAX + 1), of_size(100)];
     let answers = in_time("append", log.append(records)).await;
-    assert_eq!((&answers[0], &answers[2]), (&Ok(0), &Ok(1)));
+    assert_eq!((&answers[0], &answers[2]), (&Ok(Landed::journal(0)), &Ok(Landed::journal(1))));
     assert!(matches!(answers[1], Err(AppendError::TooLarge { .. })), "{:?}", answers[1]);
     let sizes: Vec<usize> = read_all(log, &journal, 2).await.iter().map(|record| record.value.len()).collect();
     assert_eq!(sizes, [RECORD_BYTES_MAX - 12, 88]);
@@ -171,7 +171,11 @@ pub async fn same_key_same_partition(subject: Subject) {
     );
     for number in 0..RECORDS {
         let key = Some(format!("key-{}", number % KEYS).into());
-        append(log, vec![NewRecord { partition: None, key, ..numbered(&partitions[0], number) }]).await;
+        let appending = log.append(vec![NewRecord { partition: None, key, ..numbered(&partitions[0], number) }]);
+        let landed = in_time("append", appending).await.remove(0).expect("a healthy log acknowledges");
+        let there = &partitions[landed.partition as usize];
+        let found = in_time("fetch", log.fetch(there, &[landed.offset])).await.expect("it is where it was told");
+        assert_eq!(found.iter().map(self::number).collect::<Vec<_>>(), [number]);
     }
 
     let ends = in_time("ends", log.ends(&partitions)).await.expect("the topic exists");

@@ -8,17 +8,23 @@ use std::{
 use futures_util::future::join;
 
 use super::{Subject, append, in_time, journal, number, numbered, read_all, take, unique, until};
-use crate::{EventLog, Lease, LeaseError, Partition};
+use crate::{EventLog, Lease, LeaseError, Mark, Partition, Position};
 
 async fn lead(log: &dyn EventLog, group: &str, journal: &Partition) -> Arc<dyn Lease> {
     in_time("lead", log.lead(group, &journal.topic)).await.expect("a healthy log lets everybody take part")
 }
 
-async fn committed(lease: &dyn Lease, partitions: &[Partition]) -> Vec<Option<u64>> {
+async fn committed(lease: &dyn Lease, partitions: &[Partition]) -> Vec<Option<Position>> {
     in_time("committed", lease.committed(partitions)).await.expect("a healthy log knows the positions")
 }
 
-/// A position belongs to its group and partition, and the last one counts.
+/// A position that stands behind the record before it, and one elsewhere.
+fn behind(partition: &Partition, next: u64) -> Position {
+    let mark = |offset, print| Mark { partition: partition.clone(), offset, print };
+    Position { next, marks: vec![mark(next - 1, u64::MAX - next), mark(next + 100, 0)] }
+}
+
+/// A position belongs to its group and partition, with its marks, and the last one counts.
 pub async fn positions_are_kept_per_group(subject: Subject) {
     let log = &*subject.log;
     let (journal, other) = (journal(log, "positions").await, journal(log, "other").await);
@@ -32,13 +38,16 @@ pub async fn positions_are_kept_per_group(subject: Subject) {
     until(&mut second.held(), true).await;
     assert_eq!(committed(&*first, &both).await, [None, None]);
 
-    in_time("commit", first.commit(&[(journal.clone(), 3), (other.clone(), 9)])).await.expect("the lease is held");
-    in_time("commit", first.commit(&[(journal.clone(), 5)])).await.expect("the lease is held");
-    in_time("commit", second.commit(&[(journal.clone(), 1)])).await.expect("the lease is held");
+    in_time("commit", first.commit(&[(journal.clone(), 3.into()), (other.clone(), behind(&other, 9))]))
+        .await
+        .expect("the lease is held");
+    in_time("commit", first.commit(&[(journal.clone(), behind(&journal, 5))])).await.expect("the lease is held");
+    in_time("commit", second.commit(&[(journal.clone(), 1.into())])).await.expect("the lease is held");
 
-    assert_eq!(committed(&*first, &both).await, [Some(5), Some(9)]);
-    assert_eq!(committed(&*second, &both).await, [Some(1), None]);
-    assert_eq!(committed(&*first, &[other, journal]).await, [Some(9), Some(5)]);
+    let (five, nine) = (Some(behind(&journal, 5)), Some(behind(&other, 9)));
+    assert_eq!(committed(&*first, &both).await, [five.clone(), nine.clone()]);
+    assert_eq!(committed(&*second, &both).await, [Some(1.into()), None]);
+    assert_eq!(committed(&*first, &[other, journal]).await, [nine, five]);
 }
 
 /// Records, ends and positions are there after everything was closed and opened again, and offsets go on.
@@ -50,7 +59,7 @@ pub async fn a_restart_loses_nothing(subject: Subject) {
     let before = read_all(&*log, &journal, 3000).await;
     let lease = lead(&*log, &group, &journal).await;
     until(&mut lease.held(), true).await;
-    in_time("commit", lease.commit(&[(journal.clone(), 1234)])).await.expect("the lease is held");
+    in_time("commit", lease.commit(&[(journal.clone(), behind(&journal, 1234))])).await.expect("the lease is held");
     drop(lease);
     drop(log);
 
@@ -59,7 +68,7 @@ pub async fn a_restart_loses_nothing(subject: Subject) {
     let mut reading = log.read(vec![(journal.clone(), 0)]);
     assert_eq!(take(&mut reading, 3000).await, before);
     let lease = lead(&*log, &group, &journal).await;
-    assert_eq!(committed(&*lease, std::slice::from_ref(&journal)).await, [Some(1234)]);
+    assert_eq!(committed(&*lease, std::slice::from_ref(&journal)).await, [Some(behind(&journal, 1234))]);
     assert_eq!(append(&*log, vec![numbered(&journal, 3000)]).await, [3000]);
     assert_eq!(take(&mut reading, 1).await.iter().map(number).collect::<Vec<_>>(), [3000]);
     drop(keep);
@@ -95,12 +104,12 @@ pub async fn lease_is_held_by_one_and_handed_over(subject: Subject) {
     let leases = [lead(&*subject.log, &group, &journal).await, lead(&*two, &group, &journal).await];
 
     let (holder, waiting) = one_holds(leases).await;
-    in_time("commit", holder.commit(&[(journal.clone(), 7)])).await.expect("the lease is held");
+    in_time("commit", holder.commit(&[(journal.clone(), 7.into())])).await.expect("the lease is held");
     drop(holder);
 
     until(&mut waiting.held(), true).await;
-    assert_eq!(committed(&*waiting, std::slice::from_ref(&journal)).await, [Some(7)]);
-    in_time("commit", waiting.commit(&[(journal.clone(), 8)])).await.expect("the lease is held");
+    assert_eq!(committed(&*waiting, std::slice::from_ref(&journal)).await, [Some(7.into())]);
+    in_time("commit", waiting.commit(&[(journal.clone(), 8.into())])).await.expect("the lease is held");
 }
 
 /// An instance that closes the log, with its leases still about, is not waited for. (The simulated log is one for all instances, and
@@ -127,10 +136,10 @@ pub async fn a_deposed_holder_keeps_no_positions(subject: Subject) {
     let leases = [lead(&*subject.log, &group, &journal).await, lead(&*two, &group, &journal).await];
 
     let (holder, waiting) = one_holds(leases).await;
-    in_time("commit", holder.commit(&[(journal.clone(), 7)])).await.expect("the lease is held");
-    let refused = in_time("commit", waiting.commit(&[(journal.clone(), 3)])).await;
+    in_time("commit", holder.commit(&[(journal.clone(), 7.into())])).await.expect("the lease is held");
+    let refused = in_time("commit", waiting.commit(&[(journal.clone(), 3.into())])).await;
     assert_eq!(refused, Err(LeaseError::Lost));
-    assert_eq!(committed(&*holder, std::slice::from_ref(&journal)).await, [Some(7)]);
+    assert_eq!(committed(&*holder, std::slice::from_ref(&journal)).await, [Some(7.into())]);
 }
 
 /// The one that holds the lease and the one that does not, once both have taken their places.

@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::sync::watch;
 
-use crate::{Lease, LeaseError, Partition};
+use crate::{Lease, LeaseError, Partition, Position, position};
 
 /// The positions of every group.
 #[derive(Clone)]
@@ -32,11 +32,19 @@ impl Positions {
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         sqlx::query(
             "create table if not exists positions (consumers text not null, topic text not null, \
-             partition integer not null, position integer not null, primary key (consumers, topic, partition)) \
-             strict, without rowid",
+             partition integer not null, position integer not null, marks text not null default '', \
+             primary key (consumers, topic, partition)) strict, without rowid",
         )
         .execute(&pool)
         .await?;
+        // Files of before positions had marks.
+        let has_marks: bool =
+            sqlx::query_scalar("select count(*) from pragma_table_info('positions') where name = 'marks'")
+                .fetch_one(&pool)
+                .await?;
+        if !has_marks {
+            sqlx::query("alter table positions add column marks text not null default ''").execute(&pool).await?;
+        }
         Ok(Self { pool })
     }
 
@@ -56,32 +64,40 @@ impl Positions {
         self.pool.close().await;
     }
 
-    async fn get(&self, group: &str, partition: &Partition) -> Result<Option<u64>, sqlx::Error> {
-        let position: Option<i64> =
-            sqlx::query_scalar("select position from positions where consumers = ? and topic = ? and partition = ?")
-                .bind(group)
-                .bind(partition.topic.as_ref())
-                .bind(partition.index)
-                .fetch_optional(&self.pool)
-                .await?;
-        position.map(u64::try_from).transpose().map_err(|negative| sqlx::Error::Decode(negative.into()))
+    async fn get(&self, group: &str, partition: &Partition) -> Result<Option<Position>, sqlx::Error> {
+        let text = "select position, marks from positions where consumers = ? and topic = ? and partition = ?";
+        let kept: Option<(i64, String)> = sqlx::query_as(text)
+            .bind(group)
+            .bind(partition.topic.as_ref())
+            .bind(partition.index)
+            .fetch_optional(&self.pool)
+            .await?;
+        let position = |(next, marks): (i64, String)| {
+            let next = u64::try_from(next).map_err(|negative| sqlx::Error::Decode(negative.into()))?;
+            Ok(Position { next, marks: position::from_text(&marks) })
+        };
+        kept.map(position).transpose()
     }
 
     /// In one statement, which is all or nothing: of a transaction that SQLite has taken back by itself, as it does on a full disk, sqlx
     /// goes on believing that it is open, and begins no other one on that connection.
-    async fn put(&self, group: &str, positions: &[(Partition, u64)]) -> Result<(), sqlx::Error> {
+    async fn put(&self, group: &str, positions: &[(Partition, Position)]) -> Result<(), sqlx::Error> {
         if positions.is_empty() {
             return Ok(());
         }
         let mut rows = Vec::with_capacity(positions.len());
         for (partition, position) in positions {
-            rows.push((partition, i64::try_from(*position).map_err(|full| sqlx::Error::Encode(full.into()))?));
+            let next = i64::try_from(position.next).map_err(|full| sqlx::Error::Encode(full.into()))?;
+            rows.push((partition, next, position::to_text(&position.marks)));
         }
-        let mut insert = QueryBuilder::new("insert into positions (consumers, topic, partition, position) ");
-        insert.push_values(rows, |mut row, (partition, position)| {
-            row.push_bind(group).push_bind(partition.topic.as_ref()).push_bind(partition.index).push_bind(position);
+        let mut insert = QueryBuilder::new("insert into positions (consumers, topic, partition, position, marks) ");
+        insert.push_values(rows, |mut row, (partition, next, marks)| {
+            row.push_bind(group).push_bind(partition.topic.as_ref()).push_bind(partition.index);
+            row.push_bind(next).push_bind(marks);
         });
-        insert.push(" on conflict (consumers, topic, partition) do update set position = excluded.position");
+        insert.push(
+            " on conflict (consumers, topic, partition) do update set position = excluded.position, marks = excluded.marks",
+        );
         insert.build().persistent(false).execute(&self.pool).await.map(drop)
     }
 }
@@ -110,7 +126,7 @@ impl Lease for EmbeddedLease {
         Ok(None)
     }
 
-    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
+    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
         let mut kept = Vec::with_capacity(partitions.len());
         for partition in partitions {
             kept.push(self.positions.get(&self.group, partition).await.map_err(unavailable)?);
@@ -118,7 +134,7 @@ impl Lease for EmbeddedLease {
         Ok(kept)
     }
 
-    async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError> {
+    async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError> {
         self.positions.put(&self.group, positions).await.map_err(unavailable)
     }
 }
@@ -136,14 +152,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let positions = Positions::open(&folder.path().join("positions.sqlite")).await.unwrap();
         let at = |partition: u32| Partition::new("orders", partition);
-        positions.put("group", &[(at(0), 1)]).await.unwrap();
+        positions.put("group", &[(at(0), 1.into())]).await.unwrap();
         sqlx::query("pragma max_page_count = 3").execute(&positions.pool).await.unwrap();
-        let many: Vec<_> = (0..2_000).map(|partition| (at(partition), 2)).collect();
+        let many: Vec<_> = (0..2_000).map(|partition| (at(partition), 2.into())).collect();
         let full = positions.put("group", &many).await.unwrap_err();
         assert!(full.to_string().contains("full"), "{full}");
-        assert_eq!(positions.get("group", &at(0)).await.unwrap(), Some(1), "all or nothing");
+        assert_eq!(positions.get("group", &at(0)).await.unwrap(), Some(1.into()), "all or nothing");
         sqlx::query("pragma max_page_count = 10000").execute(&positions.pool).await.unwrap();
-        positions.put("group", &[(at(0), 3), (at(1), 4)]).await.unwrap();
-        assert_eq!(positions.get("group", &at(0)).await.unwrap(), Some(3));
+        positions.put("group", &[(at(0), 3.into()), (at(1), 4.into())]).await.unwrap();
+        assert_eq!(positions.get("group", &at(0)).await.unwrap(), Some(3.into()));
     }
 }

@@ -20,7 +20,7 @@ use super::{
     file, find, stored,
     topic::{self, Topic},
 };
-use crate::{AppendError, NewRecord, Record, TopicError, TopicSpec};
+use crate::{AppendError, Landed, NewRecord, Record, TopicError, TopicSpec};
 
 /// No more records than this in one transaction, so that the first caller does not wait for ever.
 const GROUP_RECORDS: usize = 8192;
@@ -32,7 +32,7 @@ const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
 /// What a record costs in the file beside its own bytes, about.
 const ROW_BYTES: usize = 32;
 
-type Answers = Vec<Result<u64, AppendError>>;
+type Answers = Vec<Result<Landed, AppendError>>;
 
 /// A record on its way into the log.
 pub(super) struct Appended {
@@ -95,7 +95,7 @@ impl Group {
             let offset = staged.0.end() + staged.1.len() as u64;
             let NewRecord { key, headers, value, .. } = record;
             staged.1.push(Record { offset, time_ms, key, headers, value });
-            answers[place] = Ok(offset);
+            answers[place] = Ok(Landed::journal(offset));
             places.push(place);
         }
         self.waiting.push(Waiting { answers, places, done });

@@ -22,7 +22,7 @@ use rdkafka::{
 use tokio::sync::{oneshot, watch};
 
 use super::{Cluster, ONE_CALL, PATIENCE, index_of, say, say_error, settings::CONSUMER, spawn, to_raw};
-use crate::{Lease, LeaseError, Partition};
+use crate::{Lease, LeaseError, Mark, Partition, Position, position};
 
 /// Settings of the group's members.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
@@ -152,16 +152,17 @@ impl Lease for KafkaLease {
         self.held.clone()
     }
 
-    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
+    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
         let found = self.kept(partitions).await?;
         let position = |partition: &Partition| {
             let kept = found.find_partition(&self.cluster.name(&partition.topic), index_of(partition));
             let Some(kept) = kept else { return Ok(None) };
             kept.error().map_err(|error| unavailable(&error))?;
-            Ok(match kept.offset() {
+            let next = match kept.offset() {
                 Offset::Offset(offset) => u64::try_from(offset).ok(),
                 Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
-            })
+            };
+            Ok(next.map(|next| Position { next, marks: read_note(kept.metadata()).1 }))
         };
         partitions.iter().map(position).collect()
     }
@@ -169,10 +170,10 @@ impl Lease for KafkaLease {
     async fn holder(&self) -> Result<Option<String>, LeaseError> {
         let found = self.kept(std::slice::from_ref(&self.journal)).await?;
         let kept = found.find_partition(&self.cluster.name(&self.journal.topic), index_of(&self.journal));
-        Ok(kept.map(|kept| kept.metadata().to_owned()).filter(|address| !address.is_empty()))
+        Ok(kept.map(|kept| read_note(kept.metadata()).0.to_owned()).filter(|address| !address.is_empty()))
     }
 
-    async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError> {
+    async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError> {
         let started = Instant::now();
         loop {
             if !self.is_held() {
@@ -181,11 +182,11 @@ impl Lease for KafkaLease {
             if positions.is_empty() {
                 return Ok(());
             }
-            let offsets = positions.iter().map(|(at, next)| (at.clone(), Offset::Offset(to_raw(*next))));
+            let offsets = positions.iter().map(|(at, position)| (at.clone(), Offset::Offset(to_raw(position.next))));
             let list = self.list(offsets)?;
-            if let Some(address) = &self.cluster.config.reached_at {
-                // Each position may have a note, which is kept with it.
-                list.elements().iter_mut().for_each(|position| position.set_metadata(address));
+            let address = self.cluster.config.reached_at.as_deref().unwrap_or_default();
+            for (kept, (_, position)) in list.elements().iter_mut().zip(positions) {
+                kept.set_metadata(note(address, &position.marks));
             }
             let Err(error) = self.ask(|answer| Request::Commit(list, answer)).await? else {
                 return Ok(());
@@ -202,6 +203,20 @@ impl Lease for KafkaLease {
                 _ => return Err(unavailable(&error)),
             }
         }
+    }
+}
+
+/// What is kept with a position, which may have a note of 4,096 bytes (`offset.metadata.max.bytes` of the brokers): where its holder is
+/// reached, and behind a space its marks.
+fn note(address: &str, marks: &[Mark]) -> String {
+    if marks.is_empty() { address.to_owned() } else { format!("{address} {}", position::to_text(marks)) }
+}
+
+/// Address and marks of a note.
+fn read_note(note: &str) -> (&str, Vec<Mark>) {
+    match note.split_once(' ') {
+        Some((address, marks)) => (address, position::from_text(marks)),
+        None => (note, Vec::new()),
     }
 }
 

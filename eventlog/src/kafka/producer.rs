@@ -20,7 +20,7 @@ use rdkafka::{
 use tokio::sync::oneshot;
 
 use super::{Cluster, ConnectError, PATIENCE, Said, say, say_error, size::is_too_large, spawn};
-use crate::{AppendError, Appending, NewRecord, RecordHeader};
+use crate::{AppendError, Appending, Landed, NewRecord, RecordHeader};
 
 /// Settings of the producer.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
@@ -172,13 +172,13 @@ fn finish(client: &Client, patience: Duration) {
 struct Answers(Mutex<Open>);
 
 struct Open {
-    results: Vec<Option<Result<u64, AppendError>>>,
+    results: Vec<Option<Result<Landed, AppendError>>>,
     left: usize,
-    caller: Option<oneshot::Sender<Vec<Result<u64, AppendError>>>>,
+    caller: Option<oneshot::Sender<Vec<Result<Landed, AppendError>>>>,
 }
 
 impl Answers {
-    fn expect(count: usize) -> (Arc<Self>, oneshot::Receiver<Vec<Result<u64, AppendError>>>) {
+    fn expect(count: usize) -> (Arc<Self>, oneshot::Receiver<Vec<Result<Landed, AppendError>>>) {
         let (sender, receiver) = oneshot::channel();
         let mut open = Open { results: vec![None; count], left: count, caller: Some(sender) };
         if count == 0 {
@@ -210,11 +210,11 @@ impl Ticket {
         Self { answers: Arc::clone(answers), index, settled: false }
     }
 
-    fn settle(mut self, result: Result<u64, AppendError>) {
+    fn settle(mut self, result: Result<Landed, AppendError>) {
         self.put(result);
     }
 
-    fn put(&mut self, result: Result<u64, AppendError>) {
+    fn put(&mut self, result: Result<Landed, AppendError>) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -256,9 +256,10 @@ impl ProducerContext for Deliveries {
         let unknown = |reason: String| AppendError::Unknown { reason };
         let result = match report {
             // Without an offset, the broker had it already: an earlier attempt was stored without our hearing of it.
-            Ok(message) => {
-                u64::try_from(message.offset()).map_err(|_| unknown("acknowledged without an offset".to_owned()))
-            }
+            Ok(message) => match (u32::try_from(message.partition()), u64::try_from(message.offset())) {
+                (Ok(partition), Ok(offset)) => Ok(Landed { partition, offset }),
+                _ => Err(unknown("acknowledged without an offset".to_owned())),
+            },
             // Of the last attempt, whatever it says: an earlier one may have been stored. Not even that the topic does not exist
             // proves anything, a broker that has just started says it of topics that it does not know yet.
             Err((error, _)) if is_too_large(error) => Err(AppendError::TooLarge { reason: error.to_string() }),

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::Shared;
-use crate::{Lease, LeaseError, Partition};
+use crate::{Lease, LeaseError, Partition, Position};
 
 /// Who takes part, in the order in which they came, and who holds the lease.
 #[derive(Debug, Default)]
@@ -83,19 +83,19 @@ impl Lease for SimulatedLease {
         Ok(None)
     }
 
-    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
+    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
         let state = self.shared.state();
-        let get = |partition: &Partition| state.positions.get(&(self.group.clone(), partition.clone())).copied();
+        let get = |partition: &Partition| state.positions.get(&(self.group.clone(), partition.clone())).cloned();
         Ok(partitions.iter().map(get).collect())
     }
 
-    async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError> {
+    async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError> {
         let mut state = self.shared.state();
         if state.groups.get(&self.group).and_then(|group| group.holder) != Some(self.member) {
             return Err(LeaseError::Lost);
         }
         for (partition, position) in positions {
-            state.positions.insert((self.group.clone(), partition.clone()), *position);
+            state.positions.insert((self.group.clone(), partition.clone()), position.clone());
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{SimulatedLog, index};
-use crate::{Partition, Record};
+use crate::{Partition, Position, Record};
 
 impl SimulatedLog {
     /// The same for one partition.
@@ -46,16 +46,16 @@ impl SimulatedLog {
 
     /// Where a group stands in a partition, if it ever kept a position there.
     pub fn position(&self, group: &str, partition: &Partition) -> Option<u64> {
-        self.shared.state().positions.get(&(group.to_owned(), partition.clone())).copied()
+        self.shared.state().positions.get(&(group.to_owned(), partition.clone())).map(|position| position.next)
     }
 
-    /// Where all groups stand: (group, partition) and offset.
-    pub fn all_positions(&self) -> BTreeMap<(String, Partition), u64> {
-        self.shared.state().positions.iter().map(|(place, next)| (place.clone(), *next)).collect()
+    /// Where all groups stand: (group, partition) and position.
+    pub fn all_positions(&self) -> BTreeMap<(String, Partition), Position> {
+        self.shared.state().positions.iter().map(|(place, position)| (place.clone(), position.clone())).collect()
     }
 
     /// Have all groups stand there, as when they were restored too.
-    pub fn set_positions(&self, positions: BTreeMap<(String, Partition), u64>) {
+    pub fn set_positions(&self, positions: BTreeMap<(String, Partition), Position>) {
         self.shared.state().positions = positions.into_iter().collect();
     }
 

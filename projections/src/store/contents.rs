@@ -24,7 +24,7 @@ impl<D: Tables> Store<D> {
     pub async fn contents(&self) -> Result<Contents<D>, StoreError> {
         let checkpoint = self.checkpoint().await?;
         let mut contents = Contents { next: checkpoint.next, genesis: checkpoint.genesis, ..Contents::default() };
-        contents.copied = checkpoint.copied.into_iter().map(|(topic, part, next)| ((topic, part), next)).collect();
+        contents.copied = checkpoint.copied.into_iter().map(|row| ((row.topic.clone(), row.part), row)).collect();
         contents.discarded = self.discarded().await?.into_iter().map(|row| (row.offset, row)).collect();
         contents.parked =
             self.parked(0, u32::MAX).await?.into_iter().map(|row| ((row.key, row.offset), row.reason)).collect();

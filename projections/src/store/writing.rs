@@ -72,7 +72,7 @@ impl<D: Tables> Writer<D> {
                 &["offset", "discarded_by", "time_ms", "reason"],
                 &Conflict::Keep,
             ),
-            copied: Insert::new("copied", &["topic", "part"], &["topic", "part", "next"], &Conflict::Replace),
+            copied: Insert::new("copied", &["topic", "part"], &["topic", "part", "next", "print"], &Conflict::Replace),
             tables: D::TABLES.iter().map(|table| (table, insert_into(table))).collect(),
             ledgers: D::LEDGERS.iter().map(|ledger| (ledger, append_to(ledger))).collect(),
             _generations: generations,
@@ -134,8 +134,8 @@ impl<D: Tables> Store<D> {
         write_set_aside(writer, changes).await?;
         writer
             .copied
-            .run(to, &changes.copied, |(topic, part, next), values| {
-                values.text(topic).integer(i64::from(*part)).offset(*next);
+            .run(to, &changes.copied, |row, values| {
+                values.text(&row.topic).integer(i64::from(row.part)).offset(row.next).offset(row.print);
                 Ok(())
             })
             .await?;

@@ -35,7 +35,7 @@ impl Maker {
         let mut core = Core::new(Checkpoint::default(), writer, hash_key.fingerprint(), mint, N_SLOTS);
         let customer_id = CustomerId(Uuid::now_v7());
         let news = Public::CustomerCreated(CustomerChanged { customer_id, active: true, version: 1 });
-        core.copy("customer.created", 0, 0, &news);
+        core.copy("customer.created", 0, (0, 0), &news);
         let genesis = core.genesis_record(Uuid::now_v7(), now_ms());
         core.read(0, Some(&genesis.header), &genesis.value)?;
         core.run(now_ms())?;

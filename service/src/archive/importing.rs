@@ -244,7 +244,7 @@ async fn append(
         let Some(first) = first else { return Ok(()) };
         let results = log.append(batch).await;
         for (wanted, result) in (first..).zip(results) {
-            let found = result.map_err(ImportError::Append)?;
+            let found = result.map_err(ImportError::Append)?.offset;
             if found != wanted {
                 return Err(ImportError::Displaced { journal: entry.journal.clone(), wanted, found });
             }

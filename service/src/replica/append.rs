@@ -8,7 +8,7 @@ use orderlog_domain::{
     header::HEADER,
     key::RecordId,
 };
-use orderlog_eventlog::{AppendError, NewRecord};
+use orderlog_eventlog::{AppendError, Landed, NewRecord};
 use orderlog_projections::{Rows, Tables};
 use tracing::warn;
 use uuid::Uuid;
@@ -67,9 +67,9 @@ fn new_record<D: Tables>(record: Outgoing) -> NewRecord {
     }
 }
 
-fn heard<D: Tables>(id: RecordId, result: Result<u64, AppendError>) -> Appended {
+fn heard<D: Tables>(id: RecordId, result: Result<Landed, AppendError>) -> Appended {
     match result {
-        Ok(offset) => Appended::At(offset),
+        Ok(landed) => Appended::At(landed.offset),
         Err(error) => {
             warn!(service = D::JOURNAL, record = %id, "record {} of {}: {error}", short(id), D::JOURNAL);
             match error {

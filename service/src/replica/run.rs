@@ -25,7 +25,7 @@ use super::{
     switch::Switching,
     writer::{Done, Writer},
 };
-use crate::surroundings::Surroundings;
+use crate::{marks, surroundings::Surroundings};
 
 /// More records than this are not folded ahead of the rows.
 const N_UNWRITTEN_MAX: usize = 20_000;
@@ -253,7 +253,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
         let (topic, part) = (&batch.partition.topic, batch.partition.index);
         for record in batch.records {
             match Public::from_json(topic, &record.value) {
-                Ok(event) => self.core.copy(topic, part, record.offset, &event),
+                Ok(event) => self.core.copy(topic, part, (record.offset, marks::print_of(&record)), &event),
                 Err(failure) => {
                     let trouble =
                         format!("{topic}/{part}@{} can't be read, nothing more is copied: {failure}", record.offset);

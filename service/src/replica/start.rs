@@ -7,11 +7,11 @@ use std::sync::{
 
 use futures_util::FutureExt;
 use orderlog_domain::{
-    core::{Checkpoint, Core, chain},
+    core::{Checkpoint, CopiedRow, Core, chain},
     header::HEADER,
     planted::{self, Bug},
 };
-use orderlog_eventlog::{EventLog, Partition, ReadError};
+use orderlog_eventlog::{EventLog, Mark, Partition, ReadError};
 use orderlog_projections::{Rows, StoreError, Tables};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
@@ -21,7 +21,7 @@ use super::{
     ending::Ending,
     run::{Inbox, Loop, NewCore},
 };
-use crate::{lag::Lag, measures::Measures, partitions_of};
+use crate::{lag::Lag, marks, measures::Measures, partitions_of};
 
 /// More commands than this are not queued between the callers and the loop.
 const N_ASKS_MAX: usize = 4_096;
@@ -122,19 +122,15 @@ fn cores<D: Tables>(setup: &Setup) -> NewCore<D> {
     })
 }
 
-/// The last record that the rows were built from must be the journal's, and the topics must go as far as facts were copied: a
-/// restored or exchanged log is noticed here.
+/// The last record that the rows were built from must be the journal's, and the last of each topic that facts were copied from must be
+/// the topic's: a restored or exchanged log is noticed here.
 pub(crate) async fn same_history<D: Tables>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
     if planted::has(Bug::IgnoreOtherHistory) {
         return Ok(());
     }
     let other = |why: String| StartError::OtherHistory { service: D::JOURNAL, why };
-    let copied: Vec<_> =
-        checkpoint.copied.iter().map(|(topic, part, _)| Partition::new(topic.as_str(), *part)).collect();
-    let ends = if copied.is_empty() { Vec::new() } else { log.ends(&copied).await? };
-    let too_far = copied.iter().zip(&checkpoint.copied).zip(ends).find(|((_, (_, _, next)), end)| next > end);
-    if let Some(((partition, (_, _, next)), end)) = too_far {
-        return Err(other(format!("they have copied facts up to {next} of {partition}, which ends at {end}")));
+    if let Some(why) = copied_elsewhere(log, &checkpoint.copied).await? {
+        return Err(other(why));
     }
     let Some((last, before)) = &checkpoint.last else { return Ok(()) };
     let record = match log.fetch(&Partition::journal(D::JOURNAL), &[last.offset]).await {
@@ -153,4 +149,21 @@ pub(crate) async fn same_history<D: Tables>(log: &dyn EventLog, checkpoint: &Che
     } else {
         Err(other(format!("the record at offset {} is another one", last.offset)))
     }
+}
+
+/// Why facts were copied from topics of another history, if they were.
+async fn copied_elsewhere(log: &dyn EventLog, copied: &[CopiedRow]) -> Result<Option<String>, ReadError> {
+    let partitions: Vec<_> = copied.iter().map(|row| Partition::new(row.topic.as_str(), row.part)).collect();
+    let ends = if copied.is_empty() { Vec::new() } else { log.ends(&partitions).await? };
+    for ((CopiedRow { next, print, .. }, partition), end) in copied.iter().zip(partitions).zip(ends) {
+        if *next > end {
+            return Ok(Some(format!("they have copied facts up to {next} of {partition}, which ends at {end}")));
+        }
+        let last = Mark { partition, offset: next.saturating_sub(1), print: *print };
+        if !marks::stands(log, &last).await? {
+            let Mark { partition, offset, .. } = last;
+            return Ok(Some(format!("they have copied facts up to {partition}@{offset}, where another record stands")));
+        }
+    }
+    Ok(None)
 }

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
+use orderlog_domain::core::CopiedRow;
 use orderlog_projections::{Rows, Store, StoreError, Tables};
 use tokio::{
     sync::{oneshot, watch},
@@ -139,10 +140,11 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
     }
 
     /// Copied facts keep the highest version in each row, so the other generation may have read farther, but not less.
-    fn has_copied_no_more_than(&self, theirs: &[(String, u32, u64)]) -> bool {
+    fn has_copied_no_more_than(&self, theirs: &[CopiedRow]) -> bool {
         self.copies.iter().all(|partition| {
             let (topic, index) = (partition.topic.as_ref(), partition.index);
-            let read = theirs.iter().find(|(it, part, _)| (it.as_str(), *part) == (topic, index)).map_or(0, |it| it.2);
+            let read =
+                theirs.iter().find(|row| (row.topic.as_str(), row.part) == (topic, index)).map_or(0, |row| row.next);
             read >= self.core.copied_next(topic, index)
         })
     }

@@ -210,6 +210,8 @@ pub struct Instance<D: Tables> {
     running: Mutex<Option<Running<D>>>,
     /// How long it stays away after its next death, in milliseconds.
     away_ms: watch::Sender<u64>,
+    /// How long it stays away after that, even if nothing goes wrong any more.
+    late_ms: watch::Sender<u64>,
     /// What the program that is installed does not know. It runs from the next start on.
     unknown: Mutex<Unknown>,
 }
@@ -238,6 +240,7 @@ impl<D: Service> Instances<D> {
                 life: Mutex::default(),
                 running: Mutex::default(),
                 away_ms: watch::Sender::new(0),
+                late_ms: watch::Sender::new(0),
                 unknown: Mutex::default(),
             })
         };
@@ -291,6 +294,7 @@ async fn keep_running<D: Service>(instance: Arc<Instance<D>>, shop: Arc<Shop>) {
             () = healed => tokio::time::sleep(Duration::from_millis(1)).await,
             () = tokio::time::sleep(Duration::from_millis(away.max(1))) => {}
         }
+        tokio::time::sleep(Duration::from_millis(instance.late_ms.send_replace(0))).await;
         drop(shop.may_start.subscribe().wait_for(|may| *may).await);
     }
 }
@@ -331,6 +335,9 @@ pub trait Victim: Send + Sync {
     /// It dies, and is away for so long.
     fn crash(&self, away_ms: u64);
 
+    /// The same, and it comes back so late whatever is mended meanwhile.
+    fn come_late(&self, late_ms: u64);
+
     /// Its rows are deleted while it is dead.
     fn delete_rows(&self);
 
@@ -355,6 +362,11 @@ impl<D: Service> Victim for Instance<D> {
             life.pause(false);
             life.kill();
         }
+    }
+
+    fn come_late(&self, late_ms: u64) {
+        self.late_ms.send_replace(late_ms);
+        self.crash(1);
     }
 
     fn delete_rows(&self) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use orderlog_eventlog::{Lease, LeaseError, Partition};
+use orderlog_eventlog::{Lease, LeaseError, Partition, Position};
 use tokio::sync::watch;
 
 use crate::life::Life;
@@ -83,12 +83,12 @@ impl Lease for DelayedLease {
         of(&self.inner)?.holder().await
     }
 
-    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>, LeaseError> {
+    async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
         self.ask().await?;
         of(&self.inner)?.committed(partitions).await
     }
 
-    async fn commit(&self, positions: &[(Partition, u64)]) -> Result<(), LeaseError> {
+    async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError> {
         self.ask().await?;
         of(&self.inner)?.commit(positions).await?;
         // Kept, but that is not heard.

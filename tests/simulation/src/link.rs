@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt, stream};
 use orderlog_eventlog::{
-    AppendError, Appending, Batch, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record,
-    TopicError, TopicSpec,
+    AppendError, Appending, Batch, EventLog, Landed, Lease, LeaseError, NewRecord, Partition, ReadError, Reading,
+    Record, TopicError, TopicSpec,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -111,7 +111,7 @@ fn land_later(life: &Arc<Life>, era: u64, after: Duration, record: NewRecord) {
 }
 
 /// Have a record arrive; none if its sender died before it was sent.
-async fn arrive(life: &Arc<Life>, era: u64, it: OnItsWay) -> Option<Result<u64, AppendError>> {
+async fn arrive(life: &Arc<Life>, era: u64, it: OnItsWay) -> Option<Result<Landed, AppendError>> {
     let OnItsWay { record, fate, lands_at, copy } = it;
     let world = life.world();
     let unknown = || AppendError::Unknown { reason: "a simulated loss of the answer".to_owned() };

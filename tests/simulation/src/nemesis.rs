@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use orderlog_eventlog::Partition;
+use orderlog_domain::{decider::Decider, orders::Orders};
+use orderlog_eventlog::{Partition, Position};
 use orderlog_history::{Line, Outcome};
 use orderlog_service::assembly::SERVICES;
 
@@ -15,12 +16,16 @@ use crate::{
 /// A clock is wrong by at most so much.
 const SKEW_MS: i64 = 3_600_000;
 
+/// Whoever comes so late after a restore comes after the leases of the dead have been taken over.
+const LATE_MS: u64 = 12_000;
+
 /// Do harm until the end.
 pub async fn rage(shop: Arc<Shop>) {
     let world = &shop.world;
     let pace = world.draw(|chance| chance.between(100, 1_500));
-    // Few worlds get to see an older log.
-    let mut copy = world.draw(|chance| chance.of_1000(200)).then(Copied::default);
+    // Few worlds get to see an older log; in some it is hardly older.
+    let mut copy = world.draw(|chance| chance.of_1000(250)).then(Copied::default);
+    let is_young = world.draw(|chance| chance.of_1000(500));
     let is_rollout = shop.victims().iter().filter_map(|it| it.life()).any(|life| life.is_older());
     loop {
         let pause = world.draw(|chance| chance.ms(pace / 4, pace));
@@ -41,6 +46,12 @@ pub async fn rage(shop: Arc<Shop>) {
             100..115 => install_one(&shop),
             115..125 => retry_one(&shop),
             _ => match &mut copy {
+                Some(_) if is_young => {
+                    if let Some(ends) = without_the_last(&shop) {
+                        restore(&shop, Copied { ends, positions: BTreeMap::new() }).await;
+                        copy = None;
+                    }
+                }
                 Some(copied) if copied.ends.is_empty() => {
                     world.note("nemesis", "copies the log");
                     *copied = Copied { ends: world.log.all_ends(), positions: world.log.all_positions() };
@@ -59,7 +70,18 @@ pub async fn rage(shop: Arc<Shop>) {
 #[derive(Default)]
 struct Copied {
     ends: BTreeMap<Partition, u64>,
-    positions: BTreeMap<(String, Partition), u64>,
+    positions: BTreeMap<(String, Partition), Position>,
+}
+
+/// Where everything ended just before some partition's last record landed: mostly of one that facts are copied from, since others see
+/// what is gone only there.
+fn without_the_last(shop: &Shop) -> Option<BTreeMap<Partition, u64>> {
+    let world = &shop.world;
+    let is_copied = |partition: &&Partition| Orders::COPIES.contains(&partition.topic.as_ref());
+    let (all, of_copied) = (world.log.all_ends(), world.draw(|chance| chance.of_1000(700)));
+    let partitions: Vec<_> = all.keys().filter(|it| !of_copied || is_copied(it)).collect();
+    let partition = world.draw(|chance| chance.one_of(&partitions).copied())?;
+    world.ends_before_last(partition)
 }
 
 fn one(shop: &Shop) -> Option<Arc<dyn Victim>> {
@@ -166,20 +188,22 @@ async fn restore(shop: &Shop, copied: Copied) {
     let world = &shop.world;
     world.note("nemesis", "restores an older log");
     shop.may_start.send_replace(false);
-    // One that comes back only after the topics have grown again does not notice that it has copied facts that are there no more
-    // (docs/reliability.md): its rows are deleted, as it is said there.
-    for instance in shop.orders.0.iter().filter(|instance| instance.running().is_none()) {
-        instance.delete_rows();
-    }
     for victim in shop.victims() {
-        victim.crash(1);
+        match world.draw(|chance| chance.of_1000(300)) {
+            // When it is started, the log has grown again.
+            true => victim.come_late(LATE_MS),
+            false => victim.crash(1),
+        }
     }
     // What is answered in this moment belongs to the time before.
     tokio::time::sleep(Duration::from_millis(1)).await;
     world.restore(&copied.ends);
-    // Groups are where they were when it was copied, or begin anew.
-    let positions = if world.draw(|chance| chance.of_1000(500)) { copied.positions } else { BTreeMap::new() };
-    world.log.set_positions(positions);
+    // Groups are where they were when it was copied, or begin anew, or are where they had come to on what is there no more.
+    match world.draw(|chance| chance.below(4)) {
+        0 => world.log.set_positions(copied.positions),
+        1 => world.log.set_positions(BTreeMap::new()),
+        _ => {}
+    }
     forget_answers(shop);
     tokio::time::sleep(Duration::from_millis(50)).await;
     shop.may_start.send_replace(true);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use orderlog_eventlog::{EventLog, NewRecord, Partition, simulated::SimulatedLog};
+use orderlog_eventlog::{AppendError, EventLog, Landed, NewRecord, Partition, simulated::SimulatedLog};
 use orderlog_history::{Attempt, Line, Outcome};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -222,19 +222,13 @@ impl World {
     }
 
     /// A record lands in the log.
-    pub fn land(&self, who: &str, record: NewRecord) -> Result<u64, orderlog_eventlog::AppendError> {
+    pub fn land(&self, who: &str, record: NewRecord) -> Result<Landed, AppendError> {
         let (topic, bytes) = (Arc::clone(&record.topic), digest(&record));
-        let partitions = self.log.partitions(&topic).now_or_never().and_then(Result::ok).unwrap_or_default();
-        let ends = || self.log.ends(&partitions).now_or_never().and_then(Result::ok).unwrap_or_default();
-        let before = ends();
         let answers = self.log.append(vec![record]).now_or_never().unwrap_or_default();
         let answer = answers.into_iter().next().expect("a log that holds nothing back answers at once");
-        if let Ok(offset) = &answer {
-            let grown = ends().into_iter().zip(&before).position(|(end, before)| end != *before);
-            if let Some(partition) = grown.and_then(|at| partitions.get(at)) {
-                let n = self.n_landed.fetch_add(1, Ordering::Relaxed);
-                locked(&self.landed).entry(partition.clone()).or_default().push(n);
-            }
+        if let Ok(Landed { partition, offset }) = &answer {
+            let n = self.n_landed.fetch_add(1, Ordering::Relaxed);
+            locked(&self.landed).entry(Partition::new(Arc::clone(&topic), *partition)).or_default().push(n);
             self.note(who, format_args!("lands {topic}@{offset} {bytes}"));
         }
         answer
@@ -249,6 +243,14 @@ impl World {
     pub fn landed_before(&self, partition: &Partition, offset: u64) -> Option<u64> {
         let at = usize::try_from(offset).ok()?;
         locked(&self.landed).get(partition)?.get(at).copied()
+    }
+
+    /// Where each partition ended just before the last record of this one landed, if it has any.
+    pub fn ends_before_last(&self, partition: &Partition) -> Option<BTreeMap<Partition, u64>> {
+        let landed = locked(&self.landed);
+        let last = *landed.get(partition)?.last()?;
+        let end = |it: &Partition| landed.get(it).map_or(0, |all| all.partition_point(|n| *n < last) as u64);
+        Some(self.log.all_ends().into_keys().map(|it| (it.clone(), end(&it))).collect())
     }
 
     /// Which era it is; see [`World::restore`].

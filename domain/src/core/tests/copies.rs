@@ -31,9 +31,9 @@ fn row_of(instance: &InstanceOf<Orders>) -> Option<(u64, Entity)> {
 
 /// Hands over one piece of news, from the place in its topic where the instance wants to go on reading.
 fn tell(instance: &mut InstanceOf<Orders>, event: &Public) {
-    let queued = instance.core.copies.iter().filter(|((topic, _), _, _)| topic == event.topic()).count() as u64;
+    let queued = instance.core.copies.iter().filter(|(read, _)| read.topic == event.topic()).count() as u64;
     let offset = instance.core.copied_next(event.topic(), 0) + queued;
-    instance.core.copy(event.topic(), 0, offset, event);
+    instance.core.copy(event.topic(), 0, (offset, offset * 10), event);
 }
 
 #[test]
@@ -54,7 +54,8 @@ fn a_customers_news_in_any_order_and_any_number_leaves_the_row_of_the_highest_ve
         at_once.run();
         assert_eq!(row_of(&at_once), row(3), "{sequence:?}");
         for instance in [&stepwise, &at_once] {
-            let copied = [("customer.created".to_owned(), 0, 2), ("customer.updated".to_owned(), 0, 4)];
+            let row = |topic: &str, next| CopiedRow { topic: topic.to_owned(), part: 0, next, print: (next - 1) * 10 };
+            let copied = [row("customer.created", 2), row("customer.updated", 4)];
             assert_eq!(instance.rows.checkpoint.copied, copied, "{sequence:?}");
         }
     }
@@ -85,7 +86,7 @@ fn news_that_is_nothing_to_copy_is_passed_over_and_not_read_again() {
     let mut one = InstanceOf::<Orders>::started(1, &mut log);
     let sku = crate::values::Sku::new("beans").unwrap();
     let other = Public::LowStock(crate::public::LowStock { sku, available: 0, low_stock_threshold: 1, version: 1 });
-    one.core.copy("customer.created", 0, 4, &other);
+    one.core.copy("customer.created", 0, (4, 7), &other);
     one.run();
     assert_eq!((row_of(&one), one.core.copied_next("customer.created", 0)), (None, 5));
 }

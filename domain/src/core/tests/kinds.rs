@@ -13,7 +13,7 @@ const CUSTOMER: CustomerId = CustomerId(Uuid::from_u128(77));
 fn acquainted(log: &mut Log) -> InstanceOf<Orders> {
     let mut one = InstanceOf::<Orders>::started(1, log);
     let news = CustomerChanged { customer_id: CUSTOMER, active: true, version: 1 };
-    one.core.copy("customer.created", 0, 0, &Public::CustomerCreated(news));
+    one.core.copy("customer.created", 0, (0, 0), &Public::CustomerCreated(news));
     one.run();
     one
 }

@@ -1,0 +1,134 @@
+//! By what a position is known to be this log's: marks of the record before it, and of records that came of what lies below it.
+//!
+//! The first alone would not do. What a restored log lacks may only be what a duty made of a record: an event that the relay had
+//! published, a reaction that the reactor had appended. So a duty's position also stands behind those.
+
+use blake3::Hasher;
+use bytes::Bytes;
+use orderlog_domain::{
+    header::{HEADER, Header},
+    key::RecordId,
+};
+use orderlog_eventlog::{EventLog, Mark, Partition, Position, ReadError, Record, RecordHeader};
+
+/// How often a record is asked for before it is said that the log can't be read now.
+const N_TRIES: usize = 3;
+
+/// What tells a record of a journal from every other one: its id.
+pub fn print_of_id(id: RecordId) -> u64 {
+    // The half that is random in a UUIDv7.
+    id.0.as_u64_pair().1
+}
+
+/// What tells a record from another one at its place: of a journal's its id, else its bytes. An event's id would not do: that derives
+/// from its place in the journal, where another event may have come to stand.
+pub fn print(key: Option<&Bytes>, headers: &[RecordHeader], value: &[u8]) -> u64 {
+    let header = headers.iter().find(|(name, _)| name == HEADER);
+    if let Some(Ok(header)) = header.map(|(_, bytes)| Header::decode(bytes)) {
+        return print_of_id(header.id);
+    }
+    let mut hasher = Hasher::new();
+    let named = headers.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes.as_ref()]);
+    for part in key.map(AsRef::as_ref).into_iter().chain(named).chain([value]) {
+        hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
+    }
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_be_bytes(first)
+}
+
+/// The same of a record that was read.
+pub fn print_of(record: &Record) -> u64 {
+    print(record.key.as_ref(), &record.headers, &record.value)
+}
+
+/// The mark of a record that was read.
+pub fn of(partition: &Partition, record: &Record) -> Mark {
+    Mark { partition: partition.clone(), offset: record.offset, print: print_of(record) }
+}
+
+/// Whether the log holds all records that a position stands behind. Those that it is known to hold are looked up once.
+///
+/// # Errors
+/// [`ReadError`] if that can't be told now.
+pub async fn stand(log: &dyn EventLog, position: &Position, known: &mut Vec<Mark>) -> Result<bool, ReadError> {
+    for mark in &position.marks {
+        if !known.contains(mark) {
+            if !stands(log, mark).await? {
+                return Ok(false);
+            }
+            known.push(mark.clone());
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the log holds this record.
+///
+/// # Errors
+/// [`ReadError`] if that can't be told now.
+pub async fn stands(log: &dyn EventLog, mark: &Mark) -> Result<bool, ReadError> {
+    let mut n_left = N_TRIES;
+    loop {
+        n_left -= 1;
+        match log.fetch(&mark.partition, &[mark.offset]).await {
+            Ok(records) => return Ok(records.first().is_some_and(|record| of(&mark.partition, record) == *mark)),
+            Err(ReadError::OutOfRange { .. } | ReadError::UnknownTopic { .. }) => return Ok(false),
+            Err(ReadError::Unavailable { .. }) if n_left > 0 => {}
+            Err(error @ (ReadError::Unavailable { .. } | ReadError::Damaged { .. })) => return Err(error),
+        }
+    }
+}
+
+/// The mark of a partition's last record; none if it has none, or if what is last is no record.
+///
+/// # Errors
+/// [`ReadError`] if that can't be told now.
+pub async fn of_last(log: &dyn EventLog, partition: &Partition) -> Result<Option<Mark>, ReadError> {
+    let end = log.ends(std::slice::from_ref(partition)).await?.first().copied().unwrap_or(0);
+    let Some(last) = end.checked_sub(1) else { return Ok(None) };
+    match log.fetch(partition, &[last]).await {
+        Ok(records) => Ok(records.first().map(|record| of(partition, record))),
+        Err(ReadError::OutOfRange { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orderlog_domain::{
+        header::{Expect, Origin},
+        key::Key,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_journals_record_is_known_by_its_id_and_an_event_by_its_bytes() {
+        let id = RecordId(Uuid::now_v7());
+        let header = Header {
+            id,
+            time_ms: 1,
+            writer: Uuid::nil(),
+            kind: "order_placed".into(),
+            expects: vec![Expect { key: Key::GENESIS, last: None }],
+            command: None,
+            origin: Origin::default(),
+        };
+        let of_journal: RecordHeader = (HEADER.into(), header.encode().into());
+        assert_eq!(print(None, &[of_journal], b"{}"), print_of_id(id));
+
+        let named = |value: &'static str| -> RecordHeader { ("ce_id".into(), Bytes::from_static(value.as_bytes())) };
+        let key = Bytes::from_static(b"key");
+        let event = print(Some(&key), &[named("1")], b"{}");
+        assert_eq!(event, print(Some(&key), &[named("1")], b"{}"));
+        for other in [
+            print(Some(&key), &[named("1")], b"{ }"),
+            print(Some(&key), &[named("2")], b"{}"),
+            print(None, &[named("1")], b"{}"),
+        ] {
+            assert_ne!(event, other);
+        }
+    }
+}
