@@ -18,6 +18,32 @@ use crate::{
 /// The parameter's name.
 const AS_OF: &str = "as_of";
 
+/// Who is shown an object.
+#[derive(Clone, Copy)]
+pub enum Shown<'a, E> {
+    /// Whoever may ask for it.
+    ToAll,
+    /// Of those who are bound to a customer only that one, as this tells.
+    ToItsOwner(&'a Caller, fn(CustomerId, &E) -> bool),
+}
+
+impl<E> Shown<'_, E> {
+    fn hides(&self, entity: &E) -> bool {
+        match self {
+            Self::ToAll => false,
+            Self::ToItsOwner(caller, is_its) => caller.customer().is_some_and(|customer| !is_its(customer, entity)),
+        }
+    }
+
+    /// Whether all may be told, also of what they might not see.
+    fn is_to_all(&self) -> bool {
+        match self {
+            Self::ToAll => true,
+            Self::ToItsOwner(caller, _) => caller.customer().is_none(),
+        }
+    }
+}
+
 /// An object, now or as it was.
 pub struct Looked<E> {
     /// Its state, if it exists, or did.
@@ -29,17 +55,6 @@ pub struct Looked<E> {
 }
 
 impl<E> Looked<E> {
-    /// The same as `caller` sees it: for those who are bound to a customer, what is not that one's is not there, nor is
-    /// told when it will be.
-    #[must_use]
-    pub fn seen_by(mut self, caller: &Caller, owner: impl FnOnce(&E) -> Option<CustomerId>) -> Self {
-        if caller.customer().is_some() {
-            self.later = None;
-            self.entity = self.entity.filter(|entity| owner(entity).is_some_and(|owner| caller.sees(owner)));
-        }
-        self
-    }
-
     /// `error`, that there is no such thing, with when it was looked for.
     pub fn absent(&self, error: impl Into<ApiError>) -> ApiError {
         let mut error = error.into();
@@ -54,7 +69,11 @@ impl<E> Looked<E> {
 }
 
 impl<D: Tables> Service<D> {
-    /// An aggregate: with everything that this instance has answered so far, or as it was at `as_of`.
+    /// An aggregate as who asks is shown it: with everything that this instance has answered so far, or as it was at `as_of`. From whom
+    /// it is hidden, to them it is not there, whatever else could be said of it.
+    ///
+    /// Whose a thing is, nobody knows while its very first record can't be read. Then that is told to all: its owner must not take a
+    /// "not found" for the truth.
     ///
     /// # Errors
     /// 400 for what is no moment, or none of this journal; 503 if the rows are behind, or lack what the caller has seen.
@@ -63,25 +82,40 @@ impl<D: Tables> Service<D> {
         aggregate: Ref,
         as_of: Option<&str>,
         seen: &Freshness,
+        shown: Shown<'_, D::Entity>,
     ) -> Result<Looked<D::Entity>, ApiError> {
         let rows = self.rows().await?;
-        let Some(as_of) = as_of else {
-            self.reflects(&rows, &aggregate.key, seen).await?;
-            let found = rows.get(aggregate.kind, &aggregate.key).await?;
-            return Ok(Looked { entity: found.map(|(_, _, entity)| entity), position: None, later: None });
+        let offset = match as_of {
+            Some(as_of) => Some(self.located(as_of).await?),
+            None => None,
         };
+        let as_of = offset.map(position::<D>);
+        let now = rows.get(aggregate.kind, &aggregate.key).await?.map(|(_, _, entity)| entity);
+        if now.as_ref().is_some_and(|entity| shown.hides(entity)) {
+            return Ok(Looked { entity: None, position: as_of, later: None });
+        }
+        if let Some(up_to) = offset.or_else(|| seen.last_of::<D>()) {
+            self.reflects(&rows, &aggregate.key, up_to).await?;
+        }
+        let Some(offset) = offset else {
+            return Ok(Looked { entity: now, position: None, later: None });
+        };
+        let entity = self.replica.as_of(aggregate, offset).await?.filter(|entity| !shown.hides(entity));
+        let later = match &entity {
+            None if shown.is_to_all() => rows.first_touching(&aggregate.key).await?.map(position::<D>),
+            None | Some(_) => None,
+        };
+        Ok(Looked { entity, position: as_of, later })
+    }
+
+    /// The last record of a moment.
+    async fn located(&self, as_of: &str) -> Result<u64, ApiError> {
         let moment = moment::<D>(as_of)?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         let located = tokio::time::timeout(wait, self.replica.locate(moment)).await.map_err(|_| {
             ApiError::unavailable(Code::RowsBehind, format!("the rows of {} do not reach {as_of} yet", D::JOURNAL))
         })?;
-        let offset = located?;
-        let entity = self.replica.as_of(aggregate, offset).await?;
-        let later = match &entity {
-            Some(_) => None,
-            None => rows.first_touching(&aggregate.key).await?.map(position::<D>),
-        };
-        Ok(Looked { entity, position: Some(position::<D>(offset)), later })
+        Ok(located?)
     }
 }
 

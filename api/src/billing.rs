@@ -17,6 +17,7 @@ pub use bodies::{
 
 use crate::{
     answer::{Created, Done, Found, Listed},
+    as_of::Shown,
     auth::Caller,
     execute::Service,
     freshness::Freshness,
@@ -78,8 +79,9 @@ impl BillingApi {
         caller: &Caller,
         seen: &Freshness,
     ) -> Result<(billing::Invoice, Option<String>), ApiError> {
-        let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of, seen).await?;
-        let looked = looked.seen_by(caller, |billing::Entity::Invoice(invoice)| Some(invoice.customer_id));
+        let shown =
+            Shown::ToItsOwner(caller, |customer, billing::Entity::Invoice(invoice)| invoice.customer_id == customer);
+        let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of, seen, shown).await?;
         match looked.entity {
             Some(billing::Entity::Invoice(invoice)) => Ok((invoice, looked.position)),
             None => Err(looked.absent(Rejection::UnknownOrder { order_id })),

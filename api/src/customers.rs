@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Created, Done, Found, Listed},
+    as_of::Shown,
     auth::Caller,
     execute::{Service, time, time_of},
     freshness::Freshness,
@@ -232,8 +233,8 @@ impl CustomersApi {
         caller: &Caller,
         seen: &Freshness,
     ) -> Result<(customers::Customer, Option<String>), ApiError> {
-        let looked = self.0.look(customers::Customer::aggregate(id), as_of, seen).await?;
-        let looked = looked.seen_by(caller, |_| Some(id));
+        let id = visible(id, caller)?;
+        let looked = self.0.look(customers::Customer::aggregate(id), as_of, seen, Shown::ToAll).await?;
         match looked.entity {
             Some(customers::Entity::Customer(customer)) => Ok((customer, looked.position)),
             Some(customers::Entity::EmailClaim(_)) | None => {
@@ -244,7 +245,7 @@ impl CustomersApi {
 }
 
 /// A customer who is not there for the caller is not there.
-fn seen(id: CustomerId, caller: &Caller) -> Result<CustomerId, ApiError> {
+fn visible(id: CustomerId, caller: &Caller) -> Result<CustomerId, ApiError> {
     if caller.sees(id) { Ok(id) } else { Err(Rejection::UnknownCustomer { customer_id: id }.into()) }
 }
 
@@ -290,7 +291,7 @@ impl CustomersApi {
         asked: Asked,
         body: Given<UpdateCustomer>,
     ) -> Result<Done<CustomerChanged>, ApiError> {
-        let (id, (name, email)) = (seen(customer_id.0, &asked.caller)?, body.0);
+        let (id, (name, email)) = (visible(customer_id.0, &asked.caller)?, body.0);
         let email = email.map(|email| {
             let key = self.key_of(&email);
             (email, key)
@@ -311,7 +312,7 @@ impl CustomersApi {
         #[oai(name = "Idempotency-Key")]
         asked: Asked,
     ) -> Result<Done<CustomerChanged>, ApiError> {
-        let id = seen(customer_id.0, &asked.caller)?;
+        let id = visible(customer_id.0, &asked.caller)?;
         let command = Command::Deactivate { customer_id: id };
         Ok(done(&self.execute(command, asked, || format!("POST /customers/{id}/deactivate")).await?))
     }
@@ -356,7 +357,7 @@ impl CustomersApi {
     ) -> Result<Listed<CustomerList>, ApiError> {
         if let Some(own) = caller.customer() {
             self.0.fresh_rows(&seen).await?;
-            let looked = self.0.look(customers::Customer::aggregate(own), None, &seen).await?;
+            let looked = self.0.look(customers::Customer::aggregate(own), None, &seen, Shown::ToAll).await?;
             let own = looked.entity.as_ref().and_then(customers::Entity::as_customer);
             let items = own.map(Customer::from).into_iter().collect();
             return Ok(Listed::new(CustomerList { items, next_cursor: None }, None));

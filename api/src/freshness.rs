@@ -136,6 +136,12 @@ impl Freshness {
         self.wait.unwrap_or(WAIT)
     }
 
+    /// The last record of this service that the caller has seen.
+    pub fn last_of<D: Decider>(&self) -> Option<u64> {
+        let own = self.seen.iter().filter(|position| position.journal.as_str() == D::JOURNAL);
+        own.map(|position| position.offset).max()
+    }
+
     /// What the caller has seen of other services than this, and of which news may be on the way: of a journal's first record, which
     /// only says who the journal is, there are none.
     fn foreign<D: Tables>(&self) -> Option<&Position> {
@@ -192,8 +198,7 @@ impl<D: Tables> Service<D> {
                 return Err(ApiError::parameter(MIN_POSITION, Code::PositionOutOfRange, detail));
             }
         }
-        let own = freshness.seen.iter().filter(|position| position.journal.as_str() == D::JOURNAL);
-        let Some(position) = own.map(|position| position.offset + 1).max() else { return Ok(()) };
+        let Some(position) = freshness.last_of::<D>().map(|offset| offset + 1) else { return Ok(()) };
         if tokio::time::timeout(freshness.patience(), self.replica.has_committed(position)).await.is_err() {
             let lag = position.saturating_sub(*self.replica.committed().borrow());
             let detail = format!("the rows of {} are {lag} records behind what the caller has seen", D::JOURNAL);
@@ -202,15 +207,13 @@ impl<D: Tables> Service<D> {
         Ok(())
     }
 
-    /// Whether what the rows say of one aggregate holds what the caller has seen. It does not while a record about it is parked that the
-    /// caller has seen the outcome of, at an instance whose program could read it.
+    /// Whether what the rows say of one aggregate holds every record up to this one, which the caller has seen or asks for. It does not
+    /// while one about it is parked, of which an instance whose program can read it may have told the outcome.
     ///
     /// # Errors
     /// 503 then: the state from before would be worse.
-    pub async fn reflects(&self, rows: &Store<D>, about: &Key, freshness: &Freshness) -> Result<(), ApiError> {
-        let own = freshness.seen.iter().filter(|position| position.journal.as_str() == D::JOURNAL);
-        let Some(seen) = own.map(|position| position.offset).max() else { return Ok(()) };
-        match rows.first_parked(about).await?.filter(|parked| *parked <= seen) {
+    pub async fn reflects(&self, rows: &Store<D>, about: &Key, up_to: u64) -> Result<(), ApiError> {
+        match rows.first_parked(about).await?.filter(|parked| *parked <= up_to) {
             None => Ok(()),
             Some(parked) => {
                 let detail = format!("{}@{parked} is about this, and can't be read by this program", D::JOURNAL);

@@ -24,6 +24,7 @@ pub use bodies::{
 
 use crate::{
     answer::{Created, Done, Found, Listed},
+    as_of::Shown,
     execute::Service,
     freshness::Freshness,
     json::Given,
@@ -104,7 +105,7 @@ impl InventoryApi {
         as_of: Option<&str>,
         seen: &Freshness,
     ) -> Result<(StockItem, Option<String>), ApiError> {
-        let looked = self.0.look(StockItem::aggregate(sku), as_of, seen).await?;
+        let looked = self.0.look(StockItem::aggregate(sku), as_of, seen, Shown::ToAll).await?;
         match looked.entity {
             Some(inventory::Entity::Stock(item)) => Ok((item, looked.position)),
             Some(inventory::Entity::Unreceived(_) | inventory::Entity::Reservation(_)) | None => {
@@ -120,7 +121,7 @@ impl InventoryApi {
         as_of: Option<&str>,
         seen: &Freshness,
     ) -> Result<(inventory::Reservation, Option<String>), ApiError> {
-        let looked = self.0.look(id.aggregate(), as_of, seen).await?;
+        let looked = self.0.look(id.aggregate(), as_of, seen, Shown::ToAll).await?;
         match looked.entity {
             Some(inventory::Entity::Reservation(found)) => Ok((found, looked.position)),
             Some(inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_)) | None => {

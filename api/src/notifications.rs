@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use orderlog_domain::{
     notifications::{self, Command, Notifications, Rejection},
-    values::{NotificationId, Recipient},
+    values::{CustomerId, NotificationId, Recipient},
 };
 use orderlog_eventlog::Lease;
 use orderlog_projections::{RedisAddress, RedisInbox};
@@ -30,6 +30,7 @@ pub use stream::Streamed;
 
 use crate::{
     answer::{Created, Done, Listed},
+    as_of::Shown,
     auth::Caller,
     execute::Service,
     freshness::Freshness,
@@ -121,20 +122,33 @@ impl NotificationsApi {
     ) -> Result<Executed<Notifications>, ApiError> {
         self.service.execute(command, asked, Command::fingerprint_text, operation).await
     }
+
+    /// An error if there is no such notification for who asks.
+    async fn is_there(&self, id: NotificationId, asked: &Asked) -> Result<(), ApiError> {
+        let shown = Shown::ToItsOwner(&asked.caller, |customer, entity: &notifications::Entity| {
+            entity.as_notification().is_some_and(|notification| is_for(&notification.recipient, customer))
+        });
+        let aggregate = notifications::Notification::aggregate(id);
+        let looked = self.service.look(aggregate, None, &asked.freshness, shown).await?;
+        match looked.entity {
+            Some(_) => Ok(()),
+            None => Err(looked.absent(Rejection::UnknownNotification { notification_id: id })),
+        }
+    }
 }
 
 fn recipient_of(text: String, caller: &Caller) -> Result<Recipient, ApiError> {
     let recipient = Recipient::new(text)
         .map_err(|error| ApiError::parameter("recipient", Code::InvalidIdentifier, error.to_string()))?;
-    if is_for(&recipient, caller) {
+    if caller.customer().is_none_or(|customer| is_for(&recipient, customer)) {
         return Ok(recipient);
     }
     Err(ApiError::not_found(Code::UnknownRecipient, "there is no such recipient"))
 }
 
-/// Whether the caller sees what this recipient is told: customers are told under their ids.
-fn is_for(recipient: &Recipient, caller: &Caller) -> bool {
-    caller.customer().is_none_or(|own| own.to_string() == recipient.as_str())
+/// Whether this recipient is that customer: customers are told under their ids.
+fn is_for(recipient: &Recipient, customer: CustomerId) -> bool {
+    customer.to_string() == recipient.as_str()
 }
 
 #[OpenApi(tag = "Tag::Notifications")]
@@ -170,11 +184,7 @@ impl NotificationsApi {
     ) -> Result<Done<NotificationRead>, ApiError> {
         let id = notification_id.0;
         if asked.caller.customer().is_some() {
-            let looked = self.service.look(notifications::Notification::aggregate(id), None, &asked.freshness).await?;
-            let own = looked.entity.as_ref().and_then(notifications::Entity::as_notification);
-            if !own.is_some_and(|own| is_for(&own.recipient, &asked.caller)) {
-                return Err(Rejection::UnknownNotification { notification_id: id }.into());
-            }
+            self.service.held_back(&asked.freshness, || self.is_there(id, &asked)).await?;
         }
         let command = Command::MarkRead { notification_id: id };
         let executed = self.execute(command, asked, || format!("POST /notifications/{id}/read")).await?;

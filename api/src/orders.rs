@@ -25,6 +25,7 @@ pub use history::{History, HistoryEntry};
 
 use crate::{
     answer::{Created, Done, Found, Listed},
+    as_of::Shown,
     auth::{Caller, Scope},
     execute::{Service, ms},
     freshness::Freshness,
@@ -106,8 +107,10 @@ impl OrdersApi {
         caller: &Caller,
         seen: &Freshness,
     ) -> Result<(orders::Order, Option<String>), ApiError> {
-        let looked = self.0.look(orders::Order::aggregate(id), as_of, seen).await?;
-        let looked = looked.seen_by(caller, |entity| entity.as_order().map(|order| order.customer_id));
+        let shown = Shown::ToItsOwner(caller, |customer, entity: &orders::Entity| {
+            entity.as_order().is_some_and(|order| order.customer_id == customer)
+        });
+        let looked = self.0.look(orders::Order::aggregate(id), as_of, seen, shown).await?;
         match looked.entity {
             Some(orders::Entity::Order(order)) => Ok((order, looked.position)),
             Some(orders::Entity::StrayOrder(_) | orders::Entity::KnownCustomer(_)) | None => {
@@ -170,7 +173,8 @@ impl OrdersApi {
         let id = order_id.0;
         if asked.caller.customer().is_some() {
             // Whose an order is never changes: this can be looked at before.
-            self.order(id, None, &asked.caller, &asked.freshness).await?;
+            let look = || self.order(id, None, &asked.caller, &asked.freshness);
+            self.0.held_back(&asked.freshness, look).await?;
         }
         let command = Command::Cancel { order_id: id };
         done(&self.execute(command, asked, || format!("POST /orders/{id}/cancel")).await?)

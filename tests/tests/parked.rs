@@ -12,8 +12,9 @@ use orderlog_tests::{
     deployment::{Distributed, Embedded, Server, free_port, kafka, orderlog, redis},
     eventually,
     http::{Answer, Http},
+    keys::key,
     poison::Journal,
-    story::Shop,
+    story::{Shop, text},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,7 +44,12 @@ fn cancellation(customer: &str, order: &str) -> Value {
 
 /// What this comes to with the journal of orders of a deployment that is stopped.
 async fn with_journal<T>(data: &Path, write: impl AsyncFnOnce(&Journal) -> T) -> T {
-    let journal = Journal::of_stopped("orders", data).await;
+    with_journal_of("orders", data, write).await
+}
+
+/// The same with any journal.
+async fn with_journal_of<T>(name: &'static str, data: &Path, write: impl AsyncFnOnce(&Journal) -> T) -> T {
+    let journal = Journal::of_stopped(name, data).await;
     let written = write(&journal).await;
     journal.close().await;
     written
@@ -123,8 +129,11 @@ async fn a_running_server_discards_a_record_and_folds_what_stood_behind_it() {
 
 /// Whoever asks for this object and has seen that far.
 async fn seen(http: &Http, path: &str, offset: u64) -> Answer {
-    let position = format!("orders@{offset}");
-    http.send(Method::GET, path, &[("Orderlog-Min-Position", &position)], None).await.unwrap()
+    seen_at(http, Method::GET, path, &format!("orders@{offset}")).await
+}
+
+async fn seen_at(http: &Http, method: Method, path: &str, position: &str) -> Answer {
+    http.send(method, path, &[("Orderlog-Min-Position", position)], None).await.unwrap()
 }
 
 #[tokio::test]
@@ -143,7 +152,56 @@ async fn who_has_seen_a_record_that_is_parked_here_is_not_shown_the_state_from_b
     seen(&http, &format!("{path}/history"), newer).await.expect_problem(503, "parked");
     seen(&http, &format!("/orders/{other}"), newer).await.expect(200);
     assert_eq!(seen(&http, &path, newer - 1).await.expect(200)["version"], 2);
+    http.get(&format!("{path}?as_of=orders@{newer}")).await.expect_problem(503, "parked");
+    assert_eq!(http.get(&format!("{path}?as_of=orders@{}", newer - 1)).await.expect(200)["version"], 2);
     assert_eq!(http.get(&path).await.expect(200)["version"], 2, "who has not seen more is shown what there is");
+}
+
+/// Records about an order, its invoice and a notification that this program can't read: each journal with where its one stands.
+async fn put_unreadable(data: &Path, order: &str, notification: &str) -> [String; 3] {
+    let mut positions = Vec::new();
+    for (name, id) in [("orders", order), ("billing", order), ("notifications", notification)] {
+        let put = async |journal: &Journal| journal.put(key_of(id), "from_the_future", &json!({"New": {}})).await;
+        positions.push(format!("{name}@{}", with_journal_of(name, data, put).await));
+    }
+    positions.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_parked_and_somebody_elses_is_not_there() {
+    let mut deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    let (ada, bob) = (shop.customer("Ada").await, shop.customer("Bob").await);
+    let order = confirmed(&shop, &ada, "tea").await;
+    shop.invoice_becomes(&order, "open").await;
+    let news = json!({"recipient": ada, "subject": "s", "body": "b"});
+    let notification = text(&shop.notifications.post("/notify", news).await.expect(201), "notification_id");
+    assert!(deployment.stop().await);
+    let [orders, billing, notifications] = &put_unreadable(&data, &order, &notification).await;
+    let scopes = ["orders:read", "orders:write", "billing:read", "notifications:write"];
+    let own = key(&data, "app", &scopes, &["--customer", &ada]).await;
+    let other = key(&data, "app", &scopes, &["--customer", &bob]).await;
+    deployment.restart_unready().await;
+    let (own, other) = (deployment.http().with_key(&own), deployment.http().with_key(&other));
+
+    let nobodys = Uuid::now_v7().to_string();
+    let is_hidden = async |method: Method, path: &str, position: &str| {
+        let path_of = |id: &str| path.replace("{order}", id).replace("{notification}", id);
+        let parked = path.replace("{order}", &order).replace("{notification}", &notification);
+        seen_at(&own, method.clone(), &parked, position).await.expect_problem(503, "parked");
+        let hidden = seen_at(&other, method.clone(), &parked, position).await.expect(404);
+        let absent = seen_at(&other, method, &path_of(&nobodys), position).await.expect(404);
+        assert_eq!((&hidden["code"], &hidden["errors"]), (&absent["code"], &absent["errors"]), "{path}");
+        let told = |problem: &Value| text(problem, "detail").replace(&order, "").replace(&notification, "");
+        assert_eq!(told(&hidden), told(&absent).replace(&nobodys, ""), "{path}");
+    };
+    is_hidden(Method::GET, "/orders/{order}", orders).await;
+    is_hidden(Method::GET, &format!("/orders/{{order}}?as_of={orders}"), orders).await;
+    is_hidden(Method::GET, "/orders/{order}/history", orders).await;
+    is_hidden(Method::POST, "/orders/{order}/cancel", orders).await;
+    is_hidden(Method::GET, "/billing/{order}", billing).await;
+    is_hidden(Method::GET, &format!("/billing/{{order}}?as_of={billing}"), billing).await;
+    is_hidden(Method::POST, "/notifications/{notification}/read", notifications).await;
 }
 
 #[tokio::test]
