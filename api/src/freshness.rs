@@ -81,7 +81,8 @@ impl Freshness {
     /// # Errors
     /// 400 for positions that are none.
     pub fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let text = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        // What is no text is no position, and no preference that is understood.
+        let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
         let seen =
             text(MIN_POSITION).flat_map(|value| value.split(',')).map(str::parse).collect::<Result<Vec<_>, ()>>();
         let seen = seen.ok().filter(|seen| seen.len() <= N_POSITIONS_MAX).ok_or_else(|| {
@@ -296,7 +297,8 @@ mod tests {
 
     #[test]
     fn what_is_no_position_is_refused() {
-        for wrong in ["", "7", "orders", "orders@", "shipping@1", "orders@1;billing@2", "orders@-1"] {
+        let no_text = "orders@1\u{e4}";
+        for wrong in ["", "7", "orders", "orders@", "shipping@1", "orders@1;billing@2", "orders@-1", no_text] {
             assert!(read(&[("orderlog-min-position", wrong)]).is_err(), "{wrong}");
         }
     }

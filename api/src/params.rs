@@ -152,9 +152,14 @@ impl Asked {
     pub const TRACE: &'static str = "traceparent";
 
     fn read(caller: Caller, headers: &HeaderMap) -> Result<Self, ApiError> {
-        let key = headers.get(Self::KEY).map(|key| parse_key(key.as_bytes())).transpose()?;
         let trace = trace_of(headers).map(str::to_owned);
-        Ok(Self { caller, key, trace, freshness: Freshness::read(headers)?, versions: versions(headers)? })
+        Ok(Self {
+            caller,
+            key: key(headers)?,
+            trace,
+            freshness: Freshness::read(headers)?,
+            versions: versions(headers)?,
+        })
     }
 }
 
@@ -179,6 +184,18 @@ fn versions(headers: &HeaderMap) -> Result<Option<Versions>, ApiError> {
                     ApiError::parameter("If-Match", Code::InvalidIfMatch, detail)
                 },
             )
+        }
+    }
+}
+
+/// The idempotency key. Of two, one would be left out in silence, and what it had done already be done again.
+fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut given = headers.get_all(Asked::KEY).iter();
+    match (given.next(), given.next()) {
+        (None, _) => Ok(None),
+        (Some(key), None) => parse_key(key.as_bytes()).map(Some),
+        (Some(_), Some(_)) => {
+            Err(ApiError::parameter(Asked::KEY, Code::InvalidIdempotencyKey, "it must be given once"))
         }
     }
 }
@@ -238,6 +255,16 @@ mod tests {
         assert!(parse_key(&[b'a'; 255]).is_ok());
         assert!(parse_key(&[b'a'; 256]).is_err());
         assert!(parse_key("ä".as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_request_has_one_idempotency_key_or_none() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(key(&headers), Ok(None));
+        headers.append(Asked::KEY, "one".parse().unwrap());
+        assert_eq!(key(&headers), Ok(Some("one".to_owned())));
+        headers.append(Asked::KEY, "two".parse().unwrap());
+        assert!(key(&headers).is_err());
     }
 
     #[test]

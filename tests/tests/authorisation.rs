@@ -313,10 +313,9 @@ async fn a_customer_who_has_seen_what_is_still_on_its_way_is_not_told_that_it_is
     let own = ["--customer", &scene.values["customer"]];
     let own = scene.key("app", &["orders:write", "notifications:write"], &own).await;
     let nobodys = uuid::Uuid::now_v7();
-    for (path, seen) in [
-        (format!("/orders/{nobodys}/cancel"), "inventory@1"),
-        (format!("/notifications/{nobodys}/read"), "billing@1"),
-    ] {
+    for (path, seen) in
+        [(format!("/orders/{nobodys}/cancel"), "inventory@1"), (format!("/notifications/{nobodys}/read"), "billing@1")]
+    {
         let headers = [("Orderlog-Min-Position", seen), ("Prefer", "wait=1")];
         let answer = eventually("the key is known", async || {
             let answer = own.send(Method::POST, &path, &headers, None).await.unwrap();

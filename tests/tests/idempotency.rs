@@ -79,6 +79,12 @@ async fn a_key_is_for_one_command_on_one_route(shop: &Shop) {
     elsewhere.expect(200);
     assert_eq!(shop.inventory.get("/stock/here").await.expect(200)["on_hand"], 1);
 
+    // One of two would be left out.
+    let both = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")];
+    let refused =
+        shop.inventory.send(Method::POST, "/stock/here/receive", &both, Some(&json!({ "quantity": 1 }))).await;
+    refused.unwrap().expect_problem(400, "invalid_request");
+
     let adjust = async || {
         let body = json!({ "delta": -3, "reason": "counted" });
         send(&shop.inventory, Method::POST, "/stock/here/adjust", "refused-first", &body).await

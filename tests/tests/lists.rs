@@ -113,6 +113,8 @@ async fn what_no_list_has_is_refused(shop: &Shop) {
         ("/orders?payment=maybe", "payment", "invalid_parameter"),
         ("/orders?created_from=yesterday", "created_from", "invalid_parameter"),
         ("/orders?colour=red", "colour", "unknown_parameter"),
+        ("/orders?state=placed&state=confirmed", "state", "invalid_parameter"),
+        ("/orders?limit=5&limit=5", "limit", "invalid_parameter"),
     ] {
         let problem: Value = shop.orders.get(path).await.expect_problem(400, "invalid_request");
         let error = &problem["errors"][0];

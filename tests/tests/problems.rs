@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use orderlog_tests::{deployment::Embedded, http::Http, story::text};
+use orderlog_tests::{PATIENCE, deployment::Embedded, http::Http, raw::Raw, story::text};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -74,4 +74,36 @@ async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     ];
     let expected = expected.map(|(pointer, code)| (pointer.to_owned(), code.to_owned()));
     assert_eq!(faults.collect::<BTreeSet<_>>(), expected.into(), "{problem:#}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_parameter_is_told_in_words_of_the_contract() {
+    let deployment = Embedded::start().await;
+    let http = deployment.http();
+    for (path, says) in [
+        ("/orders?limit=many", "it must be a whole number"),
+        ("/orders?limit=101", "it must be at most 100"),
+        ("/orders?state=PLACED", "it must be one of: placed, confirmed, rejected, fulfilled, cancelled"),
+        ("/orders?sort=best", "it must be one of: newest, oldest"),
+        ("/orders?customer_id=ada", "it must be a UUID"),
+        ("/orders?created_from=yesterday", "it must be an RFC 3339 time"),
+        ("/stock?low=1", "it must be `true` or `false`"),
+        ("/notifications", "it must be given"),
+        ("/orders?state=placed&state=confirmed", "it must be given once"),
+    ] {
+        let problem = http.get(path).await.expect_problem(400, "invalid_request");
+        let told = text(&problem["errors"][0], "detail");
+        assert!(told.starts_with(says), "{path}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_too_early_is_a_problem_too() {
+    let deployment = Embedded::start().await;
+    let mut cut = Raw::to(&deployment.http().base).await.unwrap();
+    let head = "POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    cut.send(format!("{head}Transfer-Encoding: chunked\r\n\r\nno size\r\n")).await.unwrap();
+    let answer = cut.answer(PATIENCE).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"), "{answer:?}");
+    assert!(answer.body.contains("the body ends too early"), "{answer:?}");
 }

@@ -2,7 +2,7 @@
 
 use poem::{
     Error, IntoResponse, Response,
-    error::{MethodNotAllowedError, NotFoundError, ParsePathError},
+    error::{MethodNotAllowedError, NotFoundError, ParsePathError, ReadBodyError},
     http::StatusCode,
 };
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParseRequestPayloadError};
@@ -37,14 +37,25 @@ fn translated(error: &Error) -> ApiError {
         let detail = "this path does not take that method";
         return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, detail);
     }
+    if error.is::<ReadBodyError>() {
+        let detail = "the body ends too early, or is not framed as the head says";
+        return ApiError::new(StatusCode::BAD_REQUEST, Code::BadRequest, detail);
+    }
     match error.status() {
         status if status.is_client_error() => ApiError::new(status, Code::BadRequest, error.to_string()),
         _ => ApiError::internal(error),
     }
 }
 
-/// What a parameter must be, where the framework names its own check: `verification failed. minimum(1, exclusive: false)`.
+/// What a parameter must be, where the framework names its own check or type: `verification failed. minimum(1, exclusive: false)`,
+/// `failed to parse "integer(uint32)": invalid digit found in string`.
 fn in_words(reason: &str) -> String {
+    if let Some(("", what, _)) = quoted(reason.strip_prefix("failed to parse ").unwrap_or_default()) {
+        return typed(what).unwrap_or(reason).to_owned();
+    }
+    if reason.ends_with("expects an input value.") {
+        return "it must be given".to_owned();
+    }
     let Some((check, of)) = reason.strip_prefix("verification failed. ").and_then(|check| check.split_once('(')) else {
         return reason.to_owned();
     };
@@ -55,6 +66,26 @@ fn in_words(reason: &str) -> String {
         "maximum" => format!("it must be at most {bound}"),
         "pattern" => format!("it must match {}", of.trim_matches('"')),
         _ => reason.to_owned(),
+    }
+}
+
+/// What stands before, between and behind the first two double quotes.
+fn quoted(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('"')?;
+    let (between, behind) = rest.split_once('"')?;
+    Some((before, between, behind))
+}
+
+/// What a value of one of the framework's types must be.
+fn typed(name: &str) -> Option<&'static str> {
+    match name {
+        "boolean" => Some("it must be `true` or `false`"),
+        "integer(uint32)" | "integer(uint64)" => Some("it must be a whole number"),
+        "string_uuid" => Some("it must be a UUID"),
+        "string_date-time" => {
+            Some("it must be an RFC 3339 time, such as 2026-01-31T12:00:00Z; write a `+` in it as %2B")
+        }
+        _ => None,
     }
 }
 
@@ -73,6 +104,10 @@ mod tests {
         assert_eq!(in_words("verification failed. minimum(1, exclusive: false)"), "it must be at least 1");
         assert_eq!(in_words("verification failed. maximum(100, exclusive: false)"), "it must be at most 100");
         assert_eq!(in_words("verification failed. pattern(\"^a$\")"), "it must match ^a$");
+        assert_eq!(in_words("Type \"string\" expects an input value."), "it must be given");
+        let integer =
+            "failed to parse \"integer(uint32)\": invalid digit (occurred while parsing \"optional_integer(uint32)\")";
+        assert_eq!(in_words(integer), "it must be a whole number");
         assert_eq!(in_words("something else"), "something else");
     }
 }

@@ -12,7 +12,8 @@ impl<E: Endpoint> Endpoint for Conditional<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let known = (request.method() == Method::GET).then(|| known(request.headers())).flatten();
+        let is_query = [Method::GET, Method::HEAD].contains(request.method());
+        let known = is_query.then(|| known(request.headers())).flatten();
         let response = self.0.call(request).await?.into_response();
         let Some(known) = known.filter(|_| response.status() == StatusCode::OK) else { return Ok(response) };
         let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
@@ -52,6 +53,7 @@ mod tests {
         for (given, code) in [("\"3\"", 304), ("\"2\", W/\"3\"", 304), ("*", 304), ("\"2\"", 200), ("3", 200)] {
             assert_eq!(status(given, Method::GET).await.as_u16(), code, "{given}");
         }
+        assert_eq!(status("\"3\"", Method::HEAD).await, StatusCode::NOT_MODIFIED);
         assert_eq!(status("\"3\"", Method::POST).await, StatusCode::OK, "a command is no query");
     }
 }
