@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many rows a page has, unless the caller says.
-const LIMIT: u32 = 20;
+pub const LIMIT: u32 = 20;
 
 /// Which page of which list a request asks for: all that its address says.
 #[derive(Clone, Debug, PartialEq, Eq)]

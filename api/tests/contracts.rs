@@ -85,6 +85,20 @@ fn every_operation_says_what_it_is() {
 }
 
 #[test]
+fn every_command_takes_an_idempotency_key_every_query_a_position_and_every_list_a_limit() {
+    for (endpoint, operation) in operations(&openapi::of_services(&ServiceName::ALL)) {
+        let parameters = operation["parameters"].as_array().unwrap();
+        let parameter = |name: &str| parameters.iter().find(|parameter| parameter["name"] == name);
+        assert!(parameter("Orderlog-Min-Position").is_some() && parameter("Prefer").is_some(), "{endpoint}");
+        assert_ne!(parameter("Idempotency-Key").is_some(), endpoint.starts_with("get "), "{endpoint}");
+        if parameter("cursor").is_some() {
+            let limit = &parameter("limit").unwrap()["schema"];
+            assert_eq!((&limit["minimum"], &limit["maximum"], &limit["default"]), (&1.into(), &100.into(), &20.into()));
+        }
+    }
+}
+
+#[test]
 fn every_answer_is_described_and_has_an_example() {
     let document = openapi::of_services(&ServiceName::ALL);
     for (endpoint, operation) in operations(&document) {

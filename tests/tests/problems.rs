@@ -40,6 +40,7 @@ async fn whatever_the_framework_refuses_is_a_problem_that_is_explained() {
         (Method::POST, "/orders", json, "{".to_owned(), 400, "malformed_json"),
         (Method::POST, "/orders", json, "{}".to_owned(), 400, "invalid_request"),
         (Method::GET, "/orders/no-uuid", json, String::new(), 400, "invalid_request"),
+        (Method::GET, "/admin/log/orders/0?form=1", json, String::new(), 400, "bad_request"),
         (Method::GET, "/nowhere", json, String::new(), 404, "no_such_resource"),
         (Method::DELETE, "/orders", json, String::new(), 405, "method_not_allowed"),
         (Method::POST, "/orders", json, "1".repeat(10_001), 413, "body_too_large"),

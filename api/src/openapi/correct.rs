@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     auth::rule_of,
     freshness::{MIN_POSITION, awaited},
+    paging::LIMIT,
     params::Asked,
     problem::Code,
     services::ServiceName,
@@ -69,6 +70,7 @@ pub fn all(document: &mut Value) {
         }
         patterns(operation);
         positions(operation);
+        pages(operation);
         may_need_key(operation);
     });
     document["components"]["securitySchemes"] = json!({
@@ -224,6 +226,24 @@ fn positions(operation: &mut Value) {
             let words = parameter["description"].as_str().unwrap_or_default();
             parameter["description"] = format!("{words} Of these journals: {}.", journals.join(", ")).into();
             parameter["schema"]["pattern"] = format!("^({})@[0-9]{{1,18}}$", journals.join("|")).into();
+        }
+    }
+}
+
+/// Say how many rows a page of a list has, and what a list can't do that a query for one object can.
+fn pages(operation: &mut Value) {
+    let Some(parameters) = operation["parameters"].as_array_mut() else { return };
+    if !parameters.iter().any(|parameter| parameter["name"] == "cursor") {
+        return;
+    }
+    for parameter in parameters {
+        if parameter["name"] == "limit" {
+            parameter["schema"]["default"] = LIMIT.into();
+        }
+        if parameter["name"] == MIN_POSITION {
+            let words = parameter["description"].as_str().unwrap_or_default();
+            let parked = "An object with a record that this version can't read is listed as it was before that.";
+            parameter["description"] = format!("{words} {parked}").into();
         }
     }
 }

@@ -95,6 +95,7 @@ const N_RECORDS_MAX: usize = 1_000;
 
 /// Which records are asked for.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Wanted {
     #[serde(default)]
     from: u64,

@@ -10,6 +10,7 @@ use super::{Admin, json_answer, not_here, unread};
 use crate::services::ServiceName;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Wanted {
     end: u64,
 }
