@@ -56,6 +56,16 @@ impl<T> Created<T> {
         self
     }
 
+    /// The answer, which tells of a record after that of the command, if this is one: who has seen this must not be shown what was
+    /// before it, by whatever instance.
+    #[must_use]
+    pub fn telling_of<D: Tables>(mut self, newest: Option<u64>) -> Self {
+        if let Some(offset) = newest {
+            self.position = position::<D>(offset);
+        }
+        self
+    }
+
     /// The answer, which says which preference was honoured.
     #[must_use]
     pub fn applied(mut self, preference: Option<String>) -> Self {
@@ -116,7 +126,11 @@ fn schema<T: Type>() -> MetaSchemaRef {
 impl<T: Type + Serialize, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
     fn meta() -> MetaResponses {
         let mut headers = vec![
-            described("Orderlog-Position", "Where the record of this command stands, such as `orders@1042`.", true),
+            described(
+                "Orderlog-Position",
+                "Where the newest record stands that this tells of, such as `orders@1042`: the command's, or one waited for.",
+                true,
+            ),
             described("ETag", "The version of what the command was about.", false),
             described("Idempotent-Replayed", "`true` if an earlier request with this idempotency key did it.", false),
         ];

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
+    decider::Ref,
     key::Key,
     orders::{self, Command, Orders, Rejection},
     values::{CustomerId, OrderId},
@@ -78,25 +79,25 @@ impl OrdersApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    /// Wait until it is known whether an order can be supplied, but not for longer than `wait`.
-    async fn wait_until_settled(
-        &self,
-        placed: &mut PlacedOrder,
-        wait: Duration,
-        caller: &Caller,
-    ) -> Result<(), ApiError> {
+    /// Wait until it is known whether an order can be supplied, but not for longer than `wait`. The newest record that `placed`
+    /// tells of then, if it was looked for.
+    async fn wait_until_settled(&self, placed: &mut PlacedOrder, wait: Duration) -> Result<Option<u64>, ApiError> {
         let (until, mut committed) = (Instant::now() + wait, self.0.replica.committed());
+        let Ref { kind, key, .. } = orders::Order::aggregate(OrderId(placed.order_id));
+        let mut newest = None;
         while placed.state == OrderState::Placed && Instant::now() < until {
             // Marked as seen before the row is read, so that what is written meanwhile wakes us.
             committed.borrow_and_update();
-            let (order, _) = self.order(OrderId(placed.order_id), None, caller, &Freshness::default()).await?;
-            placed.becomes(&Order::from(&order));
+            if let Some((_, offset, orders::Entity::Order(order))) = self.0.rows().await?.get(kind, &key).await? {
+                placed.becomes(&Order::from(&order));
+                newest = Some(offset);
+            }
             if placed.state == OrderState::Placed {
                 // Whether it changed or the time is up shows above.
                 drop(tokio::time::timeout_at(until.into(), committed.changed()).await);
             }
         }
-        Ok(())
+        Ok(newest)
     }
 
     /// The order, and which position it is as of, if that is asked.
@@ -147,14 +148,16 @@ impl OrdersApi {
         }
         let order_id = OrderId(Uuid::now_v7());
         let command = Command::Place { order_id, customer_id, currency, lines };
-        let (freshness, caller) = (asked.freshness.clone(), asked.caller.clone());
+        let freshness = asked.freshness.clone();
         let executed = self.execute(command, asked, || "POST /orders".to_owned()).await?;
         let mut placed = PlacedOrder::of(&executed)?;
-        if let Some(wait) = freshness.wait {
-            self.wait_until_settled(&mut placed, wait, &caller).await?;
-        }
+        let newest = match freshness.wait {
+            Some(wait) => self.wait_until_settled(&mut placed, wait).await?,
+            None => None,
+        };
         let (location, version) = (format!("/orders/{}", placed.order_id), placed.version);
-        Ok(Created::new(&executed, placed, version).at(location).applied(freshness.applied()))
+        let created = Created::new(&executed, placed, version).at(location).applied(freshness.applied());
+        Ok(created.telling_of::<Orders>(newest))
     }
 
     /// Cancel an order

@@ -120,18 +120,22 @@ async fn an_order_may_be_waited_for(shop: &Shop) {
         (
             answer.header("Preference-Applied").map(str::to_owned),
             answer.header("ETag").map(str::to_owned),
+            position(&answer),
             answer.expect(201),
         )
     };
-    let (applied, tag, confirmed) = place(3, "wait=20").await;
+    let (applied, tag, seen, confirmed) = place(3, "wait=20").await;
     assert_eq!((applied.as_deref(), &confirmed["state"]), (Some("wait=20"), &json!("confirmed")), "{confirmed}");
     assert_eq!(tag, Some(format!("\"{}\"", confirmed["version"])));
-    let (_, _, rejected) = place(3, "wait=20").await;
+    let path = format!("/orders/{}?as_of={seen}", confirmed["order_id"].as_str().unwrap());
+    let as_of = get(&shop.orders, &path, &[]).await.expect(200);
+    assert_eq!(as_of["state"], "confirmed", "the position is that of what was shown: {as_of}");
+    let (_, _, _, rejected) = place(3, "wait=20").await;
     assert_eq!(rejected["state"], "rejected", "{rejected}");
     assert_eq!(rejected["rejection"]["shortages"][0]["available"], 2, "{rejected}");
-    let (applied, _, placed) = place(1, "respond-async").await;
+    let (applied, _, _, placed) = place(1, "respond-async").await;
     assert_eq!((applied.as_deref(), &placed["state"]), (Some("respond-async"), &json!("placed")));
-    let (applied, _, _) = place(1, "return=minimal").await;
+    let (applied, _, _, _) = place(1, "return=minimal").await;
     assert_eq!(applied, None, "what was not honoured is not said to be");
 }
 
