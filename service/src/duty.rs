@@ -144,7 +144,7 @@ impl Progress {
         }
         let from: Vec<_> = begun.iter().map(|(partition, kept)| (partition.clone(), kept.next)).collect();
         let measures = Arc::clone(replica.measures());
-        measures.stands(duty, &from);
+        measures.stands(duty, &begun);
         let ending = replica.ending();
         Ok((Self { lease, measures, duty, begun, done: BTreeMap::new(), came_of_it, due: None, ending }, from))
     }
@@ -190,8 +190,7 @@ impl Progress {
         let is_to_end = *self.ending.borrow();
         let mut done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
         self.due = None;
-        let stands: Vec<_> = done.iter().map(|(partition, position)| (partition.clone(), position.next)).collect();
-        self.measures.stands(self.duty, &stands);
+        self.measures.stands(self.duty, &done);
         if !done.is_empty() {
             done.iter_mut().for_each(|(_, position)| position.marks.extend_from_slice(&self.came_of_it.0));
             self.lease.commit(&done).await?;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use orderlog_domain::{core::Tally, decider::Millis};
-use orderlog_eventlog::{AppendError, Landed, Partition};
+use orderlog_eventlog::{AppendError, Landed, Partition, Position};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
     core::{Collector, Desc},
@@ -167,10 +167,10 @@ impl Measures {
     }
 
     /// Where a duty stands in what it reads.
-    pub fn stands(&self, duty: &'static str, positions: &[(Partition, u64)]) {
+    pub fn stands(&self, duty: &'static str, positions: &[(Partition, Position)]) {
         let mut duties = self.duties.lock().unwrap_or_else(PoisonError::into_inner);
-        for (partition, next) in positions {
-            duties.insert((duty, partition.clone()), *next);
+        for (partition, position) in positions {
+            duties.insert((duty, partition.clone()), position.next);
         }
     }
 
