@@ -1,18 +1,21 @@
 //! The bodies of the inventory service's requests and answers.
 
+mod movements;
+
 use std::num::NonZeroI64;
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
     inventory::{self, Event, Inventory, MAX_ON_HAND, Rejection, ReservationAnswer, Reserve, StockItem},
-    public::{MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel, StockLine as StoredLine},
+    public::{StockLevel, StockLine as StoredLine},
     values::{OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
 };
-use orderlog_projections::MovementRow;
 use orderlog_service::replica::Executed;
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use movements::{Level, Movement, MovementCause, MovementList, ReservedFor};
 
 use crate::{
     execute::{time, time_of, unexpected},
@@ -426,143 +429,6 @@ impl From<inventory::Reservation> for Reservation {
         let answer = ReservationAnswer { id, order_id, lines, state, ttl_seconds, expires_at_ms, version };
         Self::new(answer, time(updated_ms))
     }
-}
-
-/// What moved stock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum MovementCause {
-    /// Goods came in.
-    Received,
-    /// A count was corrected.
-    Adjusted,
-    /// Units were set aside.
-    Reserved,
-    /// Units that had been set aside were given back.
-    Released,
-    /// A reservation's time was up.
-    Expired,
-    /// Units that had been set aside left the house.
-    Committed,
-    /// Another low-stock threshold; no unit moved.
-    ThresholdChanged,
-}
-
-impl From<StoredCause> for MovementCause {
-    fn from(cause: StoredCause) -> Self {
-        match cause {
-            StoredCause::Received => Self::Received,
-            StoredCause::Adjusted => Self::Adjusted,
-            StoredCause::Reserved => Self::Reserved,
-            StoredCause::Released => Self::Released,
-            StoredCause::Expired => Self::Expired,
-            StoredCause::Committed => Self::Committed,
-            StoredCause::ThresholdChanged => Self::ThresholdChanged,
-        }
-    }
-}
-
-/// Who made a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum ReservedFor {
-    /// An order, as its own.
-    Order,
-    /// A caller, who may have called it as an order is called.
-    Caller,
-}
-
-impl From<StoredReservedFor> for ReservedFor {
-    fn from(reserved_for: StoredReservedFor) -> Self {
-        match reserved_for {
-            StoredReservedFor::Order => Self::Order,
-            StoredReservedFor::Caller => Self::Caller,
-        }
-    }
-}
-
-/// The stock of a SKU at one moment.
-#[derive(Clone, Debug, Object, Deserialize, Serialize)]
-pub struct Level {
-    /// Units in the house.
-    pub on_hand: u32,
-    /// Of these, set aside.
-    pub reserved: u32,
-    /// Of these, not set aside.
-    pub available: u32,
-    /// Stock counts as low while fewer units than this are available; 0 means never.
-    pub low_stock_threshold: u32,
-}
-
-impl From<StockLevel> for Level {
-    fn from(level: StockLevel) -> Self {
-        let StockLevel { on_hand, reserved, low_stock_threshold } = level;
-        Self { on_hand, reserved, available: level.available(), low_stock_threshold }
-    }
-}
-
-/// A movement of a SKU.
-#[derive(Clone, Debug, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct Movement {
-    /// Of which SKU.
-    pub sku: String,
-    /// What moved it.
-    pub cause: MovementCause,
-    /// By how many units `available` changed.
-    pub delta: i64,
-    /// The reservation that moved it: a caller's name for it, or the id of the order whose own it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reservation_id: Option<String>,
-    /// Who made that reservation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reserved_for: Option<ReservedFor>,
-    /// Why the count was corrected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Before.
-    pub before: Level,
-    /// After.
-    pub after: Level,
-    /// Of the SKU, afterwards.
-    pub version: u64,
-    /// The record that tells of it, by its offset in the journal `inventory`.
-    pub offset: u64,
-    /// When.
-    pub moved_at: DateTime<Utc>,
-}
-
-impl From<&MovementRow> for Movement {
-    fn from(row: &MovementRow) -> Self {
-        let MovementRow { offset, time_ms, movement } = row;
-        let inventory::Movement { sku, cause, delta, reservation, before, after, version, reason } = movement;
-        Self {
-            sku: sku.as_str().to_owned(),
-            cause: (*cause).into(),
-            delta: *delta,
-            reservation_id: reservation.as_ref().map(ToString::to_string),
-            reserved_for: reservation.as_ref().map(|reservation| reservation.reserved_for().into()),
-            reason: reason.as_ref().map(|reason| reason.as_str().to_owned()),
-            before: (*before).into(),
-            after: (*after).into(),
-            version: *version,
-            offset: *offset,
-            moved_at: time(*time_ms),
-        }
-    }
-}
-
-/// Movements, newest first.
-#[derive(Debug, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct MovementList {
-    /// One page of them.
-    pub items: Vec<Movement>,
-    /// Hand this back as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
 }
 
 #[cfg(test)]
