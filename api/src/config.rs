@@ -164,6 +164,28 @@ impl Storage {
     pub fn keeping(&self) -> Keeping {
         Keeping { data: self.data.clone(), snapshots: self.snapshots.clone(), every: 0, n_kept: usize::MAX }
     }
+
+    /// The options that name this log, for commands in messages. Those for access to the brokers are left out.
+    pub fn log_options(&self) -> String {
+        let data = quoted(&self.data.display().to_string());
+        match &self.log {
+            LogUrl::Embedded => format!("--data {data}"),
+            LogUrl::Kafka(brokers) if self.topic_prefix.is_empty() => format!("--log kafka://{brokers} --data {data}"),
+            LogUrl::Kafka(brokers) => {
+                format!("--log kafka://{brokers} --topic-prefix {} --data {data}", quoted(&self.topic_prefix))
+            }
+        }
+    }
+}
+
+/// As a shell takes it for one word.
+pub fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// How services are run.

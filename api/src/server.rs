@@ -268,7 +268,9 @@ pub async fn open_log(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError
     let log = open_topics(storage).await?;
     match archive::unfinished(log.as_ref()).await {
         Ok(None) => {}
-        Ok(Some(export_id)) => return Err(StartError::HalfImport { export_id }),
+        Ok(Some(export_id)) => {
+            return Err(StartError::HalfImport { export_id, log: storage.log_options() });
+        }
         Err(error) => tracing::warn!("whether an import was interrupted is not known: {error}"),
     }
     Ok(log)

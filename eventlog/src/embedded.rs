@@ -120,6 +120,27 @@ impl EmbeddedLog {
         Ok(Arc::new(Self { topics, queue, history: History::new(&dir.join(FILE)), positions }))
     }
 
+    /// Close the log, and rename its file to `name` in the same folder: the next opening begins with an empty log. The folder is
+    /// locked until that is done.
+    ///
+    /// # Errors
+    /// The file is where it was: `name` exists already, or another program has the file open.
+    pub async fn close_and_set_aside(&self, name: &str) -> io::Result<PathBuf> {
+        let file = Arc::clone(self.history.file());
+        let to = file.with_file_name(name);
+        let renamed = to.clone();
+        self.close_and(move || file::set_aside(&file, &renamed)).await.map(|()| to)
+    }
+
+    async fn close_and(&self, last: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        // The last one that closes the file writes into it what lies beside it, and only the writer can.
+        tokio::join!(self.history.close(), self.positions.close());
+        let (done, closed) = oneshot::channel();
+        let ended = || io::Error::other("the log's writer has ended");
+        self.queue.send(Job::Close { last: Box::new(last), done }).map_err(|_| ended())?;
+        closed.await.map_err(|_| ended())?
+    }
+
     fn topic(&self, partition: &Partition) -> Result<Arc<Topic>, ReadError> {
         // Only partition 0 exists; another one is named with its index.
         if partition.index != 0 {
@@ -226,13 +247,8 @@ impl EventLog for EmbeddedLog {
     }
 
     async fn close(&self) {
-        // The last one that closes the file writes into it what lies beside it, and only the writer can.
-        tokio::join!(self.history.close(), self.positions.close());
-        let (done, closed) = oneshot::channel();
-        if self.queue.send(Job::Close { done }).is_ok() {
-            // It is dropped, whether the writer closed the file now or had ended before.
-            drop(closed.await);
-        }
+        // It fails only if the writer had ended before.
+        drop(self.close_and(|| Ok(())).await);
     }
 }
 

@@ -89,6 +89,37 @@ async fn a_closed_log_is_one_file_with_everything_in_it() {
     assert_eq!(again.ends(&[journal]).await, Ok(vec![1]));
 }
 
+#[tokio::test]
+async fn a_log_that_is_set_aside_leaves_an_empty_one_and_keeps_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    journal(&log, "aside").await;
+    assert_eq!(log.append(vec![record("aside", "kept")]).await, [Ok(Landed::journal(0))]);
+    let kept = log.close_and_set_aside("log.sqlite.old").await.unwrap();
+
+    let empty = EmbeddedLog::open(dir.path()).await.unwrap();
+    assert!(empty.partitions("aside").await.is_err(), "nothing of it is in the new file");
+    let refused = empty.close_and_set_aside("log.sqlite.old").await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists, "what was kept is not overwritten");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::copy(kept, elsewhere.path().join("log.sqlite")).unwrap();
+    let again = EmbeddedLog::open(elsewhere.path()).await.unwrap();
+    assert_eq!(again.ends(&[Partition::journal("aside")]).await, Ok(vec![1]));
+}
+
+#[tokio::test]
+async fn a_log_whose_file_another_program_has_open_is_not_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    journal(&log, "aside").await;
+    let mut reader = connect(dir.path()).await;
+    sqlx::query("select * from topics").fetch_all(&mut reader).await.unwrap();
+    let refused = log.close_and_set_aside("log.sqlite.old").await.unwrap_err();
+    assert!(refused.to_string().contains("another program"), "{refused}");
+    assert!(dir.path().join("log.sqlite").exists() && !dir.path().join("log.sqlite.old").exists());
+}
+
 /// Set for a test that runs itself in a second process: the folder to open there.
 const CHILD: &str = "ORDERLOG_TEST_OPEN";
 

@@ -130,6 +130,13 @@ fn edit(file: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
     fs::write(file, bytes).unwrap();
 }
 
+fn manifest(copy: &Path, change: impl FnOnce(&mut Value)) {
+    let file = copy.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    change(&mut manifest);
+    fs::write(file, manifest.to_string()).unwrap();
+}
+
 #[tokio::test]
 async fn a_broken_export_is_refused_with_the_name_of_the_record_and_nothing_is_written() {
     let (old, exported) = told_and_exported().await;
@@ -138,20 +145,14 @@ async fn a_broken_export_is_refused_with_the_name_of_the_record_and_nothing_is_w
         let at = bytes.len() / 2;
         bytes[at] ^= 1;
     };
-    let manifest = |copy: &Path, change: &dyn Fn(&mut Value)| {
-        let file = copy.join("manifest.json");
-        let mut manifest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-        change(&mut manifest);
-        fs::write(file, manifest.to_string()).unwrap();
-    };
     let broken = [
         changed(&exported, "flipped", |copy| edit(&copy.join(orders), middle)),
         changed(&exported, "cut", |copy| edit(&copy.join(orders), |bytes| bytes.truncate(bytes.len() - 20))),
         changed(&exported, "longer", |copy| edit(&copy.join(orders), |bytes| bytes.push(7))),
         changed(&exported, "swapped", |copy| drop(fs::copy(copy.join("billing.journal.zst"), copy.join(orders)))),
-        changed(&exported, "other", |copy| manifest(copy, &|it| it["journals"][1]["last_digest"] = json!("00"))),
-        changed(&exported, "fewer", |copy| manifest(copy, &|it| it["journals"][1]["n_records"] = json!(3))),
-        changed(&exported, "genesis", |copy| manifest(copy, &|it| it["journals"][1]["log_id"] = json!(null))),
+        changed(&exported, "other", |copy| manifest(copy, |it| it["journals"][1]["last_digest"] = json!("00"))),
+        changed(&exported, "fewer", |copy| manifest(copy, |it| it["journals"][1]["n_records"] = json!(3))),
+        changed(&exported, "genesis", |copy| manifest(copy, |it| it["journals"][1]["log_id"] = json!(null))),
     ];
     let new = with_hash_key_of(&old);
     for export in &broken {
@@ -163,7 +164,7 @@ async fn a_broken_export_is_refused_with_the_name_of_the_record_and_nothing_is_w
     let half = changed(&exported, "half", |copy| fs::remove_file(copy.join("manifest.json")).unwrap());
     let refused = import(&half, &new.rows()).await.ended_with(5);
     assert!(refused.stderr.contains("no whole export"), "{refused:?}");
-    let newer = changed(&exported, "newer", |copy| manifest(copy, &|it| it["format"] = json!(2)));
+    let newer = changed(&exported, "newer", |copy| manifest(copy, |it| it["format"] = json!(2)));
     let refused = import(&newer, &new.rows()).await.ended_with(3);
     assert!(refused.stderr.contains("format 2"), "{refused:?}");
     orderlog_anywhere(&["log", "check", exported.to_str().unwrap()]).await.ended_with(0);
@@ -171,10 +172,86 @@ async fn a_broken_export_is_refused_with_the_name_of_the_record_and_nothing_is_w
 }
 
 #[tokio::test]
-async fn half_an_import_serves_nobody_and_is_gone_on_with() {
+async fn an_export_without_exactly_its_five_journals_is_refused_and_nothing_is_written() {
+    let (old, exported) = told_and_exported().await;
+    let journals = |it: &mut Value, change: &dyn Fn(&mut Vec<Value>)| change(it["journals"].as_array_mut().unwrap());
+    let inventory = "inventory.journal.zst";
+    let remove = |copy: &Path, name: &str| fs::remove_file(copy.join(name)).unwrap();
+    let wrong = [
+        (
+            changed(&exported, "missing", |copy| {
+                manifest(copy, |it| journals(it, &|all| all.retain(|entry| entry["journal"] != "inventory")));
+                remove(copy, inventory);
+            }),
+            "inventory is missing",
+        ),
+        (changed(&exported, "none", |copy| manifest(copy, |it| journals(it, &Vec::clear))), "customers is missing"),
+        (
+            changed(&exported, "twice", |copy| {
+                manifest(copy, |it| journals(it, &|all| all.push(all[1].clone())));
+            }),
+            "orders is listed 2 times",
+        ),
+        (
+            changed(&exported, "unknown", |copy| {
+                fs::copy(copy.join(inventory), copy.join("returns.journal.zst")).unwrap();
+                manifest(copy, |it| {
+                    journals(it, &|all| {
+                        let mut more = all[2].clone();
+                        (more["journal"], more["file"]) = (json!("returns"), json!("returns.journal.zst"));
+                        all.push(more);
+                    });
+                });
+            }),
+            "\"returns\" is no journal",
+        ),
+        (
+            changed(&exported, "elsewhere", |copy| {
+                manifest(copy, |it| it["journals"][2]["file"] = json!("../export/inventory.journal.zst"));
+                remove(copy, inventory);
+            }),
+            "must be called inventory.journal.zst",
+        ),
+        (
+            changed(&exported, "unlisted", |copy| {
+                fs::copy(copy.join(inventory), copy.join("returns.journal.zst")).unwrap();
+            }),
+            "does not list returns.journal.zst",
+        ),
+        (changed(&exported, "file", |copy| remove(copy, inventory)), inventory),
+        (
+            changed(&exported, "emptied", |copy| {
+                manifest(copy, |it| {
+                    for field in ["first_offset", "last_offset", "log_id", "hash_key"] {
+                        it["journals"][2][field] = json!(null);
+                    }
+                    it["journals"][2]["n_records"] = json!(0);
+                });
+            }),
+            "inventory@0",
+        ),
+    ];
+    let new = with_hash_key_of(&old);
+    for (export, told) in &wrong {
+        let refused = import(export, &new.rows()).await.ended_with(3);
+        assert!(refused.stderr.contains(told), "{told}: {refused:?}");
+        let checked = orderlog_anywhere(&["log", "check", export.to_str().unwrap()]).await.ended_with(3);
+        assert_eq!(checked.stderr, refused.stderr);
+    }
+    let with_notes = changed(&exported, "notes", |copy| fs::write(copy.join("notes.txt"), "of last night").unwrap());
+    let checked = orderlog_anywhere(&["log", "check", with_notes.to_str().unwrap()]).await.ended_with(0);
+    assert!(checked.stderr.contains("notes.txt is not part of the export"), "{checked:?}");
+    let imported = import(&with_notes, &new.rows()).await.ended_with(0).json();
+    assert_eq!(imported["n_there_before"], 0, "the log was empty until now");
+}
+
+#[tokio::test]
+async fn half_an_import_serves_nobody_and_is_resumed_or_undone() {
     let (old, exported) = told_and_exported().await;
     let export_id = export_id(&exported);
     let new = with_hash_key_of(&old);
+    let at_rest = undo(&new.rows()).await.ended_with(5);
+    assert!(at_rest.stderr.contains("nothing to undo"), "{at_rest:?}");
     let records = {
         let log = EmbeddedLog::open(&old.rows()).await.unwrap();
         let end = log.ends(&[Partition::journal("orders")]).await.unwrap()[0];
@@ -197,18 +274,41 @@ async fn half_an_import_serves_nobody_and_is_gone_on_with() {
         headers,
         value,
     });
-    append(&new.rows(), records.collect()).await;
+    let records: Vec<_> = records.collect();
+    append(&new.rows(), records.clone()).await;
 
     let refused = orderlog(&["serve", "--listen", "127.0.0.1:0"], &new.rows()).await.ended_with(5);
     assert!(refused.stderr.contains("half of an import") && refused.stderr.contains(&export_id), "{refused:?}");
+    let command = format!("orderlog log import --undo --data {}", new.rows().display());
+    assert!(refused.stderr.contains(&command), "the way out is named: {refused:?}");
     orderlog(&["projection", "status"], &new.rows()).await.ended_with(5);
     let other = exported.with_file_name("other");
     export(&other, &old.rows()).await.ended_with(0);
     let refused = import(&other, &new.rows()).await.ended_with(5);
-    assert!(refused.stderr.contains("half of another export"), "{refused:?}");
+    assert!(refused.stderr.contains("half of another export") && refused.stderr.contains(&command), "{refused:?}");
+
+    let undone = undo(&new.rows()).await.ended_with(0);
+    assert!(undone.stdout.contains(&export_id), "{undone:?}");
+    undo(&new.rows()).await.ended_with(5);
+    let names: Vec<_> = fs::read_dir(new.rows()).unwrap().map(|it| it.unwrap().file_name()).collect();
+    let is_kept = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("log.sqlite.undone-");
+    assert_eq!(names.iter().filter(|name| is_kept(name)).count(), 1, "what was imported is kept: {names:?}");
+    import(&other, &new.rows()).await.ended_with(0);
+    undo(&new.rows()).await.ended_with(5);
+
+    let new = with_hash_key_of(&old);
+    append(&new.rows(), records).await;
+    let damaged = changed(&exported, "damaged", |copy| edit(&copy.join("billing.journal.zst"), |bytes| bytes.push(7)));
+    let refused = import(&damaged, &new.rows()).await.ended_with(3);
+    let command = format!("orderlog log import {} --data {}", damaged.display(), new.rows().display());
+    assert!(refused.stderr.contains(&command) && refused.stderr.contains("--undo"), "{refused:?}");
     let imported = import(&exported, &new.rows()).await.ended_with(0).json();
     assert_eq!(imported["n_there_before"], half);
     orderlog(&["projection", "verify", "orders"], &new.rows()).await.ended_with(0);
+}
+
+async fn undo(data: &Path) -> Said {
+    orderlog(&["log", "import", "--undo"], data).await
 }
 
 fn export_id(exported: &Path) -> String {
@@ -253,6 +353,10 @@ async fn journals_move_from_kafka_to_kafka_and_to_the_embedded_log() {
     on_kafka("import", &at_rest, &prefix, &empty).await.ended_with(0);
     let again = on_kafka("import", &at_rest, &prefix, &empty).await.ended_with(5);
     assert!(again.stderr.contains("not empty"), "{again:?}");
+    let log = format!("kafka://{}", kafka());
+    let undone = ["log", "import", "--undo", "--log", &log, "--topic-prefix", &prefix];
+    let undone = orderlog(&undone, &empty).await.ended_with(5);
+    assert!(undone.stderr.contains("nothing to undo"), "{undone:?}");
     let back = old.data.path().join("back");
     let back = on_kafka("export", &back, &prefix, &empty).await.ended_with(0).json();
     assert_eq!(digests(&back), digests(&manifest_at_rest));

@@ -3,6 +3,7 @@
 mod archive;
 mod lint;
 mod source;
+mod undo;
 
 use std::{
     io::{ErrorKind, IsTerminal, Write},
@@ -61,7 +62,7 @@ pub enum Verb {
     /// Bring an export into an empty log, on a stopped server
     ///
     /// The whole export is proven before the first record is written; a broken chain ends with 3 and names the record. An import
-    /// that was interrupted goes on when it is repeated, and no server starts before it has ended.
+    /// that was interrupted resumes when it is repeated, and no server starts before it has ended. `--undo` takes it back.
     Import(Import),
     /// Prove an export, without a log
     Check(Check),

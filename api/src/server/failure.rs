@@ -42,12 +42,14 @@ pub enum StartError {
     HashKey(#[from] HashKeyError),
     /// Going on from here would make half of a history the whole of it.
     #[error(
-        "the log holds half of an import (of export {export_id}): finish it by the same `orderlog log import DIR` as before, or begin \
-         with an empty log"
+        "the log holds half of an import (of export {export_id}): resume it with `orderlog log import DIR {log}`, where DIR is that \
+         export, or undo it with `orderlog log import --undo {log}`"
     )]
     HalfImport {
         /// Of which export.
         export_id: Uuid,
+        /// The options that name the log.
+        log: String,
     },
     /// It would be open to those who must not come in.
     #[error(transparent)]

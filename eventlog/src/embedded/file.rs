@@ -1,10 +1,13 @@
 //! `log.sqlite` as the writer opens it: its tables, what it holds, and how that is made durable.
 
-use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::topic::{self, Topic};
+use super::{
+    sync_folder,
+    topic::{self, Topic},
+};
 
 /// What `pragma user_version` of `log.sqlite` says for the tables of this version.
 pub(super) const FORMAT: i64 = 1;
@@ -68,6 +71,21 @@ pub(super) fn make_durable(connection: &Connection) -> Result<(), Box<dyn std::e
 /// Copy the write-ahead log into the file, as far as nobody reads it. Neither readers nor the writer are disturbed.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
+}
+
+/// Rename a closed file, so that the next opening makes a new one.
+pub(super) fn set_aside(file: &Path, to: &Path) -> io::Result<()> {
+    let mut wal = file.as_os_str().to_owned();
+    wal.push("-wal");
+    if Path::new(&wal).exists() {
+        // Left behind, it would be read into the next file.
+        return Err(io::Error::other(format!("another program has {} open: stop it first", file.display())));
+    }
+    if to.exists() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists already", to.display())));
+    }
+    fs::rename(file, to)?;
+    file.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Every topic, by name.

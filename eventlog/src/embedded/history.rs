@@ -45,6 +45,10 @@ impl History {
         Self { file: file.into(), idle: Arc::default(), turns }
     }
 
+    pub(super) fn file(&self) -> &Arc<Path> {
+        &self.file
+    }
+
     /// Once nobody reads any more.
     pub(super) async fn close(&self) {
         let all = self.turns.acquire_many(READERS).await;

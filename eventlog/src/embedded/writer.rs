@@ -48,8 +48,8 @@ pub(super) enum Job {
     Append { records: Vec<Appended>, answers: Answers, done: oneshot::Sender<Answers> },
     /// Create what is missing.
     Create { topics: Vec<TopicSpec>, done: oneshot::Sender<Result<(), TopicError>> },
-    /// End, and drop this once the file is closed.
-    Close { done: oneshot::Sender<()> },
+    /// End. `last` runs when the file is closed and the folder still locked.
+    Close { last: Box<dyn FnOnce() -> io::Result<()> + Send>, done: oneshot::Sender<io::Result<()>> },
 }
 
 impl Job {
@@ -59,7 +59,7 @@ impl Job {
         match self {
             Self::Append { records, answers, done } => drop(done.send(refused(&records, answers, reason))),
             Self::Create { done, .. } => drop(done.send(Err(TopicError::Unavailable { reason: reason.into() }))),
-            Self::Close { done } => drop(done),
+            Self::Close { last: _, done } => drop(done),
         }
     }
 }
@@ -171,7 +171,7 @@ impl Writer {
                     }
                     self.write(group);
                 }
-                Some(Job::Close { done }) => break Some(done),
+                Some(Job::Close { last, done }) => break Some((last, done)),
                 None => break None,
             }
         };
@@ -179,9 +179,12 @@ impl Writer {
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "the log's file did not close cleanly; nothing acknowledged is in danger");
         }
+        let ended = closing.map(|(last, done)| (last(), done));
         // Not before the file is closed: the next process may open it now.
         drop(self.lock);
-        drop(closing);
+        if let Some((outcome, done)) = ended {
+            drop(done.send(outcome));
+        }
     }
 
     fn write(&mut self, group: Group) {

@@ -7,12 +7,12 @@ use orderlog_domain::{
     core::{Digest, chain},
     key::HashKey,
 };
-use orderlog_eventlog::{AppendError, EventLog, NewRecord, Partition, ReadError, Record, TopicError};
+use orderlog_eventlog::{AppendError, EventLog, NewRecord, Partition, ReadError, Record, TopicError, TopicKind};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    Broken, Entry, Manifest, Tell, cut::records, hex, marker, marker::Step, packed, reading::JournalReader,
+    Archive, Broken, Entry, Manifest, Tell, cut::records, hex, marker, marker::Step, packed, reading::JournalReader,
     reading::check_journal,
 };
 use crate::{assembly, partitions_of};
@@ -37,9 +37,9 @@ pub enum ImportError {
         n_records: u64,
     },
     /// The log has half of another export. Nothing was written.
-    #[error("the log has half of another export, {export_id}: import that one to its end, or begin with an empty log")]
+    #[error("the log has half of another export, {export_id}: to resume, import that one")]
     OtherExport {
-        /// Which.
+        /// The export that was begun with.
         export_id: Uuid,
     },
     /// A service would refuse to start on this journal. Nothing was written.
@@ -56,20 +56,15 @@ pub enum ImportError {
         found: String,
     },
     /// What an earlier attempt left is not the beginning of this export. Nothing was written.
-    #[error(
-        "{journal} does not begin as in the export: its first {n_records} records are others. Begin with an empty log"
-    )]
+    #[error("{journal} does not begin as in the export: its first {n_records} records are others")]
     OtherRecords {
         /// The journal.
         journal: String,
         /// How many it has.
         n_records: u64,
     },
-    /// The log gave a record another offset: somebody else writes to it. Begin with an empty log.
-    #[error(
-        "{journal}@{wanted} became {journal}@{found}: somebody else writes to this log. Stop every server on it, and begin with an \
-         empty log"
-    )]
+    /// The log gave a record another offset: somebody else writes to it.
+    #[error("{journal}@{wanted} became {journal}@{found}: somebody else writes to this log. Stop every server on it")]
     Displaced {
         /// The journal.
         journal: String,
@@ -78,7 +73,7 @@ pub enum ImportError {
         /// Where it stands now.
         found: u64,
     },
-    /// Read back, the journal is not what was exported. Begin with an empty log.
+    /// Read back, the journal is not what was exported.
     #[error("read back from the log, {journal} is not what was exported: its digest is {found}, not {wanted}")]
     ReadBack {
         /// The journal.
@@ -91,12 +86,26 @@ pub enum ImportError {
     /// The log can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The log does not take the records. The same import goes on where it stopped.
-    #[error("{0}: begin again, the import goes on where it stopped")]
+    /// The log does not take the records. The same import resumes.
+    #[error(transparent)]
     Append(AppendError),
     /// The topics can't be made.
     #[error(transparent)]
     Topics(#[from] TopicError),
+}
+
+impl ImportError {
+    /// Whether the same import, repeated, can resume from what this one left in the log. Otherwise it has to be undone.
+    pub fn can_resume(&self) -> bool {
+        match self {
+            Self::OtherExport { .. }
+            | Self::OtherRecords { .. }
+            | Self::NotEmpty { .. }
+            | Self::Displaced { .. }
+            | Self::ReadBack { .. } => false,
+            Self::Broken(_) | Self::OtherHashKey { .. } | Self::Read(_) | Self::Append(_) | Self::Topics(_) => true,
+        }
+    }
 }
 
 /// What was imported.
@@ -119,21 +128,21 @@ pub enum Mode {
     Write,
 }
 
-/// Bring the export in `dir` into `log`, whose topics exist. First everything is proven; only then the first record is written.
-/// An import that was interrupted goes on where it stopped.
+/// Bring an export into `log`, whose topics exist. First everything is proven; only then the first record is written.
+/// An import that was interrupted resumes where it stopped.
 ///
 /// # Errors
 /// [`ImportError`]
 pub async fn import(
     log: &Arc<dyn EventLog>,
-    dir: &Path,
+    archive: &Archive,
     hash_key: Option<&HashKey>,
     mode: Mode,
     tell: Tell<'_>,
 ) -> Result<Imported, ImportError> {
-    let manifest = Manifest::read(dir)?;
-    same_hash_key(&manifest, hash_key)?;
-    let resumed = may_go_on(log.as_ref(), &manifest).await?;
+    let Archive { dir, manifest, .. } = archive;
+    same_hash_key(manifest, hash_key)?;
+    let resumed = may_go_on(log.as_ref(), manifest).await?;
     let mut there = Vec::with_capacity(manifest.journals.len());
     for entry in &manifest.journals {
         let n_there = if resumed { end_of(log.as_ref(), &entry.journal).await? } else { 0 };
@@ -142,7 +151,7 @@ pub async fn import(
     }
     let n_there_before = there.iter().sum();
     if mode == Mode::DryRun {
-        return Ok(Imported { manifest, n_there_before, written: false });
+        return Ok(Imported { manifest: manifest.clone(), n_there_before, written: false });
     }
     if !resumed {
         log.prepare(&[marker::topic()]).await?;
@@ -159,7 +168,7 @@ pub async fn import(
         }
     }
     marker::say(log.as_ref(), manifest.export_id, Step::Ended).await.map_err(ImportError::Append)?;
-    Ok(Imported { manifest, n_there_before, written: true })
+    Ok(Imported { manifest: manifest.clone(), n_there_before, written: true })
 }
 
 fn same_hash_key(manifest: &Manifest, hash_key: Option<&HashKey>) -> Result<(), ImportError> {
@@ -173,20 +182,22 @@ fn same_hash_key(manifest: &Manifest, hash_key: Option<&HashKey>) -> Result<(), 
     }
 }
 
-/// Whether an earlier attempt at this export is to be gone on with; otherwise the log is empty.
+/// Whether an earlier attempt at this export is to be resumed; otherwise the log is empty.
 async fn may_go_on(log: &dyn EventLog, manifest: &Manifest) -> Result<bool, ImportError> {
-    match marker::unfinished(log).await? {
-        Some(export_id) if export_id == manifest.export_id => return Ok(true),
+    let resumed = match marker::unfinished(log).await? {
+        Some(export_id) if export_id == manifest.export_id => true,
         Some(export_id) => return Err(ImportError::OtherExport { export_id }),
-        None => {}
-    }
+        None => false,
+    };
+    // An import writes to journals only.
     let topics = assembly::topics();
-    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_ref()).collect();
+    let must_be_empty = topics.iter().filter(|topic| !resumed || topic.kind == TopicKind::Public);
+    let names: Vec<&str> = must_be_empty.map(|topic| topic.name.as_ref()).collect();
     let partitions = partitions_of(log, &names).await?;
     let ends = log.ends(&partitions).await?;
     match partitions.into_iter().zip(ends).find(|(_, end)| *end > 0) {
         Some((partition, n_records)) => Err(ImportError::NotEmpty { topic: partition.topic.to_string(), n_records }),
-        None => Ok(false),
+        None => Ok(resumed),
     }
 }
 

@@ -7,8 +7,8 @@ use orderlog_eventlog::{AppendError, EventLog, NewRecord, Partition, ReadError, 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The topic.
-const TOPIC: &str = "orderlog.imports";
+/// The topic. Only logs into which something was imported have it.
+pub const TOPIC: &str = "orderlog.imports";
 
 /// What is said there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

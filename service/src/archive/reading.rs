@@ -11,7 +11,7 @@ use bytes::Bytes;
 use orderlog_domain::core::{Digest, chain};
 use orderlog_eventlog::Record;
 
-use super::{Entry, Manifest, Tell, frames, genesis_of, hex, packed, title, writing::checksum};
+use super::{Entry, Tell, frames, genesis_of, hex, packed, title, writing::checksum};
 
 /// So many records lie between two reports.
 const TELL_EVERY: u64 = 10_000;
@@ -25,7 +25,7 @@ pub enum Broken {
         /// The folder.
         dir: PathBuf,
     },
-    /// The manifest can't be understood.
+    /// The manifest can't be understood, or does not list what an export must have.
     #[error("{} can't be used: {why}", file.display())]
     Manifest {
         /// The file.
@@ -218,16 +218,4 @@ pub(super) fn check_journal(
     }
     tell(&entry.journal, entry.n_records, entry.n_records);
     Ok(())
-}
-
-/// Prove a whole export: every record, every digest, and that nothing is missing.
-///
-/// # Errors
-/// [`Broken`], with the first record that is.
-pub fn check(dir: &Path, tell: Tell<'_>) -> Result<Manifest, Broken> {
-    let manifest = Manifest::read(dir)?;
-    for entry in &manifest.journals {
-        check_journal(dir, entry, tell, |_, _| {})?;
-    }
-    Ok(manifest)
 }

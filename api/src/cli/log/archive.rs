@@ -1,8 +1,8 @@
 //! `orderlog log export`, `import` and `check`.
 
 use std::{
-    io::Write,
-    path::PathBuf,
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,18 +14,21 @@ use clap::Args;
 use futures_util::{StreamExt, stream};
 use orderlog_eventlog::ReadError;
 use orderlog_service::archive::{
-    self, Broken, Cut, ExportError, ImportError, Journals, Manifest, Mode, OfLog, Records, frames,
+    self, Archive, Broken, Cut, ExportError, ImportError, Journals, Manifest, Mode, OfLog, Records, frames,
 };
 use serde_json::json;
 
-use super::source::told;
+use super::{
+    source::{read_exit, told},
+    undo,
+};
 use crate::{
     cli::{
         exit::{Exit, Failure},
         running::{Place, Running},
         serve,
     },
-    config::{Storage, Trust},
+    config::{Storage, Trust, quoted},
     server::{self, StartError},
 };
 
@@ -50,13 +53,18 @@ pub struct Export {
 #[derive(Args, Clone, Debug)]
 pub struct Import {
     /// The folder of the export
-    dir: PathBuf,
+    #[arg(required_unless_present = "undo")]
+    dir: Option<PathBuf>,
 
     /// Prove the export and look at the log, but write nothing
     #[arg(long, env = "ORDERLOG_DRY_RUN")]
     dry_run: bool,
 
-    /// Print what was imported as JSON
+    /// Take back an import that did not end: the log is empty again. What it had written is kept in another file
+    #[arg(long, env = "ORDERLOG_UNDO", conflicts_with_all = ["dir", "dry_run"])]
+    undo: bool,
+
+    /// Print what was imported or undone as JSON
     #[arg(long, env = "ORDERLOG_JSON")]
     json: bool,
 
@@ -113,24 +121,31 @@ impl Import {
     /// Do it.
     ///
     /// # Errors
-    /// Why nothing, or not all, was imported.
+    /// Why nothing, or not all, was imported or undone.
     pub async fn run(&self) -> anyhow::Result<Exit> {
         let storage = &self.storage;
         serve::tell(storage, "warn")?;
         // Before anything is made: a folder in which there is no export is a mistyped one.
-        Manifest::read(&self.dir).map_err(broken)?;
+        let archive = self.dir.as_deref().map(opened).transpose()?;
         let place = Place { server: None, key_file: None, trust: Trust::default(), storage: storage.clone() };
         if storage.data.is_dir() && Running::find(&place).await?.is_some() {
             return Err(Failure::refused("a server runs on this data folder: stop it first"));
         }
+        let Some(archive) = archive else { return undo::run(storage, self.json).await };
         let hash_key = server::given_hash_key(storage)?;
         let log = server::open_topics(storage).await.map_err(StartError::told)?;
         let mut shown = Shown::new("of the import");
         let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
         let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
-        let imported = archive::import(&log, &self.dir, hash_key.as_ref(), mode, &mut tell).await;
+        let imported = match archive::import(&log, &archive, hash_key.as_ref(), mode, &mut tell).await {
+            Ok(imported) => imported,
+            Err(error) => {
+                let left = archive::unfinished(log.as_ref()).await.ok().flatten();
+                log.close().await;
+                return Err(not_imported(&error, &left.map(|_| help(&error, &archive, storage)).unwrap_or_default()));
+            }
+        };
         log.close().await;
-        let imported = imported.map_err(not_imported)?;
         let what = match (imported.written, imported.n_there_before) {
             (false, _) => "can be imported; nothing was written".to_owned(),
             (true, 0) => "imported, and read back".to_owned(),
@@ -141,24 +156,57 @@ impl Import {
     }
 }
 
+/// What to do with the half of an import that a failed one leaves in the log.
+fn help(error: &ImportError, archive: &Archive, storage: &Storage) -> String {
+    let log = storage.log_options();
+    let resume = if error.can_resume() {
+        format!("resume it with `orderlog log import {} {log}`, or ", quoted(&archive.dir().display().to_string()))
+    } else {
+        String::new()
+    };
+    format!(
+        ". The log holds half of an import, and no server starts on it: {resume}undo it with `orderlog log import --undo {log}`"
+    )
+}
+
 impl Check {
     /// Do it.
     ///
     /// # Errors
     /// What is wrong with the export.
     pub fn run(&self) -> anyhow::Result<Exit> {
+        let archive = opened(&self.dir)?;
         let mut shown = Shown::new("checked");
-        let manifest = archive::check(&self.dir, &mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
-        print(self.json, &json!(manifest), "every record is as it was exported", &manifest)?;
+        archive.check(&mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
+        print(self.json, &json!(archive.manifest), "every record is as it was exported", &archive.manifest)?;
         Ok(Exit::Done)
     }
 }
 
-fn broken(error: Broken) -> anyhow::Error {
-    match error {
-        Broken::NoManifest { .. } | Broken::File { .. } => Failure::refused(error.to_string()),
-        Broken::Manifest { .. } | Broken::Record { .. } => Failure::differs(error.to_string()),
+/// The export in `dir`. What is in the folder beside it is named on stderr.
+fn opened(dir: &Path) -> anyhow::Result<Archive> {
+    let archive = Archive::open(dir).map_err(broken)?;
+    for name in &archive.foreign_files {
+        eprintln!("{name} is not part of the export, and was not checked");
     }
+    Ok(archive)
+}
+
+fn broken(error: Broken) -> anyhow::Error {
+    with_exit(broken_exit(&error), error.to_string())
+}
+
+fn broken_exit(error: &Broken) -> Exit {
+    match error {
+        // The manifest lists it.
+        Broken::File { source, .. } if source.kind() == ErrorKind::NotFound => Exit::Differs,
+        Broken::NoManifest { .. } | Broken::File { .. } => Exit::Refused,
+        Broken::Manifest { .. } | Broken::Record { .. } => Exit::Differs,
+    }
+}
+
+fn with_exit(exit: Exit, message: String) -> anyhow::Error {
+    Failure { exit, message }.into()
 }
 
 fn not_exported(error: ExportError) -> anyhow::Error {
@@ -175,18 +223,19 @@ fn not_exported(error: ExportError) -> anyhow::Error {
     }
 }
 
-fn not_imported(error: ImportError) -> anyhow::Error {
-    match error {
-        ImportError::Broken(error) => broken(error),
+fn not_imported(error: &ImportError, help: &str) -> anyhow::Error {
+    let exit = match error {
+        ImportError::Broken(error) => broken_exit(error),
         ImportError::NotEmpty { .. }
         | ImportError::OtherExport { .. }
         | ImportError::OtherHashKey { .. }
         | ImportError::OtherRecords { .. }
-        | ImportError::Displaced { .. } => Failure::refused(error.to_string()),
-        ImportError::ReadBack { .. } => Failure::differs(error.to_string()),
-        ImportError::Read(error) => told(error),
-        ImportError::Append(_) | ImportError::Topics(_) => Failure::unavailable(error.to_string()),
-    }
+        | ImportError::Displaced { .. } => Exit::Refused,
+        ImportError::ReadBack { .. } => Exit::Differs,
+        ImportError::Read(error) => read_exit(error),
+        ImportError::Append(_) | ImportError::Topics(_) => Exit::Unavailable,
+    };
+    with_exit(exit, format!("{error}{help}"))
 }
 
 fn print(as_json: bool, json: &serde_json::Value, what: &str, manifest: &Manifest) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use orderlog_eventlog::ReadError;
 
 use crate::{
     cli::{
-        exit::Failure,
+        exit::{Exit, Failure},
         running::{Place, Running},
     },
     inspect::{Chunk, InFolder, Inspector},
@@ -79,9 +79,13 @@ impl Source {
 
 /// A failure to read, with the exit code that it stands for.
 pub(super) fn told(error: ReadError) -> anyhow::Error {
+    Failure { exit: read_exit(&error), message: error.to_string() }.into()
+}
+
+pub(super) fn read_exit(error: &ReadError) -> Exit {
     match error {
-        ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Failure::refused(error.to_string()),
-        ReadError::Damaged { .. } => Failure::differs(error.to_string()),
-        ReadError::Unavailable { .. } => Failure::unavailable(error.to_string()),
+        ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Exit::Refused,
+        ReadError::Damaged { .. } => Exit::Differs,
+        ReadError::Unavailable { .. } => Exit::Unavailable,
     }
 }
