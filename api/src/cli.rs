@@ -9,7 +9,6 @@ mod projection;
 mod running;
 mod serve;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
 
 pub use exit::{Exit, Failure, of as exit_code};
@@ -17,7 +16,7 @@ pub use exit::{Exit, Failure, of as exit_code};
 use crate::{
     asyncapi,
     config::{Config, Options, Trust},
-    openapi,
+    openapi, output,
     services::ServiceName,
 };
 
@@ -142,10 +141,7 @@ impl Cli {
 }
 
 fn print(document: &serde_json::Value) -> anyhow::Result<()> {
-    use std::io::Write;
-
-    let text = openapi::to_text(document);
-    std::io::stdout().write_all(text.as_bytes()).context("stdout takes no more")
+    output::print(openapi::to_text(document).trim_end())
 }
 
 #[cfg(test)]

@@ -2,17 +2,14 @@
 //!
 //! Its customers and SKUs are new ones each time, so it can be played again on the same data.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{auth::Token, params::Asked, services::ServiceName, tls};
+use crate::{auth::Token, output, params::Asked, services::ServiceName, tls};
 
 /// How long anything that follows by itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,11 +30,8 @@ pub async fn play(url: String, key: Token) -> anyhow::Result<()> {
     story.out_of_stock(&ada, &mugs).await?;
     story.overpaid_and_cancelled(&bob, &mugs).await?;
     story.read_back().await?;
-    println_to_stdout("\n  That was the demo. The services go on: try them at /docs.\n")
-}
-
-fn println_to_stdout(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("stdout takes no more")
+    output::tell("\n  That was the demo. The services go on: try them at /docs.\n");
+    Ok(())
 }
 
 /// A story under way.
@@ -86,8 +80,8 @@ impl Story {
         Ok(Self { client, url, key, tag, begun: Instant::now() })
     }
 
-    fn tell(&self, service: ServiceName, what: &str) -> anyhow::Result<()> {
-        println_to_stdout(&line(self.begun.elapsed(), service, what))
+    fn tell(&self, service: ServiceName, what: &str) {
+        output::tell(&line(self.begun.elapsed(), service, what));
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
@@ -139,7 +133,8 @@ impl Story {
         let readiness = self.eventually("/readyz", |answer| answer.status == 200).await?;
         let here = |service: &ServiceName| readiness["services"].get(service.as_str()).is_some();
         ensure!(ServiceName::ALL.iter().all(here), "the demo needs all five services in one process");
-        println_to_stdout("  A story, told through the public HTTP API:\n")
+        output::tell("  A story, told through the public HTTP API:\n");
+        Ok(())
     }
 
     async fn opening(&self, beans: &str, mugs: &str) -> anyhow::Result<(String, String)> {
@@ -149,20 +144,21 @@ impl Story {
         self.receive(mugs, 5).await?;
         let threshold = json!({ "low_stock_threshold": 3 });
         self.send(Method::PUT, &format!("/stock/{mugs}/threshold"), Some(threshold)).await?.ok()?;
-        self.tell(ServiceName::Inventory, &format!("{mugs} count as low while fewer than 3 are available"))?;
+        self.tell(ServiceName::Inventory, &format!("{mugs} count as low while fewer than 3 are available"));
         Ok((ada, bob))
     }
 
     async fn customer(&self, name: &str) -> anyhow::Result<String> {
         let email = format!("{}.{}@example.com", name.to_lowercase(), self.tag);
         let customer = self.post("/customers", json!({ "name": name, "email": email })).await?;
-        self.tell(ServiceName::Customers, &format!("{name} is a customer now"))?;
+        self.tell(ServiceName::Customers, &format!("{name} is a customer now"));
         Ok(text(&customer, "customer_id").to_owned())
     }
 
     async fn receive(&self, sku: &str, quantity: u32) -> anyhow::Result<()> {
         let stock = self.post(&format!("/stock/{sku}/receive"), json!({ "quantity": quantity })).await?;
-        self.tell(ServiceName::Inventory, &format!("{quantity} {sku} came in, {} are available", stock["available"]))
+        self.tell(ServiceName::Inventory, &format!("{quantity} {sku} came in, {} are available", stock["available"]));
+        Ok(())
     }
 
     /// Place an order; its id.
@@ -176,7 +172,7 @@ impl Story {
         let order = self.post("/orders", body).await?;
         let told =
             format!("{name} orders {} for {}: {}", wanted.join(" and "), euros(&order["total"]), text(&order, "state"));
-        self.tell(ServiceName::Orders, &told)?;
+        self.tell(ServiceName::Orders, &told);
         Ok(text(&order, "order_id").to_owned())
     }
 
@@ -184,7 +180,7 @@ impl Story {
     async fn order_becomes(&self, name: &str, id: &str, state: &str, payment: &str) -> anyhow::Result<Value> {
         let is_so = |answer: &Answer| answer.body["state"] == state && answer.body["payment"] == payment;
         let order = self.eventually(&format!("/orders/{id}"), is_so).await?;
-        self.tell(ServiceName::Orders, &format!("{name}'s order is {state} and {payment}"))?;
+        self.tell(ServiceName::Orders, &format!("{name}'s order is {state} and {payment}"));
         Ok(order)
     }
 
@@ -198,7 +194,8 @@ impl Story {
         } else {
             format!("{name} pays {}, which is refused: {}", euros(&amount.into()), text(&answer.body, "detail"))
         };
-        self.tell(ServiceName::Billing, &told)
+        self.tell(ServiceName::Billing, &told);
+        Ok(())
     }
 
     /// Wait until a recipient has a notification with this beginning that is about `about`, and tell it.
@@ -208,7 +205,8 @@ impl Story {
         let path = format!("/notifications?recipient={recipient}&limit=100");
         let list = self.eventually(&path, |answer| find(&answer.body).is_some()).await?;
         let found = find(&list).unwrap_or_default();
-        self.tell(ServiceName::Notifications, &format!("{whom}: \"{}\"", text(&found, "subject")))
+        self.tell(ServiceName::Notifications, &format!("{whom}: \"{}\"", text(&found, "subject")));
+        Ok(())
     }
 
     async fn bought(&self, ada: &str, beans: &str, mugs: &str) -> anyhow::Result<()> {
@@ -221,7 +219,8 @@ impl Story {
         self.press(&format!("/orders/{order}/fulfil")).await?;
         self.order_becomes("Ada", &order, "fulfilled", "paid").await?;
         let left = self.eventually(&format!("/stock/{beans}"), |answer| answer.body["on_hand"] == 18).await?;
-        self.tell(ServiceName::Inventory, &format!("2 {beans} left the house, {} are on hand", left["on_hand"]))
+        self.tell(ServiceName::Inventory, &format!("2 {beans} left the house, {} are on hand", left["on_hand"]));
+        Ok(())
     }
 
     async fn running_low(&self, bob: &str, mugs: &str) -> anyhow::Result<()> {
@@ -235,9 +234,10 @@ impl Story {
         let rejected = self.order_becomes("Ada", &order, "rejected", "unpaid").await?;
         let short = &rejected["rejection"]["shortages"][0];
         let (requested, available) = (&short["requested"], &short["available"]);
-        self.tell(ServiceName::Inventory, &format!("{requested} {mugs} were requested, {available} are available"))?;
+        self.tell(ServiceName::Inventory, &format!("{requested} {mugs} were requested, {available} are available"));
         self.eventually(&format!("/billing/{order}"), |answer| answer.body["state"] == "void").await?;
-        self.tell(ServiceName::Billing, "nothing is to be paid for it: its invoice is void")
+        self.tell(ServiceName::Billing, "nothing is to be paid for it: its invoice is void");
+        Ok(())
     }
 
     async fn overpaid_and_cancelled(&self, bob: &str, mugs: &str) -> anyhow::Result<()> {
@@ -250,7 +250,7 @@ impl Story {
         self.press(&format!("/orders/{order}/cancel")).await?;
         let invoice =
             self.eventually(&format!("/billing/{order}"), |answer| answer.body["state"] == "refunded").await?;
-        self.tell(ServiceName::Billing, &format!("{} go back to Bob", euros(&invoice["amount_refunded"])))?;
+        self.tell(ServiceName::Billing, &format!("{} go back to Bob", euros(&invoice["amount_refunded"])));
         self.order_becomes("Bob", &order, "cancelled", "refunded").await?;
         self.receive(mugs, 10).await?;
         self.told("operations are told", "operations", "Stock recovered", mugs).await
@@ -265,7 +265,8 @@ impl Story {
         self.press(&format!("/notifications/{}/read", text(low, "notification_id"))).await?;
         let unread = self.get(path).await?.ok()?["unread_count"].clone();
         let told = format!("operations read \"{}\"; {unread} more are unread", text(low, "subject"));
-        self.tell(ServiceName::Notifications, &told)
+        self.tell(ServiceName::Notifications, &told);
+        Ok(())
     }
 }
 

@@ -1,30 +1,67 @@
 //! The `orderlog` program.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, ErrorKind, IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
-use orderlog_api::cli::{Cli, exit_code};
+use orderlog_api::{
+    cli::{Cli, Exit, exit_code},
+    output,
+};
 
 /// Folding is made of many small allocations on several threads: with this allocator rows are rebuilt 1.3 times as fast as with
 /// the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+fn main() -> ExitCode {
+    output::report_panics();
+    let exit = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(answer) => answered(&answer),
+    };
+    output::finish();
+    exit.into()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
-    match Cli::parse().run().await {
-        Ok(exit) => exit.into(),
+async fn run(cli: Cli) -> Exit {
+    match cli.run().await {
+        Ok(exit) => exit,
         Err(error) => {
-            // One line per cause, unless the one before already ends with it.
-            let mut told = String::new();
-            for (i, cause) in error.chain().enumerate() {
-                let cause = cause.to_string();
-                if !told.ends_with(&cause) {
-                    eprintln!("{}{cause}", if i == 0 { "error: " } else { "  because: " });
-                }
-                told = cause;
-            }
-            exit_code(&error).into()
+            note(&error);
+            exit_code(&error)
         }
+    }
+}
+
+/// One line per cause, unless the one before already ends with it.
+fn note(error: &anyhow::Error) {
+    let mut told = String::new();
+    for (i, cause) in error.chain().enumerate() {
+        let cause = cause.to_string();
+        if !told.ends_with(&cause) {
+            output::note(&format!("{}{cause}", if i == 0 { "error: " } else { "  because: " }));
+        }
+        told = cause;
+    }
+}
+
+/// Prints what the parser of the command line answers: help, the version, or what is wrong.
+fn answered(answer: &clap::Error) -> Exit {
+    if answer.use_stderr() {
+        let has_colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let text = answer.render();
+        output::note(&if has_colors { text.ansi().to_string() } else { text.to_string() });
+        return Exit::Usage;
+    }
+    match answer.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            output::note(&format!("error: stdout can't be written\n  because: {error}"));
+            Exit::Failed
+        }
+        Ok(()) | Err(_) => Exit::Done,
     }
 }

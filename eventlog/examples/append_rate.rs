@@ -2,6 +2,8 @@
 //!
 //! Each caller waits for its record before it appends the next one, so that only group commit can help.
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 use std::{
     error::Error,
     path::{Path, PathBuf},

@@ -1,5 +1,7 @@
 //! How fast the log is on the Kafka that `KAFKA` names: `cargo run --release -p orderlog-eventlog --example kafka_rate`.
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

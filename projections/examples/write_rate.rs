@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p orderlog-projections --example write_rate [records] [records per transaction]`
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 use std::{
     collections::HashMap,
     error::Error,

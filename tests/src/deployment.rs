@@ -3,7 +3,7 @@
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU16, Ordering},
 };
 
@@ -53,6 +53,19 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Asks a process to stop (SIGTERM), and waits until it has.
+///
+/// # Panics
+/// If it can't be waited for.
+pub async fn stopped(process: &mut Child) -> ExitStatus {
+    drop(Command::new("kill").args(["-TERM", &process.id().to_string()]).status());
+    let status = eventually("the server stops", || {
+        let status = process.try_wait().expect("a child can be waited for");
+        async move { status }
+    });
+    status.await
 }
 
 /// A running `orderlog` process; killed when dropped.
@@ -134,19 +147,9 @@ impl Server {
         drop(self.process.wait());
     }
 
-    /// Ask it to stop (SIGTERM), and wait until it has. Whether it stopped as it should.
-    ///
-    /// # Panics
-    /// If it can't be waited for.
+    /// Ask it to stop, and wait until it has. Whether it stopped as it should.
     pub async fn stop(mut self) -> bool {
-        let id = self.process.id().to_string();
-        drop(Command::new("kill").args(["-TERM", &id]).status());
-        let process = &mut self.process;
-        let status = eventually("the server stops", || {
-            let status = process.try_wait().expect("a child can be waited for");
-            async move { status }
-        });
-        status.await.success()
+        stopped(&mut self.process).await.success()
     }
 }
 

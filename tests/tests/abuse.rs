@@ -13,6 +13,7 @@
 //! processor slows down all three, whatever the process does about it.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+#![expect(clippy::print_stdout, reason = "what was measured is worth reading in a log of the tests")]
 
 use std::{
     sync::{

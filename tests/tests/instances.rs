@@ -1,6 +1,7 @@
 //! Several instances of one service on one Kafka: they decide as one while the holder of the lease lives, and go on without it when it
 //! does not.
 
+#![expect(clippy::print_stderr, reason = "how many records were void is worth reading in a log of the tests")]
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::{

@@ -57,6 +57,9 @@ pub enum KeyFileError {
     /// Customers must not get this.
     #[error("{0} is not for callers that act as a customer")]
     NotForCustomers(Scope),
+    /// A key that nobody has seen must not be kept: the first one closes a server.
+    #[error("the key can't be printed, so none was made")]
+    NotShown(#[source] io::Error),
 }
 
 /// A key as its caller sends it. It is shown once, and never logged.
@@ -237,11 +240,11 @@ impl KeyFile {
         Ok(Some(keys))
     }
 
-    /// Make a key, and keep its hash.
+    /// Makes a key, passes it to `show`, and keeps its hash if that succeeds.
     ///
     /// # Errors
     /// [`KeyFileError`]; nothing was made then.
-    pub fn create(&self, new: NewKey) -> Result<(Token, KeyRecord), KeyFileError> {
+    pub fn create(&self, new: NewKey, show: impl FnOnce(&Token) -> io::Result<()>) -> Result<KeyRecord, KeyFileError> {
         new.check()?;
         let _lock = self.lock()?;
         let mut keys = self.read()?.unwrap_or_default();
@@ -250,8 +253,14 @@ impl KeyFile {
         let hash = token.hash().to_hex().to_string();
         let record = KeyRecord { id: token.id.clone(), name, scopes, customer, created: Utc::now(), expires, hash };
         keys.push(record.clone());
-        self.write(keys)?;
-        Ok((token, record))
+        // Between writing and keeping: whatever fails, a key was not both unseen and kept.
+        let fresh = self.write(keys)?;
+        if let Err(error) = show(&token) {
+            drop(fs::remove_file(fresh));
+            return Err(KeyFileError::NotShown(error));
+        }
+        self.keep(&fresh)?;
+        Ok(record)
     }
 
     /// Forget a key: within a second or so no process takes it.
@@ -263,7 +272,8 @@ impl KeyFile {
         let mut keys = self.read()?.unwrap_or_default();
         let place = keys.iter().position(|key| key.id == id);
         let revoked = keys.remove(place.ok_or_else(|| KeyFileError::Unknown(id.to_owned()))?);
-        self.write(keys)?;
+        let fresh = self.write(keys)?;
+        self.keep(&fresh)?;
         Ok(revoked)
     }
 
@@ -283,17 +293,35 @@ impl KeyFile {
         Ok(file)
     }
 
-    fn write(&self, keys: Vec<KeyRecord>) -> Result<(), KeyFileError> {
+    /// Writes a whole new file beside the present one.
+    fn write(&self, keys: Vec<KeyRecord>) -> Result<PathBuf, KeyFileError> {
         let text = format!("{:#}\n", serde_json::json!(Contents { format: FORMAT, keys }));
         let fresh = self.0.with_extension("new");
         let written = (|| {
             let mut open = OpenOptions::new();
             let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
             file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&fresh, &self.0)
+            file.sync_all()
         })();
-        written.map_err(|error| self.failed(error))
+        written.map(|()| fresh).map_err(|error| self.failed(error))
+    }
+
+    /// Puts the new file in the place of the present one.
+    fn keep(&self, fresh: &Path) -> Result<(), KeyFileError> {
+        fs::rename(fresh, &self.0).map_err(|error| self.failed(error))
+    }
+}
+
+#[cfg(test)]
+impl KeyFile {
+    /// Makes a key that is shown to the test.
+    pub fn created(&self, new: NewKey) -> (Token, KeyRecord) {
+        let mut shown = None;
+        let record = self.create(new, |token| {
+            shown = Some(token.clone());
+            Ok(())
+        });
+        (shown.unwrap(), record.unwrap())
     }
 }
 
@@ -310,7 +338,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = KeyFile::new(dir.path().join("keys.json"));
         assert!(file.read().unwrap().is_none());
-        let (token, record) = file.create(new("shop", &[Scope::OrdersRead], None)).unwrap();
+        let (token, record) = file.created(new("shop", &[Scope::OrdersRead], None));
         let text = fs::read_to_string(file.path()).unwrap();
         assert!(!text.contains(&token.secret) && text.contains(&record.hash), "{text}");
         let same: Token = token.expose().parse().unwrap();
@@ -326,10 +354,24 @@ mod tests {
     fn a_key_is_not_made_if_it_could_not_be_meant() {
         let file = KeyFile::new("/nowhere/keys.json".into());
         let customer = Some(Uuid::from_u128(1));
-        assert!(matches!(file.create(new("", &[Scope::OrdersRead], None)), Err(KeyFileError::Name)));
-        assert!(matches!(file.create(new("shop", &[], None)), Err(KeyFileError::NoScope)));
-        let refused = file.create(new("app", &[Scope::OrdersRead, Scope::BillingRefund], customer));
-        assert!(matches!(refused, Err(KeyFileError::NotForCustomers(Scope::BillingRefund))));
+        let refused = |new| file.create(new, |_| panic!("there is nothing to show")).unwrap_err();
+        assert!(matches!(refused(new("", &[Scope::OrdersRead], None)), KeyFileError::Name));
+        assert!(matches!(refused(new("shop", &[], None)), KeyFileError::NoScope));
+        let error = refused(new("app", &[Scope::OrdersRead, Scope::BillingRefund], customer));
+        assert!(matches!(error, KeyFileError::NotForCustomers(Scope::BillingRefund)));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_shown_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(dir.path().join("keys.json"));
+        let refused = |_: &Token| Err(io::ErrorKind::StorageFull.into());
+        assert!(matches!(file.create(new("a", &[Scope::OrdersRead], None), refused), Err(KeyFileError::NotShown(_))));
+        assert!(file.read().unwrap().is_none(), "a server without keys still has none");
+        file.created(new("b", &[Scope::OrdersRead], None));
+        assert!(file.create(new("c", &[Scope::OrdersRead], None), refused).is_err());
+        assert_eq!(file.read().unwrap().unwrap().iter().map(|key| key.name.clone()).collect::<Vec<_>>(), ["b"]);
+        assert!(!file.path().with_extension("new").exists());
     }
 
     #[test]

@@ -103,8 +103,8 @@ mod tests {
         let file = KeyFile::new(dir.path().join("keys.json"));
         let ring = KeyRing::open(file.clone()).unwrap();
         assert!(!ring.is_there());
-        let (token, record) = file.create(new(None)).unwrap();
-        let (expired, _) = file.create(new(Some(TimeDelta::seconds(-1)))).unwrap();
+        let (token, record) = file.created(new(None));
+        let (expired, _) = file.created(new(Some(TimeDelta::seconds(-1))));
         let ring = KeyRing::open(file.clone()).unwrap();
         assert_eq!(ring.caller(&token).unwrap().id(), "key:shop");
         assert_eq!(ring.caller(&expired), None);

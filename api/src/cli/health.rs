@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::{config::Trust, tls};
+use crate::{config::Trust, output, tls};
 
 /// How long the answer may take.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -16,7 +16,8 @@ pub async fn ask(url: &str, trust: &Trust) -> anyhow::Result<()> {
     let response = client.get(url).send().await.context("it does not answer")?;
     let status = response.status();
     let body = response.text().await.unwrap_or_default();
-    println!("{body}");
+    // The exit code is the answer; what was answered is for people.
+    drop(output::print(&body));
     if !status.is_success() {
         bail!("it is not ready: {status}");
     }

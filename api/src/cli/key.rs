@@ -1,14 +1,16 @@
 //! `orderlog key ...`: the keys of callers.
 
-use std::{collections::BTreeSet, io::Write, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf};
 
-use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
 use super::exit::{Exit, Failure};
-use crate::auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, scopes_of};
+use crate::{
+    auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, Token, scopes_of},
+    output::{self, print},
+};
 
 /// What to do with keys. A running server takes it over within a second.
 #[derive(Debug, Subcommand)]
@@ -92,7 +94,7 @@ pub fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::List { place, json } => list(&place.file(), json)?,
         Verb::Revoke { id, place } => {
             let revoked = place.file().revoke(&id).map_err(told)?;
-            say(&format!("revoked {} of {}", revoked.id, revoked.name))?;
+            print(&format!("revoked {} of {}", revoked.id, revoked.name))?;
         }
     }
     Ok(Exit::Done)
@@ -100,20 +102,26 @@ pub fn run(verb: Verb) -> anyhow::Result<Exit> {
 
 fn create(Create { name, scopes, customer, expires, place }: Create) -> anyhow::Result<()> {
     let scopes = scopes.into_iter().flat_map(|Scopes(scopes)| scopes).collect();
-    let (token, record) = place.file().create(NewKey { name, scopes, customer, expires }).map_err(told)?;
+    if output::is_discarded() {
+        let message =
+            "stdout is closed or /dev/null, so the key would be lost: no key was made. Redirect stdout to a file";
+        return Err(Failure::refused(message));
+    }
     // The key alone goes to stdout, so that `> FILE` makes the file that other options want.
-    eprintln!("This is the only time that this key is shown. Its id is {}.", record.id);
-    say(&token.expose())
+    let show = |token: &Token| output::deliver(&token.expose());
+    let record = place.file().create(NewKey { name, scopes, customer, expires }, show).map_err(told)?;
+    output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));
+    Ok(())
 }
 
 fn list(file: &KeyFile, json: bool) -> anyhow::Result<()> {
     let keys = file.read().map_err(told)?.unwrap_or_default();
     if keys.is_empty() && !json {
-        return say("there are no keys");
+        return print("there are no keys");
     }
     let now = Utc::now();
     for key in keys {
-        say(&if json { as_json(&key, now) } else { as_line(&key, now) })?;
+        print(&if json { as_json(&key, now) } else { as_line(&key, now) })?;
     }
     Ok(())
 }
@@ -148,10 +156,6 @@ fn told(error: KeyFileError) -> anyhow::Error {
         KeyFileError::Name | KeyFileError::NoScope | KeyFileError::NotForCustomers(_) => {
             Failure::usage(error.to_string())
         }
-        KeyFileError::File { .. } | KeyFileError::Unreadable { .. } => error.into(),
+        KeyFileError::File { .. } | KeyFileError::Unreadable { .. } | KeyFileError::NotShown(_) => error.into(),
     }
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("stdout takes no more")
 }

@@ -5,10 +5,7 @@ mod lint;
 mod source;
 mod undo;
 
-use std::{
-    io::{ErrorKind, IsTerminal, Write},
-    time::Duration,
-};
+use std::{io::IsTerminal, time::Duration};
 
 use clap::{Args, Subcommand};
 
@@ -24,6 +21,7 @@ use super::{
 };
 use crate::{
     inspect::Inspected,
+    output,
     point::{Point, time},
 };
 
@@ -111,11 +109,7 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Replay(replay) => {
             serve::tell(&replay.place.storage, "warn")?;
-            match replay.run().await {
-                // Whoever reads has seen enough.
-                Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(is_broken_pipe) => Ok(Exit::Done),
-                outcome => outcome.map(|()| Exit::Done),
-            }
+            replay.run().await.map(|()| Exit::Done)
         }
         Verb::Lint { service, json, place } => {
             serve::tell(&place.storage, "warn")?;
@@ -125,10 +119,6 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Import(import) => import.run().await,
         Verb::Check(check) => check.run(),
     }
-}
-
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == ErrorKind::BrokenPipe
 }
 
 impl Replay {
@@ -153,10 +143,9 @@ impl Replay {
             for (partition, next) in &mut places {
                 self.print_from(source, *partition, next).await?;
             }
-            if !self.follow {
+            if !self.follow || output::reader_is_gone() {
                 return Ok(());
             }
-            std::io::stdout().flush()?;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -168,7 +157,6 @@ impl Replay {
         let mut clock = i64::MIN;
         loop {
             let chunk = source.chunk(&self.topic, partition, *next, N_AT_A_TIME).await?;
-            let mut out = std::io::stdout().lock();
             for record in &chunk.records {
                 clock = clock.max(record.time_ms);
                 if self.is_behind(record, clock) {
@@ -176,11 +164,11 @@ impl Replay {
                 }
                 if self.is_wanted(record, clock) {
                     let line = if as_table { row(record) } else { serde_json::to_string(record)? };
-                    writeln!(out, "{line}")?;
+                    output::print(&line)?;
                 }
             }
             *next = chunk.next;
-            if chunk.next >= chunk.end {
+            if chunk.next >= chunk.end || output::reader_is_gone() {
                 return Ok(());
             }
         }

@@ -1,8 +1,7 @@
 //! `orderlog parked ...`: records that could not be folded, and with them the keys that take no commands.
 
-use std::{collections::HashSet, fmt::Write as _, io::Write as _};
+use std::{collections::HashSet, fmt::Write as _};
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use orderlog_domain::values::Reason;
 use orderlog_service::{
@@ -17,7 +16,12 @@ use super::{
     running::Place,
     serve,
 };
-use crate::{inspect::Inspected, point::time, services::ServiceName};
+use crate::{
+    inspect::Inspected,
+    output::{self, print},
+    point::time,
+    services::ServiceName,
+};
 
 /// So many records that stand behind one are printed.
 const N_SHOWN: usize = 20;
@@ -76,15 +80,11 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Show(one) => show(&one).await,
         Verb::Discard { one, reason: _, dry_run: true } => {
             show(&one).await?;
-            eprintln!("nothing was changed: without --dry-run it is discarded, which can't be taken back");
+            output::note("nothing was changed: without --dry-run it is discarded, which can't be taken back");
             Ok(Exit::Done)
         }
         Verb::Discard { one, reason, dry_run: false } => discard(&one, reason).await,
     }
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")
 }
 
 async fn list(asked: &Asked) -> anyhow::Result<Exit> {
@@ -125,9 +125,9 @@ async fn retry(asked: &Asked) -> anyhow::Result<Exit> {
     let target = Target::find(&asked.service.0, &asked.place).await?;
     let exit = target.ask(async |target| retry_all(target, asked).await).await?;
     if exit != Exit::Done {
-        eprintln!(
+        output::note(
             "this program can't fold them: start one that can, or give up what nobody can read \
-             (`orderlog parked list`, `orderlog parked discard`)"
+             (`orderlog parked list`, `orderlog parked discard`)",
         );
     }
     Ok(exit)

@@ -4,11 +4,10 @@
 mod target;
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use orderlog_service::{
     past::Moment,
@@ -23,7 +22,11 @@ use super::{
     running::Place,
     serve, services_parser,
 };
-use crate::{point::Point, services::ServiceName};
+use crate::{
+    output::{self, print},
+    point::Point,
+    services::ServiceName,
+};
 
 /// How often is asked how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -130,10 +133,6 @@ fn is_wrong(goal: Goal, report: &Report) -> bool {
         }
         Goal::Replace | Goal::Rollback => false,
     }
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")
 }
 
 /// The point from which a service's journal is to be replayed; none for all of it.
@@ -244,10 +243,10 @@ impl Shown {
 
     fn show(&mut self, progress: &Progress) {
         if self.is_terminal {
-            eprint!("\r\x1b[2K{}", self.line(progress, true));
+            output::note_bytes(format!("\r\x1b[2K{}", self.line(progress, true)).into_bytes());
         } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            eprintln!("{}", self.line(progress, false));
+            output::note(&self.line(progress, false));
         }
     }
 
@@ -280,7 +279,7 @@ impl Shown {
 
     fn end(&self) {
         if self.is_terminal {
-            eprintln!();
+            output::note("");
         }
     }
 }

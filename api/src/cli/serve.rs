@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{Config, LogFormat, LogUrl, Storage},
-    demo,
+    demo, output,
     server::{self, StartError},
     telemetry::otlp,
 };
@@ -67,7 +67,9 @@ pub fn tell(storage: &Storage, default: &str) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        // It would report what it can't write on stderr, and panic if that can't be written either.
+        .log_internal_errors(false)
+        .with_writer(|| output::Notes);
     let set = match storage.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
@@ -82,11 +84,11 @@ fn greet(config: &Config, url: &str) {
         LogUrl::Embedded => ("data", "embedded, in the data folder".to_owned()),
         LogUrl::Kafka(brokers) => ("read models", format!("Kafka at {brokers}")),
     };
-    println!("\n  orderlog {} is listening at {url}\n", env!("CARGO_PKG_VERSION"));
-    println!("  {:<12} {}", "services", names.join(", "));
-    println!("  {:<12} {url}/docs", "Swagger UI");
-    println!("  {:<12} {url}/readyz", "readiness");
-    println!("  {:<12} {log}", "log");
-    println!("  {data:<12} {}", options.storage.data.display());
-    println!("\n  Ctrl-C stops it. What was acknowledged is kept.\n");
+    output::tell(&format!("\n  orderlog {} is listening at {url}\n", env!("CARGO_PKG_VERSION")));
+    output::tell(&format!("  {:<12} {}", "services", names.join(", ")));
+    output::tell(&format!("  {:<12} {url}/docs", "Swagger UI"));
+    output::tell(&format!("  {:<12} {url}/readyz", "readiness"));
+    output::tell(&format!("  {:<12} {log}", "log"));
+    output::tell(&format!("  {data:<12} {}", options.storage.data.display()));
+    output::tell("\n  Ctrl-C stops it. What was acknowledged is kept.\n");
 }

@@ -25,6 +25,7 @@ use super::{
     sheet::{Label, Sheet},
 };
 use crate::{
+    output,
     problem::ApiError,
     services::{Probe, ServiceName},
 };
@@ -132,6 +133,11 @@ impl Metrics {
         let mut sheet = Sheet::default();
         sheet.count("orderlog_build_info", "The program", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         process::write(&mut sheet);
+        for (output, n) in output::dropped() {
+            let help = "Lines of the log and of other output for people that could not be written";
+            #[expect(clippy::cast_precision_loss, reason = "a count of 2^53 lines is not reached")]
+            sheet.counter("orderlog_output_lines_dropped_total", help, &[("output", output)], n as f64);
+        }
         let standings = self.services.iter().map(|service| async move {
             let status = tokio::time::timeout(WAIT, service.projection.status()).await;
             (service, status.ok().and_then(Result::ok))

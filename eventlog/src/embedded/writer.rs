@@ -5,10 +5,10 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Write},
     sync::{Arc, PoisonError},
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rusqlite::Connection;
@@ -29,6 +29,8 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// The write-ahead log is copied into the file each time so much was written. More at a time would hold up the commits that meet it on
 /// the disk: with 16 MiB one command in a hundred took 18 ms, not 10.
 const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
+/// How long a process that ends waits for the reader of its last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What a record costs in the file beside its own bytes, about.
 const ROW_BYTES: usize = 32;
 
@@ -292,10 +294,23 @@ impl Writer {
 /// disk never got. Answering anything from here on could be a lie, so the process ends; the next one makes durable what it
 /// finds before it shows anything.
 pub(super) fn end_process(what: &str, error: &rusqlite::Error) -> ! {
-    eprintln!(
-        "orderlog: {what}, so it is not known what is durable: {error}. Ending the process; restart it to go on."
+    let words = format!(
+        "orderlog: {what}, so it is not known what is durable: {error}. Ending the process; restart it to go on.\n"
     );
+    last_words(words);
     std::process::exit(70)
+}
+
+/// Writes to stderr, and waits for its reader for so long only: the process must end also if that has stalled.
+fn last_words(words: String) {
+    let (written, is_written) = std::sync::mpsc::channel();
+    let writing = thread::Builder::new().spawn(move || {
+        drop(io::stderr().write_all(words.as_bytes()));
+        let _ = written.send(());
+    });
+    if writing.is_ok() {
+        let _ = is_written.recv_timeout(LAST_WORDS);
+    }
 }
 
 fn refused(records: &[Appended], mut answers: Answers, reason: &str) -> Answers {

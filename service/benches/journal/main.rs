@@ -8,6 +8,8 @@
 //! again when it has been answered, which is when its record is durable and was read back and accepted. The clock runs until all rows are
 //! written. Of several runs medians are told. With KAFKA=host:port set the same is done on that broker.
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 #[path = "../place/mod.rs"]
 mod place;
 

@@ -13,6 +13,8 @@
 //! several runs, of which each measures all of that, medians are told, and the most memory. With KAFKA=host:port set the same is done
 //! from that broker.
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 mod bare;
 mod maker;
 #[path = "../place/mod.rs"]

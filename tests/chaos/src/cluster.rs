@@ -1,6 +1,8 @@
 //! Two instances of each service on three brokers and Redis: brokers, instances and Redis are killed and stopped, and the network of
 //! half of the instances is cut.
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},

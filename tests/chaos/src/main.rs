@@ -1,5 +1,7 @@
 //! Long runs; short ones are in `tests/`.
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;

@@ -1,5 +1,7 @@
 //! Runs seeds, and says which ones show a fault.
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 #[cfg(feature = "planted")]
 mod audit;
 

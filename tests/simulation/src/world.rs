@@ -1,5 +1,7 @@
 //! What all instances share: the log, the time, chance, and what is going wrong at present.
 
+#![expect(clippy::print_stdout, reason = "a program for developers prints what it finds")]
+
 use std::{
     collections::BTreeMap,
     fmt::Display,

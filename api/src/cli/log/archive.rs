@@ -1,13 +1,12 @@
 //! `orderlog log export`, `import` and `check`.
 
 use std::{
-    io::{ErrorKind, Write},
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use clap::Args;
@@ -29,6 +28,7 @@ use crate::{
         serve,
     },
     config::{Storage, Trust, quoted},
+    output,
     server::{self, StartError},
 };
 
@@ -100,13 +100,13 @@ impl Export {
             }
         };
         if !manifest.one_moment {
-            eprintln!(
+            output::note(
                 "the journals never stood still: their ends were read one right after the other, and what crossed from one service \
-                 to another in between may be in one journal only"
+                 to another in between may be in one journal only",
             );
         }
         print(self.json, &json!(manifest), &format!("exported to {}", self.dir.display()), &manifest)?;
-        eprintln!("the hash key is not in the export: keep it too, without it the journals are of no use");
+        output::note("the hash key is not in the export: keep it too, without it the journals are of no use");
         Ok(Exit::Done)
     }
 
@@ -187,7 +187,7 @@ impl Check {
 fn opened(dir: &Path) -> anyhow::Result<Archive> {
     let archive = Archive::open(dir).map_err(broken)?;
     for name in &archive.foreign_files {
-        eprintln!("{name} is not part of the export, and was not checked");
+        output::note(&format!("{name} is not part of the export, and was not checked"));
     }
     Ok(archive)
 }
@@ -240,7 +240,7 @@ fn not_imported(error: &ImportError, help: &str) -> anyhow::Error {
 
 fn print(as_json: bool, json: &serde_json::Value, what: &str, manifest: &Manifest) -> anyhow::Result<()> {
     let text = if as_json { format!("{json:#}") } else { table(what, manifest) };
-    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")
+    output::print(&text)
 }
 
 fn table(what: &str, manifest: &Manifest) -> String {
@@ -277,7 +277,7 @@ impl Shown {
         if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
             let per_second = (self.n_before + n) as f64 / self.begun.elapsed().as_secs_f64();
-            eprintln!("{journal}: {n} of {of} records {}, {per_second:.0} records/s", self.what);
+            output::note(&format!("{journal}: {n} of {of} records {}, {per_second:.0} records/s", self.what));
         }
     }
 }

@@ -1,8 +1,7 @@
 //! `orderlog log lint`: which records of the journals this program can't read.
 
-use std::{collections::HashSet, io::Write};
+use std::collections::HashSet;
 
-use anyhow::Context;
 use orderlog_domain::core::{DISCARD, Discard};
 use serde_json::{Value, json};
 
@@ -10,6 +9,7 @@ use super::{N_AT_A_TIME, source::Source};
 use crate::{
     cli::{Services, exit::Exit, running::Place},
     inspect::{self, Inspected},
+    output,
     services::ServiceName,
 };
 
@@ -44,7 +44,7 @@ pub async fn run(services: &Services, as_json: bool, place: &Place) -> anyhow::R
     } else {
         all.iter().flat_map(Linted::lines).collect::<Vec<_>>().join("\n")
     };
-    writeln!(std::io::stdout(), "{text}").context("stdout takes no more")?;
+    output::print(&text)?;
     let is_clean = all.iter().all(|linted| linted.unreadable.is_empty());
     Ok(if is_clean { Exit::Done } else { Exit::Differs })
 }
