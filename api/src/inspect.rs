@@ -7,6 +7,7 @@ use orderlog_domain::{
     billing::Billing,
     core::{DISCARD, Discard, GENESIS, Verdict},
     customers::Customers,
+    decoding::{self, DecodeError},
     header::{HEADER, Header},
     inventory::Inventory,
     notifications::Notifications,
@@ -176,16 +177,17 @@ fn of_public(record: &Record) -> Told {
     (kind, key, record.time_ms, headers, None)
 }
 
-/// Why this program can't read `record` as an event of its journal; nothing if it can.
+/// Why this program can't read `record` as an event of its journal, without any value of it; nothing if it can.
 pub fn unreadable(journal: ServiceName, record: &Inspected) -> Option<String> {
     fn of<D: Tables>(record: &Inspected) -> Option<String> {
-        let undecodable = |error: serde_json::Error| format!("{} can't be decoded: {error}", record.kind);
+        let name = Some(record.kind.as_str()).filter(|kind| decoding::is_identifier(kind)).unwrap_or("the record");
+        let undecodable = |error: DecodeError| format!("{name} can't be decoded: {error}");
         match record.kind.as_str() {
             GENESIS => None,
-            DISCARD => serde_json::from_value::<Discard>(record.value.clone()).err().map(undecodable),
-            kind => match serde_json::from_value::<D::Event>(record.value.clone()) {
+            DISCARD => decoding::from_value::<Discard>(&record.value).err().map(undecodable),
+            kind => match decoding::from_value::<D::Event>(&record.value) {
                 Ok(event) if D::kind(&event) == kind => None,
-                Ok(event) => Some(format!("its header says {kind}, its payload is {}", D::kind(&event))),
+                Ok(event) => Some(format!("its header says {name}, its payload is {}", D::kind(&event))),
                 Err(error) => Some(undecodable(error)),
             },
         }

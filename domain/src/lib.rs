@@ -15,6 +15,7 @@ pub mod billing;
 pub mod core;
 pub mod customers;
 pub mod decider;
+pub mod decoding;
 mod fingerprint;
 pub mod header;
 pub mod inventory;

@@ -7,7 +7,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::values::{Currency, CustomerId, Money, OrderId, Quantity, Sku};
+use crate::{
+    decoding::{self, DecodeError},
+    values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
+};
 
 /// Where an event comes from, besides its own content: the CloudEvents attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,7 +310,7 @@ pub enum PublicError {
         topic: &'static str,
         /// What is wrong with the JSON.
         #[source]
-        source: serde_json::Error,
+        source: DecodeError,
     },
 }
 
@@ -351,7 +354,7 @@ macro_rules! public_events {
             /// [`PublicError`] if it is none.
             pub fn from_json(topic: &str, json: &[u8]) -> Result<Self, PublicError> {
                 match topic {
-                    $($topic => serde_json::from_slice(json).map(Self::$variant)
+                    $($topic => decoding::from_slice(json).map(Self::$variant)
                         .map_err(|source| PublicError::Undecodable { topic: $topic, source }),)+
                     other => Err(PublicError::UnknownTopic(other.to_owned())),
                 }

@@ -352,3 +352,47 @@ async fn instances_on_kafka_agree_on_what_is_discarded() {
     let two = Store::<orderlog_domain::orders::Orders>::open(second.path()).await.unwrap();
     assert_eq!(one.compare(&two).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn no_value_of_a_record_that_cannot_be_read_is_reported_unless_it_is_shown_on_purpose() {
+    let mut deployment = Embedded::start().await;
+    let data = deployment.rows();
+    assert!(deployment.stop().await);
+    let email = "eve@example.com";
+    let customer = json!({ "customer_id": Uuid::now_v7(), "name": email, "email": email, "email_key": email,
+        "active": true, "version": email });
+    let payloads = [json!({ "CustomerDeactivated": { "customer": customer } }), json!({ email: {} }), json!(email)];
+    let offsets = with_journal_of("customers", &data, async |journal| {
+        let mut offsets = Vec::new();
+        for payload in &payloads {
+            offsets.push(journal.put(key_of(&Uuid::now_v7().to_string()), "customer_deactivated", payload).await);
+        }
+        // What is in a header is data as well.
+        offsets.push(journal.put(key_of(&Uuid::now_v7().to_string()), email, &json!({})).await);
+        offsets
+    })
+    .await;
+    deployment.restart_unready().await;
+    let http = deployment.http();
+
+    let lint = orderlog(&["log", "lint", "customers"], &data).await.ended_with(3).stdout;
+    let field = "customer_deactivated can't be decoded: CustomerDeactivated.customer.email_key: ";
+    assert!(lint.contains(field), "the field is named: {lint}");
+    let listed = orderlog(&["parked", "list", "customers"], &data).await.ended_with(0).stdout;
+    assert!(listed.contains("CustomerDeactivated.customer.email_key: "), "{listed}");
+    let mut told = vec![lint, listed];
+    for args in [&["log", "lint", "--json"][..], &["parked", "list", "--json"], &["projection", "status"]] {
+        let said = orderlog(args, &data).await;
+        told.extend([said.stdout, said.stderr]);
+    }
+    for path in ["/admin/parked/customers", "/admin/projections", "/readyz"] {
+        told.push(http.send(Method::GET, path, &[], None).await.unwrap().body.to_string());
+    }
+    told.push(reqwest::get(format!("{}/metrics", http.base)).await.unwrap().text().await.unwrap());
+    told.push(deployment.told());
+    for text in told {
+        assert!(!text.contains("eve@"), "{text}");
+    }
+    let shown = orderlog(&["parked", "show", "customers", &offsets[0].to_string()], &data).await.ended_with(0);
+    assert!(shown.stdout.contains(email), "{shown:?}");
+}

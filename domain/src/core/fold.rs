@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
+    decoding::{self, DecodeError},
     header::{Expect, Header, HeaderError, Origin},
     key::{Key, RecordId},
     known::{Unknown, decode},
@@ -56,11 +57,11 @@ impl<D: Decider> Queued<D> {
         event: Option<Arc<D::Event>>,
         unknown: Unknown,
     ) -> Self {
-        let unreadable = |error: serde_json::Error| Payload::Unreadable(error.to_string());
+        let unreadable = |error: DecodeError| Payload::Unreadable(error.to_string());
         let payload = match (event, parsed.kind.as_str()) {
             (Some(event), _) => Payload::Event(event),
             (None, GENESIS) => Payload::Genesis,
-            (None, DISCARD) => serde_json::from_slice(&value).map_or_else(unreadable, Payload::Discard),
+            (None, DISCARD) => decoding::from_slice(&value).map_or_else(unreadable, Payload::Discard),
             (None, kind) => decode(kind, &value, unknown).map_or_else(unreadable, |it| Payload::Event(Arc::new(it))),
         };
         let touched = match &payload {

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use orderlog_domain::{
     core::{Head, Loaded, Wanted},
     decider::Kind,
+    decoding,
     key::{Key, RecordId},
 };
 use serde::de::DeserializeOwned;
@@ -154,5 +155,5 @@ impl<D: Tables> Store<D> {
 /// The state in a document column.
 pub(crate) fn document<E: DeserializeOwned>(origin: &Origin, row: &SqliteRow, column: usize) -> Result<E, StoreError> {
     let json: &str = origin.get(row, column)?;
-    serde_json::from_str(json).map_err(|error| origin.damaged(format!("a document: {error}")))
+    decoding::from_slice(json.as_bytes()).map_err(|error| origin.damaged(format!("a document: {error}")))
 }

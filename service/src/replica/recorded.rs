@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use orderlog_domain::{
     core::{DISCARD, GENESIS},
+    decoding::DecodeError,
     header::{HEADER, Header},
     known::{self, Unknown},
 };
@@ -27,7 +28,7 @@ pub enum RecordedError {
     Header(#[from] orderlog_domain::header::HeaderError),
     /// Its payload.
     #[error("its payload is no event of this service")]
-    Payload(#[from] serde_json::Error),
+    Payload(#[from] DecodeError),
 }
 
 impl<D: Tables> Recorded<D> {

@@ -1,7 +1,7 @@
 //! The calls to Redis: each once, with a time limit, and with what its answer means.
 
 use ::redis::RedisResult;
-use orderlog_domain::{notifications::Notification, values::Recipient};
+use orderlog_domain::{decoding, notifications::Notification, values::Recipient};
 use tokio::time::timeout;
 
 use super::{Applied, Found, InboxError, PATIENCE, RedisInbox, Run, Which};
@@ -113,7 +113,7 @@ impl RedisInbox {
                 counted: offset(counted)?,
                 notifications: docs
                     .iter()
-                    .map(|doc| serde_json::from_str(doc).map_err(|error| unexpected(error.to_string())))
+                    .map(|doc| decoding::from_slice(doc.as_bytes()).map_err(|error| unexpected(error.to_string())))
                     .collect::<Result<_, _>>()?,
             })),
             [torn, ..] if torn == "torn" => {
