@@ -233,6 +233,8 @@ mod tests {
             (["serve", "--public-partitions", "0"], "1..=1000"),
             (["serve", "--kafka-setting", "acks"], "name=value"),
             (["serve", "--trace-ratio", "1.5"], "from 0 to 1"),
+            (["serve", "--allowed-host", "http://shop.example"], "shop.example, without scheme and port"),
+            (["serve", "--allowed-host", "shop.example:80"], "without scheme and port"),
             (["serve", "--dta", "x"], "--data"),
             (["serve", "shipping", "--demo"], "inventory"),
         ] {

@@ -17,7 +17,7 @@ pub use access::{KafkaAccess, RedisAccess, SaslMechanism};
 pub use limits::{BodyLimits, Limits, Rate};
 pub use oidc::Oidc;
 pub use secret::{Secret, SecretError, Untold};
-pub use security::{Insecure, Security, Trust, token_in};
+pub use security::{Insecure, Security, Trust, host_name, token_in};
 
 /// The hash key of deployments on Kafka that set none: known to everybody, so good for trying things out only.
 pub const DEVELOPMENT_HASH_KEY: &str = "orderlog development hash key";

@@ -5,7 +5,8 @@
 //! - [`problem`], [`answer`], [`json`], [`params`], [`execute`]: what all routes have in common.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
-//! - [`telemetry`]: what operators see of a process; [`output`]: what it prints.
+//! - [`telemetry`]: what operators see of a process; [`output`]: what it prints;
+//!   [`private`]: who may read its files.
 //! - [`inspect`]: the log's records as operators see them.
 //! - [`peers`]: the other services over HTTP; [`handover`]: other instances of the same one. [`demo`]: a story for people who look at it for the first time.
 //! - [`auth`]: who asks, and what they may.
@@ -35,6 +36,7 @@ pub mod paging;
 pub mod params;
 pub mod peers;
 pub mod point;
+pub mod private;
 pub mod problem;
 pub mod server;
 pub mod services;

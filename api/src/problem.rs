@@ -14,6 +14,7 @@
 //! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
 //! | 422 | an idempotency key that was used for another command |
 //! | 429 | the caller asks more often than it may |
+//! | 431 | the head of the request is too large |
 //! | 500 | our own mistake |
 //! | 503 | the service (or another one that it has to ask) can't answer now; nothing was written |
 //! | 504 | the time is up, and it is not known what became of the command: ask again with the same idempotency key |

@@ -10,6 +10,8 @@ mod doors;
 mod failure;
 mod gate;
 mod hash_key;
+mod heads;
+mod hosts;
 mod methods;
 mod observe;
 mod open_files;
@@ -58,6 +60,7 @@ use crate::{
     handover::{Handing, Handover},
     inventory, notifications, orders,
     peers::{Peers, Place},
+    private,
     problem::{ApiError, Code, problem_of},
     services::{Mounted, RouteTable, ServiceName},
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
@@ -281,6 +284,7 @@ pub async fn open_log(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError
 /// # Errors
 /// [`StartError`], with what is in the way.
 pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+    private::tighten(&storage.data);
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded => EmbeddedLog::open(&storage.data).await?,
         LogUrl::Kafka(brokers) => {

@@ -51,6 +51,11 @@ pub struct Security {
     )]
     pub insecure: Vec<Insecure>,
 
+    /// Another name by which this server may be asked, such as shop.example: by pages of that host, and by anybody where no key is
+    /// needed. May be repeated. Known anyhow: localhost, IP addresses, the hosts of --advertised-url, --orders-url and so on
+    #[arg(long = "allowed-host", env = "ORDERLOG_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',', value_parser = host_name)]
+    pub allowed_hosts: Vec<String>,
+
     /// The certificate of this server, with those that it stands on, as PEM: then it speaks TLS only. Read again when it changes
     #[arg(long, env = "ORDERLOG_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -86,6 +91,22 @@ pub struct Security {
 fn token(text: &str) -> Result<Token, String> {
     // Without what was given: it may be a secret of something else.
     text.trim().parse().map_err(|()| format!("it is no key: keys begin with `{}`", Token::PREFIX))
+}
+
+/// The name of a host in lower case, without the dot that may end it.
+///
+/// # Errors
+/// It is not a name: it has a port or a scheme, for example.
+pub fn host_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    if name.len() <= 253 && name.split('.').all(fits) {
+        return Ok(name.to_ascii_lowercase());
+    }
+    Err("it is not the name of a host, such as shop.example, without scheme and port".to_owned())
 }
 
 /// The key in a file.

@@ -22,6 +22,10 @@ catalogue! {
     BadRequest, "bad_request", [400], Elsewhere,
         says "invalid header value",
         so "Correct the request as `detail` says.";
+    /// The head of the request, its first line and its headers, has more than 64 KiB.
+    HeadTooLarge, "head_too_large", [431], Elsewhere,
+        says "the head of a request may have at most 65536 bytes",
+        so "Send fewer or shorter headers, or a shorter query.";
     /// Nothing is at this path of this process, or the service is not one that it runs.
     NoSuchResource, "no_such_resource", [404], Elsewhere,
         says "there is nothing at this path",
@@ -91,14 +95,14 @@ catalogue! {
              "release_reservation", "get_reservation", "list_stock_movements", "record_payment", "refund_order", "notify"]),
         says "this is not for callers that act as a customer",
         so "Use a key or token that is not bound to a customer.";
-    /// A page of another site asks, in a browser on the machine whose server needs no keys. Nothing was written.
+    /// A browser sent the request for a page of another site (`Origin`). Nothing was written.
     ForeignOrigin, "foreign_origin", [403], Elsewhere,
-        says "pages of other sites may not ask here without a key",
-        so "Make a key, and have the page send it.";
-    /// The server needs no keys, and was asked under a name that is not its own machine's.
+        says "pages of other sites may not ask here: serve them from this host, or name theirs by --allowed-host",
+        so "Serve the page from the host that it asks, or start the server with `--allowed-host` and the page's host.";
+    /// The server needs no keys, and was asked under a name (`Host`) that it does not know. Nothing was written.
     ForeignHost, "foreign_host", [403], Elsewhere,
-        says "without keys this machine answers to `localhost` and its loopback addresses only",
-        so "Ask by `localhost` or `127.0.0.1`, or make a key.";
+        says "without keys this server answers only to `localhost`, IP addresses, and names given by --allowed-host",
+        so "Ask by `localhost` or an IP address, start the server with `--allowed-host` and the name, or make a key.";
 
     /// The caller, or whoever asks from its address without a key, has asked more often than it may (`--rate-limit`). Nothing was
     /// written.

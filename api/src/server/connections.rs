@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    heads::HEAD_BYTES_MAX,
     open_files,
     paced::{Paced, Turns},
 };
@@ -32,7 +33,7 @@ const N_RESERVE: usize = 64;
 /// How long such a one may take with its only request.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many bytes of a head are taken, and how many of an answer wait for its caller.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = HEAD_BYTES_MAX;
 
 /// How many connections there may be, and how long they may take.
 #[derive(Clone, Copy, Debug)]

@@ -16,6 +16,8 @@ use serde_json::Value;
 use super::{
     admission::Admission,
     connections::OneTooMany,
+    heads,
+    hosts::{Hosts, is_forwarded},
     observe::is_probe,
     shares::{Share, Shares, Whose},
 };
@@ -32,9 +34,9 @@ use crate::{
 /// Who comes in without a key, as long as there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// This machine listens to itself only: whoever is on it is the operator.
+    /// This machine listens to itself only: whoever is on it is the operator, but not whom a proxy passes on.
     Local,
-    /// Everybody, since that was asked for; operators are on this machine.
+    /// Everybody, since that was asked for, but nobody as an operator.
     Everybody,
     /// Nobody.
     Nobody,
@@ -54,6 +56,8 @@ pub struct Gate {
     pub peer: Option<Token>,
     /// Who needs no key.
     pub open: Open,
+    /// Under which names the server may be asked.
+    pub hosts: Hosts,
     /// Whether requests of this machine are counted while there are no keys.
     pub counts_own: bool,
 }
@@ -62,6 +66,14 @@ pub struct Gate {
 struct Asking {
     caller: Option<Caller>,
     counted: Counted,
+}
+
+/// Why a request has no caller.
+enum Refusal {
+    /// It is not let in at all.
+    Head(ApiError),
+    /// What it brings opens nothing.
+    Key(ApiError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,38 +87,50 @@ enum Counted {
 }
 
 impl Gate {
+    fn needs_no_key(&self) -> bool {
+        match self.open {
+            Open::Local | Open::Everybody => !self.ring.is_there() && self.tokens.is_none(),
+            Open::Nobody => false,
+        }
+    }
+
+    /// Refuses what no caller may send: heads out of bounds, requests of other sites' pages, names that are not the server's.
+    ///
+    /// # Errors
+    /// 400, 403 or 431.
+    fn check_head(&self, request: &Request) -> Result<(), ApiError> {
+        heads::check(request)?;
+        self.hosts.check_origin(request)?;
+        if self.needs_no_key() { self.hosts.check_name(request) } else { Ok(()) }
+    }
+
     /// The caller, or nobody.
     ///
     /// # Errors
-    /// 401 for a key or token that opens nothing; 403 for a page of another site; 503 if a token can't be checked now.
+    /// 401 for a key or token that opens nothing; 503 if a token can't be checked now.
     async fn asking(&self, request: &Request) -> Result<Asking, ApiError> {
-        match self.open {
-            Open::Local | Open::Everybody if !self.ring.is_there() && self.tokens.is_none() => {
-                self.without_key(request)
-            }
-            Open::Local | Open::Everybody | Open::Nobody => self.with_key(request).await,
-        }
+        if self.needs_no_key() { Ok(self.without_key(request)) } else { self.with_key(request).await }
     }
 
     /// Whether the request is one of the demo's.
     fn is_of_demo(&self, request: &Request) -> bool {
         let Some(demo) = &self.demo else { return false };
-        bearer(request).and_then(|text| text.parse::<Token>().ok()).is_some_and(|token| token.hash() == demo.hash())
+        given_token(request).is_some_and(|token| token.hash() == demo.hash())
     }
 
-    fn without_key(&self, request: &Request) -> Result<Asking, ApiError> {
-        refuse_other_sites(request)?;
-        let is_here = address(request).is_some_and(|from| from.is_loopback());
+    fn without_key(&self, request: &Request) -> Asking {
+        // Commands on the data folder bring the key of this process also where nobody else needs one.
+        if let Some(own) = given_token(request).and_then(|token| self.own(&token)) {
+            return own;
+        }
+        let is_here = address(request).is_some_and(|from| from.is_loopback()) && !is_forwarded(request);
         let counted = if is_here && !self.counts_own { Counted::Not } else { Counted::ByAddress };
         let caller = match self.open {
-            Open::Local => {
-                refuse_other_names(request)?;
-                Caller::operator()
-            }
-            Open::Everybody if is_here => Caller::operator(),
-            Open::Everybody | Open::Nobody => Caller::anybody(),
+            Open::Local => is_here.then(Caller::operator),
+            Open::Everybody => Some(Caller::anybody()),
+            Open::Nobody => None,
         };
-        Ok(Asking { caller: Some(caller), counted })
+        Asking { caller, counted }
     }
 
     async fn with_key(&self, request: &Request) -> Result<Asking, ApiError> {
@@ -124,13 +148,19 @@ impl Gate {
         asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail))
     }
 
-    fn asking_with(&self, token: &Token) -> Option<Asking> {
+    /// This process itself, its demo, or a command on its data folder.
+    fn own(&self, token: &Token) -> Option<Asking> {
         let is_own = |own: &Token| token.hash() == own.hash();
-        if is_own(&self.process) || self.demo.as_ref().is_some_and(is_own) {
-            return Some(Asking { caller: Some(Caller::operator()), counted: Counted::Not });
+        let is_known = is_own(&self.process) || self.demo.as_ref().is_some_and(is_own);
+        is_known.then(|| Asking { caller: Some(Caller::operator()), counted: Counted::Not })
+    }
+
+    fn asking_with(&self, token: &Token) -> Option<Asking> {
+        if let Some(own) = self.own(token) {
+            return Some(own);
         }
         let caller = self.ring.caller(token)?;
-        let is_peer = self.peer.as_ref().is_some_and(is_own);
+        let is_peer = self.peer.as_ref().is_some_and(|peer| token.hash() == peer.hash());
         Some(Asking { caller: Some(caller), counted: if is_peer { Counted::Not } else { Counted::ByCaller } })
     }
 
@@ -198,40 +228,19 @@ fn bearer(request: &Request) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// The key of this program that the request brings.
+fn given_token(request: &Request) -> Option<Token> {
+    bearer(request)?.parse().ok()
+}
+
 /// Where a request comes from.
 fn address(request: &Request) -> Option<IpAddr> {
     request.remote_addr().as_socket_addr().map(|from| from.ip())
 }
 
-/// A page of another site, open in a browser on this machine, must not act for whoever sits there.
-fn refuse_other_sites(request: &Request) -> Result<(), ApiError> {
-    let Some(origin) = request.header(header::ORIGIN) else { return Ok(()) };
-    let host = request.header(header::HOST).unwrap_or_default();
-    if origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)) {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        StatusCode::FORBIDDEN,
-        Code::ForeignOrigin,
-        "pages of other sites may not ask here without a key",
-    ))
-}
-
-/// Nor a page whose own name was made to mean this machine.
-fn refuse_other_names(request: &Request) -> Result<(), ApiError> {
-    let host = request.header(header::HOST).unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    // HTTP/1.0 knows no such header, and no browser speaks it.
-    if name.is_empty() || name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback()) {
-        return Ok(());
-    }
-    let detail = "without keys this machine answers to `localhost` and its loopback addresses only";
-    Err(ApiError::new(StatusCode::FORBIDDEN, Code::ForeignHost, detail))
-}
+/// Why what the request brings opens nothing. Only operations that need a caller say so: readiness and the documents don't.
+#[derive(Clone)]
+struct NotTaken(ApiError);
 
 /// What an operation needs.
 #[derive(Clone, Copy)]
@@ -257,6 +266,9 @@ impl Endpoint for Guard {
 
     async fn call(&self, request: Request) -> Result<Response> {
         let Some(caller) = request.data::<Caller>() else {
+            if let Some(NotTaken(error)) = request.data::<NotTaken>() {
+                return Err(challenged(error.clone(), None));
+            }
             let detail = "this needs a key or a token: send `Authorization: Bearer ...`";
             return Err(challenged(ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, detail), None));
         };
@@ -338,7 +350,10 @@ impl<E> Gated<E> {
         if self.gate.is_of_demo(request) {
             tell_quietly();
         }
-        let asking = self.gate.asking(request).await;
+        let asking = match self.gate.check_head(request) {
+            Ok(()) => self.gate.asking(request).await.map_err(Refusal::Key),
+            Err(error) => Err(Refusal::Head(error)),
+        };
         let is_counted_elsewhere = request.headers().get(&HANDED_OVER) == Some(&self.instances);
         if !is_counted_elsewhere {
             request.headers_mut().remove(&HANDED_OVER);
@@ -350,13 +365,14 @@ impl<E> Gated<E> {
         };
         match asking {
             Ok(Asking { caller, counted: _ }) => drop(caller.map(|caller| request.set_data(caller))),
-            Err(error) => return Err(challenged(error, None)),
+            Err(Refusal::Key(error)) => request.set_data(NotTaken(error)),
+            Err(Refusal::Head(error)) => return Err(error.into()),
         }
         request.set_data(self.body);
         Ok(share)
     }
 
-    fn share(&self, asking: &Result<Asking, ApiError>, request: &Request) -> Option<Share> {
+    fn share(&self, asking: &Result<Asking, Refusal>, request: &Request) -> Option<Share> {
         let shares = self.shares.as_ref()?;
         match asking {
             Ok(Asking { counted: Counted::Not, .. }) => None,
@@ -372,28 +388,7 @@ impl<E> Gated<E> {
 
 #[cfg(test)]
 mod tests {
-    use poem::Request;
-
     use super::*;
-
-    #[test]
-    fn a_page_of_another_site_is_told_from_ones_own() {
-        let asked = |host: &str, origin: Option<&str>| {
-            let mut request = Request::builder().header("host", host);
-            if let Some(origin) = origin {
-                request = request.header("origin", origin);
-            }
-            let request = request.finish();
-            refuse_other_sites(&request).is_ok() && refuse_other_names(&request).is_ok()
-        };
-        assert!(asked("127.0.0.1:8080", None));
-        assert!(asked("localhost:8080", Some("http://localhost:8080")));
-        assert!(asked("[::1]:8080", Some("http://[::1]:8080")));
-        assert!(!asked("127.0.0.1:8080", Some("https://elsewhere.example")));
-        assert!(!asked("127.0.0.1:8080", Some("null")));
-        assert!(!asked("elsewhere.example:8080", None), "a name that was made to mean this machine");
-        assert!(!asked("127.0.0.1.elsewhere.example", None));
-    }
 
     #[test]
     fn paths_are_the_same_whatever_their_parameters_are_called() {

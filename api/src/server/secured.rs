@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use super::gate::{Gate, Open};
+use super::{
+    gate::{Gate, Open},
+    hosts::Hosts,
+};
 use crate::{
     auth::{IssuerError, KeyFileError, KeyRing, Token},
     config::{Insecure, Options},
@@ -82,5 +85,6 @@ pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
     let peer = security.peer_key().map_err(SecureError::PeerKey)?;
     let demo = options.demo.then(Token::of_process);
     let counts_own = options.limits.rate_limit.is_some();
-    Ok(Gate { ring, tokens, process: Token::of_process(), demo, peer, open, counts_own })
+    let (process, hosts) = (Token::of_process(), Hosts::of(options));
+    Ok(Gate { ring, tokens, process, demo, peer, open, hosts, counts_own })
 }
