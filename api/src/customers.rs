@@ -7,7 +7,7 @@ use orderlog_domain::{
     orders as orders_domain,
     values::{CustomerId, Email, Name},
 };
-use orderlog_service::replica::Executed;
+use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{Object, OpenApi, param::Query, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -269,7 +269,7 @@ impl CustomersApi {
         asked: Asked,
         body: Given<CreateCustomer>,
     ) -> Result<Created<CustomerChanged>, ApiError> {
-        let ((name, email), customer_id) = (body.0, CustomerId(Uuid::now_v7()));
+        let ((name, email), customer_id) = (body.0, CustomerId(mint()));
         let email_key = self.key_of(&email);
         let command = Command::Create { customer_id, name, email, email_key };
         let executed = self.execute(command, asked, || "POST /customers".to_owned()).await?;
@@ -326,8 +326,9 @@ impl CustomersApi {
         caller: Caller,
         /// Which customer.
         customer_id: Path<CustomerId>,
-        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `customers@1042`. The answer
-        /// says which position it reflects.
+        /// As it was: right after the record at this position, such as `customers@1042`, or after the last record of this service whose
+        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
+        /// position it reflects.
         as_of: Query<Option<String>>,
         /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]

@@ -245,8 +245,9 @@ impl InventoryApi {
         &self,
         /// Which reservation.
         reservation_id: Path<ReservationName>,
-        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `inventory@1042`. The answer
-        /// says which position it reflects.
+        /// As it was: right after the record at this position, such as `inventory@1042`, or after the last record of this service whose
+        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
+        /// position it reflects.
         as_of: Query<Option<String>>,
         /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
@@ -266,8 +267,9 @@ impl InventoryApi {
         &self,
         /// Which SKU.
         sku: Path<Sku>,
-        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `inventory@1042`. The answer
-        /// says which position it reflects.
+        /// As it was: right after the record at this position, such as `inventory@1042`, or after the last record of this service whose
+        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
+        /// position it reflects.
         as_of: Query<Option<String>>,
         /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]

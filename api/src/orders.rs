@@ -14,7 +14,7 @@ use orderlog_domain::{
     values::{CustomerId, OrderId},
 };
 use orderlog_projections::OrderFilter;
-use orderlog_service::replica::Executed;
+use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{OpenApi, param::Query};
 use uuid::Uuid;
 
@@ -146,7 +146,7 @@ impl OrdersApi {
         if !asked.caller.sees(customer_id) {
             return Err(Rejection::UnknownCustomer { customer_id }.into());
         }
-        let order_id = OrderId(Uuid::now_v7());
+        let order_id = OrderId(mint());
         let command = Command::Place { order_id, customer_id, currency, lines };
         let freshness = asked.freshness.clone();
         let executed = self.execute(command, asked, || "POST /orders".to_owned()).await?;
@@ -213,8 +213,9 @@ impl OrdersApi {
         /// `stock`, `invoice`, or `stock,invoice`.
         #[oai(validator(pattern = "^(stock|invoice)(,(stock|invoice))*$"))]
         expand: Query<Option<String>>,
-        /// As it was: at this RFC 3339 time, or right after the record at this position, such as `orders@1042`. The answer
-        /// says which position it reflects.
+        /// As it was: right after the record at this position, such as `orders@1042`, or after the last record of this service whose
+        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
+        /// position it reflects.
         as_of: Query<Option<String>>,
         /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]

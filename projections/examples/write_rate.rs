@@ -73,8 +73,8 @@ fn changes(from: u64, to: u64, digest: &mut Digest, secret: &HashKey) -> Result<
         heads.insert(aggregate.key, head);
         // The key of the caller's request, or of the event that was reacted to.
         heads.insert(secret.idempotency("", "", &offset.to_string()), head);
-        let (clock_ms, verdict) = (0, Verdict::Accepted);
-        records.push(RecordRow { offset, id: record, clock_ms, about: aggregate.key, verdict, digest: *digest });
+        let (time_ms, verdict) = (0, Verdict::Accepted);
+        records.push(RecordRow { offset, id: record, time_ms, about: aggregate.key, verdict, digest: *digest });
         entities.insert(
             aggregate.key,
             EntityRow { aggregate, version: step + 1, offset, entity: Arc::new(Entity::Order(order)) },

@@ -1,5 +1,7 @@
 //! The orders service's rows and lists.
 
+use std::iter;
+
 use orderlog_domain::{
     decider::Millis,
     orders::{Entity, KNOWN_CUSTOMERS, ORDERS, Order, OrderState, Orders, Payment},
@@ -28,6 +30,7 @@ impl Tables for Orders {
             indexes: &[
                 Index { name: "orders_by_customer", on: "(customer_id)" },
                 Index { name: "orders_by_state", on: "(state)" },
+                Index { name: "orders_by_creation", on: "(created_ms)" },
                 // Most orders are soon paid: only the others are worth an index.
                 Index { name: "orders_refunded", on: "(key) where payment = 'refunded'" },
                 Index { name: "orders_unpaid", on: "(key) where payment = 'unpaid'" },
@@ -68,34 +71,35 @@ pub struct OrderFilter {
     pub oldest_first: bool,
 }
 
-/// An order's id is made when its request comes, and the order is placed when that is decided: not later than this. So ids, which
-/// tell when they were made, lead to the times of orders.
-const DECIDED_IN_MS: Millis = 15 * 60 * 1_000;
-
-/// The first id that is made at this time.
-fn first_key(ms: Millis) -> Cell {
-    let ms = ms.clamp(0, (1 << 48) - 1);
-    Cell::Blob(((ms.unsigned_abs() << 16).to_be_bytes().into_iter().chain([0; 8])).collect())
-}
-
 impl Store<Orders> {
-    /// Orders, one page.
+    /// Orders, one page: in the order of their ids, or, where a time of creation is asked for, in the order of these times, so that
+    /// one index leads to the page however few orders match.
     ///
     /// # Errors
     /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
     pub async fn orders(&self, filter: &OrderFilter, paging: &Paging) -> Result<Page<Order>, StoreError> {
         let after = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?.map(Cell::from);
-        let (order, behind) = if filter.oldest_first { ("key", "key > ?") } else { ("key desc", "key < ?") };
         let (from, to) = filter.created_ms;
-        let mut list = List::new("select key, doc from orders", order)
-            .only("state is not null", [])
+        let is_by_time = from.or(to).is_some();
+        let (order, behind) = match (is_by_time, filter.oldest_first) {
+            (false, true) => ("key", "key > ?"),
+            (false, false) => ("key desc", "key < ?"),
+            (true, true) => {
+                ("created_ms, key", "(created_ms, key) > ((select created_ms from orders where key = ?), ?)")
+            }
+            (true, false) => {
+                ("created_ms desc, key desc", "(created_ms, key) < ((select created_ms from orders where key = ?), ?)")
+            }
+        };
+        let mut list = List::new("select key, doc from orders", order).only("state is not null", []);
+        if let Some(after) = after {
+            list = list.only(behind, iter::repeat_n(after, if is_by_time { 2 } else { 1 }));
+        }
+        list = list
             .only_if("customer_id = ?", filter.customer_id.map(|id| Cell::from(id.0)))
             .only_if("state = ?", filter.state.map(|state| Cell::Name(state.as_str())))
-            .only_if("key >= ?", from.map(|from| first_key(from - DECIDED_IN_MS)))
             .only_if("created_ms >= ?", from.map(Cell::Integer))
-            .only_if("key < ?", to.map(first_key))
-            .only_if("created_ms < ?", to.map(Cell::Integer))
-            .only_if(behind, after);
+            .only_if("created_ms < ?", to.map(Cell::Integer));
         // As text, not as a value: only so does SQLite see that a partial index holds all rows that are asked for.
         list = match filter.payment {
             Some(Payment::Unpaid) => list.only("payment = 'unpaid'", []),

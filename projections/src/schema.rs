@@ -5,6 +5,9 @@ use crate::tables::{Column, Tables};
 /// To be counted up when the fixed tables change their meaning.
 const LAYOUT: u32 = 1;
 
+/// Offsets in one block of `periods`. A moment costs one pass over the blocks and one over a block's records.
+pub(crate) const RECORDS_PER_PERIOD: u64 = 4_096;
+
 /// The tables that every service has.
 ///
 /// Keys and ids are 16-byte blobs as primary keys of tables without rowid: time-ordered ones (UUIDv7) are appended.
@@ -13,7 +16,8 @@ const LAYOUT: u32 = 1;
 /// `heads` has where the last record of each key stands; its id is in `records`. Keys that are hashes come to lie all over the table:
 /// while a mass of rows is written they are gathered in `fresh_heads`, which goes before `heads` and is merged into it now and then.
 /// `copied.print` tells the record before `next` from another one at its place, as in a log that was restored.
-/// `records` is a plain rowid table, since its offsets ascend. `touched` has what an accepted record touches besides what it is
+/// `records` is a plain rowid table, since its offsets ascend. `periods` has the earliest and the latest time of each block of
+/// [`RECORDS_PER_PERIOD`] offsets: by it a moment is found although record times do not always ascend. `touched` has what an accepted record touches besides what it is
 /// about, which stands in `records`.
 const FIXED: &[&str] = &[
     "create table meta (only integer primary key check (only = 1), schema text not null, service text not null,
@@ -21,8 +25,9 @@ const FIXED: &[&str] = &[
         revision integer not null default 0) strict",
     "create table heads (key blob primary key, offset integer not null) without rowid, strict",
     "create table fresh_heads (key blob primary key, offset integer not null) without rowid, strict",
-    "create table records (offset integer primary key, id blob not null, clock_ms integer not null, about blob not null,
+    "create table records (offset integer primary key, id blob not null, time_ms integer not null, about blob not null,
         verdict integer not null, digest blob not null) strict",
+    "create table periods (block integer primary key, earliest_ms integer not null, latest_ms integer not null) strict",
     "create table touched (offset integer not null, line integer not null, key blob not null, primary key (offset, line))
         without rowid, strict",
     "create index records_not_accepted on records (offset) where verdict <> 0",
@@ -47,7 +52,7 @@ fn columns(columns: &[Column]) -> String {
 
 /// The tables whose rows go when they are built anew: all but `meta`.
 pub(crate) fn table_names<D: Tables>() -> impl Iterator<Item = &'static str> {
-    let fixed = ["heads", "fresh_heads", "records", "touched", "parked", "discarded", "copied"];
+    let fixed = ["heads", "fresh_heads", "records", "periods", "touched", "parked", "discarded", "copied"];
     let of_tables = D::TABLES.iter().map(|table| table.kind);
     fixed.into_iter().chain(of_tables).chain(D::LEDGERS.iter().map(|ledger| ledger.name))
 }
@@ -115,8 +120,9 @@ pub(crate) fn shapes<D: Tables>() -> Vec<Shape> {
         Shape {
             table: "records",
             key: &["offset"],
-            columns: vec!["offset", "id", "clock_ms", "about", "verdict", "digest"],
+            columns: vec!["offset", "id", "time_ms", "about", "verdict", "digest"],
         },
+        Shape { table: "periods", key: &["block"], columns: vec!["block", "earliest_ms", "latest_ms"] },
         Shape { table: "touched", key: &["offset", "line"], columns: vec!["offset", "line", "key"] },
         Shape { table: "parked", key: &["key", "offset"], columns: vec!["key", "offset", "reason"] },
         Shape { table: "discarded", key: &["offset"], columns: vec!["offset", "discarded_by", "time_ms", "reason"] },

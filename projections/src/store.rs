@@ -126,12 +126,11 @@ impl<D: Tables> Store<D> {
             .map(|json| serde_json::from_str(&json))
             .transpose()
             .map_err(|error| self.origin.damaged(format!("the genesis: {error}")))?;
-        let last_two = sqlx::query(
-            "select offset, id, clock_ms, about, verdict, digest from records order by offset desc limit 2",
-        )
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(failed)?;
+        let last_two =
+            sqlx::query("select offset, id, time_ms, about, verdict, digest from records order by offset desc limit 2")
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(failed)?;
         let last_two = last_two.iter().map(|row| self.record(row)).collect::<Result<Vec<_>, _>>()?;
         let copied = sqlx::query("select topic, part, next, print from copied order by topic, part")
             .fetch_all(&mut *transaction)
@@ -207,7 +206,7 @@ impl<D: Tables> Store<D> {
     /// If they can't be read.
     pub async fn history(&self, about: &Key, after: Option<u64>, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
         let rows = sqlx::query(
-            "select offset, id, clock_ms, about, verdict, digest from records where about = ? and offset > ?
+            "select offset, id, time_ms, about, verdict, digest from records where about = ? and offset > ?
              order by offset limit ?",
         )
         .bind(about.as_bytes().as_slice())
@@ -234,7 +233,7 @@ impl<D: Tables> Store<D> {
         Ok(RecordRow {
             offset: self.origin.count(row, 0)?,
             id: RecordId(Uuid::from_bytes(self.origin.bytes(row, 1)?)),
-            clock_ms: self.origin.get(row, 2)?,
+            time_ms: self.origin.get(row, 2)?,
             about: self.origin.key(row, 3)?,
             verdict,
             digest: self.origin.bytes(row, 5)?,

@@ -214,7 +214,7 @@ async fn a_history_has_the_records_about_one_key_page_by_page() -> Outcome {
 #[tokio::test]
 async fn a_time_is_found_among_the_offsets_also_where_some_are_missing() -> Outcome {
     let mut fixture = Fixture::new().await?;
-    assert_eq!((fixture.store.span().await?, fixture.store.offset_at(5_000).await?), (None, None));
+    assert_eq!((fixture.store.first().await?, fixture.store.last_until(5_000).await?), (None, None));
     // Each record's time is its offset and 1000.
     let mut offsets = Vec::new();
     for n in [1, 5, 2, 9, 1, 1] {
@@ -224,7 +224,33 @@ async fn a_time_is_found_among_the_offsets_also_where_some_are_missing() -> Outc
     }
     for time in 990..1_070 {
         let expected = offsets.iter().rev().find(|offset| 1_000 + offset.cast_signed() <= time).copied();
-        assert_eq!(fixture.store.offset_at(time).await?, expected, "{time}");
+        assert_eq!(fixture.store.last_until(time).await?, expected, "{time}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_time_is_found_although_the_clock_was_ahead_for_a_while_and_was_set_back() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    // Three blocks of records. The clock is far ahead in the first block and near the end, and jitters all the time.
+    let n = 10_000;
+    let time_of = |offset: u64| {
+        let jitter = (offset.cast_signed() * 7_919) % 50;
+        let ahead = if (100..103).contains(&offset) || (9_000..9_500).contains(&offset) { 7_200_000 } else { 0 };
+        10 * offset.cast_signed() + jitter + ahead
+    };
+    for _ in 0..4 {
+        let mut changes = fixture.journal.steps(accepted((0..n / 4).map(|_| "a")));
+        for record in &mut changes.records {
+            record.time_ms = time_of(record.offset);
+        }
+        fixture.store.write(&mut fixture.writer, &changes, Pace::Steady).await?;
+    }
+    for time in (-50..110_000).step_by(997).chain((7_199_900..7_310_000).step_by(1_999)) {
+        let last = (0..n).rev().find(|offset| time_of(*offset) <= time);
+        assert_eq!(fixture.store.last_until(time).await?, last, "the last one until {time}");
+        let first = (0..n).find(|offset| time_of(*offset) >= time);
+        assert_eq!(fixture.store.first_since(time).await?, first, "the first one since {time}");
     }
     Ok(())
 }

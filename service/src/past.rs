@@ -25,8 +25,8 @@ const N_MAX: usize = 100_000;
 pub enum Moment {
     /// Right after the record at this offset.
     Offset(u64),
-    /// When the journal's clock (the newest time of a record so far) had not passed this, in milliseconds since the Unix
-    /// epoch.
+    /// A time in milliseconds since the Unix epoch. Records have the time of their writer's clock, which may have been wrong, so
+    /// times do not always ascend with offsets: the state at a time is that after the last record whose own time is not later.
     Time(Millis),
 }
 
@@ -67,22 +67,26 @@ impl<D: Tables> Replica<D> {
     /// The offset of the last record that belongs to `moment`, once the rows hold everything up to there.
     ///
     /// # Errors
-    /// [`PastError::OutOfRange`] for a moment before the first record, or one that has not come yet.
+    /// [`PastError::OutOfRange`] for a time before that of every record, or an offset that is not taken yet.
     pub async fn locate(&self, moment: Moment) -> Result<u64, PastError> {
         let end = self.log().ends(&[Self::journal()]).await?.first().copied().unwrap_or(0);
         let needed = match moment {
             Moment::Offset(offset) if offset >= end => return Err(self.out_of_range(end).await?),
             Moment::Offset(offset) => offset + 1,
-            Moment::Time(time) if time > self.now_ms() => return Err(self.out_of_range(end).await?),
             Moment::Time(_) => end,
         };
+        // Read first: what is written while this waits need not be in the answer.
+        let is_past = matches!(moment, Moment::Time(time) if time < self.now_ms());
         self.has_committed(needed).await;
-        match moment {
-            Moment::Offset(offset) => Ok(offset),
-            Moment::Time(time) => match self.store().offset_at(time).await? {
-                Some(offset) => Ok(offset),
-                None => Err(self.out_of_range(end).await?),
-            },
+        let last = match moment {
+            Moment::Offset(offset) => Some(offset),
+            Moment::Time(time) if is_past => self.store().last_until(time).await?,
+            // Nothing is newer than now, whatever the clocks of the writers said.
+            Moment::Time(_) => end.checked_sub(1),
+        };
+        match last {
+            Some(offset) => Ok(offset),
+            None => Err(self.out_of_range(end).await?),
         }
     }
 
@@ -104,18 +108,18 @@ impl<D: Tables> Replica<D> {
             Moment::Time(time) if time > self.now_ms() => Err(self.out_of_range(end).await?),
             Moment::Time(time) => {
                 self.has_committed(end).await;
-                Ok(self.store().offset_at(time - 1).await?.map_or(0, |last| last + 1))
+                Ok(self.store().first_since(time).await?.unwrap_or(end))
             }
         }
     }
 
     async fn out_of_range(&self, end: u64) -> Result<PastError, PastError> {
         let journal = D::JOURNAL;
-        let range = match self.store().span().await? {
-            Some((first, _)) => format!(
+        let range = match self.store().first().await? {
+            Some(first) => format!(
                 "it goes from {journal}@{} ({}) to {journal}@{} (now)",
                 first.offset,
-                DateTime::<Utc>::from_timestamp_millis(first.clock_ms)
+                DateTime::<Utc>::from_timestamp_millis(first.time_ms)
                     .unwrap_or_default()
                     .to_rfc3339_opts(SecondsFormat::Millis, true),
                 end.saturating_sub(1)

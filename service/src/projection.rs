@@ -268,7 +268,7 @@ impl<D: Tables> Projection for Rows<D> {
         let ends = self.replica.log().ends(&[Replica::<D>::journal()]).await.map_err(|error| error.to_string())?;
         let end = ends.first().copied().unwrap_or(0);
         let lag = end.saturating_sub(checkpoint.next);
-        let age_ms = checkpoint.last.map_or(0, |(last, _)| self.replica.now_ms() - last.clock_ms).max(0).unsigned_abs();
+        let age_ms = checkpoint.last.map_or(0, |(last, _)| self.replica.now_ms() - last.time_ms).max(0).unsigned_abs();
         let (state, why) = match self.replica.state().borrow().clone() {
             State::CatchingUp => ("catching_up", None),
             State::Ready => ("ready", self.replica.trouble()),

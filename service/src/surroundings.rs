@@ -1,11 +1,14 @@
 //! Where an instance takes the time and new ids from, and what runs its tasks: the machine, or under simulation a seed, which also
 //! has some instances pass for an older program.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures_util::future::BoxFuture;
 use orderlog_domain::{decider::Millis, known::Unknown};
-use uuid::Uuid;
+use uuid::{ContextV7, Timestamp, Uuid};
 
 /// The clock, and new ids. Asked once per turn or command, never per record.
 pub trait Surroundings: Send + Sync + 'static {
@@ -34,7 +37,7 @@ impl Surroundings for Machine {
     }
 
     fn mint(&self) -> Uuid {
-        Uuid::now_v7()
+        mint()
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
@@ -45,6 +48,62 @@ impl Surroundings for Machine {
 
 /// The machine's clock, in milliseconds since the Unix epoch.
 pub fn now_ms() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+    Millis::try_from(since_epoch().as_millis()).unwrap_or(Millis::MAX)
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A new UUIDv7 with the time of the machine's clock.
+///
+/// Ids of one process ascend as long as the clock does not go back. [`Uuid::now_v7`] lets them ascend always, and so gives them a
+/// wrong time until the next restart after the clock was ahead for a moment.
+pub fn mint() -> Uuid {
+    static MINT: Mutex<Mint> = Mutex::new(Mint::new());
+    let mut mint = MINT.lock().unwrap_or_else(PoisonError::into_inner);
+    mint.at(since_epoch())
+}
+
+/// Makes ids that ascend between two steps back of the clock.
+struct Mint {
+    last: Duration,
+    context: ContextV7,
+}
+
+impl Mint {
+    const fn new() -> Self {
+        Self { last: Duration::ZERO, context: ContextV7::new() }
+    }
+
+    /// An id made at this time since the Unix epoch.
+    fn at(&mut self, time: Duration) -> Uuid {
+        if time < self.last {
+            self.context = ContextV7::new();
+        }
+        self.last = time;
+        Uuid::new_v7(Timestamp::from_unix(&self.context, time.as_secs(), time.subsec_nanos()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time_ms(id: Uuid) -> u64 {
+        let (seconds, nanos) = id.get_timestamp().expect("a UUIDv7").to_unix();
+        seconds * 1_000 + u64::from(nanos) / 1_000_000
+    }
+
+    #[test]
+    fn ids_ascend_within_a_millisecond_and_follow_a_clock_that_is_set_back() {
+        let mut mint = Mint::new();
+        let at = |ms: u64| Duration::from_millis(ms);
+        let ids: Vec<_> = [5_000, 5_000, 5_000, 5_001, 7_205_001].map(|ms| mint.at(at(ms))).to_vec();
+        assert!(ids.is_sorted(), "{ids:?}");
+        assert_eq!(time_ms(ids[4]), 7_205_001);
+        let after: Vec<_> = [5_002, 5_002, 5_003].map(|ms| mint.at(at(ms))).to_vec();
+        assert!(after.is_sorted(), "{after:?}");
+        assert_eq!(after.iter().map(|id| time_ms(*id)).collect::<Vec<_>>(), [5_002, 5_002, 5_003]);
+    }
 }

@@ -5,7 +5,7 @@ use orderlog_domain::{
     billing::{self, Billing, Command, Event, InvoiceTotals, PaymentEntry, RefundEntry},
     values::{Currency, Money, OrderId, PaymentId, PaymentReference, Reason},
 };
-use orderlog_service::replica::Executed;
+use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -57,7 +57,7 @@ impl Checked for RecordPayment {
         let (Some(amount), Some(currency), Some(reference)) = (amount, currency, reference) else {
             return Err(faults.into());
         };
-        let (payment_id, order_id) = (PaymentId(Uuid::now_v7()), OrderId(self.order_id));
+        let (payment_id, order_id) = (PaymentId(mint()), OrderId(self.order_id));
         Ok(Command::RecordPayment { payment_id, order_id, amount, currency, reference })
     }
 }

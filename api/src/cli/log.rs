@@ -72,7 +72,8 @@ pub struct Replay {
     /// The topic: a journal such as `orders`, or a public one such as `order.created`
     topic: String,
 
-    /// The first record: `beginning`, `end`, an offset, a position such as `orders@1042`, or an RFC 3339 time
+    /// The first record: `beginning`, `end`, an offset, a position such as `orders@1042`, or an RFC 3339 time, which selects
+    /// records by their own time
     #[arg(long, env = "ORDERLOG_FROM", value_name = "POINT", default_value = "beginning")]
     from: Point,
 
@@ -153,16 +154,13 @@ impl Replay {
     /// Print a partition from `next` to its end or to where to stop.
     async fn print_from(&self, source: &Source, partition: u32, next: &mut u64) -> anyhow::Result<()> {
         let as_table = self.table || (!self.json && std::io::stdout().is_terminal());
-        // A topic's clock never goes back: it is the newest time so far.
-        let mut clock = i64::MIN;
         loop {
             let chunk = source.chunk(&self.topic, partition, *next, N_AT_A_TIME).await?;
             for record in &chunk.records {
-                clock = clock.max(record.time_ms);
-                if self.is_behind(record, clock) {
+                if self.ends_before(record) {
                     return Ok(());
                 }
-                if self.is_wanted(record, clock) {
+                if self.is_wanted(record) {
                     let line = if as_table { row(record) } else { serde_json::to_string(record)? };
                     output::print(&line)?;
                 }
@@ -174,19 +172,21 @@ impl Replay {
         }
     }
 
-    fn is_behind(&self, record: &Inspected, clock: i64) -> bool {
+    /// Whether neither this record nor any after it is wanted. A time never says so: a clock may have been set back.
+    fn ends_before(&self, record: &Inspected) -> bool {
         match self.to {
             Point::Beginning => true,
-            Point::End => false,
+            Point::End | Point::Time(_) => false,
             Point::Offset(offset) | Point::Position(_, offset) => record.offset >= offset,
-            Point::Time(time) => clock >= time,
         }
     }
 
-    fn is_wanted(&self, record: &Inspected, clock: i64) -> bool {
+    fn is_wanted(&self, record: &Inspected) -> bool {
         let plain = |key: &str| key.replace('-', "").to_ascii_lowercase();
-        let is_late_enough = !matches!(self.from, Point::Time(time) if clock < time);
-        is_late_enough
+        let is_too_early = matches!(self.from, Point::Time(time) if record.time_ms < time);
+        let is_too_late = matches!(self.to, Point::Time(time) if record.time_ms >= time);
+        !is_too_early
+            && !is_too_late
             && self.kind.as_ref().is_none_or(|kind| *kind == record.kind)
             && self.key.as_ref().is_none_or(|key| record.key == *key || plain(&record.key) == plain(key))
     }

@@ -5,7 +5,7 @@ use orderlog_domain::{
     notifications::{self, Command, Event, Notifications, Source},
     values::{Body, NotificationId, Recipient, Subject},
 };
-use orderlog_service::replica::Executed;
+use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{Object, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -52,7 +52,7 @@ impl Checked for Notify {
         let (Some(recipient), Some(subject), Some(body)) = (recipient, subject, body) else {
             return Err(faults.into());
         };
-        let notification_id = NotificationId(Uuid::now_v7());
+        let notification_id = NotificationId(mint());
         Ok(Command::Notify { notification_id, source: Source::Caller, recipient, subject, body })
     }
 }

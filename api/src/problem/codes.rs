@@ -414,7 +414,7 @@ catalogue! {
     InvalidAsOf, "invalid_as_of", [400], Values,
         says "it must be an RFC 3339 time or a position such as `orders@1042`",
         so "Send a time in UTC, or what `Orderlog-Position` said.";
-    /// `as_of` lies behind everything that has happened.
+    /// `as_of` is a position behind the last record, or a time before the first one.
     OutOfRange, "out_of_range", [400], Values,
         says "the journal ends at orders@1041",
         so "Ask for a point that has passed.";

@@ -84,8 +84,8 @@ pub struct RecordRow {
     pub offset: u64,
     /// Its id.
     pub id: RecordId,
-    /// The journal's clock: the newest time, by its writer's clock, of a record up to and with this one. It never goes back.
-    pub clock_ms: Millis,
+    /// Its time by its writer's clock, which may have been wrong: it can be earlier than that of a record before it.
+    pub time_ms: Millis,
     /// What it is about: the first key it names.
     pub about: Key,
     /// What became of it.

@@ -238,9 +238,8 @@ impl<D: Decider> Core<D> {
             Verdict::Discarded => &mut self.tally.discarded,
         } += 1;
         let about = parsed.about();
-        self.clock_ms = self.clock_ms.max(parsed.time_ms);
-        let (id, clock_ms, digest) = (parsed.id, self.clock_ms, self.digest);
-        self.records.push(RecordRow { offset, id, clock_ms, about, verdict, digest });
+        let (id, time_ms, digest) = (parsed.id, parsed.time_ms, self.digest);
+        self.records.push(RecordRow { offset, id, time_ms, about, verdict, digest });
         self.settle(&parsed, verdict, at, payload);
         Ok(())
     }

@@ -293,8 +293,6 @@ pub struct Core<D: Decider> {
     next: u64,
     digest: Digest,
     tally: Tally,
-    /// The newest time of a record below `next`.
-    clock_ms: Millis,
     queue: VecDeque<Queued<D>>,
     /// Where the keys of the queue's records are while these are folded; kept for its memory.
     places: Vec<SlotId>,
@@ -345,7 +343,7 @@ impl<D: Decider> Core<D> {
         mint: Box<dyn FnMut() -> Uuid + Send>,
         n_slots_max: usize,
     ) -> Self {
-        let Checkpoint { next, digest, genesis, last, copied } = checkpoint;
+        let Checkpoint { next, digest, genesis, last: _, copied } = checkpoint;
         let from_start = next == 0 && copied.is_empty();
         Self {
             writer,
@@ -357,7 +355,6 @@ impl<D: Decider> Core<D> {
             next,
             digest,
             tally: Tally::default(),
-            clock_ms: last.map_or(Millis::MIN, |(last, _)| last.clock_ms),
             queue: VecDeque::new(),
             places: Vec::new(),
             copies: VecDeque::new(),

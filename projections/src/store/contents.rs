@@ -33,7 +33,7 @@ impl<D: Tables> Store<D> {
             let last = RecordId(Uuid::from_bytes(self.origin.bytes(&row, 2)?));
             contents.heads.insert(self.origin.key(&row, 0)?, Head { last, offset: self.origin.count(&row, 1)? });
         }
-        let records = "select offset, id, clock_ms, about, verdict, digest from records order by offset";
+        let records = "select offset, id, time_ms, about, verdict, digest from records order by offset";
         for row in self.all(records, from).await? {
             contents.records.push(self.record(&row)?);
         }

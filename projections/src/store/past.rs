@@ -4,60 +4,72 @@ use orderlog_domain::{decider::Millis, key::Key};
 use sqlx::Row;
 
 use super::Store;
-use crate::{error::StoreError, tables::Tables};
+use crate::{error::StoreError, schema::RECORDS_PER_PERIOD, tables::Tables};
 
-/// A record: where it stands, and the journal's clock there.
+/// A record: its offset, and its time by its writer's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instant {
     /// Its offset.
     pub offset: u64,
-    /// The newest time of a record up to and with it.
-    pub clock_ms: Millis,
+    /// In milliseconds since the Unix epoch.
+    pub time_ms: Millis,
 }
 
 impl<D: Tables> Store<D> {
-    /// The first and the last record in the rows; none in empty ones.
+    /// The first record in the rows; `None` in empty ones.
     ///
     /// # Errors
-    /// If they can't be read.
-    pub async fn span(&self) -> Result<Option<(Instant, Instant)>, StoreError> {
-        let Some(first) = self.instant_from(0).await? else { return Ok(None) };
-        let last =
-            self.instant("select offset, clock_ms from records where offset >= ? order by offset desc limit 1", 0);
-        Ok(last.await?.map(|last| (first, last)))
+    /// If it can't be read.
+    pub async fn first(&self) -> Result<Option<Instant>, StoreError> {
+        let row = sqlx::query("select offset, time_ms from records order by offset limit 1");
+        let row = row.fetch_optional(&self.lists).await;
+        let row = row.map_err(|error| self.origin.error("reading the first record", error))?;
+        let read = |row| Ok(Instant { offset: self.origin.count(&row, 0)?, time_ms: self.origin.get(&row, 1)? });
+        row.map(read).transpose()
     }
 
-    /// The last record at which the journal's clock did not show more than `time_ms`; none if the first is younger.
+    /// The offset of the last record whose time is not later than `time_ms`; `None` if all are later.
     ///
     /// # Errors
     /// If records can't be read.
-    pub async fn offset_at(&self, time_ms: Millis) -> Result<Option<u64>, StoreError> {
-        let Some((first, last)) = self.span().await? else { return Ok(None) };
-        if first.clock_ms > time_ms {
-            return Ok(None);
-        }
-        // The clock never goes back, so no index is needed: the record at `low` is not younger, all from `high` on are.
-        let (mut low, mut high) = (first.offset, last.offset + 1);
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            // Offsets may be missing, so this may lie behind the middle.
-            match self.instant_from(middle).await?.filter(|found| found.clock_ms <= time_ms) {
-                Some(found) => low = found.offset,
-                None => high = middle,
-            }
-        }
-        Ok(Some(low))
+    pub async fn last_until(&self, time_ms: Millis) -> Result<Option<u64>, StoreError> {
+        self.offset_by_time(
+            "select block from periods where earliest_ms <= ? order by block desc limit 1",
+            "select offset from records where time_ms <= ? and offset between ? and ? order by offset desc limit 1",
+            time_ms,
+        )
+        .await
     }
 
-    async fn instant_from(&self, offset: u64) -> Result<Option<Instant>, StoreError> {
-        self.instant("select offset, clock_ms from records where offset >= ? order by offset limit 1", offset).await
+    /// The offset of the first record whose time is not earlier than `time_ms`; `None` if all are earlier.
+    ///
+    /// # Errors
+    /// If records can't be read.
+    pub async fn first_since(&self, time_ms: Millis) -> Result<Option<u64>, StoreError> {
+        self.offset_by_time(
+            "select block from periods where latest_ms >= ? order by block limit 1",
+            "select offset from records where time_ms >= ? and offset between ? and ? order by offset limit 1",
+            time_ms,
+        )
+        .await
     }
 
-    async fn instant(&self, text: &'static str, offset: u64) -> Result<Option<Instant>, StoreError> {
-        let row = sqlx::query(text).bind(offset.cast_signed()).fetch_optional(&self.lists).await;
-        let row = row.map_err(|error| self.origin.error("reading the journal's clock", error))?;
-        let read = |row| Ok(Instant { offset: self.origin.count(&row, 0)?, clock_ms: self.origin.get(&row, 1)? });
-        row.map(read).transpose()
+    /// The offset that `in_block` finds in the block that `in_periods` finds.
+    async fn offset_by_time(
+        &self,
+        in_periods: &'static str,
+        in_block: &'static str,
+        time_ms: Millis,
+    ) -> Result<Option<u64>, StoreError> {
+        let failed = |error| self.origin.error("looking up a time", error);
+        let mut moment = self.lists.begin().await.map_err(failed)?;
+        let block = sqlx::query(in_periods).bind(time_ms).fetch_optional(&mut *moment).await.map_err(failed)?;
+        let Some(block) = block else { return Ok(None) };
+        let first = self.origin.count(&block, 0)? * RECORDS_PER_PERIOD;
+        let last = first + RECORDS_PER_PERIOD - 1;
+        let found = sqlx::query(in_block).bind(time_ms).bind(first.cast_signed()).bind(last.cast_signed());
+        let found = found.fetch_optional(&mut *moment).await.map_err(failed)?;
+        found.map(|row| self.origin.count(&row, 0)).transpose()
     }
 
     /// The offsets of the accepted records that touch `aggregate`, from `up_to` on backwards, at most `limit`.

@@ -1,7 +1,10 @@
 //! Everything that changed goes into the file in one transaction, checkpoint and all.
 
+use std::collections::BTreeMap;
+
 use orderlog_domain::{
-    core::{Changes, EntityRow, Happened, Head, Verdict},
+    core::{Changes, EntityRow, Happened, Head, RecordRow, Verdict},
+    decider::Millis,
     key::Key,
 };
 use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
@@ -14,7 +17,7 @@ use super::{
 use crate::{
     error::StoreError,
     generations::Generations,
-    schema,
+    schema::{self, RECORDS_PER_PERIOD},
     tables::{Cell, Ledger, Table, Tables},
 };
 
@@ -61,7 +64,7 @@ impl<D: Tables> Writer<D> {
             records: Insert::new(
                 "records",
                 &["offset"],
-                &["offset", "id", "clock_ms", "about", "verdict", "digest"],
+                &["offset", "id", "time_ms", "about", "verdict", "digest"],
                 &Conflict::Never,
             ),
             touched: Insert::new("touched", &["offset", "line"], &["offset", "line", "key"], &Conflict::Keep),
@@ -123,11 +126,12 @@ impl<D: Tables> Store<D> {
         writer
             .records
             .run(to, &changes.records, |row, values| {
-                values.offset(row.offset).blob(row.id.0.as_bytes()).integer(row.clock_ms).key(&row.about);
+                values.offset(row.offset).blob(row.id.0.as_bytes()).integer(row.time_ms).key(&row.about);
                 values.integer(stored(row.verdict)).blob(&row.digest);
                 Ok(())
             })
             .await?;
+        widen_periods(to, &changes.records).await;
         write_entities::<D>(to, &writer.tables, &changes.entities).await?;
         write_touched(to, &writer.touched, changes).await?;
         write_ledgers(to, &writer.ledgers, changes).await?;
@@ -244,6 +248,28 @@ fn merge_heads(connection: &mut Connection, origin: &Origin) -> Result<(), Store
     let text = "insert into heads select key, offset from fresh_heads where true \
                 on conflict (key) do update set offset = excluded.offset; delete from fresh_heads";
     connection.execute_batch(text).map_err(|error| origin.refused("writing rows", error))
+}
+
+/// Extends the periods of the records' blocks to their times.
+async fn widen_periods(to: &WritingConnection, records: &[RecordRow]) {
+    let mut periods: BTreeMap<u64, (Millis, Millis)> = BTreeMap::new();
+    for RecordRow { offset, time_ms, .. } in records {
+        let (earliest, latest) = periods.entry(offset / RECORDS_PER_PERIOD).or_insert((*time_ms, *time_ms));
+        (*earliest, *latest) = ((*earliest).min(*time_ms), (*latest).max(*time_ms));
+    }
+    if periods.is_empty() {
+        return;
+    }
+    let widen = move |connection: &Connection| {
+        let mut widen = connection.prepare_cached(
+            "insert into periods values (?, ?, ?) on conflict (block) do update
+             set earliest_ms = min(earliest_ms, excluded.earliest_ms), latest_ms = max(latest_ms, excluded.latest_ms)",
+        )?;
+        periods.iter().try_for_each(|(block, (earliest_ms, latest_ms))| {
+            widen.execute((block.cast_signed(), earliest_ms, latest_ms)).map(drop)
+        })
+    };
+    to.part(move |connection, origin| widen(connection).map_err(|error| origin.refused("writing rows", error))).await;
 }
 
 /// What is parked and what is discarded, and what that makes of records that were folded before.

@@ -136,8 +136,8 @@ impl Journal {
             self.next += 1;
             self.digest = chain(&self.digest, offset, b"", name.as_bytes());
             let (time_ms, about) = (1000 + offset.cast_signed(), key(&name));
-            let (id_of, clock_ms, digest) = (id(offset), time_ms, self.digest);
-            changes.records.push(RecordRow { offset, id: id_of, clock_ms, about, verdict, digest });
+            let (id_of, digest) = (id(offset), self.digest);
+            changes.records.push(RecordRow { offset, id: id_of, time_ms, about, verdict, digest });
             if verdict != Verdict::Accepted {
                 changes.heads.push((id(offset).as_key(), Head { last: id(offset), offset }));
                 continue;
