@@ -134,6 +134,8 @@ impl OrdersApi {
     /// The answer says `placed`. Whether it can be supplied follows in a moment: it becomes `confirmed`, with all its stock
     /// set aside, or `rejected`. With `Prefer: wait=10` the answer comes once that is known, or after so many seconds; with
     /// `Prefer: respond-async` at once. An example needs a `customer_id` that `POST /customers` has answered.
+    ///
+    /// The caller names the prices, so one that acts as a customer gets 403 `price_not_allowed`.
     #[oai(path = "/", method = "post", operation_id = "place_order")]
     async fn place_order(
         &self,
@@ -142,6 +144,7 @@ impl OrdersApi {
         asked: Asked,
         body: Given<PlaceOrder>,
     ) -> Result<Created<PlacedOrder>, ApiError> {
+        asked.caller.may_name_prices()?;
         let (customer_id, currency, lines) = body.0;
         if !asked.caller.sees(customer_id) {
             return Err(Rejection::UnknownCustomer { customer_id }.into());

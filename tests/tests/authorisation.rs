@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use orderlog_tests::{
-    deployment::Embedded,
+    deployment::{Embedded, orderlog},
     eventually,
     http::{Answer, Http},
     keys::key,
@@ -44,7 +44,7 @@ fn rows() -> Vec<Row> {
         ("get_customer", "/customers/{customer}", none.clone(), Absent),
         ("list_customers", "/customers", none.clone(), Shared),
         ("list_customer_orders", "/customers/{customer}/orders", none.clone(), Absent),
-        ("place_order", "/orders", json!({ "customer_id": "{customer}", "currency": "EUR", "lines": lines }), Absent),
+        ("place_order", "/orders", json!({ "customer_id": "{customer}", "currency": "EUR", "lines": lines }), Refused),
         ("cancel_order", "/orders/{order}/cancel", none.clone(), Absent),
         ("fulfil_order", "/orders/{order}/fulfil", none.clone(), Refused),
         ("get_order", "/orders/{order}", none.clone(), Absent),
@@ -282,6 +282,39 @@ async fn each_operation_is_for_those_who_may() {
             is_for_those_who_may(&scene, operation, row, callers).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_customer_names_no_price() {
+    let scene = Scene::set().await;
+    let (own, data) = (scene.values["customer"].clone(), scene.deployment.rows());
+    let order = |customer: &str, unit_price: u32| {
+        let lines = json!([{ "sku": "beans", "quantity": 10, "unit_price": unit_price }]);
+        json!({ "customer_id": customer, "currency": "EUR", "lines": lines })
+    };
+    let app = scene.key("app", &["orders:read", "orders:write"], &["--customer", &own]).await;
+    let shop = scene.key("shop", &["orders:write"], &[]).await;
+    eventually("the keys are known", async || (app.get("/orders").await.status == 200).then_some(())).await;
+    let priced = scene.token(&["orders:write", "orders:price"], json!({ "customer_id": own }));
+    for bound in [&app, &priced] {
+        for body in [order(&own, 0), order(&own, 100), order(&scene.other, 0)] {
+            bound.post("/orders", body).await.expect_problem(403, "price_not_allowed");
+        }
+    }
+    assert_eq!(app.get("/orders").await.expect(200)["items"].as_array().unwrap().len(), 1, "nothing was placed");
+
+    shop.post("/orders", order(&own, 100)).await.expect(201);
+    let price_only = scene.token(&["orders:price"], json!({}));
+    price_only.post("/orders", order(&own, 100)).await.expect_problem(403, "insufficient_scope");
+
+    // A program that does not know the scope can still read the file, until somebody asks for the scope by name.
+    let keys = || std::fs::read_to_string(data.join("keys.json")).unwrap();
+    key(&data, "all", &["*", "orders:*"], &[]).await;
+    assert!(!keys().contains("orders:price"), "{}", keys());
+    let create = ["key", "create", "--name", "app", "--scope", "orders:price", "--customer", &own];
+    orderlog(&create, &data).await.ended_with(2);
+    key(&data, "shop", &["orders:write", "orders:price"], &[]).await;
+    assert!(keys().contains("orders:price"), "{}", keys());
 }
 
 #[tokio::test]

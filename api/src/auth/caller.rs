@@ -75,6 +75,21 @@ impl Caller {
         Err(ApiError::new(StatusCode::FORBIDDEN, Code::InsufficientScope, detail))
     }
 
+    /// Go on only if they may say what something costs. For callers that are bound to no customer, `orders:write` implies
+    /// `orders:price` until prices come from a catalogue.
+    ///
+    /// # Errors
+    /// 403, for every caller that acts as a customer.
+    pub fn may_name_prices(&self) -> Result<(), ApiError> {
+        let scopes = &self.0.scopes;
+        let has_scope = scopes.contains(&Scope::OrdersPrice) || scopes.contains(&Scope::OrdersWrite);
+        if self.0.customer.is_none() && has_scope {
+            return Ok(());
+        }
+        let detail = "callers that act as a customer cannot name prices, and there is no catalogue of prices yet";
+        Err(ApiError::new(StatusCode::FORBIDDEN, Code::PriceNotAllowed, detail))
+    }
+
     /// Go on only if they may do this.
     ///
     /// # Errors
@@ -111,6 +126,17 @@ mod tests {
         let bound = Caller::new("key:app".to_owned(), [Scope::OrdersRead].into(), Some(own));
         assert!(bound.sees(own) && !bound.sees(other));
         assert!(Caller::operator().sees(other));
+    }
+
+    #[test]
+    fn only_callers_that_are_bound_to_no_customer_name_prices() {
+        let customer = Some(CustomerId(Uuid::from_u128(1)));
+        let caller = |scope, customer| Caller::new("key:app".to_owned(), [scope].into(), customer);
+        for scope in [Scope::OrdersWrite, Scope::OrdersPrice] {
+            assert!(caller(scope, None).may_name_prices().is_ok(), "{scope}");
+            let refused = caller(scope, customer).may_name_prices().unwrap_err();
+            assert_eq!((refused.0.status, refused.0.code.as_str()), (403, "price_not_allowed"), "{scope}");
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ scopes!(
     OrdersRead "orders:read",
     /// Place, cancel and fulfil orders.
     OrdersWrite "orders:write",
+    /// Name the prices of the order that is placed.
+    OrdersPrice "orders:price",
     /// See stock, its movements, and reservations.
     StockRead "stock:read",
     /// Receive and correct stock, set thresholds.
@@ -57,6 +59,14 @@ scopes!(
     AdminRebuild "admin:rebuild",
 );
 
+impl Scope {
+    /// Whether `*` and `orders:*` stand for this scope, too. A program that does not know a scope rejects a whole file of keys
+    /// with it, so a new one is written only for who asks for it by name.
+    const fn is_in_groups(self) -> bool {
+        !matches!(self, Self::OrdersPrice)
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -76,13 +86,14 @@ impl FromStr for Scope {
 }
 
 /// The scopes that `text` stands for: one, all of a group (`orders:*`), or all (`*`). Those of today: what is added later is
-/// not among them.
+/// not among them, nor is a scope that older programs do not know.
 ///
 /// # Errors
 /// Which there are.
 pub fn scopes_of(text: &str) -> Result<BTreeSet<Scope>, String> {
     let Some(group) = text.strip_suffix('*') else { return text.parse().map(|scope| BTreeSet::from([scope])) };
-    let found: BTreeSet<Scope> = Scope::ALL.iter().copied().filter(|scope| scope.as_str().starts_with(group)).collect();
+    let is_meant = |scope: &Scope| scope.is_in_groups() && scope.as_str().starts_with(group);
+    let found: BTreeSet<Scope> = Scope::ALL.iter().copied().filter(is_meant).collect();
     // `o*` is a slip of the pen.
     if found.is_empty() || !(group.is_empty() || group.ends_with(':')) {
         text.parse().map(|scope| [scope].into())
@@ -165,9 +176,16 @@ mod tests {
     fn scopes_are_named_one_by_one_or_by_group() {
         assert_eq!(scopes_of("stock:read"), Ok([Scope::StockRead].into()));
         assert_eq!(scopes_of("orders:*"), Ok([Scope::OrdersRead, Scope::OrdersWrite].into()));
-        assert_eq!(scopes_of("*").unwrap().len(), Scope::ALL.len());
-        for wrong in ["", "orders", "o*", "orders*", "shipping:*", "orders:delete"] {
+        for wrong in ["", "orders", "o*", "orders*", "shipping:*", "orders:delete", "orders:p*"] {
             assert!(scopes_of(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_scope_that_older_programs_do_not_know_is_only_given_by_name() {
+        let all = scopes_of("*").unwrap();
+        assert_eq!(all.len(), Scope::ALL.len() - 1);
+        assert!(!all.contains(&Scope::OrdersPrice));
+        assert_eq!(scopes_of("orders:price"), Ok([Scope::OrdersPrice].into()));
     }
 }

@@ -129,6 +129,10 @@ catalogue! {
 
     // Orders.
 
+    /// The caller acts as a customer, and every order names its prices. Nothing was written.
+    PriceNotAllowed, "price_not_allowed", [403], Of(&["place_order"]),
+        says "callers that act as a customer cannot name prices, and there is no catalogue of prices yet",
+        so "Let your own server place the order, with a key that is not bound to a customer and with the prices that you charge.";
     /// There is no line.
     NoLines, "no_lines", [400], Of(&["place_order", "reserve_stock"]),
         says "an order needs at least one line",
