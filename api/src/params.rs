@@ -19,6 +19,9 @@ use crate::{
     problem::{ApiError, Code},
 };
 
+/// No version in an entity tag has more digits.
+const N_VERSION_DIGITS: usize = 18;
+
 /// A value that stands in a path.
 pub trait PathValue: Sized + Send {
     /// How operations call it.
@@ -169,23 +172,39 @@ pub fn trace_of(headers: &HeaderMap) -> Option<&str> {
     trace.filter(|trace| is_traceparent(trace))
 }
 
-/// What `If-Match` says.
+/// What `If-Match` says. Tags are compared strongly (RFC 9110, section 13.1.1): a weak one never matches.
 fn versions(headers: &HeaderMap) -> Result<Option<Versions>, ApiError> {
-    let given = headers.get_all(header::IF_MATCH).iter().map(|value| value.to_str().unwrap_or_default());
-    let tags: Vec<_> = given.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut tags = Vec::new();
+    for value in headers.get_all(header::IF_MATCH) {
+        let list = value.to_str().map_err(|_| not_a_tag())?;
+        // Empty elements of a list count as nothing.
+        tags.extend(list.split(',').map(str::trim).filter(|tag| !tag.is_empty()));
+    }
     match tags[..] {
+        [] if headers.contains_key(header::IF_MATCH) => Err(not_a_tag()),
         [] => Ok(None),
         ["*"] => Ok(Some(Versions::Any)),
         _ => {
-            let version = |tag: &str| tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
-            tags.iter().map(|tag| version(tag)).collect::<Option<_>>().map(|all| Some(Versions::OneOf(all))).ok_or_else(
-                || {
-                    let detail = "it must be what `ETag` said, such as `\"3\"`, or `*`";
-                    ApiError::parameter("If-Match", Code::InvalidIfMatch, detail)
-                },
-            )
+            let versions = tags.iter().map(|tag| version(tag)).collect::<Option<Vec<_>>>().ok_or_else(not_a_tag)?;
+            Ok(Some(Versions::OneOf(versions.into_iter().flatten().collect())))
         }
     }
+}
+
+/// The version that an entity tag of ours stands for; `Some(None)` if no answer ever had this tag.
+fn version(tag: &str) -> Option<Option<u64>> {
+    let strong = tag.strip_prefix("W/").unwrap_or(tag);
+    let digits = strong.strip_prefix('"')?.strip_suffix('"')?;
+    if !(1..=N_VERSION_DIGITS).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let is_ours = tag == strong && (digits == "0" || !digits.starts_with('0'));
+    Some(digits.parse().ok().filter(|_| is_ours))
+}
+
+fn not_a_tag() -> ApiError {
+    let detail = "it must be what `ETag` said, such as `\"3\"`, or `*`";
+    ApiError::parameter("If-Match", Code::InvalidIfMatch, detail)
 }
 
 /// The idempotency key. Of two, one would be left out in silence, and what it had done already be done again.
@@ -269,18 +288,46 @@ mod tests {
 
     #[test]
     fn a_version_is_what_an_answer_said() {
-        let read = |value: &str| {
+        let read = |values: &[&str]| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::IF_MATCH, value.parse().unwrap());
+            for value in values {
+                headers.append(header::IF_MATCH, value.parse().unwrap());
+            }
             versions(&headers).ok().flatten()
         };
-        assert_eq!(read("\"3\""), Some(Versions::OneOf(vec![3])));
-        assert_eq!(read("\"3\", \"4\""), Some(Versions::OneOf(vec![3, 4])));
-        assert_eq!(read("*"), Some(Versions::Any));
-        for wrong in ["", "3", "W/\"3\"", "\"x\"", "*, \"3\""] {
-            assert_eq!(read(wrong), None, "{wrong}");
+        let one_of = |versions: &[u64]| Some(Versions::OneOf(versions.to_vec()));
+        assert_eq!(read(&["\"3\""]), one_of(&[3]));
+        assert_eq!(read(&["\"3\", \"4\""]), one_of(&[3, 4]));
+        assert_eq!(read(&["\"3\",, ", "\"4\""]), one_of(&[3, 4]));
+        assert_eq!(read(&["*"]), Some(Versions::Any));
+        for wrong in [
+            "",
+            ",",
+            "3",
+            "\"x\"",
+            "\"+3\"",
+            "\"\"",
+            "*, \"3\"",
+            "w/\"3\"",
+            "W/3",
+            "W/\"x\"",
+            "\"3",
+            "\"9999999999999999999\"",
+        ] {
+            assert_eq!(read(&[wrong]), None, "{wrong}");
         }
         assert_eq!(versions(&HeaderMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn a_tag_that_no_answer_had_never_matches() {
+        for (given, expected) in
+            [("W/\"3\"", vec![]), ("W/\"3\", \"3\"", vec![3]), ("\"03\"", vec![]), ("W/\"3\",\"4\"", vec![4])]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_MATCH, given.parse().unwrap());
+            assert_eq!(versions(&headers), Ok(Some(Versions::OneOf(expected))), "{given}");
+        }
     }
 
     #[test]

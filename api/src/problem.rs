@@ -364,7 +364,7 @@ const DOCUMENTED: [(u16, &str); 14] = [
         413,
         "The body is larger than this deployment takes, 1 MiB if it does not say otherwise, or the record than the log takes. Nothing was written.",
     ),
-    (415, "The body is not declared as application/json. Nothing was written."),
+    (415, "The body is not declared as application/json in UTF-8, or it is compressed. Nothing was written."),
     (422, "The idempotency key was used for another command. Nothing was written."),
     (429, "The caller asks more often than it may. Nothing was written."),
     (500, "A mistake of the service."),

@@ -159,6 +159,7 @@ async fn writes_go_to_what_was_seen(shop: &Shop) {
         Some("true"),
         "it is the same request"
     );
+    adjust("W/\"2\"", -1, None).await.expect_problem(412, "precondition_failed");
     adjust("*", -1, None).await.expect(200);
     let problem = adjust("2", -1, None).await.expect_problem(400, "invalid_request");
     assert_eq!(problem["errors"][0]["code"], "invalid_if_match", "{problem}");

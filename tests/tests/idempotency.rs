@@ -106,6 +106,29 @@ async fn many_at_once_are_one(shop: &Shop) {
 }
 
 #[tokio::test]
+async fn an_integer_is_the_same_command_however_it_is_written() {
+    let deployment = Embedded::start().await;
+    let http = deployment.http();
+    let received = async |quantity: &str| {
+        let request = reqwest::Client::new().post(format!("{}/stock/beans/receive", http.base));
+        let request = request.header("Content-Type", "application/json").header("Idempotency-Key", "once");
+        request.body(format!(r#"{{"quantity": {quantity}}}"#)).send().await.unwrap()
+    };
+    let first = received("2").await;
+    assert_eq!((first.status().as_u16(), first.headers().get("Idempotent-Replayed")), (200, None));
+    for same in ["2.0", "2e0", "0.2E+1"] {
+        let again = received(same).await;
+        assert_eq!(again.status(), 200, "{same}");
+        assert_eq!(again.headers().get("Idempotent-Replayed").unwrap(), "true", "{same}");
+    }
+    assert_eq!(received("3.0").await.status(), 422);
+    for wrong in ["2.5", "1e400", "9223372036854775808"] {
+        assert_eq!(received(wrong).await.status(), 400, "{wrong}");
+    }
+    assert_eq!(http.get("/stock/beans").await.expect(200)["on_hand"], 2);
+}
+
+#[tokio::test]
 async fn a_key_is_kept_by_the_embedded_log_through_restarts_kills_and_rebuilds() {
     let mut deployment = Embedded::start().await;
     let shop = Shop::from(&deployment);

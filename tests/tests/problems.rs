@@ -52,6 +52,58 @@ async fn whatever_the_framework_refuses_is_a_problem_that_is_explained() {
 }
 
 #[tokio::test]
+async fn an_array_is_not_an_object_in_any_body() {
+    let deployment = Embedded::start().await;
+    let http = deployment.http();
+    let id = uuid::Uuid::now_v7();
+    for (method, path, body) in [
+        (Method::POST, "/customers".to_owned(), json!(["Eve", "eve@example.com"])),
+        (Method::PATCH, format!("/customers/{id}"), json!(["Eve", null])),
+        (Method::POST, "/orders".to_owned(), json!([id, "EUR", [["beans", 1, 1]]])),
+        (Method::POST, "/stock/beans/receive".to_owned(), json!([1])),
+        (Method::PUT, "/stock/beans/threshold".to_owned(), json!([1])),
+        (Method::POST, "/stock/reserve".to_owned(), json!(["cart", [["beans", 1]], 60, null])),
+        (Method::POST, "/billing".to_owned(), json!([id, 1, "EUR", "a"])),
+        (Method::POST, format!("/billing/{id}/refund"), json!([1, null])),
+        (Method::POST, "/notify".to_owned(), json!(["operations", "s", "b"])),
+        (Method::POST, "/admin/snapshots/orders".to_owned(), json!([])),
+        (Method::POST, "/admin/projections/orders".to_owned(), json!(["verify"])),
+    ] {
+        let answer = http.send(method, &path, &[], Some(&body)).await.unwrap();
+        let problem = answer.expect_problem(400, "invalid_request");
+        assert_eq!(problem["detail"], "#: expected an object", "{path}: {problem}");
+    }
+    let line = json!([["beans", 1, 1]]);
+    let nested = http.post("/orders", json!({ "customer_id": id, "currency": "EUR", "lines": line })).await;
+    let nested = nested.expect_problem(400, "invalid_request");
+    assert_eq!(nested["detail"], "#/lines/0: expected an object", "{nested}");
+}
+
+#[tokio::test]
+async fn a_body_in_another_encoding_is_named() {
+    let deployment = Embedded::start().await;
+    let http = deployment.http();
+    let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let body = r#"{"quantity": 1}"#;
+    let json = "application/json";
+    for (kind, coding, bytes, status, says) in [
+        (json, "gzip", vec![0x1f, 0x8b], 415, "Content-Encoding"),
+        ("application/json; charset=utf-16", "identity", utf_16(body), 415, "charset"),
+        (json, "identity", utf_16(body), 400, "UTF-16"),
+        (json, "identity", format!("\u{feff}{body}").into_bytes(), 400, "byte order mark"),
+        (json, "identity", b"{\"quantity\": 1, \"\xe4\": 1}".to_vec(), 400, "not UTF-8"),
+    ] {
+        let url = format!("{}/stock/beans/receive", http.base);
+        let request = reqwest::Client::new().post(url).header("Content-Type", kind).header("Content-Encoding", coding);
+        let response = request.body(bytes).send().await.unwrap();
+        let accepted = response.headers().get("accept-encoding").cloned();
+        assert_eq!((response.status().as_u16(), accepted.is_some()), (status, coding == "gzip"), "{kind}, {coding}");
+        let problem: Value = response.json().await.unwrap();
+        assert!(text(&problem, "detail").contains(says), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     let deployment = Embedded::start().await;
     let customer = uuid::Uuid::now_v7();

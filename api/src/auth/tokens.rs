@@ -104,12 +104,18 @@ impl Tokens {
 
 /// Those that the token names and this program knows. Others, such as `openid`, are somebody else's.
 fn scopes(claims: &Claims) -> BTreeSet<Scope> {
-    match claims.get("scope").or_else(|| claims.get("scp")) {
-        Some(Value::String(words)) => words.split(' ').filter_map(|word| word.parse().ok()).collect(),
-        Some(Value::Array(words)) => {
-            words.iter().filter_map(Value::as_str).filter_map(|word| word.parse().ok()).collect()
-        }
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => BTreeSet::new(),
+    let named = ["scope", "scp"].map(|claim| claims.get(claim).map(words).unwrap_or_default());
+    // An issuer that fills one claim may still send the other, as `null` or empty.
+    let filled = named.iter().find(|words| !words.is_empty());
+    filled.into_iter().flatten().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// The words of a claim, which has them in one string or in a list.
+fn words(claim: &Value) -> Vec<&str> {
+    match claim {
+        Value::String(words) => words.split_whitespace().collect(),
+        Value::Array(words) => words.iter().filter_map(Value::as_str).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     }
 }
 

@@ -20,6 +20,9 @@ const RATE: [(&str, &str); 2] = [
 /// Statuses that say which key is wanted.
 const WITH_CHALLENGE: [&str; 2] = ["401", "403"];
 
+/// The status of a body that can't be read as it was sent.
+const UNSUPPORTED: &str = "415";
+
 /// Leave out the failures that can't happen to an operation, and name the codes of the others. A status that has the same codes
 /// wherever it can be is described once.
 pub fn all(document: &mut Value) {
@@ -81,6 +84,13 @@ fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
             response["headers"][name] =
                 json!({ "description": description, "required": true, "schema": { "type": "string" } });
         }
+    }
+    if status == UNSUPPORTED {
+        response["headers"]["Accept-Encoding"] = json!({
+            "description": "`identity`, if the body was compressed (RFC 9110).",
+            "required": false,
+            "schema": { "type": "string" },
+        });
     }
     if WITH_CHALLENGE.contains(&status) {
         response["headers"]["WWW-Authenticate"] = json!({

@@ -10,10 +10,10 @@ catalogue! {
     InvalidRequest, "invalid_request", [400], Any,
         says "#/lines/0/quantity: a quantity must be from 1 to 1000000",
         so "Correct every value that `errors` names, and send the request again.";
-    /// The body is no JSON, or something follows the JSON value.
+    /// The body is not JSON in UTF-8, or something follows the JSON value.
     MalformedJson, "malformed_json", [400], Bodies,
         says "this is no JSON, from line 1, column 17 on",
-        so "Send one JSON value.";
+        so "Send one JSON value in UTF-8, without a byte order mark.";
     /// The body could not be read.
     InvalidBody, "invalid_body", [400], Bodies,
         says "the body ended too early",
@@ -47,10 +47,10 @@ catalogue! {
     BodyTooSlow, "body_too_slow", [408], Bodies,
         says "the body had not arrived after 10 s",
         so "Send the request again, all at once.";
-    /// The body is not declared as `application/json`.
+    /// The body is not declared as `application/json` in UTF-8, or it is compressed (`Content-Encoding`). Nothing was written.
     UnsupportedMediaType, "unsupported_media_type", [415], Bodies,
-        says "the `Content-Type` requested by the client is not supported: send `Content-Type: application/json`",
-        so "Send `Content-Type: application/json`.";
+        says "the `Content-Type` is not supported: send `Content-Type: application/json`",
+        so "Send `Content-Type: application/json`, and the body without compression.";
     /// The command has no `Idempotency-Key`, and this deployment takes such commands only with one (`--require-idempotency-keys`).
     /// Nothing was written.
     IdempotencyKeyRequired, "idempotency_key_required", [400],
@@ -75,7 +75,8 @@ catalogue! {
     /// written.
     PreconditionFailed, "precondition_failed", [412], Commands,
         says "it has version 4 by now",
-        so "Get it again, look whether the command is still right, and send it with the new `ETag`.";
+        so "Get it again, look whether the command is still right, and send it with the new `ETag`. A weak tag, such as `W/\"4\"`, \
+            never matches.";
     /// There is neither key nor token, and this needs one. Nothing was written.
     Unauthenticated, "unauthenticated", [401], Any,
         says "this needs a key or a token: send `Authorization: Bearer ...`",

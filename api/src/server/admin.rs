@@ -24,7 +24,7 @@ use orderlog_service::{
     replica::RepairError,
 };
 use poem::{
-    EndpointExt, FromRequest, Request, Response,
+    EndpointExt, Request, Response,
     endpoint::{BoxEndpoint, make},
     http::{Method, StatusCode},
 };
@@ -34,6 +34,7 @@ use super::{StartError, gate::Gate, json_answer, not_here};
 use crate::{
     auth::{Scope, Token},
     inspect::{InRows, Inspector, Projections},
+    json::{self, Checked},
     problem::{ApiError, Code},
     services::{RouteTable, ServiceName},
 };
@@ -115,6 +116,30 @@ struct Discarding {
     reason: Reason,
 }
 
+impl Checked for Nothing {
+    type Values = ();
+
+    fn checked(self) -> Result<(), ApiError> {
+        Ok(())
+    }
+}
+
+impl Checked for Discarding {
+    type Values = Reason;
+
+    fn checked(self) -> Result<Reason, ApiError> {
+        Ok(self.reason)
+    }
+}
+
+impl Checked for RebuildRequest {
+    type Values = Self;
+
+    fn checked(self) -> Result<Self, ApiError> {
+        Ok(self)
+    }
+}
+
 impl Admin {
     /// For these rows, by service, and this log.
     pub fn new(projections: BTreeMap<ServiceName, Arc<dyn Projection>>, log: Arc<dyn EventLog>) -> Self {
@@ -172,7 +197,7 @@ impl Admin {
     async fn retry(&self, request: Request) -> poem::Result<Response> {
         let projection = Arc::clone(self.named(&request)?);
         let (request, mut body) = request.split();
-        let poem::web::Json(Nothing {}) = poem::web::Json::from_request(&request, &mut body).await?;
+        json::given::<Nothing>(&request, &mut body).await?;
         let retried = projection.retry().await.map_err(unrepaired)?;
         Ok(json_answer(StatusCode::OK, &serde_json::json!(retried)))
     }
@@ -182,7 +207,7 @@ impl Admin {
         let offset = request.raw_path_param("offset").and_then(|text| text.parse().ok());
         let offset = offset.ok_or_else(|| not_here("a record at this offset"))?;
         let (request, mut body) = request.split();
-        let poem::web::Json(Discarding { reason }) = poem::web::Json::from_request(&request, &mut body).await?;
+        let reason = json::given::<Discarding>(&request, &mut body).await?;
         let discarded = projection.discard(offset, reason).await.map_err(unrepaired)?;
         Ok(json_answer(StatusCode::OK, &serde_json::json!(discarded)))
     }
@@ -223,7 +248,7 @@ impl Admin {
     async fn begin(&self, request: Request) -> poem::Result<Response> {
         let projection = Arc::clone(self.named(&request)?);
         let (request, mut body) = request.split();
-        let poem::web::Json(asked) = poem::web::Json::<RebuildRequest>::from_request(&request, &mut body).await?;
+        let asked = json::given::<RebuildRequest>(&request, &mut body).await?;
         projection.begin(asked).await.map_err(refused)?;
         Ok(json_answer(StatusCode::ACCEPTED, &serde_json::json!(status_of(projection.as_ref()).await?)))
     }
@@ -231,7 +256,7 @@ impl Admin {
     async fn snapshot(&self, request: Request) -> poem::Result<Response> {
         let projection = Arc::clone(self.named(&request)?);
         let (request, mut body) = request.split();
-        let poem::web::Json(Nothing {}) = poem::web::Json::from_request(&request, &mut body).await?;
+        json::given::<Nothing>(&request, &mut body).await?;
         let label = projection.snapshot().await.map_err(|error| match error {
             SnapshotError::Empty(_) => ApiError::conflict(Code::NothingToCopy, error.to_string()),
             error => ApiError::internal(&anyhow::Error::from(error)),

@@ -95,12 +95,17 @@ async fn a_token_is_a_caller_with_the_scopes_that_it_names() {
     assert!(ada.require(Scope::OrdersRead).is_ok() && ada.require(Scope::CustomersWrite).is_ok());
     assert!(ada.require(Scope::OrdersWrite).is_err());
     for listed in [json!(["stock:read", "profile"]), json!("stock:read profile")] {
-        let claims = with(json!({ "scope": null, "scp": listed }));
-        let mut claims = claims;
-        claims.as_object_mut().unwrap().remove("scope");
-        let caller = tokens.caller(&issuer.sign(&header, &claims)).await.unwrap();
-        assert!(caller.require(Scope::StockRead).is_ok() && caller.require(Scope::OrdersRead).is_err());
+        let mut without = with(json!({ "scp": listed }));
+        without.as_object_mut().unwrap().remove("scope");
+        let empty =
+            [json!(null), json!(""), json!([]), json!({})].map(|scope| with(json!({ "scope": scope, "scp": listed })));
+        for claims in [without].into_iter().chain(empty) {
+            let caller = tokens.caller(&issuer.sign(&header, &claims)).await.unwrap();
+            assert!(caller.require(Scope::StockRead).is_ok() && caller.require(Scope::OrdersRead).is_err(), "{claims}");
+        }
     }
+    let both = tokens.caller(&issuer.sign(&header, &with(json!({ "scp": ["stock:read"] })))).await.unwrap();
+    assert!(both.require(Scope::OrdersRead).is_ok() && both.require(Scope::StockRead).is_err(), "`scope` comes first");
     // As long as there is one key, it need not be named.
     tokens.caller(&issuer.sign(&json!({ "alg": "ES256" }), &claims())).await.unwrap();
 }
