@@ -1,8 +1,9 @@
 //! Keys, from the first one to a revoked one, and what a server demands before it listens to others.
 
 use orderlog_tests::{
-    deployment::{Embedded, free_port, orderlog},
+    deployment::{Embedded, Server, free_port, orderlog},
     eventually,
+    http::Http,
     keys::{id_of, key},
     story::text,
 };
@@ -81,6 +82,26 @@ async fn pages_of_other_sites_do_not_act_for_the_operator() {
     let refused = asked(&[("host", "elsewhere.example")]).await.expect("an answer");
     refused.expect_problem(403, "foreign_host");
     asked(&[("origin", &http.base)]).await.expect("an answer").expect_problem(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn an_address_of_ipv4_is_the_same_in_the_form_of_ipv6() {
+    let dir = tempfile::tempdir().expect("a place for a data folder");
+    let serve = |host: &str, name: &str, further: &[&str]| {
+        let data = ["--data".to_owned(), dir.path().join(name).display().to_string()];
+        let args: Vec<String> = data.into_iter().chain(further.iter().map(|it| (*it).to_owned())).collect();
+        let port = free_port();
+        (Server::begin_at(host, &args, port, (&dir.path().join("server.log"), &[]), &[]), port)
+    };
+    let (local, port) = serve("[::ffff:127.0.0.1]", "local", &[]);
+    local.ready().await;
+    Http::new(format!("http://127.0.0.1:{port}")).get("/admin/projections").await.expect(200);
+
+    // A socket of both families sees callers by IPv4 in the form of IPv6. Those of this machine have no rate.
+    let (open, port) = serve("[::]", "open", &["--insecure"]);
+    open.ready().await;
+    let answer = Http::new(format!("http://127.0.0.1:{port}")).get("/customers").await;
+    assert_eq!((answer.status.as_u16(), answer.header("ratelimit")), (200, None));
 }
 
 #[tokio::test]

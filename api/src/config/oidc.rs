@@ -42,8 +42,8 @@ impl Oidc {
         let Some(place) = self.oidc_jwks.as_deref().filter(|place| is_url(place)) else { return false };
         let Ok(url) = reqwest::Url::parse(place) else { return true };
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let is_here =
-            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        let is_here = host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
         url.scheme() != "https" && !is_here
     }
 }
@@ -60,6 +60,7 @@ mod tests {
             "http://127.0.0.1:1/jwks",
             "http://localhost/",
             "http://[::1]:80/x",
+            "http://[::ffff:127.0.0.1]:80/x",
             "jwks.json",
         ] {
             assert!(!is_forgeable(safe), "{safe}");

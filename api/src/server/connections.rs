@@ -94,7 +94,7 @@ pub async fn serve<E>(
             Ok((stream, from)) => {
                 // Without a seat it is closed at once.
                 if let Some(seat) = seats.take() {
-                    tokio::spawn(connection(stream, from, seat, serving.clone(), is_stopping.clone()));
+                    tokio::spawn(connection(stream, canonical(from), seat, serving.clone(), is_stopping.clone()));
                 }
             }
             Err(error) => {
@@ -196,6 +196,11 @@ async fn requests<E, S>(
     }
     connection.as_mut().graceful_shutdown();
     drop(connection.await);
+}
+
+/// The same address, of IPv4 where IPv6 only maps it (`::ffff:127.0.0.1`): one machine has one address in rules, rates and logs.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 /// The URL by which this machine reaches what listens on `addr`.

@@ -76,5 +76,5 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
-    Ok((listener, addr))
+    Ok((listener, connections::canonical(addr)))
 }

@@ -42,7 +42,7 @@ impl Authority {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;
-                (Host::Address(IpAddr::V6(address.parse().ok()?)), port)
+                (Host::Address(IpAddr::V6(address.parse().ok()?).to_canonical()), port)
             }
             None => {
                 let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
@@ -222,6 +222,7 @@ mod tests {
             ("api.example", "https://api.example"),
             ("api.example:443", "https://api.example"),
             ("[::1]:8080", "http://[::1]:8080"),
+            ("[::ffff:127.0.0.1]:8080", "http://127.0.0.1:8080"),
             ("127.0.0.1:8080", "https://shop.example"),
             ("127.0.0.1:8080", "http://shop.example:3000"),
         ] {

@@ -44,12 +44,9 @@ pub enum Whose<'a> {
 impl Whose<'_> {
     /// Those from this address. Who has one of IPv6 has a whole network.
     pub fn of_address(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => Self::Address(address),
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => Self::Address(v4.into()),
-                None => Self::Address(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()),
-            },
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::Address(v4.into()),
+            IpAddr::V6(v6) => Self::Address(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()),
         }
     }
 }
