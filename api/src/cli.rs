@@ -16,7 +16,8 @@ pub use exit::{Exit, Failure, of as exit_code};
 use crate::{
     asyncapi,
     config::{Config, Options, Trust},
-    openapi, output,
+    openapi::{self, Form},
+    output,
     services::ServiceName,
 };
 
@@ -49,6 +50,10 @@ enum Command {
         /// Which
         #[arg(default_value = "all", value_parser = services_parser())]
         service: Services,
+
+        /// Which version of OpenAPI: 3.0 is for generators that reject 3.1
+        #[arg(long, env = "ORDERLOG_OPENAPI_FORM", value_name = "VERSION", value_enum, default_value_t = Form::Modern)]
+        form: Form,
     },
     /// Print the AsyncAPI document of the public topics
     Asyncapi,
@@ -124,9 +129,9 @@ impl Cli {
             return serve::run(config).await.map(|()| Exit::Done);
         }
         match self.command {
-            Some(Command::Openapi { service }) => print(&match service.0[..] {
-                [one] => openapi::of_service(one),
-                _ => openapi::of_services(&service.0),
+            Some(Command::Openapi { service, form }) => print(&match service.0[..] {
+                [one] => openapi::of_service(one, form),
+                _ => openapi::of_services(&service.0, form),
             })?,
             Some(Command::Asyncapi) => print(&asyncapi::document())?,
             Some(Command::Key { verb }) => return key::run(*verb),

@@ -1,18 +1,22 @@
-//! The published contract of the HTTP API, an OpenAPI 3.1 document: what the framework generates from the routes, made right.
+//! The published contract of the HTTP API, as OpenAPI 3.1 and 3.0: what the framework generates from the routes, made right.
 //!
 //! [`correct`]: bounds of integers that come as fractions, times of examples in another form than answers have, refused unknown
 //! fields, headers that all operations take. [`failures`]: which failures an operation can have, and their codes.
-//! [`texts`]: what texts look like. [`examples`]: those that are missing. [`modern`]: from 3.0 to 3.1. Checked in under `openapi/` and compared by a test;
+//! [`texts`]: what texts look like. [`examples`]: those that are missing. [`tidy`]: what both
+//! forms are without. [`modern`]: 3.1 out of the framework's 3.0. [`classic`]: what 3.0 does not have. Checked in under `openapi/` and compared by a test;
 //! `tests/contracts` has linters look at them.
 
+mod classic;
 mod correct;
 mod examples;
 mod failures;
 mod modern;
 mod texts;
+mod tidy;
 
 use std::marker::PhantomData;
 
+use clap::ValueEnum;
 use poem_openapi::{
     ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject,
     registry::{MetaApi, Registry},
@@ -40,6 +44,17 @@ create a customer first.\n\n\
 Callers send a key (`olk_...`), or a token (JWT) of the issuer that the deployment believes, as `Authorization: Bearer ...`. A \
 server that listens to its own machine only, and has no keys yet, needs none. A key or token may be bound to a customer: what is \
 not that customer's is then 404.";
+
+/// Which version of OpenAPI a document is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// 3.1, whose schemas are JSON Schema.
+    #[value(name = "3.1")]
+    Modern,
+    /// 3.0, for generators that reject 3.1.
+    #[value(name = "3.0")]
+    Classic,
+}
 
 /// The routes of `T`, to be described without a service behind them.
 struct Described<T>(PhantomData<fn() -> T>);
@@ -79,22 +94,26 @@ fn raw(service: ServiceName) -> Value {
 }
 
 /// As it is published.
-fn finished(mut document: Value) -> Value {
+fn finished(mut document: Value, form: Form) -> Value {
     correct::all(&mut document);
     texts::all(&mut document);
     failures::all(&mut document);
     examples::all(&mut document);
-    modern::all(&mut document);
+    tidy::all(&mut document);
+    match form {
+        Form::Modern => modern::all(&mut document),
+        Form::Classic => classic::all(&mut document),
+    }
     document
 }
 
 /// The OpenAPI document of one service.
-pub fn of_service(service: ServiceName) -> Value {
-    finished(raw(service))
+pub fn of_service(service: ServiceName, form: Form) -> Value {
+    finished(raw(service), form)
 }
 
 /// The OpenAPI document of several services in one.
-pub fn of_services(services: &[ServiceName]) -> Value {
+pub fn of_services(services: &[ServiceName], form: Form) -> Value {
     let mut documents = services.iter().map(|service| raw(*service));
     let mut all = documents.next().unwrap_or_default();
     for document in documents {
@@ -102,7 +121,7 @@ pub fn of_services(services: &[ServiceName]) -> Value {
     }
     all["info"]["title"] = "orderlog".into();
     correct::in_the_order_of(services, &mut all);
-    finished(all)
+    finished(all, form)
 }
 
 /// A document as text.

@@ -160,7 +160,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
     let found_at = admin::tell_where(&storage.data, &own_url, &gate.process)?;
-    let documented = crate::openapi::of_services(&services);
+    let documented = crate::openapi::of_services(&services, crate::openapi::Form::Modern);
     let http = HttpMeasures::new();
     let metrics = metrics(&mounted, &http, &parts);
     let admission = Arc::new(Admission::new(&options.limits));

@@ -9,7 +9,7 @@ use expect_test::{ExpectFile, expect_file};
 use orderlog_api::{
     asyncapi,
     auth::{OPERATIONS, ToCustomers, rule_of},
-    openapi,
+    openapi::{self, Form},
     problem::{Code, Scope},
     services::ServiceName,
 };
@@ -22,16 +22,34 @@ fn is_checked_in(document: &Value, file: ExpectFile) {
 
 #[test]
 fn the_contract_of_each_service_is_checked_in() {
-    is_checked_in(&openapi::of_service(ServiceName::Customers), expect_file!["../../openapi/customers.json"]);
-    is_checked_in(&openapi::of_service(ServiceName::Orders), expect_file!["../../openapi/orders.json"]);
-    is_checked_in(&openapi::of_service(ServiceName::Inventory), expect_file!["../../openapi/inventory.json"]);
-    is_checked_in(&openapi::of_service(ServiceName::Billing), expect_file!["../../openapi/billing.json"]);
-    is_checked_in(&openapi::of_service(ServiceName::Notifications), expect_file!["../../openapi/notifications.json"]);
+    is_checked_in(
+        &openapi::of_service(ServiceName::Customers, Form::Modern),
+        expect_file!["../../openapi/customers.json"],
+    );
+    is_checked_in(&openapi::of_service(ServiceName::Orders, Form::Modern), expect_file!["../../openapi/orders.json"]);
+    is_checked_in(
+        &openapi::of_service(ServiceName::Inventory, Form::Modern),
+        expect_file!["../../openapi/inventory.json"],
+    );
+    is_checked_in(&openapi::of_service(ServiceName::Billing, Form::Modern), expect_file!["../../openapi/billing.json"]);
+    is_checked_in(
+        &openapi::of_service(ServiceName::Notifications, Form::Modern),
+        expect_file!["../../openapi/notifications.json"],
+    );
+}
+
+fn modern() -> Value {
+    openapi::of_services(&ServiceName::ALL, Form::Modern)
+}
+
+fn classic() -> Value {
+    openapi::of_services(&ServiceName::ALL, Form::Classic)
 }
 
 #[test]
 fn the_contract_of_all_services_in_one_is_checked_in() {
-    is_checked_in(&openapi::of_services(&ServiceName::ALL), expect_file!["../../openapi/orderlog.json"]);
+    is_checked_in(&modern(), expect_file!["../../openapi/orderlog.json"]);
+    is_checked_in(&classic(), expect_file!["../../openapi/orderlog-3.0.json"]);
 }
 
 #[test]
@@ -54,8 +72,7 @@ fn operations(document: &Value) -> Vec<(String, Value)> {
 
 #[test]
 fn the_endpoints_that_users_were_promised_are_there() {
-    let there: BTreeSet<_> =
-        operations(&openapi::of_services(&ServiceName::ALL)).into_iter().map(|(endpoint, _)| endpoint).collect();
+    let there: BTreeSet<_> = operations(&modern()).into_iter().map(|(endpoint, _)| endpoint).collect();
     for promised in [
         "post /customers",
         "get /customers/{customer_id}",
@@ -73,7 +90,7 @@ fn the_endpoints_that_users_were_promised_are_there() {
 #[test]
 fn every_operation_says_what_it_is() {
     let mut ids = BTreeSet::new();
-    for (endpoint, operation) in operations(&openapi::of_services(&ServiceName::ALL)) {
+    for (endpoint, operation) in operations(&modern()) {
         let text = |field: &str| operation[field].as_str().unwrap_or_default().to_owned();
         assert!(ids.insert(text("operationId")), "{endpoint} has an id of its own");
         assert!(!text("summary").is_empty() && !text("description").is_empty(), "{endpoint} is described");
@@ -86,7 +103,7 @@ fn every_operation_says_what_it_is() {
 
 #[test]
 fn every_command_takes_an_idempotency_key_every_query_a_position_and_every_list_a_limit() {
-    for (endpoint, operation) in operations(&openapi::of_services(&ServiceName::ALL)) {
+    for (endpoint, operation) in operations(&modern()) {
         let parameters = operation["parameters"].as_array().unwrap();
         let parameter = |name: &str| parameters.iter().find(|parameter| parameter["name"] == name);
         assert!(parameter("Orderlog-Min-Position").is_some() && parameter("Prefer").is_some(), "{endpoint}");
@@ -100,7 +117,7 @@ fn every_command_takes_an_idempotency_key_every_query_a_position_and_every_list_
 
 #[test]
 fn every_answer_is_described_and_has_an_example() {
-    let document = openapi::of_services(&ServiceName::ALL);
+    let document = modern();
     for (endpoint, operation) in operations(&document) {
         assert!(operation["responses"].as_object().unwrap().keys().any(|status| status.starts_with('2')), "{endpoint}");
         for (status, response) in operation["responses"].as_object().unwrap() {
@@ -125,7 +142,7 @@ fn every_answer_is_described_and_has_an_example() {
 
 #[test]
 fn the_codes_of_problems_name_operations_that_are_there() {
-    let all = operations(&openapi::of_services(&ServiceName::ALL));
+    let all = operations(&modern());
     for entry in Code::ALL.iter().map(|code| code.entry()) {
         let Scope::Of(ids) = entry.scope else { continue };
         for id in ids {
@@ -141,7 +158,7 @@ fn the_codes_of_problems_name_operations_that_are_there() {
 
 #[test]
 fn nothing_of_openapi_3_0_is_left() {
-    let text = openapi::to_text(&openapi::of_services(&ServiceName::ALL));
+    let text = openapi::to_text(&modern());
     assert!(text.contains("\"openapi\": \"3.1.0\""));
     for old in ["\"nullable\"", "; charset=utf-8", "\"exclusiveMinimum\": true", "\"ETAG\"", "\"LOCATION\""] {
         assert!(!text.contains(old), "{old}");
@@ -149,9 +166,67 @@ fn nothing_of_openapi_3_0_is_left() {
 }
 
 #[test]
+fn nothing_of_openapi_3_1_is_in_the_document_for_3_0() {
+    let (document, modern) = (classic(), modern());
+    let text = openapi::to_text(&document);
+    assert!(text.contains("\"openapi\": \"3.0.3\""));
+    for new in ["\"null\"", "\"exclusiveMinimum\": 0", "\"identifier\"", "\"const\""] {
+        assert!(!text.contains(new), "{new}");
+    }
+    assert_eq!(document["info"].get("summary"), None);
+    assert!(document["components"]["schemas"].as_object().unwrap().values().all(|it| it.get("examples").is_none()));
+    // Both are about the same operations and schemas.
+    let names = |document: &Value, of: &str| {
+        document.pointer(of).unwrap().as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    for of in ["/paths", "/components/schemas", "/components/responses"] {
+        assert_eq!(names(&document, of), names(&modern, of), "{of}");
+    }
+    for (endpoint, operation) in operations(&document) {
+        assert_eq!(operation["security"], serde_json::json!([{ "key": [] }, { "token": [] }]), "{endpoint}");
+        let scope = rule_of(operation["operationId"].as_str().unwrap()).unwrap().scope;
+        assert!(
+            operation["description"].as_str().unwrap().contains(&format!("Needs the scope `{scope}`")),
+            "{endpoint}"
+        );
+    }
+}
+
+/// Every pattern in a document, with the place where it is.
+fn patterns(value: &Value, place: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(pattern) = members.get("pattern").and_then(Value::as_str) {
+                found.push((place.to_owned(), pattern.to_owned()));
+            }
+            members.iter().for_each(|(name, member)| patterns(member, &format!("{place}/{name}"), found));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, item)| patterns(item, &format!("{place}/{i}"), found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Escapes that JavaScript, PCRE2 and RE2 read alike. `tests/contracts` compiles every pattern with the three.
+#[test]
+fn patterns_are_what_every_generator_reads() {
+    let mut found = Vec::new();
+    [modern(), classic(), asyncapi::document()].iter().for_each(|document| patterns(document, "", &mut found));
+    assert!(found.len() > 20, "{found:?}");
+    for (place, pattern) in found {
+        assert!(pattern.is_ascii() && !pattern.contains("(?"), "{place}: {pattern}");
+        let escaped = pattern.split('\\').skip(1).map(|rest| rest.chars().next().unwrap());
+        for escape in escaped {
+            assert!(['x', '.', '*'].contains(&escape), "{place}: \\{escape} in {pattern}");
+        }
+    }
+}
+
+#[test]
 fn every_operation_needs_a_scope_and_says_which() {
     let mut ids = BTreeSet::new();
-    for (endpoint, operation) in operations(&openapi::of_services(&ServiceName::ALL)) {
+    for (endpoint, operation) in operations(&modern()) {
         let id = operation["operationId"].as_str().unwrap().to_owned();
         let rule = rule_of(&id).unwrap_or_else(|| panic!("{endpoint} is not in the table of `api/src/auth/scope.rs`"));
         let needed = [rule.scope.as_str()];

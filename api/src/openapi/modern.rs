@@ -2,8 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::correct::for_operations;
-
 /// The version that is published.
 const VERSION: &str = "3.1.0";
 
@@ -17,26 +15,6 @@ pub fn all(document: &mut Value) {
         license["identifier"] = license["name"].clone();
     }
     each_schema(document, &mut schema);
-    let mut tags = Vec::new();
-    for_operations(document, &mut |_, _, operation| {
-        tags.extend(operation["tags"].as_array().cloned().unwrap_or_default());
-        for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
-            example_beside(parameter);
-            implied(parameter);
-        }
-        for response in values(operation, "responses") {
-            values(response, "headers").for_each(implied);
-        }
-        implied(operation);
-    });
-    if let Some(all) = document.get_mut("tags").and_then(Value::as_array_mut) {
-        all.retain(|tag| tags.contains(&tag["name"]));
-    }
-}
-
-/// The values of an object's member, if it is there.
-fn values<'a>(object: &'a mut Value, member: &str) -> impl Iterator<Item = &'a mut Value> {
-    object.get_mut(member).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
 }
 
 /// Every schema, wherever it stands, the inner ones first.
@@ -129,22 +107,6 @@ fn nullable(members: &mut Map<String, Value>) {
         other.extend(members.remove(key).map(|value| (key.to_owned(), value)));
     }
     members.insert("anyOf".to_owned(), json!([other, { "type": "null" }]));
-}
-
-/// The example of a parameter stands beside its schema, where Swagger UI looks for it.
-fn example_beside(parameter: &mut Value) {
-    let examples =
-        parameter.get_mut("schema").and_then(Value::as_object_mut).and_then(|schema| schema.remove("examples"));
-    if let Some(example) = examples.as_ref().and_then(|examples| examples.get(0)) {
-        parameter["example"] = example.clone();
-    }
-}
-
-/// Leave out what is so anyway.
-fn implied(part: &mut Value) {
-    if let Some(part) = part.as_object_mut() {
-        part.retain(|key, value| !(key == "deprecated" && *value == false || key == "explode" && *value == true));
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What texts look like, as exactly as the domain checks them: what a schema allows is taken.
+//! What texts look like, as exactly as the domain checks them and as a pattern can say it that every generator of clients reads.
 
 use orderlog_domain::values::Currency;
 use serde_json::{Map, Value};
@@ -11,12 +11,20 @@ pub const TOKEN: &str = "^[A-Za-z0-9._-]{1,64}$";
 const TOKEN_EXACTLY: &str = "^[._-]*[A-Za-z0-9][A-Za-z0-9._-]*$";
 /// What the framework is told of currencies.
 const CURRENCY: &str = "^[A-Z]{3}$";
-/// Characters that no text on one line has.
-const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f\u2028\u2029";
+/// ASCII characters that no text on one line has. Patterns are ASCII, and use only escapes that JavaScript, PCRE2 and RE2 have in
+/// common, so that generated clients can compile them: what Unicode adds is said in words.
+const CONTROL: &str = r"\x00-\x1f\x7f";
 /// The same for texts on many lines.
-const CONTROL_BUT_LINES: &str = r"\u0000-\u0009\u000b-\u001f\u007f-\u009f";
-/// White space: a text has something else, too.
-const SPACE: &str = r"\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+const CONTROL_BUT_LINES: &str = r"\x00-\x09\x0b-\x1f\x7f";
+/// The same with white space: a text has something else, too.
+const BLANK: &str = r"\x00-\x20\x7f";
+/// What the patterns of texts cannot say.
+const IN_WORDS: &str = "Characters from U+0080 to U+009F are refused as well, and white space alone.";
+/// The same of texts on one line.
+const IN_WORDS_OF_A_LINE: &str =
+    "Characters from U+0080 to U+009F, U+2028 and U+2029 are refused as well, and white space alone.";
+/// What the pattern of an e-mail address cannot say.
+const IN_WORDS_OF_AN_EMAIL: &str = "White space and control characters beyond ASCII are refused as well.";
 /// Texts of more characters than this may have many lines.
 const N_LINE_MAX: u64 = 200;
 
@@ -32,26 +40,29 @@ pub fn all(document: &mut Value) {
             if property.get("pattern").is_some_and(|pattern| pattern == CURRENCY) {
                 property.remove("pattern");
                 property.insert("enum".to_owned(), Currency::codes().collect());
-            } else if let Some(pattern) = pattern_of(name, property) {
+            } else if let Some((pattern, words)) = pattern_of(name, property) {
                 property.insert("pattern".to_owned(), pattern.into());
+                let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
+                property.insert("description".to_owned(), format!("{description} {words}").into());
             }
         }
     }
 }
 
-/// What a property has to look like; none if that is said already, or it is no text.
-fn pattern_of(name: &str, property: &Map<String, Value>) -> Option<String> {
+/// What a property has to look like, and what the pattern leaves out; none if that is said already, or it is no text.
+fn pattern_of(name: &str, property: &Map<String, Value>) -> Option<(String, &'static str)> {
     if property.contains_key("pattern") || property.get("type")? != "string" {
         return None;
     }
     let n_max = property.get("maxLength")?.as_u64()?;
     if name == "email" {
-        let part = format!("[^{CONTROL}{SPACE}@]");
-        let end = format!("[^{CONTROL}{SPACE}@.]");
-        return Some(format!("^{part}+@{end}({part}*{end})?\\.({part}*{end})$"));
+        let part = format!("[^{BLANK}@]");
+        let end = format!("[^{BLANK}@.]");
+        return Some((format!("^{part}+@{end}({part}*{end})?\\.({part}*{end})$"), IN_WORDS_OF_AN_EMAIL));
     }
-    let control = if n_max > N_LINE_MAX { CONTROL_BUT_LINES } else { CONTROL };
-    Some(format!("^[^{control}]*[^{control}{SPACE}][^{control}]*$"))
+    let (control, words) =
+        if n_max > N_LINE_MAX { (CONTROL_BUT_LINES, IN_WORDS) } else { (CONTROL, IN_WORDS_OF_A_LINE) };
+    Some((format!("^[^{control}]*[^{BLANK}][^{control}]*$"), words))
 }
 
 /// Identifiers, wherever they stand.

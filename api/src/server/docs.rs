@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::not_here;
 use crate::{
-    openapi,
+    openapi::{self, Form},
     params::{EXAMPLE_CUSTOMER, EXAMPLE_NOTIFICATION, EXAMPLE_ORDER},
     services::{RouteTable, ServiceName},
 };
@@ -38,7 +38,7 @@ fn config(services: &[ServiceName]) -> String {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// `/docs`, `/openapi.json` and `/openapi/{service}.json`; `/` leads to `/docs`.
+/// `/docs`, `/openapi.json` and `/openapi/{service}.json`, the same with `-3.0` before `.json`; `/` leads to `/docs`.
 pub fn add_routes(services: &[ServiceName], table: &mut RouteTable) {
     let (script, style) = swagger_ui();
     let mut get = |path: &str, endpoint: BoxEndpoint<'static>| {
@@ -51,9 +51,13 @@ pub fn add_routes(services: &[ServiceName], table: &mut RouteTable) {
     get("/docs/swagger-ui.js", File::new("text/javascript; charset=utf-8", script).endpoint());
     get("/docs/swagger-ui.css", File::new("text/css; charset=utf-8", style).endpoint());
     let document = |document: Value| File::new("application/json", openapi::to_text(&document));
-    get("/openapi.json", document(openapi::of_services(services)).endpoint());
-    let each: Vec<(String, File)> =
-        services.iter().map(|&service| (format!("{service}.json"), document(openapi::of_service(service)))).collect();
+    let mut each: Vec<(String, File)> = Vec::new();
+    for (form, suffix) in [(Form::Modern, ""), (Form::Classic, "-3.0")] {
+        get(&format!("/openapi{suffix}.json"), document(openapi::of_services(services, form)).endpoint());
+        let named =
+            |service: &ServiceName| (format!("{service}{suffix}.json"), document(openapi::of_service(*service, form)));
+        each.extend(services.iter().map(named));
+    }
     let one = move |request: Request| {
         let name = request.raw_path_param("service").unwrap_or_default();
         match each.iter().find(|(service, _)| service == name) {

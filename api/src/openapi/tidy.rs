@@ -1,0 +1,45 @@
+//! What the framework writes though it says nothing, or in a place where tools do not look: the same in both forms.
+
+use serde_json::{Map, Value};
+
+use super::correct::for_operations;
+
+/// Leave out what is so anyway, groups without operations, and examples of parameters inside of their schemas.
+pub fn all(document: &mut Value) {
+    let mut tags = Vec::new();
+    for_operations(document, &mut |_, _, operation| {
+        tags.extend(operation["tags"].as_array().cloned().unwrap_or_default());
+        for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+            example_beside(parameter);
+            implied(parameter);
+        }
+        for response in values(operation, "responses") {
+            values(response, "headers").for_each(implied);
+        }
+        implied(operation);
+    });
+    if let Some(all) = document.get_mut("tags").and_then(Value::as_array_mut) {
+        all.retain(|tag| tags.contains(&tag["name"]));
+    }
+}
+
+/// The values of an object's member, if it is there.
+fn values<'a>(object: &'a mut Value, member: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(member).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+}
+
+/// The example of a parameter stands beside its schema, where Swagger UI looks for it.
+fn example_beside(parameter: &mut Value) {
+    let example =
+        parameter.get_mut("schema").and_then(Value::as_object_mut).and_then(|schema| schema.remove("example"));
+    if let Some(example) = example {
+        parameter["example"] = example;
+    }
+}
+
+/// Leave out what is so anyway.
+fn implied(part: &mut Value) {
+    if let Some(part) = part.as_object_mut() {
+        part.retain(|key, value| !(key == "deprecated" && *value == false || key == "explode" && *value == true));
+    }
+}
