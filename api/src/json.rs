@@ -20,11 +20,13 @@ use uuid::Uuid;
 
 use crate::{
     config::BodyLimits,
-    problem::{ApiError, Code, Fault, too_large},
+    problem::{ApiError, Code, Fault, Faults, too_large},
 };
 
 /// So many faults of a body are mended to find the next one: a body may have more of them than anybody reads.
 const N_MENDED_MAX: usize = 64;
+/// So many bytes are read again for that, since each fault that is mended means reading the whole body once more.
+const N_BYTES_AGAIN_MAX: usize = 4 * 1024 * 1024;
 
 /// What is expected of an integer, as faults say it.
 const WHOLE_NUMBER: &str = "a whole number";
@@ -209,32 +211,33 @@ fn explain<T: DeserializeOwned + Checked>(bytes: &[u8]) -> ApiError {
         );
     }
     let first = fault_of(&error);
+    let mut faults = Faults::from(first.clone());
     // What comes after the first fault may be no JSON.
-    let others = serde_json::from_slice(bytes).map(|value| others::<T>(value, &first)).unwrap_or_default();
-    ApiError::faults([first].into_iter().chain(others).collect())
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        let n_rounds = (N_BYTES_AGAIN_MAX / bytes.len().max(1)).clamp(1, N_MENDED_MAX);
+        add_others::<T>(&mut faults, value, first, n_rounds);
+    }
+    faults.into()
 }
 
 /// What else is wrong. Serde ends at the first fault: so that is mended, by anything that serde takes there, and the rest is read again,
 /// until the shape is right and the values can be looked at.
-fn others<T: DeserializeOwned + Checked>(mut value: Value, first: &Fault) -> Vec<Fault> {
-    let (mut mended, mut told) = (Vec::new(), Vec::new());
-    let mut fault = first.clone();
-    for _ in 0..N_MENDED_MAX {
+fn add_others<T: DeserializeOwned + Checked>(faults: &mut Faults, mut value: Value, first: Fault, n_rounds: usize) {
+    let (mut mended, mut fault) = (Vec::new(), first);
+    for _ in 0..n_rounds {
         let Some(pointer) = mend(&mut value, &fault) else { break };
         mended.push(pointer);
         match serde_path_to_error::deserialize::<_, T>(Strict(&value)) {
             Err(error) => fault = fault_of(&error),
             Ok(body) => {
-                let wrong = body.checked().err().and_then(|error| error.0.errors).unwrap_or_default();
-                told.extend(wrong.into_iter().filter(|fault| !is_at(fault, &mended)));
+                faults.extend_where(body.checked().err(), |fault| !is_at(fault, &mended));
                 break;
             }
         }
         if !is_at(&fault, &mended) {
-            told.push(fault.clone());
+            faults.push(fault.clone());
         }
     }
-    told
 }
 
 /// Whether the fault is at one of these places, which were mended, or below: what is wrong with the mending is no news.
@@ -279,8 +282,7 @@ fn instead(detail: &str) -> Option<Value> {
 
 fn fault_of(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     let (code, detail, field) = described(&error.inner().to_string());
-    let pointer = Some(pointer_of(error.path(), field.as_deref()));
-    Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail }
+    Fault::of_body(pointer_of(error.path(), field.as_deref()), code, detail)
 }
 
 /// Code and sentence of what serde found wrong, and the field that is missing or doubled, below the place it names. Serde's own
@@ -347,7 +349,6 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::problem::Faults;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]

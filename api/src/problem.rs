@@ -24,11 +24,11 @@
 
 mod catalogue;
 mod codes;
+mod faults;
 mod framework;
 
 use std::fmt::Display;
 
-use orderlog_domain::values::ValueError;
 use orderlog_projections::StoreError;
 use orderlog_service::replica::ExecuteError;
 use poem::{
@@ -46,11 +46,14 @@ use crate::telemetry::request;
 
 pub use catalogue::{Entry, Scope};
 pub use codes::Code;
+pub use faults::{Fault, Faults};
 pub use framework::problem_of;
 pub(crate) use framework::too_large;
 
 /// The content type of problems.
 pub const CONTENT_TYPE: &str = "application/problem+json";
+/// The length of a `detail`: it may quote the request, which may be as long as a body or a head.
+const DETAIL_CHARS_MAX: usize = 1_000;
 
 /// What was wrong with a request (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
@@ -71,9 +74,12 @@ pub struct Problem {
     /// The request, as the logs of the services tell it: the `X-Request-Id` of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Each value that was wrong, where it is known which.
+    /// The values that were wrong, where it is known which: the first 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<Fault>>,
+    /// How many values were wrong; more than `errors` has if there were more than 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_count: Option<u32>,
     /// How many records the answer would be behind what was asked for, if that is the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
@@ -86,22 +92,6 @@ impl poem_openapi::types::Example for Problem {
     fn example() -> Self {
         *Code::InvalidRequest.entry().example().0
     }
-}
-
-/// One value that was wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct Fault {
-    /// The value, as a JSON pointer into the request's body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pointer: Option<String>,
-    /// The value, as the name of a path or query parameter or of a header.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parameter: Option<String>,
-    /// What kind of mistake it is, for programs.
-    pub code: String,
-    /// What the value must be.
-    pub detail: String,
 }
 
 /// A SKU of which there is not enough.
@@ -137,10 +127,11 @@ impl ApiError {
             kind: code.path(),
             title: code.title(),
             status: status.as_u16(),
-            detail: detail.into(),
+            detail: faults::shortened(detail.into(), DETAIL_CHARS_MAX),
             code: code.as_str().to_owned(),
             request_id: None,
             errors: None,
+            error_count: None,
             lag: None,
             shortages: None,
         }))
@@ -151,20 +142,6 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// 400: these values are wrong. At least one.
-    pub fn faults(faults: Vec<Fault>) -> Self {
-        let detail = faults.first().map_or_else(
-            || "the request is not valid".to_owned(),
-            |fault| match fault.pointer.as_ref().or(fault.parameter.as_ref()) {
-                Some(place) => format!("{place}: {}", fault.detail),
-                None => fault.detail.clone(),
-            },
-        );
-        let mut error = Self::invalid(Code::InvalidRequest, detail);
-        error.0.errors = Some(faults);
-        error
-    }
-
     /// 400: this value of the body is wrong, which only the service could tell.
     pub fn invalid_at(pointer: &str, code: Code, detail: impl Into<String>) -> Self {
         Self::invalid(code, detail).at(pointer)
@@ -172,8 +149,7 @@ impl ApiError {
 
     /// 400: this path or query parameter or header is wrong.
     pub fn parameter(name: &str, code: Code, detail: impl Into<String>) -> Self {
-        let parameter = Some(name.to_owned());
-        Self::faults(vec![Fault { pointer: None, parameter, code: code.as_str().to_owned(), detail: detail.into() }])
+        Faults::from(Fault::of_parameter(name, code, detail)).into()
     }
 
     /// 404: there is no such object.
@@ -212,7 +188,9 @@ impl ApiError {
         let Problem { code, detail, .. } = &*self.0;
         let fault =
             Fault { pointer: Some(pointer.to_owned()), parameter: None, code: code.clone(), detail: detail.clone() };
-        self.0.errors.get_or_insert_default().push(fault);
+        let mut faults = Faults::of(&mut self);
+        faults.push(fault);
+        self.0.tell(faults);
         self
     }
 
@@ -228,65 +206,6 @@ impl ApiError {
     pub fn short_of(mut self, shortages: &[orderlog_domain::public::Shortage]) -> Self {
         self.0.shortages = Some(shortages.iter().map(Shortage::from).collect());
         self
-    }
-}
-
-/// Problems of a request's values, collected so that all are told at once.
-#[derive(Debug, Default)]
-pub struct Faults(Vec<Fault>);
-
-impl Faults {
-    /// The value, or none and a fault at `pointer`, a JSON pointer such as `#/lines/0/sku`.
-    pub fn check<T>(&mut self, pointer: impl Display, value: Result<T, ValueError>) -> Option<T> {
-        value.map_err(|error| self.add(pointer, code_of(&error), error.to_string())).ok()
-    }
-
-    /// The value if there is one and it is right.
-    pub fn check_if<T>(&mut self, pointer: impl Display, value: Option<Result<T, ValueError>>) -> Option<T> {
-        value.and_then(|value| self.check(pointer, value))
-    }
-
-    /// One more.
-    pub fn add(&mut self, pointer: impl Display, code: Code, detail: impl Into<String>) {
-        let (pointer, detail) = (Some(pointer.to_string()), detail.into());
-        self.0.push(Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail });
-    }
-
-    /// Whether nothing was wrong so far.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Those of another error, too.
-    pub fn extend(&mut self, error: Option<ApiError>) {
-        self.0.extend(error.and_then(|error| error.0.errors).into_iter().flatten());
-    }
-
-    /// Go on only if nothing was wrong.
-    ///
-    /// # Errors
-    /// Everything that was.
-    pub fn none(self) -> Result<(), ApiError> {
-        if self.0.is_empty() { Ok(()) } else { Err(self.into()) }
-    }
-}
-
-impl From<Faults> for ApiError {
-    fn from(faults: Faults) -> Self {
-        Self::faults(faults.0)
-    }
-}
-
-/// The code of a value's mistake.
-const fn code_of(error: &ValueError) -> Code {
-    match error {
-        ValueError::Amount { .. } => Code::InvalidAmount,
-        ValueError::Currency { .. } => Code::InvalidCurrency,
-        ValueError::Token { .. } => Code::InvalidIdentifier,
-        ValueError::Quantity { .. } => Code::InvalidQuantity,
-        ValueError::Ttl { .. } => Code::InvalidTtl,
-        ValueError::Text { .. } => Code::InvalidText,
-        ValueError::Email => Code::InvalidEmail,
     }
 }
 

@@ -88,6 +88,31 @@ async fn a_body_may_be_neither_too_large_nor_too_slow() {
 }
 
 #[tokio::test]
+async fn bodies_for_operators_have_the_limits_of_all_bodies() {
+    let deployment = Embedded::start_with(&["--max-body-bytes", "200", "--body-timeout-ms", "300"]).await;
+    let http = deployment.http();
+    let large = json!({ "reason": "r".repeat(300) });
+    for path in
+        ["/admin/projections/orders", "/admin/snapshots/orders", "/admin/parked/orders", "/admin/parked/orders/0"]
+    {
+        http.post(path, large.clone()).await.expect_problem(413, "body_too_large");
+        http.post(path, json!(7)).await.expect_problem(400, "invalid_request");
+        http.post_nothing(path).await.expect_problem(415, "unsupported_media_type");
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n");
+        let mut endless = raw(&http).await;
+        let piece = format!("Transfer-Encoding: chunked\r\n\r\n12c\r\n{}\r\n", "x".repeat(300));
+        endless.send(format!("{head}{piece}")).await.expect("sent");
+        assert_eq!(endless.answer(PATIENCE).await.code(), "body_too_large", "{path}");
+        let mut slow = raw(&http).await;
+        slow.send(format!("{head}Content-Length: 20\r\n\r\n{{")).await.expect("sent");
+        assert_eq!(slow.answer(PATIENCE).await.code(), "body_too_slow", "{path}");
+    }
+    let refused = http.post("/admin/parked/orders/0", json!({ "reason": "" })).await;
+    let problem = refused.expect_problem(400, "invalid_request");
+    assert_eq!(problem["errors"][0]["pointer"], "#/reason", "{problem}");
+}
+
+#[tokio::test]
 async fn a_head_may_not_dribble_and_a_connection_not_idle() {
     let quick = ["--header-timeout-ms", "300", "--idle-timeout-ms", "60000"];
     let deployment = Embedded::start_with(&quick).await;

@@ -130,6 +130,38 @@ async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn however_much_is_wrong_with_a_body_the_answer_names_a_hundred_faults_and_counts_them_all() {
+    let deployment = Embedded::start().await;
+    let http = deployment.http();
+    let refused = async |body: &Value, n: usize, n_named: usize| {
+        let problem = http.post("/orders", body.clone()).await.expect_problem(400, "invalid_request");
+        assert_eq!(problem["error_count"], n, "{problem:#}");
+        assert_eq!(problem["errors"].as_array().unwrap().len(), n_named);
+        assert!(problem.to_string().len() < 50_000, "the answer has {} bytes", problem.to_string().len());
+        problem
+    };
+    let order = |line: Value, n: usize| json!({ "customer_id": uuid::Uuid::now_v7(), "currency": "EUR", "lines": vec![line; n] });
+    // Three faults in each line, as many lines as a body holds.
+    let n_lines = 20_000;
+    refused(&order(json!({ "sku": "", "quantity": 0, "unit_price": -1 }), n_lines), 3 * n_lines, 100).await;
+    refused(&order(json!({ "sku": "", "quantity": 1, "unit_price": 1 }), 100), 100, 100).await;
+    // Faults of shape beside faults of values: a place is counted once.
+    let mut mixed = order(json!({ "sku": "", "quantity": 1, "unit_price": 1 }), 5);
+    mixed["lines"][3]["quantity"] = json!("many");
+    refused(&mixed, 6, 6).await;
+    // What is quoted has an end, too.
+    let mut named = order(json!({ "sku": "a", "quantity": 1, "unit_price": 1 }), 1);
+    named["n".repeat(900_000)] = json!(1);
+    let problem = refused(&named, 1, 1).await;
+    let pointer = text(&problem["errors"][0], "pointer");
+    assert!(pointer.starts_with("#/nnn") && pointer.ends_with("n…") && pointer.len() < 300, "{pointer}");
+    assert!(text(&problem, "detail").len() < 1_000, "{problem}");
+    let topic = "t".repeat(20_000);
+    let problem = http.get(&format!("/admin/log/{topic}")).await.expect_problem(404, "unknown_topic");
+    assert!(text(&problem, "detail").len() < 2_000, "{problem}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_parameter_is_told_in_words_of_the_contract() {
     let deployment = Embedded::start().await;
     let http = deployment.http();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiError, Fault, Shortage, codes::Code};
+use super::{ApiError, Fault, Faults, Shortage, codes::Code};
 
 /// Where a code may be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,15 +108,11 @@ impl Entry {
     /// A problem with this code.
     pub fn example(&self) -> ApiError {
         let status = self.statuses.first().and_then(|status| (*status).try_into().ok()).unwrap_or_default();
-        let fault = |pointer: Option<&str>, code: Code, detail: &str| {
-            let pointer = pointer.map(str::to_owned);
-            Fault { pointer, parameter: None, code: code.as_str().to_owned(), detail: detail.to_owned() }
-        };
         let plain = || ApiError::new(status, self.code, self.detail);
         match (self.code, self.scope) {
             (Code::InvalidRequest, _) => {
                 let quantity = Code::InvalidQuantity.entry();
-                ApiError::faults(vec![fault(Some("#/lines/0/quantity"), quantity.code, quantity.detail)])
+                Faults::from(Fault::of_body("#/lines/0/quantity", quantity.code, quantity.detail)).into()
             }
             (Code::NotEnoughStock, _) => {
                 let mut problem = plain();
@@ -125,7 +121,10 @@ impl Entry {
                 problem
             }
             (Code::NotYet, _) => plain().lagging(3),
-            (_, Scope::Values) => ApiError::faults(vec![fault(None, self.code, self.detail)]),
+            (_, Scope::Values) => {
+                let (code, detail) = (self.name.to_owned(), self.detail.to_owned());
+                Faults::from(Fault { pointer: None, parameter: None, code, detail }).into()
+            }
             (_, Scope::Any | Scope::Queries | Scope::Commands | Scope::Bodies | Scope::Of(_) | Scope::Elsewhere) => {
                 plain()
             }

@@ -6,7 +6,7 @@ catalogue! {
     // The request itself.
 
     /// At least one value of the request is missing, unknown, or can't be. Nothing was written. `errors` names each one, with
-    /// a code of its own.
+    /// a code of its own, up to 100 of them; `error_count` says how many there are.
     InvalidRequest, "invalid_request", [400], Any,
         says "#/lines/0/quantity: a quantity must be from 1 to 1000000",
         so "Correct every value that `errors` names, and send the request again.";

@@ -35,7 +35,7 @@ use crate::{
     auth::{Scope, Token},
     inspect::{InRows, Inspector, Projections},
     json::{self, Checked},
-    problem::{ApiError, Code},
+    problem::{ApiError, Code, Faults},
     services::{RouteTable, ServiceName},
 };
 
@@ -113,7 +113,7 @@ struct Nothing {}
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Discarding {
-    reason: Reason,
+    reason: String,
 }
 
 impl Checked for Nothing {
@@ -128,7 +128,8 @@ impl Checked for Discarding {
     type Values = Reason;
 
     fn checked(self) -> Result<Reason, ApiError> {
-        Ok(self.reason)
+        let mut faults = Faults::default();
+        faults.check("#/reason", Reason::new(self.reason)).ok_or_else(|| faults.into())
     }
 }
 

@@ -1,0 +1,222 @@
+//! The values of a request that were wrong. All of them are counted; only the first [`N_KEPT_MAX`] are kept, and of each only as
+//! much as a person reads, so that an answer is never larger than the request that caused it.
+
+use std::fmt::Display;
+
+use orderlog_domain::values::ValueError;
+use poem_openapi::Object;
+use serde::{Deserialize, Serialize};
+
+use super::{ApiError, Code, Problem};
+
+/// How many faults a problem names.
+pub const N_KEPT_MAX: usize = 100;
+/// The length of a fault's texts. A pointer names fields as the caller wrote them.
+const CHARS_MAX: usize = 200;
+
+/// One value that was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Fault {
+    /// The value, as a JSON pointer into the request's body. It ends in `…` where it was too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The value, as the name of a path or query parameter or of a header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// What kind of mistake it is, for programs.
+    pub code: String,
+    /// What the value must be.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A value of the body, at a JSON pointer such as `#/lines/0/sku`.
+    pub fn of_body(pointer: impl Display, code: Code, detail: impl Into<String>) -> Self {
+        let pointer = Some(pointer.to_string());
+        Self { pointer, parameter: None, code: code.as_str().to_owned(), detail: detail.into() }
+    }
+
+    /// A path or query parameter, or a header.
+    pub fn of_parameter(name: &str, code: Code, detail: impl Into<String>) -> Self {
+        let parameter = Some(name.to_owned());
+        Self { pointer: None, parameter, code: code.as_str().to_owned(), detail: detail.into() }
+    }
+
+    fn shortened(self) -> Self {
+        let short = |text: String| shortened(text, CHARS_MAX);
+        let Self { pointer, parameter, code, detail } = self;
+        Self { pointer: pointer.map(short), parameter: parameter.map(short), code, detail: short(detail) }
+    }
+}
+
+/// The text, which ends in `…` if it had more characters than this.
+pub fn shortened(mut text: String, n_chars_max: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(n_chars_max) {
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
+/// Problems of a request's values, collected so that one answer names them all.
+#[derive(Debug, Default)]
+pub struct Faults {
+    kept: Vec<Fault>,
+    n: u32,
+}
+
+impl Faults {
+    /// Those that an error names, taken out of it.
+    pub fn of(error: &mut ApiError) -> Self {
+        let kept = error.0.errors.take().unwrap_or_default();
+        // A service of a version before names them without a count.
+        let n_kept = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+        Self { n: error.0.error_count.take().unwrap_or(n_kept), kept }
+    }
+
+    /// The value, or none and a fault at `pointer`, a JSON pointer such as `#/lines/0/sku`.
+    pub fn check<T>(&mut self, pointer: impl Display, value: Result<T, ValueError>) -> Option<T> {
+        value.map_err(|error| self.add(pointer, code_of(&error), error.to_string())).ok()
+    }
+
+    /// The value if there is one and it is right.
+    pub fn check_if<T>(&mut self, pointer: impl Display, value: Option<Result<T, ValueError>>) -> Option<T> {
+        value.and_then(|value| self.check(pointer, value))
+    }
+
+    /// One more, of the body.
+    pub fn add(&mut self, pointer: impl Display, code: Code, detail: impl Into<String>) {
+        self.push(Fault::of_body(pointer, code, detail));
+    }
+
+    /// One more.
+    pub fn push(&mut self, fault: Fault) {
+        self.n = self.n.saturating_add(1);
+        if self.kept.len() < N_KEPT_MAX {
+            self.kept.push(fault.shortened());
+        }
+    }
+
+    /// Whether nothing was wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.n == 0
+    }
+
+    /// Those of another error, too.
+    pub fn extend(&mut self, error: Option<ApiError>) {
+        self.extend_where(error, |_| true);
+    }
+
+    /// Those of another error that `is_news` does not exclude. Faults that were only counted there count here.
+    pub fn extend_where(&mut self, error: Option<ApiError>, is_news: impl Fn(&Fault) -> bool) {
+        let Some(mut error) = error else { return };
+        let Self { kept, n } = Self::of(&mut error);
+        let n_unnamed = n.saturating_sub(u32::try_from(kept.len()).unwrap_or(u32::MAX));
+        kept.into_iter().filter(is_news).for_each(|fault| self.push(fault));
+        self.n = self.n.saturating_add(n_unnamed);
+    }
+
+    /// Go on only if nothing was wrong.
+    ///
+    /// # Errors
+    /// Everything that was.
+    pub fn none(self) -> Result<(), ApiError> {
+        if self.is_empty() { Ok(()) } else { Err(self.into()) }
+    }
+}
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        let mut faults = Self::default();
+        faults.push(fault);
+        faults
+    }
+}
+
+/// 400: these values are wrong.
+impl From<Faults> for ApiError {
+    fn from(faults: Faults) -> Self {
+        let detail = faults.kept.first().map_or_else(
+            || "the request is not valid".to_owned(),
+            |fault| match fault.pointer.as_ref().or(fault.parameter.as_ref()) {
+                Some(place) => format!("{place}: {}", fault.detail),
+                None => fault.detail.clone(),
+            },
+        );
+        let mut error = Self::invalid(Code::InvalidRequest, detail);
+        error.0.tell(faults);
+        error
+    }
+}
+
+impl Problem {
+    /// Name these values, and say how many there are.
+    pub(super) fn tell(&mut self, faults: Faults) {
+        self.error_count = Some(faults.n);
+        self.errors = Some(faults.kept);
+    }
+}
+
+/// The code of a value's mistake.
+const fn code_of(error: &ValueError) -> Code {
+    match error {
+        ValueError::Amount { .. } => Code::InvalidAmount,
+        ValueError::Currency { .. } => Code::InvalidCurrency,
+        ValueError::Token { .. } => Code::InvalidIdentifier,
+        ValueError::Quantity { .. } => Code::InvalidQuantity,
+        ValueError::Ttl { .. } => Code::InvalidTtl,
+        ValueError::Text { .. } => Code::InvalidText,
+        ValueError::Email => Code::InvalidEmail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(n: u32) -> Faults {
+        let mut faults = Faults::default();
+        (0..n).for_each(|i| faults.add(format_args!("#/lines/{i}"), Code::NoLines, "too few"));
+        faults
+    }
+
+    #[test]
+    fn the_first_hundred_faults_are_named_and_all_are_counted() {
+        for (n, n_named) in [(1, 1), (100, 100), (101, 100), (75_000, 100)] {
+            let problem = ApiError::from(faults(n)).0;
+            let errors = problem.errors.unwrap();
+            assert_eq!((errors.len(), problem.error_count), (n_named, Some(n)));
+            assert_eq!(errors[0].pointer.as_deref(), Some("#/lines/0"));
+        }
+    }
+
+    #[test]
+    fn faults_of_two_errors_are_counted_together() {
+        let mut all = faults(3);
+        all.extend(Some(faults(200).into()));
+        all.extend(None);
+        all.extend_where(Some(faults(150).into()), |fault| fault.pointer.as_deref() != Some("#/lines/7"));
+        let problem = ApiError::from(all).0;
+        assert_eq!((problem.errors.unwrap().len(), problem.error_count), (100, Some(3 + 200 + 149)));
+    }
+
+    #[test]
+    fn no_text_of_a_fault_is_longer_than_a_person_reads() {
+        let long = "ä".repeat(1_000_000);
+        let fault = Fault::of_body(format_args!("#/{long}"), Code::UnknownField, long.clone());
+        let problem = ApiError::from(Faults::from(fault)).0;
+        let fault = &problem.errors.unwrap()[0];
+        let pointer = fault.pointer.as_deref().unwrap();
+        assert!(pointer.starts_with("#/ää") && pointer.ends_with("ä…"), "{pointer}");
+        assert_eq!((pointer.chars().count(), fault.detail.chars().count()), (CHARS_MAX + 1, CHARS_MAX + 1));
+        assert!(problem.detail.len() < 2_000, "{}", problem.detail);
+    }
+
+    #[test]
+    fn an_error_that_names_a_value_counts_it() {
+        let error = ApiError::invalid_at("#/lines", Code::NoLines, "none");
+        assert_eq!(error.0.error_count, Some(1));
+    }
+}
