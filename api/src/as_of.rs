@@ -13,6 +13,7 @@ use crate::{
     freshness::Freshness,
     point::Point,
     problem::{ApiError, Code},
+    waiting::aside_if_possible,
 };
 
 /// The parameter's name.
@@ -112,9 +113,10 @@ impl<D: Tables> Service<D> {
     async fn located(&self, as_of: &str) -> Result<u64, ApiError> {
         let moment = moment::<D>(as_of)?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
-        let located = tokio::time::timeout(wait, self.replica.locate(moment)).await.map_err(|_| {
-            ApiError::unavailable(Code::RowsBehind, format!("the rows of {} do not reach {as_of} yet", D::JOURNAL))
-        })?;
+        let located =
+            aside_if_possible(tokio::time::timeout(wait, self.replica.locate(moment))).await.map_err(|_| {
+                ApiError::unavailable(Code::RowsBehind, format!("the rows of {} do not reach {as_of} yet", D::JOURNAL))
+            })?;
         Ok(located?)
     }
 }

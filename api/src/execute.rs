@@ -20,6 +20,7 @@ use crate::{
     params::Asked,
     peers::Peers,
     problem::{ApiError, Code},
+    waiting::aside_if_possible,
 };
 
 /// What the routes of one service need.
@@ -94,7 +95,7 @@ impl<D: Tables> Service<D> {
     pub async fn rows(&self) -> Result<Arc<Store<D>>, ApiError> {
         self.ready()?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
-        if tokio::time::timeout(wait, self.replica.read_your_writes()).await.is_err() {
+        if aside_if_possible(tokio::time::timeout(wait, self.replica.read_your_writes())).await.is_err() {
             let detail = format!("the rows of {} are behind what it has answered", D::JOURNAL);
             return Err(ApiError::unavailable(Code::RowsBehind, detail));
         }

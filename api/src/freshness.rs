@@ -26,6 +26,7 @@ use crate::{
     execute::Service,
     problem::{ApiError, Code},
     services::ServiceName,
+    waiting::aside,
 };
 
 /// The header that carries positions.
@@ -36,6 +37,8 @@ const WAIT: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How soon is looked again for what another service has to bring.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What the problem of a request adds that was not allowed to wait.
+const NOT_WAITED: &str = "; it did not wait: too many requests of the caller wait already, or the process is stopping";
 /// More positions than one for each service make no sense.
 const N_POSITIONS_MAX: usize = 5;
 
@@ -200,12 +203,15 @@ impl<D: Tables> Service<D> {
             }
         }
         let Some(position) = freshness.last_of::<D>().map(|offset| offset + 1) else { return Ok(()) };
-        if tokio::time::timeout(freshness.patience(), self.replica.has_committed(position)).await.is_err() {
-            let lag = position.saturating_sub(*self.replica.committed().borrow());
-            let detail = format!("the rows of {} are {lag} records behind what the caller has seen", D::JOURNAL);
-            return Err(ApiError::timed_out(Code::NotYet, detail).lagging(lag));
-        }
-        Ok(())
+        let reached = tokio::time::timeout(freshness.patience(), self.replica.has_committed(position));
+        let missing = match aside(reached).await {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(_)) => "",
+            None => NOT_WAITED,
+        };
+        let lag = position.saturating_sub(*self.replica.committed().borrow());
+        let detail = format!("the rows of {} are {lag} records behind what the caller has seen{missing}", D::JOURNAL);
+        Err(ApiError::timed_out(Code::NotYet, detail).lagging(lag))
     }
 
     /// Whether what the rows say of one aggregate holds every record up to this one, which the caller has seen or asks for. It does not
@@ -240,11 +246,16 @@ impl<D: Tables> Service<D> {
                 found => return found,
             };
             let Some(position) = freshness.foreign::<D>() else { return Err(error) };
-            if Instant::now() >= until {
-                let detail = format!("{}; news of {position} may not have reached {} yet", error.0.detail, D::JOURNAL);
-                return Err(ApiError::timed_out(Code::NotYet, detail));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            let missing = if Instant::now() >= until {
+                ""
+            } else if aside(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
+                NOT_WAITED
+            } else {
+                continue;
+            };
+            let (not_found, own) = (&error.0.detail, D::JOURNAL);
+            let detail = format!("{not_found}; news of {position} may not have reached {own} yet{missing}");
+            return Err(ApiError::timed_out(Code::NotYet, detail));
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     services::{Probe, RouteTable},
     telemetry::request::{self, REQUEST_ID},
     tls::{self, TlsError},
+    waiting::aside_if_possible,
 };
 
 /// Proves that a request comes from another instance of the deployment; so it is not handed on again, nor counted again.
@@ -225,7 +226,7 @@ impl Endpoint for Handed {
             let key = HeaderValue::from_str(&format!("handed-over-{}", Uuid::now_v7()));
             request.headers_mut().insert(Asked::KEY, key.map_err(|error| ApiError::internal(&error))?);
         }
-        let answer = self.handover.ask(&holder, &request, body).await;
+        let answer = aside_if_possible(self.handover.ask(&holder, &request, body)).await;
         self.handover.probe.measures().handed_over(matches!(answer, Heard::Answer(_)));
         let mut response = match answer {
             Heard::Answer(response) => response,

@@ -36,6 +36,7 @@ use crate::{
     problem::{ApiError, Code},
     server::{Parts, StartError},
     services::{Mounted, ServiceName, Tag},
+    waiting::aside,
 };
 
 use expand::Expand;
@@ -79,9 +80,13 @@ impl OrdersApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    /// Wait until it is known whether an order can be supplied, but not for longer than `wait`. The newest record that `placed`
-    /// tells of then, if it was looked for.
-    async fn wait_until_settled(&self, placed: &mut PlacedOrder, wait: Duration) -> Result<Option<u64>, ApiError> {
+    /// Wait until it is known whether an order can be supplied, but not for longer than `wait`. Returns the newest record that `placed`
+    /// reflects then, if it was looked for, and whether the wait was allowed.
+    async fn wait_until_settled(
+        &self,
+        placed: &mut PlacedOrder,
+        wait: Duration,
+    ) -> Result<(Option<u64>, bool), ApiError> {
         let (until, mut committed) = (Instant::now() + wait, self.0.replica.committed());
         let Ref { kind, key, .. } = orders::Order::aggregate(OrderId(placed.order_id));
         let mut newest = None;
@@ -92,12 +97,14 @@ impl OrdersApi {
                 placed.becomes(&Order::from(&order));
                 newest = Some(offset);
             }
-            if placed.state == OrderState::Placed {
-                // Whether it changed or the time is up shows above.
-                drop(tokio::time::timeout_at(until.into(), committed.changed()).await);
+            // Whether it changed or the time is up shows above.
+            if placed.state == OrderState::Placed
+                && aside(tokio::time::timeout_at(until.into(), committed.changed())).await.is_none()
+            {
+                return Ok((newest, false));
             }
         }
-        Ok(newest)
+        Ok((newest, true))
     }
 
     /// The order, and which position it is as of, if that is asked.
@@ -151,13 +158,15 @@ impl OrdersApi {
         }
         let order_id = OrderId(mint());
         let command = Command::Place { order_id, customer_id, currency, lines };
-        let freshness = asked.freshness.clone();
+        let mut freshness = asked.freshness.clone();
         let executed = self.execute(command, asked, || "POST /orders".to_owned()).await?;
         let mut placed = PlacedOrder::of(&executed)?;
-        let newest = match freshness.wait {
-            Some(wait) => self.wait_until_settled(&mut placed, wait).await?,
-            None => None,
-        };
+        let mut newest = None;
+        if let Some(wait) = freshness.wait {
+            let (found, has_waited) = self.wait_until_settled(&mut placed, wait).await?;
+            newest = found;
+            freshness.wait = freshness.wait.filter(|_| has_waited);
+        }
         let (location, version) = (format!("/orders/{}", placed.order_id), placed.version);
         let created = Created::new(&executed, placed, version).at(location).applied(freshness.applied());
         Ok(created.telling_of::<Orders>(newest))

@@ -1,18 +1,28 @@
 //! The other services, asked over HTTP: for a query that needs what they know, and to notify.
 //!
+//! Those in this process get the same requests by their routes, without a connection: so the process neither waits behind its own
+//! callers nor takes room from them ([decision 26](../../docs/decisions/0026-one-caller-cannot-starve-the-others.md)).
+//!
 //! Every call has a timeout, and nothing here repeats one: a query tells its caller that the other service did not answer,
 //! and notices are repeated by `orderlog_service::delivery`.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use orderlog_service::{
     delivery::{Notice, Notifier},
     trace::{self, Kind, Span},
 };
-use poem::http::StatusCode;
+use poem::{Endpoint, Response, endpoint::DynEndpoint, http::StatusCode};
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
+use tokio::sync::SetOnce;
 use uuid::Uuid;
 
 use crate::{
@@ -60,7 +70,7 @@ impl From<PeerError> for ApiError {
     }
 }
 
-/// Where a service is asked.
+/// Where a service of another process is asked.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its base URL.
@@ -69,37 +79,85 @@ pub struct Place {
     pub key: Option<Token>,
 }
 
+/// The routes of this process.
+pub type Routes = dyn DynEndpoint<Output = Response>;
+
+/// Marks a request that this process sends to itself. No request from outside can carry it.
+#[derive(Clone, Copy, Debug)]
+pub struct FromWithin;
+
+/// Why there is no answer, in the words of the HTTP client.
+struct Silence {
+    is_timeout: bool,
+    why: String,
+}
+
 /// The other services.
-#[derive(Clone, Debug)]
 pub struct Peers {
     client: reqwest::Client,
     places: BTreeMap<ServiceName, Place>,
-    own: Place,
+    /// Not to keep them: they hold these peers.
+    within: SetOnce<Weak<Routes>>,
 }
 
 impl Peers {
-    /// The services at these places; those without one are at `own`, which is this process. `ca` has the certificates that are
-    /// believed.
+    /// The services at these places; those without one are in this process. `ca` has the certificates that are believed.
     ///
     /// # Errors
     /// If no HTTP client can be made.
-    pub fn new(places: BTreeMap<ServiceName, Place>, own: Place, ca: Option<&Path>) -> Result<Self, TlsError> {
+    pub fn new(places: BTreeMap<ServiceName, Place>, ca: Option<&Path>) -> Result<Self, TlsError> {
         let client = tls::client(ca, places.values().map(|place| place.url.as_str()))?
             .connect_timeout(CONNECT)
             .timeout(CALL)
             .tcp_nodelay(true)
             .user_agent(concat!("orderlog/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, places, own })
+        Ok(Self { client, places, within: SetOnce::new() })
+    }
+
+    /// From now on the services of this process answer, by these routes. What was sent to them before has waited for that.
+    pub fn open(&self, routes: &Arc<Routes>) {
+        // A process opens once.
+        drop(self.within.set(Arc::downgrade(routes)));
     }
 
     fn request(&self, method: Method, service: ServiceName, path: &str) -> RequestBuilder {
-        let Place { url, key } = self.places.get(&service).unwrap_or(&self.own);
+        let Some(Place { url, key }) = self.places.get(&service) else {
+            // Only path and query count.
+            return self.client.request(method, format!("http://localhost{path}"));
+        };
         let request = self.client.request(method, format!("{}{path}", url.trim_end_matches('/')));
         match key {
             Some(key) => request.bearer_auth(key.expose()),
             None => request,
         }
+    }
+
+    /// Status and body of the answer.
+    async fn send(&self, service: ServiceName, request: RequestBuilder) -> Result<(StatusCode, Bytes), Silence> {
+        if !self.places.contains_key(&service) {
+            let answering = self.answer_within(request.build()?);
+            return tokio::time::timeout(CALL, answering).await.unwrap_or_else(|_| {
+                Err(Silence { is_timeout: true, why: format!("no answer within {} s", CALL.as_secs()) })
+            });
+        }
+        let response = request.send().await?;
+        Ok((response.status(), response.bytes().await?))
+    }
+
+    async fn answer_within(&self, request: reqwest::Request) -> Result<(StatusCode, Bytes), Silence> {
+        let failed = |why: String| Silence { is_timeout: false, why };
+        let routes = self.within.wait().await.upgrade().ok_or_else(|| failed("the process is stopping".to_owned()))?;
+        let url = request.url();
+        let uri = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let body = request.body().and_then(reqwest::Body::as_bytes).map(<[u8]>::to_vec).unwrap_or_default();
+        let mut within = poem::Request::builder().method(request.method().clone()).uri_str(uri).body(body);
+        *within.headers_mut() = request.headers().clone();
+        within.set_data(FromWithin);
+        let response = routes.get_response(within).await;
+        let status = response.status();
+        let body = response.into_body().into_bytes().await.map_err(|error| failed(error.to_string()))?;
+        Ok((status, body))
     }
 
     fn span(&self, method: &'static str, service: ServiceName) -> Span {
@@ -141,21 +199,18 @@ impl Peers {
             request = request.header(request::REQUEST_ID, id);
         }
         let mut span = self.span("GET", service);
-        let response = traced(request, &span).send().await;
-        let response = response.map_err(|error| failure(service, &error))?;
-        span.set("http.response.status_code", i64::from(response.status().as_u16()));
-        let status = response.status().as_u16();
-        let body = response.bytes().await.map_err(|error| failure(service, &error))?;
-        if status == StatusCode::NOT_FOUND.as_u16() {
+        let (status, body) = self.send(service, traced(request, &span)).await.map_err(|silence| {
+            if silence.is_timeout { PeerError::TimedOut(service) } else { PeerError::Unavailable(service) }
+        })?;
+        span.set("http.response.status_code", i64::from(status.as_u16()));
+        if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        if (200..300).contains(&status) {
+        if status.is_success() {
             return serde_json::from_slice(&body).map(Some).map_err(|_| PeerError::Unavailable(service));
         }
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) if (400..500).contains(&status) => {
-                Err(PeerError::Refused { service, problem: Box::new(problem) })
-            }
+            Ok(problem) if status.is_client_error() => Err(PeerError::Refused { service, problem: Box::new(problem) }),
             Ok(_) | Err(_) => Err(PeerError::Unavailable(service)),
         }
     }
@@ -169,8 +224,11 @@ fn traced(request: RequestBuilder, span: &Span) -> RequestBuilder {
     }
 }
 
-fn failure(service: ServiceName, error: &reqwest::Error) -> PeerError {
-    if error.is_timeout() { PeerError::TimedOut(service) } else { PeerError::Unavailable(service) }
+impl From<reqwest::Error> for Silence {
+    fn from(error: reqwest::Error) -> Self {
+        // Without the URL: it may hold credentials.
+        Self { is_timeout: error.is_timeout(), why: error.without_url().to_string() }
+    }
 }
 
 #[async_trait]
@@ -180,10 +238,9 @@ impl Notifier for Peers {
         let notice = serde_json::json!({ "recipient": recipient, "subject": subject, "body": body });
         let request = self.request(Method::POST, ServiceName::Notifications, "/notify").json(&notice);
         let mut span = self.span("POST", ServiceName::Notifications);
-        let sent = traced(request.header(Asked::KEY, key.to_string()), &span).send().await;
-        // Without the URL: it may hold credentials.
-        let response = sent.map_err(|error| error.without_url().to_string())?;
-        span.set("http.response.status_code", i64::from(response.status().as_u16()));
-        if response.status().is_success() { Ok(()) } else { Err(format!("it answered {}", response.status())) }
+        let request = traced(request.header(Asked::KEY, key.to_string()), &span);
+        let (status, _) = self.send(ServiceName::Notifications, request).await.map_err(|silence| silence.why)?;
+        span.set("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
     }
 }

@@ -19,6 +19,7 @@ mod operations;
 mod paced;
 mod problems;
 mod running;
+mod seats;
 mod secured;
 mod shares;
 mod strict;
@@ -42,6 +43,7 @@ use orderlog_service::{
 };
 use poem::{
     EndpointExt,
+    endpoint::ToDynEndpoint,
     http::{HeaderValue, Method},
 };
 use poem_openapi::{
@@ -59,7 +61,7 @@ use crate::{
     execute::Service,
     handover::{Handing, Handover},
     inventory, notifications, orders,
-    peers::{Peers, Place},
+    peers::{self, Peers, Place},
     private,
     problem::{ApiError, Code, problem_of},
     services::{Mounted, RouteTable, ServiceName},
@@ -68,7 +70,7 @@ use crate::{
 };
 
 use admission::Admission;
-use connections::ConnectionLimits;
+use connections::{ConnectionLimits, Serving};
 use doors::Doors;
 use operations::{LagLimits, Operations};
 use running::Stopping;
@@ -78,6 +80,10 @@ pub use failure::StartError;
 pub use hash_key::{HashKeyError, given as given_hash_key};
 pub use running::Running;
 pub use secured::SecureError;
+
+/// How many connections, requests and waits there are beyond the limits: connections for probes, and all of them for operators and
+/// other services.
+const N_RESERVED: usize = 64;
 
 /// What every service of a process needs to start.
 pub struct Parts {
@@ -146,7 +152,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         },
         troubles: Troubles::default(),
         stopping: stopping.draining.subscribe(),
-        peers: Arc::new(peers(&options, &own_url, &gate)?),
+        peers: Arc::new(peers(&options)?),
         redis: redis(&options)?,
         command_timeout_ms: options.command_timeout_ms,
         handing: handing(&options, &instances)?,
@@ -163,7 +169,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let documented = crate::openapi::of_services(&services, crate::openapi::Form::Modern);
     let http = HttpMeasures::new();
     let metrics = metrics(&mounted, &http, &parts);
-    let admission = Arc::new(Admission::new(&options.limits));
+    let admission = Arc::new(Admission::new(&options.limits, stopping.draining.subscribe(), http.clone()));
     let routes = Routes {
         mounted,
         operations,
@@ -177,9 +183,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
     let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits, instances);
-    let app = observe::Observed::new(caught::Caught(conditional::Conditional(app)), http);
+    let app = observe::Observed::new(caught::Caught(conditional::Conditional(app)), http.clone());
+    let app: Arc<peers::Routes> = Arc::new(ToDynEndpoint(app));
+    parts.peers.open(&app);
     let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);
-    let servers = doors.serve(app, ConnectionLimits::of(&options.limits), &stopping.draining, patience);
+    let limits = ConnectionLimits::of(&options.limits);
+    let servers = doors.serve(&Serving { app, identity: None, limits, measures: http }, &stopping.draining, patience);
     Ok(Running {
         addr,
         own_url,
@@ -215,11 +224,10 @@ fn redis(options: &Options) -> Result<Option<RedisAddress>, StartError> {
     Ok(Some(RedisAddress { url, user: access.redis_user.clone(), password, ca_pem }))
 }
 
-fn peers(options: &Options, own: &str, gate: &gate::Gate) -> Result<Peers, StartError> {
+fn peers(options: &Options) -> Result<Peers, StartError> {
     let key = options.security.peer_key().map_err(SecureError::PeerKey)?;
-    let own = Place { url: own.to_owned(), key: Some(gate.process.clone()) };
     let others = options.peer_urls().into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
-    Ok(Peers::new(others.collect(), own, options.security.trust.ca.as_deref())?)
+    Ok(Peers::new(others.collect(), options.security.trust.ca.as_deref())?)
 }
 
 /// What all instances of this deployment know, and nobody else, as long as nobody else knows its hash key.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use reqwest::{Method, StatusCode, header::HeaderMap};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
@@ -137,10 +137,7 @@ impl Http {
         if let Some(body) = body {
             request = request.json(body);
         }
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
-        let response = request.send().await?;
+        let response = self.keyed(request).send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
         // A stream has no end to wait for.
         if headers.get("content-type").is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream")) {
@@ -150,12 +147,20 @@ impl Http {
         Ok(Answer { status, headers, body })
     }
 
+    fn keyed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
     /// What the process counts and where it stands: each series, as `/metrics` writes it, with its value.
     ///
     /// # Panics
     /// If it does not say.
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
-        let answer = self.client.get(format!("{}/metrics", self.base)).send().await.expect("an answer");
+        let request = self.keyed(self.client.get(format!("{}/metrics", self.base)));
+        let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), 200);
         let text = answer.text().await.expect("a text");
         let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
@@ -171,7 +176,8 @@ impl Http {
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
-        let response = request.send().await.unwrap_or_else(|error| panic!("GET {path} was not answered: {error}"));
+        let sent = self.keyed(request).send().await;
+        let response = sent.unwrap_or_else(|error| panic!("GET {path} was not answered: {error}"));
         assert_eq!(response.status(), StatusCode::OK, "GET {path}");
         Events { response, text: String::new() }
     }

@@ -58,6 +58,11 @@ impl Caller {
         self.0.customer
     }
 
+    /// Whether they look after the process: any of the scopes `admin:*` makes them an operator.
+    pub fn is_operator(&self) -> bool {
+        self.0.scopes.iter().any(|scope| scope.as_str().starts_with("admin:"))
+    }
+
     /// Whether what belongs to this customer is there for them.
     pub fn sees(&self, owner: CustomerId) -> bool {
         self.0.customer.is_none_or(|own| own == owner)

@@ -28,11 +28,12 @@ pub struct Limits {
     #[arg(long, env = "ORDERLOG_IDLE_TIMEOUT_MS", value_name = "MS", default_value_t = 75_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub idle_timeout_ms: u64,
 
-    /// How many connections are served at once; on those beyond only /livez, /readyz and /metrics are answered
+    /// How many connections are served at once, of one caller at most half; beyond that only operators, other services, /livez,
+    /// /readyz and /metrics are answered
     #[arg(long, env = "ORDERLOG_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// How many requests are worked on at once; those beyond are answered with 503
+    /// How many requests are worked on at once, of one caller at most half; those beyond are answered with 503. As many may wait
     #[arg(long, env = "ORDERLOG_MAX_REQUESTS", value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_requests: u32,
 

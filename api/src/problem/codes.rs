@@ -277,13 +277,15 @@ catalogue! {
     Unavailable, "unavailable", [503], Any,
         says "the log can't be written",
         so "Try again after the seconds that `Retry-After` says. If it stays so, tell whoever runs the service.";
-    /// The process works on as many requests as it takes at once (`--max-requests`). Nothing was written.
+    /// The process works on as many requests as it takes at once (`--max-requests`), or on as many of this caller as its share is while
+    /// others need room. Nothing was written.
     Overloaded, "overloaded", [503], Any,
-        says "too many requests are worked on already",
+        says "too many requests are worked on already, of this caller or of all",
         so "Try again after the seconds that `Retry-After` says, and more slowly.";
-    /// The process has as many connections as it serves (`--max-connections`). Nothing was written.
+    /// The process has as many connections as it serves (`--max-connections`), or as many of this caller as its share is while others
+    /// need room. Nothing was written, and the connection is closed.
     TooManyConnections, "too_many_connections", [503], Any,
-        says "this process has as many connections as it serves",
+        says "this process has as many connections as it serves, or as it serves to this caller",
         so "Try again after the seconds that `Retry-After` says, and on fewer connections.";
     /// Whether a token is good is not known now: the issuer does not tell its keys. Nothing was written.
     IssuerUnavailable, "issuer_unavailable", [503], Any,
@@ -313,8 +315,8 @@ catalogue! {
     ServiceTimedOut, "service_timed_out", [504], Of(&["list_customer_orders"]),
         says "the orders service did not answer in time",
         so "Try again after the seconds that `Retry-After` says, or ask that service itself.";
-    /// What was asked for with `Orderlog-Min-Position` did not arrive within the time of `Prefer: wait=N`. `lag` says how many
-    /// records are missing, where that is known. Nothing was written.
+    /// What was asked for with `Orderlog-Min-Position` did not arrive within the time of `Prefer: wait=N`, or too many requests of the
+    /// caller are waiting already. `lag` says how many records are missing, where that is known. Nothing was written.
     NotYet, "not_yet", [504], Any,
         says "the rows of orders are 3 records behind what the caller has seen",
         so "Ask again, with a longer `wait` if it keeps happening.";

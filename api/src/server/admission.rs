@@ -1,44 +1,56 @@
 //! How many requests are worked on at once, and for how long: around each operation, behind the gate.
 //!
 //! What is no operation is never held up by it, so that a process that is full says so at `/livez`, `/readyz` and `/metrics`. A
-//! stream gives its place back once it has begun.
+//! stream gives its place back once it has begun, and so does a request while it waits ([`crate::waiting`]).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use poem::{Response, Result};
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
+use super::N_RESERVED;
 use crate::{
     config::Limits,
+    pool::Standing,
     problem::{ApiError, Code},
+    telemetry::metrics::HttpMeasures,
+    waiting::Room,
 };
 
-/// How many requests are worked on at once, and for how long.
+/// How many requests are worked on at once, how many wait, and for how long.
 pub struct Admission {
-    places: Semaphore,
+    room: Arc<Room>,
     patience: Duration,
 }
 
 impl Admission {
-    /// As the limits say.
-    pub fn new(limits: &Limits) -> Self {
-        let places = usize::try_from(limits.max_requests).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { places: Semaphore::new(places), patience: Duration::from_millis(limits.request_timeout_ms) }
+    /// With these limits, until the process is `stopping`: then nobody waits any more. As many requests may wait as may be worked on.
+    pub fn new(limits: &Limits, stopping: watch::Receiver<bool>, measures: HttpMeasures) -> Self {
+        let room = Room::new(limits.max_requests as usize, N_RESERVED, stopping, measures);
+        Self { room, patience: Duration::from_millis(limits.request_timeout_ms) }
     }
 
-    /// The answer of an operation.
+    /// The answer of an operation to a caller of this standing.
     ///
     /// # Errors
     /// Its own; 503 if too many are worked on; 504 if its time is up.
-    pub async fn work(&self, is_query: bool, work: impl Future<Output = Result<Response>>) -> Result<Response> {
-        let Ok(_place) = self.places.try_acquire() else {
-            let detail = "too many requests are worked on already";
-            return Err(ApiError::unavailable(Code::Overloaded, detail).into());
+    pub async fn work(
+        &self,
+        standing: Standing,
+        is_query: bool,
+        work: impl Future<Output = Result<Response>>,
+    ) -> Result<Response> {
+        let answered = if standing == Standing::Process {
+            // The request that this one is for has a place, which serves both.
+            tokio::time::timeout(self.patience, work).await
+        } else {
+            let Some(working) = self.room.admit(standing) else {
+                let detail = "too many requests are worked on already, of this caller or of all";
+                return Err(ApiError::unavailable(Code::Overloaded, detail).into());
+            };
+            tokio::time::timeout(self.patience, working.scope(work)).await
         };
-        match tokio::time::timeout(self.patience, work).await {
-            Ok(answer) => answer,
-            Err(_) => Err(too_late(is_query).into()),
-        }
+        answered.unwrap_or_else(|_| Err(too_late(is_query).into()))
     }
 }
 
@@ -64,12 +76,15 @@ mod tests {
         limits: Limits,
     }
 
+    const CALLER: Standing = Standing::Caller(1);
+
     fn admission(args: &[&str]) -> Admission {
-        Admission::new(&Given::try_parse_from([&["it"], args].concat()).unwrap().limits)
+        let limits = Given::try_parse_from([&["it"], args].concat()).unwrap().limits;
+        Admission::new(&limits, watch::Sender::new(false).subscribe(), HttpMeasures::new())
     }
 
     async fn refusal(admission: &Admission, is_query: bool) -> (u16, String) {
-        let error = admission.work(is_query, pending()).await.unwrap_err();
+        let error = admission.work(CALLER, is_query, pending()).await.unwrap_err();
         let response = error.into_response();
         assert_eq!(response.headers()["retry-after"], "1");
         let status = response.status().as_u16();
@@ -87,11 +102,13 @@ mod tests {
     #[tokio::test]
     async fn beyond_so_many_requests_others_are_refused_until_one_is_answered() {
         let admission = admission(&["--max-requests", "1"]);
-        let mut first = Box::pin(admission.work(true, pending()));
+        let mut first = Box::pin(admission.work(CALLER, true, pending()));
         assert!(futures_util::poll!(first.as_mut()).is_pending());
         assert_eq!(refusal(&admission, true).await, (503, "overloaded".to_owned()));
+        let answered = async |standing| admission.work(standing, true, async { Ok(Response::default()) }).await.is_ok();
+        assert!(answered(Standing::Trusted).await, "operators have a reserve");
+        assert!(answered(Standing::Process).await, "the process works on the place of the request that it asks for");
         drop(first);
-        let answer = admission.work(true, async { Ok(Response::default()) }).await;
-        assert!(answer.is_ok(), "its place is free again");
+        assert!(answered(CALLER).await, "its place is free again");
     }
 }

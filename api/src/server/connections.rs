@@ -1,8 +1,8 @@
 //! Takes connections and serves HTTP/1.1 on them, with limits that the framework's own server does not have: on how many there
 //! are, how long a head may take, and how long nothing may happen.
 //!
-//! Beyond the limit there is a small reserve, so that whoever looks after the process still gets an answer. Deliberately absent:
-//! HTTP/2, which nobody who asks here needs, and which has more ways to be abused.
+//! Which connections are served where there is not room for all, [`super::seats`] decides. Deliberately absent: HTTP/2, which nobody
+//! who asks here needs, and which has more ways to be abused.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,21 +16,21 @@ use poem::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
 };
 
 use super::{
+    N_RESERVED,
     heads::HEAD_BYTES_MAX,
     open_files,
     paced::{Paced, Turns},
+    seats::{Seat, Seats},
 };
-use crate::{config::Limits, tls::Identity};
+use crate::{config::Limits, peers::Routes, telemetry::metrics::HttpMeasures, tls::Identity};
 
 /// How long nothing is accepted after a failure, such as too many open files; else it would be tried again at once, for ever.
 const REST: Duration = Duration::from_millis(50);
-/// How many connections there may be beyond the limit.
-const N_RESERVE: usize = 64;
-/// How long such a one may take with its only request.
+/// How long a connection of the reserve may take with its only request.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many bytes of a head are taken, and how many of an answer wait for its caller.
 const BUFFER_BYTES: usize = HEAD_BYTES_MAX;
@@ -54,36 +54,22 @@ impl ConnectionLimits {
     }
 }
 
-/// A request on a connection that is one too many.
-#[derive(Clone, Copy, Debug)]
-pub struct OneTooMany;
-
 /// What connections have in common.
-pub struct Serving<E> {
+#[derive(Clone)]
+pub struct Serving {
     /// What answers.
-    pub app: Arc<E>,
+    pub app: Arc<Routes>,
     /// What the process shows of itself, if it speaks TLS here.
     pub identity: Option<Arc<Identity>>,
     /// How many there may be, and how long they may take.
     pub limits: ConnectionLimits,
-}
-
-impl<E> Clone for Serving<E> {
-    fn clone(&self) -> Self {
-        Self { app: Arc::clone(&self.app), identity: self.identity.clone(), limits: self.limits }
-    }
+    /// Counts those for which there is no room.
+    pub measures: HttpMeasures,
 }
 
 /// Serve what `listener` accepts until `stopped` says so; then those who are being answered have `patience`.
-pub async fn serve<E>(
-    listener: TcpListener,
-    serving: Serving<E>,
-    mut stopped: watch::Receiver<bool>,
-    patience: Duration,
-) where
-    E: Endpoint<Output = poem::Response> + 'static,
-{
-    let seats = Seats::new(serving.limits.n_max);
+pub async fn serve(listener: TcpListener, serving: Serving, mut stopped: watch::Receiver<bool>, patience: Duration) {
+    let seats = Seats::new(serving.limits.n_max, N_RESERVED, serving.measures.clone());
     let (stopping, is_stopping) = watch::channel(false);
     loop {
         let accepted = tokio::select! {
@@ -111,88 +97,69 @@ pub async fn serve<E>(
     }
 }
 
-/// Whoever has one is served.
-struct Seats {
-    usual: Arc<Semaphore>,
-    reserve: Arc<Semaphore>,
-}
-
-struct Seat {
-    is_usual: bool,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Seats {
-    fn new(n: usize) -> Self {
-        let [usual, reserve] = [n, N_RESERVE].map(|n| Arc::new(Semaphore::new(n)));
-        Self { usual, reserve }
-    }
-
-    fn take(&self) -> Option<Seat> {
-        let of = |seats: &Arc<Semaphore>| Arc::clone(seats).try_acquire_owned().ok();
-        let usual = of(&self.usual).map(|permit| Seat { is_usual: true, _permit: permit });
-        usual.or_else(|| of(&self.reserve).map(|permit| Seat { is_usual: false, _permit: permit }))
-    }
-}
-
-async fn connection<E>(
+async fn connection(
     stream: TcpStream,
     from: SocketAddr,
     seat: Seat,
-    mut serving: Serving<E>,
+    mut serving: Serving,
     stopping: watch::Receiver<bool>,
-) where
-    E: Endpoint<Output = poem::Response> + 'static,
-{
+) {
     // Answers are small and whole: waiting for more of them only costs time. If it fails they are just slower.
     drop(stream.set_nodelay(true));
     let at = stream.local_addr().map_or_else(|_| LocalAddr::default(), |at| LocalAddr(at.into()));
-    if !seat.is_usual {
+    if !seat.is_usual() {
         (serving.limits.header, serving.limits.idle) = (RESERVE_TIMEOUT, RESERVE_TIMEOUT);
     }
     let Some(identity) = &serving.identity else {
         return requests(stream, (at, from, Scheme::HTTP), &seat, &serving, stopping).await;
     };
     let shaking = tokio::time::timeout(serving.limits.header, identity.acceptor().accept(stream));
+    let shaken = tokio::select! {
+        shaken = shaking => shaken,
+        () = seat.is_wanted() => return,
+    };
     // Whoever speaks no TLS, or does so too slowly, is not answered.
-    if let Ok(Ok(stream)) = shaking.await {
+    if let Ok(Ok(stream)) = shaken {
         requests(stream, (at, from, Scheme::HTTPS), &seat, &serving, stopping).await;
     }
 }
 
 /// Answer what comes on a connection at this address, from that one.
-async fn requests<E, S>(
+async fn requests<S>(
     stream: S,
     (at, from, scheme): (LocalAddr, SocketAddr, Scheme),
     seat: &Seat,
-    serving: &Serving<E>,
+    serving: &Serving,
     mut stopping: watch::Receiver<bool>,
 ) where
-    E: Endpoint<Output = poem::Response> + 'static,
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (is_usual, turns) = (seat.is_usual, Turns::default());
+    let turns = Turns::default();
     let ConnectionLimits { header, idle, n_max: _ } = serving.limits;
     let io = TokioIo::new(Paced::new(stream, turns.clone(), header, idle));
+    let worked_on = turns.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (app, turns, at, scheme) = (Arc::clone(&serving.app), turns.clone(), at.clone(), scheme.clone());
+        let (app, turns, at, scheme) = (Arc::clone(&serving.app), worked_on.clone(), at.clone(), scheme.clone());
         async move {
             let mut request: poem::Request = (request, at, RemoteAddr(from.into()), scheme).into();
-            if !is_usual {
-                request.set_data(OneTooMany);
-            }
+            request.set_data(seat.clone());
             let response: Response<_> = turns.work_on(app.get_response(request)).await.into();
             Ok::<_, Infallible>(response)
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(BUFFER_BYTES).keep_alive(is_usual);
+    http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(BUFFER_BYTES).keep_alive(seat.is_usual());
     let connection = http.serve_connection(io, service);
     tokio::pin!(connection);
     // How it ends is its caller's business.
     tokio::select! {
         ended = &mut connection => return drop(ended),
         stopped = stopping.wait_for(|stopping| *stopping) => drop(stopped),
+        () = seat.is_wanted() => {
+            if !turns.is_working() {
+                return;
+            }
+        }
     }
     connection.as_mut().graceful_shutdown();
     drop(connection.await);

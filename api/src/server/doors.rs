@@ -1,14 +1,13 @@
-//! Where requests come in. With TLS there is a second door for this machine only, without: the process asks itself there, and so do
-//! commands on its data folder, whatever names its certificate has.
+//! Where requests come in. With TLS there is a second door without, for this machine only: commands on its data folder use it,
+//! whatever names the certificate has.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use poem::{Endpoint, Response};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use super::{
     StartError,
-    connections::{self, ConnectionLimits, Serving},
+    connections::{self, Serving},
 };
 use crate::{config::Options, tls::Identity};
 
@@ -44,25 +43,15 @@ impl Doors {
         Ok(Self { addr, listener, secret })
     }
 
-    /// The URL by which the process reaches itself.
+    /// The URL by which commands on this machine reach the process.
     pub fn own_url(&self) -> String {
         connections::url(self.secret.as_ref().map_or(self.addr, |secret| secret.own.1))
     }
 
-    /// Have `app` answer until `stopping`.
-    pub fn serve<E>(
-        self,
-        app: E,
-        limits: ConnectionLimits,
-        stopping: &watch::Sender<bool>,
-        patience: Duration,
-    ) -> Vec<JoinHandle<()>>
-    where
-        E: Endpoint<Output = Response> + 'static,
-    {
-        let app = Arc::new(app);
+    /// Serve all doors until `stopping`; each has its seats to itself.
+    pub fn serve(self, serving: &Serving, stopping: &watch::Sender<bool>, patience: Duration) -> Vec<JoinHandle<()>> {
         let serve = |listener, identity| {
-            let serving = Serving { app: Arc::clone(&app), identity, limits };
+            let serving = Serving { identity, ..serving.clone() };
             tokio::spawn(connections::serve(listener, serving, stopping.subscribe(), patience))
         };
         match self.secret {

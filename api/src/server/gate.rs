@@ -4,7 +4,12 @@
 //! router, and decides. So what an operation needs never depends on a second reading of paths, and an operation that nobody
 //! thought of is for operators only.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, hash_map::RandomState},
+    hash::BuildHasher,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
@@ -15,10 +20,10 @@ use serde_json::Value;
 
 use super::{
     admission::Admission,
-    connections::OneTooMany,
     heads,
     hosts::{Hosts, is_forwarded},
     observe::is_probe,
+    seats::Seat,
     shares::{Share, Shares, Whose},
 };
 use crate::{
@@ -26,6 +31,8 @@ use crate::{
     config::{BodyLimits, Limits},
     handover::HANDED_OVER,
     params::Asked,
+    peers::FromWithin,
+    pool::Standing,
     problem::{ApiError, Code},
     services::RouteTable,
     telemetry::request::tell_quietly,
@@ -66,6 +73,8 @@ pub struct Gate {
 struct Asking {
     caller: Option<Caller>,
     counted: Counted,
+    /// Where it stands when there is no room for all, if that does not follow from how it is counted.
+    standing: Option<Standing>,
 }
 
 /// Why a request has no caller.
@@ -99,6 +108,9 @@ impl Gate {
     /// # Errors
     /// 400, 403 or 431.
     fn check_head(&self, request: &Request) -> Result<(), ApiError> {
+        if request.data::<FromWithin>().is_some() {
+            return Ok(());
+        }
         heads::check(request)?;
         self.hosts.check_origin(request)?;
         if self.needs_no_key() { self.hosts.check_name(request) } else { Ok(()) }
@@ -109,6 +121,9 @@ impl Gate {
     /// # Errors
     /// 401 for a key or token that opens nothing; 503 if a token can't be checked now.
     async fn asking(&self, request: &Request) -> Result<Asking, ApiError> {
+        if request.data::<FromWithin>().is_some() {
+            return Ok(Asking::of_process());
+        }
         if self.needs_no_key() { Ok(self.without_key(request)) } else { self.with_key(request).await }
     }
 
@@ -130,17 +145,17 @@ impl Gate {
             Open::Everybody => Some(Caller::anybody()),
             Open::Nobody => None,
         };
-        Asking { caller, counted }
+        Asking { caller, counted, standing: is_here.then_some(Standing::Anyone) }
     }
 
     async fn with_key(&self, request: &Request) -> Result<Asking, ApiError> {
         if !request.headers().contains_key(header::AUTHORIZATION) {
-            return Ok(Asking { caller: None, counted: Counted::ByAddress });
+            return Ok(Asking { caller: None, counted: Counted::ByAddress, standing: None });
         }
         let bearer = bearer(request).unwrap_or_default();
         if let Some(tokens) = self.tokens.as_ref().filter(|_| !bearer.starts_with(Token::PREFIX)) {
             let caller = tokens.caller(bearer).await.map_err(not_taken)?;
-            return Ok(Asking { caller: Some(caller), counted: Counted::ByCaller });
+            return Ok(Asking::with_proof(caller, false));
         }
         let asking = bearer.parse::<Token>().ok().and_then(|token| self.asking_with(&token));
         // Which of all the reasons is nobody's business.
@@ -152,16 +167,15 @@ impl Gate {
     fn own(&self, token: &Token) -> Option<Asking> {
         let is_own = |own: &Token| token.hash() == own.hash();
         let is_known = is_own(&self.process) || self.demo.as_ref().is_some_and(is_own);
-        is_known.then(|| Asking { caller: Some(Caller::operator()), counted: Counted::Not })
+        is_known.then(|| Asking::with_proof(Caller::operator(), true))
     }
 
     fn asking_with(&self, token: &Token) -> Option<Asking> {
         if let Some(own) = self.own(token) {
             return Some(own);
         }
-        let caller = self.ring.caller(token)?;
         let is_peer = self.peer.as_ref().is_some_and(|peer| token.hash() == peer.hash());
-        Some(Asking { caller: Some(caller), counted: if is_peer { Counted::Not } else { Counted::ByCaller } })
+        Some(Asking::with_proof(self.ring.caller(token)?, is_peer))
     }
 
     /// Put a guard before each operation of `table`, by what `document`, an OpenAPI document, calls it. It demands idempotency
@@ -193,12 +207,42 @@ impl Gate {
     }
 }
 
+impl Asking {
+    /// This process itself.
+    fn of_process() -> Self {
+        Self { caller: Some(Caller::operator()), counted: Counted::Not, standing: Some(Standing::Process) }
+    }
+
+    /// A caller who has proved who it is, with a key of this deployment's own programs or not.
+    fn with_proof(caller: Caller, is_of_deployment: bool) -> Self {
+        let counted = if is_of_deployment { Counted::Not } else { Counted::ByCaller };
+        let standing = (is_of_deployment || caller.is_operator()).then_some(Standing::Trusted);
+        Self { caller: Some(caller), counted, standing }
+    }
+
+    /// With whose requests this one is counted; none if it is not counted, or nobody knows where it comes from.
+    fn whose(&self, request: &Request) -> Option<Whose<'_>> {
+        match self.counted {
+            Counted::Not => None,
+            Counted::ByCaller => self.caller.as_ref().map(|caller| Whose::Caller(caller.id())),
+            Counted::ByAddress => address(request).map(Whose::of_address),
+        }
+    }
+}
+
 fn not_taken(error: TokenError) -> ApiError {
     let detail = error.to_string();
     match error {
         TokenError::Refused(_) => ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail),
         TokenError::Unknown(_) => ApiError::unavailable(Code::IssuerUnavailable, detail),
     }
+}
+
+fn too_many_connections() -> poem::Error {
+    let detail = "this process has as many connections as it serves, or as it serves to this caller";
+    let mut response = ApiError::unavailable(Code::TooManyConnections, detail).into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    poem::Error::from_response(response)
 }
 
 /// What each operation needs, by its path without names and its method.
@@ -282,7 +326,10 @@ impl Endpoint for Guard {
             return Err(ApiError::invalid(Code::IdempotencyKeyRequired, detail).into());
         }
         match &self.admission {
-            Some(admission) => admission.work(request.method() == Method::GET, self.inner.call(request)).await,
+            Some(admission) => {
+                let standing = request.data::<Standing>().copied().unwrap_or(Standing::Anyone);
+                admission.work(standing, request.method() == Method::GET, self.inner.call(request)).await
+            }
             None => self.inner.call(request).await,
         }
     }
@@ -315,6 +362,8 @@ pub struct Gated<E> {
     body: BodyLimits,
     /// By which instances of the deployment know each other.
     instances: HeaderValue,
+    /// Makes numbers of callers, which nobody can foresee.
+    hasher: RandomState,
 }
 
 impl<E: Endpoint<Output = Response>> Endpoint for Gated<E> {
@@ -336,17 +385,14 @@ impl<E: Endpoint<Output = Response>> Endpoint for Gated<E> {
 impl<E> Gated<E> {
     /// `inner` behind this gate, with these limits for each caller and each request.
     pub fn new(inner: E, gate: Arc<Gate>, limits: &Limits, instances: HeaderValue) -> Self {
-        Self { inner, gate, shares: limits.rate().map(Shares::new), body: limits.body(), instances }
+        let hasher = RandomState::new();
+        Self { inner, gate, shares: limits.rate().map(Shares::new), body: limits.body(), instances, hasher }
     }
 
     /// Have the request name its caller. What is left of whose share it is, or the answer to a request that is not let in.
     async fn admit(&self, request: &mut Request) -> Result<Option<Share>> {
         // Whoever looks after the process has to get an answer.
         let is_probe = is_probe(request.uri().path());
-        if !is_probe && request.data::<OneTooMany>().is_some() {
-            let detail = "this process has as many connections as it serves";
-            return Err(ApiError::unavailable(Code::TooManyConnections, detail).into());
-        }
         if self.gate.is_of_demo(request) {
             tell_quietly();
         }
@@ -363,8 +409,18 @@ impl<E> Gated<E> {
         } else {
             self.share(&asking, request).map(Share::granted).transpose()?
         };
+        let standing = asking.as_ref().ok().and_then(|asking| self.standing(asking, request));
+        if !is_probe
+            && let Some(seat) = request.data::<Seat>()
+            && !seat.claim(standing)
+        {
+            return Err(too_many_connections());
+        }
+        if let Some(standing) = standing {
+            request.set_data(standing);
+        }
         match asking {
-            Ok(Asking { caller, counted: _ }) => drop(caller.map(|caller| request.set_data(caller))),
+            Ok(asking) => drop(asking.caller.map(|caller| request.set_data(caller))),
             Err(Refusal::Key(error)) => request.set_data(NotTaken(error)),
             Err(Refusal::Head(error)) => return Err(error.into()),
         }
@@ -372,17 +428,20 @@ impl<E> Gated<E> {
         Ok(share)
     }
 
+    /// Where the caller stands when there is no room for all; none if there is no caller.
+    fn standing(&self, asking: &Asking, request: &Request) -> Option<Standing> {
+        let number = |whose| Standing::Caller(self.hasher.hash_one(whose));
+        asking.caller.as_ref()?;
+        Some(asking.standing.or_else(|| asking.whose(request).map(number)).unwrap_or(Standing::Anyone))
+    }
+
     fn share(&self, asking: &Result<Asking, Refusal>, request: &Request) -> Option<Share> {
         let shares = self.shares.as_ref()?;
-        match asking {
-            Ok(Asking { counted: Counted::Not, .. }) => None,
-            Ok(Asking { counted: Counted::ByCaller, caller }) => {
-                caller.as_ref().map(|caller| shares.take(Whose::Caller(caller.id())))
-            }
-            Ok(Asking { counted: Counted::ByAddress, .. }) | Err(_) => {
-                address(request).map(|from| shares.take(Whose::of_address(from)))
-            }
-        }
+        let whose = match asking {
+            Ok(asking) => asking.whose(request),
+            Err(_) => address(request).map(Whose::of_address),
+        };
+        whose.map(|whose| shares.take(whose))
     }
 }
 

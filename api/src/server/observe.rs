@@ -55,8 +55,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let (begun, method) = (Instant::now(), method_name(request.method()));
         let current = Current::new(request.headers().get(REQUEST_ID));
         let mut span = begin_span(&mut request, method);
-        // At this level it is there whatever the filter says of messages.
-        let told = tracing::error_span!("request", request_id = current.id(), trace_id = field::Empty);
+        // At this level it is there whatever the filter says of messages. What the process asks itself is a request of its own.
+        let told = tracing::error_span!(parent: None, "request", request_id = current.id(), trace_id = field::Empty);
         if let Some(trace) = span.trace().and_then(|trace| trace.split('-').nth(1)) {
             told.record("trace_id", trace);
         }

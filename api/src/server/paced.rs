@@ -32,6 +32,11 @@ impl Turns {
         outcome
     }
 
+    /// Whether a request is worked on.
+    pub fn is_working(&self) -> bool {
+        !self.now().is_multiple_of(2)
+    }
+
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -41,6 +41,31 @@ pub struct HttpMeasures {
     requests: IntCounterVec,
     seconds: HistogramVec,
     in_flight: IntGauge,
+    limited: IntCounterVec,
+}
+
+/// What there was no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// A request, which was refused.
+    Requests,
+    /// A wait, which was left out.
+    Waits,
+    /// A connection, whose request was refused.
+    Connections,
+    /// A connection without a caller, which was closed for another one.
+    StrayConnections,
+}
+
+impl Limit {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Waits => "waits",
+            Self::Connections => "connections",
+            Self::StrayConnections => "stray_connections",
+        }
+    }
 }
 
 impl HttpMeasures {
@@ -50,11 +75,14 @@ impl HttpMeasures {
         let seconds =
             HistogramOpts::new("orderlog_http_request_duration_seconds", "From a request to the head of its answer");
         let in_flight = IntGauge::new("orderlog_http_requests_in_flight", "Requests that are not answered yet");
+        let limited =
+            Opts::new("orderlog_http_limited_total", "Requests, waits and connections for which there was no room");
         let well_formed = "the names of metrics and labels are well formed";
         Self {
             requests: IntCounterVec::new(requests, &["route", "method", "status"]).expect(well_formed),
             seconds: HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["route", "method"]).expect(well_formed),
             in_flight: in_flight.expect(well_formed),
+            limited: IntCounterVec::new(limited, &["limit"]).expect(well_formed),
         }
     }
 
@@ -70,8 +98,14 @@ impl HttpMeasures {
         self.seconds.with_label_values(&[route, method]).observe(took.as_secs_f64());
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 3] {
-        [Box::new(self.requests.clone()), Box::new(self.seconds.clone()), Box::new(self.in_flight.clone())]
+    /// There was no room for one of these.
+    pub fn limited(&self, limit: Limit) {
+        self.limited.with_label_values(&[limit.as_str()]).inc();
+    }
+
+    fn collectors(&self) -> [Box<dyn Collector>; 4] {
+        let Self { requests, seconds, in_flight, limited } = self.clone();
+        [Box::new(requests), Box::new(seconds), Box::new(in_flight), Box::new(limited)]
     }
 }
 
