@@ -19,7 +19,7 @@ pub use oidc::Oidc;
 pub use secret::{Secret, SecretError, Untold};
 pub use security::{Insecure, Security, Trust, host_name, token_in};
 
-/// The hash key of deployments on Kafka that set none: known to everybody, so good for trying things out only.
+/// The hash key that `--development-hash-key` selects: known to everybody, so good for trying things out only.
 pub const DEVELOPMENT_HASH_KEY: &str = "orderlog development hash key";
 
 /// Where the log is.
@@ -105,7 +105,7 @@ pub struct Storage {
     pub snapshots: Option<PathBuf>,
 
     /// The secret under which e-mail addresses and idempotency keys are hashed; the same for all processes of a deployment,
-    /// for ever. Default: made and kept in DIR/hash.key on the embedded log, a known value for development on Kafka
+    /// for ever. Default on the embedded log: made at the first start and kept in DIR/hash.key. On Kafka it must be set
     #[arg(
         long,
         env = "ORDERLOG_HASH_KEY",
@@ -118,6 +118,11 @@ pub struct Storage {
     /// A file with that secret
     #[arg(long, env = "ORDERLOG_HASH_KEY_FILE", value_name = "FILE")]
     pub hash_key_file: Option<PathBuf>,
+
+    /// Use the hash key that is built into the program. Everybody knows it, so only to try things out, and never on a log that is
+    /// to be kept
+    #[arg(long, env = "ORDERLOG_DEVELOPMENT_HASH_KEY", conflicts_with_all = ["hash_key", "hash_key_file"])]
+    pub development_hash_key: bool,
 
     /// Put before the names of all topics and groups on Kafka, so that several deployments can share the brokers
     #[arg(long, env = "ORDERLOG_TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]

@@ -101,7 +101,8 @@ class Programs:
 
     def orderlog(self, services, data, log="embedded"):
         port = free_port()
-        on_kafka = ["--log", f"kafka://{self.kafka}", "--topic-prefix", f"bench-{data.name}-{os.getpid()}."]
+        prefix = f"bench-{data.name}-{os.getpid()}."
+        on_kafka = ["--log", f"kafka://{self.kafka}", "--topic-prefix", prefix, "--development-hash-key"]
         command = [self.binaries / "orderlog", "serve", services, "--data", data, "--listen", f"127.0.0.1:{port}"]
         command += ["--log-filter", "warn", *(on_kafka if log == "kafka" else [])]
         return Program(command, port, self.work)

@@ -141,6 +141,11 @@ impl EmbeddedLog {
         closed.await.map_err(|_| ended())?
     }
 
+    /// Whether `dir` holds a log.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     fn topic(&self, partition: &Partition) -> Result<Arc<Topic>, ReadError> {
         // Only partition 0 exists; another one is named with its index.
         if partition.index != 0 {

@@ -32,10 +32,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orderlog_domain::{
-    core::{Digest, GENESIS, Genesis},
-    header::{HEADER, Header},
-};
+use orderlog_domain::{core::Digest, header::HEADER};
 use orderlog_eventlog::Record;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -119,13 +116,6 @@ fn title(journal: &str) -> String {
 
 fn hex(digest: &Digest) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Who a journal is, by its first record.
-fn genesis_of(journal: &str, record: &Record) -> Option<Genesis> {
-    let header = Header::decode(record.header(HEADER)?).ok()?;
-    let genesis: Genesis = serde_json::from_slice(&record.value).ok()?;
-    (header.kind == GENESIS && genesis.journal == journal).then_some(genesis)
 }
 
 /// The packed header of a journal record; nothing if it has none.

@@ -10,6 +10,7 @@
 //!   is how operators ask for that.
 //! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
 //! - [`measures`]: what a replica counts of itself. [`lag`]: how far its rows are behind.
+//! - [`identity`]: which deployment a log belongs to.
 //! - [`marks`]: by what a position is known to be this log's.
 //! - [`surroundings`]: where the time and new ids come from, and what runs tasks.
 //! - [`trace`]: spans, for traces over all services.
@@ -25,6 +26,7 @@ pub mod assembly;
 pub mod cloudevents;
 pub mod delivery;
 pub mod duty;
+pub mod identity;
 pub mod inbox;
 pub mod lag;
 pub mod marks;

@@ -329,7 +329,8 @@ async fn append(data: &Path, records: Vec<NewRecord>) {
 
 async fn on_kafka(verb: &str, dir: &Path, prefix: &str, data: &Path) -> Said {
     let (dir, log) = (dir.to_str().unwrap(), format!("kafka://{}", kafka()));
-    orderlog(&["log", verb, dir, "--json", "--log", &log, "--topic-prefix", prefix], data).await
+    let args = ["log", verb, dir, "--json", "--log", &log, "--topic-prefix", prefix, "--development-hash-key"];
+    orderlog(&args, data).await
 }
 
 #[tokio::test]
@@ -369,13 +370,12 @@ async fn journals_move_from_kafka_to_kafka_and_to_the_embedded_log() {
     }
     for service in SERVICES {
         let args = ["projection", "verify", service, "--log", &format!("kafka://{}", kafka())];
-        let args = [&args[..], &["--topic-prefix", &new.topic_prefix]].concat();
+        let args = [&args[..], &["--topic-prefix", &new.topic_prefix, "--development-hash-key"]].concat();
         orderlog(&args, &new.rows(service)).await.ended_with(0);
     }
 
     let here = Embedded::stopped();
     let args = ["log", "import", at_rest.to_str().unwrap(), "--hash-key", "orderlog development hash key"];
     orderlog(&args, &here.rows()).await.ended_with(0);
-    let args = ["projection", "verify", "--hash-key", "orderlog development hash key"];
-    orderlog(&args, &here.rows()).await.ended_with(0);
+    orderlog(&["projection", "verify"], &here.rows()).await.ended_with(0);
 }

@@ -33,7 +33,8 @@ impl Notifications {
     }
 
     fn args(&self) -> Vec<String> {
-        let args = ["--log", &format!("kafka://{}", self.brokers), "--topic-prefix", &self.prefix];
+        let log = format!("kafka://{}", self.brokers);
+        let args = ["--log", &log, "--topic-prefix", &self.prefix, "--development-hash-key"];
         args.map(str::to_owned).into()
     }
 

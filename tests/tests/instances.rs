@@ -73,7 +73,9 @@ fn begin(data: &Path, prefix: &str, at: usize, port: u16) -> Server {
     let rows = data.join(format!("rows-{at}")).display().to_string();
     let (log, own) = (format!("kafka://{}", kafka()), format!("http://127.0.0.1:{port}"));
     let args = ["inventory", "--log", &log, "--topic-prefix", prefix, "--data", &rows, "--advertised-url", &own];
-    Server::begin(&args.map(str::to_owned), port, &data.join(format!("{at}.log")))
+    let args = [&args[..], &["--development-hash-key"]].concat();
+    let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+    Server::begin(&args, port, &data.join(format!("{at}.log")))
 }
 
 /// Goods come in, at once; whether that was done.

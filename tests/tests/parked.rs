@@ -302,7 +302,7 @@ fn another(deployment: &Distributed, data: &std::path::Path) -> Server {
         ("--topic-prefix", deployment.topic_prefix.clone()),
         ("--data", data.display().to_string()),
     ];
-    let mut args = vec!["orders".to_owned()];
+    let mut args = ["orders", "--development-hash-key"].map(str::to_owned).to_vec();
     args.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
     Server::begin(&args, free_port(), &deployment.data.path().join("another.log"))
 }

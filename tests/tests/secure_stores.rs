@@ -138,7 +138,7 @@ impl Broker {
             ["--kafka-password-file", &password],
         ];
         let options = options.into_iter().flatten().map(str::to_owned);
-        options.chain(["--kafka-tls".to_owned()]).collect()
+        options.chain(["--kafka-tls", "--development-hash-key"].map(str::to_owned)).collect()
     }
 }
 
@@ -184,7 +184,7 @@ async fn what_is_missing_for_that_is_told_at_the_start() {
         let listen = format!("127.0.0.1:{}", free_port());
         orderlog(&[&["serve", "--listen", &listen], args].concat(), data.path()).await.ended_with(code).stderr
     };
-    let kafka = ["--log", "kafka://127.0.0.1:1", "--kafka-user", "orderlog"];
+    let kafka = ["--log", "kafka://127.0.0.1:1", "--kafka-user", "orderlog", "--development-hash-key"];
     let without = told(&kafka, 1).await;
     assert!(without.contains("--kafka-password-file"), "{without}");
     let missing = told(&[&kafka[..], &["--kafka-password-file", "/nowhere/password"]].concat(), 1).await;

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use orderlog_eventlog::ReadError;
+
 /// For `--help`.
 pub const HELP: &str =
     "Exit codes: 0 done, 1 error, 2 wrong usage, 3 verification found differences, 4 unavailable, 5 refused";
@@ -37,6 +39,16 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl From<&ReadError> for Exit {
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Self::Refused,
+            ReadError::Damaged { .. } => Self::Differs,
+            ReadError::Unavailable { .. } => Self::Unavailable,
+        }
+    }
+}
+
 /// A failure with an exit code of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -51,6 +63,11 @@ impl Failure {
     /// Whom the command needs does not answer, or can't now.
     pub fn unavailable(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Unavailable, message: message.into() }.into()
+    }
+
+    /// The log can't be read.
+    pub fn unread(error: ReadError) -> anyhow::Error {
+        Self { exit: (&error).into(), message: error.to_string() }.into()
     }
 
     /// It can't be meant like this.

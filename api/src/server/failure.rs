@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
-use orderlog_service::{assembly::AssemblyError, replica};
+use orderlog_service::{assembly::AssemblyError, identity::IdentityError, replica};
 use uuid::Uuid;
 
 use super::{HashKeyError, SecureError};
@@ -40,6 +40,17 @@ pub enum StartError {
     /// The hash key.
     #[error(transparent)]
     HashKey(#[from] HashKeyError),
+    /// A journal does not begin as one of this program's does.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A command needs a log, and nobody has begun one there.
+    #[error(
+        "no log has begun in {place}: check --data and --log, start `orderlog serve` on it once, or import an export"
+    )]
+    NoLog {
+        /// The data folder, or the brokers.
+        place: String,
+    },
     /// Going on from here would make half of a history the whole of it.
     #[error(
         "the log holds half of an import (of export {export_id}): resume it with `orderlog log import DIR {log}`, where DIR is that \
@@ -86,12 +97,24 @@ impl StartError {
     pub fn with_exit(self) -> anyhow::Error {
         match self {
             Self::HalfImport { .. }
+            | Self::NoLog { .. }
+            | Self::Identity(
+                IdentityError::NoGenesis { .. } | IdentityError::Format { .. } | IdentityError::OtherHashKey { .. },
+            )
+            | Self::HashKey(
+                HashKeyError::Empty { .. }
+                | HashKeyError::NotSet
+                | HashKeyError::Missing { .. }
+                | HashKeyError::Ambiguous { .. }
+                | HashKeyError::Other { .. },
+            )
             | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable) => {
                 crate::cli::Failure::refused(self.to_string())
             }
             Self::Service { ref source, .. } if is_other_history(source.as_ref()) => {
                 crate::cli::Failure::refused(format!("{:#}", anyhow::Error::from(self)))
             }
+            Self::Identity(IdentityError::Read(error)) => crate::cli::Failure::unread(error),
             error => error.into(),
         }
     }

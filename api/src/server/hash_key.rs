@@ -1,4 +1,4 @@
-//! The deployment's hash key: given, kept in a file, or made at the first start.
+//! The deployment's hash key: configured, kept in the data folder, or made for a log that nobody has begun.
 
 use std::{
     fs::{self, OpenOptions},
@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orderlog_domain::key::HashKey;
+use orderlog_domain::{core::Genesis, key::HashKey};
+use orderlog_service::identity::{self, IdentityError};
 use uuid::Uuid;
 
 use crate::config::{DEVELOPMENT_HASH_KEY, LogUrl, Storage};
@@ -15,20 +16,59 @@ use crate::config::{DEVELOPMENT_HASH_KEY, LogUrl, Storage};
 /// Where it is kept in the data folder of an embedded log.
 const FILE: &str = "hash.key";
 
-/// Why there is no hash key.
+/// Why there is no hash key, or not the one of this log.
 #[derive(Debug, thiserror::Error)]
 pub enum HashKeyError {
-    /// Its file can't be read or made.
+    /// Its file can't be read or written.
     #[error("the hash key in {} can't be used", file.display())]
     File {
-        /// Which.
+        /// The file.
         file: PathBuf,
         /// The system's words.
         source: io::Error,
     },
-    /// An empty secret is none.
-    #[error("the hash key is empty")]
-    Empty,
+    /// `--hash-key` or its file is empty, or only white space.
+    #[error("the hash key in {place} is empty: put the deployment's secret there")]
+    Empty {
+        /// The option or file.
+        place: String,
+    },
+    /// On Kafka nothing is made up, since all processes need the same.
+    #[error(
+        "no hash key is set: pass the deployment's secret to every process by --hash-key-file or ORDERLOG_HASH_KEY; to try things \
+         out, --development-hash-key selects the built-in key, which everybody knows"
+    )]
+    NotSet,
+    /// The log was begun with a key that is not here any more.
+    #[error(
+        "the log in {} was begun with the hash key of fingerprint {wanted}, and {} is missing: put that file back from a backup, or \
+         pass its secret by --hash-key-file; no other secret finds the e-mail addresses and idempotency keys again",
+        dir.display(),
+        dir.join(FILE).display()
+    )]
+    Missing {
+        /// The data folder.
+        dir: PathBuf,
+        /// The fingerprint in the journals.
+        wanted: String,
+    },
+    /// Two secrets are given, and the log does not say yet which one counts.
+    #[error(
+        "the configured hash key is not the one in {}: leave out the option to use the file, or move the file away",
+        file.display()
+    )]
+    Ambiguous {
+        /// The file in the data folder.
+        file: PathBuf,
+    },
+    /// The log was begun with another key.
+    #[error("{source}. Nothing was changed: {repair}")]
+    Other {
+        /// What differs.
+        source: IdentityError,
+        /// What to do.
+        repair: String,
+    },
 }
 
 /// The hash key of this deployment, if there is one: none is made.
@@ -36,70 +76,132 @@ pub enum HashKeyError {
 /// # Errors
 /// [`HashKeyError`] if there is one that can't be used.
 pub fn given(storage: &Storage) -> Result<Option<HashKey>, HashKeyError> {
-    let is_made = storage.log == LogUrl::Embedded && storage.hash_key.is_none() && storage.hash_key_file.is_none();
-    if is_made && !storage.data.join(FILE).exists() { Ok(None) } else { find(storage).map(Some) }
+    Ok(secret(storage)?.as_deref().map(HashKey::from_secret))
 }
 
-/// The hash key of this deployment; on the embedded log one is made if there is none.
+/// Stores the given hash key in the data folder of an embedded log, so that later commands find it. The file, unless nothing was
+/// given, or the log is on Kafka, whose processes have a folder each.
 ///
 /// # Errors
-/// [`HashKeyError`] if it can't be used.
-pub fn find(storage: &Storage) -> Result<HashKey, HashKeyError> {
-    let secret = match (&storage.hash_key, &storage.hash_key_file, &storage.log) {
-        (Some(secret), _, _) => secret.clone(),
-        (None, Some(file), _) => read(file)?,
-        (None, None, LogUrl::Embedded) => kept(&storage.data.join(FILE))?,
-        (None, None, LogUrl::Kafka(_)) => {
-            tracing::warn!(
-                "no hash key is set: using the one for development, which everybody knows; set --hash-key before there is \
-                 anything to protect, it can't be changed later"
-            );
-            DEVELOPMENT_HASH_KEY.to_owned()
+/// [`HashKeyError::File`] if it can't be written.
+pub fn keep(storage: &Storage) -> Result<Option<PathBuf>, HashKeyError> {
+    let (Some(secret), Some(file)) = (secret(storage)?, kept_in(storage)) else { return Ok(None) };
+    if read(&file).ok().as_ref() != Some(&secret) {
+        write(&file, &secret).map_err(|source| unusable(&file, source))?;
+    }
+    Ok(Some(file))
+}
+
+/// Refuses a configured key beside another one in the data folder, where the log does not say which one counts.
+///
+/// # Errors
+/// [`HashKeyError::Ambiguous`]
+pub fn refuse_another(storage: &Storage, hash_key: &HashKey) -> Result<(), HashKeyError> {
+    let is_another = |file: &PathBuf| fingerprint_in(file).is_some_and(|kept| kept != hash_key.fingerprint());
+    match kept_in(storage).filter(is_another) {
+        Some(file) => Err(HashKeyError::Ambiguous { file }),
+        None => Ok(()),
+    }
+}
+
+fn secret(storage: &Storage) -> Result<Option<String>, HashKeyError> {
+    match (&storage.hash_key, &storage.hash_key_file) {
+        (Some(secret), _) => checked(secret, || "--hash-key".to_owned()).map(Some),
+        (None, Some(file)) => read(file).map(Some),
+        (None, None) if storage.development_hash_key => Ok(Some(DEVELOPMENT_HASH_KEY.to_owned())),
+        (None, None) => match kept_in(storage) {
+            Some(file) if file.try_exists().map_err(|source| unusable(&file, source))? => read(&file).map(Some),
+            Some(_) | None => Ok(None),
+        },
+    }
+}
+
+/// Refuses a configuration that can't have a hash key, before anything is opened or made.
+///
+/// # Errors
+/// [`HashKeyError`] if there is none, or one that can't be used.
+pub fn check(storage: &Storage) -> Result<(), HashKeyError> {
+    match (given(storage)?, &storage.log) {
+        (None, LogUrl::Kafka(_)) => Err(HashKeyError::NotSet),
+        (Some(_), _) | (None, LogUrl::Embedded) => Ok(()),
+    }
+}
+
+/// The hash key of the log whose journals began so. One is made on an embedded log where no journal has begun; this must be the
+/// only process that has that log open.
+///
+/// # Errors
+/// [`HashKeyError`] if it is not the key with which the journals were begun, or can't be used.
+pub fn find(storage: &Storage, begun: &[Genesis]) -> Result<HashKey, HashKeyError> {
+    match (given(storage)?, begun.first(), kept_in(storage)) {
+        (Some(hash_key), Some(_), _) => match identity::check(begun, &hash_key) {
+            Ok(()) => Ok(hash_key),
+            Err(source) => Err(HashKeyError::Other { repair: repair(storage, begun), source }),
+        },
+        (Some(hash_key), None, _) => refuse_another(storage, &hash_key).map(|()| hash_key),
+        (None, Some(Genesis { hash_key, .. }), Some(_)) => {
+            Err(HashKeyError::Missing { dir: storage.data.clone(), wanted: hash_key.clone() })
         }
-    };
+        (None, None, Some(file)) => make(&file),
+        (None, _, None) => Err(HashKeyError::NotSet),
+    }
+}
+
+/// Where the data folder keeps the key; nowhere on Kafka, whose processes have a folder each.
+fn kept_in(storage: &Storage) -> Option<PathBuf> {
+    (storage.log == LogUrl::Embedded).then(|| storage.data.join(FILE))
+}
+
+/// The fingerprint of the key in `file`, if there is a usable one.
+fn fingerprint_in(file: &Path) -> Option<String> {
+    read(file).ok().map(|secret| HashKey::from_secret(&secret).fingerprint())
+}
+
+/// What to do where the configured key is not that of the journals.
+fn repair(storage: &Storage, begun: &[Genesis]) -> String {
+    let fits = |secret: &str| identity::check(begun, &HashKey::from_secret(secret)).is_ok();
+    if let Some(file) = kept_in(storage).filter(|file| read(file).is_ok_and(|secret| fits(&secret))) {
+        return format!("{} has the right one, so leave out --hash-key and --hash-key-file", file.display());
+    }
+    if fits(DEVELOPMENT_HASH_KEY) {
+        return "it is the built-in one, so pass --development-hash-key instead".to_owned();
+    }
+    "pass the secret that the deployment was begun with, by --hash-key-file or as hash.key in the data folder of an embedded log"
+        .to_owned()
+}
+
+fn checked(secret: &str, place: impl FnOnce() -> String) -> Result<String, HashKeyError> {
     match secret.trim() {
-        "" => Err(HashKeyError::Empty),
-        secret => Ok(HashKey::from_secret(secret)),
+        "" => Err(HashKeyError::Empty { place: place() }),
+        secret => Ok(secret.to_owned()),
     }
 }
 
 fn read(file: &Path) -> Result<String, HashKeyError> {
-    fs::read_to_string(file).map_err(|source| HashKeyError::File { file: file.into(), source })
+    let secret = fs::read_to_string(file).map_err(|source| unusable(file, source))?;
+    checked(&secret, || file.display().to_string())
 }
 
-/// The secret in `file`, which is made if it is missing. Nobody else does so meanwhile: the log in the same folder is
-/// locked already.
-fn kept(file: &Path) -> Result<String, HashKeyError> {
-    let failed = |source| HashKeyError::File { file: file.into(), source };
-    if file.try_exists().map_err(failed)? {
-        return read(file);
-    }
+fn unusable(file: &Path, source: io::Error) -> HashKeyError {
+    HashKeyError::File { file: file.to_owned(), source }
+}
+
+fn make(file: &Path) -> Result<HashKey, HashKeyError> {
     let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    write(file, &secret).map_err(|source| unusable(file, source))?;
+    Ok(HashKey::from_secret(&secret))
+}
+
+/// Writes `secret` to `file`, which only its owner can read, so that it survives a power cut.
+fn write(file: &Path, secret: &str) -> io::Result<()> {
     // Under another name first: half a key, left by a crash, would look like a whole one.
     let fresh = file.with_extension("key.new");
-    let mut open = OpenOptions::new();
-    let mut made = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh).map_err(failed)?;
-    made.write_all(secret.as_bytes()).and_then(|()| made.sync_all()).map_err(failed)?;
-    fs::rename(&fresh, file).map_err(failed)?;
-    if let Some(dir) = file.parent() {
-        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-    }
-    Ok(secret)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn a_hash_key_is_made_once_and_only_its_owner_reads_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("hash.key");
-        let secret = kept(&file).unwrap();
-        assert_eq!(secret.len(), 64);
-        assert_eq!(kept(&file).unwrap(), secret);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    made.write_all(secret.as_bytes())?;
+    made.sync_all()?;
+    fs::rename(&fresh, file)?;
+    match file.parent() {
+        Some(dir) => fs::File::open(dir)?.sync_all(),
+        None => Ok(()),
     }
 }

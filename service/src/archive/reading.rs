@@ -11,7 +11,8 @@ use bytes::Bytes;
 use orderlog_domain::core::{Digest, chain};
 use orderlog_eventlog::Record;
 
-use super::{Entry, Tell, frames, genesis_of, hex, packed, title, writing::checksum};
+use super::{Entry, Tell, frames, hex, packed, title, writing::checksum};
+use crate::identity;
 
 /// So many records lie between two reports.
 const TELL_EVERY: u64 = 10_000;
@@ -154,7 +155,7 @@ impl JournalReader {
             return Err(self.broken(Flaw::Chain));
         }
         if record.offset == 0 {
-            let genesis = genesis_of(&self.entry.journal, &record);
+            let genesis = identity::genesis(&self.entry.journal, &record).ok();
             let found = genesis.map(|genesis| (Some(genesis.log_id), Some(genesis.hash_key)));
             if found != Some((self.entry.log_id, self.entry.hash_key.clone())) {
                 return Err(self.broken(Flaw::Genesis));

@@ -10,7 +10,8 @@ use bytes::BytesMut;
 use orderlog_domain::core::{Digest, chain};
 use orderlog_eventlog::Record;
 
-use super::{Entry, ExportError, file_name, frames, genesis_of, hex, packed, title, with_suffix};
+use super::{Entry, ExportError, file_name, frames, hex, packed, title, with_suffix};
+use crate::identity;
 
 /// A good bargain: stronger levels cost more time than they save bytes.
 const LEVEL: i32 = 3;
@@ -62,8 +63,8 @@ impl JournalWriter {
             return Err(ExportError::Gap { journal: self.entry.journal.clone(), wanted, found: offset });
         }
         if offset == 0 {
-            let genesis = genesis_of(&self.entry.journal, record);
-            let genesis = genesis.ok_or_else(|| ExportError::NoGenesis { journal: self.entry.journal.clone() })?;
+            let genesis = identity::genesis(&self.entry.journal, record);
+            let genesis = genesis.map_err(|_| ExportError::NoGenesis { journal: self.entry.journal.clone() })?;
             self.entry.first_offset = Some(offset);
             self.entry.log_id = Some(genesis.log_id);
             self.entry.hash_key = Some(genesis.hash_key);

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use clap::Args;
@@ -17,10 +18,7 @@ use orderlog_service::archive::{
 };
 use serde_json::json;
 
-use super::{
-    source::{read_exit, told},
-    undo,
-};
+use super::undo;
 use crate::{
     cli::{
         exit::{Exit, Failure},
@@ -93,7 +91,7 @@ impl Export {
         let manifest = match Running::find(&self.place).await? {
             Some(running) => self.export(&OfServer(Arc::new(running))).await?,
             None => {
-                let log = server::open_log(&self.place.storage).await.map_err(StartError::told)?;
+                let log = server::open_existing(&self.place.storage).await.map_err(StartError::told)?;
                 let manifest = self.export(&OfLog(Arc::clone(&log))).await;
                 log.close().await;
                 manifest?
@@ -118,7 +116,7 @@ impl Export {
 }
 
 impl Import {
-    /// Do it.
+    /// Do it, and store the hash key beside an embedded log.
     ///
     /// # Errors
     /// Why nothing, or not all, was imported or undone.
@@ -132,7 +130,11 @@ impl Import {
             return Err(Failure::refused("a server runs on this data folder: stop it first"));
         }
         let Some(archive) = archive else { return undo::run(storage, self.json).await };
-        let hash_key = server::given_hash_key(storage)?;
+        let refused = |error| StartError::HashKey(error).told();
+        let hash_key = server::given_hash_key(storage).map_err(refused)?;
+        if let Some(hash_key) = &hash_key {
+            server::refuse_another_hash_key(storage, hash_key).map_err(refused)?;
+        }
         let log = server::open_topics(storage).await.map_err(StartError::told)?;
         let mut shown = Shown::new("of the import");
         let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
@@ -146,6 +148,9 @@ impl Import {
             }
         };
         log.close().await;
+        if imported.written && hash_key.is_some() {
+            keep_hash_key(storage)?;
+        }
         let what = match (imported.written, imported.n_there_before) {
             (false, _) => "can be imported; nothing was written".to_owned(),
             (true, 0) => "imported, and read back".to_owned(),
@@ -167,6 +172,18 @@ fn help(error: &ImportError, archive: &Archive, storage: &Storage) -> String {
     format!(
         ". The log holds half of an import, and no server starts on it: {resume}undo it with `orderlog log import --undo {log}`"
     )
+}
+
+/// Later commands need the hash key that the import was given.
+fn keep_hash_key(storage: &Storage) -> anyhow::Result<()> {
+    let failed = "everything was imported, but the hash key is not stored: pass it by --hash-key-file to every command";
+    match server::keep_hash_key(storage).context(failed)? {
+        Some(file) => output::note(&format!("the hash key is in {}", file.display())),
+        None => {
+            output::note("pass the same hash key to every process on this log, by --hash-key-file or ORDERLOG_HASH_KEY")
+        }
+    }
+    Ok(())
 }
 
 impl Check {
@@ -218,7 +235,7 @@ fn not_exported(error: ExportError) -> anyhow::Error {
         | ExportError::NoGenesis { .. } => Failure::refused(error.to_string()),
         ExportError::Read { source: ReadError::Damaged { .. }, .. } => Failure::differs(error.to_string()),
         ExportError::Read { .. } => Failure::unavailable(error.to_string()),
-        ExportError::Ends(error) => told(error),
+        ExportError::Ends(error) => Failure::unread(error),
         ExportError::File { .. } => error.into(),
     }
 }
@@ -232,7 +249,7 @@ fn not_imported(error: &ImportError, help: &str) -> anyhow::Error {
         | ImportError::OtherRecords { .. }
         | ImportError::Displaced { .. } => Exit::Refused,
         ImportError::ReadBack { .. } => Exit::Differs,
-        ImportError::Read(error) => read_exit(error),
+        ImportError::Read(error) => error.into(),
         ImportError::Append(_) | ImportError::Topics(_) => Exit::Unavailable,
     };
     with_exit(exit, format!("{error}{help}"))

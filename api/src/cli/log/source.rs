@@ -6,7 +6,7 @@ use orderlog_eventlog::ReadError;
 
 use crate::{
     cli::{
-        exit::{Exit, Failure},
+        exit::Failure,
         running::{Place, Running},
     },
     inspect::{Chunk, InFolder, Inspector},
@@ -31,7 +31,7 @@ impl Source {
             return Ok(Self::Server(running));
         }
         let storage = &place.storage;
-        let log = server::open_log(storage).await.map_err(server::StartError::told)?;
+        let log = server::open_existing(storage).await.map_err(server::StartError::told)?;
         Ok(Self::Here(Inspector::new(log, Arc::new(InFolder::new(&storage.data)))))
     }
 
@@ -54,7 +54,7 @@ impl Source {
     pub async fn partitions(&self, topic: &str) -> anyhow::Result<Vec<u32>> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/log/{topic}")).await,
-            Self::Here(inspector) => inspector.partitions(topic).await.map_err(told),
+            Self::Here(inspector) => inspector.partitions(topic).await.map_err(Failure::unread),
         }
     }
 
@@ -69,23 +69,10 @@ impl Source {
             }
             Self::Here(inspector) => inspector.chunk(topic, partition, from, limit).await.map_err(|error| {
                 match error.downcast::<ReadError>() {
-                    Ok(error) => told(error),
+                    Ok(error) => Failure::unread(error),
                     Err(error) => error,
                 }
             }),
         }
-    }
-}
-
-/// A failure to read, with the exit code that it stands for.
-pub(super) fn told(error: ReadError) -> anyhow::Error {
-    Failure { exit: read_exit(&error), message: error.to_string() }.into()
-}
-
-pub(super) fn read_exit(error: &ReadError) -> Exit {
-    match error {
-        ReadError::UnknownTopic { .. } | ReadError::OutOfRange { .. } => Exit::Refused,
-        ReadError::Damaged { .. } => Exit::Differs,
-        ReadError::Unavailable { .. } => Exit::Unavailable,
     }
 }

@@ -9,7 +9,6 @@ use orderlog_service::archive;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::source::told;
 use crate::{
     cli::exit::{Exit, Failure},
     config::{LogUrl, Storage},
@@ -65,7 +64,7 @@ pub async fn run(storage: &Storage, as_json: bool) -> anyhow::Result<Exit> {
 
 /// The export of which the log holds a part.
 async fn unfinished(log: &dyn EventLog, storage: &Storage) -> anyhow::Result<Uuid> {
-    match archive::unfinished(log).await.map_err(told)? {
+    match archive::unfinished(log).await.map_err(Failure::unread)? {
         Some(export_id) if export_id.is_nil() => Err(Failure::refused(format!(
             "the last record of {} can't be read, so whether the import ended is not known: use the version of orderlog that began it",
             archive::IMPORTS

@@ -74,7 +74,7 @@ impl Target {
     }
 
     async fn open(goal: Option<Goal>, services: &[ServiceName], storage: &Storage) -> anyhow::Result<Self> {
-        let setup = server::open(storage).await.map_err(StartError::told)?;
+        let setup = server::open_begun(storage).await.map_err(StartError::told)?;
         let mut projections = BTreeMap::new();
         for service in services {
             let (setup, keeping) = (setup.clone(), storage.keeping());
