@@ -18,10 +18,12 @@ RUN apt-get update \
 COPY --from=build /out/orderlog /usr/local/bin/orderlog
 USER orderlog
 VOLUME /data
+# For the commands in the container too, which find the server by what it writes there.
+ENV ORDERLOG_DATA=/data
 EXPOSE 8080
 # Without keys and TLS the default command is refused: docs/security.md says what to set.
 # Read models are rebuilt after a long absence, which is not a failure.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 \
-    CMD ["orderlog", "health", "--url", "http://127.0.0.1:8080/readyz"]
+    CMD ["orderlog", "health"]
 ENTRYPOINT ["orderlog"]
-CMD ["serve", "--data", "/data", "--listen", "0.0.0.0:8080"]
+CMD ["serve", "--listen", "0.0.0.0:8080"]

@@ -15,7 +15,7 @@ pub use exit::{Exit, Failure, of as exit_code};
 
 use crate::{
     asyncapi,
-    config::{Config, Options, Trust},
+    config::{Config, Options},
     openapi::{self, Form},
     output,
     services::ServiceName,
@@ -78,14 +78,7 @@ enum Command {
         verb: Box<key::Verb>,
     },
     /// Ask a running process whether it is ready; exits with 0 if it is
-    Health {
-        /// What to ask
-        #[arg(long, env = "ORDERLOG_HEALTH_URL", default_value = "http://127.0.0.1:8080/readyz")]
-        url: String,
-
-        #[command(flatten)]
-        trust: Trust,
-    },
+    Health(health::Health),
 }
 
 /// Some services.
@@ -115,7 +108,7 @@ impl Cli {
                 | Command::Log { .. }
                 | Command::Parked { .. }
                 | Command::Projection { .. }
-                | Command::Health { .. },
+                | Command::Health(_),
             ) => None,
         }
     }
@@ -138,7 +131,7 @@ impl Cli {
             Some(Command::Log { verb }) => return log::run(*verb).await,
             Some(Command::Parked { verb }) => return parked::run(*verb).await,
             Some(Command::Projection { verb }) => return projection::run(*verb).await,
-            Some(Command::Health { url, trust }) => health::ask(&url, &trust).await?,
+            Some(Command::Health(health)) => health.run().await?,
             Some(Command::Serve { .. }) | None => {}
         }
         Ok(Exit::Done)

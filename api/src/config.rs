@@ -65,7 +65,11 @@ fn url_of(text: &str, schemes: &[&str]) -> Result<String, String> {
     }
 }
 
-fn http_url(text: &str) -> Result<String, String> {
+/// A URL of a server.
+///
+/// # Errors
+/// What it has to begin with.
+pub fn http_url(text: &str) -> Result<String, String> {
     url_of(text, &["http://", "https://"])
 }
 

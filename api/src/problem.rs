@@ -12,6 +12,7 @@
 //! | 408 | the body does not arrive in time |
 //! | 409 | a command with the same idempotency key is still under way; or the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
 //! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
+//! | 421 | the request names another instance than the one at this address |
 //! | 422 | an idempotency key that was used for another command |
 //! | 429 | the caller asks more often than it may |
 //! | 431 | the head of the request is too large |

@@ -12,6 +12,7 @@ mod gate;
 mod hash_key;
 mod heads;
 mod hosts;
+mod instance;
 mod methods;
 mod observe;
 mod open_files;
@@ -79,11 +80,12 @@ use doors::Doors;
 use operations::{LagLimits, Operations};
 use running::Stopping;
 
-pub use admin::found_at;
+pub use admin::{LastServer, found_at};
 pub use failure::StartError;
 pub use hash_key::{
     HashKeyError, given as given_hash_key, keep as keep_hash_key, refuse_another as refuse_another_hash_key,
 };
+pub use instance::INSTANCE;
 pub use running::Running;
 pub use secured::SecureError;
 
@@ -176,7 +178,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let probes = operations.probes.values().cloned().collect();
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
-    let found_at = admin::tell_where(&storage.data, &own_url, &gate.process)?;
+    let instance = Uuid::new_v4();
+    let found_at = admin::tell_where(&storage.data, &own_url, &gate.process, instance)?;
     let documented = crate::openapi::of_services(&services, crate::openapi::Form::Modern);
     let http = HttpMeasures::new();
     let metrics = metrics(&mounted, &http, &parts);
@@ -194,7 +197,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
     let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits, instances);
-    let app = observe::Observed::new(caught::Caught(conditional::Conditional(app)), http.clone());
+    let app = instance::OfInstance::new(caught::Caught(conditional::Conditional(app)), instance);
+    let app = observe::Observed::new(app, http.clone());
     let app: Arc<peers::Routes> = Arc::new(ToDynEndpoint(app));
     parts.peers.open(&app);
     let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);

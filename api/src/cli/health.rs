@@ -1,25 +1,81 @@
 //! `orderlog health`: for containers, which have no other way to ask.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
+use clap::Args;
+use reqwest::{StatusCode, Url};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use crate::{config::Trust, output, tls};
+use super::{
+    exit::Failure,
+    running::{Running, client},
+};
+use crate::{
+    config::{Trust, http_url},
+    output,
+};
 
 /// How long the answer may take.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Fails unless `url` answers 200.
-pub async fn ask(url: &str, trust: &Trust) -> anyhow::Result<()> {
-    let client = tls::client(trust.ca.as_deref(), [url])?.timeout(TIMEOUT).build();
-    let client = client.context("no HTTP client can be made")?;
-    let response = client.get(url).send().await.context("it does not answer")?;
-    let status = response.status();
-    let body = response.text().await.unwrap_or_default();
-    // The exit code is the answer; what was answered is for people.
-    drop(output::print(&body));
-    if !status.is_success() {
-        bail!("it is not ready: {status}");
+/// Which process to ask.
+#[derive(Args, Clone, Debug)]
+pub struct Health {
+    /// Where it is, such as http://127.0.0.1:8080; default: where the server of the data folder says that it is
+    #[arg(long, env = "ORDERLOG_HEALTH_URL", value_name = "URL", value_parser = http_url)]
+    url: Option<String>,
+
+    /// The data folder of the process
+    #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+
+    #[command(flatten)]
+    trust: Trust,
+}
+
+/// The part of the readiness document that decides.
+#[derive(Deserialize)]
+struct Readiness {
+    ready: bool,
+    #[serde(rename = "services")]
+    _services: Map<String, Value>,
+}
+
+impl Health {
+    /// Succeeds if the process answers, in orderlog's words, that it is ready.
+    ///
+    /// # Errors
+    /// That it is not ready, does not answer, or is another program.
+    pub async fn run(&self) -> anyhow::Result<()> {
+        let (status, body) = match &self.url {
+            Some(url) => self.ask(url).await?,
+            None => {
+                let running = Running::of_folder(client(&self.trust, None, TIMEOUT)?, &self.data).await;
+                let none =
+                    || Failure::unavailable(format!("no server runs on the data folder {}", self.data.display()));
+                running.ok_or_else(none)?.readiness().await?
+            }
+        };
+        let Ok(Readiness { ready, .. }) = serde_json::from_str(&body) else {
+            bail!("{status}, but no readiness document: something else than orderlog answers there");
+        };
+        // The exit code is the answer; what was answered is for people.
+        drop(output::print(&body));
+        if !ready || status != StatusCode::OK {
+            bail!("it is not ready: {status}");
+        }
+        Ok(())
     }
-    Ok(())
+
+    async fn ask(&self, url: &str) -> anyhow::Result<(StatusCode, String)> {
+        let mut readiness = Url::parse(url).map_err(|error| Failure::usage(format!("--url {url}: {error}")))?;
+        if readiness.path() == "/" {
+            readiness.set_path("/readyz");
+        }
+        let answer =
+            client(&self.trust, Some(url), TIMEOUT)?.get(readiness).send().await.context("it does not answer")?;
+        Ok((answer.status(), answer.text().await.context("its answer broke off")?))
+    }
 }

@@ -100,6 +100,11 @@ catalogue! {
     ForeignOrigin, "foreign_origin", [403], Elsewhere,
         says "pages of other sites may not ask here: serve them from this host, or name theirs by --allowed-host",
         so "Serve the page from the host that it asks, or start the server with `--allowed-host` and the page's host.";
+    /// The request names in `Orderlog-Instance` another instance than the one at this address, as commands on a data folder do after a
+    /// server was replaced. Nothing was written.
+    OtherInstance, "other_instance", [421], Elsewhere,
+        says "the request is for an instance that does not run at this address any more",
+        so "Leave out `Orderlog-Instance`, or run the command again: it finds the server that runs now.";
     /// The server needs no keys, and was asked under a name (`Host`) that it does not know. Nothing was written.
     ForeignHost, "foreign_host", [403], Elsewhere,
         says "without keys this server answers only to `localhost`, IP addresses, and names given by --allowed-host",

@@ -29,6 +29,7 @@ use poem::{
     http::{Method, StatusCode},
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{StartError, gate::Gate, json_answer, not_here};
 use crate::{
@@ -48,6 +49,18 @@ struct Whereabouts {
     pid: u32,
     /// Whoever can read the data folder can do everything already: so commands on it need no key of their own.
     key: String,
+    /// What the server answers to [`INSTANCE`](super::instance::INSTANCE). Minted at each start.
+    instance: Uuid,
+}
+
+/// The server that was the last one to start on a data folder. It may have been killed since.
+pub struct LastServer {
+    /// Where it is, or was.
+    pub url: String,
+    /// The key that it takes from commands here.
+    pub key: Token,
+    /// Which instance it is.
+    pub instance: Uuid,
 }
 
 /// Deletes the file that says where the server is, when that stops.
@@ -64,9 +77,9 @@ impl Drop for FoundAt {
 ///
 /// # Errors
 /// [`StartError::Data`] if the folder can't be written to.
-pub fn tell_where(data: &Path, url: &str, key: &Token) -> Result<FoundAt, StartError> {
+pub fn tell_where(data: &Path, url: &str, key: &Token, instance: Uuid) -> Result<FoundAt, StartError> {
     let (file, pid) = (data.join(FILE), std::process::id());
-    let text = serde_json::json!(Whereabouts { url: url.to_owned(), pid, key: key.expose() }).to_string();
+    let text = serde_json::json!(Whereabouts { url: url.to_owned(), pid, key: key.expose(), instance }).to_string();
     // A new file, which nobody else may read: one that was left may have been open to others.
     drop(fs::remove_file(&file));
     let mut open = OpenOptions::new();
@@ -76,11 +89,11 @@ pub fn tell_where(data: &Path, url: &str, key: &Token) -> Result<FoundAt, StartE
     Ok(FoundAt(file))
 }
 
-/// Where the server on this data folder is, or was when it last started, and the key that it takes from commands here.
-pub fn found_at(data: &Path) -> Option<(String, Token)> {
+/// The server that was the last one to start on this data folder, unless it was stopped.
+pub fn found_at(data: &Path) -> Option<LastServer> {
     let text = fs::read_to_string(data.join(FILE)).ok()?;
-    let Whereabouts { url, key, pid: _ } = serde_json::from_str(&text).ok()?;
-    Some((url, key.parse().ok()?))
+    let Whereabouts { url, key, instance, pid: _ } = serde_json::from_str(&text).ok()?;
+    Some(LastServer { url, key: key.parse().ok()?, instance })
 }
 
 /// The rows and the log of this process.
