@@ -35,7 +35,7 @@ struct Unsettled {
 
 impl Unsettled {
     async fn start(options: &[&str]) -> Self {
-        let mut deployment = Embedded::stopped();
+        let deployment = Embedded::stopped();
         let (data, shop) = (deployment.rows(), ["customers:*", "orders:*"]);
         let [greedy, other] = [key(&data, "greedy", &shop, &[]).await, key(&data, "other", &shop, &[]).await];
         let operator = key(&data, "operator", &["admin:read", "orders:read"], &[]).await;
