@@ -11,7 +11,7 @@ use orderlog_domain::{
 use orderlog_projections::{Store, Tables};
 use orderlog_service::{
     now_ms,
-    replica::{Executed, Replica, State},
+    replica::{Damage, Executed, Replica, State},
 };
 
 use crate::{
@@ -119,7 +119,10 @@ impl<D: Tables> Service<D> {
             State::CatchingUp => {
                 Err(ApiError::unavailable(Code::CatchingUp, format!("{} is still reading its journal", D::JOURNAL)))
             }
-            State::Stopped(why) => Err(ApiError::unavailable(Code::Unavailable, why.clone())),
+            State::Stopped(why) => Err(match self.replica.damage() {
+                Some(Damage::Rows) => ApiError::damaged_rows(why),
+                Some(Damage::Journal) | None => ApiError::unavailable(Code::Unavailable, why.clone()),
+            }),
         }
     }
 }

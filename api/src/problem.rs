@@ -173,6 +173,15 @@ impl ApiError {
         Self::new(StatusCode::GATEWAY_TIMEOUT, code, detail)
     }
 
+    /// 503: rows that the answer needs are damaged. `what` goes to the log: it names the file and the row.
+    pub fn damaged_rows(what: &dyn Display) -> Self {
+        tracing::error!("a request met damaged rows: {what}");
+        Self::unavailable(
+            Code::Damaged,
+            "the read model of this service is damaged: `orderlog projection rebuild --yes` repairs it from the log",
+        )
+    }
+
     /// 500: our own mistake. `what` goes to the log, not to the caller.
     pub fn internal(what: &dyn Display) -> Self {
         tracing::error!("a request failed by our own mistake: {what:#}");
@@ -236,6 +245,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Cursor => Self::parameter("cursor", Code::InvalidCursor, error.to_string()),
+            error if error.is_damage() => Self::damaged_rows(&error),
             StoreError::Folder { .. }
             | StoreError::InUse { .. }
             | StoreError::Damaged { .. }

@@ -41,8 +41,8 @@ use self::{
     talk::{Said, Talk, say, say_error},
 };
 use crate::{
-    Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError, TopicKind,
-    TopicSpec,
+    Appending, EventLog, Lease, LeaseError, NewRecord, Partition, Position, ReadError, Reading, Record, TopicError,
+    TopicKind, TopicSpec,
 };
 
 mod admin;
@@ -248,6 +248,13 @@ impl EventLog for KafkaLog {
         on_thread("kafka-history", move || history::read(&cluster, &part))
             .await
             .unwrap_or_else(|reason| Err(ReadError::Unavailable { reason }))
+    }
+
+    async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
+        let (cluster, group, partitions) = (Arc::clone(&self.cluster), group.to_owned(), partitions.to_vec());
+        on_thread("kafka-positions", move || lease::positions(&cluster, &group, &partitions))
+            .await
+            .unwrap_or_else(|reason| Err(LeaseError::Unavailable { reason }))
     }
 
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {

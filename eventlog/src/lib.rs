@@ -338,6 +338,12 @@ pub trait EventLog: Send + Sync + 'static {
         Ok(records)
     }
 
+    /// The positions that a group has kept, one per partition asked for, without taking part in it; `None` where nothing was kept.
+    ///
+    /// # Errors
+    /// [`LeaseError::Unavailable`] if they can't be read now.
+    async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError>;
+
     /// Take part in `group`, whose work is that of `journal`. Positions can be kept for any partition of the log.
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError>;
 

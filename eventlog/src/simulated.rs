@@ -179,6 +179,11 @@ impl Shared {
 }
 
 impl State {
+    fn positions_of(&self, group: &str, partitions: &[Partition]) -> Vec<Option<Position>> {
+        let get = |partition: &Partition| self.positions.get(&(group.to_owned(), partition.clone())).cloned();
+        partitions.iter().map(get).collect()
+    }
+
     fn release(&mut self, append: Held) {
         let answers = self.settle(append.records, append.fault);
         // Nobody may be waiting any more; that is the caller's choice.
@@ -308,6 +313,10 @@ impl EventLog for SimulatedLog {
         let find =
             |&offset| records.get(index(offset)).cloned().ok_or_else(|| out_of_range(partition, offset, records));
         offsets.iter().map(find).collect()
+    }
+
+    async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
+        Ok(self.shared.state().positions_of(group, partitions))
     }
 
     async fn lead(&self, group: &str, _journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {

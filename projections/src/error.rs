@@ -21,12 +21,12 @@ pub enum StoreError {
         /// The file.
         file: PathBuf,
     },
-    /// The file is damaged, or no SQLite file at all.
-    #[error("{} is damaged ({detail}): delete it, it is rebuilt from the log at the next start", file.display())]
+    /// The file is no SQLite file, or holds what the program never writes.
+    #[error("{} is damaged ({detail}): build the rows anew from the log with `orderlog projection rebuild --yes`", file.display())]
     Damaged {
         /// The file.
         file: PathBuf,
-        /// What is wrong.
+        /// What is wrong, with the table and the row where they are known. Never a value of the row: it may be personal.
         detail: String,
     },
     /// The file belongs to another service, or to another program.
@@ -41,7 +41,10 @@ pub enum StoreError {
         service: &'static str,
     },
     /// Changes that do not follow on what is stored; nothing was written.
-    #[error("the rows of `{service}` stand at offset {stored}; changes from {from} to {to} do not follow on that")]
+    #[error(
+        "the rows of `{service}` are damaged: meta says that they stand at offset {stored}, and changes from {from} to {to} do not \
+         follow on that: build the rows anew from the log with `orderlog projection rebuild {service} --yes`"
+    )]
     OutOfOrder {
         /// The service.
         service: &'static str,
@@ -83,4 +86,28 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl StoreError {
+    /// Whether the rows themselves are wrong, so that no other try helps and only a rebuild repairs them.
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::OutOfOrder { .. } => true,
+            Self::Folder { .. }
+            | Self::InUse { .. }
+            | Self::Foreign { .. }
+            | Self::NoTable { .. }
+            | Self::Cursor
+            | Self::Unwritable { .. }
+            | Self::Database { .. } => false,
+        }
+    }
+
+    /// The same error, saying where the damage is, if it is damage.
+    pub(crate) fn at(self, place: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Damaged { file, detail } => Self::Damaged { file, detail: format!("{}: {detail}", place()) },
+            other => other,
+        }
+    }
 }

@@ -99,10 +99,14 @@ impl<D: Tables> Generations<D> {
     /// The numbers that are kept: the serving one, then the one before.
     fn kept(&self) -> Result<Vec<u32>, StoreError> {
         let path = self.pointer();
-        match fs::read_to_string(&path) {
-            Ok(text) => text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| {
-                StoreError::Damaged { file: path, detail: format!("`{}` are no numbers of generations", text.trim()) }
-            }),
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| {
+                    let detail = format!("`{}` are no numbers of generations", text.trim());
+                    StoreError::Damaged { file: path, detail }
+                })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(source) => Err(StoreError::Folder { path, source }),
         }
@@ -114,7 +118,16 @@ impl<D: Tables> Generations<D> {
     /// # Errors
     /// [`StoreError::Folder`] if that can't be kept; the one before serves on then.
     pub fn serve(&self, number: u32) -> Result<(), StoreError> {
-        let (path, before) = (self.pointer(), self.serving()?);
+        let path = self.pointer();
+        let before = match self.serving() {
+            Ok(before) => before,
+            // Which one served is not known any more, so none is deleted.
+            Err(StoreError::Damaged { .. }) => {
+                let kept = replace(&path, format!("{number}\n").as_bytes());
+                return kept.map_err(|source| StoreError::Folder { path, source });
+            }
+            Err(error) => return Err(error),
+        };
         replace(&path, format!("{number} {before}\n").as_bytes())
             .map_err(|source| StoreError::Folder { path, source })?;
         for other in self.all()?.into_iter().filter(|other| ![number, before].contains(other)) {

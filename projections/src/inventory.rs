@@ -128,13 +128,13 @@ impl Store<Inventory> {
         let limit = paging.limit();
         let rows = self
             .rows(list, limit + 1, |origin, row| {
-                let (offset, line): (i64, i64) = (origin.get(row, 0)?, origin.get(row, 1)?);
+                let (offset, line) = (origin.count(row, 0)?, origin.get(row, 1)?);
                 let doc = document(origin, row, 3)?;
                 let MovementDoc { cause, delta, reservation, before, after, version, reason } = doc;
                 let sku = sku.clone();
                 let movement = Movement { sku, cause, delta, reservation, before, after, version, reason };
-                let row = MovementRow { offset: offset.cast_unsigned(), time_ms: origin.get(row, 2)?, movement };
-                Ok((Cursor::of_numbers(&[offset, line]), row))
+                let row = MovementRow { offset, time_ms: origin.get(row, 2)?, movement };
+                Ok((Cursor::of_numbers(&[offset.cast_signed(), line]), row))
             })
             .await?;
         Ok(Page::cut(rows, limit))

@@ -4,6 +4,7 @@
 //!   aggregate has besides its document.
 //! - One module per service: its tables, and its lists as methods of its store.
 //! - [`Rows`]: what a service's loop needs of them, and [`MemoryRows`], which keep them in memory: for tests.
+//! - [`Publications`]: what a journal tells others, held against its public topics.
 //! - [`Inbox`]: what recipients of notifications see, in SQLite or, following it, in Redis ([`RedisInbox`]).
 //!
 //! This crate has the only SQL of orderlog (but the embedded log's) and the only Redis. Deliberately absent: rules (they
@@ -18,6 +19,7 @@ mod inventory;
 mod memory;
 mod notifications;
 mod orders;
+mod publications;
 mod replacing;
 mod rows;
 mod schema;
@@ -31,7 +33,10 @@ pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisAddress, RedisInbox}
 pub use inventory::MovementRow;
 pub use memory::{Contents, MemoryRows};
 pub use orders::OrderFilter;
+pub use publications::{
+    Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, PublicationsError,
+};
 pub use rows::{DueReservations, Rows};
 pub use snapshots::{Label, SnapshotError, Snapshots};
-pub use store::{Copied, Cursor, Difference, Instant, Pace, Page, Paging, Pinned, Store, Unaccepted, Writer};
+pub use store::{Cursor, Difference, Instant, Pace, Page, Paging, Pinned, Store, Unaccepted, Writer};
 pub use tables::{Cell, Column, Index, Ledger, Table, Tables};

@@ -104,41 +104,15 @@ pub(crate) fn version<D: Tables>() -> String {
     format!("{LAYOUT}.{}.{}", D::SCHEMA, &hasher.finalize().to_hex()[..8])
 }
 
-/// A table to compare or print: its name, its primary key, all its columns. Tables that depend on when something was read
-/// (how far each foreign topic was) rather than on what the log says are not among them.
-pub(crate) struct Shape {
-    pub(crate) table: &'static str,
-    pub(crate) key: &'static [&'static str],
-    pub(crate) columns: Vec<&'static str>,
+/// The statement that notes `meta.base` once more, in the header of the file: the log does not say where rows began, so nothing else
+/// would show that the column was changed.
+pub(crate) fn note_base(base: u64) -> String {
+    format!("pragma user_version = {}", base_print(base))
 }
 
-/// Every table whose rows follow from the log alone.
-pub(crate) fn shapes<D: Tables>() -> Vec<Shape> {
-    let mut shapes = vec![
-        Shape { table: "meta", key: &["only"], columns: vec!["only", "service", "genesis", "next"] },
-        Shape { table: "heads", key: &["key"], columns: vec!["key", "offset"] },
-        Shape {
-            table: "records",
-            key: &["offset"],
-            columns: vec!["offset", "id", "time_ms", "about", "verdict", "digest"],
-        },
-        Shape { table: "periods", key: &["block"], columns: vec!["block", "earliest_ms", "latest_ms"] },
-        Shape { table: "touched", key: &["offset", "line"], columns: vec!["offset", "line", "key"] },
-        Shape { table: "parked", key: &["key", "offset"], columns: vec!["key", "offset", "reason"] },
-        Shape { table: "discarded", key: &["offset"], columns: vec!["offset", "discarded_by", "time_ms", "reason"] },
-    ];
-    shapes.extend(D::TABLES.iter().map(|table| {
-        let extra = table.columns.iter().map(|column| column.name);
-        let columns = ["key", "version", "offset"].into_iter().chain(extra).chain(["doc"]).collect();
-        Shape { table: table.kind, key: &["key"], columns }
-    }));
-    shapes.extend(D::LEDGERS.iter().map(|ledger| {
-        let extra = ledger.columns.iter().map(|column| column.name);
-        Shape {
-            table: ledger.name,
-            key: &["offset", "line"],
-            columns: ["offset", "line"].into_iter().chain(extra).collect(),
-        }
-    }));
-    shapes
+/// What `user_version` is where `meta.base` is `base`. Never 0: that is what files have that were made before it was noted.
+pub(crate) fn base_print(base: u64) -> i32 {
+    let hash = blake3::hash(format!("base {base}").as_bytes());
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    (i32::from_be_bytes([a, b, c, d]) & i32::MAX).max(1)
 }

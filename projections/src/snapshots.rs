@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use crate::{
     error::StoreError,
@@ -273,11 +273,8 @@ async fn based_on(file: &Path, position: u64) -> Result<(), StoreError> {
     // Without a WAL: it has to be one file when it is renamed.
     let options = opening::making(file).journal_mode(sqlx::sqlite::SqliteJournalMode::Delete);
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
-    sqlx::query("update meta set base = ?")
-        .bind(position.cast_signed())
-        .execute(&mut connection)
-        .await
-        .map_err(failed)?;
+    let text = format!("begin; update meta set base = {position}; {}; commit", schema::note_base(position));
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)
 }
 

@@ -13,6 +13,7 @@ mod newest;
 pub(crate) mod opening;
 mod origin;
 mod past;
+mod shapes;
 mod verdicts;
 mod writing;
 
@@ -20,12 +21,13 @@ use std::{path::Path, sync::Arc};
 
 use orderlog_domain::{
     core::{Checkpoint, CopiedRow, Genesis, RecordRow, Verdict},
+    decoding,
     key::{Key, RecordId},
 };
 use sqlx::{Connection, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
 
-pub use comparing::{Copied, Difference, Pinned};
+pub use comparing::{Difference, Pinned};
 pub(crate) use listing::List;
 pub use listing::{Cursor, Page, Paging};
 pub(crate) use loading::document;
@@ -121,34 +123,31 @@ impl<D: Tables> Store<D> {
         let mut connection = self.lists.acquire().await.map_err(failed)?;
         let mut transaction = connection.begin().await.map_err(failed)?;
         let meta = sqlx::query("select next, genesis from meta").fetch_one(&mut *transaction).await.map_err(failed)?;
-        let genesis: Option<String> = self.origin.get(&meta, 1)?;
+        let in_meta = |error: StoreError| error.at(|| "meta".to_owned());
+        let next = self.origin.count(&meta, 0).map_err(in_meta)?;
+        let genesis: Option<&str> = self.origin.get(&meta, 1).map_err(in_meta)?;
         let genesis: Option<Genesis> = genesis
-            .map(|json| serde_json::from_str(&json))
+            .map(|json| decoding::from_slice(json.as_bytes()))
             .transpose()
-            .map_err(|error| self.origin.damaged(format!("the genesis: {error}")))?;
+            .map_err(|error| self.origin.damaged(format!("meta: the genesis: {error}")))?;
         let last_two =
             sqlx::query("select offset, id, time_ms, about, verdict, digest from records order by offset desc limit 2")
                 .fetch_all(&mut *transaction)
                 .await
                 .map_err(failed)?;
         let last_two = last_two.iter().map(|row| self.record(row)).collect::<Result<Vec<_>, _>>()?;
-        let copied = sqlx::query("select topic, part, next, print from copied order by topic, part")
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        let behind_last = last_two.first().map_or(0, |last| last.offset + 1);
+        if next != behind_last {
+            return Err(self.origin.damaged(format!("meta: next is {next}, but `records` ends at {behind_last}")));
+        }
+        let copied = copied(&self.origin, &mut transaction).await?;
         let before = last_two.get(1).map(|record| record.digest).unwrap_or_default();
         Ok(Checkpoint {
-            next: self.origin.count(&meta, 0)?,
+            next,
             digest: last_two.first().map(|record| record.digest).unwrap_or_default(),
             genesis,
             last: last_two.first().map(|record| (*record, before)),
-            copied: copied
-                .iter()
-                .map(|row| {
-                    let (topic, part) = (self.origin.get(row, 0)?, self.origin.get(row, 1)?);
-                    Ok(CopiedRow { topic, part, next: self.origin.count(row, 2)?, print: self.origin.count(row, 3)? })
-                })
-                .collect::<Result<_, StoreError>>()?,
+            copied,
         })
     }
 
@@ -158,16 +157,18 @@ impl<D: Tables> Store<D> {
     /// If it can't be read.
     pub async fn base(&self) -> Result<u64, StoreError> {
         let base = sqlx::query_scalar::<_, i64>("select base from meta").fetch_one(&self.lists).await;
-        base.map(i64::cast_unsigned).map_err(|error| self.origin.error("reading where the rows began", error))
+        self.origin.counted(base.map_err(|error| self.origin.error("reading where the rows began", error))?)
     }
 
-    /// Whether tables and indexes hang together. Takes about as long as reading all of them.
+    /// Whether the file has exactly the tables and indexes of this program, and whether they agree with each other. Takes about as
+    /// long as reading all of them.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] with the first thing that does not; else if they can't be read.
+    /// [`StoreError::Damaged`] with the first thing that is wrong; else if they can't be read.
     pub async fn check(&self) -> Result<(), StoreError> {
         let failed = |error| self.origin.error("checking the rows", error);
         let mut connection = reader(&self.origin).await?;
+        shapes::check::<D>(&self.origin, &mut connection).await?;
         let found = sqlx::query_scalar::<_, String>("pragma integrity_check(1)").fetch_one(&mut connection).await;
         let found = found.map_err(failed)?;
         connection.close().await.map_err(failed)?;
@@ -229,16 +230,30 @@ impl<D: Tables> Store<D> {
     }
 
     fn record(&self, row: &SqliteRow) -> Result<RecordRow, StoreError> {
-        let verdict = self.verdict(row, 4)?;
-        Ok(RecordRow {
-            offset: self.origin.count(row, 0)?,
-            id: RecordId(Uuid::from_bytes(self.origin.bytes(row, 1)?)),
-            time_ms: self.origin.get(row, 2)?,
-            about: self.origin.key(row, 3)?,
-            verdict,
-            digest: self.origin.bytes(row, 5)?,
-        })
+        let offset = self.origin.count(row, 0)?;
+        let read = || {
+            Ok(RecordRow {
+                offset,
+                id: RecordId(Uuid::from_bytes(self.origin.bytes(row, 1)?)),
+                time_ms: self.origin.get(row, 2)?,
+                about: self.origin.key(row, 3)?,
+                verdict: self.verdict(row, 4)?,
+                digest: self.origin.bytes(row, 5)?,
+            })
+        };
+        read().map_err(|error: StoreError| error.at(|| format!("records {offset}")))
     }
+}
+
+/// How far facts were copied.
+async fn copied(origin: &Origin, from: &mut SqliteConnection) -> Result<Vec<CopiedRow>, StoreError> {
+    let rows = sqlx::query("select topic, part, next, print from copied order by topic, part").fetch_all(from).await;
+    let rows = rows.map_err(|error| origin.error("reading how far facts were copied", error))?;
+    let read = |row| {
+        let (topic, part) = (origin.get(row, 0)?, origin.get(row, 1)?);
+        Ok(CopiedRow { topic, part, next: origin.count(row, 2)?, print: origin.bits(row, 3)? })
+    };
+    rows.iter().map(|row| read(row).map_err(|error: StoreError| error.at(|| "copied".to_owned()))).collect()
 }
 
 /// A connection that only reads, outside of the pools, for what takes long.

@@ -395,6 +395,95 @@ async fn a_comparison_names_every_row_that_differs() -> Outcome {
     Ok(())
 }
 
+/// A row for any table: SQLite knows the names and types of its columns.
+const ANY_ROW: &str = "select group_concat(case type when 'BLOB' then 'zeroblob(16)' when 'TEXT' then 'char(120)' else '1' end) \
+                       from (select type from pragma_table_info(?) order by cid)";
+
+#[tokio::test]
+async fn no_table_of_a_file_is_left_out_of_a_comparison() -> Outcome {
+    let file = |fixture: &Fixture| SqliteConnectOptions::new().filename(fixture.dir.path().join("counters.1.sqlite"));
+    let fresh = Fixture::new().await?;
+    let mut connection = SqliteConnection::connect_with(&file(&fresh)).await?;
+    let tables = sqlx::query_scalar::<_, String>("select name from sqlite_schema where type = 'table'");
+    let tables = tables.fetch_all(&mut connection).await?;
+    assert!(tables.contains(&"fresh_heads".to_owned()) && tables.contains(&"limits".to_owned()), "{tables:?}");
+    for table in tables {
+        let (mut one, mut other) = (Fixture::new().await?, Fixture::new().await?);
+        one.steps(accepted(["a"])).await?;
+        other.steps(accepted(["a"])).await?;
+        assert_eq!(one.store.compare(&other.store).await?, [], "{table}");
+        let mut connection = SqliteConnection::connect_with(&file(&one)).await?;
+        let row: String = sqlx::query_scalar(ANY_ROW).bind(&table).fetch_one(&mut connection).await?;
+        let text = if table == "meta" {
+            "update meta set genesis = 'x'".to_owned()
+        } else {
+            format!("insert or replace into {table} values ({row})")
+        };
+        sqlx::query(sqlx::AssertSqlSafe(text)).execute(&mut connection).await?;
+        connection.close().await?;
+        let differences = one.store.compare(&other.store).await?;
+        assert!(differences.iter().any(|it| it.table == table), "{table}: {differences:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_its_records_do_not_reach_is_damage() -> Outcome {
+    for sql in
+        ["update meta set next = 1", "update meta set next = 3", "update meta set next = -2", "delete from records"]
+    {
+        let mut fixture = Fixture::new().await?;
+        fixture.steps(accepted(["a", "b"])).await?;
+        tamper(fixture.dir.path(), sql).await?;
+        let refused = fixture.store.checkpoint().await;
+        assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{sql}: {refused:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_row_that_stands_where_the_next_one_is_to_come_is_damage() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    fixture.steps(accepted(["a"])).await?;
+    tamper(fixture.dir.path(), "insert into records select 1, id, time_ms, about, verdict, digest from records")
+        .await?;
+    let refused = fixture.steps(accepted(["b"])).await;
+    assert!(refused.as_ref().is_err_and(StoreError::is_damage), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn changes_are_not_taken_for_written_because_a_checkpoint_is_too_high() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    fixture.steps(accepted(["a"])).await?;
+    tamper(fixture.dir.path(), "update meta set next = next + 1").await?;
+    let refused = fixture.steps(accepted(["b"])).await;
+    assert!(refused.as_ref().is_err_and(StoreError::is_damage), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_document_that_can_not_be_read_is_damage_and_its_row_is_named_without_its_content() -> Outcome {
+    for sql in [
+        "update counters set doc = cast(x'ff' as text)",
+        "update counters set doc = '{'",
+        "update counters set doc = '{\"Counter\":{\"name\":\"secret\",\"total\":\"secret\"}}'",
+    ] {
+        let mut fixture = Fixture::new().await?;
+        fixture.steps(accepted(["a"])).await?;
+        tamper(fixture.dir.path(), sql).await?;
+        let by_key = fixture.store.get("counters", &key("a")).await.map(drop);
+        let loaded = fixture.store.load(&[counter("a")]).await.map(drop);
+        for refused in [by_key, loaded] {
+            let refused = refused.expect_err("damaged");
+            assert!(refused.is_damage(), "{sql}: {refused:?}");
+            let told = refused.to_string();
+            assert!(told.contains("counters X'") && !told.contains("secret"), "{sql}: {told}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_second_store_on_the_same_file_is_refused() -> Outcome {
     let Fixture { dir, store, writer, .. } = Fixture::new().await?;
@@ -411,7 +500,7 @@ async fn a_file_that_is_none_of_ours_is_refused_with_what_to_do() -> Outcome {
     let file = dir.path().join("counters.1.sqlite");
     fs::write(&file, "no database, but long enough to have a header of a hundred bytes ".repeat(4))?;
     let refused = Store::<Counters>::open(dir.path()).await.map(|_| ()).expect_err("no SQLite file").to_string();
-    assert!(refused.contains("counters.1.sqlite") && refused.contains("delete it"), "{refused}");
+    assert!(refused.contains("counters.1.sqlite") && refused.contains("rebuild --yes"), "{refused}");
     Ok(())
 }
 

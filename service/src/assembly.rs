@@ -10,7 +10,7 @@ use orderlog_projections::{Rows, Store, Tables};
 use crate::{
     duty::{self, Troubles},
     lag, reactor, relay,
-    replica::{News, Replica, Setup, StartError},
+    replica::{Damage, News, Replica, Setup, StartError},
     snapshots::{self, Keeping},
 };
 
@@ -43,6 +43,11 @@ pub struct Assembled<D: Tables, R = Store<D>> {
     pub lease: Arc<dyn Lease>,
 }
 
+/// The group of a journal's instances, which keeps the positions of its duties.
+pub(crate) fn group_of(journal: &str) -> String {
+    format!("orderlog.{journal}")
+}
+
 /// Start a service: its replica on its rows, its relay and its reactor. It catches up by itself.
 ///
 /// # Errors
@@ -68,7 +73,7 @@ pub async fn start_on<D: Tables, R: Rows<D>>(
     rows: Arc<R>,
     troubles: &Troubles,
 ) -> Result<Assembled<D, R>, AssemblyError> {
-    let lease = setup.log.lead(&format!("orderlog.{}", D::JOURNAL), D::JOURNAL).await?;
+    let lease = setup.log.lead(&group_of(D::JOURNAL), D::JOURNAL).await?;
     let log = Arc::clone(&setup.log);
     let replica = Replica::start(setup, rows).await?;
     let replica = replica.hearing(News::of::<D>(log, Arc::clone(&lease)).await.map_err(StartError::from)?);
@@ -78,6 +83,17 @@ pub async fn start_on<D: Tables, R: Rows<D>>(
     }
     replica.setup().surroundings.spawn(lag::watch(replica.clone()).boxed());
     Ok(Assembled { replica, lease })
+}
+
+/// Wait until a replica takes commands; whether it ever will. If its rows are damaged, others may take over.
+async fn takes_commands<D: Tables, R: Rows<D>>(replica: &Replica<D, R>) -> bool {
+    let mut state = replica.state();
+    while replica.ready().await.is_err() {
+        if replica.damage() != Some(Damage::Rows) || state.changed().await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Have a duty of a replica performed from now on: once the replica takes commands, wherever the lease is held.
@@ -96,7 +112,7 @@ pub fn perform<D, R, E, W>(
     let (lease, troubles, replica) = (Arc::clone(lease), troubles.clone(), replica.clone());
     let surroundings = Arc::clone(&replica.setup().surroundings);
     let performing = async move {
-        if replica.ready().await.is_ok() {
+        if takes_commands(&replica).await {
             let begin = || {
                 let (work, under_way) = (work(replica.clone(), Arc::clone(&lease)), replica.begin_duty(name));
                 async move { (work.await, under_way) }

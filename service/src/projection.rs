@@ -9,7 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use orderlog_domain::{core::Verdict, values::Reason};
+use orderlog_domain::{
+    core::{Checkpoint, Verdict},
+    values::Reason,
+};
 use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -167,9 +170,11 @@ impl<D: Tables> Rows<D> {
             generation: replica.store().generation(),
             compared_at: position,
             differences: Vec::new(),
+            damage: None,
             serves_from: Some(position),
             base: 0,
             snapshots: Vec::new(),
+            published: None,
             snapshots_deleted: false,
             n_records: position,
             replay_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -187,7 +192,7 @@ impl<D: Tables> Rows<D> {
             Some(Ok(report)) => (Some(report.clone()), None),
             Some(Err(error)) => (None, Some(error)),
         };
-        let damage = matches!(error, Some(RebuildError::Damage(_) | RebuildError::Rows(StoreError::Damaged { .. })));
+        let damage = error.is_some_and(RebuildError::is_damage);
         let error = error.map(ToString::to_string);
         Some(Rebuild { goal: *goal, progress: *progress.borrow(), report, error, damage })
     }
@@ -264,7 +269,15 @@ impl<D: Tables> Projection for Rows<D> {
 
     async fn status(&self) -> Result<Status, String> {
         let store = self.replica.store();
-        let checkpoint = store.checkpoint().await.map_err(|error| error.to_string())?;
+        let (checkpoint, damage) = match store.checkpoint().await {
+            Ok(checkpoint) => (checkpoint, None),
+            // A rebuild is followed by this.
+            Err(error) if error.is_damage() => {
+                let next = *self.replica.committed().borrow();
+                (Checkpoint { next, ..Checkpoint::default() }, Some(error.to_string()))
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         let ends = self.replica.log().ends(&[Replica::<D>::journal()]).await.map_err(|error| error.to_string())?;
         let end = ends.first().copied().unwrap_or(0);
         let lag = end.saturating_sub(checkpoint.next);
@@ -277,7 +290,7 @@ impl<D: Tables> Projection for Rows<D> {
         Ok(Status {
             service: D::JOURNAL.to_owned(),
             state: state.to_owned(),
-            why,
+            why: why.or(damage),
             generation: store.generation(),
             before: store.generations().before().map_err(|error| error.to_string())?,
             position: checkpoint.next,
@@ -285,7 +298,10 @@ impl<D: Tables> Projection for Rows<D> {
             snapshots: store.generations().snapshots().positions().map_err(|error| error.to_string())?,
             lag,
             lag_ms: if lag == 0 { 0 } else { age_ms },
-            n_parked: store.n_parked().await.map_err(|error| error.to_string())?,
+            n_parked: match store.n_parked().await {
+                Err(error) if error.is_damage() => 0,
+                n_parked => n_parked.map_err(|error| error.to_string())?,
+            },
             rebuild: self.rebuild(),
         })
     }

@@ -10,27 +10,22 @@
 //!
 //! Deliberately absent: relay, reactor, timers and deliveries. Building rows publishes nothing and tells nobody.
 
-use std::{sync::Arc, time::Duration};
+mod builder;
 
-use orderlog_eventlog::EventLog;
-use orderlog_projections::{Copied, Difference, Generations, SnapshotError, Store, StoreError, Tables};
-use tokio::{
-    sync::{oneshot, watch},
-    time::Instant,
-};
-use tracing::warn;
+use std::time::Duration;
 
+use orderlog_eventlog::{EventLog, LeaseError, ReadError};
+use orderlog_projections::{Difference, Generations, PublicationsError, SnapshotError, StoreError, Tables};
+use tokio::{sync::watch, time::Instant};
+
+use self::builder::Builder;
 use crate::{
-    aside,
     past::PastError,
-    replica::{Rebuilding, Replica, Setup, StartError, State, SwitchError, same_history},
+    published::{self, Published},
+    replica::{Damage, Rebuilding, StartError, SwitchError, same_history},
     snapshots,
 };
 
-/// A builder that is farther behind than this is left to catch up before the rows are compared or switched.
-const NEAR: u64 = 1_000;
-/// How long a builder may take for the last records.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often is looked how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The generation that is only built to be compared. It never serves.
@@ -92,12 +87,18 @@ pub struct Report {
     pub compared_at: u64,
     /// The rows that differ, at most 100 per table, in the order of the records that they follow from.
     pub differences: Vec<RowDifference>,
+    /// Why the rows that served could not be compared: they are damaged. Only when they are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
     /// The offset from which on the new generation serves; none if it does not.
     pub serves_from: Option<u64>,
     /// Rows up to here were copied from a snapshot or a generation kept; 0: all were folded from the first record.
     pub base: u64,
     /// The snapshots, compared at their own offsets; only to verify.
     pub snapshots: Vec<CheckedSnapshot>,
+    /// What the public topics of the service hold; only to verify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
     /// Snapshots of rows that turned out to be wrong were deleted.
     pub snapshots_deleted: bool,
     /// Records that were folded for it.
@@ -133,7 +134,7 @@ pub struct RowDifference {
 impl From<Difference> for RowDifference {
     fn from(difference: Difference) -> Self {
         let Difference { table, key, offset, here, there } = difference;
-        Self { table: table.to_owned(), key, offset, serving: here, rebuilt: there }
+        Self { table, key, offset, serving: here, rebuilt: there }
     }
 }
 
@@ -170,6 +171,38 @@ pub enum RebuildError {
     /// The new generation did not take over.
     #[error(transparent)]
     Switch(#[from] SwitchError),
+    /// The log can't be read, or is damaged.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// How far the relay has come can't be read.
+    #[error(transparent)]
+    Position(#[from] LeaseError),
+    /// Public topics can't be compared with the journal.
+    #[error(transparent)]
+    Publications(#[from] PublicationsError),
+}
+
+impl RebuildError {
+    /// Whether the log, the rows or a snapshot are not what was written, so that trying again does not help.
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Damage(_) | Self::Log(ReadError::Damaged { .. }) => true,
+            Self::Start(error) => error.is_damage(),
+            Self::Rows(error) | Self::Snapshot(SnapshotError::Rows(error)) | Self::Switch(SwitchError::Rows(error)) => {
+                error.is_damage()
+            }
+            Self::UnderWay(_)
+            | Self::NothingBefore(_)
+            | Self::From(_)
+            | Self::Snapshot(_)
+            | Self::Stopped(_)
+            | Self::Thread(_)
+            | Self::Switch(_)
+            | Self::Log(_)
+            | Self::Position(_)
+            | Self::Publications(_) => false,
+        }
+    }
 }
 
 /// Do it, and tell how it goes. Records from the offset `anew` on are folded anew in any case; what is before may be copied.
@@ -184,6 +217,11 @@ pub async fn run<D: Tables>(
 ) -> Result<Report, RebuildError> {
     let replica = rebuilding.replica();
     if goal == Goal::Verify {
+        // They have no indexes before.
+        replica.ready().await.map_err(|why| match replica.damage() {
+            Some(Damage::Journal | Damage::Rows) => RebuildError::Damage(why),
+            None => RebuildError::Stopped(why),
+        })?;
         // Rows are compared in the order of their keys: an index that leads elsewhere would not be noticed by that.
         replica.store().check().await?;
     }
@@ -204,8 +242,19 @@ pub async fn run<D: Tables>(
     builder.come_near(replica, &|| tell(Stage::Replaying, &builder)).await?;
     let replay_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tell(Stage::Comparing, &builder);
-    let (compared_at, differences) = builder.compare(replica).await?;
+    let (compared_at, differences, damage) = match builder.compare(replica).await {
+        Ok((compared_at, differences)) => (compared_at, differences, None),
+        // They are replaced whatever is wrong with them.
+        Err(RebuildError::Rows(error)) if goal == Goal::Replace && error.is_damage() => {
+            (builder.position(), Vec::new(), Some(error.to_string()))
+        }
+        Err(error) => return Err(error),
+    };
     let n_records = builder.position().saturating_sub(from);
+    let published = match goal {
+        Goal::Verify => Some(published::check(replica.log(), builder.replica.store()).await?),
+        Goal::Rebuild | Goal::Replace | Goal::Rollback => None,
+    };
     let serves_from = match goal {
         Goal::Verify => {
             builder.stop().await;
@@ -225,7 +274,7 @@ pub async fn run<D: Tables>(
     // Whoever has these rows replaced says that they were wrong, and so may be copies of them.
     let snapshots_deleted = goal == Goal::Replace
         && serves_from.is_some()
-        && !differences.is_empty()
+        && (!differences.is_empty() || damage.is_some())
         && generations.snapshots().remove_behind(base)?;
     progress.send_modify(|progress| {
         if let Some(progress) = progress {
@@ -236,9 +285,11 @@ pub async fn run<D: Tables>(
         generation: number,
         compared_at,
         differences,
+        damage,
         serves_from,
         base,
         snapshots,
+        published,
         snapshots_deleted,
         n_records,
         replay_ms,
@@ -314,139 +365,4 @@ async fn begin_as_before<D: Tables>(
     }
     store.close().await;
     Ok(is_good)
-}
-
-/// The instance that builds a generation.
-struct Builder<D: Tables> {
-    replica: Replica<D>,
-    /// Where its rows stood before it went on: it may have come far by the time that anybody looks.
-    from: u64,
-    limit: watch::Sender<u64>,
-}
-
-impl<D: Tables> Builder<D> {
-    async fn start(
-        of: &Replica<D>,
-        generations: &Generations<D>,
-        number: u32,
-        first_stop: Option<u64>,
-    ) -> Result<Self, RebuildError> {
-        // Never farther than the serving rows: both have to be found at the same offset.
-        let target = *of.committed().borrow();
-        let limit = watch::Sender::new(first_stop.unwrap_or(target).min(target));
-        let (started, outcome) = oneshot::channel();
-        let setup = Setup { writer: of.setup().surroundings.mint(), ..of.setup().clone() };
-        let (generations, up_to) = (generations.clone(), (target, limit.subscribe()));
-        let name = format!("rebuild-{}", D::JOURNAL);
-        aside::spawn(name, move || build(setup, generations, number, up_to, started))?;
-        let ended = || RebuildError::Stopped("its thread ended".to_owned());
-        let (replica, from) = outcome.await.map_err(|_| ended())??;
-        Ok(Self { replica, from, limit })
-    }
-
-    fn position(&self) -> u64 {
-        *self.replica.committed().borrow()
-    }
-
-    /// Let it go on to where the serving rows stand; how far it is from there.
-    fn follow(&self, serving: &Replica<D>) -> Result<u64, RebuildError> {
-        self.go_to(*serving.committed().borrow())
-    }
-
-    /// Have it follow until it is near the serving rows; each time that it is not yet, `tell`.
-    async fn come_near(&self, serving: &Replica<D>, tell: &(impl Fn() + Sync)) -> Result<(), RebuildError> {
-        while self.follow(serving)? > NEAR {
-            tell();
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(())
-    }
-
-    /// Let it go on to there; how far it is from there.
-    fn go_to(&self, here: u64) -> Result<u64, RebuildError> {
-        if let State::Stopped(why) = &*self.replica.state().borrow() {
-            let why = why.clone();
-            let is_damaged = self.replica.has_found_damage();
-            return Err(if is_damaged { RebuildError::Damage(why) } else { RebuildError::Stopped(why) });
-        }
-        self.limit.send_replace(here);
-        Ok(here.saturating_sub(self.position()))
-    }
-
-    /// What is wrong with each snapshot: its bytes, or a row, compared when the builder stands where the snapshot does.
-    async fn check_snapshots(
-        &self,
-        serving: &Replica<D>,
-        positions: &[u64],
-        tell: &(dyn Fn() + Sync),
-    ) -> Result<Vec<CheckedSnapshot>, RebuildError> {
-        let (here, mut checked) = (*serving.committed().borrow(), Vec::new());
-        let snapshots = self.replica.store().generations().snapshots().clone();
-        for &position in positions {
-            let fault = match snapshots.check(position) {
-                Err(fault) => Some(fault.to_string()),
-                Ok(_) if position > here => Some(format!("the rows that serve stand at {here} only")),
-                Ok(_) => {
-                    while self.go_to(position)? > 0 {
-                        tell();
-                        tokio::time::sleep(LOOK_EVERY).await;
-                    }
-                    let differences = self.replica.store().compare_with(&snapshots.file(position)).await?;
-                    differences.first().map(|first| {
-                        format!("{} rows differ, the first is {} {}", differences.len(), first.table, first.key)
-                    })
-                }
-            };
-            checked.push(CheckedSnapshot { position, fault });
-        }
-        Ok(checked)
-    }
-
-    /// What differs, and the offset at which.
-    async fn compare(&self, serving: &Replica<D>) -> Result<(u64, Vec<RowDifference>), RebuildError> {
-        let pinned = serving.store().pin(&self.replica.store()).await?;
-        let here = pinned.next;
-        self.limit.send_replace(here);
-        let mut committed = self.replica.committed();
-        // Exactly: the serving rows may have begun anew, and so have fallen behind.
-        let is_there = committed.wait_for(|committed| *committed == here);
-        if tokio::time::timeout(PATIENCE, is_there).await.is_err() {
-            return Err(SwitchError::TooLate(self.replica.store().generation()).into());
-        }
-        let differences = pinned.compare::<D>(Copied::LeftOut).await?;
-        let mut differences: Vec<_> = differences.into_iter().map(RowDifference::from).collect();
-        differences.sort_by_key(|difference| difference.offset);
-        Ok((here, differences))
-    }
-
-    /// Have it end, with its file as it is.
-    async fn stop(self) {
-        let mut state = self.replica.state();
-        drop(self);
-        let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
-        if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
-            warn!(service = D::JOURNAL, "the instance that built rows of {} does not end", D::JOURNAL);
-        }
-    }
-}
-
-/// What the builder's thread does: it has an instance build, until that stops. Told are the instance, and where its rows stood.
-async fn build<D: Tables>(
-    setup: Setup,
-    generations: Generations<D>,
-    number: u32,
-    up_to: (u64, watch::Receiver<u64>),
-    started: oneshot::Sender<Result<(Replica<D>, u64), RebuildError>>,
-) {
-    let building = async {
-        let store: Arc<Store<D>> = Arc::new(generations.open(number).await?);
-        let from = store.checkpoint().await?.next;
-        Ok((Replica::start_up_to(setup, store, up_to).await?, from))
-    };
-    let building = building.await;
-    let state = building.as_ref().map(|(replica, _)| replica.state()).ok();
-    drop(started.send(building));
-    if let Some(mut state) = state {
-        drop(state.wait_for(|state| matches!(state, State::Stopped(_))).await);
-    }
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use orderlog_domain::{
     core::Verdict,
     planted::{self, Bug},
-    public::{Envelope, event_id},
+    public::{Envelope, Public, event_id},
 };
 use orderlog_eventlog::{
     AppendError, Batch, EventLog, Landed, Lease, LeaseError, Mark, NewRecord, Partition, ReadError,
@@ -161,26 +161,33 @@ pub(crate) async fn stand(mut progress: Progress, why: RelayError) -> Result<(),
     if progress.commit().await?.is_break() { Ok(()) } else { Err(why) }
 }
 
-/// What a record tells others, each with the span of its publication.
+/// What a record tells others, each event with its attributes: all but the trace, which is that of the publication.
+pub(crate) fn events_of<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(Envelope, Public)> {
+    let origin = &recorded.header.origin;
+    let envelope = |id| Envelope {
+        id,
+        time_ms: recorded.header.time_ms,
+        correlation: origin.correlation.unwrap_or(id),
+        cause: origin.cause,
+        trace: None,
+    };
+    let events = D::publish(&recorded.event).into_iter().enumerate();
+    events.map(|(index, event)| (envelope(event_id(log_id, recorded.offset, index)), event)).collect()
+}
+
+/// The records that publish them, each with the span of its publication.
 fn translate<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(NewRecord, Span)> {
     let origin = &recorded.header.origin;
-    let events = D::publish(&recorded.event).into_iter().enumerate();
+    let events = events_of(log_id, recorded).into_iter();
     events
-        .map(|(index, event)| {
-            let id = event_id(log_id, recorded.offset, index);
+        .map(|(mut envelope, event)| {
             let name = || format!("publish {}", event.topic());
             let mut span = Span::follow(Kind::Producer, name, (origin.trace.as_deref(), recorded.header.time_ms));
             span.set("orderlog.service", D::JOURNAL);
             span.set("messaging.system", "orderlog");
             span.set("messaging.operation.type", "send");
             span.set("messaging.destination.name", event.topic());
-            let envelope = Envelope {
-                id,
-                time_ms: recorded.header.time_ms,
-                correlation: origin.correlation.unwrap_or(id),
-                cause: origin.cause,
-                trace: span.trace().map(str::to_owned),
-            };
+            envelope.trace = span.trace().map(str::to_owned);
             (cloudevents::encode(&envelope, &event, D::JOURNAL), span)
         })
         .collect()

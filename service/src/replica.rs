@@ -9,6 +9,7 @@ mod ending;
 mod news;
 mod recorded;
 mod repair;
+mod revive;
 mod run;
 mod start;
 mod steps;
@@ -76,6 +77,15 @@ pub enum State {
     Stopped(String),
 }
 
+/// What is not as it was written, so that a replica can't go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// A record of the journal. Only a backup or a replica of the log repairs it.
+    Journal,
+    /// The rows. A rebuild from the log repairs them.
+    Rows,
+}
+
 /// Why a replica could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -96,6 +106,17 @@ pub enum StartError {
     /// The rows can't be read.
     #[error("the rows can't be read")]
     Rows(#[from] StoreError),
+}
+
+impl StartError {
+    /// Whether the journal or the rows are not what was written, or the rows belong to another log.
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::OtherHistory { .. } | Self::Journal(ReadError::Damaged { .. }) => true,
+            Self::Rows(error) => error.is_damage(),
+            Self::Journal(_) => false,
+        }
+    }
 }
 
 /// Why a command did not happen, or may not have.
@@ -162,8 +183,8 @@ struct Shared {
     state: watch::Sender<State>,
     /// What it can't do, though it goes on.
     trouble: watch::Sender<Option<String>>,
-    /// It stopped since its journal or its rows are damaged.
-    found_damage: AtomicBool,
+    /// What is damaged, if it stopped because of that.
+    damage: RwLock<Option<Damage>>,
     /// The next generation of the rows is being built.
     rebuilding: AtomicBool,
     /// Of all records read so far, headers and values.
@@ -262,9 +283,9 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         self.shared.answered.fetch_max(position, Ordering::AcqRel);
     }
 
-    /// Whether it stopped since a record of its journal, or a page of its rows, is not what it was when it was written.
-    pub fn has_found_damage(&self) -> bool {
-        self.shared.found_damage.load(Ordering::Relaxed)
+    /// What is damaged, if the replica has stopped because of that.
+    pub fn damage(&self) -> Option<Damage> {
+        *self.shared.damage.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many bytes of records this instance has read so far, headers and values.
@@ -444,6 +465,16 @@ enum LoopError {
     Journal(#[from] ReadError),
     #[error("its rows can't be written any more")]
     Writer,
+}
+
+impl LoopError {
+    fn damage(&self) -> Option<Damage> {
+        match self {
+            Self::Stop(_) | Self::Journal(ReadError::Damaged { .. }) => Some(Damage::Journal),
+            Self::Rows(error) if error.is_damage() => Some(Damage::Rows),
+            Self::Rows(_) | Self::Journal(_) | Self::Writer => None,
+        }
+    }
 }
 
 /// A record's id, as logs show it.

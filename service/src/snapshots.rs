@@ -68,7 +68,11 @@ impl Keeping {
     pub async fn begin_anew<D: Tables>(&self, log: &dyn EventLog) -> Result<(), StartError> {
         let generations = self.generations::<D>()?;
         let end = log.ends(&[Replica::<D>::journal()]).await?.first().copied().unwrap_or(0);
-        let newest = generations.all()?.last().copied().unwrap_or(0).max(generations.serving()?);
+        let serving = match generations.serving() {
+            Err(error) if error.is_damage() => 0,
+            serving => serving?,
+        };
+        let newest = generations.all()?.last().copied().unwrap_or(0).max(serving);
         generations.serve(newest + 1)?;
         // Not from a snapshot: what is in doubt may be in there too.
         generations.open(newest + 1).await?.close().await;

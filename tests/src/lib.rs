@@ -9,6 +9,7 @@ pub mod deployment;
 pub mod ends;
 pub mod http;
 pub mod keys;
+pub mod planting;
 pub mod poison;
 pub mod raw;
 pub mod rows;

@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use orderlog_service::{
     past::Moment,
     projection::{Rebuild, RebuildRequest, Status},
+    published::{PublicFault, Published},
     rebuild::{CheckedSnapshot, Goal, Progress, Report, RowDifference, Stage},
 };
 
@@ -40,7 +41,8 @@ const N_SHOWN: usize = 20;
 pub enum Verb {
     /// Say where the rows stand, and whether anything is parked
     Status(Asked),
-    /// Build rows anew from the log, and prove that those that serve are the same. Nothing is changed
+    /// Build rows anew from the log, and prove that those that serve are the same, and that public topics hold what the journal
+    /// says. Nothing is changed
     Verify(Asked),
     /// Build the next generation of rows beside the serving one, compare both, and let it serve
     ///
@@ -129,7 +131,9 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
 fn is_wrong(goal: Goal, report: &Report) -> bool {
     match goal {
         Goal::Verify | Goal::Rebuild => {
-            !report.differences.is_empty() || report.snapshots.iter().any(|snapshot| snapshot.fault.is_some())
+            !report.differences.is_empty()
+                || report.snapshots.iter().any(|snapshot| snapshot.fault.is_some())
+                || report.published.iter().any(|published| !published.faults.is_empty())
         }
         Goal::Replace | Goal::Rollback => false,
     }
@@ -286,7 +290,7 @@ impl Shown {
 
 /// What came of it, in words.
 fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
-    let Report { generation, compared_at, differences, serves_from, base, n_records, replay_ms, .. } = report;
+    let Report { generation, compared_at, differences, damage, serves_from, base, n_records, replay_ms, .. } = report;
     let seconds = (*replay_ms).max(1) as f64 / 1e3;
     let mut lines = vec![format!(
         "{service}: {n_records} records in {seconds:.1} s ({:.0} events/s), compared at {service}@{compared_at}",
@@ -295,7 +299,9 @@ fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     if *base > 0 {
         lines.push(format!("  rows up to {service}@{base} were copied, what is behind was folded"));
     }
+    lines.extend(damage.iter().map(|damage| format!("  the rows that served could not be compared: {damage}")));
     lines.push(match differences.len() {
+        0 if damage.is_some() => "  they are replaced without a comparison".to_owned(),
         0 => "  every row is what the log says".to_owned(),
         n => format!("  {n} rows differ from what the log says{}:", first(service, differences)),
     });
@@ -307,6 +313,7 @@ fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
         None => format!("  snapshot {service}@{position}: every row is what the log says"),
         Some(fault) => format!("  snapshot {service}@{position}: {fault}"),
     }));
+    lines.extend(report.published.iter().flat_map(|published| told_of_topics(service, published)));
     if report.snapshots_deleted {
         lines.push(format!("  snapshots behind {service}@{base} were deleted: they were copies of what was wrong"));
     }
@@ -318,6 +325,33 @@ fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
         }
     });
     lines.join("\n")
+}
+
+/// What public topics hold, in words.
+fn told_of_topics(service: ServiceName, published: &Published) -> Vec<String> {
+    let Published { up_to, is_position_lost, n_events, faults } = published;
+    let how_far = if *is_position_lost {
+        "as far as they go: the relay has kept no position in this log".to_owned()
+    } else {
+        format!("up to {service}@{up_to}, where the relay is")
+    };
+    let mut lines = vec![match faults.len() {
+        0 => format!("  public topics: {n_events} events are what the journal says, {how_far}"),
+        n => format!("  public topics: {n} faults among {n_events} events, {how_far}:"),
+    }];
+    lines.extend(faults.iter().take(N_SHOWN).map(|PublicFault { topic, partition, offset, id, record, why }| {
+        let place = match (partition, offset) {
+            (Some(partition), Some(offset)) => format!("{topic}/{partition}@{offset}"),
+            _ => topic.clone(),
+        };
+        let id = id.map_or_else(String::new, |id| format!(", id {id}"));
+        let record = record.map_or_else(String::new, |record| format!(", of {service}@{record}"));
+        format!("    {place}: {why}{id}{record}")
+    }));
+    if faults.len() > N_SHOWN {
+        lines.push(format!("    ... and {} more (--json prints up to 100 of each kind)", faults.len() - N_SHOWN));
+    }
+    lines
 }
 
 /// Where the first difference stands.

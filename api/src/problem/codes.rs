@@ -300,10 +300,11 @@ catalogue! {
     LogUnavailable, "log_unavailable", [503], Any,
         says "where the journals end is not known: the log does not answer",
         so "Try again after the seconds that `Retry-After` says.";
-    /// A record of the log is not what was written.
-    Damaged, "damaged", [503], Elsewhere,
-        says "orders/0@5 is damaged: it is missing, the next one is 6",
-        so "Restore the log from a backup or a replica. `orderlog projection verify` tells what else is damaged.";
+    /// A row of the read model, or a record of the log, is not what was written. Nothing was written.
+    Damaged, "damaged", [503], Any,
+        says "the read model of this service is damaged: `orderlog projection rebuild --yes` repairs it from the log",
+        so "An operator finds the place with `orderlog projection verify`. `orderlog projection rebuild --yes` repairs a read \
+            model; a damaged log has to be restored from a backup or a replica.";
     /// The rows are behind what this instance has answered, so that the answer could be an old one.
     RowsBehind, "rows_behind", [503], Queries,
         says "the rows of orders are behind what it has answered",

@@ -322,6 +322,9 @@ fn refused(error: RebuildError) -> ApiError {
         | RebuildError::Damage(_)
         | RebuildError::Stopped(_)
         | RebuildError::Thread(_)
+        | RebuildError::Log(_)
+        | RebuildError::Position(_)
+        | RebuildError::Publications(_)
         | RebuildError::Switch(_) => ApiError::internal(&detail),
     }
 }

@@ -67,8 +67,11 @@ pub async fn a_restart_loses_nothing(subject: Subject) {
     assert_eq!(in_time("ends", log.ends(std::slice::from_ref(&journal))).await, Ok(vec![3000]));
     let mut reading = log.read(vec![(journal.clone(), 0)]);
     assert_eq!(take(&mut reading, 3000).await, before);
+    let asked = std::slice::from_ref(&journal);
+    assert_eq!(in_time("positions", log.positions(&group, asked)).await, Ok(vec![Some(behind(&journal, 1234))]));
+    assert_eq!(in_time("positions", log.positions(&unique("nobody"), asked)).await, Ok(vec![None]));
     let lease = lead(&*log, &group, &journal).await;
-    assert_eq!(committed(&*lease, std::slice::from_ref(&journal)).await, [Some(behind(&journal, 1234))]);
+    assert_eq!(committed(&*lease, asked).await, [Some(behind(&journal, 1234))]);
     assert_eq!(append(&*log, vec![numbered(&journal, 3000)]).await, [3000]);
     assert_eq!(take(&mut reading, 1).await.iter().map(number).collect::<Vec<_>>(), [3000]);
     drop(keep);

@@ -21,7 +21,7 @@ use rdkafka::{
 };
 use tokio::sync::{oneshot, watch};
 
-use super::{Cluster, ONE_CALL, PATIENCE, index_of, say, say_error, settings::CONSUMER, spawn, to_raw};
+use super::{Cluster, ONE_CALL, PATIENCE, Talk, index_of, say, say_error, settings::CONSUMER, spawn, to_raw};
 use crate::{Lease, LeaseError, Mark, Partition, Position, position};
 
 /// Settings of the group's members.
@@ -109,18 +109,9 @@ impl KafkaLease {
         Ok((lease, Member { left, gone }))
     }
 
-    fn list(&self, positions: impl Iterator<Item = (Partition, Offset)>) -> Result<TopicPartitionList, LeaseError> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in positions {
-            list.add_partition_offset(&self.cluster.name(&partition.topic), index_of(&partition), offset)
-                .map_err(|error| unavailable(&error))?;
-        }
-        Ok(list)
-    }
-
     /// What the group keeps of these partitions.
     async fn kept(&self, partitions: &[Partition]) -> Result<TopicPartitionList, LeaseError> {
-        let list = self.list(partitions.iter().map(|partition| (partition.clone(), Offset::Invalid)))?;
+        let list = list_of(&self.cluster, any_offset(partitions))?;
         self.ask(|answer| Request::Committed(list, answer)).await?.map_err(|error| unavailable(&error))
     }
 
@@ -153,18 +144,7 @@ impl Lease for KafkaLease {
     }
 
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
-        let found = self.kept(partitions).await?;
-        let position = |partition: &Partition| {
-            let kept = found.find_partition(&self.cluster.name(&partition.topic), index_of(partition));
-            let Some(kept) = kept else { return Ok(None) };
-            kept.error().map_err(|error| unavailable(&error))?;
-            let next = match kept.offset() {
-                Offset::Offset(offset) => u64::try_from(offset).ok(),
-                Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
-            };
-            Ok(next.map(|next| Position { next, marks: read_note(kept.metadata()).1 }))
-        };
-        partitions.iter().map(position).collect()
+        positions_in(&self.cluster, &self.kept(partitions).await?, partitions)
     }
 
     async fn holder(&self) -> Result<Option<String>, LeaseError> {
@@ -183,7 +163,7 @@ impl Lease for KafkaLease {
                 return Ok(());
             }
             let offsets = positions.iter().map(|(at, position)| (at.clone(), Offset::Offset(to_raw(position.next))));
-            let list = self.list(offsets)?;
+            let list = list_of(&self.cluster, offsets)?;
             let address = self.cluster.config.reached_at.as_deref().unwrap_or_default();
             for (kept, (_, position)) in list.elements().iter_mut().zip(positions) {
                 kept.set_metadata(note(address, &position.marks));
@@ -210,6 +190,55 @@ impl Lease for KafkaLease {
 /// reached, and behind a space its marks.
 fn note(address: &str, marks: &[Mark]) -> String {
     if marks.is_empty() { address.to_owned() } else { format!("{address} {}", position::to_text(marks)) }
+}
+
+/// The positions that a group has kept, asked for without joining it: a member would take the lease from another one. Blocks.
+pub(super) fn positions(
+    cluster: &Cluster,
+    group: &str,
+    partitions: &[Partition],
+) -> Result<Vec<Option<Position>>, LeaseError> {
+    let mut config = cluster.client(&[CONSUMER]);
+    config.set("group.id", cluster.name(group));
+    let outsider: BaseConsumer<Talk> = config.create_with_context(Talk).map_err(|error| unavailable(&error))?;
+    let list = list_of(cluster, any_offset(partitions))?;
+    let found = outsider.committed_offsets(list, PATIENCE).map_err(|error| unavailable(&error))?;
+    positions_in(cluster, &found, partitions)
+}
+
+fn any_offset(partitions: &[Partition]) -> impl Iterator<Item = (Partition, Offset)> {
+    partitions.iter().map(|partition| (partition.clone(), Offset::Invalid))
+}
+
+fn list_of(
+    cluster: &Cluster,
+    positions: impl Iterator<Item = (Partition, Offset)>,
+) -> Result<TopicPartitionList, LeaseError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in positions {
+        list.add_partition_offset(&cluster.name(&partition.topic), index_of(&partition), offset)
+            .map_err(|error| unavailable(&error))?;
+    }
+    Ok(list)
+}
+
+/// What the brokers said of these partitions.
+fn positions_in(
+    cluster: &Cluster,
+    found: &TopicPartitionList,
+    partitions: &[Partition],
+) -> Result<Vec<Option<Position>>, LeaseError> {
+    let position = |partition: &Partition| {
+        let kept = found.find_partition(&cluster.name(&partition.topic), index_of(partition));
+        let Some(kept) = kept else { return Ok(None) };
+        kept.error().map_err(|error| unavailable(&error))?;
+        let next = match kept.offset() {
+            Offset::Offset(offset) => u64::try_from(offset).ok(),
+            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+        };
+        Ok(next.map(|next| Position { next, marks: read_note(kept.metadata()).1 }))
+    };
+    partitions.iter().map(position).collect()
 }
 
 /// Address and marks of a note.

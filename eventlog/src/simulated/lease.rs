@@ -84,9 +84,7 @@ impl Lease for SimulatedLease {
     }
 
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
-        let state = self.shared.state();
-        let get = |partition: &Partition| state.positions.get(&(self.group.clone(), partition.clone())).cloned();
-        Ok(partitions.iter().map(get).collect())
+        Ok(self.shared.state().positions_of(&self.group, partitions))
     }
 
     async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError> {

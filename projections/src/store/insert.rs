@@ -133,6 +133,11 @@ impl Insert {
         Self { text, n_columns: columns.len() }
     }
 
+    /// The statement, with a `?` for each column.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Inserts all `rows`, as parts of the change set that was begun.
     pub(crate) async fn run<R>(
         &self,

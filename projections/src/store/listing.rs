@@ -5,10 +5,11 @@ use std::fmt;
 
 use orderlog_domain::key::Key;
 use sqlx::{
-    AssertSqlSafe, Sqlite, SqliteConnection, Transaction,
+    AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction, TypeInfo, ValueRef,
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
+use uuid::Uuid;
 
 use super::{Origin, Store, loading::document};
 use crate::{
@@ -151,11 +152,28 @@ impl List {
         }
         let rows = query.bind(limit).fetch_all(connection).await;
         let rows = rows.map_err(|error| origin.error("reading a list", error))?;
-        rows.iter().map(|row| read(origin, row)).collect()
+        let place = |row| {
+            [Some(table_of(self.select).to_owned()), key_of(row)].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        };
+        rows.iter().map(|row| read(origin, row).map_err(|error| error.at(|| place(row)))).collect()
     }
 }
 
-fn bind(query: Query<'_, Sqlite, SqliteArguments>, cell: Cell) -> Query<'_, Sqlite, SqliteArguments> {
+/// The table that a list is of.
+fn table_of(select: &'static str) -> &'static str {
+    select.rsplit(" from ").next().unwrap_or(select)
+}
+
+/// The number or the key that a row begins with, as SQL, if it begins with one.
+fn key_of(row: &SqliteRow) -> Option<String> {
+    match row.try_get_raw(0).ok()?.type_info().name() {
+        "INTEGER" => row.try_get::<i64, _>(0).ok().map(|number| number.to_string()),
+        "BLOB" => Uuid::from_slice(row.try_get(0).ok()?).ok().map(|key| format!("X'{:X}'", key.simple())),
+        _ => None,
+    }
+}
+
+pub(super) fn bind(query: Query<'_, Sqlite, SqliteArguments>, cell: Cell) -> Query<'_, Sqlite, SqliteArguments> {
     match cell {
         Cell::Null => query.bind(None::<i64>),
         Cell::Integer(number) => query.bind(number),
@@ -185,7 +203,7 @@ impl Moment<'_> {
     /// The checkpoint.
     pub(crate) async fn next(&mut self) -> Result<u64, StoreError> {
         let next = sqlx::query_scalar::<_, i64>("select next from meta").fetch_one(&mut *self.transaction).await;
-        next.map(i64::cast_unsigned).map_err(|error| self.origin.error("reading the checkpoint", error))
+        self.origin.counted(next.map_err(|error| self.origin.error("reading the checkpoint", error))?)
     }
 }
 

@@ -117,7 +117,8 @@ impl<D: Tables> Store<D> {
             let (branch, key, number): (i64, _, _) =
                 (self.origin.get(row, 0)?, self.origin.key(row, 1)?, self.origin.count(row, 2)?);
             if branch == HEADS {
-                let last = RecordId(Uuid::from_bytes(self.origin.bytes(row, 3)?));
+                let last = self.origin.bytes(row, 3).map_err(|error| error.at(|| place("heads", &key)))?;
+                let last = RecordId(Uuid::from_bytes(last));
                 let head = Head { last, offset: number };
                 // The newer of `heads` and `fresh_heads`, in whatever order SQLite answers.
                 let newest = found.heads.entry(key).or_insert(head);
@@ -125,7 +126,8 @@ impl<D: Tables> Store<D> {
                     *newest = head;
                 }
             } else if let Some((_, table)) = (HEADS + 1..).zip(D::TABLES).find(|(number, _)| *number == branch) {
-                found.entities.insert((table.kind, key), (number, document(&self.origin, row, 3)?));
+                let entity = document(&self.origin, row, 3).map_err(|error| error.at(|| place(table.kind, &key)))?;
+                found.entities.insert((table.kind, key), (number, entity));
             }
         }
         Ok(())
@@ -142,8 +144,9 @@ impl<D: Tables> Store<D> {
             .fetch_optional(&self.lists)
             .await
             .map_err(|error| self.origin.error("reading a row", error))?;
-        row.map(|row| Ok((self.origin.count(&row, 0)?, self.origin.count(&row, 1)?, document(&self.origin, &row, 2)?)))
-            .transpose()
+        let read =
+            |row| Ok((self.origin.count(&row, 0)?, self.origin.count(&row, 1)?, document(&self.origin, &row, 2)?));
+        row.map(read).transpose().map_err(|error: StoreError| error.at(|| place(kind, key)))
     }
 
     fn table(&self, kind: &str) -> Result<&'static Table<D::Entity>, StoreError> {
@@ -152,8 +155,13 @@ impl<D: Tables> Store<D> {
     }
 }
 
+/// A row, as errors name it: its table and its key as SQL.
+fn place(table: &str, key: &Key) -> String {
+    format!("{table} X'{}'", String::from(*key).to_uppercase())
+}
+
 /// The state in a document column.
 pub(crate) fn document<E: DeserializeOwned>(origin: &Origin, row: &SqliteRow, column: usize) -> Result<E, StoreError> {
     let json: &str = origin.get(row, column)?;
-    decoding::from_slice(json.as_bytes()).map_err(|error| origin.damaged(format!("a document: {error}")))
+    decoding::from_slice(json.as_bytes()).map_err(|error| origin.damaged(format!("its document: {error}")))
 }

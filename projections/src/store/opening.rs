@@ -208,6 +208,7 @@ async fn create<D: Tables>(connection: &mut SqliteConnection, origin: &Origin) -
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
+    sqlx::query(AssertSqlSafe(schema::note_base(0))).execute(&mut *transaction).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
 }
 

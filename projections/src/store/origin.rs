@@ -1,14 +1,23 @@
 //! The file that rows come from: every error names it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+};
 
 use orderlog_domain::key::Key;
+use rusqlite::ffi;
 use sqlx::{ColumnIndex, Decode, Row, Sqlite, Type, sqlite::SqliteRow};
 
 use crate::error::StoreError;
 
-/// SQLite's result codes for a file that is not, or no longer, a database.
-const DAMAGE: [i32; 2] = [11, 26];
+/// SQLite's primary result codes for a file that is not, or no longer, what this program wrote. No statement here can violate a
+/// constraint or meet a value of another type unless the rows contradict each other.
+const DAMAGE: [i32; 5] =
+    [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_FORMAT, ffi::SQLITE_MISMATCH, ffi::SQLITE_CONSTRAINT];
+
+/// Its extended codes that say the same.
+const DAMAGE_EXTENDED: [i32; 2] = [ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_DATA];
 
 /// A service's file, for errors.
 #[derive(Clone, Debug)]
@@ -21,22 +30,41 @@ impl Origin {
         Self { file: file.to_owned() }
     }
 
-    /// What an error of SQLite means to whoever runs the service.
+    /// An error of a connection that reads.
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> StoreError {
-        let code = source.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
-        match code {
-            // Extended codes have the kind of error in their low byte.
-            Some(code) if DAMAGE.contains(&(code & 0xff)) => self.damaged(format!("{doing}: {source}")),
-            Some(_) | None => StoreError::Database { doing, file: self.file.clone(), source: source.into() },
-        }
+        let is_damage = match &source {
+            sqlx::Error::Database(error) => {
+                let code = error.code().and_then(|code| code.parse().ok());
+                code.is_some_and(|code| is_damage(code, error.message()))
+            }
+            // Every statement names columns of this program's tables, and reads rows that are always there.
+            sqlx::Error::RowNotFound
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_) => true,
+            _ => false,
+        };
+        if is_damage { self.damaged(format!("{doing}: {source}")) } else { self.failed(doing, source) }
     }
 
-    /// The same, of the connection that writes.
+    /// An error of the connection that writes.
     pub(crate) fn refused(&self, doing: &'static str, source: rusqlite::Error) -> StoreError {
-        match source.sqlite_error() {
-            Some(error) if DAMAGE.contains(&(error.extended_code & 0xff)) => self.damaged(format!("{doing}: {source}")),
-            Some(_) | None => StoreError::Database { doing, file: self.file.clone(), source: source.into() },
-        }
+        let is_damage = match &source {
+            rusqlite::Error::SqliteFailure(error, message) => {
+                is_damage(error.extended_code, message.as_deref().unwrap_or_default())
+            }
+            rusqlite::Error::QueryReturnedNoRows
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::Utf8Error(..) => true,
+            _ => false,
+        };
+        if is_damage { self.damaged(format!("{doing}: {source}")) } else { self.failed(doing, source) }
+    }
+
+    fn failed(&self, doing: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+        StoreError::Database { doing, file: self.file.clone(), source: source.into() }
     }
 
     pub(crate) fn damaged(&self, detail: impl Into<String>) -> StoreError {
@@ -63,8 +91,54 @@ impl Origin {
         self.bytes(row, column).map(Key::from_bytes)
     }
 
-    /// A column that holds an offset or a count.
+    /// A column that holds an offset, a version or a count.
     pub(crate) fn count<I: ColumnIndex<SqliteRow>>(&self, row: &SqliteRow, column: I) -> Result<u64, StoreError> {
-        self.get::<i64, I>(row, column).map(i64::cast_unsigned)
+        self.get(row, column).and_then(|number| self.counted(number))
+    }
+
+    /// An offset, a version or a count, as stored: never negative.
+    pub(crate) fn counted(&self, number: i64) -> Result<u64, StoreError> {
+        u64::try_from(number).map_err(|_| self.damaged(format!("{number} where no number is below 0")))
+    }
+
+    /// A column that holds any 64 bits.
+    pub(crate) fn bits<I: ColumnIndex<SqliteRow>>(&self, row: &SqliteRow, column: I) -> Result<u64, StoreError> {
+        self.get(row, column).map(i64::cast_unsigned)
+    }
+}
+
+/// Whether SQLite says with this extended code and message that the file is not what this program wrote.
+fn is_damage(code: i32, message: &str) -> bool {
+    DAMAGE.contains(&(code & 0xff))
+        || DAMAGE_EXTENDED.contains(&code)
+        || (code == ffi::SQLITE_ERROR && says_what_is_missing(message))
+}
+
+/// Whether a table, a column or an index is missing, or a document is no JSON: SQLite has no codes of their own for these.
+fn says_what_is_missing(message: &str) -> bool {
+    message.starts_with("no such ") || message.starts_with("malformed ") || message.contains(" has no column named ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_or_a_lock_is_no_damage() {
+        for code in
+            [ffi::SQLITE_FULL, ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_READONLY]
+        {
+            assert!(!is_damage(code, ""), "{code}");
+        }
+        assert!(!is_damage(ffi::SQLITE_ERROR, "output file already exists"));
+        for message in
+            ["no such table: meta", "no such column: doc", "table meta has no column named base", "malformed JSON"]
+        {
+            assert!(is_damage(ffi::SQLITE_ERROR, message), "{message}");
+        }
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_CORRUPT_INDEX, ffi::SQLITE_NOTADB, ffi::SQLITE_CONSTRAINT_UNIQUE]
+        {
+            assert!(is_damage(code, ""), "{code}");
+        }
     }
 }

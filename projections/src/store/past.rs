@@ -105,6 +105,6 @@ impl<D: Tables> Store<D> {
         .await
         .map_err(|error| self.origin.error("reading a history", error))?;
         let first: Option<i64> = row.try_get(0).map_err(|error| self.origin.damaged(error.to_string()))?;
-        Ok(first.map(i64::cast_unsigned))
+        first.map(|first| self.origin.counted(first)).transpose()
     }
 }

@@ -73,7 +73,8 @@ impl<D: Tables> Store<D> {
         rows.iter()
             .map(|row| {
                 let (key, offset) = (self.origin.key(row, 0)?, self.origin.count(row, 1)?);
-                Ok(ParkedRow { key, offset, reason: self.origin.get(row, 2)? })
+                let reason = self.origin.get(row, 2).map_err(|error| error.at(|| format!("parked {offset}")))?;
+                Ok(ParkedRow { key, offset, reason })
             })
             .collect()
     }
@@ -86,7 +87,7 @@ impl<D: Tables> Store<D> {
         let first = sqlx::query_scalar::<_, Option<i64>>("select min(offset) from parked where key = ?");
         let first = first.bind(key.as_bytes().as_slice()).fetch_one(&self.lists).await;
         let first = first.map_err(|error| self.origin.error("reading what is parked", error))?;
-        Ok(first.map(i64::cast_unsigned))
+        first.map(|first| self.origin.counted(first)).transpose()
     }
 
     /// How many records are parked.
@@ -95,7 +96,7 @@ impl<D: Tables> Store<D> {
     /// If they can't be counted.
     pub async fn n_parked(&self) -> Result<u64, StoreError> {
         let n = sqlx::query_scalar::<_, i64>("select count(distinct offset) from parked").fetch_one(&self.lists).await;
-        n.map(i64::cast_unsigned).map_err(|error| self.origin.error("counting what is parked", error))
+        self.origin.counted(n.map_err(|error| self.origin.error("counting what is parked", error))?)
     }
 
     /// What was discarded, ascending.
@@ -110,7 +111,8 @@ impl<D: Tables> Store<D> {
         rows.iter()
             .map(|row| {
                 let (offset, by) = (self.origin.count(row, 0)?, self.origin.count(row, 1)?);
-                Ok(DiscardedRow { offset, by, time_ms: self.origin.get(row, 2)?, reason: self.origin.get(row, 3)? })
+                let reason = self.origin.get(row, 3).map_err(|error| error.at(|| format!("discarded {offset}")))?;
+                Ok(DiscardedRow { offset, by, time_ms: self.origin.get(row, 2)?, reason })
             })
             .collect()
     }
@@ -140,11 +142,12 @@ impl<D: Tables> Store<D> {
         let row = |row: &SqliteRow| {
             let (key, offset) = (self.origin.key(row, 0)?, self.origin.count(row, 1)?);
             let id = RecordId(Uuid::from_bytes(self.origin.bytes(row, 3)?));
-            Ok((ParkedRow { key, offset, reason: self.origin.get(row, 2)? }, id))
+            let reason = self.origin.get(row, 2).map_err(|error| error.at(|| format!("parked {offset}")))?;
+            Ok((ParkedRow { key, offset, reason }, id))
         };
         Ok(SetAside {
             parked: parked.iter().map(row).collect::<Result<_, StoreError>>()?,
-            discarded: discarded.into_iter().map(i64::cast_unsigned).collect(),
+            discarded: discarded.into_iter().map(|offset| self.origin.counted(offset)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -155,6 +158,6 @@ impl<D: Tables> Store<D> {
     /// If it can't be read.
     pub async fn revision(&self) -> Result<u64, StoreError> {
         let revision = sqlx::query_scalar::<_, i64>("select revision from meta").fetch_one(&self.lists).await;
-        revision.map(i64::cast_unsigned).map_err(|error| self.origin.error("reading the revision", error))
+        self.origin.counted(revision.map_err(|error| self.origin.error("reading the revision", error))?)
     }
 }

@@ -87,7 +87,8 @@ impl<D: Tables> Writer<D> {
     }
 }
 
-fn insert_into<E>(table: &Table<E>) -> Insert {
+/// How the rows of an aggregate's table are written; of a copied fact the highest version stays.
+pub(super) fn insert_into<E>(table: &Table<E>) -> Insert {
     let extra = table.columns.iter().map(|column| column.name);
     let columns: Vec<&str> = ["key", "version", "offset"].into_iter().chain(extra).chain(["doc"]).collect();
     let newer = format!("excluded.version > {}.version", table.kind);
@@ -161,7 +162,7 @@ impl<D: Tables> Store<D> {
         let cleared = |connection: &mut Connection, origin: &Origin| {
             let texts = schema::table_names::<D>().map(|table| format!("delete from {table};"));
             let meta = "update meta set next = 0, base = 0, genesis = null, revision = revision + 1;";
-            let text = format!("{}{meta}", texts.collect::<String>());
+            let text = format!("{}{meta}{}", texts.collect::<String>(), schema::note_base(0));
             let cleared = anew(connection).and_then(|transaction| {
                 transaction.execute_batch(&text)?;
                 transaction.commit()
@@ -193,7 +194,17 @@ fn begin<D: Tables>(connection: &mut Connection, origin: &Origin, from: u64, nex
         .map_err(failed)?
         .cast_unsigned();
     if stored == next && from < stored {
-        return Ok(false);
+        // A checkpoint that is too high says the same of changes that were never written.
+        let last = transaction
+            .query_row("select exists (select 1 from records where offset = ?)", [next.cast_signed() - 1], |row| {
+                row.get(0)
+            })
+            .map_err(failed)?;
+        return if last {
+            Ok(false)
+        } else {
+            Err(origin.damaged(format!("meta: next is {next}, but records {} is missing", next - 1)))
+        };
     }
     // Offsets may be missing in the log (markers that are no records), so the first may also be above.
     if from < stored || next < stored {

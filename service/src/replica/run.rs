@@ -132,17 +132,22 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// Run until every handle is gone and everything asked is answered and written.
-    pub async fn run(mut self) -> Result<(), LoopError> {
+    /// Run until every handle is gone and everything asked is answered and written. What is asked after a failure is left in the
+    /// inbox.
+    pub async fn run(mut self) -> (Result<(), LoopError>, Inbox<D, R>) {
         if self.is_empty {
             self.begin();
         }
         loop {
-            match self.work().await {
+            let outcome = match self.work().await {
                 // Each time another record is known to have no effect, so this comes to an end.
-                Err(LoopError::Stop(Stop::Discarded { offset, by, .. })) => self.start_over(offset, by).await?,
-                outcome => return outcome,
-            }
+                Err(LoopError::Stop(Stop::Discarded { offset, by, .. })) => match self.start_over(offset, by).await {
+                    Ok(()) => continue,
+                    outcome => outcome,
+                },
+                outcome => outcome,
+            };
+            return (outcome, self.inbox);
         }
     }
 

@@ -1,8 +1,8 @@
 //! How a replica starts: the rows' checkpoint against the journal, then the loop.
 
 use std::sync::{
-    Arc, RwLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, AtomicU64},
 };
 
 use futures_util::FutureExt;
@@ -12,12 +12,12 @@ use orderlog_domain::{
     planted::{self, Bug},
 };
 use orderlog_eventlog::{EventLog, Mark, Partition, ReadError};
-use orderlog_projections::{Rows, StoreError, Tables};
+use orderlog_projections::{Rows, Tables};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use super::{
-    LoopError, Replica, Setup, Shared, StartError, State,
+    Damage, LoopError, Replica, Serving, Setup, Shared, StartError, State,
     ending::Ending,
     run::{Inbox, Loop, NewCore},
 };
@@ -45,29 +45,20 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         store: Arc<R>,
         (target, limit): (u64, watch::Receiver<u64>),
     ) -> Result<Self, StartError> {
-        let checkpoint = store.checkpoint().await?;
-        same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
-        let copies = partitions_of(setup.log.as_ref(), D::COPIES).await?;
-        let end = setup.log.ends(&[Self::journal()]).await?[0];
-        info!(
-            service = D::JOURNAL,
-            from = checkpoint.next,
-            end,
-            "{} goes on at offset {}",
-            D::JOURNAL,
-            checkpoint.next
-        );
+        let beginning = Beginning::of(&setup, store.as_ref()).await?;
+        let (next, end) = (beginning.next, beginning.end);
+        info!(service = D::JOURNAL, from = next, end, "{} goes on at offset {next}", D::JOURNAL);
 
         let (asks, asked) = mpsc::channel(N_ASKS_MAX);
         let (switches, to_switch) = mpsc::channel(1);
         let (repairs, to_repair) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             answered: AtomicU64::new(0),
-            committed: watch::Sender::new(checkpoint.next),
-            folded: watch::Sender::new(checkpoint.next),
+            committed: watch::Sender::new(next),
+            folded: watch::Sender::new(next),
             state: watch::Sender::new(State::CatchingUp),
             trouble: watch::Sender::new(None),
-            found_damage: AtomicBool::new(false),
+            damage: RwLock::new(None),
             rebuilding: AtomicBool::new(false),
             n_bytes: AtomicU64::new(0),
             ending: Ending::default(),
@@ -75,7 +66,35 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
             measures: Arc::new(Measures::new(D::JOURNAL)),
         });
         let surroundings = Arc::clone(&setup.surroundings);
-        let new_core = cores(&setup);
+        let serving = Arc::new(RwLock::new(store));
+        let inbox = Inbox { asked, to_switch, to_repair };
+        let own = Own { setup: setup.clone(), serving: Arc::clone(&serving), shared: Arc::clone(&shared) };
+        let event_loop = own.begin(beginning, inbox, (target, limit));
+        let replica = Self { asks, switches, repairs, shared, serving, setup, news: None };
+        surroundings.spawn(own.keep_running(event_loop).boxed());
+        Ok(replica)
+    }
+}
+
+/// Where rows and journal stand when a loop begins.
+pub(super) struct Beginning<D: Tables> {
+    core: Core<D>,
+    new_core: NewCore<D>,
+    copies: Vec<Partition>,
+    /// The first offset that is not in the rows.
+    pub next: u64,
+    end: u64,
+}
+
+impl<D: Tables> Beginning<D> {
+    /// # Errors
+    /// [`StartError`], where going on would mix two histories.
+    pub async fn of<R: Rows<D>>(setup: &Setup, store: &R) -> Result<Self, StartError> {
+        let checkpoint = store.checkpoint().await?;
+        same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
+        let copies = partitions_of(setup.log.as_ref(), D::COPIES).await?;
+        let end = setup.log.ends(&[Partition::journal(D::JOURNAL)]).await?[0];
+        let (next, new_core) = (checkpoint.next, cores(setup));
         let mut core = new_core(checkpoint);
         core.expect(end);
         core.recall(store.set_aside().await?);
@@ -83,30 +102,57 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         if !planted::has(Bug::NeverRetry) {
             core.retry();
         }
-        let serving = Arc::new(RwLock::new(store));
-        let (of_loop, rows) = (Arc::clone(&shared), Arc::clone(&serving));
-        let inbox = Inbox { asked, to_switch, to_repair };
-        let event_loop = Loop::new((core, new_core), setup.clone(), rows, inbox, of_loop, copies, (end, target, limit));
-        let replica = Self { asks, switches, repairs, shared: Arc::clone(&shared), serving, setup, news: None };
-        let running = async move {
-            let state = match event_loop.run().await {
+        Ok(Self { core, new_core, copies, next, end })
+    }
+}
+
+/// What the task of an instance has besides its loop.
+pub(super) struct Own<R> {
+    pub setup: Setup,
+    pub serving: Serving<R>,
+    pub shared: Arc<Shared>,
+}
+
+impl<R> Own<R> {
+    pub fn begin<D: Tables>(
+        &self,
+        beginning: Beginning<D>,
+        inbox: Inbox<D, R>,
+        (target, limit): (u64, watch::Receiver<u64>),
+    ) -> Loop<D, R>
+    where
+        R: Rows<D>,
+    {
+        let Beginning { core, new_core, copies, end, next: _ } = beginning;
+        let (rows, shared) = (Arc::clone(&self.serving), Arc::clone(&self.shared));
+        Loop::new((core, new_core), self.setup.clone(), rows, inbox, shared, copies, (end, target, limit))
+    }
+
+    /// Run the loop until it ends; of damaged rows, another one on those that take over.
+    async fn keep_running<D: Tables>(self, mut event_loop: Loop<D, R>)
+    where
+        R: Rows<D>,
+    {
+        loop {
+            let (outcome, inbox) = event_loop.run().await;
+            let damage = outcome.as_ref().err().and_then(LoopError::damage);
+            let state = match outcome {
                 Ok(()) => State::Stopped("it was asked to stop".to_owned()),
                 Err(failure) => {
                     error!(service = D::JOURNAL, "{} stopped: {failure}", D::JOURNAL);
-                    let is_damage = matches!(
-                        failure,
-                        LoopError::Stop(_)
-                            | LoopError::Rows(StoreError::Damaged { .. })
-                            | LoopError::Journal(ReadError::Damaged { .. })
-                    );
-                    shared.found_damage.store(is_damage, Ordering::Relaxed);
                     State::Stopped(failure.to_string())
                 }
             };
-            shared.state.send_replace(state);
-        };
-        surroundings.spawn(running.boxed());
-        Ok(replica)
+            *self.shared.damage.write().unwrap_or_else(PoisonError::into_inner) = damage;
+            self.shared.state.send_replace(state);
+            if damage != Some(Damage::Rows) {
+                return;
+            }
+            match self.wait_for_rows(inbox).await {
+                Some(next) => event_loop = next,
+                None => return,
+            }
+        }
     }
 }
 

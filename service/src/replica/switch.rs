@@ -100,6 +100,13 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
     }
 }
 
+/// Wait until the instance that built a generation has stopped.
+pub(super) async fn has_stopped(number: u32, mut state: watch::Receiver<State>) -> Result<(), SwitchError> {
+    let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
+    let in_time = tokio::time::timeout(PATIENCE, stopped).await;
+    in_time.map(drop).map_err(|_| SwitchError::TooLate(number))
+}
+
 impl<D: Tables, R: Rows<D>> Loop<D, R> {
     /// Once the writer rests, bring the other generation to the same offset; once it is there, let it take over.
     pub(super) async fn go_on_switching(&mut self) -> Result<(), LoopError> {
@@ -150,13 +157,10 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
     }
 
     async fn take_over(&mut self, builder: Replica<D, R>, here: u64) -> Result<u64, SwitchError> {
-        let (number, mut state) = (builder.store().generation(), builder.state());
+        let (number, state) = (builder.store().generation(), builder.state());
         // Its loop ends with its last handle; two that write to one file would not follow on each other.
         drop(builder);
-        let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
-        if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
-            return Err(SwitchError::TooLate(number));
-        }
+        has_stopped(number, state).await?;
         let store = Arc::new(self.store.have_serve(number).await?);
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&store);
         self.writer = Writer::start(Arc::clone(&store), self.surroundings.as_ref());

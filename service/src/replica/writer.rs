@@ -7,9 +7,9 @@ use orderlog_domain::{
     core::Changes,
     planted::{self, Bug},
 };
-use orderlog_projections::{Pace, Rows, Tables};
+use orderlog_projections::{Pace, Rows, StoreError, Tables};
 use tokio::sync::mpsc;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::LoopError;
 use crate::surroundings::Surroundings;
@@ -37,7 +37,7 @@ pub(super) enum Done {
 /// The loop's end of the writer.
 pub(super) struct Writer<D: Tables> {
     tasks: mpsc::UnboundedSender<Task<D>>,
-    done: mpsc::UnboundedReceiver<Done>,
+    done: mpsc::UnboundedReceiver<Result<Done, StoreError>>,
     n_under_way: usize,
 }
 
@@ -78,9 +78,9 @@ impl<D: Tables> Writer<D> {
         drop(self.tasks.send(Task::Clear));
     }
 
-    /// What is done next.
+    /// What is done next; an error if the rows can't be written, now or ever.
     pub async fn done(&mut self) -> Result<Done, LoopError> {
-        let done = self.done.recv().await.ok_or(LoopError::Writer)?;
+        let done = self.done.recv().await.ok_or(LoopError::Writer)??;
         self.n_under_way -= 1;
         Ok(done)
     }
@@ -89,45 +89,60 @@ impl<D: Tables> Writer<D> {
 async fn write_all<D: Tables, R: Rows<D>>(
     rows: Arc<R>,
     mut todo: mpsc::UnboundedReceiver<Task<D>>,
-    did: mpsc::UnboundedSender<Done>,
+    did: mpsc::UnboundedSender<Result<Done, StoreError>>,
 ) {
     let mut writer = match rows.writer().await {
         Ok(writer) => writer,
-        Err(failure) => return error!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL),
+        // The loop may have ended.
+        Err(failure) => return drop(did.send(Err(failure))),
     };
     while let Some(task) = todo.recv().await {
-        let done = match task {
-            Task::Write(change_set, changes, pace) => {
-                // The rows are a copy: nothing is lost while they can't be written, so try until it works.
-                while let Err(failure) = rows.write(&mut writer, &changes, pace).await {
-                    if planted::has(Bug::ForgetFailedWrites) {
-                        break;
-                    }
-                    warn!(service = D::JOURNAL, "the rows of {} can't be written: {failure}", D::JOURNAL);
-                    tokio::time::sleep(WRITE_AGAIN).await;
-                }
-                Done::Written { change_set, next: changes.next }
-            }
-            Task::CreateIndexes => {
-                if let Err(failure) = rows.create_indexes(&mut writer).await {
-                    warn!(
-                        service = D::JOURNAL,
-                        "indexes of {} can't be made, lists will be slow: {failure}",
-                        D::JOURNAL
-                    );
-                }
-                Done::Indexed
-            }
-            Task::Clear => {
-                while let Err(failure) = rows.clear(&mut writer).await {
-                    warn!(service = D::JOURNAL, "the rows of {} can't be deleted: {failure}", D::JOURNAL);
-                    tokio::time::sleep(WRITE_AGAIN).await;
-                }
-                Done::Cleared
-            }
-        };
-        if did.send(done).is_err() {
+        let done = carry_out(rows.as_ref(), &mut writer, task).await;
+        let is_over = done.is_err();
+        if did.send(done).is_err() || is_over {
             return;
         }
     }
+}
+
+/// The rows are a copy: nothing is lost while they can't be written, so it is tried until it works.
+///
+/// # Errors
+/// Damage, which no other try repairs.
+async fn carry_out<D: Tables, R: Rows<D>>(rows: &R, writer: &mut R::Writer, task: Task<D>) -> Result<Done, StoreError> {
+    match task {
+        Task::Write(change_set, changes, pace) => {
+            while let Err(failure) = rows.write(writer, &changes, pace).await {
+                if planted::has(Bug::ForgetFailedWrites) {
+                    break;
+                }
+                try_again::<D>("written", failure).await?;
+            }
+            Ok(Done::Written { change_set, next: changes.next })
+        }
+        Task::CreateIndexes => match rows.create_indexes(writer).await {
+            Err(failure) if failure.is_damage() => Err(failure),
+            Err(failure) => {
+                warn!(service = D::JOURNAL, "indexes of {} can't be made, lists will be slow: {failure}", D::JOURNAL);
+                Ok(Done::Indexed)
+            }
+            Ok(()) => Ok(Done::Indexed),
+        },
+        Task::Clear => {
+            while let Err(failure) = rows.clear(writer).await {
+                try_again::<D>("deleted", failure).await?;
+            }
+            Ok(Done::Cleared)
+        }
+    }
+}
+
+/// Waits until it may be tried again.
+async fn try_again<D: Tables>(what: &str, failure: StoreError) -> Result<(), StoreError> {
+    if failure.is_damage() {
+        return Err(failure);
+    }
+    warn!(service = D::JOURNAL, "the rows of {} can't be {what}: {failure}", D::JOURNAL);
+    tokio::time::sleep(WRITE_AGAIN).await;
+    Ok(())
 }

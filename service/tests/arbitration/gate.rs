@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use orderlog_eventlog::{
-    Appending, EventLog, Lease, LeaseError, NewRecord, Partition, ReadError, Reading, Record, TopicError, TopicSpec,
+    Appending, EventLog, Lease, LeaseError, NewRecord, Partition, Position, ReadError, Reading, Record, TopicError,
+    TopicSpec,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -77,6 +78,10 @@ impl EventLog for Gate {
 
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
         self.log.fetch(partition, offsets).await
+    }
+
+    async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
+        self.log.positions(group, partitions).await
     }
 
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt, stream};
 use orderlog_eventlog::{
-    AppendError, Appending, Batch, EventLog, Landed, Lease, LeaseError, NewRecord, Partition, ReadError, Reading,
-    Record, TopicError, TopicSpec,
+    AppendError, Appending, Batch, EventLog, Landed, Lease, LeaseError, NewRecord, Partition, Position, ReadError,
+    Reading, Record, TopicError, TopicSpec,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -219,6 +219,11 @@ impl EventLog for Link {
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
         self.ask().await?;
         self.world().log.fetch(partition, offsets).await
+    }
+
+    async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
+        self.life.gate().await;
+        self.world().log.positions(group, partitions).await
     }
 
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {

@@ -1,6 +1,10 @@
 //! Whom to ask: the server on the data folder, or, if there is none, an instance of our own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use orderlog_domain::{
@@ -11,7 +15,7 @@ use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use orderlog_service::{
     projection::{ParkedRecord, Projection, RebuildRequest, Rows, Status},
     rebuild::{Goal, RebuildError},
-    replica::{self, Discarded, RepairError, Replica, Retried, Setup},
+    replica::{self, Damage, Discarded, RepairError, Replica, Retried, Setup},
     snapshots::Keeping,
 };
 use serde_json::json;
@@ -27,6 +31,11 @@ use crate::{
     server::{self, StartError},
     services::ServiceName,
 };
+
+/// How long a file may stay open after the instance that used it has stopped.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+/// How soon it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Whom to ask.
 pub enum Target {
@@ -204,7 +213,7 @@ async fn rows<D: Tables>(goal: Option<Goal>, setup: Setup, keeping: &Keeping) ->
         Err(error) if goal == Some(Goal::Replace) && is_fault(&error) => {
             warn!("the rows of {} are built anew from the log: {}", D::JOURNAL, told(&error));
             let began = Instant::now();
-            keeping.begin_anew::<D>(setup.log.as_ref()).await?;
+            begin_anew::<D>(&setup, keeping).await?;
             Ok(Arc::new(Rows::built(serving::<D>(setup, keeping).await?, began.elapsed())))
         }
         Err(error) if is_fault(&error) => Err(Failure::refused(told(&error))),
@@ -212,12 +221,32 @@ async fn rows<D: Tables>(goal: Option<Goal>, setup: Setup, keeping: &Keeping) ->
     }
 }
 
-/// Whether the rows are at fault: damaged, or another log's.
+/// Rows that turned out to be damaged while they caught up.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DamagedRows(String);
+
+/// Whether the rows are at fault: damaged, another log's, or no rows of this service.
 fn is_fault(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<replica::StartError>(),
-        Some(replica::StartError::OtherHistory { .. } | replica::StartError::Rows(StoreError::Damaged { .. }))
-    )
+    error.is::<DamagedRows>()
+        || error.downcast_ref().is_some_and(|error: &replica::StartError| match error {
+            replica::StartError::OtherHistory { .. } | replica::StartError::Rows(StoreError::Foreign { .. }) => true,
+            replica::StartError::Rows(error) => error.is_damage(),
+            replica::StartError::Journal(_) => false,
+        })
+}
+
+/// Has empty rows serve, once the instance that found the damage has closed its file.
+async fn begin_anew<D: Tables>(setup: &Setup, keeping: &Keeping) -> Result<(), replica::StartError> {
+    let until = Instant::now() + CLOSED_WITHIN;
+    loop {
+        match keeping.begin_anew::<D>(setup.log.as_ref()).await {
+            Err(replica::StartError::Rows(StoreError::InUse { .. })) if Instant::now() < until => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// An error with its causes, in one line.
@@ -231,9 +260,12 @@ async fn serving<D: Tables>(setup: Setup, keeping: &Keeping) -> anyhow::Result<R
         error => error.into(),
     })?;
     let replica = Replica::start(setup, Arc::new(store)).await?;
-    replica
-        .ready()
-        .await
-        .map_err(|why| if replica.has_found_damage() { Failure::differs(why) } else { Failure::unavailable(why) })?;
-    Ok(replica)
+    match replica.ready().await {
+        Ok(()) => Ok(replica),
+        Err(why) => Err(match replica.damage() {
+            Some(Damage::Rows) => DamagedRows(why).into(),
+            Some(Damage::Journal) => Failure::differs(why),
+            None => Failure::unavailable(why),
+        }),
+    }
 }

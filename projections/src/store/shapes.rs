@@ -1,0 +1,80 @@
+//! The tables of a service as SQLite sees them: read from a database that is made of the schema's own statements, so that no table
+//! and no column can be forgotten where rows are compared, printed or checked.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+use sqlx::SqliteConnection;
+
+use super::Origin;
+use crate::{error::StoreError, schema, tables::Tables};
+
+/// A table: its primary key and all of its columns, each in the order of its declaration.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub table: String,
+    pub key: Vec<String>,
+    pub columns: Vec<String>,
+}
+
+/// Every table of the service, in the order in which they are made.
+pub(super) fn shapes<D: Tables>() -> Vec<Shape> {
+    made::<D, _>(|connection| {
+        let mut tables = connection.prepare("select name from sqlite_schema where type = 'table' order by rowid")?;
+        let tables = tables.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        tables.into_iter().map(|table| shape(connection, table)).collect()
+    })
+}
+
+fn shape(connection: &Connection, table: String) -> rusqlite::Result<Shape> {
+    let mut columns = connection.prepare("select name, pk from pragma_table_info(?) order by cid")?;
+    let columns = columns.query_map([&table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?)))?;
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let mut key: Vec<_> = columns.iter().filter(|(_, place)| *place > 0).collect();
+    key.sort_by_key(|(_, place)| *place);
+    let key = key.into_iter().map(|(name, _)| name.clone()).collect();
+    Ok(Shape { table, key, columns: columns.into_iter().map(|(name, _)| name).collect() })
+}
+
+/// What `read` reads of an empty database with everything that the service's file has.
+fn made<D: Tables, T>(read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
+    let of = || {
+        let connection = Connection::open_in_memory()?;
+        schema::tables::<D>()
+            .iter()
+            .chain(&schema::indexes::<D>())
+            .try_for_each(|text| connection.execute_batch(text))?;
+        read(&connection)
+    };
+    of().expect("the statements of the schema are fixed, and every store has been made by them")
+}
+
+/// Whatever the statement that made something is, by its type and name.
+type Statements = BTreeMap<(String, String), Option<String>>;
+
+/// All of a database's tables, indexes, views and triggers; not those that SQLite makes by itself.
+const STATEMENTS: &str = "select type, name, sql from sqlite_schema where name not like 'sqlite\\_%' escape '\\'";
+
+/// Whether a file has the tables and indexes of the service, made by the same statements, and nothing else.
+pub(super) async fn check<D: Tables>(origin: &Origin, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let rows = sqlx::query(STATEMENTS).fetch_all(connection).await;
+    let rows = rows.map_err(|error| origin.error("reading the tables", error))?;
+    let named = |row| Ok(((origin.get(row, 0)?, origin.get(row, 1)?), origin.get(row, 2)?));
+    let found = rows.iter().map(named).collect::<Result<Statements, StoreError>>()?;
+    let wanted: Statements = made::<D, _>(|connection| {
+        let mut statements = connection.prepare(STATEMENTS)?;
+        let rows = statements.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+        rows.collect()
+    });
+    for ((kind, name), sql) in &wanted {
+        match found.get(&(kind.clone(), name.clone())) {
+            Some(same) if same == sql => {}
+            Some(_) => return Err(origin.damaged(format!("the {kind} {name} was not made by this program"))),
+            None => return Err(origin.damaged(format!("the {kind} {name} is missing"))),
+        }
+    }
+    match found.keys().find(|it| !wanted.contains_key(it)) {
+        Some((kind, name)) => Err(origin.damaged(format!("the {kind} {name} is none of this program's"))),
+        None => Ok(()),
+    }
+}

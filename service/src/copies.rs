@@ -1,0 +1,62 @@
+//! What rows must have copied from other services' topics, read from the topics again: up to the positions that the rows
+//! themselves name, since a topic has no order with the journal.
+
+use std::sync::Arc;
+
+use orderlog_domain::{
+    core::{CopiedRow, EntityRow},
+    public::Public,
+};
+use orderlog_eventlog::{EventLog, Partition};
+use orderlog_projections::{Pinned, Tables};
+
+use crate::{marks, partitions_of, rebuild::RebuildError};
+
+/// So many records are in memory at once.
+const N_AT_A_TIME: usize = 2_000;
+
+/// Give `rows` the facts that they are compared with.
+///
+/// # Errors
+/// [`RebuildError`] if a topic can't be read, or holds what is no event of it.
+pub(crate) async fn expect<D: Tables>(log: &dyn EventLog, rows: &mut Pinned) -> Result<(), RebuildError> {
+    for partition in partitions_of(log, D::COPIES).await? {
+        let is_of_it = |row: &&CopiedRow| *row.topic == *partition.topic && row.part == partition.index;
+        if let Some(next) = rows.copied.iter().find(is_of_it).map(|row| row.next) {
+            expect_of::<D>(log, &partition, next, rows).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The same of one partition, up to `end`; what it does not hold any more is a difference.
+async fn expect_of<D: Tables>(
+    log: &dyn EventLog,
+    partition: &Partition,
+    end: u64,
+    rows: &mut Pinned,
+) -> Result<(), RebuildError> {
+    let held = log.ends(std::slice::from_ref(partition)).await?.first().copied().unwrap_or(0);
+    let (end, mut next, mut last) = (end.min(held), 0, None);
+    while next < end {
+        let records = log.history(partition, next, end, N_AT_A_TIME).await?;
+        let Some(newest) = records.last() else { break };
+        next = newest.offset + 1;
+        let (topic, part) = (partition.topic.to_string(), partition.index);
+        last = Some(CopiedRow { topic, part, next, print: marks::print_of(newest) });
+        let mut facts = Vec::with_capacity(records.len());
+        for record in &records {
+            let event = Public::from_json(&partition.topic, &record.value)
+                .map_err(|failure| RebuildError::Damage(format!("{partition}@{}: {failure}", record.offset)))?;
+            let fact = D::copy(&event);
+            let row =
+                |(aggregate, version, entity)| EntityRow { aggregate, version, offset: 0, entity: Arc::new(entity) };
+            facts.extend(fact.map(row));
+        }
+        rows.expect_facts::<D>(&facts).await?;
+    }
+    if let Some(last) = last {
+        rows.expect_position(&last).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The instance that builds a generation, and what its rows are compared with.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use orderlog_projections::{Difference, Generations, Store, Tables};
+use tokio::sync::{oneshot, watch};
+use tracing::warn;
+
+use super::{CheckedSnapshot, LOOK_EVERY, RebuildError, RowDifference};
+use crate::{
+    aside, copies,
+    replica::{Replica, Setup, State, SwitchError},
+};
+
+/// A builder that is farther behind than this is left to catch up before the rows are compared or switched.
+const NEAR: u64 = 1_000;
+/// How long a builder may take for the last records.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The instance that builds a generation.
+pub(super) struct Builder<D: Tables> {
+    pub replica: Replica<D>,
+    /// Where its rows stood before it went on: it may have come far by the time that anybody looks.
+    pub from: u64,
+    pub limit: watch::Sender<u64>,
+}
+
+impl<D: Tables> Builder<D> {
+    pub async fn start(
+        of: &Replica<D>,
+        generations: &Generations<D>,
+        number: u32,
+        first_stop: Option<u64>,
+    ) -> Result<Self, RebuildError> {
+        // Never farther than the serving rows: both have to be found at the same offset.
+        let target = *of.committed().borrow();
+        let limit = watch::Sender::new(first_stop.unwrap_or(target).min(target));
+        let (started, outcome) = oneshot::channel();
+        let setup = Setup { writer: of.setup().surroundings.mint(), ..of.setup().clone() };
+        let (generations, up_to) = (generations.clone(), (target, limit.subscribe()));
+        let name = format!("rebuild-{}", D::JOURNAL);
+        aside::spawn(name, move || build(setup, generations, number, up_to, started))?;
+        let ended = || RebuildError::Stopped("its thread ended".to_owned());
+        let (replica, from) = outcome.await.map_err(|_| ended())??;
+        Ok(Self { replica, from, limit })
+    }
+
+    pub fn position(&self) -> u64 {
+        *self.replica.committed().borrow()
+    }
+
+    /// Let it go on to where the serving rows stand; how far it is from there.
+    fn follow(&self, serving: &Replica<D>) -> Result<u64, RebuildError> {
+        self.go_to(*serving.committed().borrow())
+    }
+
+    /// Have it follow until it is near the serving rows; each time that it is not yet, `tell`.
+    pub async fn come_near(&self, serving: &Replica<D>, tell: &(impl Fn() + Sync)) -> Result<(), RebuildError> {
+        while self.follow(serving)? > NEAR {
+            tell();
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Let it go on to there; how far it is from there.
+    fn go_to(&self, here: u64) -> Result<u64, RebuildError> {
+        if let State::Stopped(why) = &*self.replica.state().borrow() {
+            let why = why.clone();
+            return Err(if self.replica.damage().is_some() {
+                RebuildError::Damage(why)
+            } else {
+                RebuildError::Stopped(why)
+            });
+        }
+        self.limit.send_replace(here);
+        Ok(here.saturating_sub(self.position()))
+    }
+
+    /// What is wrong with each snapshot: its bytes, or a row, compared when the builder stands where the snapshot does.
+    pub async fn check_snapshots(
+        &self,
+        serving: &Replica<D>,
+        positions: &[u64],
+        tell: &(dyn Fn() + Sync),
+    ) -> Result<Vec<CheckedSnapshot>, RebuildError> {
+        let (here, mut checked) = (*serving.committed().borrow(), Vec::new());
+        let snapshots = self.replica.store().generations().snapshots().clone();
+        for &position in positions {
+            let fault = match snapshots.check(position) {
+                Err(fault) => Some(fault.to_string()),
+                Ok(_) if position > here => Some(format!("the rows that serve stand at {here} only")),
+                Ok(_) => {
+                    while self.go_to(position)? > 0 {
+                        tell();
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    match self.compare_snapshot(serving, &snapshots.file(position)).await {
+                        Ok(differences) => differences.first().map(|first| {
+                            format!("{} rows differ, the first is {} {}", differences.len(), first.table, first.key)
+                        }),
+                        Err(RebuildError::Rows(error)) if error.is_damage() => Some(error.to_string()),
+                        Err(error) => return Err(error),
+                    }
+                }
+            };
+            checked.push(CheckedSnapshot { position, fault });
+        }
+        Ok(checked)
+    }
+
+    async fn compare_snapshot(&self, serving: &Replica<D>, file: &Path) -> Result<Vec<Difference>, RebuildError> {
+        let mut pinned = self.replica.store().pin_snapshot(file).await?;
+        copies::expect::<D>(serving.log().as_ref(), &mut pinned).await?;
+        Ok(pinned.compare::<D>().await?)
+    }
+
+    /// What differs, and the offset at which.
+    pub async fn compare(&self, serving: &Replica<D>) -> Result<(u64, Vec<RowDifference>), RebuildError> {
+        let mut pinned = serving.store().pin(&self.replica.store()).await?;
+        let here = pinned.next;
+        self.limit.send_replace(here);
+        let mut committed = self.replica.committed();
+        // Exactly: the serving rows may have begun anew, and so have fallen behind.
+        let is_there = committed.wait_for(|committed| *committed == here);
+        if tokio::time::timeout(PATIENCE, is_there).await.is_err() {
+            return Err(SwitchError::TooLate(self.replica.store().generation()).into());
+        }
+        copies::expect::<D>(serving.log().as_ref(), &mut pinned).await?;
+        let differences = pinned.compare::<D>().await?;
+        let mut differences: Vec<_> = differences.into_iter().map(RowDifference::from).collect();
+        differences.sort_by_key(|difference| difference.offset);
+        Ok((here, differences))
+    }
+
+    /// Have it end, with its file as it is.
+    pub async fn stop(self) {
+        let mut state = self.replica.state();
+        drop(self);
+        let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
+        if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
+            warn!(service = D::JOURNAL, "the instance that built rows of {} does not end", D::JOURNAL);
+        }
+    }
+}
+
+/// What the builder's thread does: it has an instance build, until that stops. Told are the instance, and where its rows stood.
+async fn build<D: Tables>(
+    setup: Setup,
+    generations: Generations<D>,
+    number: u32,
+    up_to: (u64, watch::Receiver<u64>),
+    started: oneshot::Sender<Result<(Replica<D>, u64), RebuildError>>,
+) {
+    let building = async {
+        let store: Arc<Store<D>> = Arc::new(generations.open(number).await?);
+        let from = store.checkpoint().await?.next;
+        Ok((Replica::start_up_to(setup, store, up_to).await?, from))
+    };
+    let building = building.await;
+    let state = building.as_ref().map(|(replica, _)| replica.state()).ok();
+    drop(started.send(building));
+    if let Some(mut state) = state {
+        drop(state.wait_for(|state| matches!(state, State::Stopped(_))).await);
+    }
+}
