@@ -15,7 +15,7 @@ use orderlog_domain::{
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 use orderlog_projections::{Generations, StoreError, Tables};
-use orderlog_service::projection::Projection;
+use orderlog_service::{envelope, projection::Projection};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -58,6 +58,12 @@ pub struct Inspected {
     /// Why its header can't be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why it is not a record that orderlog wrote to a journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<String>,
+    /// Which headers of a journal's record orderlog does not write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Reads records for operators.
@@ -109,17 +115,19 @@ impl Inspector {
         // Fewer are all: behind the last one there may be offsets without records.
         let behind = records.last().map_or(from, |last| last.offset + 1);
         let next = if records.len() < limit { end } else { behind };
-        let verdicts = match ServiceName::ALL.into_iter().find(|service| service.as_str() == topic) {
+        let journal = ServiceName::ALL.into_iter().find(|service| service.as_str() == topic);
+        let verdicts = match journal {
             Some(journal) if !records.is_empty() => self.verdicts.verdicts(journal, from, next).await?,
             Some(_) | None => Vec::new(),
         };
         let verdict = |offset| verdicts.binary_search_by_key(&offset, |it| it.0).ok().map(|found| verdicts[found].1);
-        let records = records.iter().map(|record| inspected(topic, partition, record, verdict(record.offset)));
+        let inspected = |record: &Record| inspected(&place, journal.is_some(), record, verdict(record.offset));
+        let records = records.iter().map(inspected);
         Ok(Chunk { records: records.collect(), next, end })
     }
 }
 
-fn inspected(topic: &str, partition: u32, record: &Record, verdict: Option<Verdict>) -> Inspected {
+fn inspected(place: &Partition, is_journal: bool, record: &Record, verdict: Option<Verdict>) -> Inspected {
     let (kind, key, time_ms, headers, error) = match record.header(HEADER).map(|header| Header::decode(header)) {
         Some(Ok(header)) => of_journal(&header),
         Some(Err(error)) => (String::new(), String::new(), record.time_ms, Map::new(), Some(error.to_string())),
@@ -127,8 +135,8 @@ fn inspected(topic: &str, partition: u32, record: &Record, verdict: Option<Verdi
     };
     let value = serde_json::from_slice(&record.value);
     Inspected {
-        topic: topic.to_owned(),
-        partition,
+        topic: place.topic.to_string(),
+        partition: place.index,
         offset: record.offset,
         time_ms,
         verdict: verdict.map(|verdict| {
@@ -145,6 +153,8 @@ fn inspected(topic: &str, partition: u32, record: &Record, verdict: Option<Verdi
         headers,
         value: value.unwrap_or_else(|_| String::from_utf8_lossy(&record.value).into_owned().into()),
         error,
+        difference: if is_journal { envelope::difference(record) } else { None },
+        warning: if is_journal { envelope::warning(record) } else { None },
     }
 }
 

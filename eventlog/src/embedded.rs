@@ -5,8 +5,8 @@
 //! - `log.lock`: held as long as the log is open; refuses a second process.
 //! - `positions.sqlite`: how far each group has come. Not fsynced: a lost position only repeats work.
 //!
-//! Reading takes the newest records from memory and older ones from the file. When it is not known whether a commit is
-//! durable, the process ends: the next one makes durable what it finds before it shows anything.
+//! Reading takes the newest records from memory and older ones from the file; [`EventLog::stored`] reads all from the file. When it
+//! is not known whether a commit is durable, the process ends: the next one makes durable what it finds before it shows anything.
 //!
 //! Deliberately absent: a second process, network file systems (their locks lie), several partitions, deletion.
 
@@ -225,6 +225,12 @@ impl EventLog for EmbeddedLog {
         .boxed()
     }
 
+    fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
+        let Self { topics, queue, history, positions } = &*self;
+        let (topics, queue, positions) = (Arc::clone(topics), queue.clone(), positions.clone());
+        Arc::new(Self { topics, queue, history: history.unbuffered(), positions })
+    }
+
     async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError> {
         // The writer moves the end before it answers, and nobody else writes: this is the authority.
         partitions.iter().map(|partition| self.topic(partition).map(|topic| topic.end())).collect()
@@ -238,7 +244,8 @@ impl EventLog for EmbeddedLog {
             if wanted >= end {
                 return Err(ReadError::OutOfRange { partition: partition.clone(), wanted, first: 0, end });
             }
-            let found = match topic.recent(wanted, 1) {
+            let recent = if self.history.is_unbuffered() { None } else { topic.recent(wanted, 1) };
+            let found = match recent {
                 Some(recent) => recent,
                 None => self.history.chunk(&topic, wanted, 1).await?,
             };

@@ -257,6 +257,10 @@ impl EventLog for KafkaLog {
             .unwrap_or_else(|reason| Err(LeaseError::Unavailable { reason }))
     }
 
+    fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
+        self
+    }
+
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
         let (lease, member) = lease::KafkaLease::join(&self.cluster, group, journal)?;
         self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);

@@ -48,6 +48,16 @@ impl Partition {
     }
 }
 
+impl Partition {
+    /// The name of a place: `orders@1042`, or `order.created/2@17` of another partition than the first.
+    pub fn at(&self, offset: u64) -> String {
+        match self.index {
+            0 => format!("{}@{offset}", self.topic),
+            _ => format!("{self}@{offset}"),
+        }
+    }
+}
+
 impl std::fmt::Display for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.topic, self.index)
@@ -205,7 +215,7 @@ pub enum ReadError {
         topic: Arc<str>,
     },
     /// A record that is not what was written, or is missing among others. No other try helps.
-    #[error("{partition}@{offset} is damaged: {reason}")]
+    #[error("{} is damaged: {reason}", partition.at(*offset))]
     Damaged {
         /// Where.
         partition: Partition,
@@ -343,6 +353,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// [`LeaseError::Unavailable`] if they can't be read now.
     async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError>;
+
+    /// The same log, for proofs: each record is read from where it is stored, also if a copy of it is in memory.
+    fn stored(self: Arc<Self>) -> Arc<dyn EventLog>;
 
     /// Take part in `group`, whose work is that of `journal`. Positions can be kept for any partition of the log.
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError>;

@@ -319,6 +319,10 @@ impl EventLog for SimulatedLog {
         Ok(self.shared.state().positions_of(group, partitions))
     }
 
+    fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
+        self
+    }
+
     async fn lead(&self, group: &str, _journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
         Ok(Arc::new(SimulatedLease::new(Arc::clone(&self.shared), group)))
     }

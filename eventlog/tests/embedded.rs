@@ -160,6 +160,84 @@ async fn a_file_of_another_format_is_refused() {
     assert!(matches!(refused, OpenError::Format { found: 99, .. }), "{refused:?}");
 }
 
+/// A record with everything that a record has.
+fn full(topic: &str, value: &'static str) -> NewRecord {
+    let headers = vec![("h".into(), Bytes::from_static(b"of it"))];
+    NewRecord { key: Some(Bytes::from_static(b"key")), headers, ..record(topic, value) }
+}
+
+async fn execute(dir: &Path, statement: &str) {
+    let mut connection = connect(dir).await;
+    let changed = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    assert!(changed.rows_affected() > 0 || !statement.starts_with("update"), "{statement} changes nothing");
+}
+
+/// Where the log says that it is damaged, if it does.
+async fn damage(log: &dyn EventLog, partition: &Partition, end: u64) -> Option<u64> {
+    match log.history(partition, 0, end, 100).await {
+        Ok(_) => None,
+        Err(ReadError::Damaged { offset, .. }) => Some(offset),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_was_changed_on_disk_is_found_there_though_memory_has_it_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    let partition = journal(&log, "stored").await;
+    log.append(["a", "b", "c"].map(|value| full("stored", value)).to_vec()).await;
+    let stored = Arc::clone(&log).stored();
+    assert_eq!(stored.history(&partition, 0, 3, 100).await, log.history(&partition, 0, 3, 100).await);
+    let changes = [
+        "head = cast(x'01' || substr(head, 2) as blob)",
+        "head = cast(replace(cast(head as text), 'key', 'kex') as blob)",
+        "head = cast(replace(cast(head as text), 'of it', 'of us') as blob)",
+        "value = cast('x' as blob)",
+        "sum = sum + 1",
+    ];
+    for change in changes {
+        execute(dir.path(), "create table kept as select * from topic_1 where offset = 1").await;
+        execute(dir.path(), &format!("update topic_1 set {change} where offset = 1")).await;
+        assert_eq!(damage(stored.as_ref(), &partition, 3).await, Some(1), "{change}");
+        assert_eq!(damage(log.as_ref(), &partition, 3).await, None, "what is in memory is as it was");
+        let found = stored.fetch(&partition, &[1]).await.unwrap_err();
+        assert!(found.to_string().starts_with("stored@1 is damaged: "), "{found}");
+        execute(dir.path(), "insert or replace into topic_1 select * from kept").await;
+        let mut connection = connect(dir.path()).await;
+        sqlx::query("drop table kept").execute(&mut connection).await.unwrap();
+    }
+    assert_eq!(damage(stored.as_ref(), &partition, 3).await, None);
+}
+
+#[tokio::test]
+async fn a_file_of_a_version_without_checksums_is_read_and_written_on_by_either_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    let partition = journal(&log, "old").await;
+    log.append(vec![full("old", "a")]).await;
+    log.close().await;
+    execute(dir.path(), "alter table topic_1 drop column sum").await;
+
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    assert_eq!(log.append(vec![full("old", "b")]).await, [Ok(Landed::journal(1))]);
+    log.close().await;
+    // As the version before writes a record.
+    execute(
+        dir.path(),
+        "insert into topic_1 (offset, head, value) select 2, head, value from topic_1 where offset = 0",
+    )
+    .await;
+    let log = EmbeddedLog::open(dir.path()).await.unwrap();
+    let records = log.history(&partition, 0, 3, 100).await.unwrap();
+    assert_eq!(records.iter().map(|record| &record.value[..]).collect::<Vec<_>>(), [b"a", b"b", b"a"]);
+    for (offset, found) in [(0, None), (2, None), (1, Some(1))] {
+        execute(dir.path(), &format!("update topic_1 set value = cast('x' as blob) where offset = {offset}")).await;
+        assert_eq!(damage(log.as_ref(), &partition, 3).await, found, "only what has a checksum is checked");
+    }
+}
+
 async fn connect(dir: &Path) -> sqlx::SqliteConnection {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("log.sqlite"));
     sqlx::ConnectOptions::connect(&options).await.unwrap()

@@ -8,6 +8,8 @@
 //!   [`chain`](orderlog_domain::core::chain)), and a checksum (the first 4 bytes of BLAKE3 over the record); then, as the end, the
 //!   length 0, the number of records (8 bytes) and the last digest once more. Nothing may follow.
 //! - `manifest.json`: what is in it, see [`Manifest`]. Written last, so a folder without it is no export.
+//! - `manifest.json.sig`, if a key was given: see `signing.rs`. Without it, a program that can write all files of an export can
+//!   make it say anything; with it, only one that has the private key.
 //!
 //! An export holds every offset from 0 on, since ids and positions derive from offsets; where a journal has gaps, neither an
 //! export nor an import is possible. Public topics are not in it: the relays publish them again out of the journals, with the
@@ -15,8 +17,6 @@
 //! its header.
 //!
 //! Not in it either is the deployment's hash key, a secret. Without it the journals are of no use: it has to be backed up too.
-//!
-//! Deliberately absent: signatures. Whoever can write all files of an export can make it say anything.
 
 mod cut;
 mod exporting;
@@ -25,6 +25,7 @@ mod importing;
 mod marker;
 mod opening;
 mod reading;
+mod signing;
 mod writing;
 
 use std::{
@@ -43,6 +44,7 @@ pub use importing::{ImportError, Imported, Mode, import};
 pub use marker::{TOPIC as IMPORTS, unfinished};
 pub use opening::Archive;
 pub use reading::{Broken, Flaw};
+pub use signing::{KeyError, Signed, SigningKey, VerifyingKey};
 
 /// The format of exports that this program writes and reads: exactly [`JOURNALS`], each once, so that a manifest can't leave one
 /// out. A program with other journals needs another format, and in that the set of journals has to follow from a record in the

@@ -16,6 +16,7 @@
 //! - [`trace`]: spans, for traces over all services.
 //! - [`past`]: aggregates as they were, folded from their own records.
 //! - [`archive`]: all journals as files, and back into an empty log.
+//! - [`envelope`]: what the digest chain does not cover of a record.
 //! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
 //!
 //! Deliberately absent: rules (they are in `domain`), SQL (in `projections`), routes (in `api`).
@@ -27,6 +28,7 @@ pub mod cloudevents;
 mod copies;
 pub mod delivery;
 pub mod duty;
+pub mod envelope;
 pub mod identity;
 pub mod inbox;
 pub mod lag;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
+    envelope::Envelopes,
     past::Moment,
     rebuild::{self, Goal, Progress, RebuildError, Report},
     replica::{Discarded, RepairError, Replica, Retried, State},
@@ -175,6 +176,7 @@ impl<D: Tables> Rows<D> {
             base: 0,
             snapshots: Vec::new(),
             published: None,
+            envelopes: Envelopes::default(),
             snapshots_deleted: false,
             n_records: position,
             replay_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -12,14 +12,17 @@
 
 mod builder;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::StreamExt;
 use orderlog_eventlog::{EventLog, LeaseError, ReadError};
 use orderlog_projections::{Difference, Generations, PublicationsError, SnapshotError, StoreError, Tables};
 use tokio::{sync::watch, time::Instant};
 
 use self::builder::Builder;
 use crate::{
+    archive,
+    envelope::Envelopes,
     past::PastError,
     published::{self, Published},
     replica::{Damage, Rebuilding, StartError, SwitchError, same_history},
@@ -99,6 +102,9 @@ pub struct Report {
     /// What the public topics of the service hold; only to verify.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Published>,
+    /// What the digest chain does not cover of the records below `compared_at`; only to verify.
+    #[serde(default)]
+    pub envelopes: Envelopes,
     /// Snapshots of rows that turned out to be wrong were deleted.
     pub snapshots_deleted: bool,
     /// Records that were folded for it.
@@ -252,13 +258,15 @@ pub async fn run<D: Tables>(
     };
     let n_records = builder.position().saturating_sub(from);
     let published = match goal {
-        Goal::Verify => Some(published::check(replica.log(), builder.replica.store()).await?),
+        Goal::Verify => Some(published::check(&Arc::clone(replica.log()).stored(), builder.replica.store()).await?),
         Goal::Rebuild | Goal::Replace | Goal::Rollback => None,
     };
+    let mut envelopes = Envelopes::default();
     let serves_from = match goal {
         Goal::Verify => {
             builder.stop().await;
             generations.remove(VERIFIED)?;
+            envelopes = look_at_envelopes(replica, compared_at).await?;
             None
         }
         Goal::Rebuild if !differences.is_empty() => {
@@ -290,10 +298,21 @@ pub async fn run<D: Tables>(
         base,
         snapshots,
         published,
+        envelopes,
         snapshots_deleted,
         n_records,
         replay_ms,
     })
+}
+
+/// Keys and headers of the records below `end`, as they are stored.
+async fn look_at_envelopes<D: Tables>(replica: &Replica<D>, end: u64) -> Result<Envelopes, RebuildError> {
+    let log = Arc::clone(replica.log()).stored();
+    let (mut envelopes, mut records) = (Envelopes::default(), archive::records(log.as_ref(), D::JOURNAL, end));
+    while let Some(some) = records.next().await {
+        some?.iter().for_each(|record| envelopes.look_at(record));
+    }
+    Ok(envelopes)
 }
 
 /// Which generation is built for this, with what is left of an earlier attempt if there is anything.

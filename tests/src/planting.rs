@@ -85,6 +85,7 @@ const PYTHON: &str = "
 import sqlite3, sys
 c = sqlite3.connect(sys.argv[1])
 c.create_function('flip', 1, lambda b: bytes([b[0] ^ 1]) + b[1:] if isinstance(b, bytes) else chr(ord(b[0]) ^ 1) + b[1:])
+c.create_function('flip_at', 2, lambda b, at: b[:at] + bytes([b[at] ^ 1]) + b[at+1:])
 c.create_function('flip_middle', 1, lambda b: b[:len(b)//2] + bytes([b[len(b)//2] ^ 1]) + b[len(b)//2+1:])
 c.executescript(sys.argv[2]) if ';' in sys.argv[2] else c.execute(sys.argv[2])
 c.commit()

@@ -91,6 +91,7 @@ impl Journal {
     }
 
     async fn append(&self, expects: Vec<Expect>, kind: &str, value: String) -> u64 {
+        let about = expects.first().map(|expect| String::from(expect.key).into());
         let header = Header {
             id: RecordId(Uuid::now_v7()),
             time_ms: 0,
@@ -103,7 +104,7 @@ impl Journal {
         let record = NewRecord {
             topic: self.name.into(),
             partition: Some(0),
-            key: None,
+            key: about,
             headers: vec![(HEADER.into(), header.encode().into())],
             value: value.into(),
         };

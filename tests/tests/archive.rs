@@ -245,6 +245,83 @@ async fn an_export_without_exactly_its_five_journals_is_refused_and_nothing_is_w
     assert_eq!(imported["n_there_before"], 0, "the log was empty until now");
 }
 
+/// Two pairs of keys as OpenSSL writes them, for this test only.
+const KEYS: [(&str, &str); 2] = [
+    (
+        "MC4CAQAwBQYDK2VwBCIEINxitpYAB8rSlltzRHhKSsSDBcmRgiXX3yIyKUAKkjVK",
+        "MCowBQYDK2VwAyEA6NnBWM1G/cZaHvwAsVIMwRRjm2AcRLqb5KvJsk/kCH4=",
+    ),
+    (
+        "MC4CAQAwBQYDK2VwBCIEIJKI2Np6gPilb335cF5WTvEdMDxUuANP3W02EhiW10mP",
+        "MCowBQYDK2VwAyEAgOlK6/vrWZu7Vi+MFh9WEKYFo+5WR2Pt0yGK/r4tqys=",
+    ),
+];
+
+fn pem(dir: &Path, name: &str, kind: &str, base64: &str) -> String {
+    let file = dir.join(name);
+    fs::write(&file, format!("-----BEGIN {kind} KEY-----\n{base64}\n-----END {kind} KEY-----\n")).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_signed_export_is_verified_by_its_key_and_nothing_else_passes_for_it() {
+    let (old, unsigned) = told_and_exported().await;
+    let dir = old.data.path();
+    let private = pem(dir, "sign.pem", "PRIVATE", KEYS[0].0);
+    let [public, other] = [("verify.pem", 0), ("other.pem", 1)].map(|(name, n)| pem(dir, name, "PUBLIC", KEYS[n].1));
+    let signed = dir.join("signed");
+    let exporting = async |to: &Path, key: &str| {
+        orderlog(&["log", "export", to.to_str().unwrap(), "--sign-key", key], &old.rows()).await
+    };
+    let refused = exporting(&dir.join("none"), &public).await.ended_with(2);
+    assert!(refused.stderr.contains("verify.pem is no private key") && !dir.join("none").exists(), "{refused:?}");
+    exporting(&signed, &private).await.ended_with(0);
+    exporting(&dir.join("second"), &private).await.ended_with(0);
+
+    let checking = async |export: &Path, key: &str| {
+        orderlog_anywhere(&["log", "check", export.to_str().unwrap(), "--verify-key", key]).await
+    };
+    let verified = checking(&signed, &public).await.ended_with(0);
+    assert!(verified.stdout.contains("signed by the key"), "{verified:?}");
+    let without = orderlog_anywhere(&["log", "check", signed.to_str().unwrap()]).await.ended_with(0);
+    assert!(without.stderr.contains("not verified"), "{without:?}");
+    let refused = checking(&signed, &private).await.ended_with(2);
+    assert!(refused.stderr.contains("sign.pem is no public key"), "{refused:?}");
+    checking(&signed, &dir.join("missing.pem").display().to_string()).await.ended_with(2);
+
+    let signature = "manifest.json.sig";
+    let wrong = [
+        (unsigned.clone(), "is not signed"),
+        (changed(&signed, "stripped", |copy| fs::remove_file(copy.join(signature)).unwrap()), "is not signed"),
+        (
+            changed(&signed, "edited", |copy| manifest(copy, |it| it["one_moment"] = json!(false))),
+            "is not the signature",
+        ),
+        (changed(&signed, "formatted", |copy| manifest(copy, |_| {})), "is not the signature"),
+        (
+            changed(&signed, "damaged", |copy| edit(&copy.join(signature), |bytes| bytes[9] ^= 1)),
+            "is not the signature",
+        ),
+        (
+            changed(&signed, "swapped", |copy| {
+                drop(fs::copy(dir.join("second").join(signature), copy.join(signature)))
+            }),
+            "is not the signature",
+        ),
+    ];
+    let new = with_hash_key_of(&old);
+    for (export, told) in &wrong {
+        let refused = checking(export, &public).await.ended_with(3);
+        assert!(refused.stderr.contains(told), "{told}: {refused:?}");
+        let import = ["log", "import", export.to_str().unwrap(), "--verify-key", &public];
+        orderlog(&import, &new.rows()).await.ended_with(3);
+    }
+    let refused = checking(&signed, &other).await.ended_with(3);
+    assert!(refused.stderr.contains("is not the signature"), "{refused:?}");
+    let import = ["log", "import", signed.to_str().unwrap(), "--verify-key", &public];
+    orderlog(&import, &new.rows()).await.ended_with(0);
+}
+
 #[tokio::test]
 async fn half_an_import_serves_nobody_and_is_resumed_or_undone() {
     let (old, exported) = told_and_exported().await;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use orderlog_tests::{
-    deployment::{Embedded, SERVICES, Server, free_port, orderlog, redis},
+    deployment::{Embedded, SERVICES, Said, Server, free_port, orderlog, orderlog_anywhere, redis},
     ends::ends_at_rest,
     eventually,
     planting::{Planting, copy_folder, execute, is_told, table},
@@ -233,19 +233,120 @@ async fn every_planted_fault_in_the_log_is_found() {
     let planting = Planting::new().await;
     let topic = table(&planting.deployment.rows(), "orders");
     let found = async |fault, sql: String, told: &[&str]| planting.found(fault, "log.sqlite", &sql, told).await;
-    let payload = format!("update {topic} set value = flip_middle(value) where offset = 5");
+    let payload = format!("update {topic} set value = flip_middle(value), sum = null where offset = 5");
     found("a bit flipped in a payload", payload, &["the first at orders@5", "records 5"]).await;
     let name = format!(
-        "update {topic} set head = cast(replace(cast(head as text), 'orderlog', 'orderloh') as blob) where offset = 5"
+        "update {topic} set head = cast(replace(cast(head as text), 'orderlog', 'orderloh') as blob), sum = null
+         where offset = 5"
     );
     found("a bit flipped in the name of a header", name, &["orders@5"]).await;
     let truncated = format!("delete from {topic} where offset > 6");
     found("a truncated log", truncated, &["the journal ends at 7", "projection rebuild orders --yes"]).await;
-    let last =
-        format!("update {topic} set value = flip_middle(value) where offset = (select max(offset) from {topic})");
+    let last = format!(
+        "update {topic} set value = flip_middle(value), sum = null where offset = (select max(offset) from {topic})"
+    );
     found("another last record", last, &["the record at offset", "is another one"]).await;
     let hole = format!("delete from {topic} where offset = 5");
-    found("a record cut out of the log", hole, &["orders/0@5 is damaged: it is missing"]).await;
+    found("a record cut out of the log", hole, &["orders@5 is damaged: it is missing"]).await;
+    let key = format!("update {topic} set head = flip_at(head, 12), sum = null where offset = 5");
+    found("another key, without a checksum", key, &["records are not as orderlog writes them", "orders@5: its key is"])
+        .await;
+    let last =
+        format!("update {topic} set value = flip_middle(value) where offset = (select max(offset) from {topic})");
+    found("another last record, with its checksum", last, &["is damaged", "checksum"]).await;
+}
+
+/// The places of a record that the digest chain does not cover, and those that it does.
+const OF_A_RECORD: [(&str, &str); 5] = [
+    ("time", "head = flip_at(head, 0)"),
+    ("key", "head = flip_at(head, 12)"),
+    ("name of a header", "head = flip_at(head, 48)"),
+    ("header", "head = flip_middle(head)"),
+    ("value", "value = flip_middle(value)"),
+];
+
+#[tokio::test]
+async fn whatever_is_changed_in_a_stored_record_every_command_that_reads_it_names_the_place() {
+    let mut deployment = Embedded::start().await;
+    let data = deployment.rows();
+    story::play(&Shop::from(&deployment), "a").await;
+    ends_at_rest(&deployment.http()).await;
+    assert!(deployment.stop().await);
+    let topic = table(&data, "orders");
+    let kept = tempfile::tempdir().unwrap();
+    for (what, column) in OF_A_RECORD {
+        let copy = kept.path().join(what.replace(' ', "-"));
+        copy_folder(&data, &copy);
+        execute(&copy.join("log.sqlite"), &format!("update {topic} set {column} where offset = 3"));
+        are_told(what, &copy).await;
+    }
+
+    // The server has read these records into memory, or written them itself, and still does not vouch for them.
+    deployment.restart().await;
+    story::play(&Shop::from(&deployment), "b").await;
+    ends_at_rest(&deployment.http()).await;
+    orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
+    let log = data.join("log.sqlite");
+    let newest =
+        format!("update {topic} set head = flip_at(head, 0) where offset = (select max(offset) - 1 from {topic})");
+    execute(&log, &newest);
+    for args in [&["projection", "verify", "orders"][..], &["log", "replay", "orders"], &["log", "lint", "orders"]] {
+        is_told("on a running server", &orderlog(args, &data).await, &["is damaged", "checksum"]);
+    }
+    execute(&log, &newest);
+    orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
+    execute(&log, &format!("update {topic} set head = flip_at(head, 12) where offset = 3"));
+    are_told("on a running server", &data).await;
+}
+
+/// Each command that reads orders@3 ends with 3 and names it.
+async fn are_told(what: &str, data: &Path) {
+    let exported = data.join("export");
+    let export = ["log", "export", exported.to_str().unwrap()];
+    let commands: [&[&str]; 4] =
+        [&["projection", "verify", "orders"], &export, &["log", "replay", "orders"], &["log", "lint", "orders"]];
+    for args in commands {
+        is_told(&format!("{what}, {args:?}"), &orderlog(args, data).await, &["orders@3 is damaged", "checksum"]);
+    }
+}
+
+#[tokio::test]
+async fn a_record_with_another_key_is_a_difference_and_one_with_a_foreign_header_a_warning() {
+    let mut deployment = Embedded::start().await;
+    let data = deployment.rows();
+    story::play(&Shop::from(&deployment), "a").await;
+    ends_at_rest(&deployment.http()).await;
+    assert!(deployment.stop().await);
+    let topic = table(&data, "orders");
+    let log = data.join("log.sqlite");
+    // As a proxy adds one: an empty value, behind the others.
+    let header = "head = cast(head || x'010000007800000000' as blob)";
+    execute(&log, &format!("update {topic} set {header}, sum = null where offset = 3"));
+    let exported = data.join("export");
+    let exported = exported.to_str().unwrap();
+    orderlog(&["log", "export", exported], &data).await.ended_with(0);
+    let commands = [["projection", "verify", "orders"], ["log", "lint", "orders"], ["log", "check", exported]];
+    for args in commands {
+        let said = orderlog_on(&args, &data).await.ended_with(0);
+        let told = format!("{}{}", said.stdout, said.stderr);
+        assert!(told.contains("foreign headers") && told.contains("orders@3: it has headers"), "{args:?}: {said:?}");
+    }
+
+    execute(&log, &format!("update {topic} set head = flip_at(head, 12), sum = null where offset = 4"));
+    let other = data.join("other");
+    let commands =
+        [["projection", "verify", "orders"], ["log", "lint", "orders"], ["log", "export", other.to_str().unwrap()]];
+    for args in commands {
+        is_told("another key", &orderlog(&args, &data).await, &["orders@4", "its key is"]);
+    }
+    deployment.restart().await;
+    let running = orderlog(&["projection", "verify", "orders"], &data).await;
+    is_told("another key, on a running server", &running, &["orders@4: its key is"]);
+}
+
+/// `log check` takes no data folder.
+async fn orderlog_on(args: &[&str], data: &Path) -> Said {
+    if args.contains(&"check") { orderlog_anywhere(args).await } else { orderlog(args, data).await }
 }
 
 /// Bytes, not rows: whatever it hits.

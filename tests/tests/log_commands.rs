@@ -69,19 +69,20 @@ async fn records_that_this_program_can_not_read_are_found_before_it_is_deployed(
 
     // As a newer program would write it.
     let log = EmbeddedLog::open(&data).await.unwrap();
+    let key = Key::of(Uuid::now_v7());
     let header = Header {
         id: RecordId(Uuid::now_v7()),
         time_ms: 0,
         writer: Uuid::nil(),
         kind: "order_gift_wrapped".to_owned(),
-        expects: vec![Expect { key: Key::of(Uuid::now_v7()), last: None }],
+        expects: vec![Expect { key, last: None }],
         command: None,
         origin: Origin::default(),
     };
     let record = NewRecord {
         topic: "orders".into(),
         partition: Some(0),
-        key: None,
+        key: Some(String::from(key).into()),
         headers: vec![(HEADER.into(), header.encode().into())],
         value: r#"{"OrderGiftWrapped":{}}"#.into(),
     };

@@ -37,9 +37,10 @@ pub enum Verb {
     ///
     /// Of journals also the void ones, marked as such. One JSON document a line, or a table.
     Replay(Replay),
-    /// Read the journals with this program, and tell which records it could not read
+    /// Read the journals with this program, and report which records it could not read
     ///
-    /// For the time before a new version is deployed. Ends with 3 if there are any that are not discarded.
+    /// For the time before a new version is deployed. Ends with 3 if there are any that are not discarded, and also if a record's key is not
+    /// that of its header. Foreign headers are a warning.
     Lint {
         /// Whose journals
         #[arg(default_value = "all", value_parser = services_parser())]
@@ -54,7 +55,7 @@ pub enum Verb {
     },
     /// Write all journals into compressed files with a digest chain
     ///
-    /// On a running server or on a stopped one. Public topics are not in it, they follow from the journals. Nor is the hash key:
+    /// On a running server or on a stopped one. `--sign-key` signs them. Public topics are not in it, they follow from the journals. Nor is the hash key:
     /// keep that too.
     Export(Export),
     /// Bring an export into an empty log, on a stopped server
@@ -63,6 +64,8 @@ pub enum Verb {
     /// that was interrupted resumes when it is repeated, and no server starts before it has ended. `--undo` takes it back.
     Import(Import),
     /// Prove an export, without a log
+    ///
+    /// A record that was changed, or a signature that `--verify-key` does not confirm, ends with 3. Foreign headers and files are named.
     Check(Check),
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use orderlog_service::{
+    envelope::{Envelopes, Finding, Findings},
     past::Moment,
     projection::{Rebuild, RebuildRequest, Status},
     published::{PublicFault, Published},
@@ -134,6 +135,7 @@ fn is_wrong(goal: Goal, report: &Report) -> bool {
             !report.differences.is_empty()
                 || report.snapshots.iter().any(|snapshot| snapshot.fault.is_some())
                 || report.published.iter().any(|published| !published.faults.is_empty())
+                || report.envelopes.differences.n > 0
         }
         Goal::Replace | Goal::Rollback => false,
     }
@@ -309,6 +311,9 @@ fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     if differences.len() > N_SHOWN {
         lines.push(format!("  ... and {} more (--json prints all that were compared)", differences.len() - N_SHOWN));
     }
+    let Envelopes { differences, warnings } = &report.envelopes;
+    lines.extend(found(service, "records are not as orderlog writes them", differences));
+    lines.extend(found(service, "records have foreign headers (a warning)", warnings));
     lines.extend(report.snapshots.iter().map(|CheckedSnapshot { position, fault }| match fault {
         None => format!("  snapshot {service}@{position}: every row is what the log says"),
         Some(fault) => format!("  snapshot {service}@{position}: {fault}"),
@@ -352,6 +357,13 @@ fn told_of_topics(service: ServiceName, published: &Published) -> Vec<String> {
         lines.push(format!("    ... and {} more (--json prints up to 100 of each kind)", faults.len() - N_SHOWN));
     }
     lines
+}
+
+/// How many records that is true of, and the first of them.
+fn found(service: ServiceName, what: &str, Findings { n, first }: &Findings) -> Vec<String> {
+    let counted = first.first().map(|_| format!("  {n} {what}:"));
+    let shown = first.iter().take(N_SHOWN).map(|Finding { offset, what }| format!("    {service}@{offset}: {what}"));
+    counted.into_iter().chain(shown).collect()
 }
 
 /// Where the first difference stands.

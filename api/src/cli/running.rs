@@ -18,7 +18,7 @@ use super::exit::Failure;
 use crate::{
     auth::Token,
     config::{Storage, Trust, token_in},
-    problem::Problem,
+    problem::{Code, Problem},
     server::{INSTANCE, LastServer, found_at},
     tls,
 };
@@ -197,8 +197,11 @@ async fn failure(answer: reqwest::Response) -> anyhow::Error {
         Ok(body) => body,
         Err(error) => return unreachable(error),
     };
-    let detail = serde_json::from_slice::<Problem>(&body).map_or_else(|_| status.to_string(), |problem| problem.detail);
+    let problem = serde_json::from_slice::<Problem>(&body).ok();
+    let is_damaged = problem.as_ref().is_some_and(|problem| problem.code == Code::Damaged.as_str());
+    let detail = problem.map_or_else(|| status.to_string(), |problem| problem.detail);
     match status.as_u16() {
+        _ if is_damaged => Failure::differs(detail),
         401 | 403 | 404 | 409 => Failure::refused(detail),
         503 | 504 => Failure::unavailable(detail),
         _ => anyhow::anyhow!("{detail}"),

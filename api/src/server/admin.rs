@@ -155,8 +155,9 @@ impl Checked for RebuildRequest {
 }
 
 impl Admin {
-    /// For these rows, by service, and this log.
+    /// For these rows, by service, and this log, of which operators see what is stored.
     pub fn new(projections: BTreeMap<ServiceName, Arc<dyn Projection>>, log: Arc<dyn EventLog>) -> Self {
+        let log = log.stored();
         let projections = Arc::new(projections);
         let verdicts = Arc::new(InRows(Arc::clone(&projections)));
         Self { projections, inspector: Inspector::new(Arc::clone(&log), verdicts), log }

@@ -120,6 +120,15 @@ pub async fn fetch_returns_single_records(subject: Subject) {
     assert!(matches!(refused, Err(ReadError::OutOfRange { wanted: 10, end: 10, .. })), "{refused:?}");
 }
 
+/// A handle that reads only what is stored has the same records, also the newest.
+pub async fn stored_records_are_those_that_were_appended(subject: Subject) {
+    let journal = journal(&*subject.log, "stored").await;
+    append(&*subject.log, (0..10).map(|n| numbered(&journal, n)).collect()).await;
+    let stored = Arc::clone(&subject.log).stored();
+    assert_eq!(read_all(&*stored, &journal, 10).await, read_all(&*subject.log, &journal, 10).await);
+    assert_eq!(in_time("fetch", stored.fetch(&journal, &[9])).await, subject.log.fetch(&journal, &[9]).await);
+}
+
 /// The end itself can be read from, and waits; what lies beyond is another log's offset.
 pub async fn an_offset_past_the_end_is_refused(subject: Subject) {
     let log = &*subject.log;

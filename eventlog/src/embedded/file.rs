@@ -88,12 +88,13 @@ pub(super) fn set_aside(file: &Path, to: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Every topic, by name.
+/// Every topic, by name. Tables of older versions get what they lack.
 pub(super) fn load_topics(connection: &Connection) -> rusqlite::Result<HashMap<Arc<str>, Arc<Topic>>> {
     let mut select = connection.prepare("select id, name, kind from topics order by id")?;
     let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let topic = |row: rusqlite::Result<(i64, String, String)>| {
         let (id, name, kind) = row?;
+        topic::add_sums(connection, id)?;
         let (kind, end) = (topic::kind_from(&kind)?, topic::stored_end(connection, id)?);
         let topic = Topic::new(id, name.into(), kind, end);
         Ok((Arc::clone(&topic.name), Arc::new(topic)))

@@ -1,4 +1,4 @@
-//! What is in the file, read in chunks on threads that may block.
+//! What is in the file, read in chunks on threads that may block. Each row is held against its checksum.
 //!
 //! By rusqlite: sqlx hands over each row by itself, in allocations of its own, which was a quarter of a replay's processor time.
 //! Here all records of a chunk lie in one piece of memory.
@@ -11,10 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{stored, topic::Topic};
+use super::{
+    stored::{self, BadRow},
+    topic::Topic,
+};
 use crate::{Partition, ReadError, Record};
 
 /// How many chunks are read at once. More would only compete for the same disk.
@@ -37,12 +40,23 @@ pub(super) struct History {
     /// Connections that nobody reads with now.
     idle: Arc<Mutex<Vec<Connection>>>,
     turns: Arc<Semaphore>,
+    /// Each chunk is read by a new connection: one that is kept has pages in memory.
+    is_unbuffered: bool,
 }
 
 impl History {
     pub(super) fn new(file: &Path) -> Self {
         let turns = Arc::new(Semaphore::new(READERS as usize));
-        Self { file: file.into(), idle: Arc::default(), turns }
+        Self { file: file.into(), idle: Arc::default(), turns, is_unbuffered: false }
+    }
+
+    /// The same, read from the file each time.
+    pub(super) fn unbuffered(&self) -> Self {
+        Self { is_unbuffered: true, ..self.clone() }
+    }
+
+    pub(super) fn is_unbuffered(&self) -> bool {
+        self.is_unbuffered
     }
 
     pub(super) fn file(&self) -> &Arc<Path> {
@@ -86,7 +100,7 @@ impl History {
     fn read(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
         let unavailable = |error: rusqlite::Error| ReadError::Unavailable { reason: error.to_string() };
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = idle().pop();
+        let known = if self.is_unbuffered { None } else { idle().pop() };
         let connection = match known {
             Some(connection) => connection,
             None => open(&self.file).map_err(unavailable)?,
@@ -94,8 +108,15 @@ impl History {
         // The file may already hold the next commit, whose records are not shown before the end has moved: a reader that saw
         // them would stand beyond the end.
         let shown = usize::try_from(topic.end().saturating_sub(from)).unwrap_or(usize::MAX);
-        let chunk = Chunk::read(&connection, topic, from, limit.min(shown)).map_err(unavailable)?;
-        idle().push(connection);
+        let chunk = Chunk::read(&connection, topic, from, limit.min(shown)).map_err(|error| {
+            match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(topic, from, error.to_string()),
+                _ => unavailable(error),
+            }
+        })?;
+        if !self.is_unbuffered {
+            idle().push(connection);
+        }
         chunk.records(topic, from)
     }
 }
@@ -112,8 +133,16 @@ fn open(file: &Path) -> rusqlite::Result<Connection> {
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
-    /// Offset, head, value.
-    rows: Vec<(i64, Range<usize>, Range<usize>)>,
+    rows: Vec<Row>,
+}
+
+/// One of them; head and value are parts of the chunk's bytes.
+struct Row {
+    offset: i64,
+    head: Range<usize>,
+    value: Range<usize>,
+    /// Whether it is as it was written.
+    checked: Result<(), BadRow>,
 }
 
 impl Chunk {
@@ -122,9 +151,11 @@ impl Chunk {
         let mut select = connection.prepare_cached(&topic.select)?;
         let mut rows = select.query((from.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX)))?;
         while let Some(row) = rows.next()? {
-            let head = chunk.copy(row.get_ref(1)?.as_blob()?);
-            let value = chunk.copy(row.get_ref(2)?.as_blob()?);
-            chunk.rows.push((row.get(0)?, head, value));
+            let offset: i64 = row.get(0)?;
+            let (head, value) = (row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?);
+            let checked = stored::check(offset.cast_unsigned(), head, value, row.get_ref(3)?);
+            let (head, value) = (chunk.copy(head), chunk.copy(value));
+            chunk.rows.push(Row { offset, head, value, checked });
             if chunk.bytes.len() >= CHUNK_BYTES {
                 break;
             }
@@ -140,23 +171,25 @@ impl Chunk {
 
     /// The records, which must be those from `from` on.
     fn records(self, topic: &Topic, from: u64) -> Result<Vec<Record>, ReadError> {
-        let damaged = |offset, reason| {
-            let partition = Partition::journal(Arc::clone(&topic.name));
-            ReadError::Damaged { partition, offset, reason }
-        };
+        let damaged = |offset, reason| damaged(topic, offset, reason);
         if self.rows.is_empty() {
             return Err(damaged(from, "it is missing".to_owned()));
         }
         let bytes = Bytes::from(self.bytes);
-        let records = (from..).zip(self.rows).map(|(expected, (offset, head, value))| {
+        let records = (from..).zip(self.rows).map(|(expected, Row { offset, head, value, checked })| {
             if u64::try_from(offset) != Ok(expected) {
                 return Err(damaged(expected, format!("it is missing, the next one is {offset}")));
             }
-            let decoded = stored::decode(expected, bytes.slice(head), bytes.slice(value));
+            let decoded = checked.and_then(|()| stored::decode(expected, bytes.slice(head), bytes.slice(value)));
             decoded.map_err(|error| damaged(expected, error.to_string()))
         });
         records.collect()
     }
+}
+
+/// The record at `offset`, or one of those behind it in the same chunk, can't be had as it was written.
+fn damaged(topic: &Topic, offset: u64, reason: String) -> ReadError {
+    ReadError::Damaged { partition: Partition::journal(Arc::clone(&topic.name)), offset, reason }
 }
 
 #[cfg(test)]
@@ -164,7 +197,10 @@ mod tests {
     use super::*;
     use crate::{
         TopicKind,
-        embedded::{file, topic::create_table},
+        embedded::{
+            file,
+            topic::{self, create_table},
+        },
     };
 
     /// What readers see of the file between a commit and its publication.
@@ -177,8 +213,7 @@ mod tests {
         let topic = Arc::new(Topic::new(1, "t".into(), TopicKind::Journal, 3));
         for offset in 0..5 {
             let record = Record { offset, time_ms: 0, key: None, headers: Vec::new(), value: "x".into() };
-            let row = (offset.cast_signed(), stored::encode_head(&record), record.value.as_ref());
-            writer.execute(&topic.insert, row).unwrap();
+            topic::insert(&mut writer.prepare(&topic.insert).unwrap(), &record).unwrap();
         }
         let shown = History::new(&file).chunk(&topic, 1, 10).await.unwrap();
         assert_eq!(shown.iter().map(|record| record.offset).collect::<Vec<_>>(), [1, 2]);

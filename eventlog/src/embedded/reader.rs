@@ -1,4 +1,5 @@
-//! Reading: the newest records from memory, older ones from the file, then waiting for the end to move.
+//! Reading: the newest records from memory (unless they are wanted as they are stored), older ones from the file, then waiting
+//! for the end to move.
 
 use std::sync::Arc;
 
@@ -40,7 +41,8 @@ pub(super) fn read(topic: Arc<Topic>, partition: Partition, offset: u64, history
 impl Cursor {
     async fn records(&mut self) -> Result<Vec<Record>, ReadError> {
         self.wait_for_next().await?;
-        let recent = if self.ahead.is_none() { self.topic.recent(self.next, BATCH_RECORDS) } else { None };
+        let may_be_recent = self.ahead.is_none() && !self.history.is_unbuffered();
+        let recent = if may_be_recent { self.topic.recent(self.next, BATCH_RECORDS) } else { None };
         let records = match recent {
             Some(records) => records,
             None => self.older().await?,
@@ -72,7 +74,7 @@ impl Cursor {
             None => self.history.chunk(&self.topic, self.next, BATCH_RECORDS).await?,
         };
         let after = self.next + records.len() as u64;
-        if after < self.topic.end() && !self.topic.is_recent(after) {
+        if after < self.topic.end() && (self.history.is_unbuffered() || !self.topic.is_recent(after)) {
             let (topic, history) = (Arc::clone(&self.topic), self.history.clone());
             self.ahead = Some(tokio::spawn(async move { history.chunk(&topic, after, BATCH_RECORDS).await }));
         }

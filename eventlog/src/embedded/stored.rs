@@ -1,21 +1,52 @@
-//! How a record lies in its row: `offset`, `head` (everything but the value), `value` (as appended, readable in any shell).
+//! How a record lies in its row: `offset`, `head` (everything but the value), `value` (as appended, readable in any shell), `sum`.
 //!
-//! Few columns, because each column of each row costs an allocation when it is read.
+//! Few columns, because each column of each row costs time when it is read.
 //!
 //! `head`, all numbers little-endian: time in milliseconds (8 bytes); the key's length (4 bytes, all ones for none) and
 //! bytes; then, to its end, each header: the name's length (4 bytes), name, the value's length (4 bytes), value.
+//!
+//! `sum`: see [`sum`]. It finds damage, not intent: it has no key, so a program that changes a row can change it too. Versions
+//! before it wrote none, and read and write files that have the column; their rows have `null` there, and are not checked.
 
 use bytes::Bytes;
+use rusqlite::types::ValueRef;
 
 use crate::{NewRecord, Record, RecordHeader, names};
 
 const NO_KEY: u32 = u32::MAX;
 
-/// The head's bytes make no sense: the file was damaged, or another program wrote it.
-#[derive(Debug, thiserror::Error)]
-#[error("the head of record {offset} can't be decoded")]
-pub(super) struct BadHead {
-    pub offset: u64,
+/// A row is not what the writer put there: the file was damaged, or another program wrote to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadRow {
+    /// The head's bytes make no sense.
+    #[error("its head can't be decoded")]
+    Head,
+    /// Offset, head and value are not those of the sum.
+    #[error("its time, key, headers or value were changed: the checksum is another one")]
+    Sum,
+    /// Neither a number nor null.
+    #[error("its checksum is no number")]
+    NoSum,
+}
+
+/// The sum of a row: the first 8 bytes of BLAKE3 over the offset (8 bytes), the head's length (8 bytes), head and value, as a
+/// big-endian number.
+pub(super) fn sum(offset: u64, head: &[u8], value: &[u8]) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&offset.to_be_bytes()).update(&(head.len() as u64).to_be_bytes()).update(head).update(value);
+    let mut first = [0; 8];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    i64::from_be_bytes(first)
+}
+
+/// The row is the one that its sum was made of, or has none.
+pub(super) fn check(offset: u64, head: &[u8], value: &[u8], stored: ValueRef<'_>) -> Result<(), BadRow> {
+    match stored {
+        ValueRef::Null => Ok(()),
+        ValueRef::Integer(stored) if stored == sum(offset, head, value) => Ok(()),
+        ValueRef::Integer(_) => Err(BadRow::Sum),
+        ValueRef::Real(_) | ValueRef::Text(_) | ValueRef::Blob(_) => Err(BadRow::NoSum),
+    }
 }
 
 /// How many bytes the record takes, about.
@@ -58,8 +89,8 @@ fn push(head: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The record of a row. Key and header values share the head's memory.
-pub(super) fn decode(offset: u64, mut head: Bytes, value: Bytes) -> Result<Record, BadHead> {
-    parse(&mut head, offset, value).ok_or(BadHead { offset })
+pub(super) fn decode(offset: u64, mut head: Bytes, value: Bytes) -> Result<Record, BadRow> {
+    parse(&mut head, offset, value).ok_or(BadRow::Head)
 }
 
 fn parse(head: &mut Bytes, offset: u64, value: Bytes) -> Option<Record> {
@@ -107,6 +138,29 @@ mod tests {
         let mut expected = vec![2, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, b'k'];
         expected.extend([1, 0, 0, 0, b'a', 2, 0, 0, 0, b'x', b'y', 1, 0, 0, 0, b'a', 0, 0, 0, 0]);
         assert_eq!(encode_head(&record()), expected);
+    }
+
+    #[test]
+    fn the_sum_is_stable() {
+        assert_eq!(sum(7, &encode_head(&record()), b"{}"), 2_407_114_097_394_361_374);
+    }
+
+    #[test]
+    fn any_changed_byte_changes_the_sum() {
+        let (head, value) = (encode_head(&record()), b"{}".to_vec());
+        let stored = ValueRef::Integer(sum(7, &head, &value));
+        assert_eq!(check(7, &head, &value, stored), Ok(()));
+        assert_eq!(check(8, &head, &value, stored), Err(BadRow::Sum));
+        for at in 0..head.len() {
+            let mut changed = head.clone();
+            changed[at] ^= 1;
+            assert_eq!(check(7, &changed, &value, stored), Err(BadRow::Sum), "{at}");
+        }
+        assert_eq!(check(7, &head, b"{ ", stored), Err(BadRow::Sum));
+        let (longer, shorter) = ([&head[..], b"{"].concat(), &value[1..]);
+        assert_eq!(check(7, &longer, shorter, stored), Err(BadRow::Sum), "a byte moved from the value to the head");
+        assert_eq!(check(7, &head, &value, ValueRef::Null), Ok(()), "written by a version without sums");
+        assert_eq!(check(7, &head, &value, ValueRef::Text(b"0")), Err(BadRow::NoSum));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rusqlite::{Connection, types::Type};
+use rusqlite::{Connection, Statement, types::Type};
 use tokio::sync::watch;
 
 use super::stored;
@@ -33,9 +33,11 @@ impl Topic {
         Self {
             name,
             kind,
-            insert: format!("insert into topic_{id} (offset, head, value) values (?, ?, ?)").into(),
-            select: format!("select offset, head, value from topic_{id} where offset >= ? order by offset limit ?")
-                .into(),
+            insert: format!("insert into topic_{id} (offset, head, value, sum) values (?, ?, ?, ?)").into(),
+            select: format!(
+                "select offset, head, value, sum from topic_{id} where offset >= ? order by offset limit ?"
+            )
+            .into(),
             tail: Mutex::new(Tail::default()),
             end: watch::Sender::new(end),
         }
@@ -137,9 +139,27 @@ impl Tail {
 
 /// Make the table of topic `id`.
 pub(super) fn create_table(connection: &Connection, id: i64) -> rusqlite::Result<()> {
-    let text =
-        format!("create table topic_{id} (offset integer primary key, head blob not null, value blob not null) strict");
+    let text = format!(
+        "create table topic_{id} \
+         (offset integer primary key, head blob not null, value blob not null, sum integer) strict"
+    );
     connection.execute_batch(&text)
+}
+
+/// Give the table of topic `id` the column that files of older versions lack. Those versions read and write the table as before.
+pub(super) fn add_sums(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    let table = format!("topic_{id}");
+    if connection.column_exists(None, table.as_str(), "sum")? {
+        return Ok(());
+    }
+    connection.execute_batch(&format!("alter table {table} add column sum integer"))
+}
+
+/// Add the row of `record`, by the topic's statement for that.
+pub(super) fn insert(statement: &mut Statement<'_>, record: &Record) -> rusqlite::Result<()> {
+    let head = stored::encode_head(record);
+    let sum = stored::sum(record.offset, &head, &record.value);
+    statement.execute((record.offset.cast_signed(), head, record.value.as_ref(), sum)).map(drop)
 }
 
 /// One past the last offset in the table of topic `id`.

@@ -213,8 +213,7 @@ impl Writer {
         for (topic, records) in &group.topics {
             let mut insert = self.connection.prepare_cached(&topic.insert)?;
             for record in records {
-                let head = stored::encode_head(record);
-                insert.execute((record.offset.cast_signed(), head, record.value.as_ref()))?;
+                topic::insert(&mut insert, record)?;
             }
         }
         Ok(())

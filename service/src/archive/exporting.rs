@@ -8,13 +8,14 @@ use std::{
 
 use chrono::{SecondsFormat, Utc};
 use futures_util::StreamExt;
-use orderlog_eventlog::ReadError;
+use orderlog_eventlog::{Partition, ReadError};
 use uuid::Uuid;
 
 use super::{
-    Cut, FORMAT, Journals, MANIFEST, Manifest, Tell, file_name, sync_folder, with_suffix, writing::JournalWriter,
+    Cut, FORMAT, Journals, MANIFEST, Manifest, SigningKey, Tell, file_name, signing::SIGNATURE, sync_folder,
+    with_suffix, writing::JournalWriter,
 };
-use crate::assembly::SERVICES;
+use crate::{assembly::SERVICES, envelope};
 
 /// Why there is no export.
 #[derive(Debug, thiserror::Error)]
@@ -78,11 +79,16 @@ pub enum ExportError {
     },
 }
 
-/// Write all journals, as they are now, into `dir`, which is made if it is missing.
+/// Write all journals, as they are now, into `dir`, which is made if it is missing, and sign them if there is a key.
 ///
 /// # Errors
 /// [`ExportError`]; what was written is no export, and the next one replaces it.
-pub async fn export(journals: &dyn Journals, dir: &Path, tell: Tell<'_>) -> Result<Manifest, ExportError> {
+pub async fn export(
+    journals: &dyn Journals,
+    dir: &Path,
+    key: Option<&SigningKey>,
+    tell: Tell<'_>,
+) -> Result<Manifest, ExportError> {
     prepare(dir)?;
     let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
     let Cut { ends, one_moment } = journals.cut().await?;
@@ -97,6 +103,11 @@ pub async fn export(journals: &dyn Journals, dir: &Path, tell: Tell<'_>) -> Resu
             let next = writer.n_records();
             let some = some.map_err(|source| ExportError::Read { journal: journal.clone(), next, source })?;
             for record in &some {
+                if let Some(reason) = envelope::difference(record) {
+                    let (partition, offset) = (Partition::journal(journal.as_str()), record.offset);
+                    let source = ReadError::Damaged { partition, offset, reason };
+                    return Err(ExportError::Read { journal, next: offset, source });
+                }
                 writer.push(record)?;
             }
             tell(&journal, writer.n_records(), end);
@@ -111,7 +122,7 @@ pub async fn export(journals: &dyn Journals, dir: &Path, tell: Tell<'_>) -> Resu
     let program = env!("CARGO_PKG_VERSION").to_owned();
     let export_id = Uuid::now_v7();
     let manifest = Manifest { format: FORMAT, export_id, program, time, one_moment, journals: entries };
-    write_manifest(dir, &manifest)?;
+    write_manifest(dir, &manifest, key)?;
     Ok(manifest)
 }
 
@@ -122,7 +133,7 @@ fn prepare(dir: &Path) -> Result<(), ExportError> {
         return Err(ExportError::Exists { dir: dir.to_owned() });
     }
     fs::create_dir_all(dir).map_err(failed)?;
-    let names = SERVICES.iter().map(|journal| file_name(journal)).chain([MANIFEST.to_owned()]);
+    let names = SERVICES.iter().map(|journal| file_name(journal)).chain([MANIFEST, SIGNATURE].map(str::to_owned));
     let ours: Vec<_> = names.flat_map(|name| [format!("{name}.new"), name]).collect();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
@@ -133,19 +144,33 @@ fn prepare(dir: &Path) -> Result<(), ExportError> {
     Ok(())
 }
 
-/// Last, and in one step: an export is whole as soon as it has this.
-fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), ExportError> {
-    let file = dir.join(MANIFEST);
-    let fresh = with_suffix(&file, ".new");
+/// Last, and in one step: an export is whole as soon as it has this. Its signature is there before.
+fn write_manifest(dir: &Path, manifest: &Manifest, key: Option<&SigningKey>) -> Result<(), ExportError> {
+    let mut text = serde_json::to_vec_pretty(manifest).expect("a manifest is JSON");
+    text.push(b'\n');
+    let signature = dir.join(SIGNATURE);
+    match key {
+        Some(key) => write_whole(&signature, &key.sign(&text))?,
+        // One that an export left which did not come to its end.
+        None if signature.exists() => {
+            fs::remove_file(&signature).map_err(|source| ExportError::File { file: signature, source })?;
+        }
+        None => {}
+    }
+    // The other names first: a manifest must not outlive them.
+    sync_folder(dir).map_err(|source| ExportError::File { file: dir.to_owned(), source })?;
+    write_whole(&dir.join(MANIFEST), &text)?;
+    sync_folder(dir).map_err(|source| ExportError::File { file: dir.to_owned(), source })
+}
+
+/// A file of this name has all of its bytes or is not there.
+fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+    let fresh = with_suffix(file, ".new");
     let write = || -> io::Result<()> {
-        // The journals' names first: a manifest must not outlive them.
-        sync_folder(dir)?;
         let mut out = File::create(&fresh)?;
-        serde_json::to_writer_pretty(&mut out, manifest)?;
-        out.write_all(b"\n")?;
+        out.write_all(bytes)?;
         out.sync_all()?;
-        fs::rename(&fresh, &file)?;
-        sync_folder(dir)
+        fs::rename(&fresh, file)
     };
-    write().map_err(|source| ExportError::File { file: file.clone(), source })
+    write().map_err(|source| ExportError::File { file: file.to_owned(), source })
 }

@@ -3,6 +3,9 @@
 //! ## Storage format: change nothing here without a new format number
 //! Big-endian: offset (8), time in milliseconds (8), the key's length (4, all ones for none) and bytes, the number of headers (4),
 //! each as the name's length (4), name, the value's length (4), value; then the record's value, to the end.
+//!
+//! On the way from a server, a length of all ones says that the next record is damaged: its offset (8), the length of the reason (4),
+//! and that. Nothing follows.
 
 use std::borrow::Cow;
 
@@ -13,6 +16,8 @@ use orderlog_eventlog::Record;
 pub const MAX_BYTES: u32 = 64 * 1024 * 1024;
 
 const NO_KEY: u32 = u32::MAX;
+/// In place of a record's length.
+const DAMAGE: u32 = u32::MAX;
 
 /// Appends the record's length and bytes to `out`.
 pub fn push(out: &mut BytesMut, record: &Record) {
@@ -32,6 +37,13 @@ pub fn push(out: &mut BytesMut, record: &Record) {
     out.put_slice(&record.value);
     let length = short(out.len() - start - 4);
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Appends that the record at `offset` can't be had, since it is damaged.
+pub fn push_damage(out: &mut BytesMut, offset: u64, reason: &str) {
+    out.put_u32(DAMAGE);
+    out.put_u64(offset);
+    push_long(out, reason.as_bytes());
 }
 
 fn push_long(out: &mut BytesMut, bytes: &[u8]) {
@@ -66,11 +78,14 @@ pub fn parse(mut bytes: Bytes) -> Option<Record> {
 /// Takes the next record from `bytes`, which may end within it: then nothing is taken.
 ///
 /// # Errors
-/// [`BadFrame`] if what is there can't be a record.
-pub fn take_record(bytes: &mut BytesMut) -> Result<Option<Record>, BadFrame> {
+/// [`FrameError`] if what is there is no record.
+pub fn take_record(bytes: &mut BytesMut) -> Result<Option<Record>, FrameError> {
     let Some(length) = bytes.first_chunk::<4>().map(|length| u32::from_be_bytes(*length)) else { return Ok(None) };
+    if length == DAMAGE {
+        return damage(&bytes[4..]).map_or(Ok(None), Err);
+    }
     if length > MAX_BYTES {
-        return Err(BadFrame);
+        return Err(FrameError::Bad);
     }
     let length = length as usize;
     if bytes.len() < 4 + length {
@@ -78,13 +93,32 @@ pub fn take_record(bytes: &mut BytesMut) -> Result<Option<Record>, BadFrame> {
         return Ok(None);
     }
     bytes.advance(4);
-    parse(bytes.split_to(length).freeze()).map(Some).ok_or(BadFrame)
+    parse(bytes.split_to(length).freeze()).map(Some).ok_or(FrameError::Bad)
 }
 
-/// Bytes that are no record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("these bytes are no record")]
-pub struct BadFrame;
+/// What [`push_damage`] appended; none if not all of it is there yet.
+fn damage(mut bytes: &[u8]) -> Option<FrameError> {
+    let offset = bytes.try_get_u64().ok()?;
+    let length = bytes.try_get_u32().ok()?;
+    let reason = bytes.get(..length as usize)?;
+    Some(FrameError::Damaged { offset, reason: String::from_utf8_lossy(reason).into_owned() })
+}
+
+/// Why there is no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The bytes are none.
+    #[error("these bytes are no record")]
+    Bad,
+    /// The log has none there that is as it was written.
+    #[error("the record at offset {offset} is damaged: {reason}")]
+    Damaged {
+        /// Its offset.
+        offset: u64,
+        /// The log's words.
+        reason: String,
+    },
+}
 
 fn take(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
     (bytes.len() >= length).then(|| bytes.split_to(length))
@@ -127,13 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_handed_on_behind_the_records_before_it() {
+        let mut bytes = BytesMut::new();
+        push(&mut bytes, &record());
+        push_damage(&mut bytes, 8, "it is missing");
+        let mut cut = BytesMut::from(&bytes[..bytes.len() - 1]);
+        assert_eq!(take_record(&mut bytes), Ok(Some(record())));
+        let damaged = FrameError::Damaged { offset: 8, reason: "it is missing".to_owned() };
+        assert_eq!(take_record(&mut bytes), Err(damaged));
+        assert_eq!(take_record(&mut cut), Ok(Some(record())));
+        assert_eq!(take_record(&mut cut), Ok(None), "the rest may still come");
+    }
+
+    #[test]
     fn what_is_cut_short_is_waited_for_and_what_is_too_long_is_refused() {
         let mut whole = BytesMut::new();
         push(&mut whole, &record());
         for length in 0..whole.len() {
             assert_eq!(take_record(&mut BytesMut::from(&whole[..length])), Ok(None), "{length}");
         }
-        assert_eq!(take_record(&mut BytesMut::from(&[255; 8][..])), Err(BadFrame));
+        assert_eq!(take_record(&mut BytesMut::from(&[254; 8][..])), Err(FrameError::Bad));
         for length in 0..45 {
             assert_eq!(parse(Bytes::copy_from_slice(&whole[4..4 + length])), None, "{length}");
         }

@@ -9,7 +9,12 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Broken, Entry, FORMAT, JOURNALS, MANIFEST, Manifest, Tell, file_name, reading::check_journal};
+use super::{
+    Broken, Entry, FORMAT, JOURNALS, MANIFEST, Manifest, Signed, Tell, VerifyingKey, file_name,
+    reading::check_journal,
+    signing::{self, SIGNATURE},
+};
+use crate::envelope::Findings;
 
 /// An export whose manifest is complete and consistent. Its records are not proven yet.
 #[derive(Debug)]
@@ -17,16 +22,19 @@ pub struct Archive {
     pub(super) dir: PathBuf,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// Whether it is signed, and by whom.
+    pub signed: Signed,
     /// Files in the folder that belong to no export. They are never read.
     pub foreign_files: Vec<String>,
 }
 
 impl Archive {
-    /// The export in `dir`.
+    /// The export in `dir`, which must be signed by `key` if there is one.
     ///
     /// # Errors
-    /// [`Broken`] if the folder has no export of a known format, or one that lacks a journal or has one too many.
-    pub fn open(dir: &Path) -> Result<Self, Broken> {
+    /// [`Broken`] if the folder has no export of a known format, or one that lacks a journal or has one too many, or is not signed by
+    /// that key.
+    pub fn open(dir: &Path, key: Option<&VerifyingKey>) -> Result<Self, Broken> {
         let file = dir.join(MANIFEST);
         let text = match fs::read(&file) {
             Ok(text) => text,
@@ -35,6 +43,7 @@ impl Archive {
             }
             Err(source) => return Err(Broken::File { file, source }),
         };
+        let signed = signing::verify(dir, &text, key)?;
         let unusable = |why| Broken::Manifest { file: file.clone(), why };
         let manifest = parse(&text).map_err(unusable)?;
         let failed = |source| Broken::File { file: dir.to_owned(), source };
@@ -42,7 +51,7 @@ impl Archive {
         if let Some(journal) = foreign_files.iter().find(|name| name.ends_with(&file_name(""))) {
             return Err(unusable(format!("it does not list {journal}, which is in the same folder")));
         }
-        Ok(Self { dir: dir.to_owned(), manifest, foreign_files })
+        Ok(Self { dir: dir.to_owned(), manifest, signed, foreign_files })
     }
 
     /// Its folder.
@@ -50,15 +59,17 @@ impl Archive {
         &self.dir
     }
 
-    /// Proves every record and every digest, and that nothing is missing.
+    /// Proves every record and every digest, and that nothing is missing. Returns the records of each journal that have foreign
+    /// headers.
     ///
     /// # Errors
     /// [`Broken`], with the first record that is damaged.
-    pub fn check(&self, tell: Tell<'_>) -> Result<(), Broken> {
+    pub fn check(&self, tell: Tell<'_>) -> Result<Vec<(&str, Findings)>, Broken> {
+        let mut warnings = Vec::with_capacity(self.manifest.journals.len());
         for entry in &self.manifest.journals {
-            check_journal(&self.dir, entry, tell, |_, _| {})?;
+            warnings.push((entry.journal.as_str(), check_journal(&self.dir, entry, tell, |_, _| {})?));
         }
-        Ok(())
+        Ok(warnings)
     }
 }
 
@@ -124,7 +135,8 @@ fn consistent(entry: &Entry) -> Result<(), String> {
 
 /// The names in `dir` that no export has.
 fn foreign_files(dir: &Path) -> io::Result<Vec<String>> {
-    let ours: Vec<String> = JOURNALS.into_iter().map(file_name).chain([MANIFEST.to_owned()]).collect();
+    let ours: Vec<String> =
+        JOURNALS.into_iter().map(file_name).chain([MANIFEST, SIGNATURE].map(str::to_owned)).collect();
     let mut foreign = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();

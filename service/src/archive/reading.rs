@@ -12,7 +12,10 @@ use orderlog_domain::core::{Digest, chain};
 use orderlog_eventlog::Record;
 
 use super::{Entry, Tell, frames, hex, packed, title, writing::checksum};
-use crate::identity;
+use crate::{
+    envelope::{self, Findings},
+    identity,
+};
 
 /// So many records lie between two reports.
 const TELL_EVERY: u64 = 10_000;
@@ -33,6 +36,22 @@ pub enum Broken {
         file: PathBuf,
         /// Why.
         why: String,
+    },
+    /// There is a key, and no signature.
+    #[error("{} is not signed: it has no manifest.json.sig. Take an export that was made with --sign-key", dir.display())]
+    Unsigned {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The manifest was changed, the signature is another export's, or another key's.
+    #[error(
+        "{} is not the signature of manifest.json by this key: one of the two was changed, or another key signed it. Nothing in this \
+         export can be trusted",
+        file.display()
+    )]
+    Signature {
+        /// The file.
+        file: PathBuf,
     },
     /// A file can't be opened.
     #[error("{} can't be read: {source}", file.display())]
@@ -73,6 +92,8 @@ pub enum Flaw {
     Offset(u64),
     /// It does not begin the journal that the manifest tells of.
     Genesis,
+    /// Its key is not its header's, or it has two headers.
+    Envelope(String),
     /// The journal ends here, but the manifest or the end itself tells of other records.
     End(String),
     /// Something follows the end.
@@ -89,6 +110,7 @@ impl fmt::Display for Flaw {
             Self::Chain => f.write_str("its digest does not follow from the records before it: the chain is broken"),
             Self::Offset(found) => write!(f, "the record at offset {found} stands in its place"),
             Self::Genesis => f.write_str("it does not begin the journal that the manifest tells of"),
+            Self::Envelope(why) => f.write_str(why),
             Self::End(why) => write!(f, "the journal ends before it, but {why}"),
             Self::Behind => f.write_str("something follows the end of the journal"),
         }
@@ -161,6 +183,9 @@ impl JournalReader {
                 return Err(self.broken(Flaw::Genesis));
             }
         }
+        if let Some(why) = envelope::difference(&record) {
+            return Err(self.broken(Flaw::Envelope(why)));
+        }
         (self.digest, self.next) = (digest, self.next + 1);
         Ok(Some(record))
     }
@@ -203,20 +228,23 @@ impl JournalReader {
     }
 }
 
-/// Prove a whole journal's file; `at` is told the digest after each record.
+/// Prove a whole journal's file; `at` is given the digest after each record. Returns the records with foreign headers.
 pub(super) fn check_journal(
     dir: &Path,
     entry: &Entry,
     tell: Tell<'_>,
     mut at: impl FnMut(u64, Digest),
-) -> Result<(), Broken> {
-    let mut reader = JournalReader::open(dir, entry)?;
-    while reader.next()?.is_some() {
+) -> Result<Findings, Broken> {
+    let (mut reader, mut warnings) = (JournalReader::open(dir, entry)?, Findings::default());
+    while let Some(record) = reader.next()? {
+        if let Some(what) = envelope::warning(&record) {
+            warnings.push(record.offset, what);
+        }
         at(reader.offset(), reader.digest());
         if reader.offset() % TELL_EVERY == 0 {
             tell(&entry.journal, reader.offset(), entry.n_records);
         }
     }
     tell(&entry.journal, entry.n_records, entry.n_records);
-    Ok(())
+    Ok(warnings)
 }

@@ -36,7 +36,9 @@ impl<D: Tables> Builder<D> {
         let target = *of.committed().borrow();
         let limit = watch::Sender::new(first_stop.unwrap_or(target).min(target));
         let (started, outcome) = oneshot::channel();
-        let setup = Setup { writer: of.setup().surroundings.mint(), ..of.setup().clone() };
+        let setup = of.setup().clone();
+        let (writer, log) = (setup.surroundings.mint(), Arc::clone(&setup.log).stored());
+        let setup = Setup { writer, log, ..setup };
         let (generations, up_to) = (generations.clone(), (target, limit.subscribe()));
         let name = format!("rebuild-{}", D::JOURNAL);
         aside::spawn(name, move || build(setup, generations, number, up_to, started))?;
@@ -123,8 +125,18 @@ impl<D: Tables> Builder<D> {
         let mut committed = self.replica.committed();
         // Exactly: the serving rows may have begun anew, and so have fallen behind.
         let is_there = committed.wait_for(|committed| *committed == here);
-        if tokio::time::timeout(PATIENCE, is_there).await.is_err() {
-            return Err(SwitchError::TooLate(self.replica.store().generation()).into());
+        let mut state = self.replica.state();
+        tokio::select! {
+            biased;
+            arrived = tokio::time::timeout(PATIENCE, is_there) => {
+                if arrived.is_err() {
+                    return Err(SwitchError::TooLate(self.replica.store().generation()).into());
+                }
+            }
+            // It will not come there any more: damage is reported at once.
+            _ = state.wait_for(|state| matches!(state, State::Stopped(_))) => {
+                self.go_to(here)?;
+            }
         }
         copies::expect::<D>(serving.log().as_ref(), &mut pinned).await?;
         let differences = pinned.compare::<D>().await?;

@@ -84,6 +84,10 @@ impl EventLog for Gate {
         self.log.positions(group, partitions).await
     }
 
+    fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
+        self
+    }
+
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
         self.log.lead(group, journal).await
     }

@@ -226,6 +226,10 @@ impl EventLog for Link {
         self.world().log.positions(group, partitions).await
     }
 
+    fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
+        self
+    }
+
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError> {
         self.life.gate().await;
         let inner = self.world().log.lead(group, journal).await?;

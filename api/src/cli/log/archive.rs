@@ -12,10 +12,13 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use clap::Args;
 use futures_util::{StreamExt, stream};
-use orderlog_eventlog::ReadError;
+use orderlog_eventlog::{Partition, ReadError};
 use orderlog_service::archive::{
-    self, Archive, Broken, Cut, ExportError, ImportError, Journals, Manifest, Mode, OfLog, Records, frames,
+    self, Archive, Broken, Cut, ExportError, ImportError, Journals, KeyError, Manifest, Mode, OfLog, Records, Signed,
+    SigningKey, VerifyingKey,
+    frames::{self, FrameError},
 };
+use orderlog_service::envelope::{Finding, Findings};
 use serde_json::json;
 
 use super::undo;
@@ -39,6 +42,10 @@ pub struct Export {
     /// The folder for the files; made if it is missing
     dir: PathBuf,
 
+    /// Sign the manifest with this private key of ed25519, a PEM file as `openssl genpkey -algorithm ed25519` writes it
+    #[arg(long, env = "ORDERLOG_SIGN_KEY", value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+
     /// Print what was exported as JSON
     #[arg(long, env = "ORDERLOG_JSON")]
     json: bool,
@@ -53,6 +60,9 @@ pub struct Import {
     /// The folder of the export
     #[arg(required_unless_present = "undo")]
     dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    signature: Signature,
 
     /// Prove the export and look at the log, but write nothing
     #[arg(long, env = "ORDERLOG_DRY_RUN")]
@@ -70,11 +80,22 @@ pub struct Import {
     storage: Storage,
 }
 
+/// By which key an export must be signed.
+#[derive(Args, Clone, Debug)]
+struct Signature {
+    /// Refuse an export that is not signed by the private key of this public one, a PEM file as `openssl pkey -pubout` writes it
+    #[arg(long, env = "ORDERLOG_VERIFY_KEY", value_name = "FILE")]
+    verify_key: Option<PathBuf>,
+}
+
 /// What to prove.
 #[derive(Args, Clone, Debug)]
 pub struct Check {
     /// The folder of the export
     dir: PathBuf,
+
+    #[command(flatten)]
+    signature: Signature,
 
     /// Print what is in it as JSON
     #[arg(long, env = "ORDERLOG_JSON")]
@@ -88,11 +109,13 @@ impl Export {
     /// Why there is no export.
     pub async fn run(&self) -> anyhow::Result<Exit> {
         serve::tell(&self.place.storage, "warn")?;
+        let key = self.sign_key.as_deref().map(SigningKey::read).transpose().map_err(no_key)?;
+        let key = key.as_ref();
         let manifest = match Running::find(&self.place).await? {
-            Some(running) => self.export(&OfServer(Arc::new(running))).await?,
+            Some(running) => self.export(&OfServer(Arc::new(running)), key).await?,
             None => {
                 let log = server::open_existing(&self.place.storage).await.map_err(StartError::told)?;
-                let manifest = self.export(&OfLog(Arc::clone(&log))).await;
+                let manifest = self.export(&OfLog(Arc::clone(&log)), key).await;
                 log.close().await;
                 manifest?
             }
@@ -103,15 +126,16 @@ impl Export {
                  to another in between may be in one journal only",
             );
         }
-        print(self.json, &json!(manifest), &format!("exported to {}", self.dir.display()), &manifest)?;
+        let signed = if key.is_some() { ", signed" } else { "" };
+        print(self.json, &json!(manifest), &format!("exported to {}{signed}", self.dir.display()), &manifest)?;
         output::note("the hash key is not in the export: keep it too, without it the journals are of no use");
         Ok(Exit::Done)
     }
 
-    async fn export(&self, journals: &dyn Journals) -> anyhow::Result<Manifest> {
+    async fn export(&self, journals: &dyn Journals, key: Option<&SigningKey>) -> anyhow::Result<Manifest> {
         let mut shown = Shown::new("exported");
         let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
-        archive::export(journals, &self.dir, &mut tell).await.map_err(not_exported)
+        archive::export(journals, &self.dir, key, &mut tell).await.map_err(not_exported)
     }
 }
 
@@ -124,7 +148,7 @@ impl Import {
         let storage = &self.storage;
         serve::tell(storage, "warn")?;
         // Before anything is made: a folder in which there is no export is a mistyped one.
-        let archive = self.dir.as_deref().map(opened).transpose()?;
+        let archive = self.dir.as_deref().map(|dir| opened(dir, &self.signature)).transpose()?;
         let place = Place { server: None, key_file: None, trust: Trust::default(), storage: storage.clone() };
         if storage.data.is_dir() && Running::find(&place).await?.is_some() {
             return Err(Failure::refused("a server runs on this data folder: stop it first"));
@@ -192,21 +216,40 @@ impl Check {
     /// # Errors
     /// What is wrong with the export.
     pub fn run(&self) -> anyhow::Result<Exit> {
-        let archive = opened(&self.dir)?;
+        let archive = opened(&self.dir, &self.signature)?;
         let mut shown = Shown::new("checked");
-        archive.check(&mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
-        print(self.json, &json!(archive.manifest), "every record is as it was exported", &archive.manifest)?;
+        let warnings = archive.check(&mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
+        for (journal, Findings { n, first }) in warnings {
+            if let Some(Finding { offset, what }) = first.first() {
+                output::note(&format!(
+                    "warning: {n} records of {journal} have foreign headers, the first is {journal}@{offset}: {what}"
+                ));
+            }
+        }
+        let what = match archive.signed {
+            Signed::Verified => "every record is as it was exported, and the manifest is signed by the key",
+            Signed::No | Signed::NotVerified => "every record is as it was exported",
+        };
+        print(self.json, &json!(archive.manifest), what, &archive.manifest)?;
         Ok(Exit::Done)
     }
 }
 
 /// The export in `dir`. What is in the folder beside it is named on stderr.
-fn opened(dir: &Path) -> anyhow::Result<Archive> {
-    let archive = Archive::open(dir).map_err(broken)?;
+fn opened(dir: &Path, Signature { verify_key }: &Signature) -> anyhow::Result<Archive> {
+    let key = verify_key.as_deref().map(VerifyingKey::read).transpose().map_err(no_key)?;
+    let archive = Archive::open(dir, key.as_ref()).map_err(broken)?;
+    if archive.signed == Signed::NotVerified {
+        output::note("the export is signed, but without --verify-key its signature was not verified");
+    }
     for name in &archive.foreign_files {
         output::note(&format!("{name} is not part of the export, and was not checked"));
     }
     Ok(archive)
+}
+
+fn no_key(error: KeyError) -> anyhow::Error {
+    Failure::usage(error.to_string())
 }
 
 fn broken(error: Broken) -> anyhow::Error {
@@ -218,7 +261,9 @@ fn broken_exit(error: &Broken) -> Exit {
         // The manifest lists it.
         Broken::File { source, .. } if source.kind() == ErrorKind::NotFound => Exit::Differs,
         Broken::NoManifest { .. } | Broken::File { .. } => Exit::Refused,
-        Broken::Manifest { .. } | Broken::Record { .. } => Exit::Differs,
+        Broken::Manifest { .. } | Broken::Record { .. } | Broken::Unsigned { .. } | Broken::Signature { .. } => {
+            Exit::Differs
+        }
     }
 }
 
@@ -315,12 +360,18 @@ impl Journals for OfServer {
             Ok(bytes) => bytes.boxed(),
             Err(error) => stream::iter([Err(error)]).boxed(),
         });
-        let mut rest = BytesMut::new();
+        let (mut rest, partition) = (BytesMut::new(), Partition::journal(journal));
+        let not_taken = move |error: FrameError| match error {
+            FrameError::Damaged { offset, reason } => {
+                ReadError::Damaged { partition: partition.clone(), offset, reason }
+            }
+            FrameError::Bad => unavailable(&error.into()),
+        };
         bytes
             .map(move |some| {
                 rest.extend_from_slice(&some.map_err(|error| unavailable(&error))?);
                 let mut records = Vec::new();
-                while let Some(record) = frames::take_record(&mut rest).map_err(|error| unavailable(&error.into()))? {
+                while let Some(record) = frames::take_record(&mut rest).map_err(&not_taken)? {
                     records.push(record);
                 }
                 Ok(records)

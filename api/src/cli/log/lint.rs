@@ -1,8 +1,9 @@
-//! `orderlog log lint`: which records of the journals this program can't read.
+//! `orderlog log lint`: which records of the journals this program can't read, and which are not as orderlog writes them.
 
 use std::collections::HashSet;
 
 use orderlog_domain::core::{DISCARD, Discard};
+use orderlog_service::envelope::Envelopes;
 use serde_json::{Value, json};
 
 use super::{N_AT_A_TIME, source::Source};
@@ -24,6 +25,8 @@ struct Linted {
     unreadable: Vec<(u64, String)>,
     /// The same, where that does not matter any more.
     discarded: Vec<(u64, String)>,
+    /// Keys and headers.
+    envelopes: Envelopes,
 }
 
 /// Read the journals.
@@ -45,17 +48,24 @@ pub async fn run(services: &Services, as_json: bool, place: &Place) -> anyhow::R
         all.iter().flat_map(Linted::lines).collect::<Vec<_>>().join("\n")
     };
     output::print(&text)?;
-    let is_clean = all.iter().all(|linted| linted.unreadable.is_empty());
+    let is_clean = all.iter().all(|linted| linted.unreadable.is_empty() && linted.envelopes.differences.n == 0);
     Ok(if is_clean { Exit::Done } else { Exit::Differs })
 }
 
 async fn read(source: &Source, journal: ServiceName) -> anyhow::Result<Linted> {
     let (mut next, mut unreadable, mut discards) = (0, Vec::new(), HashSet::new());
+    let mut envelopes = Envelopes::default();
     loop {
         let chunk = source.chunk(journal.as_str(), 0, next, N_AT_A_TIME).await?;
         for record in &chunk.records {
             unreadable.extend(inspect::unreadable(journal, record).map(|why| (record.offset, why)));
             discards.extend(discarded_by(record));
+            if let Some(what) = &record.difference {
+                envelopes.differences.push(record.offset, what.clone());
+            }
+            if let Some(what) = &record.warning {
+                envelopes.warnings.push(record.offset, what.clone());
+            }
         }
         next = chunk.next;
         if chunk.next >= chunk.end {
@@ -63,7 +73,7 @@ async fn read(source: &Source, journal: ServiceName) -> anyhow::Result<Linted> {
         }
     }
     let (discarded, unreadable) = unreadable.into_iter().partition(|(offset, _)| discards.contains(offset));
-    Ok(Linted { journal, n_records: next, unreadable, discarded })
+    Ok(Linted { journal, n_records: next, unreadable, discarded, envelopes })
 }
 
 /// The record that this one discards, as far as the rows know that it counts.
@@ -81,16 +91,26 @@ impl Linted {
             Value::from_iter(found.iter().map(|(offset, why)| json!({ "offset": offset, "why": why })))
         };
         json!({ "journal": self.journal.as_str(), "n_records": self.n_records,
-            "unreadable": found(&self.unreadable), "discarded": found(&self.discarded) })
+            "unreadable": found(&self.unreadable), "discarded": found(&self.discarded),
+            "differences": self.envelopes.differences, "warnings": self.envelopes.warnings })
     }
 
     fn lines(&self) -> impl Iterator<Item = String> {
-        let Self { journal, n_records, unreadable, discarded } = self;
+        let Self { journal, n_records, unreadable, discarded, envelopes } = self;
+        let Envelopes { differences, warnings } = envelopes;
         let mut first = format!("{journal:<14} {n_records} records, {} that this program can't read", unreadable.len());
         if !discarded.is_empty() {
             first += &format!(", {} more that are discarded", discarded.len());
         }
-        let shown = unreadable.iter().take(N_SHOWN).map(move |(offset, why)| format!("  {journal}@{offset}: {why}"));
-        std::iter::once(first).chain(shown)
+        if differences.n > 0 {
+            first += &format!(", {} that are not as orderlog writes them", differences.n);
+        }
+        if warnings.n > 0 {
+            first += &format!(", {} with foreign headers (a warning)", warnings.n);
+        }
+        let line = move |offset: &u64, why: &str| format!("  {journal}@{offset}: {why}");
+        let shown = unreadable.iter().take(N_SHOWN).map(move |(offset, why)| line(offset, why));
+        let odd = [differences, warnings].into_iter().flat_map(|found| found.first.iter().take(N_SHOWN));
+        std::iter::once(first).chain(shown).chain(odd.map(move |found| line(&found.offset, &found.what)))
     }
 }

@@ -1,7 +1,5 @@
 //! `orderlog log import --undo`: an import that did not end is taken back.
 
-use std::io::Write;
-
 use anyhow::Context;
 use chrono::Utc;
 use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
@@ -12,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     cli::exit::{Exit, Failure},
     config::{LogUrl, Storage},
+    output,
     server::{self, StartError},
 };
 
@@ -43,7 +42,7 @@ pub async fn run(storage: &Storage, as_json: bool) -> anyhow::Result<Exit> {
                     kept.display()
                 )
             };
-            writeln!(std::io::stdout(), "{text}").context("stdout takes no more")?;
+            output::print(&text)?;
             Ok(Exit::Done)
         }
         LogUrl::Kafka(_) => {

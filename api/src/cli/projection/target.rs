@@ -11,6 +11,7 @@ use orderlog_domain::{
     billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
     values::Reason,
 };
+use orderlog_eventlog::ReadError;
 use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use orderlog_service::{
     projection::{ParkedRecord, Projection, RebuildRequest, Rows, Status},
@@ -209,6 +210,7 @@ fn unrepaired(error: RepairError) -> anyhow::Error {
 /// An instance that only folds: it has no duties, so it publishes nothing and tells nobody.
 async fn rows<D: Tables>(goal: Option<Goal>, setup: Setup, keeping: &Keeping) -> anyhow::Result<Arc<dyn Projection>> {
     match serving::<D>(setup.clone(), keeping).await {
+        Err(error) if is_damaged_log(&error) => Err(Failure::differs(told(&error))),
         Err(error) if goal == Some(Goal::Verify) && is_fault(&error) => Err(Failure::differs(told(&error))),
         Err(error) if goal == Some(Goal::Replace) && is_fault(&error) => {
             warn!("the rows of {} are built anew from the log: {}", D::JOURNAL, told(&error));
@@ -247,6 +249,11 @@ async fn begin_anew<D: Tables>(setup: &Setup, keeping: &Keeping) -> Result<(), r
             outcome => return outcome,
         }
     }
+}
+
+/// Whether a record of the journal is damaged, which no rows can repair.
+fn is_damaged_log(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(replica::StartError::Journal(ReadError::Damaged { .. })))
 }
 
 /// An error with its causes, in one line.

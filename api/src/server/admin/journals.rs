@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
+use orderlog_eventlog::ReadError;
 use orderlog_service::archive::{self, frames};
 use poem::{Body, Request, Response, http::StatusCode};
 use serde::Deserialize;
@@ -29,13 +30,16 @@ impl Admin {
         let journal = journal.ok_or_else(|| not_here(name))?;
         let Wanted { end } = request.params()?;
         let bytes = archive::records(self.log.as_ref(), journal.as_str(), end).map(move |records| {
-            let records = records.map_err(|error| {
-                // The answer has begun, so all that is left is to break it off.
-                tracing::warn!("{journal} can't be read for an export: {error}");
-                std::io::Error::other(error)
-            })?;
             let mut bytes = BytesMut::new();
-            records.iter().for_each(|record| frames::push(&mut bytes, record));
+            match records {
+                Ok(records) => records.iter().for_each(|record| frames::push(&mut bytes, record)),
+                Err(ReadError::Damaged { offset, reason, .. }) => frames::push_damage(&mut bytes, offset, &reason),
+                Err(error) => {
+                    // The answer has begun, so all that is left is to break it off.
+                    tracing::warn!("{journal} can't be read for an export: {error}");
+                    return Err(std::io::Error::other(error));
+                }
+            }
             Ok(bytes.freeze())
         });
         Ok(Response::builder()

@@ -1,0 +1,150 @@
+//! What the digest chain does not cover of a journal's record: its key, and headers beside the packed one.
+//!
+//! Nothing is decided by either, so neither stops a service. But a key that is not the packed header's, or a second packed header, is
+//! nothing that orderlog writes: somebody changed the record, or wrote it. Other headers may come from a proxy in front of Kafka, and
+//! are only a warning.
+
+use orderlog_domain::header::{HEADER, Header};
+use orderlog_eventlog::Record;
+use serde::{Deserialize, Serialize};
+
+/// So many records of each kind are kept with their places; the others are counted.
+const N_KEPT: usize = 100;
+
+/// Why the record is not one that orderlog wrote. None also where its header can't be decoded: that is reported by whoever decodes it.
+pub fn difference(record: &Record) -> Option<String> {
+    if record.headers.iter().filter(|(name, _)| name == HEADER).count() > 1 {
+        return Some(format!("it has more than one header called {HEADER}"));
+    }
+    let wanted = String::from(Header::decode(record.header(HEADER)?).ok()?.about());
+    match &record.key {
+        Some(key) if *key == wanted => None,
+        // What is there is not repeated: it may be personal.
+        Some(_) => Some(format!("its key is not {wanted}, which its header has")),
+        None => Some(format!("it has no key, but its header's is {wanted}")),
+    }
+}
+
+/// The headers that orderlog does not write, if there are any.
+pub fn warning(record: &Record) -> Option<String> {
+    let foreign: Vec<String> =
+        record.headers.iter().filter(|(name, _)| name != HEADER).map(|(name, _)| format!("{name:?}")).collect();
+    (!foreign.is_empty()).then(|| format!("it has headers that orderlog does not write: {}", foreign.join(", ")))
+}
+
+/// Something about a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The record's offset.
+    pub offset: u64,
+    /// What it is.
+    pub what: String,
+}
+
+/// Some findings about a journal, in bounded memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// How many there are.
+    pub n: u64,
+    /// The first 100.
+    pub first: Vec<Finding>,
+}
+
+impl Findings {
+    /// One more, behind all others.
+    pub fn push(&mut self, offset: u64, what: String) {
+        self.n += 1;
+        if self.first.len() < N_KEPT {
+            self.first.push(Finding { offset, what });
+        }
+    }
+}
+
+/// Everything about a journal that this module finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelopes {
+    /// Records that orderlog did not write like this.
+    pub differences: Findings,
+    /// Records with foreign headers.
+    pub warnings: Findings,
+}
+
+impl Envelopes {
+    /// What is to be said of one more record.
+    pub fn look_at(&mut self, record: &Record) {
+        if let Some(what) = difference(record) {
+            self.differences.push(record.offset, what);
+        }
+        if let Some(what) = warning(record) {
+            self.warnings.push(record.offset, what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use orderlog_domain::{
+        header::{Expect, Origin},
+        key::{Key, RecordId},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn record() -> Record {
+        let key = Key::of(Uuid::from_bytes([7; 16]));
+        let other = Key::of(Uuid::from_bytes([8; 16]));
+        let header = Header {
+            id: RecordId(Uuid::nil()),
+            time_ms: 0,
+            writer: Uuid::nil(),
+            kind: "order_placed".to_owned(),
+            expects: [key, other].map(|key| Expect { key, last: None }).to_vec(),
+            command: None,
+            origin: Origin::default(),
+        };
+        let headers = vec![(HEADER.into(), header.encode().into())];
+        Record { offset: 3, time_ms: 0, key: Some(String::from(key).into()), headers, value: Bytes::from_static(b"{}") }
+    }
+
+    #[test]
+    fn the_key_must_be_the_first_that_the_header_names() {
+        assert_eq!(difference(&record()), None);
+        let with_key = |key: Option<Bytes>| difference(&Record { key, ..record() }).unwrap_or_default();
+        assert!(with_key(None).starts_with("it has no key"));
+        let other_spelling = Uuid::from_bytes([7; 16]).to_string();
+        let second_key = String::from(Key::of(Uuid::from_bytes([8; 16])));
+        for wrong in ["", "mallory@example.com", &other_spelling, &second_key] {
+            let what = with_key(Some(Bytes::copy_from_slice(wrong.as_bytes())));
+            assert_eq!(what, format!("its key is not {}, which its header has", "07".repeat(16)));
+        }
+    }
+
+    #[test]
+    fn a_second_packed_header_is_a_difference_and_a_foreign_one_a_warning() {
+        let mut doubled = record();
+        doubled.headers.push(doubled.headers[0].clone());
+        assert!(difference(&doubled).is_some_and(|what| what.contains("more than one header")));
+
+        let mut foreign = record();
+        assert_eq!(warning(&foreign), None);
+        foreign.headers.insert(0, ("x-proxy".into(), Bytes::new()));
+        foreign.headers.push(("Orderlog".into(), Bytes::new()));
+        assert_eq!(difference(&foreign), None);
+        assert!(warning(&foreign).is_some_and(|what| what.ends_with("\"x-proxy\", \"Orderlog\"")));
+    }
+
+    #[test]
+    fn differences_are_counted_also_behind_many_warnings() {
+        let mut envelopes = Envelopes::default();
+        let mut foreign = record();
+        foreign.headers.push(("x-proxy".into(), Bytes::new()));
+        for _ in 0..2 * N_KEPT {
+            envelopes.look_at(&foreign);
+        }
+        envelopes.look_at(&Record { key: None, ..foreign });
+        assert_eq!((envelopes.warnings.n, envelopes.warnings.first.len()), (201, N_KEPT));
+        assert_eq!(envelopes.differences.n, 1);
+    }
+}
