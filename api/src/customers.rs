@@ -2,12 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
-    customers::{self, Command, Customers, Rejection},
-    key::Key,
+    customers::{self, Address, Command, Customers, Rejection},
     orders as orders_domain,
     values::{CustomerId, Email, Name},
 };
-use orderlog_service::{replica::Executed, surroundings::mint};
+use orderlog_service::{email_keys, replica::Executed, surroundings::mint};
 use poem_openapi::{Object, OpenApi, param::Query, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -32,10 +31,11 @@ use crate::{
 #[oai(deny_unknown_fields, example)]
 #[serde(deny_unknown_fields)]
 pub struct CreateCustomer {
-    /// A person's or company's name, 1 to 200 characters.
+    /// A person's or company's name, 1 to 200 characters on one line, none of them invisible.
     #[oai(validator(min_length = 1, max_length = 200))]
     pub name: String,
-    /// Their e-mail address. No two customers have the same one, whatever its case.
+    /// Their e-mail address alone, without `mailto:`, quotes or angle brackets. No two customers have the same one, however
+    /// it is spelled: case, composed or decomposed letters, full-width forms and the ASCII form of the domain make no difference.
     #[oai(validator(max_length = 254))]
     pub email: String,
 }
@@ -51,7 +51,7 @@ impl Example for CreateCustomer {
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateCustomer {
-    /// The new name, 1 to 200 characters.
+    /// The new name, 1 to 200 characters on one line, none of them invisible.
     #[oai(validator(min_length = 1, max_length = 200))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -194,6 +194,8 @@ impl From<Rejection> for ApiError {
         match rejection {
             Rejection::EmailTaken => Self::conflict(Code::DuplicateEmail, detail).at("#/email"),
             Rejection::UnknownCustomer { .. } => Self::not_found(Code::UnknownCustomer, detail),
+            // No caller can ask for such a claim.
+            Rejection::EmailKeyTaken { .. } | Rejection::NothingToClaim { .. } => Self::internal(&detail),
         }
     }
 }
@@ -207,13 +209,13 @@ pub struct CustomersApi(Service<Customers>);
 /// [`StartError`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     let service = parts.start::<Customers>().await?.0;
+    email_keys::begin(&service.replica);
     Ok(Mounted::new(ServiceName::Customers, &service.clone(), CustomersApi(service)))
 }
 
 impl CustomersApi {
-    /// Under which nobody else may have this address.
-    fn key_of(&self, email: &Email) -> Key {
-        self.0.replica.hash_key().unique("email", &email.folded())
+    fn address(&self, email: Email) -> Address {
+        Address::new(email, self.0.replica.hash_key())
     }
 
     async fn execute(
@@ -259,7 +261,7 @@ fn done(executed: &Executed<Customers>) -> Done<CustomerChanged> {
 impl CustomersApi {
     /// Create a customer
     ///
-    /// The e-mail address must be nobody else's, whatever its case. Other services learn of the customer by
+    /// The e-mail address must be nobody else's, however it is spelled. Other services learn of the customer by
     /// `customer.created`; the name and the address stay here.
     #[oai(path = "/", method = "post", operation_id = "create_customer")]
     async fn create_customer(
@@ -270,8 +272,7 @@ impl CustomersApi {
         body: Given<CreateCustomer>,
     ) -> Result<Created<CustomerChanged>, ApiError> {
         let ((name, email), customer_id) = (body.0, CustomerId(mint()));
-        let email_key = self.key_of(&email);
-        let command = Command::Create { customer_id, name, email, email_key };
+        let command = Command::Create { customer_id, name, address: self.address(email) };
         let executed = self.execute(command, asked, || "POST /customers".to_owned()).await?;
         let changed = CustomerChanged::of(&executed);
         let (location, version) = (format!("/customers/{}", changed.customer_id), changed.version);
@@ -292,11 +293,7 @@ impl CustomersApi {
         body: Given<UpdateCustomer>,
     ) -> Result<Done<CustomerChanged>, ApiError> {
         let (id, (name, email)) = (visible(customer_id.0, &asked.caller)?, body.0);
-        let email = email.map(|email| {
-            let key = self.key_of(&email);
-            (email, key)
-        });
-        let command = Command::Update { customer_id: id, name, email };
+        let command = Command::Update { customer_id: id, name, address: email.map(|email| self.address(email)) };
         Ok(done(&self.execute(command, asked, || format!("PATCH /customers/{id}")).await?))
     }
 

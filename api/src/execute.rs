@@ -119,6 +119,10 @@ impl<D: Tables> Service<D> {
             State::CatchingUp => {
                 Err(ApiError::unavailable(Code::CatchingUp, format!("{} is still reading its journal", D::JOURNAL)))
             }
+            State::Preparing => {
+                let detail = format!("{} is preparing its data for this version", D::JOURNAL);
+                Err(ApiError::unavailable(Code::CatchingUp, detail))
+            }
             State::Stopped(why) => Err(match self.replica.damage() {
                 Some(Damage::Rows) => ApiError::damaged_rows(why),
                 Some(Damage::Journal) | None => ApiError::unavailable(Code::Unavailable, why.clone()),

@@ -1,7 +1,10 @@
 //! Values that can't be wrong once made: money, currencies, SKUs, quantities, ids, texts.
 //!
-//! Each has a private field and a checked constructor that deserialisation uses too, so that an event read back from the
-//! log obeys the same rules as a request.
+//! Each has a private field and a checked constructor, which deserialisation uses too. Texts that callers write have two rules:
+//! `new` is for requests, and deserialisation also takes what earlier versions accepted, since stored events must stay readable.
+
+mod email;
+mod unicode;
 
 use std::fmt;
 
@@ -51,9 +54,20 @@ pub enum ValueError {
         /// The most characters allowed.
         max: usize,
     },
+    /// A text with a character that readers can't see.
+    #[error("{what} must not contain the invisible character U+{:04X}: remove it", u32::from(*.character))]
+    Invisible {
+        /// What the text is.
+        what: &'static str,
+        /// The character.
+        character: char,
+    },
     /// Not an e-mail address. The address is not repeated: it may end up in a log.
-    #[error("an e-mail address must look like name@example.com and have at most 254 characters")]
-    Email,
+    #[error("an e-mail address must look like name@example.com and have at most 254 characters: {why}")]
+    Email {
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
 /// An amount of money in minor units (cents), from 0 to [`Money::MAX`]. The currency stands beside it.
@@ -282,35 +296,45 @@ impl TryFrom<u32> for TtlSeconds {
 }
 
 /// A token stands in paths. Without a letter or digit it could be `.` or `..`, which clients resolve before they send them.
-fn is_token(text: &str) -> bool {
-    text.len() <= 64
+fn token(text: String, what: &'static str) -> Result<String, ValueError> {
+    let is_token = text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-        && text.bytes().any(|b| b.is_ascii_alphanumeric())
+        && text.bytes().any(|b| b.is_ascii_alphanumeric());
+    if is_token { Ok(text) } else { Err(ValueError::Token { what }) }
 }
 
-fn is_text(text: &str, max: usize) -> bool {
-    !text.trim().is_empty() && text.chars().count() <= max && !text.chars().any(|c| c.is_control() && c != '\n')
+/// A token; UUIDs in lower case and with hyphens, so that each has one spelling.
+fn token_or_id(text: String, what: &'static str) -> Result<String, ValueError> {
+    let text = token(text, what)?;
+    Ok(Uuid::try_parse(&text).map_or(text, |id| id.to_string()))
+}
+
+fn paragraphs(text: String, what: &'static str, max: usize) -> Result<String, ValueError> {
+    let is_text =
+        !text.trim().is_empty() && text.chars().count() <= max && !text.chars().any(|c| c.is_control() && c != '\n');
+    if is_text { Ok(text) } else { Err(ValueError::Text { what, max }) }
 }
 
 /// A text that is shown in lists, subjects and logs. U+2028 and U+2029 break lines too, but do not count as control characters.
-fn is_line(text: &str, max: usize) -> bool {
-    is_text(text, max) && !text.contains(['\n', '\u{2028}', '\u{2029}'])
+fn line(text: String, what: &'static str, max: usize) -> Result<String, ValueError> {
+    let text = paragraphs(text, what, max)?;
+    if text.contains(['\n', '\u{2028}', '\u{2029}']) { Err(ValueError::Text { what, max }) } else { Ok(text) }
 }
 
-fn is_email(text: &str) -> bool {
-    let Some((name, host)) = text.rsplit_once('@') else { return false };
-    text.len() <= 254
-        && !name.is_empty()
-        && host.contains('.')
-        && !host.starts_with('.')
-        && !host.ends_with('.')
-        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
-        && !name.contains('@')
+/// A line that shows all it contains: two that look alike are alike, and none changes the direction of what stands beside it.
+fn visible_line(text: String, what: &'static str, max: usize) -> Result<String, ValueError> {
+    let text = line(text, what, max)?;
+    let hidden = unicode::hidden(&text).next();
+    hidden.map_or(Ok(text), |(_, character)| Err(ValueError::Invisible { what, character }))
 }
 
-/// Text values differ only in their rule; what follows from the rule is the same for all.
+/// Text values differ only in their rules; what follows from them is the same for all. A rule takes a text and returns it, or why
+/// not. `stored` is the rule for what is read back, where earlier versions accepted more.
 macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, |$text:ident| $rule:expr, $error:expr) => {
+    ($(#[$doc:meta])* $name:ident, $rule:expr) => {
+        checked_text!($(#[$doc])* $name, $rule, stored $rule);
+    };
+    ($(#[$doc:meta])* $name:ident, $rule:expr, stored $stored:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(into = "String", try_from = "String")]
@@ -321,9 +345,8 @@ macro_rules! checked_text {
             ///
             /// # Errors
             /// The rule, if it does not.
-            pub fn new($text: impl Into<String>) -> Result<Self, ValueError> {
-                let $text: String = $text.into();
-                if $rule { Ok(Self($text)) } else { Err($error) }
+            pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
+                ($rule)(text.into()).map(Self)
             }
 
             /// The text.
@@ -342,7 +365,7 @@ macro_rules! checked_text {
             type Error = ValueError;
 
             fn try_from(text: String) -> Result<Self, ValueError> {
-                Self::new(text)
+                ($stored)(text).map(Self)
             }
         }
 
@@ -356,47 +379,61 @@ macro_rules! checked_text {
 
 checked_text!(
     /// A stock keeping unit: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit.
-    Sku, |text| is_token(&text), ValueError::Token { what: "a SKU" }
+    Sku, |text| token(text, "a SKU")
 );
 checked_text!(
     /// The name its maker gives a reservation: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or
     /// digit (a UUID is one).
-    ReservationName, |text| is_token(&text), ValueError::Token { what: "a reservation id" }
+    ReservationName, |text| token(text, "a reservation id")
 );
 checked_text!(
-    /// A person's or company's name, 1 to 200 characters on one line.
-    Name, |text| is_line(&text, 200), ValueError::Text { what: "a name", max: 200 }
+    /// A person's or company's name, 1 to 200 characters on one line, none of them invisible.
+    Name, |text| visible_line(text, "a name", 200), stored |text| line(text, "a name", 200)
 );
 checked_text!(
-    /// Why something was done, 1 to 200 characters on one line.
-    Reason, |text| is_line(&text, 200), ValueError::Text { what: "a reason", max: 200 }
+    /// Why something was done, 1 to 200 characters on one line, none of them invisible.
+    Reason, |text| visible_line(text, "a reason", 200), stored |text| line(text, "a reason", 200)
 );
 checked_text!(
-    /// The payer's or bank's reference of a payment, 1 to 100 characters on one line.
-    PaymentReference, |text| is_line(&text, 100), ValueError::Text { what: "a reference", max: 100 }
+    /// The payer's or bank's reference of a payment, 1 to 100 characters on one line, none of them invisible.
+    PaymentReference, |text| visible_line(text, "a reference", 100), stored |text| line(text, "a reference", 100)
 );
 checked_text!(
     /// Who a notification is for: a customer's id or a role such as `operations`, 1 to 64 letters, digits, dots, dashes or
-    /// underscores, at least one a letter or digit.
-    Recipient, |text| is_token(&text), ValueError::Token { what: "a recipient" }
+    /// underscores, at least one a letter or digit. However a UUID is written, the value has it in lower case with hyphens:
+    /// one customer has one inbox.
+    Recipient, |text| token_or_id(text, "a recipient")
 );
 checked_text!(
-    /// A notification's subject, 1 to 200 characters on one line.
-    Subject, |text| is_line(&text, 200), ValueError::Text { what: "a subject", max: 200 }
+    /// A notification's subject, 1 to 200 characters on one line, none of them invisible.
+    Subject, |text| visible_line(text, "a subject", 200), stored |text| line(text, "a subject", 200)
 );
 checked_text!(
-    /// A notification's text, 1 to 10,000 characters, on as many lines as it likes.
-    Body, |text| is_text(&text, 10_000), ValueError::Text { what: "a body", max: 10_000 }
+    /// A notification's text, 1 to 10,000 characters, on as many lines as it likes. It is prose, in which invisible characters
+    /// such as directional isolates have their place.
+    Body, |text| paragraphs(text, "a body", 10_000)
 );
 checked_text!(
-    /// An e-mail address, as its owner wrote it.
-    Email, |text| is_email(&text), ValueError::Email
+    /// An e-mail address, as its owner wrote it. [`Email::canonical`] tells whether two are the same.
+    Email, email::given, stored email::stored
 );
 
 impl Email {
-    /// The form in which addresses are compared: case does not matter.
+    /// The address in lower case: the spelling by which earlier versions told whether two were the same.
     pub fn folded(&self) -> String {
         self.0.to_lowercase()
+    }
+
+    /// The spelling that all spellings of the address have in common: the domain as the DNS has it, the name before it without
+    /// case, compatibility forms and ignorable characters.
+    pub fn canonical(&self) -> String {
+        email::canonical(&self.0)
+    }
+
+    /// The same address without invisible characters.
+    #[must_use]
+    pub fn visible(&self) -> Self {
+        Self(email::visible(&self.0))
     }
 }
 
@@ -470,20 +507,48 @@ mod tests {
     }
 
     #[test]
-    fn email_addresses_are_checked_loosely_and_compared_without_case() {
-        for wrong in ["", "a", "a@b", "@b.c", "a b@c.d", "a@b@c.d", "a@.c", "a@c."] {
-            assert!(Email::new(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(Email::new("Ada@Example.com").map(|email| email.folded()), Ok("ada@example.com".to_owned()));
-    }
-
-    #[test]
     fn texts_refuse_emptiness_length_and_control_characters() {
         assert!(Name::new(" ").is_err());
         assert!(Name::new("a\u{0}").is_err());
         assert!(Name::new("a".repeat(201)).is_err());
         assert!(Sku::new("a b").is_err());
         assert!(Sku::new("A-1_b.2").is_ok());
+    }
+
+    #[test]
+    fn a_uuid_has_one_spelling_as_a_recipient() {
+        let id = "018f4e9c-7d1a-7abc-8def-0123456789ab";
+        for spelling in [id, "018F4E9C-7D1A-7ABC-8DEF-0123456789AB", "018f4e9c7d1a7abc8def0123456789ab"] {
+            assert_eq!(Recipient::new(spelling).map(String::from).as_deref(), Ok(id), "{spelling}");
+            let stored: Recipient = serde_json::from_value(spelling.into()).unwrap();
+            assert_eq!(stored.as_str(), id, "{spelling}, read from a stored event");
+        }
+        for role in ["operations", "Operations", "018f4e9c-7d1a", "018F4E9C-7D1A-7ABC-8DEF-0123456789AG"] {
+            assert_eq!(Recipient::new(role).map(String::from).as_deref(), Ok(role));
+        }
+        assert_eq!(
+            Sku::new("018F4E9C-7D1A-7ABC-8DEF-0123456789AB").map(String::from).as_deref(),
+            Ok("018F4E9C-7D1A-7ABC-8DEF-0123456789AB")
+        );
+    }
+
+    #[test]
+    fn a_line_has_no_invisible_characters_but_stored_ones_stay_readable() {
+        for hidden in
+            ['\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}', '\u{ad}', '\u{2060}', '\u{200e}', '\u{e0041}', '\u{3164}']
+        {
+            let text = format!("Ada{hidden}Lovelace");
+            let invisible = |what| ValueError::Invisible { what, character: hidden };
+            assert_eq!(Name::new(&text), Err(invisible("a name")));
+            assert_eq!(Reason::new(&text), Err(invisible("a reason")));
+            assert_eq!(PaymentReference::new(&text), Err(invisible("a reference")));
+            assert_eq!(Subject::new(&text), Err(invisible("a subject")));
+            assert!(Body::new(&text).is_ok(), "prose may have isolates");
+            let stored: Name = serde_json::from_value(text.clone().into()).unwrap();
+            assert_eq!(stored.as_str(), text);
+        }
+        let told = Name::new("Ada\u{202e}").unwrap_err().to_string();
+        assert_eq!(told, "a name must not contain the invisible character U+202E: remove it");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::{
 };
 
 impl Tables for Notifications {
-    const SCHEMA: u32 = 1;
+    // 2: recipients that are UUIDs are in lower case.
+    const SCHEMA: u32 = 2;
     const TABLES: &'static [Table<Entity>] = &[Table {
         kind: NOTIFICATIONS,
         // Null where only the place of a notification is kept.

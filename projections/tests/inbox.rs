@@ -324,6 +324,17 @@ async fn another_history_replaces_what_redis_holds() -> Outcome {
 }
 
 #[tokio::test]
+async fn an_inbox_that_an_earlier_version_kept_is_filled_anew() -> Outcome {
+    let prefix = prefix();
+    let (subjects, redis) = with_prefix(&prefix).await?;
+    let log = LOG.simple().to_string();
+    command(&["hset", &format!("{{orderlog:{prefix}}}:state"), "log", &log, "run", "earlier", "next", "1000"]).await?;
+    assert_eq!(redis.position().await?, 0, "recipients were spelled otherwise there");
+    redis.follow(&subjects.store).await?;
+    assert_equal(&redis, &subjects.store).await
+}
+
+#[tokio::test]
 async fn redis_learns_of_what_was_parked_when_later_things_were_told() -> Outcome {
     let mut subjects = Subjects::redis().await?;
     subjects.next = 1;

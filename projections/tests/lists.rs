@@ -100,12 +100,40 @@ fn customer(number: u128) -> Result<(Ref, customers::Entity), Box<dyn Error>> {
         name: Name::new("Ada")?,
         email: Email::new("ada@example.com")?,
         email_key: Key::GENESIS,
+        canonical_key: None,
         active: true,
         version: 1,
         created_ms: 1,
         updated_ms: 1,
     };
     Ok((Customer::aggregate(customer.customer_id), customers::Entity::Customer(customer)))
+}
+
+#[tokio::test]
+async fn customers_who_lack_the_canonical_spelling_of_their_address_are_found() -> Outcome {
+    let mut rows = Rows::<Customers>::new().await?;
+    let spelled = |number: u128, email: &str, canonical_key| {
+        let (aggregate, entity) = customer(number)?;
+        let email = Email::new(email)?;
+        let customers::Entity::Customer(customer) = entity else { return Ok((aggregate, entity)) };
+        Ok::<_, Box<dyn Error>>((aggregate, customers::Entity::Customer(Customer { email, canonical_key, ..customer })))
+    };
+    let all = vec![
+        spelled(1, "ada@example.com", None)?,
+        spelled(2, "e\u{301}@example.com", None)?,
+        spelled(3, "e\u{301}@example.com", Some(Key::GENESIS))?,
+        spelled(4, "\u{ff41}@example.com", None)?,
+    ];
+    rows.write(all, vec![]).await?;
+    let found = async |after: Option<u128>, limit| -> Result<Vec<u128>, StoreError> {
+        let found = rows.store.customers_without_canonical_key(after.map(|n| CustomerId(id(n))), limit).await?;
+        Ok(found.iter().map(|customer| customer.customer_id.0.as_u128()).collect())
+    };
+    let ids = [2, 4].map(|n| id(n).as_u128());
+    assert_eq!(found(None, 10).await?, ids);
+    assert_eq!(found(None, 1).await?, ids[..1]);
+    assert_eq!(found(Some(2), 10).await?, ids[1..]);
+    Ok(())
 }
 
 #[tokio::test]

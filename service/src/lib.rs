@@ -28,6 +28,7 @@ pub mod cloudevents;
 mod copies;
 pub mod delivery;
 pub mod duty;
+pub mod email_keys;
 pub mod envelope;
 pub mod identity;
 pub mod inbox;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
+    email_keys::Collision,
     envelope::Envelopes,
     past::Moment,
     rebuild::{self, Goal, Progress, RebuildError, Report},
@@ -31,7 +32,7 @@ use crate::{
 pub struct Status {
     /// The service.
     pub service: String,
-    /// `catching_up`, `ready` or `stopped`.
+    /// `catching_up`, `preparing`, `ready` or `stopped`.
     pub state: String,
     /// Why, if it is stopped or can't do something.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +54,9 @@ pub struct Status {
     pub lag_ms: u64,
     /// Records that can't be folded.
     pub n_parked: u64,
+    /// Customers with one e-mail address in two spellings, for an operator to settle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub email_collisions: Vec<Collision>,
     /// The last rebuild since the start of the process, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebuild: Option<Rebuild>,
@@ -286,6 +290,7 @@ impl<D: Tables> Projection for Rows<D> {
         let age_ms = checkpoint.last.map_or(0, |(last, _)| self.replica.now_ms() - last.time_ms).max(0).unsigned_abs();
         let (state, why) = match self.replica.state().borrow().clone() {
             State::CatchingUp => ("catching_up", None),
+            State::Preparing => ("preparing", None),
             State::Ready => ("ready", self.replica.trouble()),
             State::Stopped(why) => ("stopped", Some(why)),
         };
@@ -304,6 +309,7 @@ impl<D: Tables> Projection for Rows<D> {
                 Err(error) if error.is_damage() => 0,
                 n_parked => n_parked.map_err(|error| error.to_string())?,
             },
+            email_collisions: self.replica.collisions(),
             rebuild: self.rebuild(),
         })
     }

@@ -25,7 +25,7 @@ use crate::{
     envelope::Envelopes,
     past::PastError,
     published::{self, Published},
-    replica::{Damage, Rebuilding, StartError, SwitchError, same_history},
+    replica::{Damage, Rebuilding, Replica, StartError, SwitchError, same_history},
     snapshots,
 };
 

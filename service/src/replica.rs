@@ -7,6 +7,7 @@
 mod append;
 mod ending;
 mod news;
+mod preparing;
 mod recorded;
 mod repair;
 mod revive;
@@ -45,6 +46,7 @@ use orderlog_projections::{Rows, Store, StoreError, Tables};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    email_keys::Collision,
     lag::{Behind, Lag},
     measures::{self, Measures},
     surroundings::Surroundings,
@@ -71,6 +73,8 @@ pub struct Setup {
 pub enum State {
     /// Reading what happened before it started.
     CatchingUp,
+    /// Carrying out commands of its own, which have to come before anybody else's.
+    Preparing,
     /// Taking commands.
     Ready,
     /// It can't go on; the sentence says why and what to do.
@@ -185,6 +189,10 @@ struct Shared {
     trouble: watch::Sender<Option<String>>,
     /// What is damaged, if it stopped because of that.
     damage: RwLock<Option<Damage>>,
+    /// It has commands of its own to carry out before it is ready.
+    prepares: AtomicBool,
+    /// What its own commands left for an operator to settle.
+    collisions: watch::Sender<Vec<Collision>>,
     /// The next generation of the rows is being built.
     rebuilding: AtomicBool,
     /// Of all records read so far, headers and values.
@@ -332,10 +340,10 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
     /// Why it never will.
     pub async fn ready(&self) -> Result<(), String> {
         let mut state = self.state();
-        let state = state.wait_for(|state| *state != State::CatchingUp).await;
+        let state = state.wait_for(|state| !matches!(state, State::CatchingUp | State::Preparing)).await;
         match state.as_deref() {
             Ok(State::Stopped(why)) => Err(why.clone()),
-            Ok(State::Ready | State::CatchingUp) | Err(_) => Ok(()),
+            Ok(State::Ready | State::CatchingUp | State::Preparing) | Err(_) => Ok(()),
         }
     }
 
@@ -387,27 +395,34 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
     ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let deadline = request.deadline;
         let request = Arc::new(request);
-        match (self.ask(Arc::clone(&request), span).await, &self.news) {
+        match (self.ask(Arc::clone(&request), span, &[State::Ready]).await, &self.news) {
             (Err(ExecuteError::Rejected(rejection)), Some(news)) if D::rests_on_news(&rejection) => {
                 if !news.are_in(deadline, self.setup.surroundings.as_ref()).await {
                     return Err(ExecuteError::Unavailable("it has not taken in all news yet".to_owned()));
                 }
                 // Nothing was written, so it is the same command.
-                self.ask(request, span).await
+                self.ask(request, span, &[State::Ready]).await
             }
             (outcome, _) => outcome,
         }
     }
 
-    async fn ask(&self, request: Arc<Request<D>>, span: &mut Span) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
+    /// Asks the loop, unless the replica is in none of `states`.
+    async fn ask(
+        &self,
+        request: Arc<Request<D>>,
+        span: &mut Span,
+        states: &[State],
+    ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let (reply, outcome) = oneshot::channel();
         let stamp = request.stamp;
         let unavailable = || match &*self.shared.state.borrow() {
             State::Stopped(why) => ExecuteError::Unavailable(why.clone()),
             State::CatchingUp => ExecuteError::Unavailable("it is still reading its journal".to_owned()),
+            State::Preparing => ExecuteError::Unavailable("it is preparing its data for this version".to_owned()),
             State::Ready => ExecuteError::Unavailable("it is stopping".to_owned()),
         };
-        if *self.shared.state.borrow() != State::Ready {
+        if !states.contains(&self.shared.state.borrow()) {
             // A decision on old state would only become a void record.
             return Err(unavailable());
         }

@@ -6,9 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orderlog_domain::{
-    customers::{Command, Customers},
+    customers::{Address, Command, Customers},
     header::Origin,
-    key::{HashKey, Key},
+    key::HashKey,
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{EventLog, NewRecord, Partition, Record, simulated::SimulatedLog};
@@ -55,11 +55,11 @@ async fn log() -> Arc<SimulatedLog> {
     };
     for n in 0..N_CUSTOMERS {
         let customer_id = CustomerId(Uuid::now_v7());
-        let (email, email_key) =
-            (Email::new(format!("ada{n}@example.com")).unwrap(), Key::named("test", &n.to_string()));
-        execute(Command::Create { customer_id, name: Name::new("Ada").unwrap(), email, email_key }).await;
+        let email = Email::new(format!("ada{n}@example.com")).unwrap();
+        let address = Address::new(email, service.replica.hash_key());
+        execute(Command::Create { customer_id, name: Name::new("Ada").unwrap(), address }).await;
         for name in ["Ada King", "Ada Lovelace"] {
-            execute(Command::Update { customer_id, name: Some(Name::new(name).unwrap()), email: None }).await;
+            execute(Command::Update { customer_id, name: Some(Name::new(name).unwrap()), address: None }).await;
         }
     }
     let journal = Partition::journal("customers");

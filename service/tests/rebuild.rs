@@ -11,7 +11,7 @@ use std::{
 };
 
 use orderlog_domain::{
-    customers::{CUSTOMERS, Command, Customers},
+    customers::{Address, CUSTOMERS, Command, Customers},
     header::Origin,
     key::{HashKey, Key},
     values::{CustomerId, Email, Name},
@@ -144,8 +144,8 @@ async fn open(log: &Arc<dyn EventLog>, folder: &Path) -> Replica<Customers> {
 async fn create(replica: &Replica<Customers>, n: u64) -> CustomerId {
     let customer_id = CustomerId(Uuid::now_v7());
     let email = Email::new(format!("c{n}@example.com")).unwrap();
-    let email_key = replica.hash_key().unique("email", &email.folded());
-    let command = Command::Create { customer_id, name: Name::new("Ada").unwrap(), email, email_key };
+    let address = Address::new(email, replica.hash_key());
+    let command = Command::Create { customer_id, name: Name::new("Ada").unwrap(), address };
     replica.execute(command, None, Origin::default(), now_ms() + 60_000).await.unwrap();
     customer_id
 }

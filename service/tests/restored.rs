@@ -8,9 +8,9 @@ use bytes::Bytes;
 use orderlog_domain::{
     billing::Billing,
     core::{Changes, CopiedRow},
-    customers::{Command, Customers},
+    customers::{Address, Command, Customers},
     header::Origin,
-    key::{HashKey, Key},
+    key::HashKey,
     orders::Orders,
     public::{Envelope, OrderCreated, OrderLine, Public},
     values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, Sku},
@@ -68,10 +68,10 @@ async fn kept<D: Tables>(of: &Assembled<D, MemoryRows<D>>, topic: &str) -> u64 {
 }
 
 async fn create(customers: &Replica<Customers, MemoryRows<Customers>>, n: u32) {
-    let email_key = Key::named("test", &n.to_string());
     let email = Email::new(format!("ada{n}@example.com")).unwrap();
+    let address = Address::new(email, customers.hash_key());
     let customer_id = CustomerId(Uuid::now_v7());
-    let command = Command::Create { customer_id, name: Name::new("Ada").unwrap(), email, email_key };
+    let command = Command::Create { customer_id, name: Name::new("Ada").unwrap(), address };
     customers.execute(command, None, Origin::default(), now_ms() + 60_000).await.unwrap();
 }
 

@@ -304,7 +304,11 @@ impl Distributed {
         Self::start_as(format!("t{}.", uuid::Uuid::new_v4().simple()), options).await
     }
 
-    async fn start_as(topic_prefix: String, options: &[&str]) -> Self {
+    /// Start five processes on topics whose names begin so, with more options.
+    ///
+    /// # Panics
+    /// If there is no place for data folders.
+    pub async fn start_as(topic_prefix: String, options: &[&str]) -> Self {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let data = tempfile::tempdir().expect("a place for data folders");
         let mut deployment =

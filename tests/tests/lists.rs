@@ -178,13 +178,14 @@ async fn what_is_low_open_or_unread_is_found(shop: &Shop) {
         assert!(found.contains(is_in) && !found.contains(is_not), "{state}: {found:?}");
     }
 
-    let recipient = customer;
-    for subject in ["one", "two"] {
+    let (recipient, capitals) = (customer.clone(), customer.to_uppercase());
+    for (subject, recipient) in [("one", &recipient), ("two", &capitals)] {
         let news = json!({"recipient": recipient, "subject": subject, "body": "b"});
-        shop.notifications.post("/notify", news).await.expect(201);
+        let told = shop.notifications.post("/notify", news).await.expect(201);
+        assert_eq!(told["recipient"], customer, "one customer, one inbox");
     }
     let subjects = async |filter: &str| {
-        let list = format!("/notifications?recipient={recipient}&{filter}limit=1");
+        let list = format!("/notifications?recipient={capitals}&{filter}limit=1");
         walk(&shop.notifications, &list, "subject", async || {}).await
     };
     let of_ours = |mut all: Vec<String>| {

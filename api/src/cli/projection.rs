@@ -10,6 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use orderlog_service::{
+    email_keys::Collision,
     envelope::{Envelopes, Finding, Findings},
     past::Moment,
     projection::{Rebuild, RebuildRequest, Status},
@@ -202,6 +203,11 @@ fn table(statuses: &[Status]) -> String {
             "{service:<14} {state:<12} {generation:>10} {position:>12} {end:>12} {lag:>10} {seconds:>10} {snapshot:>12} {n_parked:>7}"
         ));
         lines.extend(status.why.iter().map(|why| format!("  {why}")));
+        lines.extend(status.email_collisions.iter().map(|Collision { customer_id, held_by }| {
+            format!(
+                "  customers {customer_id} and {held_by} have one e-mail address in two spellings: change one of them"
+            )
+        }));
     }
     lines.join("\n")
 }

@@ -23,10 +23,10 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct Notify {
     /// Whom: a customer's id or a role such as `operations`; 1 to 64 letters, digits, dots, dashes or underscores, at least
-    /// one a letter or digit.
+    /// one a letter or digit. A UUID means the same in capitals, and is answered in lower case.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub recipient: String,
-    /// In short, 1 to 200 characters.
+    /// In short, 1 to 200 characters on one line, none of them invisible.
     #[oai(validator(min_length = 1, max_length = 200))]
     pub subject: String,
     /// At length, 1 to 10,000 characters.
@@ -46,14 +46,15 @@ impl Checked for Notify {
 
     fn checked(self) -> Result<Command, ApiError> {
         let mut faults = Faults::default();
-        let recipient = faults.check("#/recipient", Recipient::new(self.recipient));
+        let recipient_as_given = self.recipient;
+        let recipient = faults.check("#/recipient", Recipient::new(&*recipient_as_given));
         let subject = faults.check("#/subject", Subject::new(self.subject));
         let body = faults.check("#/body", Body::new(self.body));
         let (Some(recipient), Some(subject), Some(body)) = (recipient, subject, body) else {
             return Err(faults.into());
         };
-        let notification_id = NotificationId(mint());
-        Ok(Command::Notify { notification_id, source: Source::Caller, recipient, subject, body })
+        let (notification_id, source) = (NotificationId(mint()), Source::Caller);
+        Ok(Command::Notify { notification_id, source, recipient, recipient_as_given, subject, body })
     }
 }
 

@@ -382,13 +382,13 @@ catalogue! {
     InvalidTtl, "invalid_ttl", [400], Values,
         says "a time to live must be from 1 to 604800 seconds",
         so "Send a number of seconds within the bounds.";
-    /// A text is too long, empty, or has characters that can't be.
+    /// A text is too long, empty, or has characters that can't be, such as line breaks or invisible ones.
     InvalidText, "invalid_text", [400], Values,
-        says "a name must have 1 to 200 characters, none of them a control character",
+        says "a name must not contain the invisible character U+202E: remove it",
         so "Send a text as `detail` says.";
-    /// This can't be an e-mail address.
+    /// This can't be an e-mail address, or is more than one: `mailto:`, a name or angle brackets around it.
     InvalidEmail, "invalid_email", [400], Values,
-        says "this is no e-mail address",
+        says "an e-mail address must look like name@example.com and have at most 254 characters: it has no @",
         so "Send an address such as `ada.lovelace@example.com`.";
     /// A path or query parameter can't have this value.
     InvalidParameter, "invalid_parameter", [400], Values,

@@ -167,8 +167,8 @@ const fn code_of(error: &ValueError) -> Code {
         ValueError::Token { .. } => Code::InvalidIdentifier,
         ValueError::Quantity { .. } => Code::InvalidQuantity,
         ValueError::Ttl { .. } => Code::InvalidTtl,
-        ValueError::Text { .. } => Code::InvalidText,
-        ValueError::Email => Code::InvalidEmail,
+        ValueError::Text { .. } | ValueError::Invisible { .. } => Code::InvalidText,
+        ValueError::Email { .. } => Code::InvalidEmail,
     }
 }
 

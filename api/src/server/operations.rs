@@ -125,6 +125,7 @@ fn shown(standing: Standing, is_too_far: bool) -> Value {
     let Standing { state, position, end, behind_ms, rows, trouble } = standing;
     let (state, why) = match state {
         State::CatchingUp => ("catching_up", None),
+        State::Preparing => ("preparing", None),
         State::Ready => ("ready", trouble.or_else(|| is_too_far.then(|| "its rows are too far behind".to_owned()))),
         State::Stopped(why) => ("stopped", Some(why)),
     };

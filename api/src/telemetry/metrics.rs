@@ -237,7 +237,7 @@ fn rows(sheet: &mut Sheet, service: &str, status: &Status) {
     ] {
         sheet.count(name, help, &labels, value);
     }
-    for state in ["catching_up", "ready", "stopped"] {
+    for state in ["catching_up", "preparing", "ready", "stopped"] {
         let help = "1 for what the service is doing";
         let labels = [("service", service), ("status", state)];
         sheet.count("orderlog_projection_status", help, &labels, u64::from(status.state == state));

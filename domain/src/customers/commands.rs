@@ -2,12 +2,11 @@
 //!
 //! Absent: an update that gives nothing. It is no command; the edge refuses it.
 
-use super::state::Customer;
+use super::{address::Address, state::Customer};
 use crate::{
     decider::Ref,
     fingerprint,
-    key::Key,
-    values::{CustomerId, Email, Name},
+    values::{CustomerId, Name},
 };
 
 /// What can be asked.
@@ -19,10 +18,8 @@ pub enum Command {
         customer_id: CustomerId,
         /// What to call them.
         name: Name,
-        /// Their address, as they wrote it.
-        email: Email,
-        /// The keyed hash of the folded address.
-        email_key: Key,
+        /// Their address.
+        address: Address,
     },
     /// Change what is given, keep the rest. Also of an inactive customer: one must be able to correct an address.
     Update {
@@ -30,13 +27,21 @@ pub enum Command {
         customer_id: CustomerId,
         /// The new name.
         name: Option<Name>,
-        /// The new address, and the keyed hash of its folded form.
-        email: Option<(Email, Key)>,
+        /// The new address.
+        address: Option<Address>,
     },
     /// No more orders from this customer.
     Deactivate {
         /// Who.
         customer_id: CustomerId,
+    },
+    /// Claim the canonical spelling of an address that an earlier version accepted. No caller asks for it: the service does, for
+    /// each such customer, before it is ready.
+    ClaimEmailKey {
+        /// Who.
+        customer_id: CustomerId,
+        /// The address that the customer had when this was asked.
+        address: Address,
     },
 }
 
@@ -45,9 +50,9 @@ impl Command {
     pub fn target(&self) -> Option<Ref> {
         match self {
             Self::Create { .. } => None,
-            Self::Update { customer_id, .. } | Self::Deactivate { customer_id } => {
-                Some(Customer::aggregate(*customer_id))
-            }
+            Self::Update { customer_id, .. }
+            | Self::Deactivate { customer_id }
+            | Self::ClaimEmailKey { customer_id, .. } => Some(Customer::aggregate(*customer_id)),
         }
     }
 
@@ -55,12 +60,15 @@ impl Command {
     /// be hashed under the deployment's key, never shown.
     pub fn fingerprint_text(&self) -> String {
         match self {
-            Self::Create { customer_id: _, name, email, email_key: _ } => fingerprint::text(&("create", name, email)),
-            Self::Update { customer_id, name, email } => {
-                let email = email.as_ref().map(|(email, _)| email);
+            Self::Create { customer_id: _, name, address } => fingerprint::text(&("create", name, &address.email)),
+            Self::Update { customer_id, name, address } => {
+                let email = address.as_ref().map(|address| &address.email);
                 fingerprint::text(&("update", customer_id, name, email))
             }
             Self::Deactivate { customer_id } => fingerprint::text(&("deactivate", customer_id)),
+            Self::ClaimEmailKey { customer_id, address } => {
+                fingerprint::text(&("claim_email_key", customer_id, &address.email))
+            }
         }
     }
 }
@@ -75,6 +83,20 @@ pub enum Rejection {
     #[error("there is no customer {customer_id}")]
     UnknownCustomer {
         /// Who was asked for.
+        customer_id: CustomerId,
+    },
+    /// Another customer holds the canonical spelling of the address: an operator has to settle who keeps it.
+    #[error("customer {held_by} holds another spelling of the e-mail address of customer {customer_id}")]
+    EmailKeyTaken {
+        /// Who wants it.
+        customer_id: CustomerId,
+        /// Who has it.
+        held_by: CustomerId,
+    },
+    /// The customer holds the canonical spelling, or has another address by now.
+    #[error("customer {customer_id} needs no other claim to the e-mail address")]
+    NothingToClaim {
+        /// Who.
         customer_id: CustomerId,
     },
 }

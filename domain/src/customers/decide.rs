@@ -6,13 +6,17 @@ use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
     key::Key,
     public::Public,
-    values::{CustomerId, Email, Name},
+    values::{CustomerId, Name},
 };
 
 use super::{
     Customers,
+    address::Address,
     commands::{Command, Rejection},
-    events::{Claim, CustomerCreated, CustomerDeactivated, CustomerFacts, CustomerUnchanged, CustomerUpdated, Event},
+    events::{
+        Claim, CustomerCreated, CustomerDeactivated, CustomerEmailKeyClaimed, CustomerFacts, CustomerUnchanged,
+        CustomerUpdated, Event,
+    },
     react,
     state::{CUSTOMERS, Customer, EMAIL_CLAIMS, EmailClaim, Entity},
 };
@@ -30,11 +34,12 @@ impl Decider for Customers {
 
     fn decide(command: &Command, view: &View<'_, Entity>, _now: Millis) -> Result<Event, Rejection> {
         match command {
-            Command::Create { customer_id, name, email, email_key } => {
-                create(view, *customer_id, name, email, *email_key)
+            Command::Create { customer_id, name, address } => create(view, *customer_id, name, address),
+            Command::Update { customer_id, name, address } => {
+                update(view, *customer_id, name.as_ref(), address.as_ref())
             }
-            Command::Update { customer_id, name, email } => update(view, *customer_id, name.as_ref(), email.as_ref()),
             Command::Deactivate { customer_id } => deactivate(view, *customer_id),
+            Command::ClaimEmailKey { customer_id, address } => claim_email_key(view, *customer_id, address),
         }
     }
 
@@ -48,6 +53,7 @@ impl Decider for Customers {
             Event::CustomerUpdated(_) => "customer_updated",
             Event::CustomerDeactivated(_) => "customer_deactivated",
             Event::CustomerUnchanged(_) => "customer_unchanged",
+            Event::CustomerEmailKeyClaimed(_) => "customer_email_key_claimed",
         }
     }
 
@@ -55,7 +61,10 @@ impl Decider for Customers {
         let customer = Customer::aggregate(event.customer().customer_id);
         let customer = match event {
             Event::CustomerCreated(_) => Ref::minted(customer.kind, customer.key),
-            Event::CustomerUpdated(_) | Event::CustomerDeactivated(_) | Event::CustomerUnchanged(_) => customer,
+            Event::CustomerUpdated(_)
+            | Event::CustomerDeactivated(_)
+            | Event::CustomerUnchanged(_)
+            | Event::CustomerEmailKeyClaimed(_) => customer,
         };
         let claims = claims_changed(event).map(|(_, claim)| EmailClaim::aggregate(claim.email_key));
         std::iter::once(customer).chain(claims).collect()
@@ -82,7 +91,10 @@ impl Decider for Customers {
 
     fn awaits(rejection: &Rejection) -> Option<Uuid> {
         match rejection {
-            Rejection::EmailTaken | Rejection::UnknownCustomer { .. } => None,
+            Rejection::EmailTaken
+            | Rejection::UnknownCustomer { .. }
+            | Rejection::EmailKeyTaken { .. }
+            | Rejection::NothingToClaim { .. } => None,
         }
     }
 }
@@ -90,25 +102,31 @@ impl Decider for Customers {
 /// The claims that `event` changes and who holds each afterwards, in the order of [`Decider::touches`].
 fn claims_changed(event: &Event) -> impl Iterator<Item = (Option<CustomerId>, &Claim)> {
     let (claimed, freed) = match event {
-        Event::CustomerCreated(created) => (Some(&created.claimed), None),
-        Event::CustomerUpdated(updated) => (updated.claimed.as_ref(), updated.freed.as_ref()),
-        Event::CustomerDeactivated(_) | Event::CustomerUnchanged(_) => (None, None),
+        Event::CustomerCreated(created) => ([Some(&created.claimed), created.claimed_canonical.as_ref()], [None, None]),
+        Event::CustomerUpdated(updated) => (
+            [updated.claimed.as_ref(), updated.claimed_canonical.as_ref()],
+            [updated.freed.as_ref(), updated.freed_canonical.as_ref()],
+        ),
+        Event::CustomerEmailKeyClaimed(also) => ([Some(&also.claimed), None], [None, None]),
+        Event::CustomerDeactivated(_) | Event::CustomerUnchanged(_) => ([None, None], [None, None]),
     };
     let holder = Some(event.customer().customer_id);
-    claimed.map(|claim| (holder, claim)).into_iter().chain(freed.map(|claim| (None, claim)))
+    let claimed = claimed.into_iter().flatten().map(move |claim| (holder, claim));
+    claimed.chain(freed.into_iter().flatten().map(|claim| (None, claim)))
 }
 
 fn customer_after(before: Option<&Customer>, event: &Event, at: &At) -> Customer {
     let facts = event.customer();
     let changed_ms = match event {
         Event::CustomerCreated(_) | Event::CustomerUpdated(_) | Event::CustomerDeactivated(_) => None,
-        Event::CustomerUnchanged(_) => before.map(|customer| customer.updated_ms),
+        Event::CustomerUnchanged(_) | Event::CustomerEmailKeyClaimed(_) => before.map(|customer| customer.updated_ms),
     };
     Customer {
         customer_id: facts.customer_id,
         name: facts.name.clone(),
         email: facts.email.clone(),
         email_key: facts.email_key,
+        canonical_key: facts.canonical_key,
         active: facts.active,
         version: facts.version,
         created_ms: before.map_or(at.time_ms, |customer| customer.created_ms),
@@ -120,23 +138,25 @@ fn create(
     view: &View<'_, Entity>,
     customer_id: CustomerId,
     name: &Name,
-    email: &Email,
-    email_key: Key,
+    address: &Address,
 ) -> Result<Event, Rejection> {
-    let claim = claim_in(view, email_key);
-    if claim.is_some_and(|claim| claim.holder.is_some()) {
+    let claimed = claim_in(view, address.email_key);
+    let canonical = address.canonical_key.map(|key| (key, claim_in(view, key)));
+    if claimed.into_iter().chain(canonical.and_then(|(_, claim)| claim)).any(|claim| claim.holder.is_some()) {
         return Err(Rejection::EmailTaken);
     }
     Ok(Event::CustomerCreated(CustomerCreated {
         customer: CustomerFacts {
             customer_id,
             name: name.clone(),
-            email: email.clone(),
-            email_key,
+            email: address.email.visible(),
+            email_key: address.email_key,
+            canonical_key: address.canonical_key,
             active: true,
             version: 1,
         },
-        claimed: next_claim(email_key, claim),
+        claimed: next_claim(address.email_key, claimed),
+        claimed_canonical: canonical.map(|(key, claim)| next_claim(key, claim)),
     }))
 }
 
@@ -144,33 +164,64 @@ fn update(
     view: &View<'_, Entity>,
     customer_id: CustomerId,
     name: Option<&Name>,
-    email: Option<&(Email, Key)>,
+    address: Option<&Address>,
 ) -> Result<Event, Rejection> {
     let customer = customer_in(view, customer_id);
-    let wanted = email.map(|(_, key)| (*key, claim_in(view, *key)));
-    // The old claim is known only once the customer is: the core asks again when it has loaded that.
-    let old_key = customer.map(|customer| customer.email_key).filter(|old| wanted.is_some_and(|(new, _)| new != *old));
-    let old = old_key.map(|key| (key, claim_in(view, key)));
+    // An address that stays as it is needs no claim: of two customers who have it in different spellings since an earlier version,
+    // each can still be sent back as a whole.
+    let is_other = |address: &&Address| {
+        customer.is_none_or(|customer| ![&address.email, &address.email.visible()].contains(&&customer.email))
+    };
+    let wanted = address.filter(is_other);
+    let next = |key: Option<Key>| key.map(|key| (key, claim_in(view, key)));
+    let (claimed, claimed_canonical) =
+        (next(wanted.map(|address| address.email_key)), next(wanted.and_then(|address| address.canonical_key)));
+    // The old claims are known only once the customer is: the core asks again when it has loaded them.
+    let freed =
+        |key: Option<Key>| next(key.filter(|key| wanted.is_some_and(|address| address.keys().all(|it| it != *key))));
+    let (freed, freed_canonical) = (
+        freed(customer.map(|customer| customer.email_key)),
+        freed(customer.and_then(|customer| customer.canonical_key)),
+    );
 
     let customer = customer.ok_or(Rejection::UnknownCustomer { customer_id })?;
-    if wanted.and_then(|(_, claim)| claim?.holder).is_some_and(|holder| holder != customer_id) {
+    let mut holders = [claimed, claimed_canonical].into_iter().flatten().filter_map(|(_, claim)| claim?.holder);
+    if holders.any(|holder| holder != customer_id) {
         return Err(Rejection::EmailTaken);
     }
     let mut facts = next_facts(customer);
     if let Some(name) = name {
         facts.name = name.clone();
     }
-    if let Some((email, email_key)) = email {
-        facts.email = email.clone();
-        facts.email_key = *email_key;
+    if let Some(address) = wanted {
+        facts.email = address.email.visible();
+        (facts.email_key, facts.canonical_key) = (address.email_key, address.canonical_key);
     }
     if facts.name == customer.name && facts.email == customer.email {
         return Ok(Event::CustomerUnchanged(CustomerUnchanged { customer: facts }));
     }
+    let changed = |claim: Option<(Key, Option<&EmailClaim>)>| claim.map(|(key, claim)| next_claim(key, claim));
     Ok(Event::CustomerUpdated(CustomerUpdated {
         customer: facts,
-        claimed: wanted.map(|(key, claim)| next_claim(key, claim)),
-        freed: old.map(|(key, claim)| next_claim(key, claim)),
+        claimed: changed(claimed),
+        freed: changed(freed),
+        claimed_canonical: changed(claimed_canonical),
+        freed_canonical: changed(freed_canonical),
+    }))
+}
+
+fn claim_email_key(view: &View<'_, Entity>, customer_id: CustomerId, address: &Address) -> Result<Event, Rejection> {
+    let customer = customer_in(view, customer_id);
+    let canonical = address.canonical_key.map(|key| (key, claim_in(view, key)));
+    let customer = customer.ok_or(Rejection::UnknownCustomer { customer_id })?;
+    let is_due = customer.email == address.email && customer.canonical_key.is_none();
+    let (key, claim) = canonical.filter(|_| is_due).ok_or(Rejection::NothingToClaim { customer_id })?;
+    if let Some(held_by) = claim.and_then(|claim| claim.holder).filter(|holder| *holder != customer_id) {
+        return Err(Rejection::EmailKeyTaken { customer_id, held_by });
+    }
+    Ok(Event::CustomerEmailKeyClaimed(CustomerEmailKeyClaimed {
+        customer: CustomerFacts { canonical_key: Some(key), ..next_facts(customer) },
+        claimed: next_claim(key, claim),
     }))
 }
 
@@ -197,6 +248,7 @@ fn next_facts(customer: &Customer) -> CustomerFacts {
         name: customer.name.clone(),
         email: customer.email.clone(),
         email_key: customer.email_key,
+        canonical_key: customer.canonical_key,
         active: customer.active,
         version: customer.version + 1,
     }

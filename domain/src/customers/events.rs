@@ -22,6 +22,9 @@ pub struct CustomerFacts {
     pub email: Email,
     /// The keyed hash of the folded address. Stored, since what an event touches must follow from the event alone.
     pub email_key: Key,
+    /// The keyed hash of the canonical address, if the customer holds the claim to that beside the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canonical_key: Option<Key>,
     /// Whether they may place orders.
     pub active: bool,
     /// Of the customer.
@@ -31,7 +34,7 @@ pub struct CustomerFacts {
 /// A change of who holds an e-mail address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The keyed hash of the folded address.
+    /// The keyed hash of a spelling of the address: the one in lower case, or the canonical one.
     pub email_key: Key,
     /// Of the claim.
     pub version: u64,
@@ -44,6 +47,9 @@ pub struct CustomerCreated {
     pub customer: CustomerFacts,
     /// The address that the customer holds from now on.
     pub claimed: Claim,
+    /// Its canonical spelling, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_canonical: Option<Claim>,
 }
 
 /// A customer has another name or address.
@@ -55,6 +61,12 @@ pub struct CustomerUpdated {
     pub claimed: Option<Claim>,
     /// The address that the customer holds no longer.
     pub freed: Option<Claim>,
+    /// The canonical spelling of the address that was given, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_canonical: Option<Claim>,
+    /// The canonical spelling that the customer holds no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed_canonical: Option<Claim>,
 }
 
 /// A customer may place no more orders.
@@ -71,6 +83,16 @@ pub struct CustomerUnchanged {
     pub customer: CustomerFacts,
 }
 
+/// A customer whose address was accepted by an earlier version also holds its canonical spelling. Nothing else about them
+/// changes, and nothing is published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomerEmailKeyClaimed {
+    /// The customer.
+    pub customer: CustomerFacts,
+    /// The canonical spelling.
+    pub claimed: Claim,
+}
+
 /// What happened.
 #[expect(clippy::enum_variant_names, reason = "these are stored names, and an event is called in full in a log")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +105,8 @@ pub enum Event {
     CustomerDeactivated(CustomerDeactivated),
     /// The customer already was as the command wanted.
     CustomerUnchanged(CustomerUnchanged),
+    /// A customer also holds the canonical spelling of the address.
+    CustomerEmailKeyClaimed(CustomerEmailKeyClaimed),
 }
 
 impl Event {
@@ -92,7 +116,8 @@ impl Event {
             Self::CustomerCreated(CustomerCreated { customer, .. })
             | Self::CustomerUpdated(CustomerUpdated { customer, .. })
             | Self::CustomerDeactivated(CustomerDeactivated { customer })
-            | Self::CustomerUnchanged(CustomerUnchanged { customer }) => customer,
+            | Self::CustomerUnchanged(CustomerUnchanged { customer })
+            | Self::CustomerEmailKeyClaimed(CustomerEmailKeyClaimed { customer, .. }) => customer,
         }
     }
 }
@@ -109,6 +134,7 @@ mod tests {
             name: Name::new("Ada").unwrap(),
             email: Email::new("Ada@Example.com").unwrap(),
             email_key: Key::from_bytes([2; 16]),
+            canonical_key: None,
             active: version < 3,
             version,
         }
@@ -134,7 +160,11 @@ mod tests {
     #[test]
     fn stored_format_of_customer_created_is_stable() {
         is_stored_as(
-            &Event::CustomerCreated(CustomerCreated { customer: facts(1), claimed: claim(2, 1) }),
+            &Event::CustomerCreated(CustomerCreated {
+                customer: facts(1),
+                claimed: claim(2, 1),
+                claimed_canonical: None,
+            }),
             &format!(
                 r#"{{"CustomerCreated":{{"customer":{},"claimed":{{"email_key":"02020202020202020202020202020202","version":1}}}}}}"#,
                 facts_json(true, 1)
@@ -144,16 +174,25 @@ mod tests {
 
     #[test]
     fn stored_format_of_customer_updated_is_stable() {
-        let (claimed, freed) = (Some(claim(2, 3)), Some(claim(5, 4)));
+        let updated = |claimed, freed| {
+            let (claimed_canonical, freed_canonical) = (None, None);
+            Event::CustomerUpdated(CustomerUpdated {
+                customer: facts(2),
+                claimed,
+                freed,
+                claimed_canonical,
+                freed_canonical,
+            })
+        };
         is_stored_as(
-            &Event::CustomerUpdated(CustomerUpdated { customer: facts(2), claimed, freed }),
+            &updated(Some(claim(2, 3)), Some(claim(5, 4))),
             &format!(
                 r#"{{"CustomerUpdated":{{"customer":{},"claimed":{{"email_key":"02020202020202020202020202020202","version":3}},"freed":{{"email_key":"05050505050505050505050505050505","version":4}}}}}}"#,
                 facts_json(true, 2)
             ),
         );
         is_stored_as(
-            &Event::CustomerUpdated(CustomerUpdated { customer: facts(2), claimed: None, freed: None }),
+            &updated(None, None),
             &format!(r#"{{"CustomerUpdated":{{"customer":{},"claimed":null,"freed":null}}}}"#, facts_json(true, 2)),
         );
     }
@@ -171,6 +210,37 @@ mod tests {
         is_stored_as(
             &Event::CustomerUnchanged(CustomerUnchanged { customer: facts(4) }),
             &format!(r#"{{"CustomerUnchanged":{{"customer":{}}}}}"#, facts_json(false, 4)),
+        );
+    }
+
+    #[test]
+    fn stored_format_of_canonical_spellings_is_stable() {
+        const TWO: &str = r#"{"email_key":"02020202020202020202020202020202","version":1}"#;
+        const SIX: &str = r#"{"email_key":"06060606060606060606060606060606","version":1}"#;
+        const SEVEN: &str = r#"{"email_key":"07070707070707070707070707070707","version":2}"#;
+        let customer = CustomerFacts { canonical_key: Some(Key::from_bytes([6; 16])), ..facts(1) };
+        let json = facts_json(true, 1)
+            .replace(r#","active""#, r#","canonical_key":"06060606060606060606060606060606","active""#);
+        let (claimed, claimed_canonical) = (claim(2, 1), Some(claim(6, 1)));
+        is_stored_as(
+            &Event::CustomerCreated(CustomerCreated { customer: customer.clone(), claimed, claimed_canonical }),
+            &format!(r#"{{"CustomerCreated":{{"customer":{json},"claimed":{TWO},"claimed_canonical":{SIX}}}}}"#),
+        );
+        is_stored_as(
+            &Event::CustomerUpdated(CustomerUpdated {
+                customer: customer.clone(),
+                claimed: Some(claim(2, 1)),
+                freed: None,
+                claimed_canonical: Some(claim(6, 1)),
+                freed_canonical: Some(claim(7, 2)),
+            }),
+            &format!(
+                r#"{{"CustomerUpdated":{{"customer":{json},"claimed":{TWO},"freed":null,"claimed_canonical":{SIX},"freed_canonical":{SEVEN}}}}}"#
+            ),
+        );
+        is_stored_as(
+            &Event::CustomerEmailKeyClaimed(CustomerEmailKeyClaimed { customer, claimed: claim(6, 1) }),
+            &format!(r#"{{"CustomerEmailKeyClaimed":{{"customer":{json},"claimed":{SIX}}}}}"#),
         );
     }
 }

@@ -10,7 +10,7 @@ pub(super) fn publish(event: &Event) -> Vec<Public> {
         Event::CustomerCreated(created) => vec![Public::CustomerCreated(changed(&created.customer))],
         Event::CustomerUpdated(updated) => vec![Public::CustomerUpdated(changed(&updated.customer))],
         Event::CustomerDeactivated(deactivated) => vec![Public::CustomerUpdated(changed(&deactivated.customer))],
-        Event::CustomerUnchanged(_) => Vec::new(),
+        Event::CustomerUnchanged(_) | Event::CustomerEmailKeyClaimed(_) => Vec::new(),
     }
 }
 

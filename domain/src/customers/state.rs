@@ -24,6 +24,9 @@ pub struct Customer {
     pub email: Email,
     /// The keyed hash of the folded address; the claim under this key is held by this customer.
     pub email_key: Key,
+    /// The keyed hash of the canonical address, if the customer holds the claim to that too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canonical_key: Option<Key>,
     /// Whether they may place orders.
     pub active: bool,
     /// Counts this customer's events.
@@ -74,6 +77,12 @@ impl Customer {
     /// Where this customer is found.
     pub fn aggregate(customer_id: CustomerId) -> Ref {
         Ref::new(CUSTOMERS, Key::of(customer_id))
+    }
+
+    /// Whether the canonical spelling of the address is another one than that in lower case, and not claimed: an earlier
+    /// version accepted the address, or another customer holds that spelling.
+    pub fn lacks_canonical_key(&self) -> bool {
+        self.canonical_key.is_none() && self.email.canonical() != self.email.folded()
     }
 }
 

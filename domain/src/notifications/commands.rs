@@ -19,6 +19,9 @@ pub enum Command {
         source: Source,
         /// Whom.
         recipient: Recipient,
+        /// The recipient as the caller wrote it. Only the fingerprint rests on it: those of commands from before UUIDs had one
+        /// spelling do, and a repeat has to be recognised.
+        recipient_as_given: String,
         /// What, in short.
         subject: Subject,
         /// What.
@@ -43,8 +46,8 @@ impl Command {
     /// What tells two parsed commands apart, without an id that was minted for this one.
     pub fn fingerprint_text(&self) -> String {
         match self {
-            Self::Notify { notification_id: _, source, recipient, subject, body } => {
-                fingerprint::text(&("notify", source, recipient, subject, body))
+            Self::Notify { notification_id: _, source, recipient: _, recipient_as_given, subject, body } => {
+                fingerprint::text(&("notify", source, recipient_as_given, subject, body))
             }
             Self::MarkRead { notification_id } => fingerprint::text(&("read", notification_id)),
         }

@@ -29,7 +29,7 @@ impl Decider for Notifications {
 
     fn decide(command: &Command, view: &View<'_, Entity>, now: Millis) -> Result<Event, Rejection> {
         match command {
-            Command::Notify { notification_id, source, recipient, subject, body } => {
+            Command::Notify { notification_id, source, recipient, recipient_as_given: _, subject, body } => {
                 Ok(notify(view, *notification_id, *source, |version| NotificationMade {
                     notification_id: *notification_id,
                     source: *source,

@@ -34,7 +34,8 @@ pub(super) fn react(event: &Public) -> Option<Command> {
     Some(Command::Notify {
         notification_id: derived_id(event),
         source: Source::News,
-        recipient: Recipient::new(recipient).expect("a role and a UUID are recipients"),
+        recipient: Recipient::new(&*recipient).expect("a role and a UUID are recipients"),
+        recipient_as_given: recipient,
         subject: Subject::new(subject).expect("a few words and a SKU of at most 64 characters are a subject"),
         body: Body::new(body).expect("a sentence of a SKU, an id and numbers is a body"),
     })

@@ -37,6 +37,9 @@ use crate::store::{Cursor, Page, Paging, Store};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Notifications per script: Redis does nothing else meanwhile.
 const CHUNK: u32 = 500;
+/// Counted up when what is kept changes its meaning: an inbox of another layout is begun anew and filled from the rows.
+/// 2: recipients that are UUIDs are in lower case.
+const LAYOUT: u32 = 2;
 /// How often a reader looks again whose inbox was begun anew under its hands.
 const LOOKS: u32 = 3;
 
@@ -67,6 +70,7 @@ pub struct RedisInbox {
     connection: ConnectionManager,
     /// `{orderlog:<prefix>}`: the braces keep all keys in one slot of a cluster.
     tag: String,
+    /// The journal's id and the layout, by which an inbox of another log or another program is recognised.
     log_id: String,
     run: Mutex<Option<Run>>,
     /// Of the rows that were followed last. An inbox that is there when the process starts followed rows that were never revised,
@@ -94,7 +98,7 @@ impl RedisInbox {
         Ok(Self {
             connection: ConnectionManager::new_lazy_with_config(client, config).map_err(InboxError::Redis)?,
             tag: format!("{{orderlog:{prefix}}}"),
-            log_id: log_id.simple().to_string(),
+            log_id: format!("{}.{LAYOUT}", log_id.simple()),
             run: Mutex::new(None),
             revision: AtomicU64::new(0),
             begin: Script::new(include_str!("begin.lua")),

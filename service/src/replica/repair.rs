@@ -135,8 +135,8 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         let stopping = || RepairError::Unavailable("it is stopping".to_owned());
         match &*self.state().borrow() {
             State::Ready => {}
-            State::CatchingUp => {
-                return Err(RepairError::Unavailable("it is still reading its journal".to_owned()));
+            State::CatchingUp | State::Preparing => {
+                return Err(RepairError::Unavailable("it is still starting".to_owned()));
             }
             State::Stopped(why) => return Err(RepairError::Unavailable(why.clone())),
         }

@@ -296,10 +296,13 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
                 self.tell_retried(change_set);
             }
             // Also when another generation has taken over.
-            Done::Indexed if *self.shared.state.borrow() == State::Ready => {}
+            Done::Indexed if matches!(*self.shared.state.borrow(), State::Ready | State::Preparing) => {}
             Done::Indexed => {
-                info!(service = D::JOURNAL, "{} takes commands from offset {}", D::JOURNAL, self.core.next());
-                self.shared.state.send_replace(State::Ready);
+                info!(service = D::JOURNAL, "{} goes on from offset {}", D::JOURNAL, self.core.next());
+                let prepares = &self.shared.prepares;
+                self.shared.state.send_modify(|state| {
+                    *state = if prepares.load(Ordering::Acquire) { State::Preparing } else { State::Ready };
+                });
             }
             Done::Cleared => {}
         }

@@ -59,6 +59,8 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
             state: watch::Sender::new(State::CatchingUp),
             trouble: watch::Sender::new(None),
             damage: RwLock::new(None),
+            prepares: AtomicBool::new(false),
+            collisions: watch::Sender::new(Vec::new()),
             rebuilding: AtomicBool::new(false),
             n_bytes: AtomicU64::new(0),
             ending: Ending::default(),

@@ -124,9 +124,13 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
         drop(theirs);
         let failure = match state {
             State::Stopped(why) => Some(SwitchError::Stopped { number, why }),
-            State::Ready | State::CatchingUp if is_here && self.has_copied_no_more_than(&copied) => None,
-            State::Ready | State::CatchingUp if Instant::now() >= until => Some(SwitchError::TooLate(number)),
-            State::Ready | State::CatchingUp => return Ok(()),
+            State::Ready | State::CatchingUp | State::Preparing if is_here && self.has_copied_no_more_than(&copied) => {
+                None
+            }
+            State::Ready | State::CatchingUp | State::Preparing if Instant::now() >= until => {
+                Some(SwitchError::TooLate(number))
+            }
+            State::Ready | State::CatchingUp | State::Preparing => return Ok(()),
         };
         if let Some(Switching { switch, .. }) = self.switching.take() {
             let outcome = match failure {

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use orderlog_domain::{
     core::Verdict,
-    customers::{Command, Customers, Rejection},
+    customers::{Address, Command, Customers, Rejection},
     decider::Decider,
     header::Origin,
     key::{HashKey, Key},
@@ -85,12 +85,12 @@ async fn ask(replica: &Replica<Customers>, command: Command) -> Outcome {
 
 fn create(replica: &Replica<Customers>, id: Uuid, email: &str) -> Command {
     let email = Email::new(email).unwrap();
-    let email_key = replica.hash_key().unique("email", &email.folded());
-    Command::Create { customer_id: CustomerId(id), name: Name::new("Ada").unwrap(), email, email_key }
+    let address = Address::new(email, replica.hash_key());
+    Command::Create { customer_id: CustomerId(id), name: Name::new("Ada").unwrap(), address }
 }
 
 fn rename(id: Uuid, name: &str) -> Command {
-    Command::Update { customer_id: CustomerId(id), name: Some(Name::new(name).unwrap()), email: None }
+    Command::Update { customer_id: CustomerId(id), name: Some(Name::new(name).unwrap()), address: None }
 }
 
 async fn of_two_instances_racing_for_one_address_exactly_one_wins(pair: Pair) {

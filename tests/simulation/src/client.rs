@@ -238,6 +238,7 @@ impl Notifier for Peer {
                 notification_id: NotificationId(mint(world, BEGIN_MS + world.elapsed_ms())),
                 source: Source::Caller,
                 recipient: Recipient::new(notice.recipient.clone()).map_err(|it| it.to_string())?,
+                recipient_as_given: notice.recipient.clone(),
                 subject: Subject::new(notice.subject.clone()).map_err(|it| it.to_string())?,
                 body: Body::new(notice.body.clone()).map_err(|it| it.to_string())?,
             },

@@ -170,10 +170,10 @@ impl Workload {
     async fn create_customer(&self, client: &Client) {
         let customer_id = CustomerId(self.mint());
         let email = self.draw(|chance| *chance.one_of(&EMAILS).unwrap_or(&EMAILS[0]));
-        let email_key = HashKey::from_secret(SECRET).unique("email", email);
-        let (name, email) = (Name::new("Somebody").expect(VALID), Email::new(email).expect(VALID));
-        let command = customers::Command::Create { customer_id, name, email, email_key };
-        if let Some(id) = self.ask::<Customers>(client, command, Ask::CreateCustomer(String::from(email_key))).await {
+        let address = customers::Address::new(Email::new(email).expect(VALID), &HashKey::from_secret(SECRET));
+        let (name, key) = (Name::new("Somebody").expect(VALID), String::from(address.email_key));
+        let command = customers::Command::Create { customer_id, name, address };
+        if let Some(id) = self.ask::<Customers>(client, command, Ask::CreateCustomer(key)).await {
             self.known(|known| known.customers.push(CustomerId(id)));
         }
     }
@@ -187,10 +187,10 @@ impl Workload {
             return;
         }
         let email = self.draw(|chance| *chance.one_of(&EMAILS).unwrap_or(&EMAILS[0]));
-        let key = HashKey::from_secret(SECRET).unique("email", email);
-        let email = Some((Email::new(email).expect(VALID), key));
-        let command = customers::Command::Update { customer_id, name: None, email };
-        self.ask::<Customers>(client, command, Ask::ChangeEmail(id, String::from(key))).await;
+        let address = customers::Address::new(Email::new(email).expect(VALID), &HashKey::from_secret(SECRET));
+        let key = String::from(address.email_key);
+        let command = customers::Command::Update { customer_id, name: None, address: Some(address) };
+        self.ask::<Customers>(client, command, Ask::ChangeEmail(id, key)).await;
     }
 
     async fn place(&self, client: &Client) {
@@ -296,6 +296,7 @@ impl Workload {
             notification_id,
             source: Source::Caller,
             recipient: Recipient::new("operations").expect(VALID),
+            recipient_as_given: "operations".to_owned(),
             subject: Subject::new("Hello").expect(VALID),
             body: Body::new("from a client").expect(VALID),
         };

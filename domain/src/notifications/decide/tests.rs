@@ -15,10 +15,15 @@ fn id(n: u128) -> NotificationId {
 }
 
 fn notify(n: u128, source: Source) -> Command {
+    notify_at("operations", n, source)
+}
+
+fn notify_at(recipient: &str, n: u128, source: Source) -> Command {
     Command::Notify {
         notification_id: id(n),
         source,
-        recipient: Recipient::new("operations").unwrap(),
+        recipient: Recipient::new(recipient).unwrap(),
+        recipient_as_given: recipient.to_owned(),
         subject: Subject::new("Stock count").unwrap(),
         body: Body::new("Three units of a are missing.").unwrap(),
     }
@@ -122,6 +127,19 @@ fn the_fingerprints_of_what_callers_ask_are_stable() {
     let notified = r#"["notify","caller","operations","Stock count","Three units of a are missing."]"#;
     assert_eq!(notify(1, Source::Caller).fingerprint_text(), notified);
     assert_eq!(read(1).fingerprint_text(), r#"["read","00000000-0000-0000-0000-000000000001"]"#);
+}
+
+#[test]
+fn a_customer_has_one_inbox_however_the_id_is_written_and_a_repeat_keeps_its_fingerprint() {
+    const CAPITALS: &str = "018F4E9C-7D1A-7ABC-8DEF-0123456789AB";
+    let command = notify_at(CAPITALS, 1, Source::Caller);
+    assert!(command.fingerprint_text().contains(CAPITALS), "a repeat from before must be recognised");
+    let story = given::<Notifications>([]).when(command).story;
+    assert_eq!(notification(&story, 1).recipient.as_str(), CAPITALS.to_lowercase());
+
+    let stored = serde_json::to_string(&made(2, Source::Caller, 1)).unwrap().replace("operations", CAPITALS);
+    let story = given::<Notifications>([serde_json::from_str(&stored).unwrap()]);
+    assert_eq!(notification(&story, 2).recipient.as_str(), CAPITALS.to_lowercase(), "an event from before");
 }
 
 proptest! {

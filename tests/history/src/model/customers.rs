@@ -52,8 +52,13 @@ impl Model for Customers {
         customer.email_key = text(facts, "email_key");
         customer.active = facts["active"] == Value::Bool(true);
         counted(&mut customer.version, facts)?;
-        self.claim(&event["claimed"], Some(id))?;
-        self.claim(&event["freed"], None)
+        for claimed in ["claimed", "claimed_canonical"] {
+            self.claim(&event[claimed], Some(id.clone()))?;
+        }
+        for freed in ["freed", "freed_canonical"] {
+            self.claim(&event[freed], None)?;
+        }
+        Ok(())
     }
 
     fn refuses(&self, ask: &Ask) -> bool {
