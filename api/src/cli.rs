@@ -8,8 +8,13 @@ mod parked;
 mod projection;
 mod running;
 mod serve;
+mod variables;
 
-use clap::{Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
+use std::ffi::OsString;
+
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser,
+};
 
 pub use exit::{Exit, Failure, of as exit_code};
 
@@ -94,6 +99,21 @@ fn services_parser() -> impl TypedValueParser<Value = Services> {
 }
 
 impl Cli {
+    /// The command line `args`, which begin with the program's name, and the variables.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for. A value that comes from a variable is named by that.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let (command, args): (_, Vec<_>) = (variables::prepared(Self::command()), args.into_iter().collect());
+        let matches = match command.clone().try_get_matches_from(&args) {
+            Err(help) if !help.use_stderr() => return Err(help),
+            matches => matches,
+        };
+        variables::check(&command, &args)?;
+        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        read.map_err(|error| variables::named(error, &command, &args))
+    }
+
     /// What to serve, if that is what is asked.
     pub fn config(&self) -> Option<Config> {
         match &self.command {
@@ -144,12 +164,11 @@ fn print(document: &serde_json::Value) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn config(args: &[&str]) -> Result<Config, String> {
-        let cli = Cli::try_parse_from(std::iter::once(&"orderlog").chain(args)).map_err(|error| error.to_string())?;
+        let args = std::iter::once(&"orderlog").chain(args).map(OsString::from);
+        let cli = Cli::read(args).map_err(|error| error.to_string())?;
         cli.config().ok_or_else(|| "nothing is served".to_owned())
     }
 

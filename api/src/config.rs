@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 use orderlog_service::snapshots::Keeping;
+use tracing_subscriber::EnvFilter;
 
 use crate::services::ServiceName;
 
@@ -76,6 +77,10 @@ pub fn http_url(text: &str) -> Result<String, String> {
 fn ratio(text: &str) -> Result<f64, String> {
     let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
     ratio.ok_or_else(|| format!("`{text}` is no share: use a number from 0 to 1"))
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -164,7 +169,7 @@ pub struct Storage {
     /// What it tells: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_service=debug`
     ///
     /// Default: `info` for `serve`, `warn` for the other commands
-    #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER")]
+    #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", value_parser = filter)]
     pub log_filter: Option<String>,
 }
 

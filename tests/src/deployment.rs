@@ -421,8 +421,16 @@ pub async fn orderlog(args: &[&str], data: &Path) -> Said {
 /// # Panics
 /// If it can't be run, or does not end in twice the usual patience.
 pub async fn orderlog_anywhere(args: &[&str]) -> Said {
+    orderlog_with(&[], args).await
+}
+
+/// Runs the program with these environment variables.
+///
+/// # Panics
+/// If it can't be run, or does not end in twice the usual patience.
+pub async fn orderlog_with(variables: &[(&str, &str)], args: &[&str]) -> Said {
     let mut command = tokio::process::Command::new(binary());
-    command.args(args).env_remove("ORDERLOG_DATA").kill_on_drop(true);
+    command.args(args).env_remove("ORDERLOG_DATA").envs(variables.iter().copied()).kill_on_drop(true);
     let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("the binary starts");
     Said {

@@ -63,7 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// Tell on stderr what happens.
 pub fn tell(storage: &Storage, default: &str) -> anyhow::Result<()> {
     let filter = storage.log_filter.as_deref().unwrap_or(default);
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log-filter {filter} can't be understood"))?;
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("the log filter {filter} can't be understood"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -78,7 +78,7 @@ impl KafkaAccess {
             set("sasl.mechanism", self.kafka_sasl.in_its_words());
             let password = Secret::given_or_in(self.kafka_password.as_ref(), self.kafka_password_file.as_deref())?;
             let missing = SecretError::Missing {
-                user: "--kafka-user",
+                user: "the Kafka user",
                 variable: "ORDERLOG_KAFKA_PASSWORD",
                 flag: "--kafka-password-file",
             };

@@ -76,7 +76,7 @@ pub struct Security {
     #[arg(
         long,
         env = "ORDERLOG_PEER_KEY",
-        value_name = "KEY",
+        value_name = "SECRET",
         hide_env_values = true,
         value_parser = Untold(token),
         conflicts_with = "peer_key_file"

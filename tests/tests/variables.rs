@@ -1,0 +1,111 @@
+//! Options from `ORDERLOG_*` variables: what an empty one means, how flags are written, and what errors call them.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use orderlog_tests::{
+    deployment::{Said, Server, free_port, orderlog_with},
+    keys::key,
+};
+
+/// Variables that must not be empty, because something would stand open without them.
+const PROTECTING: [&str; 9] = [
+    "ORDERLOG_HASH_KEY",
+    "ORDERLOG_HASH_KEY_FILE",
+    "ORDERLOG_KAFKA_PASSWORD",
+    "ORDERLOG_KAFKA_PASSWORD_FILE",
+    "ORDERLOG_OIDC_ISSUER",
+    "ORDERLOG_PEER_KEY",
+    "ORDERLOG_PEER_KEY_FILE",
+    "ORDERLOG_REDIS_PASSWORD",
+    "ORDERLOG_REDIS_PASSWORD_FILE",
+];
+
+/// The variables of `serve`, as its help lists them.
+async fn variables() -> Vec<String> {
+    let help = orderlog_with(&[], &["serve", "--help"]).await.ended_with(0).stdout;
+    let words: Vec<&str> = help.split_whitespace().collect();
+    let named = words.windows(2).filter(|pair| pair[0] == "[env:");
+    named.filter_map(|pair| pair[1].split(['=', ']']).next()).map(str::to_owned).collect()
+}
+
+/// Ends with a usage error that names this variable instead of a flag.
+#[track_caller]
+fn names(said: Said, variable: &str) {
+    let stderr = said.ended_with(2).stderr;
+    let told = stderr.split("\n\nUsage:").next().unwrap();
+    let flag = format!("--{}", variable.trim_start_matches("ORDERLOG_").to_lowercase().replace('_', "-"));
+    assert!(told.contains(variable) && !told.contains(&format!("'{flag}")), "{variable}: {stderr}");
+}
+
+#[tokio::test]
+async fn a_server_starts_with_every_variable_empty_that_protects_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let known = variables().await.into_iter().filter(|it| !PROTECTING.contains(&it.as_str()));
+    let empty: Vec<_> = known.map(|variable| (variable, String::new())).collect();
+    assert!(empty.len() > 40, "{empty:?}");
+    let args = ["--data".to_owned(), dir.path().join("data").display().to_string()];
+    let log = dir.path().join("server.log");
+    Server::begin_at("127.0.0.1", &args, free_port(), (&log, &[]), &empty).ready().await;
+}
+
+#[tokio::test]
+async fn an_empty_variable_that_protects_something_is_an_error() {
+    let known = variables().await;
+    for variable in PROTECTING {
+        assert!(known.iter().any(|it| it == variable), "{variable} is one");
+        names(orderlog_with(&[(variable, "")], &["serve"]).await, variable);
+    }
+}
+
+#[tokio::test]
+async fn a_flag_is_set_by_the_words_that_deployments_use() {
+    let data = tempfile::tempdir().unwrap();
+    key(data.path(), "shop", &["orders:read"], &[]).await;
+    let folder = data.path().to_str().unwrap();
+    let listed = async |value| {
+        orderlog_with(&[("ORDERLOG_JSON", value), ("ORDERLOG_DATA", folder)], &["key", "list"])
+            .await
+            .ended_with(0)
+            .stdout
+    };
+    for (value, is_set) in [
+        ("1", true),
+        ("true", true),
+        ("YES", true),
+        ("on", true),
+        ("0", false),
+        ("false", false),
+        ("no", false),
+        ("off", false),
+        ("", false),
+    ] {
+        assert_eq!(listed(value).await.starts_with('{'), is_set, "{value}");
+    }
+    names(orderlog_with(&[("ORDERLOG_JSON", "maybe")], &["key", "list"]).await, "ORDERLOG_JSON");
+}
+
+#[tokio::test]
+async fn an_error_names_the_variable_that_the_value_came_from() {
+    for (variable, value) in [
+        ("ORDERLOG_PUBLIC_PARTITIONS", "0"),
+        ("ORDERLOG_PEER_KEY", "hunter2"),
+        ("ORDERLOG_LOG", "kafka"),
+        ("ORDERLOG_LOG_FORMAT", "xml"),
+        ("ORDERLOG_LOG_FILTER", "orders=loud"),
+        ("ORDERLOG_INSECURE", "everything"),
+        ("ORDERLOG_DEMO", "2"),
+    ] {
+        let said = orderlog_with(&[(variable, value)], &["serve"]).await;
+        assert!(!said.stderr.contains("hunter2"), "{said:?}");
+        names(said, variable);
+    }
+    let both = [("ORDERLOG_HASH_KEY", "a"), ("ORDERLOG_HASH_KEY_FILE", "b")];
+    names(orderlog_with(&both, &["serve"]).await, "ORDERLOG_HASH_KEY");
+    // What is missing can be given either way.
+    let missing = orderlog_with(&[("ORDERLOG_KAFKA_PASSWORD", "a")], &["serve"]).await.ended_with(2).stderr;
+    assert!(missing.contains("--kafka-user <NAME> or ORDERLOG_KAFKA_USER"), "{missing}");
+    // A flag wins over its variable, and is what the error is about.
+    let flag = ["serve", "--public-partitions", "0"];
+    let wrong = orderlog_with(&[("ORDERLOG_PUBLIC_PARTITIONS", "3")], &flag).await.ended_with(2).stderr;
+    assert!(wrong.contains("'--public-partitions <N>'"), "{wrong}");
+}
