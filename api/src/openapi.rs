@@ -37,7 +37,7 @@ An order backend whose only truth is an append-only log. Every answer to a comma
 (`Orderlog-Position`), and every command can be repeated safely with an `Idempotency-Key`. \
 Failures are `application/problem+json` with a stable `code`; \
 `/problems` explains each.\n\n\
-Money is an integer in minor units (cents) with an ISO 4217 code beside it. An integer may be written as `2`, `2.0` or `2e0`; \
+Money is an integer in minor units (cents) with an ISO 4217 code beside it. In a body an integer may be written as `2`, `2.0` or `2e0`; \
 `1.5` is refused. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
 customers, orders and notifications in the examples belong to nobody; the page at `/docs` sends the newest one's instead, so \
 create a customer first.\n\n\
