@@ -136,10 +136,7 @@ impl<D: Tables> Store<D> {
                 .await
                 .map_err(failed)?;
         let last_two = last_two.iter().map(|row| self.record(row)).collect::<Result<Vec<_>, _>>()?;
-        let behind_last = last_two.first().map_or(0, |last| last.offset + 1);
-        if next != behind_last {
-            return Err(self.origin.damaged(format!("meta: next is {next}, but `records` ends at {behind_last}")));
-        }
+        follows_records(&self.origin, next, last_two.first().map(|last| last.offset))?;
         let copied = copied(&self.origin, &mut transaction).await?;
         let before = last_two.get(1).map(|record| record.digest).unwrap_or_default();
         Ok(Checkpoint {
@@ -242,6 +239,14 @@ impl<D: Tables> Store<D> {
             })
         };
         read().map_err(|error: StoreError| error.at(|| format!("records {offset}")))
+    }
+}
+
+/// A checkpoint is right behind the last record.
+fn follows_records(origin: &Origin, next: u64, last: Option<u64>) -> Result<(), StoreError> {
+    match last.map_or(0, |last| last + 1) {
+        end if end == next => Ok(()),
+        end => Err(origin.damaged(format!("meta: next is {next}, but `records` ends at {end}"))),
     }
 }
 

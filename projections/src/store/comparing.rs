@@ -9,7 +9,7 @@ use orderlog_domain::core::{CopiedRow, EntityRow};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Origin, Store, copied,
+    Origin, Store, copied, follows_records,
     listing::bind,
     reader,
     shapes::{self, Shape},
@@ -178,8 +178,11 @@ impl Pinned {
             .map_err(failed)?;
         sqlx::query("begin").execute(&mut connection).await.map_err(failed)?;
         // The transaction sees what is there when it first reads; of the other file only once it reads that one.
-        let meta = sqlx::query("select next from main.meta").fetch_one(&mut connection).await.map_err(failed)?;
-        let next = origin.count(&meta, 0)?;
+        let meta = sqlx::query("select next, (select max(offset) from main.records) from main.meta");
+        let meta = meta.fetch_one(&mut connection).await.map_err(failed)?;
+        let (next, last) = (origin.count(&meta, 0)?, origin.get::<Option<i64>, _>(&meta, 1)?);
+        // Else the other store would be waited for in vain.
+        follows_records(&origin, next, last.map(|last| origin.counted(last)).transpose()?)?;
         let copied = copied(&origin, &mut connection).await?;
         // What the topics say is gathered here, as large as it may be: SQLite keeps it in a file of its own.
         let gathered = |table: &str| proof::<D>(table) == Proof::Topics;
