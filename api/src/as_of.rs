@@ -95,7 +95,7 @@ impl<D: Tables> Service<D> {
         if now.as_ref().is_some_and(|entity| shown.hides(entity)) {
             return Ok(Looked { entity: None, position: as_of, later: None });
         }
-        if let Some(up_to) = offset.or_else(|| seen.last_of::<D>()) {
+        if let Some(up_to) = offset.or_else(|| seen.must_reflect::<D>()) {
             self.reflects(&rows, &aggregate.key, up_to).await?;
         }
         let Some(offset) = offset else {

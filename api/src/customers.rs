@@ -389,15 +389,15 @@ impl CustomersApi {
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<OrderList>, ApiError> {
-        // What was seen of orders is for that service to wait for.
-        let (of_orders, seen) = seen.part(ServiceName::Orders);
+        // What was seen of other services is for orders to wait for.
+        let (seen, elsewhere) = seen.part(ServiceName::Customers);
         let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller, &seen)).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(payment.0.map(|it| ("payment", orders_domain::Payment::from(it).as_str().to_owned())));
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
         query.extend(page.cursor().map(|cursor| ("cursor", cursor.to_owned())));
-        let orders = self.0.peers.get_fresh(ServiceName::Orders, "/orders", &query, &of_orders).await?;
+        let orders = self.0.peers.get(ServiceName::Orders, "/orders", &query, &elsewhere).await?;
         let orders: OrderList = orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None });
         let next = orders.next_cursor.as_deref().map(|cursor| page.link(cursor));
         Ok(Listed::new(orders, next))

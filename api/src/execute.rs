@@ -73,15 +73,11 @@ where
         });
         let origin = Origin { trace: asked.trace, ..Origin::default() };
         async move {
-            let (freshness, versions) = (asked.freshness, asked.versions);
-            // A refusal has written nothing, so a command that names what may still be on its way can be asked again.
-            let execute = || async {
-                let deadline = now_ms() + self.command_timeout_ms;
-                let (command, versions, origin) = (command.clone(), versions.clone(), origin.clone());
-                let request = Request { command, stamp, versions, origin, deadline };
-                Ok(self.replica.execute_request(request).await?)
-            };
-            self.held_back(&freshness, execute).await
+            // So the decision reflects what the caller has seen: the core's state is never behind the rows.
+            self.reached(&asked.freshness).await?;
+            let deadline = now_ms() + self.command_timeout_ms;
+            let request = Request { command, stamp, versions: asked.versions, origin, deadline };
+            Ok(self.replica.execute_request(request).await?)
         }
     }
 }

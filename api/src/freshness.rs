@@ -1,26 +1,21 @@
 //! How new an answer has to be: `Orderlog-Min-Position`, and for how long the caller waits for that: `Prefer: wait=N`.
 //!
-//! A position in the service's own journal is waited for exactly. One in another service's journal can't be: news of it may
-//! take any way. So it only holds back a "not found", which becomes a 504 when the time is up, never a stale 404. Of a journal
-//! from which the service takes nothing in, it would be waited for in vain: that is refused.
+//! A position in the service's own journal is waited for until the rows hold it. One in the journal of a service whose events this one
+//! consumes is waited for until the rows hold all that follows from it here (`service/src/replica/news.rs`). Then a "not found" is
+//! the truth. If the time is up before, the answer is 504. Any other position is refused, since the wait would have no end.
 
-use std::{
-    fmt,
-    str::FromStr,
-    time::{Duration, Instant},
-};
+use std::{fmt, str::FromStr, time::Duration};
 
-use orderlog_domain::{decider::Decider, key::Key, public::Public};
+use orderlog_domain::{decider::Decider, key::Key};
 use orderlog_eventlog::{Partition, ReadError};
 use orderlog_projections::{Store, Tables};
-use poem::{
-    Request, RequestBody, Result,
-    http::{HeaderMap, StatusCode},
-};
+use orderlog_service::replica::{Lacks, sources};
+use poem::{Request, RequestBody, Result, http::HeaderMap};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     execute::Service,
@@ -35,8 +30,6 @@ pub const MIN_POSITION: &str = "Orderlog-Min-Position";
 const WAIT: Duration = Duration::from_secs(5);
 /// And at most.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// How soon is looked again for what another service has to bring.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What the problem of a request adds that was not allowed to wait.
 const NOT_WAITED: &str = "; it did not wait: too many requests of the caller wait already, or the process is stopping";
 /// More positions than one for each service make no sense.
@@ -119,6 +112,13 @@ impl Freshness {
         (Self { seen: of_it, ..self.clone() }, Self { seen: rest, ..self })
     }
 
+    /// The same, without the positions that `D` can't wait for.
+    #[must_use]
+    pub fn awaited_by<D: Decider>(&self) -> Self {
+        let seen = self.seen.iter().filter(|position| awaited::<D>().any(|it| it == position.journal.as_str()));
+        Self { seen: seen.copied().collect(), ..self.clone() }
+    }
+
     /// An error for a position that `D` can't wait for.
     fn known<D: Decider>(&self) -> Result<(), ApiError> {
         let may_wait_for: Vec<&str> = awaited::<D>().collect();
@@ -127,7 +127,7 @@ impl Freshness {
             Some(position) => {
                 let own = D::JOURNAL;
                 let detail = format!(
-                    "{own} takes in nothing from there, so it can't wait for {position}; it can wait for positions of: {}",
+                    "{own} consumes no events from there, so it can't wait for {position}; it can wait for positions of: {}",
                     may_wait_for.join(", ")
                 );
                 Err(ApiError::parameter(MIN_POSITION, Code::JournalNotFollowed, detail))
@@ -146,19 +146,32 @@ impl Freshness {
         own.map(|position| position.offset).max()
     }
 
-    /// What the caller has seen of other services than this, and of which news may be on the way: of a journal's first record, which
-    /// only says who the journal is, there are none.
-    fn foreign<D: Tables>(&self) -> Option<&Position> {
-        self.seen.iter().find(|position| position.journal.as_str() != D::JOURNAL && position.offset > 0)
+    /// Up to which record of this service an answer must reflect all that is about its object, if there is such a record. What follows
+    /// from another service's record may be any.
+    pub fn must_reflect<D: Decider>(&self) -> Option<u64> {
+        if self.foreign::<D>().next().is_some() { Some(u64::MAX) } else { self.last_of::<D>() }
+    }
+
+    /// What the caller has seen of other services than this. A journal's first record only says which journal it is: nothing follows
+    /// from it.
+    fn foreign<D: Decider>(&self) -> impl Iterator<Item = &Position> {
+        self.seen.iter().filter(|position| position.journal.as_str() != D::JOURNAL && position.offset > 0)
     }
 }
 
-/// The journals whose positions `D` can wait for: its own first, then those whose news it takes in.
+/// The journals whose positions `D` can wait for: its own first, then those whose events it consumes.
 pub fn awaited<D: Decider>() -> impl Iterator<Item = &'static str> {
-    let takes_in = |topic: &str| D::REACTS_TO.contains(&topic) || D::COPIES.contains(&topic);
-    let publishes = move |journal: &str| Public::TOPICS.iter().any(|(topic, by)| *by == journal && takes_in(topic));
-    let others = ServiceName::ALL.into_iter().map(ServiceName::as_str);
-    std::iter::once(D::JOURNAL).chain(others.filter(move |it| *it != D::JOURNAL && publishes(it)))
+    std::iter::once(D::JOURNAL).chain(sources::<D>().map(|(journal, _)| journal))
+}
+
+/// Wait for something until then, without a place among the requests that are worked on. What to add to the problem if it was not there
+/// in time.
+async fn waited<T>(until: Instant, wait: impl Future<Output = T>) -> Result<T, &'static str> {
+    match aside(timeout_at(until, wait)).await {
+        Some(Ok(outcome)) => Ok(outcome),
+        Some(Err(_)) => Err(""),
+        None => Err(NOT_WAITED),
+    }
 }
 
 impl<'a> ApiExtractor<'a> for Freshness {
@@ -181,37 +194,51 @@ impl<'a> ApiExtractor<'a> for Freshness {
 }
 
 impl<D: Tables> Service<D> {
-    /// Wait until the rows hold what the caller has seen of this service.
+    /// Wait until the rows reflect all that the caller has seen. The one place where a request waits for positions.
     ///
     /// # Errors
-    /// 400 for a position behind the log's end, or of a journal that this service does not follow; 504 if the time is up.
+    /// 400 for a position beyond the log's end, or of a journal that this service does not consume; 504 if the time is up.
     pub async fn reached(&self, freshness: &Freshness) -> Result<(), ApiError> {
         if freshness.seen.is_empty() {
             return Ok(());
         }
+        let until = Instant::now() + freshness.patience();
         freshness.known::<D>()?;
-        let journals: Vec<_> =
-            freshness.seen.iter().map(|position| Partition::journal(position.journal.as_str())).collect();
+        self.exist(&freshness.seen).await?;
+        if let Some(position) = freshness.last_of::<D>().map(|offset| offset + 1) {
+            let reached = self.replica.has_committed(position);
+            waited(until, reached).await.map_err(|why| {
+                let lag = position.saturating_sub(*self.replica.committed().borrow());
+                let detail =
+                    format!("the rows of {} are {lag} records behind what the caller has seen{why}", D::JOURNAL);
+                ApiError::timed_out(Code::NotYet, detail).lagging(lag)
+            })?;
+        }
+        for position in freshness.foreign::<D>() {
+            let mut lacks = Lacks::Publication;
+            let taking_in = self.replica.has_taken_in(position.journal.as_str(), position.offset, &mut lacks);
+            if let Err(why) = waited(until, taking_in).await {
+                let detail = format!("{} does not reflect {position} yet: {lacks}{why}", D::JOURNAL);
+                return Err(ApiError::timed_out(Code::NotYet, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error for a position beyond the end of its journal.
+    async fn exist(&self, positions: &[Position]) -> Result<(), ApiError> {
+        let journals: Vec<_> = positions.iter().map(|it| Partition::journal(it.journal.as_str())).collect();
         let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
             ApiError::unavailable(Code::LogUnavailable, format!("where the journals end is not known: {error}"))
         })?;
-        for (position, end) in freshness.seen.iter().zip(ends) {
-            if position.offset >= end {
+        match positions.iter().zip(ends).find(|(position, end)| position.offset >= *end) {
+            None => Ok(()),
+            Some((position, end)) => {
                 let last = Position { offset: end.saturating_sub(1), ..*position };
                 let detail = format!("{position} lies behind the last record there is, {last}");
-                return Err(ApiError::parameter(MIN_POSITION, Code::PositionOutOfRange, detail));
+                Err(ApiError::parameter(MIN_POSITION, Code::PositionOutOfRange, detail))
             }
         }
-        let Some(position) = freshness.last_of::<D>().map(|offset| offset + 1) else { return Ok(()) };
-        let reached = tokio::time::timeout(freshness.patience(), self.replica.has_committed(position));
-        let missing = match aside(reached).await {
-            Some(Ok(())) => return Ok(()),
-            Some(Err(_)) => "",
-            None => NOT_WAITED,
-        };
-        let lag = position.saturating_sub(*self.replica.committed().borrow());
-        let detail = format!("the rows of {} are {lag} records behind what the caller has seen{missing}", D::JOURNAL);
-        Err(ApiError::timed_out(Code::NotYet, detail).lagging(lag))
     }
 
     /// Whether what the rows say of one aggregate holds every record up to this one, which the caller has seen or asks for. It does not
@@ -229,34 +256,16 @@ impl<D: Tables> Service<D> {
         }
     }
 
-    /// What `look` finds, once the rows hold what the caller has seen of this service. If nothing is found and the caller has seen
-    /// something of another service, it is looked for again until the time is up.
+    /// What `look` finds, once the rows reflect what the caller has seen.
     ///
     /// # Errors
-    /// 504 instead of a 404 that could be stale; else what `look` says.
-    pub async fn held_back<T, F>(&self, freshness: &Freshness, mut look: impl FnMut() -> F) -> Result<T, ApiError>
+    /// As [`Service::reached`], and what `look` says.
+    pub async fn held_back<T, F>(&self, freshness: &Freshness, look: impl FnOnce() -> F) -> Result<T, ApiError>
     where
         F: Future<Output = Result<T, ApiError>>,
     {
-        let until = Instant::now() + freshness.patience();
         self.reached(freshness).await?;
-        loop {
-            let error = match look().await {
-                Err(error) if error.0.status == StatusCode::NOT_FOUND => error,
-                found => return found,
-            };
-            let Some(position) = freshness.foreign::<D>() else { return Err(error) };
-            let missing = if Instant::now() >= until {
-                ""
-            } else if aside(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
-                NOT_WAITED
-            } else {
-                continue;
-            };
-            let (not_found, own) = (&error.0.detail, D::JOURNAL);
-            let detail = format!("{not_found}; news of {position} may not have reached {own} yet{missing}");
-            return Err(ApiError::timed_out(Code::NotYet, detail));
-        }
+        look().await
     }
 }
 

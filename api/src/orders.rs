@@ -248,7 +248,7 @@ impl OrdersApi {
         let look = || self.order(order_id.0, as_of.0.as_deref(), &caller, &seen);
         let (order, position) = self.0.held_back(&seen, look).await?;
         let version = order.version;
-        let shown = expand::expanded(Order::from(&order), expand, &self.0.peers).await;
+        let shown = expand::expanded(Order::from(&order), expand, &self.0.peers, &seen).await;
         Ok(Found::new(shown, version).at(position))
     }
 

@@ -167,7 +167,7 @@ impl Peers {
         span
     }
 
-    /// What `service` has at `path`; `None` if there is nothing.
+    /// What `service` has at `path`, with everything in it that the caller has seen; `None` if there is nothing.
     ///
     /// # Errors
     /// [`PeerError`] if it does not say.
@@ -176,23 +176,10 @@ impl Peers {
         service: ServiceName,
         path: &str,
         query: &[(&str, String)],
-    ) -> Result<Option<T>, PeerError> {
-        self.get_fresh(service, path, query, &Freshness::default()).await
-    }
-
-    /// The same, with everything in it that the caller has seen of that service.
-    ///
-    /// # Errors
-    /// [`PeerError`] if it does not say.
-    pub async fn get_fresh<T: DeserializeOwned>(
-        &self,
-        service: ServiceName,
-        path: &str,
-        query: &[(&str, String)],
-        freshness: &Freshness,
+        seen: &Freshness,
     ) -> Result<Option<T>, PeerError> {
         let mut request = self.request(Method::GET, service, path).query(query);
-        for position in freshness.seen.iter().filter(|position| position.journal == service) {
+        for position in &seen.seen {
             request = request.header(MIN_POSITION, position.to_string());
         }
         if let Some(id) = request::header() {

@@ -3,6 +3,7 @@
 //! - `producer`: one idempotent producer that all appends share, replaced when it fails for good.
 //! - `reader`: a consumer and a thread per reading, assigned to explicit offsets.
 //! - `ends` and `points`: one thread each that asks for ends, and fetches single records, for everybody.
+//! - `groups`: one thread that asks for positions of groups in which this process takes no part.
 //! - `history`: a part of a partition, up to where it ends.
 //! - `lease`: a consumer group whose only purpose is to have one member that is assigned the journal.
 //! - `admin`: creates topics, and refuses those that are configured to lose records.
@@ -47,6 +48,7 @@ use crate::{
 
 mod admin;
 mod ends;
+mod groups;
 mod history;
 mod lease;
 mod metadata;
@@ -152,6 +154,7 @@ pub struct KafkaLog {
     producer: producer::Producer,
     ends: ends::Ends,
     points: points::Points,
+    groups: groups::Groups,
     /// Topics that were seen to exist. Topics are never deleted, so this needs no expiry.
     known: Mutex<HashSet<Arc<str>>>,
     members: Mutex<Vec<lease::Member>>,
@@ -169,6 +172,7 @@ impl KafkaLog {
             producer: producer::Producer::start(&cluster)?,
             ends: ends::Ends::start(&cluster)?,
             points: points::Points::start(&cluster)?,
+            groups: groups::Groups::start(&cluster)?,
             known: Mutex::default(),
             members: Mutex::default(),
             cluster,
@@ -250,13 +254,6 @@ impl EventLog for KafkaLog {
             .unwrap_or_else(|reason| Err(ReadError::Unavailable { reason }))
     }
 
-    async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
-        let (cluster, group, partitions) = (Arc::clone(&self.cluster), group.to_owned(), partitions.to_vec());
-        on_thread("kafka-positions", move || lease::positions(&cluster, &group, &partitions))
-            .await
-            .unwrap_or_else(|reason| Err(LeaseError::Unavailable { reason }))
-    }
-
     fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
         self
     }
@@ -265,6 +262,13 @@ impl EventLog for KafkaLog {
         let (lease, member) = lease::KafkaLease::join(&self.cluster, group, journal)?;
         self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);
         Ok(Arc::new(lease))
+    }
+
+    async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.groups.positions(group, partitions).await
     }
 
     async fn close(&self) {

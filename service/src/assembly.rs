@@ -77,6 +77,7 @@ pub async fn start_on<D: Tables, R: Rows<D>>(
     let log = Arc::clone(&setup.log);
     let replica = Replica::start(setup, rows).await?;
     let replica = replica.hearing(News::of::<D>(log, Arc::clone(&lease)).await.map_err(StartError::from)?);
+    replica.setup().surroundings.spawn(replica.clone().prove_news().boxed());
     perform(&lease, troubles, "relay", &replica, relay::run::<D, R>);
     if !D::REACTS_TO.is_empty() {
         perform(&lease, troubles, "reactor", &replica, reactor::run::<D, R>);

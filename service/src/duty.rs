@@ -22,8 +22,9 @@ use crate::{marks, measures::Measures, replica::Replica};
 const AGAIN: Duration = Duration::from_secs(1);
 /// A duty that goes on for so long after it failed is well again.
 const WELL_AFTER: Duration = Duration::from_secs(3);
-/// How long a position may go uncommitted. A crash repeats so much work, which changes nothing.
-const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// The pause between two commits. After a longer one a position is kept at once, since others may wait for it. A crash repeats so
+/// much work, which changes nothing.
+const COMMIT_EVERY: Duration = Duration::from_millis(50);
 /// A position has at most so many marks, of partitions in which something came of it lately. With an address of 1,024 bytes they fit
 /// into what Kafka keeps with a position. Of a log that was copied at one moment, those of the last batch are enough.
 const N_MARKS_MAX: usize = 40;
@@ -99,6 +100,8 @@ pub struct Progress {
     done: BTreeMap<Partition, Position>,
     came_of_it: CameOfIt,
     due: Option<Instant>,
+    /// When a position was kept last.
+    kept: Option<Instant>,
     ending: watch::Receiver<bool>,
 }
 
@@ -146,19 +149,27 @@ impl Progress {
         let measures = Arc::clone(replica.measures());
         measures.stands(duty, &begun);
         let ending = replica.ending();
-        Ok((Self { lease, measures, duty, begun, done: BTreeMap::new(), came_of_it, due: None, ending }, from))
+        Ok((
+            Self { lease, measures, duty, begun, done: BTreeMap::new(), came_of_it, due: None, kept: None, ending },
+            from,
+        ))
     }
 
     /// This record, and everything before it in its partition, is done with.
     pub fn done(&mut self, last: Mark) {
         self.done.insert(last.partition.clone(), Position { next: last.offset + 1, marks: vec![last] });
-        self.due.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
+        self.commit_soon();
     }
 
     /// Keep once more where the group stood: so others hear where the work is done now.
     pub fn confirm(&mut self) {
         self.done.extend(std::mem::take(&mut self.begun));
-        self.due.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
+        self.commit_soon();
+    }
+
+    fn commit_soon(&mut self) {
+        let next = self.kept.map(|kept| kept + COMMIT_EVERY);
+        self.due.get_or_insert_with(|| next.unwrap_or_else(Instant::now));
     }
 
     /// This record came of what will be done with next.
@@ -189,7 +200,7 @@ impl Progress {
     pub async fn commit(&mut self) -> Result<ControlFlow<()>, LeaseError> {
         let is_to_end = *self.ending.borrow();
         let mut done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
-        self.due = None;
+        (self.due, self.kept) = (None, Some(Instant::now()));
         self.measures.stands(self.duty, &done);
         if !done.is_empty() {
             done.iter_mut().for_each(|(_, position)| position.marks.extend_from_slice(&self.came_of_it.0));

@@ -26,7 +26,7 @@ use std::{
 };
 
 use ending::Ending;
-pub use news::News;
+pub use news::{Lacks, News, sources};
 pub use recorded::{Recorded, RecordedError};
 pub use repair::{Discarded, RepairError, Retried};
 pub(crate) use start::same_history;
@@ -34,7 +34,7 @@ use steps::Steps;
 pub use switch::{Rebuilding, Switch, SwitchError};
 
 use orderlog_domain::{
-    core::{Accepted, Outcome, Request, Stop},
+    core::{Accepted, CopiedRow, Outcome, Request, Stop},
     decider::{At, Millis},
     header::{CommandStamp, HEADER, Header, Origin},
     key::{HashKey, RecordId},
@@ -182,6 +182,8 @@ struct Shared {
     answered: AtomicU64,
     /// Rows up to here are written.
     committed: watch::Sender<u64>,
+    /// Copied facts up to there are in the rows.
+    copied: watch::Sender<Vec<CopiedRow>>,
     /// Records up to here are folded.
     folded: watch::Sender<u64>,
     state: watch::Sender<State>,
@@ -334,6 +336,28 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         }
     }
 
+    /// Wait until the rows reflect the record of another service's `journal` at `offset`, by what this service consumes of its events;
+    /// in vain if the replica has stopped. `lacks` says what is still missing if the caller stops waiting.
+    pub async fn has_taken_in(&self, journal: &str, offset: u64, lacks: &mut Lacks) {
+        if planted::has(Bug::ReadBeforeNews) {
+            return;
+        }
+        let Some(news) = &self.news else { return std::future::pending().await };
+        let taken = news.taken_in(journal, offset, lacks).await;
+        *lacks = Lacks::Rows;
+        self.has_committed(taken.journal_end).await;
+        let (mut copied, mut state) = (self.shared.copied.subscribe(), self.state());
+        let next = |rows: &[CopiedRow], Partition { topic, index }: &Partition| {
+            let row = rows.iter().find(|row| row.topic == **topic && row.part == *index);
+            row.map_or(0, |row| row.next)
+        };
+        tokio::select! {
+            biased;
+            _ = copied.wait_for(|rows| taken.copied.iter().all(|(from, end)| next(rows, from) >= *end)) => {}
+            _ = state.wait_for(|state| matches!(state, State::Stopped(_))) => {}
+        }
+    }
+
     /// Wait until the replica takes commands.
     ///
     /// # Errors
@@ -351,6 +375,13 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
     #[must_use]
     pub fn hearing(self, news: News) -> Self {
         Self { news: Some(Arc::new(news)), ..self }
+    }
+
+    /// Prove that positions of the groups whose progress is waited for here are this log's, so that nobody has to wait for that.
+    pub(crate) async fn prove_news(self) {
+        if let Some(news) = &self.news {
+            news.prove().await;
+        }
     }
 
     /// Have a command decided, and wait until the log has spoken.

@@ -1,22 +1,22 @@
-//! A "no" about another service's object is told only once the news that stand on the topics are taken in.
+//! What was published is taken in before it is said that something is not there, or shown to who has seen that it is.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use orderlog_domain::orders::{self, Orders};
 use orderlog_domain::{
-    billing::{Billing, Command, Rejection},
+    billing::{self, Billing, Command, Rejection},
     header::Origin,
     key::HashKey,
     public::{Envelope, OrderCreated, OrderLine, Public},
     values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Quantity, Sku},
 };
-use orderlog_eventlog::{EventLog, NewRecord, simulated::SimulatedLog};
-use orderlog_projections::Store;
+use orderlog_eventlog::{EventLog, Mark, NewRecord, Partition, Position, simulated::SimulatedLog};
+use orderlog_projections::{Store, Tables};
 use orderlog_service::{
     assembly, cloudevents, now_ms, reactor,
-    replica::{ExecuteError, News, Replica, Setup},
+    replica::{ExecuteError, Lacks, News, Replica, Setup},
     surroundings::Machine,
 };
 use uuid::Uuid;
@@ -49,6 +49,17 @@ fn payment(order_id: OrderId) -> Command {
     }
 }
 
+/// An instance that takes commands, on rows of its own in the folder.
+async fn instance<D: Tables>(log: &Arc<dyn EventLog>) -> (Replica<D>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::<D>::open(folder.path()).await.unwrap());
+    let (log, hash_key) = (Arc::clone(log), HashKey::from_secret("test"));
+    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
+    let replica = Replica::<D>::start(setup, store).await.unwrap();
+    replica.ready().await.unwrap();
+    (replica, folder)
+}
+
 #[tokio::test]
 async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_order() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
@@ -59,18 +70,7 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
     let event = cloudevents::encode(&envelope, &Public::OrderCreated(order.clone()), "orders");
     log.append(vec![event]).await.remove(0).unwrap();
 
-    let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Store::<Billing>::open(folder.path()).await.unwrap());
-    let hash_key = HashKey::from_secret("test");
-    let setup = Setup {
-        log: Arc::clone(&log),
-        hash_key,
-        writer: Uuid::now_v7(),
-        n_slots_max: 100,
-        surroundings: Arc::new(Machine),
-    };
-    let deaf = Replica::<Billing>::start(setup, store).await.unwrap();
-    deaf.ready().await.unwrap();
+    let (deaf, _folder) = instance::<Billing>(&log).await;
     let pay = |replica: Replica<Billing>| async move {
         replica.execute(payment(order.order_id), None, Origin::default(), now_ms() + 60_000).await
     };
@@ -98,12 +98,7 @@ async fn a_copied_fact_that_cannot_be_read_is_not_passed_over() {
     };
     log.append(vec![rubbish]).await.remove(0).unwrap();
 
-    let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Store::<Orders>::open(folder.path()).await.unwrap());
-    let hash_key = HashKey::from_secret("test");
-    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
-    let replica = Replica::<Orders>::start(setup, store).await.unwrap();
-    replica.ready().await.unwrap();
+    let (replica, _folder) = instance::<Orders>(&log).await;
     let OrderCreated { order_id, customer_id, currency, lines, .. } = old_order();
     let place = orders::Command::Place { order_id, customer_id, currency, lines };
     let outcome = replica.execute(place, None, Origin::default(), now_ms() + 1_500).await;
@@ -113,4 +108,62 @@ async fn a_copied_fact_that_cannot_be_read_is_not_passed_over() {
     );
     let trouble = replica.trouble().expect("readiness tells");
     assert!(trouble.contains("customer.created/0@0"), "{trouble}");
+}
+
+/// A record of orders is reflected by an instance of billing once it is published, the instance that holds the lease has reacted to
+/// it, and the rows of this one hold that.
+#[tokio::test]
+async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows() {
+    let log: Arc<dyn EventLog> = SimulatedLog::new();
+    log.prepare(&assembly::topics()).await.unwrap();
+    let ((holder, _holders), (other, _others)) = (instance::<Billing>(&log).await, instance::<Billing>(&log).await);
+    let lease = log.lead("orderlog.billing", "billing").await.unwrap();
+    let elsewhere = log.lead("orderlog.billing", "billing").await.unwrap();
+    let other = other.hearing(News::of::<Billing>(Arc::clone(&log), elsewhere).await.unwrap());
+    let lacking = async |offset| {
+        let mut lacks = Lacks::Publication;
+        let taking_in = other.has_taken_in("orders", offset, &mut lacks);
+        tokio::time::timeout(Duration::from_millis(300), taking_in).await.map_err(|_| lacks)
+    };
+    assert_eq!(lacking(5).await, Err(Lacks::Publication), "a relay that has kept no position has published nothing");
+
+    let relay = log.lead("orderlog.orders", "orders").await.unwrap();
+    let passes = async |next: u64| relay.commit(&[(Partition::journal("orders"), next.into())]).await.unwrap();
+    passes(5).await;
+    assert_eq!(lacking(5).await, Err(Lacks::Publication));
+    let (order, id) = (old_order(), Uuid::now_v7());
+    let envelope = Envelope { id, time_ms: now_ms(), correlation: id, cause: None, trace: None };
+    let event = cloudevents::encode(&envelope, &Public::OrderCreated(order.clone()), "orders");
+    log.append(vec![event]).await.remove(0).unwrap();
+    passes(6).await;
+    assert_eq!(lacking(5).await, Err(Lacks::Reaction));
+
+    let reacting = tokio::spawn(reactor::run(holder, lease));
+    let mut lacks = Lacks::Publication;
+    let taken_in = other.has_taken_in("orders", 5, &mut lacks);
+    tokio::time::timeout(Duration::from_secs(30), taken_in).await.unwrap();
+    let invoice = billing::Invoice::aggregate(order.order_id);
+    assert!(other.store().get(invoice.kind, &invoice.key).await.unwrap().is_some(), "the invoice is in the rows");
+    // What is known to be reflected stays so, and the next record is another matter.
+    assert_eq!(lacking(5).await, Ok(()));
+    assert_eq!(lacking(6).await, Err(Lacks::Publication));
+    reacting.abort();
+}
+
+/// A position that was kept on another log says nothing of what is published on this one.
+#[tokio::test]
+async fn a_relay_that_was_at_home_on_another_log_has_published_nothing() {
+    let log: Arc<dyn EventLog> = SimulatedLog::new();
+    log.prepare(&assembly::topics()).await.unwrap();
+    let (replica, _folder) = instance::<Billing>(&log).await;
+    let lease = log.lead("orderlog.billing", "billing").await.unwrap();
+    let replica = replica.hearing(News::of::<Billing>(Arc::clone(&log), lease).await.unwrap());
+    let relay = log.lead("orderlog.orders", "orders").await.unwrap();
+    let journal = Partition::journal("orders");
+    let mark = Mark { partition: journal.clone(), offset: 8, print: 7 };
+    relay.commit(&[(journal, Position { next: 9, marks: vec![mark] })]).await.unwrap();
+    let mut lacks = Lacks::Reaction;
+    let taking_in = replica.has_taken_in("orders", 5, &mut lacks);
+    assert!(tokio::time::timeout(Duration::from_millis(300), taking_in).await.is_err());
+    assert_eq!(lacks, Lacks::Publication);
 }

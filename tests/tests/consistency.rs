@@ -48,20 +48,73 @@ async fn reads_reflect_what_was_seen(shop: &Shop) {
     }
 }
 
-async fn what_is_not_there_in_time_is_no_404(shop: &Shop) {
+/// An order that is confirmed, and its customer.
+async fn confirmed(shop: &Shop, sku: &str) -> (String, String) {
+    let customer = shop.customer("Ada").await;
+    let headers = [("Prefer", "wait=20")];
+    let placed = shop.orders.send(Method::POST, "/orders", &headers, Some(&order(&customer, sku, 1))).await.unwrap();
+    let placed = placed.expect(201);
+    assert_eq!(placed["state"], "confirmed", "{placed}");
+    (text(&placed, "order_id"), customer)
+}
+
+/// A command without a body to a service, with this position.
+async fn ask(http: &Http, path: &str, seen: &str) -> Answer {
+    http.send(Method::POST, path, &[(MIN_POSITION, seen)], None).await.unwrap()
+}
+
+/// What a record of one service leads to in another one is in its answers and decisions, not only that there is something.
+async fn answers_reflect_what_followed_from_what_was_seen(shop: &Shop) {
+    shop.receive("followed", 1_000).await;
+    for n in 0..5 {
+        let (id, customer) = confirmed(shop, "followed").await;
+        let pay = json!({"order_id": id, "amount": 5, "currency": "EUR", "reference": "bank 1"});
+        let paid = position(&shop.billing.post("/billing", pay).await);
+        let seen = [(MIN_POSITION, paid.as_str())];
+        // Each is asked on its own as the first one.
+        match n {
+            0 => assert_eq!(get(&shop.orders, &format!("/orders/{id}"), &seen).await.expect(200)["payment"], "paid"),
+            1 => {
+                let paid = get(&shop.orders, "/orders?payment=paid&limit=1", &seen).await.expect(200);
+                assert_eq!(paid["items"][0]["order_id"], json!(id), "{paid}");
+            }
+            2 => {
+                let orders = get(&shop.customers, &format!("/customers/{customer}/orders"), &seen).await.expect(200);
+                assert_eq!(orders["items"][0]["payment"], "paid", "{orders}");
+            }
+            3 => {
+                let path = format!("/notifications?recipient={customer}");
+                let told = get(&shop.notifications, &path, &seen).await.expect(200);
+                assert_eq!(told["items"][0]["subject"], "Order paid", "{told}");
+            }
+            _ => drop(ask(&shop.orders, &format!("/orders/{id}/fulfil"), &paid).await.expect(200)),
+        }
+        if n < 4 {
+            let refunded = position(&shop.billing.post(&format!("/billing/{id}/refund"), json!({"amount": 5})).await);
+            let refused = ask(&shop.orders, &format!("/orders/{id}/fulfil"), &refunded).await;
+            refused.expect_problem(409, "not_paid");
+        }
+    }
+    let (id, customer) = confirmed(shop, "followed").await;
+    let seen = position(&ask(&shop.orders, &format!("/orders/{id}/cancel"), "orders@0").await);
+    let stock = get(&shop.inventory, "/stock/followed", &[(MIN_POSITION, seen.as_str())]).await.expect(200);
+    assert_eq!(stock["reserved"], 4, "what was set aside for it is free again: {stock}");
+    let seen = position(&shop.customers.post_nothing(&format!("/customers/{customer}/deactivate")).await);
+    let headers = [(MIN_POSITION, seen.as_str())];
+    let body = order(&customer, "followed", 1);
+    let refused = shop.orders.send(Method::POST, "/orders", &headers, Some(&body)).await.unwrap();
+    refused.expect_problem(409, "customer_inactive");
+}
+
+async fn what_is_not_there_after_all_was_taken_in_is_a_404(shop: &Shop) {
     let customer = shop.customer("Ada").await;
     let seen = position(&shop.orders.post("/orders", order(&customer, "never-received", 1)).await);
     let nobody = uuid::Uuid::now_v7();
-    let headers = [(MIN_POSITION, seen.as_str()), ("Prefer", "wait=1")];
-    let began = Instant::now();
-    let answer = get(&shop.billing, &format!("/billing/{nobody}"), &headers).await;
-    assert!(began.elapsed() >= Duration::from_secs(1), "it was waited for");
-    assert!(answer.header("Retry-After").is_some());
-    let problem = answer.expect_problem(504, "not_yet");
-    assert!(text(&problem, "detail").contains(&seen), "{problem}");
-    // Of the own service nothing is on its way: that is a 404 at once.
     let headers = [(MIN_POSITION, seen.as_str()), ("Prefer", "wait=30")];
+    let began = Instant::now();
+    get(&shop.billing, &format!("/billing/{nobody}"), &headers).await.expect_problem(404, "unknown_order");
     get(&shop.orders, &format!("/orders/{nobody}"), &headers).await.expect_problem(404, "unknown_order");
+    assert!(began.elapsed() < Duration::from_secs(20), "nothing more is on its way");
 
     what_a_service_does_not_follow_it_does_not_wait_for(shop, &nobody.to_string()).await;
     for (wrong, code) in
@@ -184,9 +237,50 @@ async fn callers_can_rely_on_what_they_have_seen_on_the_embedded_log() {
     let deployment = Embedded::start().await;
     let shop = Shop::from(&deployment);
     reads_reflect_what_was_seen(&shop).await;
-    what_is_not_there_in_time_is_no_404(&shop).await;
+    answers_reflect_what_followed_from_what_was_seen(&shop).await;
+    what_is_not_there_after_all_was_taken_in_is_a_404(&shop).await;
     an_order_may_be_waited_for(&shop).await;
     writes_go_to_what_was_seen(&shop).await;
+}
+
+/// Neither a payment that is not published nor one that is not in the rows is answered without: the caller hears where it is.
+#[tokio::test]
+async fn who_has_seen_what_does_not_arrive_is_told_so_and_nothing_is_decided() {
+    let deployment = Embedded::start_with(&["--command-timeout-ms", "3000"]).await;
+    let shop = Shop::from(&deployment);
+    shop.receive("held", 10).await;
+    let (id, _) = confirmed(&shop, "held").await;
+    // Whoever writes to a service's rows holds up its relay, and what it has taken in, not its log.
+    let hold = |service: &str| {
+        let rows = rusqlite::Connection::open(deployment.rows().join(format!("{service}.1.sqlite"))).unwrap();
+        rows.busy_timeout(Duration::from_secs(5)).unwrap();
+        rows.execute_batch("begin immediate").unwrap();
+        rows
+    };
+    let pay = json!({"order_id": id, "amount": 5, "currency": "EUR", "reference": "bank 1"});
+    let rows = hold("billing");
+    let paid = position(&shop.billing.post("/billing", pay).await);
+    let not_yet = async |why: &str| {
+        let headers = [(MIN_POSITION, paid.as_str()), ("Prefer", "wait=1")];
+        for path in [format!("/orders/{id}"), "/orders".to_owned(), format!("/orders/{id}/history")] {
+            let answer = get(&shop.orders, &path, &headers).await;
+            assert!(answer.header("Retry-After").is_some(), "{path}");
+            let problem = answer.expect_problem(504, "not_yet");
+            let detail = text(&problem, "detail");
+            assert!(detail.contains(&paid) && detail.contains(why), "{path}: {problem}");
+        }
+        let fulfil = format!("/orders/{id}/fulfil");
+        let answer = shop.orders.send(Method::POST, &fulfil, &headers, None).await.unwrap();
+        answer.expect_problem(504, "not_yet");
+    };
+    not_yet("not published").await;
+    let of_orders = hold("orders");
+    rows.execute_batch("rollback").unwrap();
+    not_yet("the rows are behind").await;
+    of_orders.execute_batch("rollback").unwrap();
+    let headers = [(MIN_POSITION, paid.as_str()), ("Prefer", "wait=20")];
+    let order = get(&shop.orders, &format!("/orders/{id}"), &headers).await.expect(200);
+    assert_eq!((&order["payment"], &order["state"]), (&json!("paid"), &json!("confirmed")), "nothing was decided");
 }
 
 /// Rows that are behind what the caller has seen are no answer: how far behind they are, is.
@@ -226,7 +320,8 @@ async fn callers_can_rely_on_what_they_have_seen_on_kafka() {
     })
     .await;
     reads_reflect_what_was_seen(&shop).await;
-    what_is_not_there_in_time_is_no_404(&shop).await;
+    answers_reflect_what_followed_from_what_was_seen(&shop).await;
+    what_is_not_there_after_all_was_taken_in_is_a_404(&shop).await;
     an_order_may_be_waited_for(&shop).await;
     writes_go_to_what_was_seen(&shop).await;
 }

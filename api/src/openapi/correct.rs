@@ -219,12 +219,21 @@ fn positions(operation: &mut Value) {
     let own = operation["tags"][0].as_str().and_then(|tag| ServiceName::ALL.into_iter().find(|it| it.as_str() == tag));
     let Some(own) = own else { return };
     let mut journals = awaited_by(own);
-    // It hands these on.
-    journals.extend((operation["operationId"] == "list_customer_orders").then_some(ServiceName::Orders.as_str()));
+    if operation["operationId"] == "list_customer_orders" {
+        // It hands these on.
+        let handed_on = awaited_by(ServiceName::Orders).into_iter().filter(|it| *it != own.as_str());
+        journals.extend(handed_on);
+    }
+    let elsewhere = if journals.len() > 1 {
+        " All that this service makes of another one's record is there then, or the answer is 504. What a third service makes of it is a \
+         record of that service, with a position of its own."
+    } else {
+        ""
+    };
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         if parameter["name"] == MIN_POSITION {
             let words = parameter["description"].as_str().unwrap_or_default();
-            parameter["description"] = format!("{words} Of these journals: {}.", journals.join(", ")).into();
+            parameter["description"] = format!("{words} Of these journals: {}.{elsewhere}", journals.join(", ")).into();
             parameter["schema"]["pattern"] = format!("^({})@[0-9]{{1,18}}$", journals.join("|")).into();
         }
     }

@@ -4,10 +4,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use orderlog_domain::{billing::Billing, inventory::Inventory};
 
 use super::bodies::Order;
 use crate::{
     billing::Invoice,
+    freshness::Freshness,
     inventory::Stock,
     peers::{PeerError, Peers},
     problem::{ApiError, Code},
@@ -49,32 +51,34 @@ impl Expand {
     }
 }
 
-/// Add to `order` what `expand` asks for. A service that does not answer is named under `unavailable`.
-pub async fn expanded(order: Order, expand: Expand, peers: &Peers) -> Order {
-    let (stock, invoice) =
-        tokio::join!(async { if expand.stock { stock(peers, &order).await.map(Some) } else { Ok(None) } }, async {
-            if expand.invoice { invoice(peers, &order).await } else { Ok(None) }
-        },);
+/// Add to `order` what `expand` asks for, with everything in it that the caller has seen. A service that does not answer is named under
+/// `unavailable`.
+pub async fn expanded(order: Order, expand: Expand, peers: &Peers, seen: &Freshness) -> Order {
+    let stock = async { if expand.stock { stock(peers, &order, seen).await.map(Some) } else { Ok(None) } };
+    let invoice = async { if expand.invoice { invoice(peers, &order, seen).await } else { Ok(None) } };
+    let (stock, invoice) = tokio::join!(stock, invoice);
     let failures = [stock.as_ref().err(), invoice.as_ref().err()];
     let failures: Vec<String> = failures.into_iter().flatten().map(ToString::to_string).collect();
     let unavailable = (!failures.is_empty()).then_some(failures);
     Order { stock: stock.unwrap_or_default(), invoice: invoice.unwrap_or_default(), unavailable, ..order }
 }
 
-async fn stock(peers: &Peers, order: &Order) -> Result<Vec<Stock>, PeerError> {
+async fn stock(peers: &Peers, order: &Order, seen: &Freshness) -> Result<Vec<Stock>, PeerError> {
+    let seen = &seen.awaited_by::<Inventory>();
     let skus: BTreeSet<&str> = order.lines.iter().map(|line| line.sku.as_str()).collect();
     // Collected first: a stream over borrowed names would tie the future to them.
     let paths: Vec<String> = skus.into_iter().map(|sku| format!("/stock/{sku}")).collect();
     let asked = stream::iter(paths)
-        .map(|path| async move { peers.get(ServiceName::Inventory, &path, &[]).await })
+        .map(|path| async move { peers.get(ServiceName::Inventory, &path, &[], seen).await })
         .buffered(N_AT_ONCE)
         .try_collect::<Vec<Option<Stock>>>();
     Ok(in_time(ServiceName::Inventory, asked).await?.into_iter().flatten().collect())
 }
 
-async fn invoice(peers: &Peers, order: &Order) -> Result<Option<Invoice>, PeerError> {
+async fn invoice(peers: &Peers, order: &Order, seen: &Freshness) -> Result<Option<Invoice>, PeerError> {
     let path = format!("/billing/{}", order.order_id);
-    in_time(ServiceName::Billing, peers.get(ServiceName::Billing, &path, &[])).await
+    let seen = seen.awaited_by::<Billing>();
+    in_time(ServiceName::Billing, peers.get(ServiceName::Billing, &path, &[], &seen)).await
 }
 
 async fn in_time<T>(service: ServiceName, asked: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {

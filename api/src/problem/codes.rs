@@ -421,7 +421,7 @@ catalogue! {
         so "Check that the position came from this deployment.";
     /// The position is one of a journal from which the asked service takes nothing in, so that it could wait for ever.
     JournalNotFollowed, "journal_not_followed", [400], Values,
-        says "billing takes in nothing from there, so it can't wait for customers@7; it can wait for positions of: billing, orders",
+        says "billing consumes no events from there, so it can't wait for customers@7; it can wait for positions of: billing, orders",
         so "Send only positions of the journals that `detail` names.";
     /// `as_of` is neither a time nor a position of this service.
     InvalidAsOf, "invalid_as_of", [400], Values,

@@ -32,7 +32,8 @@ pub async fn positions_are_kept_per_group(subject: Subject) {
         append(log, (0..9).map(|n| numbered(partition, n)).collect()).await;
     }
     let both = [journal.clone(), other.clone()];
-    let first = lead(log, &unique("first"), &journal).await;
+    let one = unique("first");
+    let first = lead(log, &one, &journal).await;
     let second = lead(log, &unique("second"), &journal).await;
     until(&mut first.held(), true).await;
     until(&mut second.held(), true).await;
@@ -47,7 +48,12 @@ pub async fn positions_are_kept_per_group(subject: Subject) {
     let (five, nine) = (Some(behind(&journal, 5)), Some(behind(&other, 9)));
     assert_eq!(committed(&*first, &both).await, [five.clone(), nine.clone()]);
     assert_eq!(committed(&*second, &both).await, [Some(1.into()), None]);
-    assert_eq!(committed(&*first, &[other, journal]).await, [nine, five]);
+    assert_eq!(committed(&*first, &[other.clone(), journal.clone()]).await, [nine.clone(), five.clone()]);
+
+    let seen = async |group: &str| in_time("positions", log.positions(group, &both)).await;
+    assert_eq!(seen(&one).await, Ok(vec![five, nine]), "also by a process outside of the group");
+    assert_eq!(seen(&unique("nobody")).await, Ok(vec![None, None]));
+    assert!(*first.held().borrow(), "looking at positions takes no part in the group");
 }
 
 /// Records, ends and positions are there after everything was closed and opened again, and offsets go on.

@@ -21,7 +21,7 @@ use rdkafka::{
 };
 use tokio::sync::{oneshot, watch};
 
-use super::{Cluster, ONE_CALL, PATIENCE, Talk, index_of, say, say_error, settings::CONSUMER, spawn, to_raw};
+use super::{Cluster, ONE_CALL, PATIENCE, index_of, say, say_error, settings::CONSUMER, spawn, to_raw};
 use crate::{Lease, LeaseError, Mark, Partition, Position, position};
 
 /// Settings of the group's members.
@@ -192,25 +192,11 @@ fn note(address: &str, marks: &[Mark]) -> String {
     if marks.is_empty() { address.to_owned() } else { format!("{address} {}", position::to_text(marks)) }
 }
 
-/// The positions that a group has kept, asked for without joining it: a member would take the lease from another one. Blocks.
-pub(super) fn positions(
-    cluster: &Cluster,
-    group: &str,
-    partitions: &[Partition],
-) -> Result<Vec<Option<Position>>, LeaseError> {
-    let mut config = cluster.client(&[CONSUMER]);
-    config.set("group.id", cluster.name(group));
-    let outsider: BaseConsumer<Talk> = config.create_with_context(Talk).map_err(|error| unavailable(&error))?;
-    let list = list_of(cluster, any_offset(partitions))?;
-    let found = outsider.committed_offsets(list, PATIENCE).map_err(|error| unavailable(&error))?;
-    positions_in(cluster, &found, partitions)
-}
-
-fn any_offset(partitions: &[Partition]) -> impl Iterator<Item = (Partition, Offset)> {
+pub(super) fn any_offset(partitions: &[Partition]) -> impl Iterator<Item = (Partition, Offset)> {
     partitions.iter().map(|partition| (partition.clone(), Offset::Invalid))
 }
 
-fn list_of(
+pub(super) fn list_of(
     cluster: &Cluster,
     positions: impl Iterator<Item = (Partition, Offset)>,
 ) -> Result<TopicPartitionList, LeaseError> {
@@ -223,7 +209,7 @@ fn list_of(
 }
 
 /// What the brokers said of these partitions.
-fn positions_in(
+pub(super) fn positions_in(
     cluster: &Cluster,
     found: &TopicPartitionList,
     partitions: &[Partition],
@@ -351,6 +337,6 @@ impl ConsumerContext for Membership {
     }
 }
 
-fn unavailable(error: &KafkaError) -> LeaseError {
+pub(super) fn unavailable(error: &KafkaError) -> LeaseError {
     LeaseError::Unavailable { reason: error.to_string() }
 }

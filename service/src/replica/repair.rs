@@ -232,6 +232,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
         let end = self.log.ends(&[Partition::journal(D::JOURNAL)]).await?.first().copied().unwrap_or(0);
         self.forget(end);
         self.shared.committed.send_replace(0);
+        self.shared.copied.send_replace(Vec::new());
         self.core = (self.new_core)(self.store.checkpoint().await?);
         self.core.recall(SetAside { parked: Vec::new(), discarded });
         info!(service = D::JOURNAL, "{} begins again at offset 0", D::JOURNAL);

@@ -60,6 +60,7 @@ impl<R> Own<R> {
         let stopped = |why: String| SwitchError::Stopped { number, why };
         let beginning = Beginning::of(&self.setup, store.as_ref()).await.map_err(|error| stopped(error.to_string()))?;
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = store;
+        self.shared.copied.send_replace(beginning.copied.clone());
         self.shared.committed.send_replace(beginning.next);
         self.shared.folded.send_replace(beginning.next);
         // Before the damage is over: without it, whoever sees that the instance has stopped gives up.

@@ -290,8 +290,9 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
 
     pub(super) fn done(&mut self, done: Done) {
         match done {
-            Done::Written { change_set, next } => {
+            Done::Written { change_set, next, copied } => {
                 self.core.written(change_set);
+                self.shared.copied.send_replace(copied);
                 self.shared.committed.send_replace(next);
                 self.tell_retried(change_set);
             }

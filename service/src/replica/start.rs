@@ -55,6 +55,7 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         let shared = Arc::new(Shared {
             answered: AtomicU64::new(0),
             committed: watch::Sender::new(next),
+            copied: watch::Sender::new(beginning.copied.clone()),
             folded: watch::Sender::new(next),
             state: watch::Sender::new(State::CatchingUp),
             trouble: watch::Sender::new(None),
@@ -85,6 +86,8 @@ pub(super) struct Beginning<D: Tables> {
     copies: Vec<Partition>,
     /// The first offset that is not in the rows.
     pub next: u64,
+    /// How far facts are copied in the rows.
+    pub copied: Vec<CopiedRow>,
     end: u64,
 }
 
@@ -96,7 +99,7 @@ impl<D: Tables> Beginning<D> {
         same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
         let copies = partitions_of(setup.log.as_ref(), D::COPIES).await?;
         let end = setup.log.ends(&[Partition::journal(D::JOURNAL)]).await?[0];
-        let (next, new_core) = (checkpoint.next, cores(setup));
+        let (next, copied, new_core) = (checkpoint.next, checkpoint.copied.clone(), cores(setup));
         let mut core = new_core(checkpoint);
         core.expect(end);
         core.recall(store.set_aside().await?);
@@ -104,7 +107,7 @@ impl<D: Tables> Beginning<D> {
         if !planted::has(Bug::NeverRetry) {
             core.retry();
         }
-        Ok(Self { core, new_core, copies, next, end })
+        Ok(Self { core, new_core, copies, next, copied, end })
     }
 }
 
@@ -125,7 +128,7 @@ impl<R> Own<R> {
     where
         R: Rows<D>,
     {
-        let Beginning { core, new_core, copies, end, next: _ } = beginning;
+        let Beginning { core, new_core, copies, end, next: _, copied: _ } = beginning;
         let (rows, shared) = (Arc::clone(&self.serving), Arc::clone(&self.shared));
         Loop::new((core, new_core), self.setup.clone(), rows, inbox, shared, copies, (end, target, limit))
     }

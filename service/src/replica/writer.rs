@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use orderlog_domain::{
-    core::Changes,
+    core::{Changes, CopiedRow},
     planted::{self, Bug},
 };
 use orderlog_projections::{Pace, Rows, StoreError, Tables};
@@ -24,10 +24,10 @@ enum Task<D: Tables> {
 }
 
 /// What the writer has done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Done {
-    /// A change set stands in the rows, with the checkpoint `next`.
-    Written { change_set: u64, next: u64 },
+    /// A change set stands in the rows, with the checkpoint `next` and facts copied up to `copied`.
+    Written { change_set: u64, next: u64, copied: Vec<CopiedRow> },
     /// The indexes that lists need are there.
     Indexed,
     /// There are no rows any more.
@@ -118,7 +118,7 @@ async fn carry_out<D: Tables, R: Rows<D>>(rows: &R, writer: &mut R::Writer, task
                 }
                 try_again::<D>("written", failure).await?;
             }
-            Ok(Done::Written { change_set, next: changes.next })
+            Ok(Done::Written { change_set, next: changes.next, copied: changes.copied })
         }
         Task::CreateIndexes => match rows.create_indexes(writer).await {
             Err(failure) if failure.is_damage() => Err(failure),

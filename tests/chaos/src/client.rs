@@ -166,6 +166,8 @@ impl Client {
             _ => None,
         });
         let (client, service) = (self.number, service.to_owned());
-        self.book.answered(version.map(|version| Line::Read(Read { client, service, object, version })));
+        self.book.answered(
+            version.map(|version| Line::Read(Read { client, service, object, version, seen_elsewhere: Vec::new() })),
+        );
     }
 }

@@ -95,6 +95,9 @@ pub struct Read {
     pub object: Key,
     /// Its version; 0 if it was not there.
     pub version: u64,
+    /// What the client had seen of other services, and said so: journals with the offset of a record each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen_elsewhere: Vec<(String, u64)>,
 }
 
 /// A line of what clients did, in the order in which it was seen.

@@ -32,9 +32,10 @@ pub fn check(history: &History) -> Vec<Fault> {
     let mut faults = Vec::new();
     let judged = rule::judge(history, &mut faults);
     attempts::check(history, &judged, &mut faults);
-    reads::check(history, &judged, &mut faults);
+    let published = published::expected(&judged);
+    reads::check(history, &judged, &published, &mut faults);
     let models = refusals::check(history, &judged, &mut faults);
-    published::check(history, &judged, &mut faults);
+    published::check(history, &published, &mut faults);
     flow::check(history, &models, &mut faults);
     faults
 }

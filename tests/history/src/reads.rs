@@ -1,17 +1,20 @@
-//! What one client sees of an object never goes back, and what it was told counts as seen.
+//! What one client sees of an object never goes back, and what it was told counts as seen. Nor is it older than what followed from a
+//! record of another service that the client had seen, and said so.
 
 use std::collections::HashMap;
 
 use orderlog_domain::key::Key;
 
 use crate::{
-    history::{Fault, History, Line, Outcome, fault},
+    history::{Fault, History, Line, Outcome, Read, fault},
+    published::Expected,
     rule::Journals,
 };
 
 /// Check it.
-pub fn check(history: &History, journals: &Journals, faults: &mut Vec<Fault>) {
+pub fn check(history: &History, journals: &Journals, published: &Expected, faults: &mut Vec<Fault>) {
     let versions = versions(journals);
+    let followed = followed(journals, &versions, published);
     let last_restore = history.lines.iter().rposition(|line| *line == Line::Restored);
     let mut seen: HashMap<(u64, &str, Key), u64> = HashMap::new();
     for (at, line) in history.lines.iter().enumerate() {
@@ -34,13 +37,45 @@ pub fn check(history: &History, journals: &Journals, faults: &mut Vec<Fault>) {
                     fault(faults, "reads of one client never go back", format!("{read:?} after version {floor}"));
                 }
                 *floor = (*floor).max(read.version);
+                let wanted = last_restore.is_none_or(|restore| restore < at).then(|| wanted(read, &followed)).flatten();
+                if wanted.is_some_and(|wanted| read.version < wanted) {
+                    let detail = format!("{read:?}, and version {wanted:?} followed from that");
+                    fault(faults, "an answer reflects what followed from what was seen elsewhere", detail);
+                }
             }
         }
     }
 }
 
+/// The version that an object got as another service's record was reacted to: by service and object, each with that record.
+type Followed<'a> = HashMap<(&'a str, Key), Vec<(&'static str, u64, u64)>>;
+
+fn followed<'a>(journals: &'a Journals, versions: &Versions<'a>, published: &Expected) -> Followed<'a> {
+    let mut followed = Followed::new();
+    for (service, records) in journals {
+        for judged in records.iter().filter(|judged| judged.accepted) {
+            let Some(cause) = judged.header.origin.cause.and_then(|cause| published.get(&cause)) else { continue };
+            for (object, version) in versions.get(&(service.as_str(), judged.offset)).into_iter().flatten() {
+                let of_object = followed.entry((service.as_str(), *object)).or_default();
+                of_object.push((cause.journal, cause.offset, *version));
+            }
+        }
+    }
+    followed
+}
+
+/// The version that a read has to show for what its client had seen elsewhere.
+fn wanted(read: &Read, followed: &Followed<'_>) -> Option<u64> {
+    let of_object = followed.get(&(read.service.as_str(), read.object)).into_iter().flatten();
+    let is_seen =
+        |journal: &str, offset| read.seen_elsewhere.iter().any(|(seen, up_to)| seen == journal && offset <= *up_to);
+    of_object.filter(|(journal, offset, _)| is_seen(journal, *offset)).map(|(_, _, version)| *version).max()
+}
+
 /// Which version of which object each accepted record makes: the count of accepted records that name its key.
-fn versions(journals: &Journals) -> HashMap<(&str, u64), Vec<(Key, u64)>> {
+type Versions<'a> = HashMap<(&'a str, u64), Vec<(Key, u64)>>;
+
+fn versions(journals: &Journals) -> Versions<'_> {
     let mut made = HashMap::new();
     for (service, records) in journals {
         let mut count: HashMap<Key, u64> = HashMap::new();

@@ -19,7 +19,7 @@ use orderlog_domain::{
 use orderlog_history::{Ask, Attempt, Line, Outcome, Read};
 use orderlog_service::{
     delivery::{Notice, Notifier},
-    replica::{ExecuteError, Executed, State},
+    replica::{ExecuteError, Executed, Lacks, State, sources},
     surroundings::Surroundings,
 };
 use tokio::sync::oneshot;
@@ -166,8 +166,14 @@ impl Client {
         let Running { replica, life } = Self::instance::<D>(&shop)?;
         let era = shop.world.era();
         let seen = self.has_seen(D::JOURNAL, era);
+        let elsewhere =
+            sources::<D>().filter_map(|(journal, _)| Some((journal, self.has_seen(journal, era).checked_sub(1)?)));
+        let elsewhere: Vec<_> = elsewhere.collect();
         let fresh = async {
             replica.has_committed(seen).await;
+            for (journal, offset) in &elsewhere {
+                replica.has_taken_in(journal, *offset, &mut Lacks::Publication).await;
+            }
             replica.read_your_writes().await;
         };
         tokio::select! {
@@ -181,7 +187,8 @@ impl Client {
         }
         let (version, next) = replica.store().memory().look(|rows| {
             // As the edge: what was seen elsewhere can't be shown while it is parked here.
-            let is_shown = rows.parked.range((object, 0)..(object, seen)).next().is_none();
+            let up_to = if elsewhere.is_empty() { seen } else { u64::MAX };
+            let is_shown = rows.parked.range((object, 0)..(object, up_to)).next().is_none();
             let version = rows.entities.get(&(kind, object)).map_or(0, |(version, _, _)| *version);
             is_shown.then_some((version, rows.next))
         })?;
@@ -189,7 +196,8 @@ impl Client {
         shop.world
             .note(&format!("client {}", self.number), format_args!("reads {object:?} at {}: {version}", life.name));
         let (client, service) = (self.number, D::JOURNAL.to_owned());
-        shop.world.tell(Line::Read(Read { client, service, object, version }));
+        let seen_elsewhere = elsewhere.into_iter().map(|(journal, offset)| (journal.to_owned(), offset)).collect();
+        shop.world.tell(Line::Read(Read { client, service, object, version, seen_elsewhere }));
         Some(version)
     }
 }
