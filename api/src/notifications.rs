@@ -1,6 +1,8 @@
 //! The routes of the notifications service.
 
 mod bodies;
+mod event_id;
+mod feed;
 mod reading;
 mod stream;
 
@@ -10,18 +12,15 @@ use orderlog_domain::{
     notifications::{self, Command, Notifications, Rejection},
     values::{CustomerId, NotificationId, Recipient},
 };
-use orderlog_eventlog::Lease;
+use orderlog_eventlog::{Lease, ReadError};
 use orderlog_projections::{RedisAddress, RedisInbox};
 use orderlog_service::{
     assembly,
     duty::Troubles,
     inbox,
-    replica::{Executed, Replica},
+    replica::{Executed, Replica, State},
 };
-use poem_openapi::{
-    OpenApi,
-    param::{Header, Query},
-};
+use poem_openapi::{OpenApi, param::Query};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -42,7 +41,10 @@ use crate::{
     services::{Dependency, Mounted, ServiceName, Tag},
 };
 
+use event_id::LastEventId;
+use feed::Feed;
 use reading::{Reading, Redis};
+use stream::Begin;
 
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
@@ -57,6 +59,7 @@ impl From<Rejection> for ApiError {
 pub struct NotificationsApi {
     service: Service<Notifications>,
     reading: Reading,
+    feed: Arc<Feed>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -73,8 +76,8 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
     };
     let mut dependencies: Vec<(_, Arc<dyn Dependency>)> = Vec::new();
     dependencies.extend(redis.clone().map(|redis| ("redis", redis as _)));
-    let api =
-        NotificationsApi { service: service.clone(), reading: Reading::new(redis), stopping: parts.stopping.clone() };
+    let (reading, feed) = (Reading::new(redis), Feed::start(service.replica.clone()));
+    let api = NotificationsApi { service: service.clone(), reading, feed, stopping: parts.stopping.clone() };
     Ok(Mounted { dependencies, ..Mounted::new(ServiceName::Notifications, &service, api) })
 }
 
@@ -121,6 +124,23 @@ impl NotificationsApi {
         operation: impl FnOnce() -> String,
     ) -> Result<Executed<Notifications>, ApiError> {
         self.service.execute(command, asked, Command::fingerprint_text, operation).await
+    }
+
+    /// Where a stream begins for a caller that has no event yet: behind what is there now.
+    async fn now(&self) -> Result<Begin, ApiError> {
+        let replica = &self.service.replica;
+        let end = if *replica.state().borrow() == State::CatchingUp {
+            // The rows don't hold everything yet, which is no reason to send it all.
+            stream::end(replica).await.map_err(|error: ReadError| {
+                ApiError::unavailable(Code::LogUnavailable, format!("where the journal ends is not known: {error}"))
+            })?
+        } else {
+            // What this instance answered before does not come in between.
+            self.service.rows().await?;
+            *replica.committed().borrow()
+        };
+        // Everything that is there already has a lower sequence than this.
+        Ok(Begin::Behind(end.checked_sub(1)))
     }
 
     /// An error if there is no such notification for who asks.
@@ -228,7 +248,8 @@ impl NotificationsApi {
     /// Follow a recipient's notifications
     ///
     /// As server-sent events: each notification as it is made. A caller that was cut off and says which it had last gets all
-    /// that it missed; others begin with the next one.
+    /// that it missed; others begin with the next one. While the service catches up the stream opens and waits. An id that is not one of
+    /// this log, or not an id at all, is answered by an event `reset`, which has an id of its own: reload the list, and go on.
     #[oai(path = "/notifications/stream", method = "get", operation_id = "stream_notifications")]
     async fn stream_notifications(
         &self,
@@ -236,16 +257,21 @@ impl NotificationsApi {
         /// Whose: a customer's id or a role such as `operations`.
         #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
         recipient: Query<String>,
-        /// The `id` of the last event that the caller has; browsers send it by themselves.
+        /// The `id` of the last event that the caller has; browsers send it by themselves. A bare number, the `sequence` of a
+        /// notification, works too, but does not show that an older log was restored and has outgrown it.
         #[oai(name = "Last-Event-ID")]
-        last_event_id: Header<Option<u64>>,
+        last_event_id: LastEventId,
         /// Positions that the caller has seen, as answers told them: the answer reflects them.
         #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Streamed, ApiError> {
         let recipient = recipient_of(recipient.0, &caller)?;
-        // What this instance answered before does not come in between.
-        self.service.fresh_rows(&seen).await?;
-        Ok(stream::of(self.service.replica.clone(), self.stopping.clone(), recipient, last_event_id.0))
+        self.service.reached(&seen).await?;
+        let begin = match last_event_id {
+            LastEventId::None => self.now().await?,
+            LastEventId::Some(id) => Begin::Claimed(Some(id)),
+            LastEventId::Foreign => Begin::Claimed(None),
+        };
+        Ok(stream::of(Arc::clone(&self.feed), self.stopping.clone(), recipient, begin))
     }
 }

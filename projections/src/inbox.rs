@@ -79,7 +79,8 @@ impl Inbox for Store<Notifications> {
         recipient: Option<&Recipient>,
         limit: u32,
     ) -> Result<Vec<Notification>, InboxError> {
-        Ok(self.notifications_since(after, recipient, limit).await?)
+        let notified = self.notified_since(after, recipient, limit).await?;
+        Ok(notified.into_iter().map(|it| it.notification).collect())
     }
 
     async fn position(&self) -> Result<u64, InboxError> {

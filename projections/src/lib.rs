@@ -32,6 +32,7 @@ pub use generations::Generations;
 pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisAddress, RedisInbox};
 pub use inventory::MovementRow;
 pub use memory::{Contents, MemoryRows};
+pub use notifications::Notified;
 pub use orders::OrderFilter;
 pub use publications::{
     Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, PublicationsError,

@@ -1,14 +1,17 @@
 //! The notifications service's rows and lists.
 
 use orderlog_domain::{
+    key::RecordId,
     notifications::{Entity, NOTIFICATIONS, Notification, Notifications},
     values::Recipient,
 };
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
 
 use crate::{
     error::StoreError,
     inbox::InboxPage,
-    store::{Cursor, List, Page, Paging, Store, document},
+    store::{Cursor, List, Origin, Page, Paging, Store, document},
     tables::{Cell, Column, Index, Ledger, Table, Tables},
 };
 
@@ -41,6 +44,15 @@ impl Tables for Notifications {
         copied: false,
     }];
     const LEDGERS: &'static [Ledger<Self>] = &[];
+}
+
+/// A notification as it is now, and the record that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notified {
+    /// Its `sequence` is the record's offset.
+    pub notification: Notification,
+    /// The record's id.
+    pub record: RecordId,
 }
 
 /// What a second sink has not seen yet.
@@ -92,17 +104,25 @@ impl Store<Notifications> {
     ///
     /// # Errors
     /// If they can't be read.
-    pub async fn notifications_since(
+    pub async fn notified_since(
         &self,
         after: Option<u64>,
         recipient: Option<&Recipient>,
         limit: u32,
-    ) -> Result<Vec<Notification>, StoreError> {
-        let list = List::new("select doc from notifications", "sequence")
-            .only("sequence > ?", [Cell::Integer(after.map_or(-1, u64::cast_signed))])
+    ) -> Result<Vec<Notified>, StoreError> {
+        let select = "select doc, id from notifications join records on records.offset = notifications.sequence";
+        let after = after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX));
+        let list = List::new(select, "sequence")
+            .only("sequence > ?", [Cell::Integer(after)])
             .only_if("recipient = ?", recipient.map(|recipient| Cell::Text(recipient.as_str().to_owned())));
-        let entities = self.rows(list, limit, |origin, row| document::<Entity>(origin, row, 0)).await?;
-        Ok(entities.iter().filter_map(Entity::as_notification).cloned().collect())
+        let read = |origin: &Origin, row: &SqliteRow| {
+            Ok((document::<Entity>(origin, row, 0)?, RecordId(Uuid::from_bytes(origin.bytes(row, 1)?))))
+        };
+        let rows = self.rows(list, limit, read).await?;
+        let notified = rows.into_iter().filter_map(|(entity, record)| {
+            entity.as_notification().cloned().map(|notification| Notified { notification, record })
+        });
+        Ok(notified.collect())
     }
 
     /// What records from offset `from` on changed, about `limit` notifications at a time.

@@ -174,7 +174,7 @@ impl Http {
     pub async fn events(&self, path: &str, last_event_id: Option<&str>) -> Events {
         let mut request = self.client.get(format!("{}{path}", self.base));
         if let Some(id) = last_event_id {
-            request = request.header("Last-Event-ID", id);
+            request = request.header("Last-Event-ID", id.as_bytes());
         }
         let sent = self.keyed(request).send().await;
         let response = sent.unwrap_or_else(|error| panic!("GET {path} was not answered: {error}"));

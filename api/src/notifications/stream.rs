@@ -1,115 +1,216 @@
 //! Notifications as they come, as server-sent events.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::{StreamExt, stream, stream::BoxStream};
 use orderlog_domain::{notifications::Notifications, values::Recipient};
-use orderlog_service::replica::{Replica, State};
-use poem::web::sse::Event;
-use poem_openapi::{ApiResponse, payload::EventStream};
+use orderlog_eventlog::ReadError;
+use orderlog_projections::StoreError;
+use orderlog_service::{
+    marks,
+    replica::{Replica, State},
+};
+use poem::{
+    IntoResponse, Response,
+    web::sse::{Event, SSE},
+};
+use poem_openapi::{
+    ApiResponse,
+    payload::{EventStream, Payload},
+    registry::{MetaSchemaRef, Registry},
+};
 use tokio::sync::watch;
 
-use super::Notification;
+use super::{
+    Notification,
+    event_id::EventId,
+    feed::{Feed, Sent, Subscription},
+};
 
 /// So many notifications are read at once.
-const N_MAX: u32 = 100;
+const N_READ_MAX: u32 = 100;
 /// How often a comment is sent while nothing happens, so that nobody in between takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The pause before a log that does not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Notifications as they come.
 #[derive(ApiResponse)]
 pub enum Streamed {
-    /// One event per notification, until the caller goes away: `id` is its sequence, `data` the notification as JSON.
+    /// One event per notification, until the caller goes away: `id` names its record, such as `notifications@1042.3f9ab2c41d5e6f70`,
+    /// and `data` is the notification as JSON. An event `reset` says that the caller's last id is not one of this log, because it was
+    /// restored from an older copy, or not an id at all: reload the list. Its `id` is the one to go on from.
     #[oai(status = 200)]
-    Notifications(EventStream<BoxStream<'static, Notification>>),
+    Notifications(Events),
 }
 
-/// Where a stream stands.
-struct Position {
-    replica: Replica<Notifications>,
-    recipient: Recipient,
-    committed: watch::Receiver<u64>,
-    state: watch::Receiver<State>,
-    stopping: watch::Receiver<bool>,
-    /// The last sequence that was sent, or that the caller had before; none if everything is wanted.
-    after: Option<u64>,
-    read: VecDeque<Notification>,
+/// Server-sent events, of which the contract says that they are notifications.
+pub struct Events(BoxStream<'static, Event>);
+
+impl Payload for Events {
+    const CONTENT_TYPE: &'static str = "text/event-stream";
+
+    fn schema_ref() -> MetaSchemaRef {
+        <EventStream<BoxStream<'static, Notification>> as Payload>::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        <EventStream<BoxStream<'static, Notification>> as Payload>::register(registry);
+    }
 }
 
-/// The notifications of `recipient` behind `after`, or from now on, until the process is `stopping`.
-pub fn of(
-    replica: Replica<Notifications>,
-    stopping: watch::Receiver<bool>,
-    recipient: Recipient,
-    after: Option<u64>,
-) -> Streamed {
-    let (committed, state) = (replica.committed(), replica.state());
-    // Everything that is committed already has a lower sequence than this.
-    let after = after.or_else(|| committed.borrow().checked_sub(1));
-    let position = Position { replica, recipient, committed, state, stopping, after, read: VecDeque::new() };
-    let events = futures_util::stream::unfold(position, |mut position| async move {
-        let notification = position.next().await?;
-        Some((notification, position))
-    });
-    let events = EventStream::new(events.boxed()).keep_alive(KEEP_ALIVE).to_event(event);
-    Streamed::Notifications(events)
+impl IntoResponse for Events {
+    fn into_response(self) -> Response {
+        SSE::new(self.0).keep_alive(KEEP_ALIVE).into_response()
+    }
 }
 
-fn event(notification: Notification) -> Event {
-    // Texts, numbers and times: it always has a JSON form, on one line.
-    let data = serde_json::to_string(&notification).unwrap_or_default();
-    Event::message(data).id(notification.sequence.to_string())
+/// Where a stream begins.
+pub enum Begin {
+    /// Behind everything up to this sequence; `None` for all that there is.
+    Behind(Option<u64>),
+    /// Behind what the caller says that it has; `None` if that is no id of this journal.
+    Claimed(Option<EventId>),
 }
 
-impl Position {
-    /// The next notification; none when the process or the service stops, or its rows can't be read: the caller comes again
-    /// with the last sequence it has.
-    async fn next(&mut self) -> Option<Notification> {
-        loop {
-            if let Some(notification) = self.read.pop_front() {
-                self.after = Some(notification.sequence);
-                return Some(notification);
+/// The notifications of `recipient` from there on, until the process is `stopping`.
+pub fn of(feed: Arc<Feed>, mut stopping: watch::Receiver<bool>, recipient: Recipient, begin: Begin) -> Streamed {
+    let mut state = feed.replica().state();
+    let reading = Reading { feed, recipient, begin: Some(begin), after: None, read: VecDeque::new(), live: None };
+    let ended = async move {
+        tokio::select! {
+            biased;
+            _ = state.wait_for(|state| matches!(state, State::Stopped(_))) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    };
+    let events = stream::unfold(reading, |mut reading| async move {
+        match reading.next().await {
+            Ok(event) => Some((event, reading)),
+            Err(error) => {
+                // The caller comes again with the last id that it has.
+                tracing::warn!(service = "notifications", "a stream of notifications ends: {error}");
+                None
             }
-            // Marked as seen before the rows are read, so that what is committed meanwhile wakes us.
-            self.committed.borrow_and_update();
-            let rows = self.replica.store().notifications_since(self.after, Some(&self.recipient), N_MAX).await;
-            match rows {
-                Ok(rows) if rows.is_empty() => {
-                    tokio::select! {
-                        changed = self.committed.changed() => changed.ok()?,
-                        stopped = self.state.wait_for(|state| matches!(state, State::Stopped(_))) => {
-                            drop(stopped);
-                            return None;
-                        }
-                        stopping = self.stopping.wait_for(|stopping| *stopping) => {
-                            drop(stopping);
-                            return None;
-                        }
-                    }
-                }
-                Ok(rows) => self.read.extend(rows.iter().map(Notification::from)),
-                Err(error) => {
-                    tracing::warn!(service = "notifications", "a stream of notifications ends: {error}");
-                    return None;
-                }
+        }
+    });
+    Streamed::Notifications(Events(events.take_until(ended).boxed()))
+}
+
+/// How far a stream has come.
+struct Reading {
+    feed: Arc<Feed>,
+    recipient: Recipient,
+    begin: Option<Begin>,
+    /// The last sequence that was sent, or that the caller had before; `None` if everything is wanted.
+    after: Option<u64>,
+    /// Read by a query and not sent yet.
+    read: VecDeque<Sent>,
+    /// All that is behind `read`, once that is so.
+    live: Option<Subscription>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Event, StoreError> {
+        if let Some(begin) = self.begin.take()
+            && let Some(reset) = self.begin(begin).await?
+        {
+            return Ok(reset);
+        }
+        loop {
+            if let Some(sent) = self.read.pop_front() {
+                return Ok(self.send(&sent));
+            }
+            match &mut self.live {
+                None => self.catch_up().await?,
+                Some(live) => match live.next().await {
+                    Some(sent) if self.after.is_some_and(|after| sent.id.sequence <= after) => {}
+                    Some(sent) => return Ok(self.send(&sent)),
+                    None => self.live = None,
+                },
             }
         }
     }
+
+    fn send(&mut self, Sent { id, data }: &Sent) -> Event {
+        self.after = Some(id.sequence);
+        Event::message(data.clone()).id(id.to_string())
+    }
+
+    /// Read what is in the rows already. The last time that there is not more than that, all else comes through the feed.
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        // Before the rows are read, so that nothing falls between.
+        let live = self.feed.subscribe(&self.recipient);
+        let store = self.feed.replica().store();
+        let notified = store.notified_since(self.after, Some(&self.recipient), N_READ_MAX).await?;
+        let is_all = u32::try_from(notified.len()).is_ok_and(|n| n < N_READ_MAX);
+        self.live = is_all.then_some(live);
+        self.read.extend(notified.iter().map(Sent::from));
+        Ok(())
+    }
+
+    /// Begin once the rows hold what the journal held at the start. An event if the caller has to reload the list first.
+    async fn begin(&mut self, begin: Begin) -> Result<Option<Event>, StoreError> {
+        let replica = self.feed.replica();
+        ready(replica).await;
+        match begin {
+            Begin::Behind(after) => self.after = after,
+            Begin::Claimed(Some(id)) if is_known(replica, id).await? => self.after = Some(id.sequence),
+            Begin::Claimed(_) => {
+                let newest = newest(replica).await?;
+                self.after = Some(newest.sequence);
+                return Ok(Some(reset(newest)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Wait until the replica is ready; without end if it has stopped, since then the stream is about to end.
+async fn ready(replica: &Replica<Notifications>) {
+    if replica.ready().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Whether the journal holds the record that this id names. Waits for rows that are behind, and for a log that does not answer.
+async fn is_known(replica: &Replica<Notifications>, id: EventId) -> Result<bool, StoreError> {
+    while *replica.committed().borrow() <= id.sequence {
+        match end(replica).await {
+            Ok(end) if end <= id.sequence => return Ok(false),
+            // Another instance has sent it.
+            Ok(_) => replica.has_committed(id.sequence + 1).await,
+            Err(error) => {
+                tracing::debug!(service = "notifications", "a stream waits for the log: {error}");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+        ready(replica).await;
+    }
+    let Some(print) = id.print else { return Ok(true) };
+    Ok(replica.store().record_id(id.sequence).await?.map(marks::print_of_id) == Some(print))
+}
+
+/// Where the journal ends.
+///
+/// # Errors
+/// [`ReadError`] if the log does not answer.
+pub async fn end(replica: &Replica<Notifications>) -> Result<u64, ReadError> {
+    let ends = replica.log().ends(&[Replica::<Notifications>::journal()]).await?;
+    Ok(ends.first().copied().unwrap_or(0))
+}
+
+/// The id of the newest record in the rows.
+async fn newest(replica: &Replica<Notifications>) -> Result<EventId, StoreError> {
+    let sequence = replica.committed().borrow().saturating_sub(1);
+    Ok(EventId::new(sequence, replica.store().record_id(sequence).await?))
+}
+
+/// Tells the caller to reload the list. With data, since browsers drop an event without.
+fn reset(newest: EventId) -> Event {
+    let data = r#"{"reason":"the last event id is not one of this log: reload the list"}"#;
+    Event::message(data).event_type("reset").id(newest.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use poem_openapi::types::Example;
-
-    use super::*;
-
-    #[test]
-    fn an_event_has_its_sequence_as_id_and_its_data_on_one_line() {
-        let notification = Notification { body: "two\nlines".to_owned(), ..Notification::example() };
-        let text = event(notification.clone()).to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!((lines.len(), lines[0]), (3, "id: 7"), "{text}");
-        let data = lines[1].strip_prefix("data: ").unwrap();
-        assert_eq!(serde_json::from_str::<Notification>(data).unwrap(), notification);
-    }
-}
+mod tests;

@@ -59,6 +59,17 @@ impl<D: Tables> Store<D> {
         rows.iter().map(|row| Ok((self.origin.count(row, 0)?, self.verdict(row, 1)?))).collect()
     }
 
+    /// The id of the record at `offset`, if the rows hold it.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn record_id(&self, offset: u64) -> Result<Option<RecordId>, StoreError> {
+        let Ok(offset) = i64::try_from(offset) else { return Ok(None) };
+        let row = sqlx::query("select id from records where offset = ?").bind(offset).fetch_optional(&self.lists).await;
+        let row = row.map_err(|error| self.origin.error("reading a record's id", error))?;
+        row.map(|row| Ok(RecordId(Uuid::from_bytes(self.origin.bytes(&row, 0)?)))).transpose()
+    }
+
     /// What is parked from offset `from` on, at most `limit` rows.
     ///
     /// # Errors

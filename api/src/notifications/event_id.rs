@@ -1,0 +1,134 @@
+//! Ids of events in a stream of notifications: `notifications@1042.3f9ab2c41d5e6f70`, the record that made the notification and half of
+//! that record's id. An older log that was restored and has grown past the place holds another record there.
+
+use std::{fmt, str::FromStr};
+
+use orderlog_domain::key::RecordId;
+use orderlog_service::marks;
+use poem::{Request, RequestBody, Result};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
+};
+
+use crate::{freshness::Position, services::ServiceName};
+
+/// The id of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventId {
+    /// The offset of the record, which is the notification's sequence.
+    pub sequence: u64,
+    /// What tells the record from another one at its place. `None` for a bare number, as earlier versions sent them.
+    pub print: Option<u64>,
+}
+
+impl EventId {
+    /// The id of this record.
+    pub fn new(sequence: u64, record: Option<RecordId>) -> Self {
+        Self { sequence, print: record.map(marks::print_of_id) }
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let position = Position { journal: ServiceName::Notifications, offset: self.sequence };
+        match self.print {
+            Some(print) => write!(f, "{position}.{print:016x}"),
+            None => write!(f, "{position}"),
+        }
+    }
+}
+
+impl FromStr for EventId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if let Ok(sequence) = text.parse() {
+            return Ok(Self { sequence, print: None });
+        }
+        let (position, print) = match text.split_once('.') {
+            Some((position, print)) => (position, Some(u64::from_str_radix(print, 16).map_err(drop)?)),
+            None => (text, None),
+        };
+        let Position { journal, offset } = position.parse()?;
+        (journal == ServiceName::Notifications).then_some(Self { sequence: offset, print }).ok_or(())
+    }
+}
+
+/// `Last-Event-ID`. Whatever it says, a stream begins: browsers do not connect again after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastEventId {
+    /// The caller has no event yet.
+    None,
+    /// The last event that the caller has.
+    Some(EventId),
+    /// No id of this journal.
+    Foreign,
+}
+
+impl LastEventId {
+    fn read(header: Option<&[u8]>) -> Self {
+        match header {
+            None | Some([]) => Self::None,
+            Some(id) => std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).map_or(Self::Foreign, Self::Some),
+        }
+    }
+}
+
+impl<'a> ApiExtractor<'a> for LastEventId {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Header)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        Ok(Self::read(request.headers().get("Last-Event-ID").map(poem::http::HeaderValue::as_bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_id_names_its_journal_and_record_and_comes_back() {
+        let record = RecordId(Uuid::from_u128(0x0123_4567_89ab_cdef_3f9a_b2c4_1d5e_6f70));
+        let id = EventId::new(1042, Some(record));
+        assert_eq!(id.to_string(), "notifications@1042.3f9ab2c41d5e6f70");
+        let read = |text: &str| LastEventId::read(Some(text.as_bytes()));
+        assert_eq!(read(&id.to_string()), LastEventId::Some(id));
+        for bare in ["1042", "notifications@1042"] {
+            assert_eq!(read(bare), LastEventId::Some(EventId { sequence: 1042, print: None }));
+        }
+        assert_eq!(read("18446744073709551615"), LastEventId::Some(EventId { sequence: u64::MAX, print: None }));
+    }
+
+    #[test]
+    fn whatever_is_no_id_of_this_journal_is_foreign() {
+        assert_eq!(LastEventId::read(None), LastEventId::None);
+        assert_eq!(LastEventId::read(Some(b"")), LastEventId::None);
+        for foreign in [
+            "x",
+            "-1",
+            "18446744073709551616",
+            "orders@7",
+            "notifications@",
+            "notifications@7.",
+            "notifications@7.xyz",
+            "\u{e4}",
+        ] {
+            assert_eq!(LastEventId::read(Some(foreign.as_bytes())), LastEventId::Foreign, "{foreign}");
+        }
+        assert_eq!(LastEventId::read(Some(&[0xff])), LastEventId::Foreign);
+    }
+}
