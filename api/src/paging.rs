@@ -97,7 +97,7 @@ impl<'a> ApiExtractor<'a> for Paged {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self(request.original_uri().clone()))
+        Ok(Self(request.uri().clone()))
     }
 }
 
