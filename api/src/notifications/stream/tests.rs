@@ -44,6 +44,7 @@ impl Instance {
             notification_id: NotificationId(Uuid::now_v7()),
             source: Source::Caller,
             recipient: operations(),
+            recipient_as_given: "operations".to_owned(),
             subject: Subject::new(subject).unwrap(),
             body: Body::new("a body").unwrap(),
         };
