@@ -13,7 +13,8 @@ use std::{
 };
 
 use orderlog_domain::{
-    core::{Changes, EntityRow},
+    core::{Changes, Digest, EntityRow, RecordRow, Verdict},
+    key::RecordId,
     notifications::{Entity, Notification, Notifications},
     values::{Body, NotificationId, Recipient, Subject},
 };
@@ -88,8 +89,17 @@ impl Subjects {
             entity: Arc::new(Entity::Notification(notification)),
         });
         let entities: Vec<_> = entities.collect();
+        let records = entities.iter().map(|row| RecordRow {
+            offset: row.offset,
+            id: RecordId(Uuid::from_u64_pair(8, row.offset)),
+            time_ms: 1000 + row.offset.cast_signed(),
+            about: row.aggregate.key,
+            verdict: Verdict::Accepted,
+            digest: Digest::default(),
+        });
+        let records = records.collect();
         self.next += entities.len() as u64;
-        let changes = Changes { entities, ..Changes::nothing(self.next) };
+        let changes = Changes { entities, records, ..Changes::nothing(self.next) };
         self.store.write(&mut self.writer, &changes, Pace::Steady).await?;
         self.follow().await
     }
