@@ -3,7 +3,6 @@
 use std::{cell::RefCell, error::Error, fmt::Debug};
 
 use serde::{Serialize, de::DeserializeOwned};
-use uuid::Uuid;
 
 use crate::{key::Key, public::Public};
 
@@ -149,13 +148,9 @@ pub trait Decider: Clone + Send + Sync + Sized + 'static {
     /// The row that a public event of [`Decider::COPIES`] stands for, and its version.
     fn copy(event: &Public) -> Option<(Ref, u64, Self::Entity)>;
 
-    /// The id of another service's object that `rejection` did not find, or found not to be as needed. If it was minted a
-    /// moment ago, its news may still be on the way.
-    fn awaits(rejection: &Self::Rejection) -> Option<Uuid>;
-
-    /// Whether a reaction to another service's news could turn `rejection` into a yes. Then it is told only once everything
-    /// that stands on the topics of [`Decider::REACTS_TO`] was reacted to.
-    fn rests_on_news(_rejection: &Self::Rejection) -> bool {
-        false
+    /// The public topics, of those that this service reacts to or copies, by whose events `rejection` could become a yes. A caller
+    /// gets it only once everything that their publishers had accepted before was published there, and was reacted to or copied here.
+    fn rests_on(_rejection: &Self::Rejection) -> &'static [&'static str] {
+        &[]
     }
 }

@@ -427,8 +427,8 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
         let deadline = request.deadline;
         let request = Arc::new(request);
         match (self.ask(Arc::clone(&request), span, &[State::Ready]).await, &self.news) {
-            (Err(ExecuteError::Rejected(rejection)), Some(news)) if D::rests_on_news(&rejection) => {
-                if !news.are_in(deadline, self.setup.surroundings.as_ref()).await {
+            (Err(ExecuteError::Rejected(rejection)), Some(news)) if !D::rests_on(&rejection).is_empty() => {
+                if !news.are_in(D::rests_on(&rejection), deadline, self.setup.surroundings.as_ref()).await {
                     return Err(ExecuteError::Unavailable("it has not taken in all news yet".to_owned()));
                 }
                 // Nothing was written, so it is the same command.

@@ -7,21 +7,22 @@ use std::{sync::Arc, time::Duration};
 use orderlog_domain::orders::{self, Orders};
 use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
+    customers::{self, Address, Customers},
     header::Origin,
     key::HashKey,
     public::{Envelope, OrderCreated, OrderLine, Public},
-    values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Quantity, Sku},
+    values::{Currency, CustomerId, Email, Money, Name, OrderId, PaymentId, PaymentReference, Quantity, Sku},
 };
 use orderlog_eventlog::{EventLog, Mark, NewRecord, Partition, Position, simulated::SimulatedLog};
 use orderlog_projections::{Store, Tables};
 use orderlog_service::{
-    assembly, cloudevents, now_ms, reactor,
+    assembly, cloudevents, now_ms, reactor, relay,
     replica::{ExecuteError, Lacks, News, Replica, Setup},
     surroundings::Machine,
 };
 use uuid::Uuid;
 
-/// An order that was placed long ago, so that nobody would wait for it because it is young.
+/// An order that was placed long ago, by the time in its id.
 fn old_order() -> OrderCreated {
     let minted = uuid::Timestamp::from_unix(uuid::NoContext, 1_700_000_000, 0);
     let line = OrderLine {
@@ -83,6 +84,30 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
     let reacting = tokio::spawn(reactor::run(deaf, lease));
     paid.await.unwrap().unwrap();
     reacting.abort();
+}
+
+#[tokio::test]
+async fn a_customer_who_is_not_published_yet_is_no_unknown_customer_whatever_the_time_in_the_id() {
+    let log: Arc<dyn EventLog> = SimulatedLog::new();
+    log.prepare(&assembly::topics()).await.unwrap();
+    let (customers, _of_customers) = instance::<Customers>(&log).await;
+    let OrderCreated { order_id, currency, lines, .. } = old_order();
+    let customer_id = CustomerId(order_id.0);
+    let address = Address::new(Email::new("ada@example.com").unwrap(), customers.hash_key());
+    let create = customers::Command::Create { customer_id, name: Name::new("Ada").unwrap(), address };
+    customers.execute(create, None, Origin::default(), now_ms() + 60_000).await.unwrap();
+
+    let (replica, _of_orders) = instance::<Orders>(&log).await;
+    let lease = log.lead("orderlog.orders", "orders").await.unwrap();
+    let orders = replica.hearing(News::of::<Orders>(Arc::clone(&log), lease).await.unwrap());
+    let place = || orders::Command::Place { order_id, customer_id, currency, lines: lines.clone() };
+    let in_vain = orders.execute(place(), None, Origin::default(), now_ms() + 500).await;
+    assert!(matches!(in_vain, Err(ExecuteError::Unavailable(_))), "nobody knows before the relay runs: {in_vain:?}");
+    let deadline = now_ms() + 60_000;
+    let lease = log.lead("orderlog.customers", "customers").await.unwrap();
+    let relaying = tokio::spawn(relay::run(customers, lease));
+    orders.execute(place(), None, Origin::default(), deadline).await.unwrap();
+    relaying.abort();
 }
 
 #[tokio::test]

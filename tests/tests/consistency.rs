@@ -192,6 +192,19 @@ async fn an_order_may_be_waited_for(shop: &Shop) {
     assert_eq!(applied, None, "what was not honoured is not said to be");
 }
 
+async fn what_was_just_paid_can_be_fulfilled(shop: &Shop) {
+    shop.receive("just-paid", 10).await;
+    let customer = shop.customer("Ada").await;
+    for _ in 0..10 {
+        let order = shop.order(&customer, &[("just-paid", 1)]).await;
+        shop.order_becomes(&order, "confirmed", "unpaid").await;
+        shop.invoice_becomes(&order, "open").await;
+        shop.pay(&order, 250).await;
+        // The payment may still be on its way to orders: a refusal has to wait for it.
+        shop.orders.post_nothing(&format!("/orders/{order}/fulfil")).await.expect(200);
+    }
+}
+
 async fn writes_go_to_what_was_seen(shop: &Shop) {
     shop.receive("versioned", 10).await;
     let seen = get(&shop.inventory, "/stock/versioned", &[]).await;
@@ -240,6 +253,7 @@ async fn callers_can_rely_on_what_they_have_seen_on_the_embedded_log() {
     answers_reflect_what_followed_from_what_was_seen(&shop).await;
     what_is_not_there_after_all_was_taken_in_is_a_404(&shop).await;
     an_order_may_be_waited_for(&shop).await;
+    what_was_just_paid_can_be_fulfilled(&shop).await;
     writes_go_to_what_was_seen(&shop).await;
 }
 
@@ -323,5 +337,6 @@ async fn callers_can_rely_on_what_they_have_seen_on_kafka() {
     answers_reflect_what_followed_from_what_was_seen(&shop).await;
     what_is_not_there_after_all_was_taken_in_is_a_404(&shop).await;
     an_order_may_be_waited_for(&shop).await;
+    what_was_just_paid_can_be_fulfilled(&shop).await;
     writes_go_to_what_was_seen(&shop).await;
 }

@@ -98,20 +98,16 @@ impl Decider for Billing {
         None
     }
 
-    fn awaits(rejection: &Rejection) -> Option<Uuid> {
+    fn rests_on(rejection: &Rejection) -> &'static [&'static str] {
         match rejection {
-            Rejection::UnknownOrder { order_id } => Some(order_id.0),
+            // It opens invoices; what callers do to one that is open is known here first.
+            Rejection::UnknownOrder { .. } => &["order.created"],
             Rejection::WrongCurrency { .. }
             | Rejection::Overpayment { .. }
             | Rejection::InvoiceClosed { .. }
             | Rejection::NotPaid { .. }
-            | Rejection::RefundTooLarge { .. } => None,
+            | Rejection::RefundTooLarge { .. } => &[],
         }
-    }
-
-    fn rests_on_news(rejection: &Rejection) -> bool {
-        // Invoices are opened by `order.created`; what callers do to one that is open is known here first.
-        matches!(rejection, Rejection::UnknownOrder { .. })
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{cell::Cell, sync::Arc};
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::{Core, Ends, Outcome, Request, Ticket, Wanted, flights::Flight, fold::evolve_all, slots::Versioned};
 use crate::{
@@ -13,10 +12,6 @@ use crate::{
     planted::{self, Bug},
 };
 
-/// News of an object minted less than this before the command may still be on the way.
-const YOUNG_MS: Millis = 5_000;
-/// For so long it is waited for.
-const YOUNG_WAIT_MS: Millis = 1_000;
 /// More records than this are not let into the air at once.
 const N_FLIGHTS_MAX: usize = 8_192;
 
@@ -82,8 +77,8 @@ impl<D: Decider> Core<D> {
                 self.wake_at = self.wake_at.min(pending.rests_until);
                 continue;
             }
-            let (request, asked, ends) = (Arc::clone(&pending.request), pending.asked, pending.ends.clone());
-            match self.look_at(&request, asked, ends.as_deref(), now) {
+            let (request, ends) = (Arc::clone(&pending.request), pending.ends.clone());
+            match self.look_at(&request, ends.as_deref(), now) {
                 Verdict::Yes(event) => self.launch(ticket, &request, event, now),
                 Verdict::Tell(outcome) => self.answer(ticket, outcome),
                 Verdict::Wait => drop(self.waiting.insert(ticket)),
@@ -91,7 +86,7 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    fn look_at(&mut self, request: &Request<D>, asked: Millis, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
+    fn look_at(&mut self, request: &Request<D>, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
         if let Some(stamp) = request.stamp.filter(|_| !planted::has(Bug::IgnoreIdempotencyKey)) {
             let wanted = Wanted { key: stamp.key, kind: None };
             match self.slots.get(&stamp.key, None) {
@@ -135,7 +130,7 @@ impl<D: Decider> Core<D> {
         }
         match result {
             Ok(event) => self.may_launch(request, event),
-            Err(refusal) => self.refuse(refusal, asked, ends, now),
+            Err(refusal) => self.refuse(refusal, ends),
         }
     }
 
@@ -176,18 +171,7 @@ impl<D: Decider> Core<D> {
     }
 
     /// A no must be as new as the command: the journal, and for a foreign fact its topics too, read to where they ended.
-    fn refuse(&mut self, refusal: Refusal<D>, asked: Millis, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
-        let awaited = match &refusal {
-            Refusal::Rule(rejection) => D::awaits(rejection),
-            Refusal::Version(_) => None,
-        };
-        if let Some(minted_ms) = awaited.and_then(minted_ms)
-            && (asked - minted_ms).abs() < YOUNG_MS
-            && now < asked + YOUNG_WAIT_MS
-        {
-            self.wake_at = self.wake_at.min(asked + YOUNG_WAIT_MS);
-            return Verdict::Wait;
-        }
+    fn refuse(&mut self, refusal: Refusal<D>, ends: Option<&Ends>) -> Verdict<D> {
         if planted::has(Bug::RefuseFromStaleState) {
             return Verdict::Tell(refusal.into());
         }
@@ -195,10 +179,15 @@ impl<D: Decider> Core<D> {
             self.step.wants_ends = true;
             return Verdict::Wait;
         };
-        let copied = |(topic, part, end): &(String, u32, u64)| {
+        let rests_on = match &refusal {
+            Refusal::Rule(rejection) => D::rests_on(rejection),
+            Refusal::Version(_) => &[],
+        };
+        let is_copied = |(topic, part, end): &(String, u32, u64)| {
             self.copied.get(&(topic.clone(), *part)).map_or(0, |row| row.next) >= *end
         };
-        let is_fresh = self.next >= ends.journal && (awaited.is_none() || ends.copied.iter().all(copied));
+        let mut awaited = ends.copied.iter().filter(|(topic, ..)| rests_on.contains(&topic.as_str()));
+        let is_fresh = self.next >= ends.journal && awaited.all(is_copied);
         if is_fresh { Verdict::Tell(refusal.into()) } else { Verdict::Wait }
     }
 
@@ -285,10 +274,4 @@ impl<D: Decider> Core<D> {
         let ahead = self.flights.ahead(&aggregate.key).and_then(|ahead| ahead.entity_of(aggregate.kind));
         ahead.or_else(|| self.slots.peek_aggregate(aggregate))
     }
-}
-
-/// When a UUIDv7 was minted; other ids do not tell.
-fn minted_ms(id: Uuid) -> Option<Millis> {
-    let (seconds, nanos) = id.get_timestamp().filter(|_| id.get_version_num() == 7)?.to_unix();
-    Some(Millis::try_from(seconds).ok()?.saturating_mul(1_000) + Millis::from(nanos / 1_000_000))
 }

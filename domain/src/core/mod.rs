@@ -268,7 +268,6 @@ pub const GENESIS: &str = "genesis";
 /// A command that is not answered yet.
 struct Pending<D: Decider> {
     request: Arc<Request<D>>,
-    asked: Millis,
     deadline: Millis,
     /// Where the logs ended at some moment after the command was asked.
     ends: Option<Arc<Ends>>,
@@ -435,7 +434,7 @@ impl<D: Decider> Core<D> {
         let deadline = request.deadline;
         self.next_ticket += 1;
         self.expire_at = self.expire_at.min(deadline);
-        let pending = Pending { request, asked: now, deadline, ends: None, flight: None, rests_until: now };
+        let pending = Pending { request, deadline, ends: None, flight: None, rests_until: now };
         self.pending.insert(ticket, pending);
         self.fresh.push(ticket);
         ticket

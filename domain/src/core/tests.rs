@@ -114,10 +114,6 @@ impl Decider for Warehouse {
     fn copy(_: &Public) -> Option<(Ref, u64, i64)> {
         None
     }
-
-    fn awaits(_: &TooLittle) -> Option<Uuid> {
-        None
-    }
 }
 
 /// Rows in memory: what a store would do.

@@ -17,8 +17,8 @@ impl<D: Decider> Core<D> {
                 *time = time.saturating_sub(back);
             }
         };
-        for Pending { asked, deadline, rests_until, .. } in self.pending.values_mut() {
-            [asked, deadline, rests_until].into_iter().for_each(earlier);
+        for Pending { deadline, rests_until, .. } in self.pending.values_mut() {
+            [deadline, rests_until].into_iter().for_each(earlier);
         }
         for flight in self.flights.all_mut() {
             if let Append::Unknown { again_at } = &mut flight.append {

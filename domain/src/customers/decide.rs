@@ -1,7 +1,5 @@
 //! How the customers service decides. One function per command, guards first.
 
-use uuid::Uuid;
-
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
     key::Key,
@@ -87,15 +85,6 @@ impl Decider for Customers {
 
     fn copy(_event: &Public) -> Option<(Ref, u64, Entity)> {
         None
-    }
-
-    fn awaits(rejection: &Rejection) -> Option<Uuid> {
-        match rejection {
-            Rejection::EmailTaken
-            | Rejection::UnknownCustomer { .. }
-            | Rejection::EmailKeyTaken { .. }
-            | Rejection::NothingToClaim { .. } => None,
-        }
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::num::NonZeroI64;
 
-use uuid::Uuid;
-
 use super::{
     Because, Command, Entity, Event, Inventory, MAX_LINES, MAX_ON_HAND, RESERVATIONS, Reaction, Rejection, Reservation,
     ReservationCancelled, ReservationDeclined, ReservationId, ReservationMoved, ReservationRejected,
@@ -73,10 +71,6 @@ impl Decider for Inventory {
     }
 
     fn copy(_: &Public) -> Option<(Ref, u64, Entity)> {
-        None
-    }
-
-    fn awaits(_: &Rejection) -> Option<Uuid> {
         None
     }
 }

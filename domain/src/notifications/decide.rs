@@ -1,7 +1,5 @@
 //! How the notifications service decides. One function per command, guards first.
 
-use uuid::Uuid;
-
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
     public::Public,
@@ -90,13 +88,6 @@ impl Decider for Notifications {
 
     fn copy(_event: &Public) -> Option<(Ref, u64, Entity)> {
         None
-    }
-
-    fn awaits(rejection: &Rejection) -> Option<Uuid> {
-        match rejection {
-            // Notifications are this service's own: the journal, which a no has read to its end, says all there is.
-            Rejection::UnknownNotification { .. } => None,
-        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! How the orders service decides. One function per command, guards first.
 
-use uuid::Uuid;
-
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
     planted::{self, Bug},
@@ -104,35 +102,19 @@ impl Decider for Orders {
         react::copy(event)
     }
 
-    fn awaits(rejection: &Rejection) -> Option<Uuid> {
+    fn rests_on(rejection: &Rejection) -> &'static [&'static str] {
         match rejection {
-            Rejection::UnknownCustomer { customer_id } | Rejection::CustomerInactive { customer_id } => {
-                Some(customer_id.0)
+            Rejection::UnknownCustomer { .. } | Rejection::CustomerInactive { .. } => Self::COPIES,
+            Rejection::NotPaid { .. } => &["order.paid"],
+            Rejection::IllegalTransition { from: OrderState::Placed, action: Action::Fulfil, .. } => {
+                &["stock.reserved", "order.paid"]
             }
             Rejection::NoLines
             | Rejection::TooManyLines { .. }
             | Rejection::TotalTooLarge { .. }
             | Rejection::QuantityTooLarge { .. }
             | Rejection::UnknownOrder { .. }
-            | Rejection::IllegalTransition { .. }
-            | Rejection::NotPaid { .. } => None,
-        }
-    }
-
-    fn rests_on_news(rejection: &Rejection) -> bool {
-        match rejection {
-            // By `order.paid` and `stock.reserved` it could be fulfilled.
-            Rejection::NotPaid { .. } => true,
-            Rejection::IllegalTransition { from, action, .. } => {
-                (*from, *action) == (OrderState::Placed, Action::Fulfil)
-            }
-            Rejection::NoLines
-            | Rejection::TooManyLines { .. }
-            | Rejection::TotalTooLarge { .. }
-            | Rejection::QuantityTooLarge { .. }
-            | Rejection::UnknownCustomer { .. }
-            | Rejection::CustomerInactive { .. }
-            | Rejection::UnknownOrder { .. } => false,
+            | Rejection::IllegalTransition { .. } => &[],
         }
     }
 }

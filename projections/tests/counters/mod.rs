@@ -73,9 +73,6 @@ impl Decider for Counters {
     fn copy(_: &Public) -> Option<(Ref, u64, Row)> {
         None
     }
-    fn awaits(_: &Never) -> Option<Uuid> {
-        None
-    }
 }
 
 impl Tables for Counters {

@@ -137,13 +137,22 @@ impl News {
         }
     }
 
-    /// Wait until everything that is on the topics now was reacted to. Whether that was so in time.
-    pub async fn are_in(&self, deadline: Millis, surroundings: &dyn Surroundings) -> bool {
+    /// Waits until everything that the publishers of these topics have accepted so far is published there, and was reacted to.
+    /// Whether that was so in time.
+    pub async fn are_in(&self, topics: &[&str], deadline: Millis, surroundings: &dyn Surroundings) -> bool {
         // By a clock that is never set: the other one only says how much time there was when it was asked.
         let left = u64::try_from(deadline - surroundings.now_ms()).unwrap_or(0);
-        let mut lacks = Lacks::Reaction;
-        let reacting = self.have_reacted(|_| true, &mut lacks);
-        let are_in = tokio::time::timeout(Duration::from_millis(left), reacting).await.is_ok();
+        let mut lacks = Lacks::Publication;
+        let taking_in = async {
+            for source in self.sources.iter().filter(|source| source.topics.iter().any(|topic| topics.contains(topic)))
+            {
+                if let Some(last) = source.last(self.log.as_ref(), &mut lacks).await {
+                    source.published(self.log.as_ref(), last, &mut lacks).await;
+                }
+            }
+            self.have_reacted(|partition| topics.contains(&partition.topic.as_ref()), &mut lacks).await
+        };
+        let are_in = tokio::time::timeout(Duration::from_millis(left), taking_in).await.is_ok();
         if !are_in {
             warn!("{} can't tell whether all news are in: {lacks}", self.journal.topic);
         }
@@ -237,6 +246,17 @@ impl Source {
             *known = Some((below, taken.clone()));
         }
         taken
+    }
+
+    /// The offset of the journal's last record; `None` in an empty one.
+    async fn last(&self, log: &dyn EventLog, lacks: &mut Lacks) -> Option<u64> {
+        loop {
+            match log.ends(&[Partition::journal(self.journal)]).await {
+                Ok(ends) => return ends.first().and_then(|end| end.checked_sub(1)),
+                Err(error) => *lacks = Lacks::Log(error.to_string()),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Wait until the relay has passed `offset`: its position.

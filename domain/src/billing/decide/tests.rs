@@ -126,7 +126,7 @@ fn another_currency_and_an_unknown_order_are_refused() {
     let wrong = Rejection::WrongCurrency { invoice: currency("EUR"), given: currency("USD") };
     invoice_of_10(&[]).when(dollars).then_rejected(wrong);
     let unknown = Rejection::UnknownOrder { order_id: order() };
-    assert_eq!(Billing::awaits(&unknown), Some(order().0), "its news may be on the way");
+    assert_eq!(Billing::rests_on(&unknown), ["order.created"], "its event may be on the way");
     given::<Billing>([]).when(payment(1)).then_rejected(unknown.clone());
     given::<Billing>([]).when(refund_of(None)).then_rejected(unknown);
 }

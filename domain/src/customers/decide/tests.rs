@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
 use crate::{

@@ -1,6 +1,7 @@
 //! One story per rule, and that what was read stays read under random commands.
 
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
 use crate::{
@@ -98,7 +99,7 @@ fn a_notification_is_read_once_and_keeps_that_time() {
 #[test]
 fn an_unknown_notification_can_not_be_read_and_is_not_waited_for() {
     let unknown = Rejection::UnknownNotification { notification_id: id(9) };
-    assert_eq!(Notifications::awaits(&unknown), None, "its making would stand in this very journal");
+    assert_eq!(Notifications::rests_on(&unknown), [""; 0], "it would be in this very journal");
     given::<Notifications>([made(1, Source::Caller, 1)]).when(read(9)).then_rejected(unknown);
 }
 
