@@ -54,6 +54,18 @@ fn notification(sequence: u64, whose: &str) -> Notification {
     }
 }
 
+/// The record that a row follows from.
+fn record(row: &EntityRow<Entity>, verdict: Verdict) -> RecordRow {
+    RecordRow {
+        offset: row.offset,
+        id: RecordId(Uuid::from_u64_pair(8, row.offset)),
+        time_ms: 1000 + row.offset.cast_signed(),
+        about: row.aggregate.key,
+        verdict,
+        digest: Digest::default(),
+    }
+}
+
 /// The rows, and the inbox that follows them.
 struct Subjects {
     store: Store<Notifications>,
@@ -89,15 +101,7 @@ impl Subjects {
             entity: Arc::new(Entity::Notification(notification)),
         });
         let entities: Vec<_> = entities.collect();
-        let records = entities.iter().map(|row| RecordRow {
-            offset: row.offset,
-            id: RecordId(Uuid::from_u64_pair(8, row.offset)),
-            time_ms: 1000 + row.offset.cast_signed(),
-            about: row.aggregate.key,
-            verdict: Verdict::Accepted,
-            digest: Digest::default(),
-        });
-        let records = records.collect();
+        let records = entities.iter().map(|row| record(row, Verdict::Accepted)).collect();
         self.next += entities.len() as u64;
         let changes = Changes { entities, records, ..Changes::nothing(self.next) };
         self.store.write(&mut self.writer, &changes, Pace::Steady).await?;
@@ -347,8 +351,6 @@ async fn an_inbox_that_an_earlier_version_kept_is_filled_anew() -> Outcome {
 #[tokio::test]
 async fn redis_learns_of_what_was_parked_when_later_things_were_told() -> Outcome {
     let mut subjects = Subjects::redis().await?;
-    subjects.next = 1;
-    subjects.make(3, "ada").await?;
     let parked = notification(0, "ada");
     let row = EntityRow {
         aggregate: Notification::aggregate(parked.notification_id),
@@ -356,7 +358,11 @@ async fn redis_learns_of_what_was_parked_when_later_things_were_told() -> Outcom
         offset: 0,
         entity: Arc::new(Entity::Notification(parked)),
     };
-    let verdicts = vec![(0, orderlog_domain::core::Verdict::Accepted)];
+    subjects.next = 1;
+    let changes = Changes { records: vec![record(&row, Verdict::Parked)], ..Changes::nothing(1) };
+    subjects.store.write(&mut subjects.writer, &changes, Pace::Steady).await?;
+    subjects.make(3, "ada").await?;
+    let verdicts = vec![(0, Verdict::Accepted)];
     let changes = Changes { entities: vec![row], verdicts, ..Changes::nothing(subjects.next) };
     subjects.store.write(&mut subjects.writer, &changes, Pace::Steady).await?;
     subjects.follow().await?;

@@ -341,20 +341,21 @@ async fn a_customer_sees_itself_and_nobody_else_in_lists() {
 }
 
 #[tokio::test]
-async fn a_customer_who_has_seen_what_is_still_on_its_way_is_not_told_that_it_is_not_there() {
+async fn a_customer_gets_a_404_once_what_it_has_seen_elsewhere_is_reflected() {
     let scene = Scene::set().await;
     let own = ["--customer", &scene.values["customer"]];
     let own = scene.key("app", &["orders:write", "notifications:write"], &own).await;
     let nobodys = uuid::Uuid::now_v7();
-    for (path, seen) in
-        [(format!("/orders/{nobodys}/cancel"), "inventory@1"), (format!("/notifications/{nobodys}/read"), "billing@1")]
-    {
-        let headers = [("Orderlog-Min-Position", seen), ("Prefer", "wait=1")];
+    for (path, seen, code) in [
+        (format!("/orders/{nobodys}/cancel"), "inventory@1", "unknown_order"),
+        (format!("/notifications/{nobodys}/read"), "billing@1", "unknown_notification"),
+    ] {
+        let headers = [("Orderlog-Min-Position", seen), ("Prefer", "wait=20")];
         let answer = eventually("the key is known", async || {
             let answer = own.send(Method::POST, &path, &headers, None).await.unwrap();
             (answer.status != 401).then_some(answer)
         })
         .await;
-        answer.expect_problem(504, "not_yet");
+        answer.expect_problem(404, code);
     }
 }
