@@ -329,8 +329,10 @@ impl Distributed {
     fn begin(&mut self, service: &str) {
         let i = Self::index(service);
         let rows = self.rows(service);
-        let mut args = [service, "--development-hash-key", "--log"].map(str::to_owned).to_vec();
-        args.push(format!("kafka://{}", kafka()));
+        let mut args = vec![service.to_owned(), "--log".to_owned(), format!("kafka://{}", kafka())];
+        if !self.options.iter().any(|option| option == "--hash-key") {
+            args.push("--development-hash-key".to_owned());
+        }
         let options = [
             ("--redis", redis()),
             ("--topic-prefix", self.topic_prefix.clone()),
