@@ -149,7 +149,8 @@ pub trait Decider: Clone + Send + Sync + Sized + 'static {
     fn copy(event: &Public) -> Option<(Ref, u64, Self::Entity)>;
 
     /// The public topics, of those that this service reacts to or copies, by whose events `rejection` could become a yes. A caller
-    /// gets it only once everything that their publishers had accepted before was published there, and was reacted to or copied here.
+    /// gets it only once what their publishers had accepted before is published there, which is waited for a second at most, and
+    /// was reacted to or copied here.
     fn rests_on(_rejection: &Self::Rejection) -> &'static [&'static str] {
         &[]
     }
