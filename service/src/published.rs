@@ -17,7 +17,9 @@ use uuid::Uuid;
 use crate::{
     aside,
     assembly::group_of,
-    cloudevents, marks,
+    cloudevents,
+    envelope::Envelopes,
+    marks,
     rebuild::RebuildError,
     relay,
     replica::{Recorded, Replica},
@@ -47,6 +49,15 @@ pub struct Published {
     pub faults: Vec<PublicFault>,
 }
 
+/// What one pass over a journal's records and its public topics found.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// The public topics.
+    pub published: Published,
+    /// The records, as far as the digest chain does not cover them.
+    pub envelopes: Envelopes,
+}
+
 /// Something that is wrong on a public topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicFault {
@@ -64,15 +75,17 @@ pub struct PublicFault {
     pub why: String,
 }
 
-/// Check the public topics of a service. `rows` say which records are accepted.
+/// Check the public topics of a service, and what stands beside its journal's records. `rows` say which records there are, and
+/// which are accepted.
 ///
 /// # Errors
 /// [`RebuildError`] if the log can't be read.
-pub(crate) async fn check<D: Tables>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>>) -> Result<Published, RebuildError> {
+pub(crate) async fn check<D: Tables>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>>) -> Result<Told, RebuildError> {
     let log = Arc::clone(log);
     // SQLite blocks, and nobody waits for this.
     let checked = aside::run(format!("published-{}", D::JOURNAL), async move {
-        let checking = Checking { log: log.as_ref(), rows: rows.as_ref(), events: Publications::gather()? };
+        let (events, envelopes) = (Publications::gather()?, Envelopes::default());
+        let checking = Checking { log: log.as_ref(), rows: rows.as_ref(), events, envelopes };
         checking.run().await
     });
     checked.await?
@@ -82,15 +95,16 @@ struct Checking<'a, D: Tables> {
     log: &'a dyn EventLog,
     rows: &'a Store<D>,
     events: Publications,
+    envelopes: Envelopes,
 }
 
 impl<D: Tables> Checking<'_, D> {
-    async fn run(mut self) -> Result<Published, RebuildError> {
+    async fn run(mut self) -> Result<Told, RebuildError> {
         let checkpoint = self.rows.checkpoint().await?;
-        let Some(genesis) = checkpoint.genesis else { return Ok(Published::default()) };
+        let Some(genesis) = checkpoint.genesis else { return Ok(Told::default()) };
         let position = relay_position::<D>(self.log).await?;
-        let end = position.unwrap_or(u64::MAX).min(checkpoint.next);
-        self.expect(genesis.log_id, end).await?;
+        let up_to = position.unwrap_or(u64::MAX).min(checkpoint.next);
+        self.read_journal(genesis.log_id, checkpoint.next, up_to).await?;
         let mut faults = Vec::new();
         for (topic, _) in Public::TOPICS.iter().filter(|(_, service)| *service == D::JOURNAL) {
             for partition in self.log.partitions(topic).await? {
@@ -103,33 +117,42 @@ impl<D: Tables> Checking<'_, D> {
             n_events = self.events.expect_only_published()?;
         }
         faults.extend(self.events.faults()?.into_iter().map(PublicFault::of));
-        Ok(Published { up_to: end, is_position_lost: position.is_none(), n_events, faults })
+        let published = Published { up_to, is_position_lost: position.is_none(), n_events, faults };
+        Ok(Told { published, envelopes: self.envelopes })
     }
 
-    /// Gather what accepted records below `end` tell others.
-    async fn expect(&mut self, log_id: Uuid, end: u64) -> Result<(), RebuildError> {
+    /// Look at the records below `end`, and gather what those below `published` tell others.
+    async fn read_journal(&mut self, log_id: Uuid, end: u64, published: u64) -> Result<(), RebuildError> {
         let (journal, mut next) = (Replica::<D>::journal(), 0);
         while next < end {
             let records = self.log.history(&journal, next, end, N_AT_A_TIME).await?;
-            let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
-            let unaccepted = self.rows.unaccepted(first.offset, last.offset + 1).await?.verdicts;
+            let Some(last) = records.last() else { break };
             next = last.offset + 1;
-            let is_accepted = |record: &&Record| unaccepted.binary_search_by_key(&record.offset, |it| it.0).is_err();
-            let mut expected = Vec::new();
-            for record in records.iter().filter(is_accepted) {
-                let published = published_by::<D>(log_id, record)?;
-                expected.extend((0..).zip(&published).map(|(line, (envelope, event))| ExpectedEvent {
-                    topic: event.topic.to_string(),
-                    id: envelope.id,
-                    key: marks::print(event.key.as_ref(), &[], &[]),
-                    record: record.offset,
-                    line,
-                    print: print_of(event),
-                }));
-            }
-            self.events.expect(&expected)?;
+            records.iter().for_each(|record| self.envelopes.look_at(record));
+            let n_published = records.partition_point(|record| record.offset < published);
+            self.expect(log_id, &records[..n_published]).await?;
         }
         Ok(())
+    }
+
+    /// Gather what the accepted ones of these records tell others.
+    async fn expect(&mut self, log_id: Uuid, records: &[Record]) -> Result<(), RebuildError> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+        let unaccepted = self.rows.unaccepted(first.offset, last.offset + 1).await?.verdicts;
+        let is_accepted = |record: &&Record| unaccepted.binary_search_by_key(&record.offset, |it| it.0).is_err();
+        let mut expected = Vec::new();
+        for record in records.iter().filter(is_accepted) {
+            let published = published_by::<D>(log_id, record)?;
+            expected.extend((0..).zip(&published).map(|(line, (envelope, event))| ExpectedEvent {
+                topic: event.topic.to_string(),
+                id: envelope.id,
+                key: marks::print(event.key.as_ref(), &[], &[]),
+                record: record.offset,
+                line,
+                print: print_of(event),
+            }));
+        }
+        Ok(self.events.expect(&expected)?)
     }
 
     /// Gather what a partition holds. Returns where records of it are damaged.

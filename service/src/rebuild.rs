@@ -14,17 +14,15 @@ mod builder;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
 use orderlog_eventlog::{EventLog, LeaseError, ReadError};
 use orderlog_projections::{Difference, Generations, PublicationsError, SnapshotError, StoreError, Tables};
 use tokio::{sync::watch, time::Instant};
 
 use self::builder::Builder;
 use crate::{
-    archive,
     envelope::Envelopes,
     past::PastError,
-    published::{self, Published},
+    published::{self, Published, Told},
     replica::{Damage, Rebuilding, Replica, StartError, SwitchError, same_history},
     snapshots,
 };
@@ -223,74 +221,40 @@ pub async fn run<D: Tables>(
 ) -> Result<Report, RebuildError> {
     let replica = rebuilding.replica();
     if goal == Goal::Verify {
-        // They have no indexes before.
-        replica.ready().await.map_err(|why| match replica.damage() {
-            Some(Damage::Journal | Damage::Rows) => RebuildError::Damage(why),
-            None => RebuildError::Stopped(why),
-        })?;
-        // Rows are compared in the order of their keys: an index that leads elsewhere would not be noticed by that.
-        replica.store().check().await?;
+        can_be_compared(replica).await?;
     }
     let generations = replica.store().generations().clone();
-    let number = begin(&generations, goal, anew, replica.log().as_ref()).await?;
+    let generation = begin(&generations, goal, anew, replica.log().as_ref()).await?;
     // Snapshots are compared on the way, each where it stands.
     let stops = if goal == Goal::Verify { generations.snapshots().positions()? } else { Vec::new() };
     let began = Instant::now();
-    let builder = Builder::start(replica, &generations, number, stops.first().copied()).await?;
-    let (base, from) = (builder.replica.store().base().await?, builder.from);
-    let tell = |stage, builder: &Builder<D>| {
-        let (position, end) = (builder.position(), *replica.committed().borrow());
-        let bytes = builder.replica.n_bytes();
-        progress.send_replace(Some(Progress { stage, generation: number, from, base, position, end, bytes }));
-    };
-    tell(Stage::Replaying, &builder);
-    let snapshots = builder.check_snapshots(replica, &stops, &|| tell(Stage::Replaying, &builder)).await?;
-    builder.come_near(replica, &|| tell(Stage::Replaying, &builder)).await?;
+    let builder = Builder::start(replica, &generations, generation, stops.first().copied()).await?;
+    let base = builder.replica.store().base().await?;
+    let running = Running { replica, goal, generation, base, builder, progress };
+    let snapshots = running.replay(&stops).await?;
     let replay_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tell(Stage::Comparing, &builder);
-    let (compared_at, differences, damage) = match builder.compare(replica).await {
-        Ok((compared_at, differences)) => (compared_at, differences, None),
-        // They are replaced whatever is wrong with them.
-        Err(RebuildError::Rows(error)) if goal == Goal::Replace && error.is_damage() => {
-            (builder.position(), Vec::new(), Some(error.to_string()))
-        }
-        Err(error) => return Err(error),
-    };
-    let n_records = builder.position().saturating_sub(from);
-    let published = match goal {
-        Goal::Verify => Some(published::check(&Arc::clone(replica.log()).stored(), builder.replica.store()).await?),
-        Goal::Rebuild | Goal::Replace | Goal::Rollback => None,
-    };
-    let mut envelopes = Envelopes::default();
-    let serves_from = match goal {
+    running.tell(Stage::Comparing);
+    let Compared { at: compared_at, differences, damage } = running.compare().await?;
+    let n_records = running.builder.position().saturating_sub(running.builder.from);
+    let is_good = differences.is_empty() && damage.is_none();
+    let (mut published, mut envelopes, mut serves_from) = (None, Envelopes::default(), None);
+    match goal {
         Goal::Verify => {
-            builder.stop().await;
-            generations.remove(VERIFIED)?;
-            envelopes = look_at_envelopes(replica, compared_at).await?;
-            None
+            let told = running.stop_and_check_topics().await?;
+            (published, envelopes) = (Some(told.published), told.envelopes);
         }
-        Goal::Rebuild if !differences.is_empty() => {
-            builder.stop().await;
-            None
-        }
-        Goal::Rebuild | Goal::Replace | Goal::Rollback => {
-            builder.come_near(replica, &|| {}).await?;
-            tell(Stage::Switching, &builder);
-            Some(replica.switch(builder.replica, builder.limit).await?)
-        }
-    };
+        Goal::Rebuild if !is_good => running.builder.stop().await,
+        Goal::Rebuild | Goal::Replace | Goal::Rollback => serves_from = Some(running.serve().await?),
+    }
     // Whoever has these rows replaced says that they were wrong, and so may be copies of them.
-    let snapshots_deleted = goal == Goal::Replace
-        && serves_from.is_some()
-        && (!differences.is_empty() || damage.is_some())
-        && generations.snapshots().remove_behind(base)?;
+    let snapshots_deleted = goal == Goal::Replace && !is_good && generations.snapshots().remove_behind(base)?;
     progress.send_modify(|progress| {
         if let Some(progress) = progress {
             (progress.stage, progress.position) = (Stage::Done, compared_at.max(serves_from.unwrap_or(0)));
         }
     });
     Ok(Report {
-        generation: number,
+        generation,
         compared_at,
         differences,
         damage,
@@ -305,14 +269,81 @@ pub async fn run<D: Tables>(
     })
 }
 
-/// Keys and headers of the records below `end`, as they are stored.
-async fn look_at_envelopes<D: Tables>(replica: &Replica<D>, end: u64) -> Result<Envelopes, RebuildError> {
-    let log = Arc::clone(replica.log()).stored();
-    let (mut envelopes, mut records) = (Envelopes::default(), archive::records(log.as_ref(), D::JOURNAL, end));
-    while let Some(some) = records.next().await {
-        some?.iter().for_each(|record| envelopes.look_at(record));
+/// Rows are compared in the order of their keys, so an index that leads elsewhere is looked for first.
+async fn can_be_compared<D: Tables>(replica: &Replica<D>) -> Result<(), RebuildError> {
+    // There are no indexes before it is ready.
+    replica.ready().await.map_err(|why| match replica.damage() {
+        Some(Damage::Journal | Damage::Rows) => RebuildError::Damage(why),
+        None => RebuildError::Stopped(why),
+    })?;
+    Ok(replica.store().check().await?)
+}
+
+/// A rebuild that has begun.
+struct Running<'a, D: Tables> {
+    replica: &'a Replica<D>,
+    goal: Goal,
+    generation: u32,
+    base: u64,
+    builder: Builder<D>,
+    progress: &'a watch::Sender<Option<Progress>>,
+}
+
+/// What came of a comparison.
+struct Compared {
+    at: u64,
+    differences: Vec<RowDifference>,
+    damage: Option<String>,
+}
+
+impl<D: Tables> Running<'_, D> {
+    fn tell(&self, stage: Stage) {
+        self.progress.send_replace(Some(Progress {
+            stage,
+            generation: self.generation,
+            from: self.builder.from,
+            base: self.base,
+            position: self.builder.position(),
+            end: *self.replica.committed().borrow(),
+            bytes: self.builder.replica.n_bytes(),
+        }));
     }
-    Ok(envelopes)
+
+    /// Fold the journal until the serving rows are near, and compare snapshots on the way.
+    async fn replay(&self, snapshots: &[u64]) -> Result<Vec<CheckedSnapshot>, RebuildError> {
+        let tell = || self.tell(Stage::Replaying);
+        tell();
+        let checked = self.builder.check_snapshots(self.replica, snapshots, &tell).await?;
+        self.builder.come_near(self.replica, &tell).await?;
+        Ok(checked)
+    }
+
+    async fn compare(&self) -> Result<Compared, RebuildError> {
+        match self.builder.compare(self.replica).await {
+            Ok((at, differences)) => Ok(Compared { at, differences, damage: None }),
+            // They are replaced whatever is wrong with them.
+            Err(RebuildError::Rows(error)) if self.goal == Goal::Replace && error.is_damage() => {
+                Ok(Compared { at: self.builder.position(), differences: Vec::new(), damage: Some(error.to_string()) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compare the public topics with what the new rows accept, then throw those away.
+    async fn stop_and_check_topics(self) -> Result<Told, RebuildError> {
+        let log = Arc::clone(self.replica.log()).stored();
+        let told = published::check(&log, self.builder.replica.store()).await?;
+        self.builder.stop().await;
+        self.replica.store().generations().remove(VERIFIED)?;
+        Ok(told)
+    }
+
+    /// Let the new rows serve; from which offset on they do.
+    async fn serve(self) -> Result<u64, RebuildError> {
+        self.builder.come_near(self.replica, &|| {}).await?;
+        self.tell(Stage::Switching);
+        Ok(self.replica.switch(self.builder.replica, self.builder.limit).await?)
+    }
 }
 
 /// Which generation is built for this, with what is left of an earlier attempt if there is anything.
