@@ -76,8 +76,11 @@ impl Journal {
         self.headers().await.into_iter().rfind(|(_, header)| names(header)).map(|(_, header)| header.id)
     }
 
-    /// All records' headers; in these tests none is void.
-    async fn headers(&self) -> Vec<(u64, Header)> {
+    /// All records' headers with their offsets; in these tests none is void.
+    ///
+    /// # Panics
+    /// If the journal can't be read.
+    pub async fn headers(&self) -> Vec<(u64, Header)> {
         let journal = Partition::journal(self.name);
         let end = self.log.ends(std::slice::from_ref(&journal)).await.expect("an end")[0];
         let (mut headers, mut reading) = (Vec::new(), self.log.read(vec![(journal, 0)]));
