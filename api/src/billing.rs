@@ -17,16 +17,19 @@ pub use bodies::{
 
 use crate::{
     answer::{Created, Done, Found, Listed},
-    as_of::Shown,
     auth::Caller,
-    execute::Service,
     freshness::Freshness,
     json::{Given, MaybeGiven},
+    names::{ServiceName, Tag},
     paging::Paged,
-    params::{Asked, Path},
+    params::{CommandHeaders, Path},
     problem::{ApiError, Code},
-    server::{Parts, StartError},
-    services::{Mounted, ServiceName, Tag},
+    service::{
+        Service,
+        look::Visibility,
+        mounted::Mounted,
+        parts::{NotStarted, Parts},
+    },
 };
 
 use overpayments::{Overpayment, Overpayments};
@@ -54,9 +57,9 @@ pub struct BillingApi {
 /// Start the service and offer its routes.
 ///
 /// # Errors
-/// [`StartError`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
-    let service = parts.start::<Billing>().await?.0;
+/// [`NotStarted`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+    let service = parts.start::<Billing>().await?;
     let overpayments = Overpayments::new(parts.peers.clone());
     Ok(Mounted::new(ServiceName::Billing, &service.clone(), BillingApi { service, overpayments }))
 }
@@ -65,7 +68,7 @@ impl BillingApi {
     async fn execute(
         &self,
         command: Command,
-        asked: Asked,
+        asked: CommandHeaders,
         operation: impl FnOnce() -> String,
     ) -> Result<Executed<Billing>, ApiError> {
         self.service.execute(command, asked, Command::fingerprint_text, operation).await
@@ -79,8 +82,9 @@ impl BillingApi {
         caller: &Caller,
         seen: &Freshness,
     ) -> Result<(billing::Invoice, Option<String>), ApiError> {
-        let shown =
-            Shown::ToItsOwner(caller, |customer, billing::Entity::Invoice(invoice)| invoice.customer_id == customer);
+        let shown = Visibility::ToItsOwner(caller, |customer, billing::Entity::Invoice(invoice)| {
+            invoice.customer_id == customer
+        });
         let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of, seen, shown).await?;
         match looked.entity {
             Some(billing::Entity::Invoice(invoice)) => Ok((invoice, looked.position)),
@@ -111,7 +115,7 @@ impl BillingApi {
         &self,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<RecordPayment>,
     ) -> Result<Created<PaymentAnswer>, ApiError> {
         let command = body.0;
@@ -141,7 +145,7 @@ impl BillingApi {
         order_id: Path<OrderId>,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: MaybeGiven<RefundPayment>,
     ) -> Result<Done<RefundAnswer>, ApiError> {
         let id = order_id.0;

@@ -21,9 +21,9 @@ pub use exit::{Exit, Failure, of as exit_code};
 use crate::{
     asyncapi,
     config::{Config, Options},
+    names::ServiceName,
     openapi::{self, Form},
     output,
-    services::ServiceName,
 };
 
 /// An order backend whose only truth is an append-only log.

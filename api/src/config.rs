@@ -12,10 +12,10 @@ use clap::{Args, ValueEnum};
 use orderlog_service::snapshots::Keeping;
 use tracing_subscriber::EnvFilter;
 
-use crate::services::ServiceName;
+use crate::names::ServiceName;
 
 pub use access::{KafkaAccess, RedisAccess, SaslMechanism};
-pub use limits::{BodyLimits, Limits, Rate};
+pub use limits::{Limits, Rate};
 pub use oidc::Oidc;
 pub use secret::{Secret, SecretError, Untold};
 pub use security::{Insecure, Security, Trust, host_name, token_in};

@@ -13,17 +13,21 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Created, Done, Found, Listed},
-    as_of::Shown,
     auth::Caller,
-    execute::{Service, time, time_of},
     freshness::Freshness,
     json::{Checked, Given},
+    names::{ServiceName, Tag},
     orders::{OrderList, OrderPayment, OrderState},
     paging::Paged,
-    params::{Asked, EXAMPLE_CUSTOMER, Path},
+    params::{CommandHeaders, EXAMPLE_CUSTOMER, Path},
     problem::{ApiError, Code, Faults},
-    server::{Parts, StartError},
-    services::{Mounted, ServiceName, Tag},
+    service::{
+        Service,
+        look::Visibility,
+        mounted::Mounted,
+        parts::{NotStarted, Parts},
+    },
+    time::{time, time_of},
 };
 
 /// A new customer.
@@ -206,9 +210,9 @@ pub struct CustomersApi(Service<Customers>);
 /// Start the service and offer its routes.
 ///
 /// # Errors
-/// [`StartError`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
-    let service = parts.start::<Customers>().await?.0;
+/// [`NotStarted`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+    let service = parts.start::<Customers>().await?;
     email_keys::begin(&service.replica);
     Ok(Mounted::new(ServiceName::Customers, &service.clone(), CustomersApi(service)))
 }
@@ -221,7 +225,7 @@ impl CustomersApi {
     async fn execute(
         &self,
         command: Command,
-        asked: Asked,
+        asked: CommandHeaders,
         operation: impl FnOnce() -> String,
     ) -> Result<Executed<Customers>, ApiError> {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
@@ -236,7 +240,7 @@ impl CustomersApi {
         seen: &Freshness,
     ) -> Result<(customers::Customer, Option<String>), ApiError> {
         let id = visible(id, caller)?;
-        let looked = self.0.look(customers::Customer::aggregate(id), as_of, seen, Shown::ToAll).await?;
+        let looked = self.0.look(customers::Customer::aggregate(id), as_of, seen, Visibility::ToAll).await?;
         match looked.entity {
             Some(customers::Entity::Customer(customer)) => Ok((customer, looked.position)),
             Some(customers::Entity::EmailClaim(_)) | None => {
@@ -268,7 +272,7 @@ impl CustomersApi {
         &self,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<CreateCustomer>,
     ) -> Result<Created<CustomerChanged>, ApiError> {
         let ((name, email), customer_id) = (body.0, CustomerId(mint()));
@@ -289,7 +293,7 @@ impl CustomersApi {
         customer_id: Path<CustomerId>,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<UpdateCustomer>,
     ) -> Result<Done<CustomerChanged>, ApiError> {
         let (id, (name, email)) = (visible(customer_id.0, &asked.caller)?, body.0);
@@ -307,7 +311,7 @@ impl CustomersApi {
         customer_id: Path<CustomerId>,
         /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
     ) -> Result<Done<CustomerChanged>, ApiError> {
         let id = visible(customer_id.0, &asked.caller)?;
         let command = Command::Deactivate { customer_id: id };
@@ -355,7 +359,7 @@ impl CustomersApi {
     ) -> Result<Listed<CustomerList>, ApiError> {
         if let Some(own) = caller.customer() {
             self.0.fresh_rows(&seen).await?;
-            let looked = self.0.look(customers::Customer::aggregate(own), None, &seen, Shown::ToAll).await?;
+            let looked = self.0.look(customers::Customer::aggregate(own), None, &seen, Visibility::ToAll).await?;
             let own = looked.entity.as_ref().and_then(customers::Entity::as_customer);
             let items = own.map(Customer::from).into_iter().collect();
             return Ok(Listed::new(CustomerList { items, next_cursor: None }, None));

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{auth::Token, output, params::Asked, services::ServiceName, tls};
+use crate::{auth::Token, names::ServiceName, output, params::CommandHeaders, tls};
 
 /// How long anything that follows by itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ impl Story {
             request = request.json(body);
         }
         if is_command {
-            request = request.header(Asked::KEY, Uuid::new_v4().to_string());
+            request = request.header(CommandHeaders::KEY, Uuid::new_v4().to_string());
         }
         let response = request.send().await.with_context(|| format!("{told} was not answered"))?;
         let status = response.status().as_u16();

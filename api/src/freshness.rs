@@ -6,22 +6,17 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use orderlog_domain::{decider::Decider, key::Key};
-use orderlog_eventlog::{Partition, ReadError};
-use orderlog_projections::{Store, Tables};
-use orderlog_service::replica::{Lacks, sources};
+use orderlog_domain::decider::Decider;
+use orderlog_service::replica::sources;
 use poem::{Request, RequestBody, Result, http::HeaderMap};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
-use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    execute::Service,
+    names::ServiceName,
     problem::{ApiError, Code},
-    services::ServiceName,
-    waiting::aside,
 };
 
 /// The header that carries positions.
@@ -30,8 +25,6 @@ pub const MIN_POSITION: &str = "Orderlog-Min-Position";
 const WAIT: Duration = Duration::from_secs(5);
 /// And at most.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// What the problem of a request adds that was not allowed to wait.
-const NOT_WAITED: &str = "; it did not wait: too many requests of the caller wait already, or the process is stopping";
 /// More positions than one for each service make no sense.
 const N_POSITIONS_MAX: usize = 5;
 
@@ -119,8 +112,11 @@ impl Freshness {
         Self { seen: seen.copied().collect(), ..self.clone() }
     }
 
-    /// An error for a position that `D` can't wait for.
-    fn known<D: Decider>(&self) -> Result<(), ApiError> {
+    /// Whether `D` can wait for all of them.
+    ///
+    /// # Errors
+    /// 400 for a position that it can't wait for.
+    pub fn known<D: Decider>(&self) -> Result<(), ApiError> {
         let may_wait_for: Vec<&str> = awaited::<D>().collect();
         match self.seen.iter().find(|position| !may_wait_for.contains(&position.journal.as_str())) {
             None => Ok(()),
@@ -136,7 +132,7 @@ impl Freshness {
     }
 
     /// For how long is waited.
-    fn patience(&self) -> Duration {
+    pub fn patience(&self) -> Duration {
         self.wait.unwrap_or(WAIT)
     }
 
@@ -154,7 +150,7 @@ impl Freshness {
 
     /// What the caller has seen of other services than this. A journal's first record only says which journal it is: nothing follows
     /// from it.
-    fn foreign<D: Decider>(&self) -> impl Iterator<Item = &Position> {
+    pub fn foreign<D: Decider>(&self) -> impl Iterator<Item = &Position> {
         self.seen.iter().filter(|position| position.journal.as_str() != D::JOURNAL && position.offset > 0)
     }
 }
@@ -162,16 +158,6 @@ impl Freshness {
 /// The journals whose positions `D` can wait for: its own first, then those whose events it consumes.
 pub fn awaited<D: Decider>() -> impl Iterator<Item = &'static str> {
     std::iter::once(D::JOURNAL).chain(sources::<D>().map(|(journal, _)| journal))
-}
-
-/// Wait for something until then, without a place among the requests that are worked on. What to add to the problem if it was not there
-/// in time.
-async fn waited<T>(until: Instant, wait: impl Future<Output = T>) -> Result<T, &'static str> {
-    match aside(timeout_at(until, wait)).await {
-        Some(Ok(outcome)) => Ok(outcome),
-        Some(Err(_)) => Err(""),
-        None => Err(NOT_WAITED),
-    }
 }
 
 impl<'a> ApiExtractor<'a> for Freshness {
@@ -190,82 +176,6 @@ impl<'a> ApiExtractor<'a> for Freshness {
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         Ok(Self::read(request.headers())?)
-    }
-}
-
-impl<D: Tables> Service<D> {
-    /// Wait until the rows reflect all that the caller has seen. The one place where a request waits for positions.
-    ///
-    /// # Errors
-    /// 400 for a position beyond the log's end, or of a journal that this service does not consume; 504 if the time is up.
-    pub async fn reached(&self, freshness: &Freshness) -> Result<(), ApiError> {
-        if freshness.seen.is_empty() {
-            return Ok(());
-        }
-        let until = Instant::now() + freshness.patience();
-        freshness.known::<D>()?;
-        self.exist(&freshness.seen).await?;
-        if let Some(position) = freshness.last_of::<D>().map(|offset| offset + 1) {
-            let reached = self.replica.has_committed(position);
-            waited(until, reached).await.map_err(|why| {
-                let lag = position.saturating_sub(*self.replica.committed().borrow());
-                let detail =
-                    format!("the rows of {} are {lag} records behind what the caller has seen{why}", D::JOURNAL);
-                ApiError::timed_out(Code::NotYet, detail).lagging(lag)
-            })?;
-        }
-        for position in freshness.foreign::<D>() {
-            let mut lacks = Lacks::Publication;
-            let taking_in = self.replica.has_taken_in(position.journal.as_str(), position.offset, &mut lacks);
-            if let Err(why) = waited(until, taking_in).await {
-                let detail = format!("{} does not reflect {position} yet: {lacks}{why}", D::JOURNAL);
-                return Err(ApiError::timed_out(Code::NotYet, detail));
-            }
-        }
-        Ok(())
-    }
-
-    /// An error for a position beyond the end of its journal.
-    async fn exist(&self, positions: &[Position]) -> Result<(), ApiError> {
-        let journals: Vec<_> = positions.iter().map(|it| Partition::journal(it.journal.as_str())).collect();
-        let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
-            ApiError::unavailable(Code::LogUnavailable, format!("where the journals end is not known: {error}"))
-        })?;
-        match positions.iter().zip(ends).find(|(position, end)| position.offset >= *end) {
-            None => Ok(()),
-            Some((position, end)) => {
-                let last = Position { offset: end.saturating_sub(1), ..*position };
-                let detail = format!("{position} lies behind the last record there is, {last}");
-                Err(ApiError::parameter(MIN_POSITION, Code::PositionOutOfRange, detail))
-            }
-        }
-    }
-
-    /// Whether what the rows say of one aggregate holds every record up to this one, which the caller has seen or asks for. It does not
-    /// while one about it is parked, of which an instance whose program can read it may have told the outcome.
-    ///
-    /// # Errors
-    /// 503 then: the state from before would be worse.
-    pub async fn reflects(&self, rows: &Store<D>, about: &Key, up_to: u64) -> Result<(), ApiError> {
-        match rows.first_parked(about).await?.filter(|parked| *parked <= up_to) {
-            None => Ok(()),
-            Some(parked) => {
-                let detail = format!("{}@{parked} is about this, and can't be read by this program", D::JOURNAL);
-                Err(ApiError::unavailable(Code::Parked, detail))
-            }
-        }
-    }
-
-    /// What `look` finds, once the rows reflect what the caller has seen.
-    ///
-    /// # Errors
-    /// As [`Service::reached`], and what `look` says.
-    pub async fn held_back<T, F>(&self, freshness: &Freshness, look: impl FnOnce() -> F) -> Result<T, ApiError>
-    where
-        F: Future<Output = Result<T, ApiError>>,
-    {
-        self.reached(freshness).await?;
-        look().await
     }
 }
 

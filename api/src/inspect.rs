@@ -19,7 +19,7 @@ use orderlog_service::{envelope, projection::Projection};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::services::ServiceName;
+use crate::names::ServiceName;
 
 /// Some records of one partition, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]

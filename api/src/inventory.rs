@@ -24,15 +24,18 @@ pub use bodies::{
 
 use crate::{
     answer::{Created, Done, Found, Listed},
-    as_of::Shown,
-    execute::Service,
     freshness::Freshness,
     json::Given,
+    names::{ServiceName, Tag},
     paging::Paged,
-    params::{Asked, Path},
+    params::{CommandHeaders, Path},
     problem::{ApiError, Code},
-    server::{Parts, StartError},
-    services::{Mounted, ServiceName, Tag},
+    service::{
+        Service,
+        look::Visibility,
+        mounted::Mounted,
+        parts::{NotStarted, Parts},
+    },
 };
 
 /// The group under whose lease corrections are told: its position is another than the relay's.
@@ -70,13 +73,13 @@ pub struct InventoryApi(Service<Inventory>);
 /// Start the service, its timer and its deliveries, and offer its routes.
 ///
 /// # Errors
-/// [`StartError`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
-    let (service, lease) = parts.start::<Inventory>().await?;
+/// [`NotStarted`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+    let service = parts.start::<Inventory>().await?;
     let replica = service.replica.clone();
-    assembly::perform(&lease, &parts.troubles, "timer", &replica, |replica, _| timer::run(replica));
+    assembly::perform(&service.lease, &parts.troubles, "timer", &replica, |replica, _| timer::run(replica));
     let deliveries = parts.setup.log.lead(DELIVERIES, ServiceName::Inventory.as_str()).await;
-    let deliveries = deliveries.map_err(|source| Parts::failure(ServiceName::Inventory.as_str(), source))?;
+    let deliveries = deliveries.map_err(|source| NotStarted::new(ServiceName::Inventory.as_str(), source))?;
     let peers = Arc::clone(&parts.peers);
     assembly::perform(
         &deliveries,
@@ -92,7 +95,7 @@ impl InventoryApi {
     async fn execute(
         &self,
         command: Command,
-        asked: Asked,
+        asked: CommandHeaders,
         operation: impl FnOnce() -> String,
     ) -> Result<Executed<Inventory>, ApiError> {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
@@ -105,7 +108,7 @@ impl InventoryApi {
         as_of: Option<&str>,
         seen: &Freshness,
     ) -> Result<(StockItem, Option<String>), ApiError> {
-        let looked = self.0.look(StockItem::aggregate(sku), as_of, seen, Shown::ToAll).await?;
+        let looked = self.0.look(StockItem::aggregate(sku), as_of, seen, Visibility::ToAll).await?;
         match looked.entity {
             Some(inventory::Entity::Stock(item)) => Ok((item, looked.position)),
             Some(inventory::Entity::Unreceived(_) | inventory::Entity::Reservation(_)) | None => {
@@ -121,7 +124,7 @@ impl InventoryApi {
         as_of: Option<&str>,
         seen: &Freshness,
     ) -> Result<(inventory::Reservation, Option<String>), ApiError> {
-        let looked = self.0.look(id.aggregate(), as_of, seen, Shown::ToAll).await?;
+        let looked = self.0.look(id.aggregate(), as_of, seen, Visibility::ToAll).await?;
         match looked.entity {
             Some(inventory::Entity::Reservation(found)) => Ok((found, looked.position)),
             Some(inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_)) | None => {
@@ -149,7 +152,7 @@ impl InventoryApi {
         sku: Path<Sku>,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<ReceiveStock>,
     ) -> Result<Done<StockChanged>, ApiError> {
         let sku = sku.0;
@@ -172,7 +175,7 @@ impl InventoryApi {
         sku: Path<Sku>,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<AdjustStock>,
     ) -> Result<Done<StockChanged>, ApiError> {
         let operation = format!("POST /stock/{}/adjust", sku.0);
@@ -190,7 +193,7 @@ impl InventoryApi {
         sku: Path<Sku>,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<SetThreshold>,
     ) -> Result<Done<StockChanged>, ApiError> {
         let operation = format!("PUT /stock/{}/threshold", sku.0);
@@ -207,7 +210,7 @@ impl InventoryApi {
         &self,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<ReserveStock>,
     ) -> Result<Created<Reservation>, ApiError> {
         let executed = self.execute(Command::Reserve(body.0), asked, || "POST /stock/reserve".to_owned()).await?;
@@ -227,7 +230,7 @@ impl InventoryApi {
         reservation_id: Path<ReservationName>,
         /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
     ) -> Result<Done<Reservation>, ApiError> {
         let name = reservation_id.0;
         let operation = format!("POST /stock/reservations/{name}/release");

@@ -2,19 +2,18 @@
 //!
 //! - One module per service ([`customers`], [`orders`], [`inventory`], [`billing`], [`notifications`]): its routes, bodies
 //!   and answers, and which status tells of which refusal.
-//! - [`problem`], [`answer`], [`json`], [`params`], [`execute`]: what all routes have in common.
+//! - [`problem`], [`answer`], [`json`], [`params`], [`service`]: what all routes have in common.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
 //! - [`telemetry`]: what operators see of a process; [`output`]: what it prints;
 //!   [`private`]: who may read its files.
 //! - [`inspect`]: the log's records as operators see them.
-//! - [`peers`]: the other services over HTTP; [`handover`]: other instances of the same one. [`demo`]: a story for people who look at it for the first time.
+//! - [`peers`]: the other services over HTTP. [`demo`]: a story for people who look at it for the first time.
 //! - [`auth`]: who asks, and what they may.
 //!
 //! Deliberately absent: rules (they are in `orderlog-domain`) and SQL.
 
 pub mod answer;
-pub mod as_of;
 pub mod asyncapi;
 pub mod auth;
 pub mod billing;
@@ -22,12 +21,11 @@ pub mod cli;
 pub mod config;
 pub mod customers;
 pub mod demo;
-pub mod execute;
 pub mod freshness;
-pub mod handover;
 pub mod inspect;
 pub mod inventory;
 pub mod json;
+pub mod names;
 pub mod notifications;
 pub mod openapi;
 pub mod orders;
@@ -38,10 +36,12 @@ pub mod peers;
 pub mod point;
 mod pool;
 pub mod private;
+pub mod probe;
 pub mod problem;
 pub mod server;
-pub mod services;
+pub mod service;
 pub mod telemetry;
+pub mod time;
 pub mod tls;
 mod waiting;
 pub mod watched;

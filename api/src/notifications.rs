@@ -12,13 +12,13 @@ use orderlog_domain::{
     notifications::{self, Command, Notifications, Rejection},
     values::{CustomerId, NotificationId, Recipient},
 };
-use orderlog_eventlog::{Lease, ReadError};
+use orderlog_eventlog::ReadError;
 use orderlog_projections::{RedisAddress, RedisInbox};
 use orderlog_service::{
     assembly,
     duty::Troubles,
     inbox,
-    replica::{Executed, Replica, State},
+    replica::{Executed, State},
 };
 use poem_openapi::{OpenApi, param::Query};
 use tokio::sync::watch;
@@ -29,16 +29,19 @@ pub use stream::Streamed;
 
 use crate::{
     answer::{Created, Done, Listed},
-    as_of::Shown,
     auth::Caller,
-    execute::Service,
     freshness::Freshness,
     json::Given,
+    names::{ServiceName, Tag},
     paging::Paged,
-    params::{Asked, Path},
+    params::{CommandHeaders, Path},
     problem::{ApiError, Code},
-    server::{Parts, StartError},
-    services::{Dependency, Mounted, ServiceName, Tag},
+    service::{
+        Service,
+        look::Visibility,
+        mounted::{Dependency, Mounted},
+        parts::{NotStarted, Parts},
+    },
 };
 
 use event_id::LastEventId;
@@ -66,12 +69,11 @@ pub struct NotificationsApi {
 /// Start the service, have Redis follow it if there is one, and offer its routes.
 ///
 /// # Errors
-/// [`StartError`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
-    let (service, lease) = parts.start::<Notifications>().await?;
-    let replica = service.replica.clone();
+/// [`NotStarted`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+    let service = parts.start::<Notifications>().await?;
     let redis = match &parts.redis {
-        Some(at) => Some(follow(at.clone(), &replica, lease, parts.troubles.clone())?),
+        Some(at) => Some(follow(at.clone(), &service, parts.troubles.clone())?),
         None => None,
     };
     let mut dependencies: Vec<(_, Arc<dyn Dependency>)> = Vec::new();
@@ -83,17 +85,12 @@ pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
 
 /// Have the Redis at this address follow the rows. What its keys are called follows from the journal's id, which is not known
 /// before the journal has begun: so deployments that share a Redis never meet.
-fn follow(
-    at: RedisAddress,
-    replica: &Replica<Notifications>,
-    lease: Arc<dyn Lease>,
-    troubles: Troubles,
-) -> Result<Redis, StartError> {
+fn follow(at: RedisAddress, service: &Service<Notifications>, troubles: Troubles) -> Result<Redis, NotStarted> {
     let name = ServiceName::Notifications.as_str();
     // Nothing connects yet: this only tells at the start, and not later, that the URL is none.
-    drop(RedisInbox::new(&at, "", Uuid::nil()).map_err(|source| Parts::failure(name, source))?);
+    drop(RedisInbox::new(&at, "", Uuid::nil()).map_err(|source| NotStarted::new(name, source))?);
     let redis: Redis = Arc::new(OnceLock::new());
-    let (known, replica) = (Arc::clone(&redis), replica.clone());
+    let (known, Service { replica, lease, .. }) = (Arc::clone(&redis), service.clone());
     tokio::spawn(async move {
         drop(replica.committed().wait_for(|committed| *committed > 0).await);
         let genesis = replica.store().checkpoint().await.map(|checkpoint| checkpoint.genesis);
@@ -120,7 +117,7 @@ impl NotificationsApi {
     async fn execute(
         &self,
         command: Command,
-        asked: Asked,
+        asked: CommandHeaders,
         operation: impl FnOnce() -> String,
     ) -> Result<Executed<Notifications>, ApiError> {
         self.service.execute(command, asked, Command::fingerprint_text, operation).await
@@ -144,8 +141,8 @@ impl NotificationsApi {
     }
 
     /// An error if there is no such notification for who asks.
-    async fn is_there(&self, id: NotificationId, asked: &Asked) -> Result<(), ApiError> {
-        let shown = Shown::ToItsOwner(&asked.caller, |customer, entity: &notifications::Entity| {
+    async fn is_there(&self, id: NotificationId, asked: &CommandHeaders) -> Result<(), ApiError> {
+        let shown = Visibility::ToItsOwner(&asked.caller, |customer, entity: &notifications::Entity| {
             entity.as_notification().is_some_and(|notification| is_for(&notification.recipient, customer))
         });
         let aggregate = notifications::Notification::aggregate(id);
@@ -181,7 +178,7 @@ impl NotificationsApi {
         &self,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<Notify>,
     ) -> Result<Created<Notification>, ApiError> {
         let executed = self.execute(body.0, asked, || "POST /notify".to_owned()).await?;
@@ -200,7 +197,7 @@ impl NotificationsApi {
         notification_id: Path<NotificationId>,
         /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
     ) -> Result<Done<NotificationRead>, ApiError> {
         let id = notification_id.0;
         if asked.caller.customer().is_some() {

@@ -24,11 +24,9 @@ use poem_openapi::{
 use serde_json::Value;
 
 use crate::{
-    billing::BillingApi, customers::CustomersApi, inventory::InventoryApi, notifications::NotificationsApi,
-    orders::OrdersApi, services::RouteTable, services::ServiceName,
+    billing::BillingApi, customers::CustomersApi, inventory::InventoryApi, names::ServiceName,
+    notifications::NotificationsApi, orders::OrdersApi, service::mounted::RouteTable,
 };
-
-pub use texts::TOKEN;
 
 const SUMMARY: &str = "Customers, orders, stock, payments and notifications on an append-only log.";
 

@@ -26,16 +26,20 @@ pub use history::{History, HistoryEntry};
 
 use crate::{
     answer::{Created, Done, Found, Listed},
-    as_of::Shown,
     auth::{Caller, Scope},
-    execute::{Service, ms},
     freshness::Freshness,
     json::Given,
+    names::{ServiceName, Tag},
     paging::Paged,
-    params::{Asked, Path},
+    params::{CommandHeaders, Path},
     problem::{ApiError, Code},
-    server::{Parts, StartError},
-    services::{Mounted, ServiceName, Tag},
+    service::{
+        Service,
+        look::Visibility,
+        mounted::Mounted,
+        parts::{NotStarted, Parts},
+    },
+    time::ms,
     waiting::aside,
 };
 
@@ -64,9 +68,9 @@ pub struct OrdersApi(Service<Orders>);
 /// Start the service and offer its routes.
 ///
 /// # Errors
-/// [`StartError`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, StartError> {
-    let service = parts.start::<Orders>().await?.0;
+/// [`NotStarted`] if it can't run.
+pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+    let service = parts.start::<Orders>().await?;
     Ok(Mounted::new(ServiceName::Orders, &service.clone(), OrdersApi(service)))
 }
 
@@ -74,7 +78,7 @@ impl OrdersApi {
     async fn execute(
         &self,
         command: Command,
-        asked: Asked,
+        asked: CommandHeaders,
         operation: impl FnOnce() -> String,
     ) -> Result<Executed<Orders>, ApiError> {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
@@ -115,7 +119,7 @@ impl OrdersApi {
         caller: &Caller,
         seen: &Freshness,
     ) -> Result<(orders::Order, Option<String>), ApiError> {
-        let shown = Shown::ToItsOwner(caller, |customer, entity: &orders::Entity| {
+        let shown = Visibility::ToItsOwner(caller, |customer, entity: &orders::Entity| {
             entity.as_order().is_some_and(|order| order.customer_id == customer)
         });
         let looked = self.0.look(orders::Order::aggregate(id), as_of, seen, shown).await?;
@@ -148,7 +152,7 @@ impl OrdersApi {
         &self,
         /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
         body: Given<PlaceOrder>,
     ) -> Result<Created<PlacedOrder>, ApiError> {
         asked.caller.may_name_prices()?;
@@ -183,7 +187,7 @@ impl OrdersApi {
         order_id: Path<OrderId>,
         /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
     ) -> Result<Done<OrderChanged>, ApiError> {
         let id = order_id.0;
         if asked.caller.customer().is_some() {
@@ -205,7 +209,7 @@ impl OrdersApi {
         order_id: Path<OrderId>,
         /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
         #[oai(name = "Idempotency-Key")]
-        asked: Asked,
+        asked: CommandHeaders,
     ) -> Result<Done<OrderChanged>, ApiError> {
         let id = order_id.0;
         let command = Command::Fulfil { order_id: id };

@@ -15,7 +15,6 @@ use uuid::Uuid;
 use crate::{
     auth::Caller,
     freshness::Freshness,
-    openapi,
     problem::{ApiError, Code},
 };
 
@@ -59,6 +58,9 @@ macro_rules! path_ids {
     };
 }
 
+/// What identifiers in paths look like, as far as the framework is told; the published documents say it more exactly.
+pub const IDENTIFIER: &str = "^[A-Za-z0-9._-]{1,64}$";
+
 /// The customer of all examples. The page at `/docs` sends the newest customer's id instead, so that examples work.
 pub const EXAMPLE_CUSTOMER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001);
 /// The order of all examples, likewise.
@@ -75,7 +77,7 @@ path_ids!(
 impl PathValue for Sku {
     const NAME: &'static str = "sku";
     const FORMAT: Option<&'static str> = None;
-    const PATTERN: Option<&'static str> = Some(openapi::TOKEN);
+    const PATTERN: Option<&'static str> = Some(IDENTIFIER);
 
     fn example() -> String {
         "espresso-beans-1kg".to_owned()
@@ -89,7 +91,7 @@ impl PathValue for Sku {
 impl PathValue for ReservationName {
     const NAME: &'static str = "reservation_id";
     const FORMAT: Option<&'static str> = None;
-    const PATTERN: Option<&'static str> = Some(openapi::TOKEN);
+    const PATTERN: Option<&'static str> = Some(IDENTIFIER);
 
     fn example() -> String {
         "cart-4711".to_owned()
@@ -135,7 +137,7 @@ pub fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
 
 /// What a command's request says about itself: who asks, its idempotency key, its trace, and what its caller has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct CommandHeaders {
     /// Who asks.
     pub caller: Caller,
     /// The idempotency key, without quotes.
@@ -148,7 +150,7 @@ pub struct Asked {
     pub versions: Option<Versions>,
 }
 
-impl Asked {
+impl CommandHeaders {
     /// The header that carries the key.
     pub const KEY: &'static str = "Idempotency-Key";
     /// The header that carries the trace.
@@ -168,7 +170,7 @@ impl Asked {
 
 /// The trace that a request belongs to. A malformed one is ignored, as the specification wants it.
 pub fn trace_of(headers: &HeaderMap) -> Option<&str> {
-    let trace = headers.get(Asked::TRACE).and_then(|trace| trace.to_str().ok());
+    let trace = headers.get(CommandHeaders::TRACE).and_then(|trace| trace.to_str().ok());
     trace.filter(|trace| is_traceparent(trace))
 }
 
@@ -209,12 +211,12 @@ fn not_a_tag() -> ApiError {
 
 /// The idempotency key. Of two, one would be left out in silence, and what it had done already be done again.
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let mut given = headers.get_all(Asked::KEY).iter();
+    let mut given = headers.get_all(CommandHeaders::KEY).iter();
     match (given.next(), given.next()) {
         (None, _) => Ok(None),
         (Some(key), None) => parse_key(key.as_bytes()).map(Some),
         (Some(_), Some(_)) => {
-            Err(ApiError::parameter(Asked::KEY, Code::InvalidIdempotencyKey, "it must be given once"))
+            Err(ApiError::parameter(CommandHeaders::KEY, Code::InvalidIdempotencyKey, "it must be given once"))
         }
     }
 }
@@ -222,7 +224,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 fn parse_key(given: &[u8]) -> Result<String, ApiError> {
     let wrong = || {
         let detail = "it must have 1 to 255 visible ASCII characters, in double quotes or bare";
-        ApiError::parameter(Asked::KEY, Code::InvalidIdempotencyKey, detail)
+        ApiError::parameter(CommandHeaders::KEY, Code::InvalidIdempotencyKey, detail)
     };
     let bare = given.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(given);
     if !(1..=255).contains(&bare.len()) || !bare.iter().all(u8::is_ascii_graphic) || bare.contains(&b'"') {
@@ -240,7 +242,7 @@ fn is_traceparent(text: &str) -> bool {
     matches!(parts[..], ["00", trace, parent, flags] if is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2))
 }
 
-impl<'a> ApiExtractor<'a> for Asked {
+impl<'a> ApiExtractor<'a> for CommandHeaders {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
 
     type ParamType = ();
@@ -280,9 +282,9 @@ mod tests {
     fn a_request_has_one_idempotency_key_or_none() {
         let mut headers = HeaderMap::new();
         assert_eq!(key(&headers), Ok(None));
-        headers.append(Asked::KEY, "one".parse().unwrap());
+        headers.append(CommandHeaders::KEY, "one".parse().unwrap());
         assert_eq!(key(&headers), Ok(Some("one".to_owned())));
-        headers.append(Asked::KEY, "two".parse().unwrap());
+        headers.append(CommandHeaders::KEY, "two".parse().unwrap());
         assert!(key(&headers).is_err());
     }
 

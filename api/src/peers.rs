@@ -28,9 +28,9 @@ use uuid::Uuid;
 use crate::{
     auth::Token,
     freshness::{Freshness, MIN_POSITION},
-    params::Asked,
+    names::ServiceName,
+    params::CommandHeaders,
     problem::{ApiError, Code, Problem},
-    services::ServiceName,
     telemetry::request,
     tls::{self, TlsError},
 };
@@ -206,7 +206,7 @@ impl Peers {
 /// The request, as a part of this trace.
 fn traced(request: RequestBuilder, span: &Span) -> RequestBuilder {
     match span.trace() {
-        Some(trace) => request.header(Asked::TRACE, trace),
+        Some(trace) => request.header(CommandHeaders::TRACE, trace),
         None => request,
     }
 }
@@ -225,7 +225,7 @@ impl Notifier for Peers {
         let notice = serde_json::json!({ "recipient": recipient, "subject": subject, "body": body });
         let request = self.request(Method::POST, ServiceName::Notifications, "/notify").json(&notice);
         let mut span = self.span("POST", ServiceName::Notifications);
-        let request = traced(request.header(Asked::KEY, key.to_string()), &span);
+        let request = traced(request.header(CommandHeaders::KEY, key.to_string()), &span);
         let (status, _) = self.send(ServiceName::Notifications, request).await.map_err(|silence| silence.why)?;
         span.set("http.response.status_code", i64::from(status.as_u16()));
         if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }

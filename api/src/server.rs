@@ -8,6 +8,7 @@ mod connections;
 mod docs;
 mod doors;
 mod failure;
+mod forwarding;
 mod gate;
 mod hash_key;
 mod heads;
@@ -30,16 +31,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orderlog_domain::{core::Genesis, decider::Millis};
+use orderlog_domain::core::Genesis;
 use orderlog_eventlog::{
-    EventLog, Lease,
+    EventLog,
     embedded::EmbeddedLog,
     kafka::{KafkaConfig, KafkaLog},
 };
-use orderlog_projections::{RedisAddress, Tables};
+use orderlog_projections::RedisAddress;
 use orderlog_service::{
-    archive,
-    assembly::{self, AssemblyError},
+    archive, assembly,
     duty::Troubles,
     identity::{self, IdentityError},
     replica::Setup,
@@ -55,21 +55,22 @@ use poem_openapi::{
     OpenApi, OpenApiService,
     registry::{MetaApi, Registry},
 };
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
     auth::Scope,
     billing,
     config::{Config, LogUrl, Options, Storage},
-    customers,
-    execute::Service,
-    handover::{Handing, Handover},
-    inventory, notifications, orders,
+    customers, inventory,
+    names::ServiceName,
+    notifications, orders,
     peers::{self, Peers, Place},
     private,
     problem::{ApiError, Code, problem_of},
-    services::{Mounted, RouteTable, ServiceName},
+    service::{
+        mounted::{Mounted, RouteTable},
+        parts::{NotStarted, Parts},
+    },
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
     tls,
 };
@@ -77,6 +78,7 @@ use crate::{
 use admission::Admission;
 use connections::{ConnectionLimits, Serving};
 use doors::Doors;
+use forwarding::{Forwarding, ForwardingSettings};
 use operations::{LagLimits, Operations};
 use running::Stopping;
 
@@ -96,48 +98,6 @@ const N_RESERVED: usize = 64;
 const BEGIN_WITHIN: Duration = Duration::from_secs(10);
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// What every service of a process needs to start.
-pub struct Parts {
-    /// The log, and what else every replica needs.
-    pub setup: Setup,
-    /// Where rows are kept.
-    pub keeping: Keeping,
-    /// What is wrong with the duties.
-    pub troubles: Troubles,
-    /// Turns true when the process is to stop, so that answers without an end find one.
-    pub stopping: watch::Receiver<bool>,
-    /// The other services.
-    pub peers: Arc<Peers>,
-    /// Redis, if there is one.
-    pub redis: Option<RedisAddress>,
-    /// How long a command may take.
-    pub command_timeout_ms: Millis,
-    /// How commands are handed to other instances, if that is wished for.
-    pub handing: Option<Handing>,
-}
-
-impl Parts {
-    /// Start a service, with its relay and its reactor; the lease is for further duties of it, by
-    /// [`assembly::perform`].
-    ///
-    /// # Errors
-    /// [`StartError::Service`] if it can't run.
-    pub async fn start<D: Tables>(&self) -> Result<(Service<D>, Arc<dyn Lease>), StartError> {
-        let assembled = assembly::start::<D>(self.setup.clone(), &self.keeping, &self.troubles).await;
-        let assembled = assembled.map_err(|source: AssemblyError| Self::failure(D::JOURNAL, source))?;
-        let assembly::Assembled { replica, lease } = assembled;
-        let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
-        let begin = |handing| Handover::begin(handing, Arc::clone(&lease), Arc::new(replica.clone()));
-        let handover = self.handing.clone().map(begin);
-        Ok((Service { replica, peers, command_timeout_ms, handover }, lease))
-    }
-
-    /// Why a service could not start.
-    pub fn failure(service: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StartError {
-        StartError::Service { service, source: source.into() }
-    }
-}
 
 /// Start.
 ///
@@ -167,8 +127,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         peers: Arc::new(peers(&options)?),
         redis: redis(&options)?,
         command_timeout_ms: options.command_timeout_ms,
-        handing: handing(&options, &instances)?,
     };
+    let forwarding = forwarding(&options, &instances)?;
     let mut mounted = Vec::with_capacity(services.len());
     for service in &services {
         mounted.push(mount(*service, &parts).await?);
@@ -186,6 +146,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let admission = Arc::new(Admission::new(&options.limits, stopping.draining.subscribe(), http.clone()));
     let routes = Routes {
         mounted,
+        forwarding,
         operations,
         admin,
         metrics,
@@ -251,9 +212,9 @@ fn token_of_instances(setup: &Setup) -> HeaderValue {
     HeaderValue::try_from(token).expect("a key is written in hexadecimal digits")
 }
 
-fn handing(options: &Options, instances: &HeaderValue) -> Result<Option<Handing>, StartError> {
+fn forwarding(options: &Options, instances: &HeaderValue) -> Result<Option<ForwardingSettings>, StartError> {
     let ca = options.security.trust.ca.as_deref();
-    let begin = |own: &String| Handing::new(own.clone(), instances.clone(), ca);
+    let begin = |own: &String| ForwardingSettings::new(own.clone(), instances.clone(), ca);
     Ok(options.storage.advertised_url.as_ref().map(begin).transpose()?)
 }
 
@@ -266,7 +227,7 @@ fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {
     Metrics::new(measured.collect(), http, Arc::clone(&parts.setup.log))
 }
 
-async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, StartError> {
+async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, NotStarted> {
     match service {
         ServiceName::Customers => customers::start(parts).await,
         ServiceName::Orders => orders::start(parts).await,
@@ -412,6 +373,8 @@ pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartEr
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.
 struct Routes {
     mounted: Vec<Mounted>,
+    /// How commands are forwarded to other instances, if they are.
+    forwarding: Option<ForwardingSettings>,
     operations: Operations,
     admin: admin::Admin,
     metrics: Metrics,
@@ -436,8 +399,8 @@ impl OpenApi for Routes {
         for service in self.mounted {
             let mut of_service = RouteTable::new();
             (service.routes)(&mut of_service);
-            of_services.extend(match service.handover {
-                Some(handover) => handover.before(of_service),
+            of_services.extend(match self.forwarding.clone() {
+                Some(forwarding) => Forwarding::begin(forwarding, service.lease, service.probe).before(of_service),
                 None => of_service,
             });
         }

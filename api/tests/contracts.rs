@@ -9,9 +9,9 @@ use expect_test::{ExpectFile, expect_file};
 use orderlog_api::{
     asyncapi,
     auth::{OPERATIONS, ToCustomers, rule_of},
+    names::ServiceName,
     openapi::{self, Form},
     problem::{Code, Scope},
-    services::ServiceName,
 };
 use serde_json::Value;
 

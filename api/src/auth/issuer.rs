@@ -147,11 +147,11 @@ pub struct KeySource {
 /// Where an issuer's keys are.
 enum Source {
     File(PathBuf),
-    Url(Arc<Asked>),
+    Url(Arc<CommandHeaders>),
 }
 
 /// A URL, and a client to ask it with. The lock is held meanwhile: it is asked once for all who wait.
-struct Asked {
+struct CommandHeaders {
     url: String,
     client: reqwest::Client,
     asking: tokio::sync::Mutex<()>,
@@ -185,7 +185,7 @@ impl KeySource {
             // Whoever answers for the issuer must not send us elsewhere.
             let client = tls::client(ca, [place])?.timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
             let client = client.build().map_err(TlsError::from)?;
-            let asked = Asked { url: place.to_owned(), client, asking: tokio::sync::Mutex::default() };
+            let asked = CommandHeaders { url: place.to_owned(), client, asking: tokio::sync::Mutex::default() };
             (Source::Url(Arc::new(asked)), Known { looked: None, mark: None, keys: None })
         } else {
             let file = PathBuf::from(place);
@@ -232,7 +232,11 @@ impl KeySource {
         known.keys.clone().unwrap_or_default()
     }
 
-    async fn at_url(self: &Arc<Self>, asked: &Arc<Asked>, name: Option<&str>) -> Result<Arc<IssuerKeys>, IssuerError> {
+    async fn at_url(
+        self: &Arc<Self>,
+        asked: &Arc<CommandHeaders>,
+        name: Option<&str>,
+    ) -> Result<Arc<IssuerKeys>, IssuerError> {
         match self.worth(name) {
             Worth::Good(keys) => return Ok(keys),
             // Nobody waits for an issuer that is slow, or away, while there are keys.
@@ -256,7 +260,7 @@ impl KeySource {
         }
     }
 
-    async fn ask(&self, asked: &Asked) -> Result<Arc<IssuerKeys>, IssuerError> {
+    async fn ask(&self, asked: &CommandHeaders) -> Result<Arc<IssuerKeys>, IssuerError> {
         let fetched = fetch(&asked.client, &asked.url).await;
         let mut known = self.known();
         known.looked = Some(Instant::now());

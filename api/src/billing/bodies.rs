@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    execute::{time, time_of, unexpected},
     json::Checked,
     params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     problem::{ApiError, Faults},
+    service::unexpected,
+    time::{time, time_of},
 };
 
 /// Money that came in for an order.

@@ -26,9 +26,9 @@ use super::{
     serve, services_parser,
 };
 use crate::{
+    names::ServiceName,
     output::{self, print},
     point::Point,
-    services::ServiceName,
 };
 
 /// How often is asked how far it has come.
@@ -42,17 +42,17 @@ const N_SHOWN: usize = 20;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Say where the rows stand, and whether anything is parked
-    Status(Asked),
+    Status(CommandHeaders),
     /// Build rows anew from the log, and prove that those that serve are the same, and that public topics hold what the journal
     /// says. Nothing is changed
-    Verify(Asked),
+    Verify(CommandHeaders),
     /// Build the next generation of rows beside the serving one, compare both, and let it serve
     ///
     /// Commands and queries go on meanwhile. The generation before is kept for `rollback`. If rows differ, the new generation
     /// serves only with --yes. Interrupted, it goes on with what was built when it is begun again.
     Rebuild {
         #[command(flatten)]
-        asked: Asked,
+        asked: CommandHeaders,
         /// Build and compare only, as `verify` does
         #[arg(long, env = "ORDERLOG_DRY_RUN")]
         dry_run: bool,
@@ -72,14 +72,14 @@ pub enum Verb {
         from: Point,
     },
     /// Make a snapshot: a copy of the rows, from which an instance without rows begins
-    Snapshot(Asked),
+    Snapshot(CommandHeaders),
     /// Let the generation before the serving one catch up, and serve again
-    Rollback(Asked),
+    Rollback(CommandHeaders),
 }
 
 /// What is asked, and where.
 #[derive(Args, Clone, Debug)]
-pub struct Asked {
+pub struct CommandHeaders {
     /// Whose rows
     #[arg(default_value = "all", value_parser = services_parser())]
     pub service: Services,
@@ -152,7 +152,7 @@ fn moment(service: ServiceName, from: &Point) -> anyhow::Result<Option<Moment>> 
     }
 }
 
-async fn snapshot(asked: &Asked) -> anyhow::Result<Exit> {
+async fn snapshot(asked: &CommandHeaders) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let making = async |target: &Target| {
         let mut labels = Vec::new();
@@ -172,7 +172,7 @@ async fn snapshot(asked: &Asked) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn status(asked: &Asked) -> anyhow::Result<Exit> {
+async fn status(asked: &CommandHeaders) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let asking = async |target: &Target| {
         let mut statuses = Vec::new();

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::json::BodyLimits;
+
 /// How much may be asked of a process at once, and how long it may take.
 #[derive(Args, Clone, Debug)]
 pub struct Limits {
@@ -58,15 +60,6 @@ pub struct Rate {
     pub per_second: u32,
     /// At once. At least 1.
     pub burst: u32,
-}
-
-/// What a body may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyLimits {
-    /// It has no more bytes.
-    pub max_bytes: usize,
-    /// It has arrived after this.
-    pub timeout: Duration,
 }
 
 impl Limits {

@@ -18,9 +18,10 @@ use uuid::Uuid;
 pub use movements::{Level, Movement, MovementCause, MovementList, ReservedFor};
 
 use crate::{
-    execute::{time, time_of, unexpected},
     json::Checked,
     problem::{ApiError, Code, Faults},
+    service::unexpected,
+    time::{time, time_of},
 };
 
 /// The SKU of the examples; the same as in those of orders, so that they can be tried out one after the other.

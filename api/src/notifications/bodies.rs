@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    execute::{time, time_of, unexpected},
     json::Checked,
     params::EXAMPLE_NOTIFICATION,
     problem::{ApiError, Faults},
+    service::unexpected,
+    time::{time, time_of},
 };
 
 /// Something that somebody should know.

@@ -11,7 +11,7 @@ use poem_openapi::{
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
 
-use crate::{freshness::Position, services::ServiceName};
+use crate::{freshness::Position, names::ServiceName};
 
 /// The id of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use orderlog_domain::{notifications::Notifications, values::Recipient};
 use orderlog_projections::{Inbox, InboxError, InboxPage, Paging, RedisInbox, Store, StoreError};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::services::Dependency;
+use crate::service::mounted::Dependency;
 
 /// How long Redis may take to answer with everything that the rows hold.
 const PATIENCE: Duration = Duration::from_secs(1);

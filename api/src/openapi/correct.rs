@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::{
     auth::rule_of,
     freshness::{MIN_POSITION, awaited},
+    names::ServiceName,
     paging::LIMIT,
-    params::Asked,
+    params::CommandHeaders,
     problem::Code,
-    services::ServiceName,
 };
 
 /// What the scheme of keys is called.
@@ -274,7 +274,7 @@ fn may_need_key(operation: &mut Value) {
         return;
     }
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
-        if parameter["name"] == Asked::KEY {
+        if parameter["name"] == CommandHeaders::KEY {
             let words = parameter["description"].as_str().unwrap_or_default();
             parameter["description"] = format!("{words} Some deployments take this command only with one.").into();
         }

@@ -4,11 +4,10 @@ use orderlog_domain::values::Currency;
 use serde_json::{Map, Value};
 
 use super::correct::request_schemas;
+use crate::params::IDENTIFIER;
 
-/// What the framework is told of identifiers that stand in paths.
-pub const TOKEN: &str = "^[A-Za-z0-9._-]{1,64}$";
-/// The same, with at least one letter or digit.
-const TOKEN_EXACTLY: &str = "^[._-]*[A-Za-z0-9][A-Za-z0-9._-]*$";
+/// What [`IDENTIFIER`] looks like exactly: with at least one letter or digit.
+const IDENTIFIER_EXACTLY: &str = "^[._-]*[A-Za-z0-9][A-Za-z0-9._-]*$";
 /// What the framework is told of currencies.
 const CURRENCY: &str = "^[A-Z]{3}$";
 /// ASCII characters that no text on one line has. Patterns are ASCII, and use only escapes that JavaScript, PCRE2 and RE2 have in
@@ -69,8 +68,8 @@ fn pattern_of(name: &str, property: &Map<String, Value>) -> Option<(String, &'st
 fn identifiers(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            if members.get("pattern").is_some_and(|pattern| pattern == TOKEN) {
-                members.insert("pattern".to_owned(), TOKEN_EXACTLY.into());
+            if members.get("pattern").is_some_and(|pattern| pattern == IDENTIFIER) {
+                members.insert("pattern".to_owned(), IDENTIFIER_EXACTLY.into());
                 members.insert("minLength".to_owned(), 1.into());
                 members.insert("maxLength".to_owned(), 64.into());
             }

@@ -13,11 +13,12 @@ use uuid::Uuid;
 
 use crate::{
     billing::Invoice,
-    execute::{time, time_of, unexpected},
     inventory::Stock,
     json::Checked,
     params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     problem::{ApiError, Faults, Shortage},
+    service::unexpected,
+    time::{time, time_of},
 };
 
 /// How far an order has come.
@@ -393,4 +394,27 @@ pub struct OrderList {
     /// Hand this back as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::assert_all_told;
+
+    #[test]
+    fn wrong_values_are_told_beside_wrong_types() {
+        assert_all_told::<PlaceOrder>(
+            r#"{"customer_id": 7, "currency": "eu", "lines": []}"#,
+            &[("#/currency", "invalid_currency"), ("#/customer_id", "wrong_type"), ("#/lines", "no_lines")],
+        );
+        assert_all_told::<PlaceOrder>(
+            r#"{"currency": "EUR", "lines": [{"sku": "a b", "quantity": "x", "unit_price": -1}]}"#,
+            &[
+                ("#/customer_id", "missing_field"),
+                ("#/lines/0/quantity", "wrong_type"),
+                ("#/lines/0/sku", "invalid_identifier"),
+                ("#/lines/0/unit_price", "invalid_amount"),
+            ],
+        );
+    }
 }

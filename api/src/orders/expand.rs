@@ -11,9 +11,9 @@ use crate::{
     billing::Invoice,
     freshness::Freshness,
     inventory::Stock,
+    names::ServiceName,
     peers::{PeerError, Peers},
     problem::{ApiError, Code},
-    services::ServiceName,
 };
 
 /// How long the other services have.

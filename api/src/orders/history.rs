@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    execute::{Service, time},
     problem::{ApiError, Code},
+    service::Service,
+    time::time,
 };
 
 /// One record.

@@ -36,8 +36,9 @@ use crate::{
     auth::{Scope, Token},
     inspect::{InRows, Inspector, Projections},
     json::{self, Checked},
+    names::ServiceName,
     problem::{ApiError, Code, Faults},
-    services::{RouteTable, ServiceName},
+    service::mounted::RouteTable,
 };
 
 /// The file in the data folder that says where the server is.

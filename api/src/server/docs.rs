@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use super::not_here;
 use crate::{
+    names::ServiceName,
     openapi::{self, Form},
     params::{EXAMPLE_CUSTOMER, EXAMPLE_NOTIFICATION, EXAMPLE_ORDER},
-    services::{RouteTable, ServiceName},
+    service::mounted::RouteTable,
 };
 
 /// The page. Nothing is written into it and its scripts are files, so that no text of a contract can become a script.

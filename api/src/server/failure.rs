@@ -1,13 +1,13 @@
 //! Why a process could not start, and with which exit code that ends.
 
-use std::path::PathBuf;
+use std::{error::Error, path::PathBuf};
 
 use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
 use orderlog_service::{assembly::AssemblyError, identity::IdentityError, replica};
 use uuid::Uuid;
 
 use super::{HashKeyError, SecureError};
-use crate::{config::SecretError, tls::TlsError};
+use crate::{config::SecretError, service::parts::NotStarted, tls::TlsError};
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +72,8 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A service.
-    #[error("the {service} service can't start")]
-    Service {
-        /// Which.
-        service: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error(transparent)]
+    Service(#[from] NotStarted),
 }
 
 impl StartError {
@@ -111,7 +105,7 @@ impl StartError {
             | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable) => {
                 crate::cli::Failure::refused(self.to_string())
             }
-            Self::Service { ref source, .. } if is_other_history(source.as_ref()) => {
+            Self::Service(ref why) if is_other_history(why) => {
                 crate::cli::Failure::refused(format!("{:#}", anyhow::Error::from(self)))
             }
             Self::Identity(IdentityError::Read(error)) => crate::cli::Failure::unread(error),
@@ -121,6 +115,7 @@ impl StartError {
 }
 
 /// Whether a service can't start since its rows are another log's.
-fn is_other_history(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    matches!(error.downcast_ref(), Some(AssemblyError::Replica(replica::StartError::OtherHistory { .. })))
+fn is_other_history(error: &NotStarted) -> bool {
+    let why = error.source().and_then(|why| why.downcast_ref());
+    matches!(why, Some(AssemblyError::Replica(replica::StartError::OtherHistory { .. })))
 }

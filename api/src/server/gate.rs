@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::{
     admission::Admission,
+    forwarding::FORWARDED_BY_INSTANCE,
     heads,
     hosts::{Hosts, is_forwarded},
     observe::is_probe,
@@ -28,13 +29,13 @@ use super::{
 };
 use crate::{
     auth::{Caller, KeyRing, Rule, Scope, Token, TokenError, Tokens, rule_of},
-    config::{BodyLimits, Limits},
-    handover::HANDED_OVER,
-    params::Asked,
+    config::Limits,
+    json::BodyLimits,
+    params::CommandHeaders,
     peers::FromWithin,
     pool::Standing,
     problem::{ApiError, Code},
-    services::RouteTable,
+    service::mounted::RouteTable,
     telemetry::request::tell_quietly,
 };
 
@@ -321,7 +322,7 @@ impl Endpoint for Guard {
             Needs::Scope(scope) => (caller.require(scope), scope),
         };
         may.map_err(|error| challenged(error, Some(scope)))?;
-        if self.key_required && !request.headers().contains_key(Asked::KEY) {
+        if self.key_required && !request.headers().contains_key(CommandHeaders::KEY) {
             let detail = "this needs an `Idempotency-Key`: a UUID, for example";
             return Err(ApiError::invalid(Code::IdempotencyKeyRequired, detail).into());
         }
@@ -400,9 +401,9 @@ impl<E> Gated<E> {
             Ok(()) => self.gate.asking(request).await.map_err(Refusal::Key),
             Err(error) => Err(Refusal::Head(error)),
         };
-        let is_counted_elsewhere = request.headers().get(&HANDED_OVER) == Some(&self.instances);
+        let is_counted_elsewhere = request.headers().get(&FORWARDED_BY_INSTANCE) == Some(&self.instances);
         if !is_counted_elsewhere {
-            request.headers_mut().remove(&HANDED_OVER);
+            request.headers_mut().remove(&FORWARDED_BY_INSTANCE);
         }
         let share = if is_probe || is_counted_elsewhere {
             None

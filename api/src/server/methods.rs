@@ -9,7 +9,7 @@ use poem::{
 
 use crate::{
     problem::{ApiError, Code},
-    services::RouteTable,
+    service::mounted::RouteTable,
 };
 
 /// HEAD is answered like GET by the framework. Methods that nobody has heard of get its own 405, without `Allow`.

@@ -17,8 +17,8 @@ use tracing::{Instrument, field};
 
 use super::gate::nameless;
 use crate::{
-    params::{Asked, trace_of},
-    services::RouteTable,
+    params::{CommandHeaders, trace_of},
+    service::mounted::RouteTable,
     telemetry::{
         metrics::HttpMeasures,
         request::{Current, REQUEST_ID, taken_by},
@@ -86,7 +86,7 @@ fn begin_span(request: &mut Request, method: &'static str) -> Span {
     }
     let span = Span::begin(Kind::Server, || method.to_owned(), trace_of(request.headers()));
     if let Some(trace) = span.trace().and_then(|trace| HeaderValue::from_str(trace).ok()) {
-        request.headers_mut().insert(Asked::TRACE, trace);
+        request.headers_mut().insert(CommandHeaders::TRACE, trace);
     }
     span
 }

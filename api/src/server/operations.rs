@@ -21,7 +21,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::json_answer;
-use crate::services::{Dependency, Probe, RouteTable, ServiceName, Standing};
+use crate::{
+    names::ServiceName,
+    probe::{Probe, Standing},
+    service::mounted::{Dependency, RouteTable},
+};
 
 /// How long whoever is asked has to answer.
 const WAIT: Duration = Duration::from_secs(2);

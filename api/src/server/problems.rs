@@ -12,7 +12,7 @@ use serde_json::json;
 use super::not_here;
 use crate::{
     problem::{Code, Entry, Scope},
-    services::RouteTable,
+    service::mounted::RouteTable,
 };
 
 /// Nothing but the page itself and its style sheet.

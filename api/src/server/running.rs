@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{admin, connections, gate::Gate};
-use crate::{auth::Token, services::Probe};
+use crate::{auth::Token, probe::Probe};
 
 /// What is always left for the rows, however long requests took.
 const FOR_ROWS: Duration = Duration::from_secs(1);

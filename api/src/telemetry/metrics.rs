@@ -24,11 +24,7 @@ use super::{
     process,
     sheet::{Label, Sheet},
 };
-use crate::{
-    output,
-    problem::ApiError,
-    services::{Probe, ServiceName},
-};
+use crate::{names::ServiceName, output, probe::Probe, problem::ApiError};
 
 /// How long rows and log have to say where they stand.
 const WAIT: Duration = Duration::from_secs(2);

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::{
-    services::ServiceName,
+    names::ServiceName,
     tls::{self, TlsError},
 };
 

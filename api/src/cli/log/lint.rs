@@ -10,8 +10,8 @@ use super::{N_AT_A_TIME, source::Source};
 use crate::{
     cli::{Services, exit::Exit, running::Place},
     inspect::{self, Inspected},
+    names::ServiceName,
     output,
-    services::ServiceName,
 };
 
 /// So many unreadable records of a journal are printed.

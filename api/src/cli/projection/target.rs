@@ -29,8 +29,8 @@ use crate::{
     },
     config::Storage,
     inspect::{Chunk, InRows, Inspected, Inspector, Projections},
+    names::ServiceName,
     server::{self, StartError},
-    services::ServiceName,
 };
 
 /// How long a file may stay open after the instance that used it has stopped.

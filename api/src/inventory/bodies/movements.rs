@@ -9,7 +9,7 @@ use orderlog_projections::MovementRow;
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 
-use crate::execute::time;
+use crate::time::time;
 
 /// What moved stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]

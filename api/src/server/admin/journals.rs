@@ -8,7 +8,7 @@ use poem::{Body, Request, Response, http::StatusCode};
 use serde::Deserialize;
 
 use super::{Admin, json_answer, not_here, unread};
-use crate::services::ServiceName;
+use crate::names::ServiceName;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

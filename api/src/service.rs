@@ -1,13 +1,18 @@
 //! From a request to the service: commands with their idempotency key, trace and deadline, and rows for queries.
 
+pub mod look;
+pub mod mounted;
+pub mod parts;
+mod reached;
+
 use std::{fmt, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
 use orderlog_domain::{
     core::Request,
-    decider::{At, Millis},
+    decider::Millis,
     header::{CommandStamp, Origin},
 };
+use orderlog_eventlog::Lease;
 use orderlog_projections::{Store, Tables};
 use orderlog_service::{
     now_ms,
@@ -16,34 +21,29 @@ use orderlog_service::{
 
 use crate::{
     freshness::Freshness,
-    handover::Handover,
-    params::Asked,
+    params::CommandHeaders,
     peers::Peers,
     problem::{ApiError, Code},
     waiting::aside_if_possible,
 };
 
-/// What the routes of one service need.
+/// A running service, as its routes see it.
 pub struct Service<D: Tables> {
     /// The service itself.
     pub replica: Replica<D>,
-    /// The others.
+    /// Says which instance performs the service's background tasks.
+    pub lease: Arc<dyn Lease>,
+    /// The other services.
     pub peers: Arc<Peers>,
     /// How long a command may take.
     pub command_timeout_ms: Millis,
-    /// Hands commands to another instance, if that is wished for.
-    pub handover: Option<Arc<Handover>>,
 }
 
 impl<D: Tables> Clone for Service<D> {
     fn clone(&self) -> Self {
-        let Self { replica, peers, command_timeout_ms, handover } = self;
-        Self {
-            replica: replica.clone(),
-            peers: Arc::clone(peers),
-            command_timeout_ms: *command_timeout_ms,
-            handover: handover.clone(),
-        }
+        let Self { replica, lease, peers, command_timeout_ms } = self;
+        let (lease, peers) = (Arc::clone(lease), Arc::clone(peers));
+        Self { replica: replica.clone(), lease, peers, command_timeout_ms: *command_timeout_ms }
     }
 }
 
@@ -62,7 +62,7 @@ where
     pub fn execute(
         &self,
         command: D::Command,
-        asked: Asked,
+        asked: CommandHeaders,
         fingerprint: fn(&D::Command) -> String,
         operation: impl FnOnce() -> String,
     ) -> impl Future<Output = Result<Executed<D>, ApiError>> + Send {
@@ -125,22 +125,6 @@ impl<D: Tables> Service<D> {
             }),
         }
     }
-}
-
-/// A time as answers show it.
-pub fn time(ms: Millis) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(ms).unwrap_or_default()
-}
-
-/// A time as records have it. What it has beyond milliseconds is left out upwards: no record is between.
-pub fn ms(time: DateTime<Utc>) -> Millis {
-    let ms = time.timestamp_millis();
-    if time.timestamp_subsec_nanos().is_multiple_of(1_000_000) { ms } else { ms + 1 }
-}
-
-/// When a record was decided, as answers show it.
-pub fn time_of(at: &At) -> DateTime<Utc> {
-    time(at.time_ms)
 }
 
 /// The answer to a command whose record is an event that no such command yields: a mistake of ours.

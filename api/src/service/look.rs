@@ -9,10 +9,10 @@ use orderlog_service::past::{Moment, PastError};
 use crate::{
     answer::position,
     auth::Caller,
-    execute::Service,
     freshness::Freshness,
     point::Point,
     problem::{ApiError, Code},
+    service::Service,
     waiting::aside_if_possible,
 };
 
@@ -21,14 +21,14 @@ const AS_OF: &str = "as_of";
 
 /// Who is shown an object.
 #[derive(Clone, Copy)]
-pub enum Shown<'a, E> {
+pub enum Visibility<'a, E> {
     /// Whoever may ask for it.
     ToAll,
     /// Of those who are bound to a customer only that one, as this tells.
     ToItsOwner(&'a Caller, fn(CustomerId, &E) -> bool),
 }
 
-impl<E> Shown<'_, E> {
+impl<E> Visibility<'_, E> {
     fn hides(&self, entity: &E) -> bool {
         match self {
             Self::ToAll => false,
@@ -46,7 +46,7 @@ impl<E> Shown<'_, E> {
 }
 
 /// An object, now or as it was.
-pub struct Looked<E> {
+pub struct Lookup<E> {
     /// Its state, if it exists, or did.
     pub entity: Option<E>,
     /// Which record the answer reflects as the last one, such as `orders@1042`; none if it is the newest state.
@@ -55,7 +55,7 @@ pub struct Looked<E> {
     later: Option<String>,
 }
 
-impl<E> Looked<E> {
+impl<E> Lookup<E> {
     /// `error`, that there is no such thing, with when it was looked for.
     pub fn absent(&self, error: impl Into<ApiError>) -> ApiError {
         let mut error = error.into();
@@ -83,8 +83,8 @@ impl<D: Tables> Service<D> {
         aggregate: Ref,
         as_of: Option<&str>,
         seen: &Freshness,
-        shown: Shown<'_, D::Entity>,
-    ) -> Result<Looked<D::Entity>, ApiError> {
+        visible: Visibility<'_, D::Entity>,
+    ) -> Result<Lookup<D::Entity>, ApiError> {
         let rows = self.rows().await?;
         let offset = match as_of {
             Some(as_of) => Some(self.located(as_of).await?),
@@ -92,21 +92,21 @@ impl<D: Tables> Service<D> {
         };
         let as_of = offset.map(position::<D>);
         let now = rows.get(aggregate.kind, &aggregate.key).await?.map(|(_, _, entity)| entity);
-        if now.as_ref().is_some_and(|entity| shown.hides(entity)) {
-            return Ok(Looked { entity: None, position: as_of, later: None });
+        if now.as_ref().is_some_and(|entity| visible.hides(entity)) {
+            return Ok(Lookup { entity: None, position: as_of, later: None });
         }
         if let Some(up_to) = offset.or_else(|| seen.must_reflect::<D>()) {
             self.reflects(&rows, &aggregate.key, up_to).await?;
         }
         let Some(offset) = offset else {
-            return Ok(Looked { entity: now, position: None, later: None });
+            return Ok(Lookup { entity: now, position: None, later: None });
         };
-        let entity = self.replica.as_of(aggregate, offset).await?.filter(|entity| !shown.hides(entity));
+        let entity = self.replica.as_of(aggregate, offset).await?.filter(|entity| !visible.hides(entity));
         let later = match &entity {
-            None if shown.is_to_all() => rows.first_touching(&aggregate.key).await?.map(position::<D>),
+            None if visible.is_to_all() => rows.first_touching(&aggregate.key).await?.map(position::<D>),
             None | Some(_) => None,
         };
-        Ok(Looked { entity, position: as_of, later })
+        Ok(Lookup { entity, position: as_of, later })
     }
 
     /// The last record of a moment.

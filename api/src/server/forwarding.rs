@@ -1,11 +1,11 @@
-//! Commands are handed to the instance that holds the journal's lease, while it answers.
+//! Forwards commands to the instance that holds the journal's lease, as long as that one answers.
 //!
 //! Any instance may decide any command: the log arbitrates. But of two that decide on one aggregate at once, one loses the race and
-//! decides again, and whoever is nearer to the log always wins. Where one instance decides for all, nobody loses.
+//! decides again, and the one nearer to the log always wins. Where one instance decides for all, none loses.
 //!
-//! A command that is handed over always has an idempotency key, the caller's or one made here. So whoever hears nothing goes ahead
-//! itself, and what the other one may have done is not done twice. What this instance refuses then the other one may still have done, or do
-//! later: the caller is told that the outcome is unknown. Nothing rests on who holds the lease, nor on how old the news of it are.
+//! A forwarded command always has an idempotency key, the caller's or one made here. So an instance that gets no answer decides the
+//! command itself, and it is not done twice. If it then refuses, the other instance may still have done the command, or do it later: the
+//! answer says that the outcome is unknown. Nothing depends on who holds the lease, or on how recently this instance looked.
 //!
 //! Deliberately absent: queries, which every instance answers from its own rows.
 
@@ -31,16 +31,17 @@ use crate::{
     answer::{POSITION, REPLAYED},
     freshness::Freshness,
     json,
-    params::Asked,
+    params::CommandHeaders,
+    probe::Probe,
     problem::{ApiError, Code},
-    services::{Probe, RouteTable},
+    service::mounted::RouteTable,
     telemetry::request::{self, REQUEST_ID},
     tls::{self, TlsError},
     waiting::aside_if_possible,
 };
 
-/// Proves that a request comes from another instance of the deployment; so it is not handed on again, nor counted again.
-pub const HANDED_OVER: HeaderName = HeaderName::from_static("orderlog-handed-over");
+/// Proves that a request comes from another instance of the deployment; so it is not forwarded again, nor counted again.
+pub const FORWARDED_BY_INSTANCE: HeaderName = HeaderName::from_static("orderlog-handed-over");
 
 /// How often is asked who holds the lease.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -76,9 +77,9 @@ const HERE_ONLY: [StatusCode; 5] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-/// How this process takes part.
+/// How this process reaches other instances.
 #[derive(Clone)]
-pub struct Handing {
+pub struct ForwardingSettings {
     client: reqwest::Client,
     /// Where others reach this process.
     own: String,
@@ -86,7 +87,7 @@ pub struct Handing {
     token: HeaderValue,
 }
 
-impl Handing {
+impl ForwardingSettings {
     /// This process is reached at `own`; `token` is visible ASCII.
     ///
     /// # Errors
@@ -97,31 +98,31 @@ impl Handing {
     }
 }
 
-/// What came of asking the holder.
-enum Heard {
+/// The result of asking the holder.
+enum ForwardingOutcome {
     /// Its answer.
     Answer(Response),
-    /// It has surely not done it, and will not.
+    /// It has not done the command, and will not.
     NotTaken,
-    /// It may have, or may still.
+    /// It may have done it, or may do it later.
     Nothing,
 }
 
-/// Hands one service's commands over.
-pub struct Handover {
-    handing: Handing,
+/// Forwards one service's commands.
+pub struct Forwarding {
+    settings: ForwardingSettings,
     holder: watch::Receiver<Option<String>>,
     /// The holder did not answer: until then it is left alone.
     distrusted: Mutex<Option<Instant>>,
     probe: Arc<dyn Probe>,
 }
 
-impl Handover {
-    /// Hands over to whoever holds `lease`, as soon as it is known where that is.
-    pub fn begin(handing: Handing, lease: Arc<dyn Lease>, probe: Arc<dyn Probe>) -> Arc<Self> {
+impl Forwarding {
+    /// Forwards to the holder of `lease`, as soon as its address is known.
+    pub fn begin(settings: ForwardingSettings, lease: Arc<dyn Lease>, probe: Arc<dyn Probe>) -> Arc<Self> {
         let (tell, holder) = watch::channel(None);
-        tokio::spawn(look_out(lease, handing.own.clone(), tell));
-        Arc::new(Self { handing, holder, distrusted: Mutex::default(), probe })
+        tokio::spawn(look_out(lease, settings.own.clone(), tell));
+        Arc::new(Self { settings, holder, distrusted: Mutex::default(), probe })
     }
 
     /// Put this before each command of `table`.
@@ -130,8 +131,8 @@ impl Handover {
             if method == Method::GET {
                 return (method, inner);
             }
-            let handed = Handed { inner, handover: Arc::clone(&self) };
-            (method, Box::new(ToDynEndpoint(handed)) as BoxEndpoint<'static>)
+            let endpoint = ForwardingEndpoint { inner, forwarding: Arc::clone(&self) };
+            (method, Box::new(ToDynEndpoint(endpoint)) as BoxEndpoint<'static>)
         };
         table.into_iter().map(|(path, operations)| (path, operations.into_iter().map(each).collect())).collect()
     }
@@ -139,7 +140,7 @@ impl Handover {
     /// Where to, unless it is this instance's to decide.
     fn to(&self, request: &Request) -> Option<String> {
         let holder = self.holder.borrow().clone()?;
-        if request.headers().contains_key(&HANDED_OVER) {
+        if request.headers().contains_key(&FORWARDED_BY_INSTANCE) {
             return None;
         }
         let distrusted = *self.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,24 +152,24 @@ impl Handover {
     }
 
     /// What the holder answers.
-    async fn ask(&self, holder: &str, request: &Request, body: Bytes) -> Heard {
+    async fn ask(&self, holder: &str, request: &Request, body: Bytes) -> ForwardingOutcome {
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let method = request.method().clone();
         let url = format!("{}{path}", holder.trim_end_matches('/'));
         let mut headers = request.headers().clone();
         OF_ONE_HOP.iter().for_each(|name| drop(headers.remove(name)));
-        headers.insert(HANDED_OVER, self.handing.token.clone());
+        headers.insert(FORWARDED_BY_INSTANCE, self.settings.token.clone());
         if let Some(id) = request::header() {
             headers.insert(REQUEST_ID, id);
         }
         if let Some(trace) = trace::current().and_then(|trace| HeaderValue::from_str(&trace).ok()) {
-            headers.insert(Asked::TRACE, trace);
+            headers.insert(CommandHeaders::TRACE, trace);
         }
         // Positions that are none are for the holder to refuse.
         let wait = Freshness::read(request.headers()).ok().and_then(|freshness| freshness.wait);
         let patience = PATIENCE + wait.unwrap_or_default();
         let asking = async {
-            let answer = self.handing.client.request(method, url).headers(headers).body(body).send().await?;
+            let answer = self.settings.client.request(method, url).headers(headers).body(body).send().await?;
             let (status, headers) = (answer.status(), answer.headers().clone());
             Ok::<_, reqwest::Error>((status, headers, answer.bytes().await?))
         };
@@ -176,7 +177,7 @@ impl Handover {
             // It is stopping or overloaded, or does not know a key yet that is good here.
             Ok(Ok((status, ..))) if NOT_HERE.contains(&status) => {
                 debug!(holder, status = status.as_u16(), "the holder of the lease can't take a command");
-                Heard::NotTaken
+                ForwardingOutcome::NotTaken
             }
             Ok(Ok((status, ..))) if status.is_server_error() => {
                 debug!(
@@ -184,61 +185,61 @@ impl Handover {
                     status = status.as_u16(),
                     "the holder of the lease does not know what came of a command"
                 );
-                Heard::Nothing
+                ForwardingOutcome::Nothing
             }
             Ok(Ok((status, headers, body))) => {
                 let mut response = Response::builder().status(status).body(body);
                 *response.headers_mut() = headers;
                 OF_ONE_HOP.iter().for_each(|name| drop(response.headers_mut().remove(name)));
-                Heard::Answer(response)
+                ForwardingOutcome::Answer(response)
             }
             Ok(Err(failure)) => {
                 info!(holder, "the holder of the lease can't be asked: {failure}");
                 self.distrust();
                 // Without a connection nothing was sent.
-                if failure.is_connect() { Heard::NotTaken } else { Heard::Nothing }
+                if failure.is_connect() { ForwardingOutcome::NotTaken } else { ForwardingOutcome::Nothing }
             }
             Err(_) => {
                 info!(holder, "the holder of the lease does not answer");
                 self.distrust();
-                Heard::Nothing
+                ForwardingOutcome::Nothing
             }
         }
     }
 }
 
-/// A command's endpoint, behind a hand-over.
-struct Handed {
+/// A command's endpoint that forwards first.
+struct ForwardingEndpoint {
     inner: BoxEndpoint<'static>,
-    handover: Arc<Handover>,
+    forwarding: Arc<Forwarding>,
 }
 
-impl Endpoint for Handed {
+impl Endpoint for ForwardingEndpoint {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> Result<Response> {
-        let Some(holder) = self.handover.to(&request) else { return self.inner.call(request).await };
+        let Some(holder) = self.forwarding.to(&request) else { return self.inner.call(request).await };
         let (limits, declared) = (json::limits_of(&request)?, json::declared_length(&request));
         let body = json::arrived(declared, request.take_body(), limits).await?;
         request.set_body(body.clone());
-        let is_made_here = !request.headers().contains_key(Asked::KEY);
+        let is_made_here = !request.headers().contains_key(CommandHeaders::KEY);
         if is_made_here {
             let key = HeaderValue::from_str(&format!("handed-over-{}", Uuid::now_v7()));
-            request.headers_mut().insert(Asked::KEY, key.map_err(|error| ApiError::internal(&error))?);
+            request.headers_mut().insert(CommandHeaders::KEY, key.map_err(|error| ApiError::internal(&error))?);
         }
-        let answer = aside_if_possible(self.handover.ask(&holder, &request, body)).await;
-        self.handover.probe.measures().handed_over(matches!(answer, Heard::Answer(_)));
+        let answer = aside_if_possible(self.forwarding.ask(&holder, &request, body)).await;
+        self.forwarding.probe.measures().handed_over(matches!(answer, ForwardingOutcome::Answer(_)));
         let mut response = match answer {
-            Heard::Answer(response) => response,
-            Heard::NotTaken => self.inner.call(request).await?,
-            Heard::Nothing => in_doubt(self.inner.call(request).await)?,
+            ForwardingOutcome::Answer(response) => response,
+            ForwardingOutcome::NotTaken => self.inner.call(request).await?,
+            ForwardingOutcome::Nothing => in_doubt(self.inner.call(request).await)?,
         };
         if is_made_here {
             // The caller does not know of this key.
             response.headers_mut().remove(REPLAYED);
         }
         if let Some(position) = position_of(response.headers()) {
-            self.handover.probe.has_answered_elsewhere(position + 1);
+            self.forwarding.probe.has_answered_elsewhere(position + 1);
         }
         Ok(response)
     }

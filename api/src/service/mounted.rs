@@ -1,0 +1,53 @@
+//! A running service, as the server sees it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use orderlog_eventlog::Lease;
+use orderlog_projections::Tables;
+use orderlog_service::projection::{Projection, Rows};
+use poem::{endpoint::BoxEndpoint, http::Method};
+use poem_openapi::OpenApi;
+
+use super::Service;
+use crate::{names::ServiceName, probe::Probe};
+
+/// Endpoints by path and method.
+pub type RouteTable = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
+
+/// A running service, as the server sees it: its routes and how it does.
+pub struct Mounted {
+    /// Which.
+    pub name: ServiceName,
+    /// Adds its routes.
+    pub routes: Box<dyn FnOnce(&mut RouteTable) + Send>,
+    /// How it does.
+    pub probe: Arc<dyn Probe>,
+    /// Its rows.
+    pub projection: Arc<dyn Projection>,
+    /// Says which instance performs its background tasks.
+    pub lease: Arc<dyn Lease>,
+    /// What else it uses, by name.
+    pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
+}
+
+/// What a service uses beside log and rows.
+pub trait Dependency: Send + Sync {
+    /// Whether it answers, or why it does not.
+    fn answers(&self) -> BoxFuture<'_, Result<(), String>>;
+}
+
+impl Mounted {
+    /// The service behind `api`.
+    pub fn new<D: Tables>(name: ServiceName, service: &Service<D>, api: impl OpenApi + Send + 'static) -> Self {
+        let Service { replica, lease, .. } = service;
+        Self {
+            name,
+            routes: Box::new(move |table| api.add_routes(table)),
+            probe: Arc::new(replica.clone()),
+            projection: Arc::new(Rows::of(replica.clone())),
+            lease: Arc::clone(lease),
+            dependencies: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A service waits for the records that a caller has seen: the one place where a request waits for positions.
+
+use orderlog_domain::key::Key;
+use orderlog_eventlog::{Partition, ReadError};
+use orderlog_projections::{Store, Tables};
+use orderlog_service::replica::Lacks;
+use tokio::time::{Instant, timeout_at};
+
+use super::Service;
+use crate::{
+    freshness::{Freshness, MIN_POSITION, Position},
+    problem::{ApiError, Code},
+    waiting::aside,
+};
+
+/// What the problem of a request adds that was not allowed to wait.
+const NOT_WAITED: &str = "; it did not wait: too many requests of the caller wait already, or the process is stopping";
+
+impl<D: Tables> Service<D> {
+    /// Wait until the rows reflect all that the caller has seen. The one place where a request waits for positions.
+    ///
+    /// # Errors
+    /// 400 for a position beyond the log's end, or of a journal that this service does not consume; 504 if the time is up.
+    pub async fn reached(&self, freshness: &Freshness) -> Result<(), ApiError> {
+        if freshness.seen.is_empty() {
+            return Ok(());
+        }
+        let until = Instant::now() + freshness.patience();
+        freshness.known::<D>()?;
+        self.exist(&freshness.seen).await?;
+        if let Some(position) = freshness.last_of::<D>().map(|offset| offset + 1) {
+            let reached = self.replica.has_committed(position);
+            waited(until, reached).await.map_err(|why| {
+                let lag = position.saturating_sub(*self.replica.committed().borrow());
+                let detail =
+                    format!("the rows of {} are {lag} records behind what the caller has seen{why}", D::JOURNAL);
+                ApiError::timed_out(Code::NotYet, detail).lagging(lag)
+            })?;
+        }
+        for position in freshness.foreign::<D>() {
+            let mut lacks = Lacks::Publication;
+            let taking_in = self.replica.has_taken_in(position.journal.as_str(), position.offset, &mut lacks);
+            if let Err(why) = waited(until, taking_in).await {
+                let detail = format!("{} does not reflect {position} yet: {lacks}{why}", D::JOURNAL);
+                return Err(ApiError::timed_out(Code::NotYet, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error for a position beyond the end of its journal.
+    async fn exist(&self, positions: &[Position]) -> Result<(), ApiError> {
+        let journals: Vec<_> = positions.iter().map(|it| Partition::journal(it.journal.as_str())).collect();
+        let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
+            ApiError::unavailable(Code::LogUnavailable, format!("where the journals end is not known: {error}"))
+        })?;
+        match positions.iter().zip(ends).find(|(position, end)| position.offset >= *end) {
+            None => Ok(()),
+            Some((position, end)) => {
+                let last = Position { offset: end.saturating_sub(1), ..*position };
+                let detail = format!("{position} lies behind the last record there is, {last}");
+                Err(ApiError::parameter(MIN_POSITION, Code::PositionOutOfRange, detail))
+            }
+        }
+    }
+
+    /// Whether what the rows say of one aggregate holds every record up to this one, which the caller has seen or asks for. It does not
+    /// while one about it is parked, of which an instance whose program can read it may have told the outcome.
+    ///
+    /// # Errors
+    /// 503 then: the state from before would be worse.
+    pub async fn reflects(&self, rows: &Store<D>, about: &Key, up_to: u64) -> Result<(), ApiError> {
+        match rows.first_parked(about).await?.filter(|parked| *parked <= up_to) {
+            None => Ok(()),
+            Some(parked) => {
+                let detail = format!("{}@{parked} is about this, and can't be read by this program", D::JOURNAL);
+                Err(ApiError::unavailable(Code::Parked, detail))
+            }
+        }
+    }
+
+    /// What `look` finds, once the rows reflect what the caller has seen.
+    ///
+    /// # Errors
+    /// As [`Service::reached`], and what `look` says.
+    pub async fn held_back<T, F>(&self, freshness: &Freshness, look: impl FnOnce() -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        self.reached(freshness).await?;
+        look().await
+    }
+}
+
+/// Wait for something until then, without a place among the requests that are worked on. What to add to the problem if it was not there
+/// in time.
+async fn waited<T>(until: Instant, wait: impl Future<Output = T>) -> Result<T, &'static str> {
+    match aside(timeout_at(until, wait)).await {
+        Some(Ok(outcome)) => Ok(outcome),
+        Some(Err(_)) => Err(""),
+        None => Err(NOT_WAITED),
+    }
+}
