@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, fmt::Debug};
 
+use serde::Serialize;
+
 use crate::{
     decider::{At, Decider, Lookup, Millis, Ref, View},
     key::Key,
@@ -34,6 +36,7 @@ pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Story<D>
 impl<D: Decider> Story<D> {
     /// It happened: fold it.
     pub fn happened(&mut self, event: &D::Event) {
+        assert_eq!(D::kind(event), variant_of(event), "the journal calls an event as its JSON does");
         let at = At { offset: self.offset, time_ms: self.now };
         self.offset += 1;
         for (which, aggregate) in D::touches(event).into_iter().enumerate() {
@@ -102,6 +105,20 @@ where
         assert_eq!(self.decided, Err(rejection));
         self.story
     }
+}
+
+/// The name of the event's variant in its JSON, in snake case.
+fn variant_of(event: &impl Serialize) -> String {
+    let json = serde_json::to_value(event).unwrap();
+    let variant = json.as_object().and_then(|object| object.keys().next()).unwrap();
+    let mut name = String::new();
+    for letter in variant.chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
 }
 
 /// Every distinct sequence of `counts[i]` times the input `i`.

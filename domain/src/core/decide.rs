@@ -243,8 +243,8 @@ impl<D: Decider> Core<D> {
             None => self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last),
         };
         let expects: Vec<_> = keys.map(|key| Expect { key, last: last(&key) }).collect();
-        // The offset is a guess: only the fold knows it, and nothing is decided by it.
-        let at = At { offset: self.next + self.flights.len() as u64, time_ms: now };
+        // Only the fold knows the offset, and nothing is decided by it.
+        let at = At { offset: self.next, time_ms: now };
         let entities = evolve_all::<D>(&event, &touched, at, |_, aggregate| self.entity_ahead(aggregate));
         let header = Header {
             id,

@@ -476,7 +476,6 @@ impl<D: Decider> Core<D> {
                 if let Some(flight) = self.flights.get_mut(id) {
                     flight.in_doubt = true;
                     flight.append = Append::Unknown { again_at: now + APPEND_AGAIN_MS };
-                    self.wake_at = self.wake_at.min(now + APPEND_AGAIN_MS);
                 } else if let Some((ticket, accepted)) = self.unacknowledged.remove(&id) {
                     // As when it is read back after this: the log has it.
                     self.answer(ticket, Outcome::Accepted(accepted));
@@ -585,11 +584,8 @@ impl<D: Decider> Core<D> {
 
     /// Whether there is anything to write.
     pub fn is_changed(&self) -> bool {
-        !self.records.is_empty()
-            || self.slots.is_changed()
-            || self.copied_changed
-            || self.parking.is_changed()
-            || !self.discarded.is_empty()
+        // Keys and discards change only by one of these.
+        !self.records.is_empty() || self.copied_changed || self.parking.is_changed()
     }
 
     /// A change set and all before it are written: they can be loaded again, and may be forgotten.

@@ -132,7 +132,7 @@ impl Parking {
 /// A pass over what is parked.
 #[derive(Default)]
 pub(super) struct Pass {
-    /// The first record that it has not come to.
+    /// All that are parked below it stay so.
     next: u64,
     /// The keys of those that stay parked so far.
     blocked: HashSet<Key, BuildHasherDefault<KeyHasher>>,
@@ -262,9 +262,6 @@ impl<D: Decider> Core<D> {
         }
         self.parking.leave(offset);
         self.set_verdict(offset, Verdict::Accepted);
-        if let Some(pass) = &mut self.pass {
-            pass.next = offset + 1;
-        }
         match payload {
             // It may set free what the pass has come past.
             Payload::Discard(discard) => self.discard(&parsed, &discard, at),

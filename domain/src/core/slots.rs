@@ -332,11 +332,6 @@ impl<E: Clone> Slots<E> {
         self.change_set
     }
 
-    /// Whether anything changed since the last take.
-    pub fn is_changed(&self) -> bool {
-        !self.changed.is_empty()
-    }
-
     /// What changed since the last take, and the number of this change set.
     pub fn take_changed(&mut self) -> (u64, Vec<(Key, Head)>, Vec<EntityRow<E>>) {
         let changed = std::mem::take(&mut self.changed);
@@ -393,8 +388,9 @@ mod tests {
     #[test]
     fn no_more_keys_are_remembered_than_was_said() {
         let mut slots = Slots::<()>::new(true, 100);
+        let key = |n: u64| Key::named("test", &n.to_string());
         for n in 0..5_000_u64 {
-            let place = slots.claim(Key::named("test", &n.to_string()));
+            let place = slots.claim(key(n));
             slots.set_head(place, Head { last: RecordId(Uuid::from_u64_pair(0, n)), offset: n });
             if n % 10 == 9 {
                 let (change_set, ..) = slots.take_changed();
@@ -405,6 +401,7 @@ mod tests {
                 "{} after {n}: two rounds, each up to the change set that ends it",
                 slots.ids.len()
             );
+            assert!((n.saturating_sub(39)..=n).all(|lately| slots.peek(&key(lately)).is_some()), "after {n}");
         }
     }
 }

@@ -198,6 +198,8 @@ struct InstanceOf<D: Decider> {
     /// What it has seen of the log.
     log: Log,
     wants_ends: bool,
+    /// How many keys it had to load.
+    n_loaded: usize,
     now: Millis,
 }
 
@@ -222,7 +224,7 @@ impl<D: Decider> InstanceOf<D> {
         // One slot at a time: forgetting and loading are part of what is tested.
         let mut core = Core::new(rows.checkpoint.clone(), writer, "fingerprint".into(), Box::new(mint), 1);
         core.recall(rows.set_aside());
-        Self { core, rows, answers: Vec::new(), log: Log::new(), wants_ends: false, now: 0 }
+        Self { core, rows, answers: Vec::new(), log: Log::new(), wants_ends: false, n_loaded: 0, now: 0 }
     }
 
     fn started(name: u8, log: &mut Log) -> Self {
@@ -269,6 +271,7 @@ impl<D: Decider> InstanceOf<D> {
             if step.missing.is_empty() && step.records.is_empty() {
                 break;
             }
+            self.n_loaded += step.missing.len();
             let loaded: Vec<_> = step.missing.into_iter().map(|wanted| self.rows.load(wanted)).collect();
             self.core.provide(loaded);
             let record = |offset: u64| (offset, self.log.get(offset as usize).cloned());
@@ -332,6 +335,35 @@ fn a_command_is_answered_when_it_is_acknowledged_and_read_back() {
 }
 
 #[test]
+fn a_core_reports_what_is_under_way_and_what_is_to_be_written() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    assert_eq!(one.core.genesis().map(|genesis| genesis.journal.as_str()), Some("warehouse"));
+    let under_way = |one: &Instance| (one.core.n_pending(), one.core.n_in_flight(), one.core.n_queued());
+    let to_write = |one: &Instance| (one.core.is_changed(), one.core.n_unwritten());
+    assert_eq!((under_way(&one), to_write(&one)), ((0, 0, 0), (false, 0)));
+
+    one.ask(take(1, &[("a", 1)]), None);
+    let last = one.ask(take(2, &[("b", 1)]), None);
+    assert_eq!((one.core.last_ticket(), under_way(&one)), (last, (2, 0, 0)));
+    let sent = one.core.run(0).unwrap().appends;
+    assert_eq!((sent.len(), under_way(&one)), (2, (2, 2, 0)));
+    for record in &sent {
+        let offset = land(&mut log, record);
+        one.core.read(offset, Some(&record.header), &record.value).unwrap();
+    }
+    assert_eq!((under_way(&one), to_write(&one)), ((2, 2, 2), (false, 0)));
+    one.core.run(0).unwrap();
+    assert_eq!((under_way(&one), to_write(&one)), ((2, 0, 0), (true, 2)), "read back, but not acknowledged");
+
+    let gathered = one.core.change_set();
+    let (taken, _) = one.core.take_changes().unwrap();
+    assert_eq!((taken, one.core.change_set()), (gathered, gathered + 1));
+    assert_eq!(to_write(&one), (false, 0));
+    assert!(one.core.take_changes().is_none(), "there is nothing more to write");
+}
+
+#[test]
 fn a_record_right_behind_what_was_read_is_folded_from_memory() {
     let mut log = Log::new();
     let mut one = Instance::started(1, &mut log);
@@ -341,8 +373,31 @@ fn a_record_right_behind_what_was_read_is_folded_from_memory() {
     one.core.appended(sent[0].id, Appended::At(offset), 0);
     one.run();
     assert!(matches!(one.outcome(ticket), Some(Outcome::Accepted(_))));
+    let (header, value) = &log[offset as usize];
+    one.core.read(offset, Some(header), value).unwrap();
+    assert_eq!((one.core.n_queued(), one.left("a")), (0, STOCK - 5), "the log's own copy is passed over");
+}
+
+#[test]
+fn a_journal_that_begins_with_anything_but_its_genesis_is_not_read() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    one.ask(take(1, &[("a", 1)]), None);
+    let headless = vec![(one.run()[0].header.clone(), Bytes::from_static(b"{\"command\":1,\"lines\":{\"a\":1}}"))];
+    let stopped = Instance::new(2).try_to_read(&headless, 9).unwrap_err();
+    assert_eq!(stopped, Stop::NoGenesis { journal: "warehouse", offset: 0 });
+}
+
+#[test]
+fn what_the_log_holds_is_folded_even_under_the_id_of_an_own_record() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    one.ask(take(1, &[("a", 5)]), None);
+    let sent = one.run();
+    let other = serde_json::to_vec(&Taken { command: 1, lines: take(1, &[("a", 3)]).lines }).unwrap();
+    log.push((sent[0].header.clone(), other.into()));
     one.read(&log, 9);
-    assert_eq!(one.left("a"), STOCK - 5, "the log's own copy is passed over");
+    assert_eq!(one.left("a"), STOCK - 3, "as in every other replica");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    decider::{Decider, Millis},
+    core::Past,
+    decider::{At, Decider, Millis},
     public::{
         LowStock, MovementCause, OrderCancelled, OrderCreated, OrderFulfilled, OrderLine, Public, ReservedFor,
         Shortage, ShortageReason, StockLevel, StockLine, StockRejected, StockReserved,
@@ -135,7 +136,8 @@ fn the_house_holds_only_so_much() {
         version: 1,
     };
     let full = Rejection::TooMuchStock { sku: sku("a"), on_hand: MAX_ON_HAND, max: MAX_ON_HAND };
-    let story = given::<Inventory>([Event::StockReceived(units(MAX_ON_HAND))]);
+    let mut story = given::<Inventory>([Event::StockReceived(units(MAX_ON_HAND - 1))]);
+    story.play(&receive("a", 1)).unwrap();
     let story = story.when(receive("a", 1)).then_rejected(full.clone());
     let story = story.when(adjust("a", 1)).then_rejected(full.clone());
     let story = story.when(adjust("a", i64::MAX)).then_rejected(full);
@@ -230,8 +232,12 @@ fn a_reservation_has_lines_but_not_too_many_of_too_much() {
     let names: Vec<_> = (0..=MAX_LINES).map(|n| format!("s{n}")).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
     let story = story.when(reserve("r", &many)).then_rejected(Rejection::TooManyLines { lines: 101, max: MAX_LINES });
+    let all_but_one = story.decide(&reserve("r", &many[1..]));
+    assert!(matches!(all_but_one, Err(Rejection::NotEnoughStock { shortages, .. }) if shortages.len() == MAX_LINES));
     let too_much = Rejection::TooManyUnits { sku: sku("a"), requested: Quantity::MAX + 1, max: Quantity::MAX };
-    story.when(reserve("r", &[("a", Quantity::MAX), ("a", 1)])).then_rejected(too_much);
+    let mut story = story.when(reserve("r", &[("a", Quantity::MAX), ("a", 1)])).then_rejected(too_much);
+    story.play(&receive("a", Quantity::MAX)).unwrap();
+    story.play(&reserve("r", &[("a", Quantity::MAX - 1), ("a", 1)])).unwrap();
 }
 
 #[test]
@@ -261,10 +267,33 @@ fn a_name_is_used_once() {
     let ended = |state| Rejection::ReservationEnded { reservation: caller("r"), state };
     let story = after(&[receive("a", 5), reserve_for("r", &[("a", 3)], 10), release("r")]);
     story.when(reserve_for("r", &[("a", 3)], 10)).then_rejected(ended(ReservationState::Released));
+    assert_eq!(ended(ReservationState::Released).to_string(), "reservation r has ended: released");
     let mut story = after(&[receive("a", 5), reserve_for("r", &[("a", 3)], 10)]).later(10_000);
     story.play(&expire("r")).unwrap();
     let story = story.when(reserve("r", &[("a", 1)])).then_rejected(ended(ReservationState::Expired));
     story.when(release("r")).then_rejected(ended(ReservationState::Expired));
+}
+
+#[test]
+fn callers_name_the_version_of_the_stock_that_they_change_and_of_the_reservation_that_they_release() {
+    for command in [receive("a", 1), adjust("a", 1), threshold("a", 1)] {
+        assert_eq!(Inventory::target(&command), Some(StockItem::aggregate(&sku("a"))));
+    }
+    assert_eq!(Inventory::target(&release("r")), Some(caller("r").aggregate()));
+}
+
+#[test]
+fn the_past_of_stock_is_complete_with_its_last_movement() {
+    let mut story = after(&[receive("a", 5)]);
+    let mut is_complete_after = |command: Command| {
+        let event = story.play(&command).unwrap();
+        let mut past = Past::<Inventory>::of(StockItem::aggregate(&sku("a")));
+        past.push(At { offset: 2, time_ms: NOW }, event);
+        past.is_complete()
+    };
+    assert!(is_complete_after(receive("a", 1)));
+    assert!(is_complete_after(reserve("r", &[("a", 1)])));
+    assert!(!is_complete_after(threshold("a", 0)), "that the threshold stays as it is says nothing of the time before");
 }
 
 #[test]

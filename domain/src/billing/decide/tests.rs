@@ -85,7 +85,9 @@ fn invoice(story: &Story<Billing>) -> Invoice {
 
 #[test]
 fn partial_payments_add_up_and_the_last_one_tells_that_the_order_is_paid() {
-    let mut story = invoice_of_10(&[]);
+    let mut story = given::<Billing>([]);
+    let opened = story.play(&Billing::react(&created(10)).unwrap()).unwrap();
+    assert_eq!(Billing::publish(&opened), []);
     let first = story.play(&payment(4)).unwrap();
     assert_eq!(Billing::publish(&first), []);
     let second = story.play(&payment(6)).unwrap();
@@ -169,6 +171,13 @@ fn of_a_payment_and_a_cancellation_the_first_one_settles_it() {
         );
         let closed = Rejection::InvoiceClosed { state: InvoiceState::Void };
         invoice_of_10(&[close_by(&news)]).when(payment(10)).then_rejected(closed);
+    }
+}
+
+#[test]
+fn callers_name_the_version_of_the_invoice_that_they_pay_or_refund() {
+    for command in [payment(4), refund_of(None)] {
+        assert_eq!(Billing::target(&command), Some(Invoice::aggregate(order())));
     }
 }
 

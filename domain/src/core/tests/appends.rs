@@ -41,8 +41,10 @@ fn what_is_folded_is_loaded_before_it_says_no_while_something_is_in_flight() {
     for (command, name) in (3..).zip(["b", "c", "d", "e"]) {
         happens(&mut one, take(command, &[(name, 1)]));
     }
+    let n_loaded = one.n_loaded;
     let ticket = one.ask(take(9, &[("a", 14)]), None);
     one.run();
+    assert!(one.n_loaded > n_loaded, "what is written can be loaded again, so it was forgotten");
     one.core.ends(ticket, Ends { journal: log.len() as u64, copied: Vec::new() });
     one.run();
     assert!(one.outcome(ticket).is_none(), "only the record in flight says no, and it has no verdict");

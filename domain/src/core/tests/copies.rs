@@ -3,10 +3,10 @@
 
 use super::*;
 use crate::{
-    orders::{Entity, KnownCustomer, Orders},
-    public::CustomerChanged,
+    orders::{Command, Entity, KnownCustomer, Orders, Rejection},
+    public::{CustomerChanged, OrderLine},
     story::sequences,
-    values::CustomerId,
+    values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
 
 const CUSTOMER: CustomerId = CustomerId(Uuid::from_u128(77));
@@ -78,6 +78,27 @@ fn an_instance_that_restarts_between_two_pieces_of_news_ends_with_the_same_row()
             assert_eq!(row_of(&one), row(3), "{sequence:?}, restarted before {restart}");
         }
     }
+}
+
+#[test]
+fn a_refusal_that_other_news_could_turn_waits_until_that_is_copied() {
+    let mut one = InstanceOf::<Orders>::started(1, &mut Log::new());
+    let line = OrderLine {
+        sku: Sku::new("a").unwrap(),
+        quantity: Quantity::new(1).unwrap(),
+        unit_price: Money::new(1).unwrap(),
+    };
+    let (order_id, customer_id) = (OrderId(Uuid::from_u128(5)), CustomerId(Uuid::from_u128(78)));
+    let currency = Currency::new("EUR").unwrap();
+    let ticket = one.ask(Command::Place { order_id, customer_id, currency, lines: vec![line] }, None);
+    one.core.ends(ticket, Ends { journal: 1, copied: vec![("customer.created".to_owned(), 0, 1)] });
+    one.run();
+    assert!(one.outcome(ticket).is_none(), "the customer may be the one that is not copied yet");
+    tell(&mut one, &news()[0]);
+    one.run();
+    one.run();
+    let unknown = Rejection::UnknownCustomer { customer_id };
+    assert!(matches!(one.outcome(ticket), Some(Outcome::Rejected(rejection)) if *rejection == unknown));
 }
 
 #[test]

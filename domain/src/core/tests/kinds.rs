@@ -40,6 +40,14 @@ fn can_order_after_cancelling(id: Uuid) -> bool {
 }
 
 #[test]
+fn an_id_that_was_just_minted_is_not_looked_up() {
+    let rows = acquainted(&mut Log::new()).rows;
+    let mut restarted = InstanceOf::<Orders>::on(rows, 2);
+    restarted.ask(place(), None);
+    assert_eq!((restarted.run().len(), restarted.n_loaded), (1, 1), "only the customer is");
+}
+
+#[test]
 fn a_customers_id_asked_for_as_an_orders_leaves_the_customer_known() {
     assert!(can_order_after_cancelling(CUSTOMER.0));
 }

@@ -383,6 +383,54 @@ fn rows_never_show_half_of_what_a_discard_does() {
 }
 
 #[test]
+fn a_shelf_with_a_parked_record_is_answered_for_by_neither_yes_nor_no() {
+    let mut journal = Journal::new();
+    journal.put(&["a"], NEWER, -100);
+    let mut one = journal.replayed(1, 1);
+    for units in [1, STOCK + 1] {
+        let ticket = one.ask(take(1, &[("a", units)]), None);
+        one.core.ends(ticket, Ends { journal: 2, copied: Vec::new() });
+        one.run();
+        assert!(matches!(one.outcome(ticket), Some(Outcome::Parked)), "{units} units");
+    }
+}
+
+#[test]
+fn a_discard_needs_only_heads_and_what_follows_it_loads_the_states() {
+    let mut journal = Journal::new();
+    journal.put(&["a"], 1, 5);
+    let poison = journal.put(&["a"], NEWER, 1);
+    let mut restarted = Instance::on(journal.replayed(1, 9).rows, 2);
+    restarted.log.clone_from(&journal.log);
+    journal.discard(&mut restarted, poison);
+    journal.put(&["a"], 2, 1);
+    restarted.read(&journal.log, 9);
+    assert_eq!(restarted.left("a"), STOCK - 6);
+}
+
+#[test]
+fn records_are_counted_by_their_verdict() {
+    let mut journal = Journal::new();
+    let discarded = journal.put(&["a"], NEWER, 1);
+    journal.put(&["b"], NEWER, 1);
+    let mut one = Instance::new(1);
+    one.core.recall(SetAside { parked: Vec::new(), discarded: vec![discarded] });
+    one.read(&journal.log, 9);
+    // The first record of the journal is accepted too.
+    let before = Tally { accepted: 1, void: 0, parked: 1, discarded: 1, lost_races: 0 };
+    assert_eq!(one.core.tally(), before);
+    journal.put_void(&["c"]);
+    journal.put(&["d"], 1, 1);
+    journal.put(&["b"], 1, 1);
+    one.read(&journal.log, 9);
+    let since = Tally { accepted: 1, void: 1, parked: 1, discarded: 0, lost_races: 0 };
+    assert_eq!(one.core.tally().since(before), since);
+    let many = Tally { accepted: 10, void: 9, parked: 8, discarded: 7, lost_races: 6 };
+    let few = Tally { accepted: 5, void: 4, parked: 3, discarded: 2, lost_races: 1 };
+    assert_eq!(many.since(few), Tally { accepted: 5, void: 5, parked: 5, discarded: 5, lost_races: 5 });
+}
+
+#[test]
 fn an_idempotency_key_tells_that_its_record_is_parked_or_discarded() {
     let mut journal = Journal::new();
     let stamp = |key: u8| Some(CommandStamp { key: Key::from_bytes([key; 16]), fingerprint: [0; 16] });

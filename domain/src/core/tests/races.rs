@@ -77,6 +77,7 @@ fn a_pipelined_pair_behind_a_foreign_record_dies_together_and_is_decided_again()
     let again = one.read(&log, 9);
     assert!(tickets.iter().all(|ticket| one.outcome(*ticket).is_none()));
     assert_eq!(again.len(), 2, "both are decided again, at once");
+    assert_eq!((one.core.tally().void, one.core.tally().lost_races), (2, 2));
     for record in &again {
         let offset = land(&mut log, record);
         one.core.appended(record.id, Appended::At(offset), 0);
@@ -84,6 +85,58 @@ fn a_pipelined_pair_behind_a_foreign_record_dies_together_and_is_decided_again()
     one.run();
     assert!(tickets.iter().all(|ticket| matches!(one.outcome(*ticket), Some(Outcome::Accepted(_)))));
     assert_eq!((one.left("a"), one.left("b")), (STOCK - 7, STOCK - 1));
+}
+
+#[test]
+fn nothing_more_is_built_on_records_that_a_foreign_one_makes_void() {
+    let mut log = Log::new();
+    let (mut one, mut two) = (Instance::started(1, &mut log), Instance::started(2, &mut log));
+    for (command, lines) in [(1, &[("a", 1)][..]), (2, &[("a", 1), ("b", 1)]), (3, &[("c", 1)])] {
+        one.ask(take(command, lines), None);
+    }
+    two.ask(take(4, &[("a", 1)]), None);
+    let (mut ours, foreign) = (one.run(), two.run());
+    land(&mut log, &foreign[0]);
+    one.read(&log, 9);
+    for (command, name) in (5..).zip(["a", "b", "c"]) {
+        one.ask(take(command, &[(name, 1)]), None);
+    }
+    let more = one.run();
+    assert_eq!(more.len(), 1, "only the shelf that no dead record names takes another command");
+    ours.extend(more);
+    for record in &ours {
+        let offset = land(&mut log, record);
+        one.core.appended(record.id, Appended::At(offset), 0);
+    }
+    let again = one.read(&log, 9);
+    assert_eq!((again.len(), one.core.tally().void), (4, 2), "the two dead ones, and what waited for them");
+    assert_eq!(one.left("c"), STOCK - 2);
+}
+
+#[test]
+fn what_is_folded_says_no_without_waiting_for_what_is_in_flight() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    one.ask(take(1, &[("a", 1)]), None);
+    assert_eq!(one.run().len(), 1);
+    let ticket = one.ask(take(2, &[("a", STOCK + 1)]), None);
+    one.core.ends(ticket, Ends { journal: 1, copied: Vec::new() });
+    one.run();
+    assert!(matches!(one.outcome(ticket), Some(Outcome::Rejected(_))), "there never was as much");
+}
+
+#[test]
+fn nothing_more_is_built_on_records_behind_a_refused_one() {
+    let mut log = Log::new();
+    let mut one = Instance::started(1, &mut log);
+    one.ask(take(1, &[("a", 1)]), None);
+    one.ask(take(2, &[("a", 1), ("b", 1)]), None);
+    let pair = one.run();
+    one.core.appended(pair[0].id, Appended::Refused, 0);
+    one.ask(take(3, &[("b", 1)]), None);
+    assert!(one.run().is_empty(), "the second will be void, since it was built on the first");
+    one.ask(take(4, &[("c", 1)]), None);
+    assert_eq!(one.run().len(), 1, "other shelves are not held up");
 }
 
 #[test]

@@ -292,6 +292,13 @@ fn others_are_told_of_a_new_customer_without_personal_data() {
 }
 
 #[test]
+fn callers_name_the_version_of_the_customer_that_they_change() {
+    for command in [update(1, Some("Ada"), None), deactivate(1)] {
+        assert_eq!(Customers::target(&command), Some(Customer::aggregate(id(1))));
+    }
+}
+
+#[test]
 fn all_that_an_update_needs_is_asked_for_at_once() {
     let lookup = |_: &Ref| Lookup::NotLoaded;
     let view = View::new(&lookup);

@@ -97,6 +97,11 @@ fn a_notification_is_read_once_and_keeps_that_time() {
 }
 
 #[test]
+fn callers_name_the_version_of_the_notification_that_they_read() {
+    assert_eq!(Notifications::target(&read(1)), Some(Notification::aggregate(id(1))));
+}
+
+#[test]
 fn an_unknown_notification_can_not_be_read_and_is_not_waited_for() {
     let unknown = Rejection::UnknownNotification { notification_id: id(9) };
     assert_eq!(Notifications::rests_on(&unknown), [""; 0], "it would be in this very journal");

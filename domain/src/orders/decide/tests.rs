@@ -135,6 +135,13 @@ fn an_inactive_customer_can_not_order_until_customers_tells_otherwise() {
 }
 
 #[test]
+fn callers_name_the_version_of_the_order_that_they_cancel_or_fulfil() {
+    for command in [CANCEL, FULFIL] {
+        assert_eq!(Orders::target(&command), Some(Order::aggregate(ORDER)));
+    }
+}
+
+#[test]
 fn an_order_that_does_not_exist_is_not_waited_for() {
     assert_eq!(Orders::rests_on(&UNKNOWN), [""; 0]);
     given::<Orders>([]).when(CANCEL).then_rejected(UNKNOWN);
@@ -237,6 +244,8 @@ fn fulfilling_tells_each_sku_once() {
 #[test]
 fn only_a_confirmed_order_can_be_fulfilled() {
     placed_then([PAY]).when(FULFIL).then_rejected(illegal(OrderState::Placed, Action::Fulfil));
+    let text = illegal(OrderState::Placed, Action::Fulfil).to_string();
+    assert_eq!(text, "order 00000000-0000-0000-0000-000000000002 is placed: it can't be fulfilled");
     placed_then([PAY, reject()]).when(FULFIL).then_rejected(illegal(OrderState::Rejected, Action::Fulfil));
     placed_then([PAY, CANCEL]).when(FULFIL).then_rejected(illegal(OrderState::Cancelled, Action::Fulfil));
 }
@@ -246,6 +255,8 @@ fn only_a_paid_order_can_be_fulfilled() {
     let not_paid = |payment| Rejection::NotPaid { order_id: ORDER, payment };
     placed_then([CONFIRM]).when(FULFIL).then_rejected(not_paid(Payment::Unpaid));
     placed_then([CONFIRM, PAY, REFUND]).when(FULFIL).then_rejected(not_paid(Payment::Refunded));
+    let text = "00000000-0000-0000-0000-000000000002 is unpaid: only a paid order can be fulfilled";
+    assert_eq!(not_paid(Payment::Unpaid).to_string(), format!("order {text}"));
 }
 
 #[test]
