@@ -1,7 +1,6 @@
 //! The routes of the inventory service.
 
 mod bodies;
-mod corrections;
 
 use std::sync::Arc;
 
@@ -11,7 +10,8 @@ use orderlog_domain::{
     values::{ReservationName, Sku},
 };
 use orderlog_service::{
-    assembly, delivery,
+    assembly,
+    delivery::{self, corrections},
     replica::{Executed, Replica},
     timer,
 };

@@ -97,6 +97,30 @@ bugs! {
     OversellByOne,
     /// An order that is not paid leaves the house.
     FulfilUnpaid,
+    /// The events of a batch are published in reverse order.
+    PublishInReverse,
+    /// A public event does not name its cause.
+    PublishWithoutCause,
+    /// A public event has no key.
+    PublishWithoutKey,
+    /// A movement says by how much the units on hand changed, not the available ones.
+    CountUnitsOnHand,
+    /// A reaction begins a story of its own.
+    ForgetCorrelation,
+    /// A public event that comes again is answered again.
+    AnswerEachCopy,
+    /// An order is marked as refunded when a part of its payment was given back.
+    RefundInPart,
+    /// Only the first line of an order is reserved.
+    ReserveFirstLine,
+    /// A notice of a paid order names the customer in place of the order.
+    NoticeOfAnotherOrder,
+    /// A reservation expires a second before its time is up.
+    ExpireEarly,
+    /// A reservation expires ten seconds after its time is up.
+    ExpireLate,
+    /// A delivery does not belong to the trace of the request that it follows from.
+    DeliverWithoutTrace,
 }
 
 #[cfg(feature = "planted")]

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use orderlog_domain::public::{Envelope, Public, PublicError};
+use orderlog_domain::{
+    planted::{self, Bug},
+    public::{Envelope, Public, PublicError},
+};
 use orderlog_eventlog::{NewRecord, Record, RecordHeader};
 use uuid::Uuid;
 
@@ -41,7 +44,7 @@ pub fn encode(envelope: &Envelope, event: &Public, service: &str) -> NewRecord {
     NewRecord {
         topic: topic.into(),
         partition: None,
-        key: Some(event.subject().into()),
+        key: (!planted::has(Bug::PublishWithoutKey)).then(|| event.subject().into()),
         headers,
         value: event.to_json().into(),
     }

@@ -172,8 +172,12 @@ fn reaction<D: Tables>(partition: &Partition, record: &Record) -> Result<Option<
 async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
     let Reaction { envelope, topic, .. } = &reaction;
     let (service, cause) = (D::JOURNAL, envelope.id);
-    let stamp = CommandStamp { key: Key::named("reaction", &cause.to_string()), fingerprint: [0; 16] };
-    let correlation = Some(envelope.correlation);
+    let mut name = cause.to_string();
+    if planted::has(Bug::AnswerEachCopy) {
+        name.push_str(&reaction.offset.to_string());
+    }
+    let stamp = CommandStamp { key: Key::named("reaction", &name), fingerprint: [0; 16] };
+    let correlation = Some(if planted::has(Bug::ForgetCorrelation) { cause } else { envelope.correlation });
     let mut span =
         Span::follow(Kind::Consumer, || format!("process {topic}"), (envelope.trace.as_deref(), envelope.time_ms));
     span.set("orderlog.service", service);

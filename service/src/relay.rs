@@ -88,8 +88,11 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
                 let Settled { accepted, last, ends } = settled(&replica, &batch).await?;
-                let (events, spans): (Vec<_>, Vec<_>) =
+                let (mut events, spans): (Vec<_>, Vec<_>) =
                     accepted.iter().flat_map(|recorded| translate(genesis.log_id, recorded)).unzip();
+                if planted::has(Bug::PublishInReverse) {
+                    events.reverse();
+                }
                 publish(log.as_ref(), events, &mut progress).await?;
                 drop(spans);
                 if let Some(last) = last {
@@ -168,7 +171,7 @@ pub(crate) fn events_of<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<
         id,
         time_ms: recorded.header.time_ms,
         correlation: origin.correlation.unwrap_or(id),
-        cause: origin.cause,
+        cause: origin.cause.filter(|_| !planted::has(Bug::PublishWithoutCause)),
         trace: None,
     };
     let events = D::publish(&recorded.event).into_iter().enumerate();

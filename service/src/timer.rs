@@ -7,6 +7,7 @@ use orderlog_domain::{
     header::{CommandStamp, Origin},
     inventory::{Command, Inventory, Reservation},
     key::Key,
+    planted::{self, Bug},
 };
 use orderlog_projections::{DueReservations, StoreError};
 use tokio::time::MissedTickBehavior;
@@ -38,7 +39,14 @@ pub async fn run<R: DueReservations>(replica: Replica<Inventory, R>) -> Result<(
         }
         // Else what was just ended would be found once more.
         replica.read_your_writes().await;
-        let due = replica.store().expired_reservations(replica.now_ms(), N_MAX).await?;
+        let mut now_ms = replica.now_ms();
+        if planted::has(Bug::ExpireEarly) {
+            now_ms += 1_000;
+        }
+        if planted::has(Bug::ExpireLate) {
+            now_ms -= 10_000;
+        }
+        let due = replica.store().expired_reservations(now_ms, N_MAX).await?;
         stream::iter(due).for_each_concurrent(N_AT_ONCE, |reservation| expire(&replica, reservation)).await;
     }
 }

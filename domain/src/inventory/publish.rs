@@ -2,6 +2,7 @@
 
 use super::{Event, MovedLine, ReservationId, ReservationMoved};
 use crate::{
+    planted::{self, Bug},
     public::{LowStock, MovementCause, Public, StockLevel, StockRejected, StockReserved, StockUpdated},
     values::{Reason, Sku},
 };
@@ -29,7 +30,10 @@ pub struct Movement {
 
 impl Movement {
     fn new(sku: &Sku, cause: MovementCause, before: StockLevel, after: StockLevel, version: u64) -> Self {
-        let delta = i64::from(after.available()) - i64::from(before.available());
+        let mut delta = i64::from(after.available()) - i64::from(before.available());
+        if planted::has(Bug::CountUnitsOnHand) {
+            delta = i64::from(after.on_hand) - i64::from(before.on_hand);
+        }
         Self { sku: sku.clone(), cause, delta, reservation: None, before, after, version, reason: None }
     }
 }

@@ -1,14 +1,19 @@
 //! How the inventory answers the orders service: pure, in any order, as often as it comes.
 
 use super::Command;
-use crate::public::{Public, StockLine};
+use crate::{
+    planted::{self, Bug},
+    public::{Public, StockLine},
+};
 
 /// The command by which the inventory answers `event`.
 pub(super) fn react(event: &Public) -> Option<Command> {
     match event {
         Public::OrderCreated(e) => {
             let line = |line: &crate::public::OrderLine| StockLine { sku: line.sku.clone(), quantity: line.quantity };
-            Some(Command::ReserveForOrder { order_id: e.order_id, lines: e.lines.iter().map(line).collect() })
+            let n_lines = if planted::has(Bug::ReserveFirstLine) { 1 } else { e.lines.len() };
+            let lines = e.lines.iter().take(n_lines).map(line).collect();
+            Some(Command::ReserveForOrder { order_id: e.order_id, lines })
         }
         Public::OrderCancelled(e) => Some(Command::CancelForOrder { order_id: e.order_id }),
         Public::OrderFulfilled(e) => Some(Command::CommitForOrder { order_id: e.order_id, lines: e.lines.clone() }),

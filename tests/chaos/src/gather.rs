@@ -14,7 +14,7 @@ use orderlog_domain::{
     orders::Orders,
 };
 use orderlog_eventlog::{EventLog, Partition, Record, TopicKind};
-use orderlog_history::{History, Line, Row};
+use orderlog_history::{History, Line, PublicRecord, Row};
 use orderlog_projections::{Inbox, Paging, RedisAddress, RedisInbox, Store, Tables};
 use orderlog_service::{assembly, now_ms};
 
@@ -26,20 +26,18 @@ pub async fn history(log: &dyn EventLog, rows: impl Fn(&str) -> Box<Path>, lines
     let mut history = History { lines, rested_ms: Some(now_ms()), ..History::default() };
     for topic in assembly::topics() {
         let name = topic.name.to_string();
-        let (header, of) = match topic.kind {
-            TopicKind::Journal => (HEADER, &mut history.journals),
-            TopicKind::Public => ("ce_id", &mut history.topics),
-        };
-        let mut records = Vec::new();
         for partition in log.partitions(&name).await.with_context(|| name.clone())? {
-            records.extend(contents(log, partition).await?.into_iter().map(|record| orderlog_history::Record {
-                offset: record.offset,
-                landed: None,
-                header: record.header(header).cloned().unwrap_or_default(),
-                value: record.value,
-            }));
+            let (index, records) = (partition.index, contents(log, partition).await?.into_iter());
+            match topic.kind {
+                TopicKind::Journal => {
+                    history.journals.entry(name.clone()).or_default().extend(records.map(of_journal));
+                }
+                TopicKind::Public => {
+                    let records = records.map(|record| of_topic(index, record));
+                    history.topics.entry(name.clone()).or_default().extend(records);
+                }
+            }
         }
-        of.insert(name, records);
     }
     history.rows.insert("customers".to_owned(), documents::<Customers>(&rows("customers")).await?);
     history.rows.insert("orders".to_owned(), documents::<Orders>(&rows("orders")).await?);
@@ -47,6 +45,29 @@ pub async fn history(log: &dyn EventLog, rows: impl Fn(&str) -> Box<Path>, lines
     history.rows.insert("billing".to_owned(), documents::<Billing>(&rows("billing")).await?);
     history.rows.insert("notifications".to_owned(), documents::<Notifications>(&rows("notifications")).await?);
     Ok(history)
+}
+
+fn of_journal(record: Record) -> orderlog_history::Record {
+    orderlog_history::Record {
+        offset: record.offset,
+        landed: None,
+        taken_ms: None,
+        key: record.key.clone(),
+        header: record.header(HEADER).cloned().unwrap_or_default(),
+        value: record.value,
+    }
+}
+
+fn of_topic(partition: u32, record: Record) -> PublicRecord {
+    PublicRecord {
+        partition,
+        offset: record.offset,
+        landed: None,
+        taken_ms: None,
+        key: record.key,
+        headers: record.headers.into_iter().map(|(name, value)| (name.into_owned(), value)).collect(),
+        value: record.value,
+    }
 }
 
 /// What the inbox in the Redis at `url` holds otherwise than the rows in `dir`; nothing, once both have come to rest.

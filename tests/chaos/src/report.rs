@@ -38,7 +38,9 @@ impl Report {
 
     /// What the log holds.
     pub fn count(&mut self, history: &History) {
-        self.n_records = history.journals.values().chain(history.topics.values()).map(|it| it.len() as u64).sum();
+        self.n_records = (history.journals.values().map(Vec::len).chain(history.topics.values().map(Vec::len)))
+            .map(|n| n as u64)
+            .sum();
         let judged = rule::judge(history, &mut Vec::new());
         self.n_void = judged.values().flatten().filter(|judged| !judged.accepted).count() as u64;
     }

@@ -1,4 +1,4 @@
-//! At rest every order has come to an end over all services, and everybody was told everything once.
+//! At rest every order has come to an end over all services.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,6 @@ use crate::{
 };
 
 const ENDS: &str = "every order reaches an end";
-const ONCE: &str = "everybody is told everything once";
 
 /// Check it.
 pub fn check(history: &History, models: &Models, faults: &mut Vec<Fault>) {
@@ -48,34 +47,7 @@ pub fn check(history: &History, models: &Models, faults: &mut Vec<Fault>) {
             fault(faults, ENDS, found());
         }
     }
-    for (id, reservation) in &models.inventory.reservations {
-        if reservation.state == "held"
-            && reservation.expires_at_ms.is_some_and(|due| history.rested_ms.is_some_and(|now| due <= now))
-        {
-            fault(faults, "what is due expires", id);
-        }
-    }
-    told_once(models, faults);
     known_customers(history, models, faults);
-}
-
-fn told_once(models: &Models, faults: &mut Vec<Fault>) {
-    let told = |subject: &str, is_news: bool| {
-        let all = models.notifications.notifications.values();
-        all.filter(|it| it.is_news == is_news && it.subject.starts_with(subject)).count()
-    };
-    let turns: u64 = models.inventory.stock.values().map(|sku| sku.n_turns).sum();
-    let paid: u64 = models.billing.invoices.values().map(|invoice| invoice.n_paid).sum();
-    let pairs = [
-        ("low stock and its end", turns, told("Low stock", true) + told("Stock recovered", true)),
-        ("payments in full", paid, told("Order paid", true)),
-        ("corrections", models.inventory.n_corrections as u64, told("Stock count corrected", false)),
-    ];
-    for (what, happened, told) in pairs {
-        if happened != told as u64 {
-            fault(faults, ONCE, format!("{what}: {happened} happened, {told} were told"));
-        }
-    }
 }
 
 /// What orders has copied of customers is how they are.

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+/// Where nothing goes wrong nothing takes longer than this, in milliseconds: the timer of reservations looks every 250.
+const AT_ONCE_MS: i64 = 500;
+
 /// What a client asks, as far as it matters for whether a refusal can be true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,17 +115,48 @@ pub enum Line {
     Restored,
 }
 
-/// A record of a journal or of a public topic.
+/// A record of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Where it stands.
     pub offset: u64,
     /// How many records stood in all logs together before it, if that is known.
     pub landed: Option<u64>,
-    /// Header `orderlog` of a journal's record; `ce_id` of a public one.
+    /// When the log took it, in milliseconds since the epoch, if the log's clock is known to be right.
+    pub taken_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its header `orderlog`.
     pub header: Bytes,
     /// The payload.
     pub value: Bytes,
+}
+
+/// A record of a public topic, with everything that its readers see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicRecord {
+    /// The topic's partition.
+    pub partition: u32,
+    /// Where it is in the partition.
+    pub offset: u64,
+    /// How many records stood in all logs together before it, if that is known.
+    pub landed: Option<u64>,
+    /// When the log took it, in milliseconds since the epoch, if the log's clock is known to be right.
+    pub taken_ms: Option<i64>,
+    /// What the topic is ordered by.
+    pub key: Option<Bytes>,
+    /// The CloudEvents attributes and the type of the value.
+    pub headers: Vec<(String, Bytes)>,
+    /// The event.
+    pub value: Bytes,
+}
+
+impl PublicRecord {
+    /// The text of the first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        std::str::from_utf8(value).ok()
+    }
 }
 
 /// A row of a service.
@@ -144,9 +178,12 @@ pub struct History {
     /// The journals, by service.
     pub journals: BTreeMap<String, Vec<Record>>,
     /// The public topics, by name: all partitions, each in its order.
-    pub topics: BTreeMap<String, Vec<Record>>,
+    pub topics: BTreeMap<String, Vec<PublicRecord>>,
     /// The rows that serve, by service.
     pub rows: BTreeMap<String, Vec<Row>>,
+    /// Since when nothing has gone wrong any more, and nothing was left to do, in milliseconds since the epoch, if there was such a
+    /// time. What follows from anything later follows at once.
+    pub healthy_ms: Option<i64>,
     /// When everything had come to rest, in milliseconds since the epoch; what was due by then has happened.
     pub rested_ms: Option<i64>,
 }
@@ -158,6 +195,12 @@ impl History {
     /// If one of them is none.
     pub fn lines_of(text: &str) -> Result<Vec<Line>, serde_json::Error> {
         text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str).collect()
+    }
+
+    /// Whether the log took what follows from a cause much later than the cause, though nothing went wrong any more.
+    pub(crate) fn is_late(&self, caused_ms: Option<i64>, taken_ms: Option<i64>) -> bool {
+        let times = caused_ms.zip(taken_ms).zip(self.healthy_ms);
+        times.is_some_and(|((caused, taken), healthy)| caused >= healthy && taken > caused + AT_ONCE_MS)
     }
 
     /// All attempts.

@@ -8,21 +8,26 @@
 //! told. A record says by its trace (`00-<attempt>-...`) which attempt wrote it.
 //!
 //! Everything in here is written independently of the program, and naively: the rule of arbitration in [`rule`], what each service
-//! is in [`model`], over JSON. Only the header's codec, keys and ids of public events are shared with it.
+//! is in [`model`], over JSON, what it publishes in `contract`. Only the header's codec, keys and ids of public events are shared
+//! with it.
 //!
 //! Deliberately absent: where there are no sequence numbers in a history (they need one clock over all logs), it is not asked
 //! whether a refusal was true when it was told.
 
 mod attempts;
+mod contract;
+mod deliveries;
 mod flow;
 pub mod history;
 pub mod model;
 mod published;
+mod reactions;
 mod reads;
 mod refusals;
 pub mod rule;
+mod timers;
 
-pub use history::{Ask, Attempt, Fault, History, Line, Outcome, Read, Record, Row, fault};
+pub use history::{Ask, Attempt, Fault, History, Line, Outcome, PublicRecord, Read, Record, Row, fault};
 
 /// The five services, each called as its journal.
 pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", "notifications"];
@@ -35,7 +40,10 @@ pub fn check(history: &History) -> Vec<Fault> {
     let published = published::expected(&judged);
     reads::check(history, &judged, &published, &mut faults);
     let models = refusals::check(history, &judged, &mut faults);
-    published::check(history, &published, &mut faults);
+    let first_copies = published::check(history, &published, &mut faults);
+    reactions::check(history, &judged, (&published, &first_copies), &mut faults);
+    timers::check(history, &judged, &mut faults);
+    deliveries::check(history, &judged, &mut faults);
     flow::check(history, &models, &mut faults);
     faults
 }

@@ -12,24 +12,23 @@ use crate::{
     rule::{Journals, Judged},
 };
 
-/// The services at the end.
+/// The services that others follow, at the end.
 pub struct Models {
     pub customers: Customers,
     pub orders: Orders,
     pub inventory: Inventory,
     pub billing: Billing,
-    pub notifications: Notifications,
 }
 
 /// Check it.
 pub fn check(history: &History, journals: &Journals, faults: &mut Vec<Fault>) -> Models {
     copied_facts(history, journals, faults);
+    replay::<Notifications>("notifications", history, journals, faults);
     Models {
         customers: replay("customers", history, journals, faults),
         orders: replay("orders", history, journals, faults),
         inventory: replay("inventory", history, journals, faults),
         billing: replay("billing", history, journals, faults),
-        notifications: replay("notifications", history, journals, faults),
     }
 }
 

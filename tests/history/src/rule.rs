@@ -10,7 +10,7 @@ use orderlog_domain::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::history::{Fault, History, fault};
+use crate::history::{Fault, History, Record, fault};
 
 /// A record, and what became of it.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Judged {
     pub offset: u64,
     /// How many records stood in all logs together before it, if that is known.
     pub landed: Option<u64>,
+    /// When the log took it, if the log's clock is known to be right.
+    pub taken_ms: Option<i64>,
     /// Its header.
     pub header: Header,
     /// Its payload.
@@ -61,6 +63,13 @@ pub fn judge(history: &History, faults: &mut Vec<Fault>) -> Journals {
                     continue;
                 }
             };
+            if record.key.as_deref() != Some(String::from(header.about()).as_bytes()) {
+                fault(
+                    faults,
+                    "a record's key is what it is about",
+                    format!("{service}@{}: {:?}", record.offset, record.key),
+                );
+            }
             let as_seen = header.expects.iter().all(|expect| last.get(&expect.key).copied() == expect.last);
             let accepted = as_seen && !void.contains(&header.id);
             if accepted {
@@ -68,7 +77,8 @@ pub fn judge(history: &History, faults: &mut Vec<Fault>) -> Journals {
             } else {
                 void.insert(header.id);
             }
-            judged.push(Judged { offset: record.offset, landed: record.landed, header, event, accepted });
+            let Record { offset, landed, taken_ms, .. } = *record;
+            judged.push(Judged { offset, landed, taken_ms, header, event, accepted });
         }
     }
     journals

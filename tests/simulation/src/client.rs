@@ -6,24 +6,19 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use futures_util::FutureExt;
 use orderlog_domain::{
     core::{Request, Versions},
     decider::Kind,
     header::{CommandStamp, Origin},
     key::{HashKey, Key},
-    notifications::{Command, Notifications, Source},
-    values::{Body, NotificationId, Recipient, Subject},
 };
 use orderlog_history::{Ask, Attempt, Line, Outcome, Read};
 use orderlog_service::{
-    delivery::{Notice, Notifier},
     replica::{ExecuteError, Executed, Lacks, State, sources},
     surroundings::Surroundings,
 };
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use crate::{
     instance::{Running, SECRET, Service},
@@ -220,45 +215,5 @@ fn told<D: Service>(executed: Told<D>) -> (Outcome, Option<Executed<D>>) {
             | ExecuteError::Unavailable(_),
         ) => (Outcome::NotDone, None),
         Err(ExecuteError::KeyInUse | ExecuteError::Unknown) => (Outcome::Unknown, None),
-    }
-}
-
-/// The notifications service, as the deliveries of another one reach it.
-pub struct Peer(Client);
-
-impl Peer {
-    /// A caller of its own.
-    pub fn new(shop: &Arc<Shop>) -> Self {
-        Self(Client::new(shop, 99))
-    }
-}
-
-#[async_trait]
-impl Notifier for Peer {
-    async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
-        let shop = self.0.shop().ok_or("the run is over")?;
-        let world = &shop.world;
-        let fails =
-            |what: &str| if world.goes_wrong(world.faults().unavailable) { Err(what.to_owned()) } else { Ok(()) };
-        fails("the question is lost")?;
-        let question = Question::<Notifications> {
-            command: Command::Notify {
-                notification_id: NotificationId(mint(world, BEGIN_MS + world.elapsed_ms())),
-                source: Source::Caller,
-                recipient: Recipient::new(notice.recipient.clone()).map_err(|it| it.to_string())?,
-                recipient_as_given: notice.recipient.clone(),
-                subject: Subject::new(notice.subject.clone()).map_err(|it| it.to_string())?,
-                body: Body::new(notice.body.clone()).map_err(|it| it.to_string())?,
-            },
-            ask: Ask::Notify,
-            key: Some(Key::named("call", &key.to_string())),
-            versions: None,
-        };
-        let (outcome, _) = self.0.ask(&question).await.ok_or("nobody is there")?;
-        fails("the answer is lost")?;
-        match outcome {
-            Outcome::Acknowledged { .. } => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
     }
 }

@@ -10,17 +10,17 @@ use orderlog_domain::{
     billing::{self, Billing},
     customers::{self, Customers},
     decider::Decider,
-    inventory::{Event, Inventory, StockAdjusted},
+    inventory::{Event, Inventory},
     key::HashKey,
     known::Unknown,
-    notifications::{self, Notifications, OPERATIONS},
+    notifications::{self, Notifications},
     orders::{self, Orders},
 };
 use orderlog_eventlog::EventLog;
 use orderlog_projections::{MemoryRows, Tables};
 use orderlog_service::{
     assembly::{self, Assembled, AssemblyError},
-    delivery::{self, Notice},
+    delivery::{self, corrections},
     duty::Troubles,
     replica::{Replica, Setup, StartError, State},
     surroundings::Surroundings,
@@ -29,7 +29,7 @@ use orderlog_service::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{client::Peer, life::Life, link::Link, rows::SimulatedRows, shop::Shop, world::World};
+use crate::{life::Life, link::Link, notifier, rows::SimulatedRows, shop::Shop, world::World};
 
 /// The secret of every deployment here.
 pub const SECRET: &str = "simulated";
@@ -163,26 +163,16 @@ impl Service for Inventory {
         let troubles = Troubles::default();
         assembly::perform(lease, &troubles, "timer", replica, |replica, _| timer::run(replica));
         let Ok(deliveries) = link.lead(DELIVERIES, Self::JOURNAL).await else { return };
-        let peer = Arc::new(Peer::new(shop));
+        let notifier = Arc::new(notifier::Deliveries::new(shop));
         assembly::perform(
             &deliveries,
             &troubles,
             "deliveries",
             replica,
-            move |replica: SimulatedReplica<Self>, lease| delivery::run(replica, lease, peer.clone(), corrected),
+            move |replica: SimulatedReplica<Self>, lease| {
+                delivery::run(replica, lease, notifier.clone(), corrections::notice)
+            },
         );
-    }
-}
-
-/// As the program's: what a notice says is the edge's, how it gets there is what is simulated.
-fn corrected(event: &Event) -> Option<Notice> {
-    match event {
-        Event::StockAdjusted(StockAdjusted { sku, delta, .. }) if *delta < 0 => Some(Notice {
-            recipient: OPERATIONS.to_owned(),
-            subject: format!("Stock count corrected: {sku}"),
-            body: format!("by {delta}"),
-        }),
-        _ => None,
     }
 }
 

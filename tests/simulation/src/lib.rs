@@ -8,6 +8,7 @@ mod lease;
 mod life;
 mod link;
 mod nemesis;
+mod notifier;
 mod rest;
 mod rows;
 mod run;

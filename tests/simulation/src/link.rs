@@ -14,6 +14,7 @@ use orderlog_eventlog::{
     AppendError, Appending, Batch, EventLog, Landed, Lease, LeaseError, NewRecord, Partition, Position, ReadError,
     Reading, Record, TopicError, TopicSpec,
 };
+use orderlog_history::SERVICES;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{lease::DelayedLease, life::Life, world::World};
@@ -85,7 +86,9 @@ impl Link {
         let copy = world.goes_wrong(faults.doubled).then(|| late(world));
         let mut lands_after = self.lands_after.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lands_at = Instant::now() + world.takes(faults.append_ms);
-        if !world.goes_wrong(faults.overtakes) {
+        // A log keeps the order of what it takes. Journals do not rely on that; readers of public topics do.
+        let keeps_order = !SERVICES.contains(&record.topic.as_ref());
+        if keeps_order || !world.goes_wrong(faults.overtakes) {
             lands_at = lands_at.max(*lands_after);
             *lands_after = lands_at;
         }

@@ -34,6 +34,10 @@ struct Options {
     #[cfg(feature = "planted")]
     #[arg(long)]
     audit: bool,
+    /// Only those of the planted bugs whose names contain this.
+    #[cfg(feature = "planted")]
+    #[arg(long, default_value = "", requires = "audit")]
+    only: String,
     /// Stop at the first seed that shows a fault.
     #[arg(long)]
     fail_fast: bool,
@@ -55,7 +59,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     #[cfg(feature = "planted")]
     if options.audit {
-        return audit::run_all(options.seeds);
+        return audit::run_all(&options.only, options.seeds);
     }
     match options.seed {
         Some(seed) => {

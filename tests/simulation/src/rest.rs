@@ -9,7 +9,7 @@ use orderlog_domain::{
     inventory::{Inventory, ReservationState},
 };
 use orderlog_eventlog::{Partition, Record};
-use orderlog_history::{Fault, History, Row, SERVICES, fault};
+use orderlog_history::{Fault, History, PublicRecord, Row, SERVICES, fault};
 use orderlog_projections::{Contents, MemoryRows, Tables};
 use orderlog_service::replica::Replica;
 
@@ -19,7 +19,7 @@ use crate::{
     link::Link,
     rows::SimulatedRows,
     shop::Shop,
-    world::{BEGIN_MS, Faults, World},
+    world::{Faults, World},
 };
 
 /// How often is looked whether everything rests.
@@ -87,7 +87,7 @@ fn still_to_do(shop: &Shop) -> Option<String> {
         })
         .or_else(|| {
             let rows = &shop.inventory.0.first()?.rows;
-            let now = BEGIN_MS + shop.world.elapsed_ms();
+            let now = shop.world.now_ms();
             let expires = rows.look(|rows| rows.entities.values().any(|(_, _, entity)| is_due(entity, now)));
             expires.then(|| "a reservation is still to expire".to_owned())
         })
@@ -164,20 +164,36 @@ async fn rebuild<D: Tables>(world: &Arc<World>) -> MemoryRows<D> {
 }
 
 /// Everything there is to check.
-pub async fn history(shop: &Shop, faults: &mut Vec<Fault>) -> History {
-    let rested_ms = Some(BEGIN_MS + shop.world.elapsed_ms());
-    let mut history = History { lines: shop.world.all_lines(), rested_ms, ..History::default() };
+///
+/// `healthy_ms` is when everything had come to rest for the first time.
+pub async fn history(shop: &Shop, healthy_ms: i64, faults: &mut Vec<Fault>) -> History {
+    let (rested_ms, healthy_ms) = (Some(shop.world.now_ms()), Some(healthy_ms));
+    let mut history = History { lines: shop.world.all_lines(), healthy_ms, rested_ms, ..History::default() };
     for (partition, records) in shop.world.log.contents() {
-        let is_journal = SERVICES.contains(&partition.topic.as_ref());
-        let header = if is_journal { HEADER } else { "ce_id" };
-        let told = |record: Record| orderlog_history::Record {
-            offset: record.offset,
-            landed: shop.world.landed_before(&partition, record.offset),
-            header: record.header(header).cloned().unwrap_or_else(Bytes::new),
-            value: record.value,
-        };
-        let of = if is_journal { &mut history.journals } else { &mut history.topics };
-        of.entry(partition.topic.to_string()).or_default().extend(records.into_iter().map(told));
+        let landed = |record: &Record| shop.world.landed_before(&partition, record.offset);
+        let topic = partition.topic.to_string();
+        if SERVICES.contains(&partition.topic.as_ref()) {
+            let kept = |record: Record| orderlog_history::Record {
+                offset: record.offset,
+                landed: landed(&record),
+                taken_ms: Some(record.time_ms),
+                key: record.key.clone(),
+                header: record.header(HEADER).cloned().unwrap_or_else(Bytes::new),
+                value: record.value,
+            };
+            history.journals.entry(topic).or_default().extend(records.into_iter().map(kept));
+        } else {
+            let kept = |record: Record| PublicRecord {
+                partition: partition.index,
+                offset: record.offset,
+                landed: landed(&record),
+                taken_ms: Some(record.time_ms),
+                key: record.key,
+                headers: record.headers.into_iter().map(|(name, value)| (name.into_owned(), value)).collect(),
+                value: record.value,
+            };
+            history.topics.entry(topic).or_default().extend(records.into_iter().map(kept));
+        }
     }
     let rows = [
         ("customers", agree::<orderlog_domain::customers::Customers>(shop, faults).await),

@@ -24,6 +24,9 @@ use crate::{
     world::{Faults, World},
 };
 
+/// How many commands a client sends after everything was healed.
+const N_COMMANDS_HEALTHY: u64 = 8;
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -142,7 +145,11 @@ async fn live(seed: u64, world: Arc<World>) -> Report {
     rest::heal(&shop).await;
     let mut faults = Vec::new();
     rest::come_to_rest(&shop, &mut faults).await;
-    let history = rest::history(&shop, &mut faults).await;
+    // What is asked for now is done without delay.
+    let healthy_ms = world.now_ms();
+    workload.client(n_clients + 1, N_COMMANDS_HEALTHY).await;
+    rest::come_to_rest(&shop, &mut faults).await;
+    let history = rest::history(&shop, healthy_ms, &mut faults).await;
     faults.extend(check(&history));
     let is_acknowledged = |attempt: &&Attempt| matches!(attempt.outcome, Outcome::Acknowledged { .. });
     let (n_attempts, n_acknowledged) = (history.attempts().count(), history.attempts().filter(is_acknowledged).count());

@@ -209,6 +209,11 @@ impl World {
         i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// The time by a clock that is right, in milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        BEGIN_MS + self.elapsed_ms()
+    }
+
     /// Something happens: it becomes part of the run's hash, and is printed if somebody reads along.
     pub fn note(&self, who: &str, what: impl Display) {
         let line = format!("{:>8} ms  {who:<16} {what}", self.elapsed_ms());
@@ -226,6 +231,7 @@ impl World {
     /// A record lands in the log.
     pub fn land(&self, who: &str, record: NewRecord) -> Result<Landed, AppendError> {
         let (topic, bytes) = (Arc::clone(&record.topic), digest(&record));
+        self.log.set_time_ms(self.now_ms());
         let answers = self.log.append(vec![record]).now_or_never().unwrap_or_default();
         let answer = answers.into_iter().next().expect("a log that holds nothing back answers at once");
         if let Ok(Landed { partition, offset }) = &answer {

@@ -4,7 +4,8 @@ use orderlog_domain::{
     inventory::{Event, StockAdjusted},
     notifications::OPERATIONS,
 };
-use orderlog_service::delivery::Notice;
+
+use super::Notice;
 
 /// What is to be told of `event`, if anything.
 pub fn notice(event: &Event) -> Option<Notice> {
