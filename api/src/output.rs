@@ -134,7 +134,9 @@ pub fn report_panics() {
 fn report_of(info: &PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
-    let message = info.payload_as_str().unwrap_or("no message");
+    // Others than literals are formatted, maybe from a record.
+    let literal = info.payload().downcast_ref::<&'static str>();
+    let message = literal.copied().unwrap_or("its message is not logged, because it may hold personal data");
     let mut report = format!("thread '{}' panicked{place}: {message}", thread.name().unwrap_or("unnamed"));
     // Only where RUST_BACKTRACE wants it.
     let backtrace = Backtrace::capture();
@@ -180,6 +182,10 @@ mod tests {
         if let Some(n_dropped) = env::var_os(CHILD) {
             report_panics();
             assert!(panic::catch_unwind(|| panic!("on purpose")).is_err());
+            let email = "eve@example.com".to_owned();
+            assert!(panic::catch_unwind(|| panic!("a bad address: {email}")).is_err());
+            let number = || serde_json::from_str::<u8>(r#""eve@example.com""#).expect("a number");
+            assert!(panic::catch_unwind(number).is_err());
             finish();
             assert_eq!(dropped()[1].1.to_string(), n_dropped.into_string().unwrap());
             return;
@@ -194,8 +200,9 @@ mod tests {
         let report = String::from_utf8(read.stderr).unwrap();
         assert!(read.status.success() && report.contains("panicked at api/src/output.rs"), "{report}");
         assert!(report.contains("on purpose") && !report.contains("stack backtrace"), "{report}");
+        assert!(report.matches("panicked at").count() == 3 && !report.contains("eve"), "{report}");
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let broken = child("1", full.into());
+        let broken = child("3", full.into());
         assert!(broken.status.success(), "{}", String::from_utf8_lossy(&broken.stdout));
     }
 }

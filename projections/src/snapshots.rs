@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use orderlog_domain::decoding;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -176,7 +177,7 @@ impl<D: Tables> Snapshots<D> {
         let (file, path) = (self.label_file(position), self.file(position));
         let text = fs::read(&file).map_err(failed(&file))?;
         let wrong = |why: String| SnapshotError::Label { file: file.clone(), why };
-        let label: Label = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+        let label: Label = decoding::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         if (label.service.as_str(), label.position) != (D::JOURNAL, position) {
             return Err(wrong(format!("it is that of {}@{}", label.service, label.position)));
         }

@@ -12,6 +12,7 @@ use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
+use orderlog_domain::decoding;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -88,7 +89,7 @@ impl IssuerKeys {
     /// # Errors
     /// It is no JWKS, or none of its keys is of use.
     fn read(text: &[u8]) -> Result<Self, String> {
-        let Jwks { keys } = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let Jwks { keys } = decoding::from_slice(text).map_err(|error| error.to_string())?;
         let jwks = keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
         let usable: Vec<_> = jwks.filter_map(|jwk| Some((jwk.common.key_id.clone(), usable(&jwk)?))).collect();
         let only = match &usable[..] {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use orderlog_domain::values::CustomerId;
+use orderlog_domain::{decoding, values::CustomerId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -233,7 +233,8 @@ impl KeyFile {
             Err(error) => return Err(self.failed(error)),
         };
         let unreadable = |why: String| KeyFileError::Unreadable { file: self.0.clone(), why };
-        let Contents { format, keys } = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+        let Contents { format, keys } =
+            decoding::from_slice(text.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
         if format != FORMAT {
             return Err(unreadable(format!("its format is {format}, this program knows {FORMAT}")));
         }

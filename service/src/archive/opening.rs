@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use orderlog_domain::decoding;
 use serde::Deserialize;
 
 use super::{
@@ -79,12 +80,12 @@ fn parse(text: &[u8]) -> Result<Manifest, String> {
     struct Numbered {
         format: u64,
     }
-    let Numbered { format } = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let Numbered { format } = decoding::from_slice(text).map_err(|error| error.to_string())?;
     if format != u64::from(FORMAT) {
         return Err(format!("it is of format {format}, this program knows only {FORMAT}"));
     }
     // Straight from the text: by way of a `Value`, the last of two equal fields would win silently.
-    let manifest: Manifest = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let manifest: Manifest = decoding::from_slice(text).map_err(|error| error.to_string())?;
     each_once(&manifest.journals)?;
     manifest.journals.iter().try_for_each(consistent)?;
     Ok(manifest)
@@ -221,6 +222,16 @@ mod tests {
         let mut with_an_empty_journal = manifest();
         empty(&mut with_an_empty_journal);
         assert!(parse(with_an_empty_journal.to_string().as_bytes()).is_ok(), "a service may never have run");
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_no_value() {
+        for field in ["export_id", "one_moment", "journals", "format"] {
+            let told = refusal(|it| it[field] = json!("eve@example.com"));
+            assert!(told.starts_with(&format!("{field}: ")) && !told.contains("eve"), "{told}");
+        }
+        let told = refusal(|it| it["journals"][1]["n_records"] = json!("eve@example.com"));
+        assert!(told.starts_with("journals.1.n_records: ") && !told.contains("eve"), "{told}");
     }
 
     #[test]
