@@ -51,10 +51,21 @@ impl<D: Tables> Probe for Replica<D> {
             let (journal, store) = ([Self::journal()], self.store());
             let ends = tokio::time::timeout(wait, self.log().ends(&journal));
             let rows = tokio::time::timeout(wait, store.checkpoint());
-            let (ends, rows) = tokio::join!(ends, rows);
-            let end = match ends {
-                Ok(ends) => ends.map(|ends| ends.first().copied().unwrap_or(0)).map_err(|error| error.to_string()),
-                Err(_) => Err("it does not say where the journal ends".to_owned()),
+            let appends = tokio::time::timeout(wait, self.log().takes_appends());
+            // What comes of it is its trouble. Before it is ready, large pieces are written that may take longer.
+            let writes = tokio::time::timeout(wait, async {
+                if *self.state().borrow() == State::Ready {
+                    self.try_writing().await;
+                }
+            });
+            let (ends, rows, appends, _) = tokio::join!(ends, rows, appends, writes);
+            let end = match (ends, appends) {
+                (_, Ok(Err(why))) => Err(format!("it can't be written: {why}")),
+                (Ok(ends), Ok(Ok(()))) => {
+                    ends.map(|ends| ends.first().copied().unwrap_or(0)).map_err(|error| error.to_string())
+                }
+                (Err(_), _) => Err("it does not say where the journal ends".to_owned()),
+                (_, Err(_)) => Err("it can't be written in time".to_owned()),
             };
             let rows = match rows {
                 Ok(rows) => rows.map(drop).map_err(|error| error.to_string()),

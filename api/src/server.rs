@@ -17,6 +17,7 @@ mod instance;
 mod methods;
 mod observe;
 mod open_files;
+mod opening;
 mod operations;
 mod paced;
 mod problems;
@@ -26,26 +27,10 @@ mod secured;
 mod shares;
 mod strict;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use orderlog_domain::core::Genesis;
-use orderlog_eventlog::{
-    EventLog,
-    embedded::EmbeddedLog,
-    kafka::{KafkaConfig, KafkaLog},
-};
 use orderlog_projections::RedisAddress;
-use orderlog_service::{
-    archive, assembly,
-    duty::Troubles,
-    identity::{self, IdentityError},
-    replica::Setup,
-    snapshots::Keeping,
-    surroundings::Machine,
-};
+use orderlog_service::{duty::Troubles, replica::Setup, snapshots::Keeping};
 use poem::{
     EndpointExt,
     endpoint::ToDynEndpoint,
@@ -60,12 +45,11 @@ use uuid::Uuid;
 use crate::{
     auth::Scope,
     billing,
-    config::{Config, LogUrl, Options, Storage},
+    config::{Config, Options},
     customers, inventory,
     names::ServiceName,
     notifications, orders,
     peers::{self, Peers, Place},
-    private,
     problem::{ApiError, Code, problem_of},
     service::{
         mounted::{Mounted, RouteTable},
@@ -88,16 +72,13 @@ pub use hash_key::{
     HashKeyError, given as given_hash_key, keep as keep_hash_key, refuse_another as refuse_another_hash_key,
 };
 pub use instance::INSTANCE;
+pub use opening::{open_begun, open_begun_to_read, open_embedded, open_to_read, open_topics};
 pub use running::Running;
 pub use secured::SecureError;
 
 /// How many connections, requests and waits there are beyond the limits: connections for probes, and all of them for operators and
 /// other services.
 const N_RESERVED: usize = 64;
-/// How long a start waits for its journals to begin before it stops comparing hash keys with processes that start beside it.
-const BEGIN_WITHIN: Duration = Duration::from_secs(10);
-/// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Start.
 ///
@@ -112,7 +93,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let gate = Arc::new(secured::gate(addr, &options)?);
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
-    let setup = open(storage).await?;
+    let setup = opening::open(storage).await?;
     let stopping = Stopping::default();
     let instances = token_of_instances(&setup);
     let parts = Parts {
@@ -133,7 +114,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     for service in &services {
         mounted.push(mount(*service, &parts).await?);
     }
-    agree_on_hash_key(storage, &parts.setup, &services).await?;
+    opening::agree_on_hash_key(storage, &parts.setup, &services).await?;
     let operations = operations(&mounted, &parts, &stopping, &options);
     let probes = operations.probes.values().cloned().collect();
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
@@ -235,139 +216,6 @@ async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, NotStarte
         ServiceName::Billing => billing::start(parts).await,
         ServiceName::Notifications => notifications::start(parts).await,
     }
-}
-
-/// Opens the log for a server, which begins it if it is empty, and what else every replica needs.
-///
-/// # Errors
-/// [`StartError`], with what is in the way: also that the log was begun with another hash key.
-async fn open(storage: &Storage) -> Result<Setup, StartError> {
-    hash_key::check(storage)?;
-    let log = open_log(storage).await?;
-    let begun = identity::begun(log.as_ref()).await;
-    settled(storage, log, begun.map_err(StartError::from)).await
-}
-
-/// The same for a command on a stopped server: there must be a log, and it must have begun.
-///
-/// # Errors
-/// [`StartError`], with what is in the way.
-pub async fn open_begun(storage: &Storage) -> Result<Setup, StartError> {
-    hash_key::check(storage)?;
-    let log = open_existing(storage).await?;
-    let begun = match identity::begun(log.as_ref()).await {
-        Ok(begun) if begun.is_empty() => Err(no_log(storage)),
-        begun => begun.map_err(StartError::from),
-    };
-    settled(storage, log, begun).await
-}
-
-/// Replicas work on `log` only if its journals have begun with the hash key of this deployment.
-async fn settled(
-    storage: &Storage,
-    log: Arc<dyn EventLog>,
-    begun: Result<Vec<Genesis>, StartError>,
-) -> Result<Setup, StartError> {
-    match begun.and_then(|begun| Ok(hash_key::find(storage, &begun)?)) {
-        Ok(hash_key) => {
-            let (writer, n_slots_max) = (Uuid::now_v7(), storage.keys_in_memory);
-            Ok(Setup { log, hash_key, writer, n_slots_max, surroundings: Arc::new(Machine) })
-        }
-        Err(error) => {
-            log.close().await;
-            Err(error)
-        }
-    }
-}
-
-/// Processes that begin an empty log on Kafka together may have different hash keys, and none of them sees what the others are about to
-/// write. So each looks again once its own journals have begun: the last one sees all.
-async fn agree_on_hash_key(storage: &Storage, setup: &Setup, services: &[ServiceName]) -> Result<(), StartError> {
-    if storage.log == LogUrl::Embedded {
-        // One process.
-        return Ok(());
-    }
-    let is_of = |genesis: &Genesis, service: &ServiceName| genesis.journal == service.as_str();
-    let deadline = Instant::now() + BEGIN_WITHIN;
-    loop {
-        match identity::begun(setup.log.as_ref()).await {
-            Ok(begun) if services.iter().all(|service| begun.iter().any(|genesis| is_of(genesis, service))) => {
-                return Ok(hash_key::find(storage, &begun).map(drop)?);
-            }
-            Ok(_) | Err(IdentityError::Read(_)) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
-            Ok(_) | Err(IdentityError::Read(_)) => {
-                tracing::warn!(
-                    "the journals have not begun yet: the next start compares hash keys with other processes"
-                );
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Opens a log that must be there already, with a whole history.
-///
-/// # Errors
-/// [`StartError`], with what is in the way.
-pub async fn open_existing(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
-    match &storage.log {
-        LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => Err(no_log(storage)),
-        LogUrl::Embedded | LogUrl::Kafka(_) => open_log(storage).await,
-    }
-}
-
-fn no_log(storage: &Storage) -> StartError {
-    StartError::NoLog {
-        place: match &storage.log {
-            LogUrl::Embedded => storage.data.display().to_string(),
-            LogUrl::Kafka(brokers) => format!("Kafka at {brokers}, under the topic prefix `{}`", storage.topic_prefix),
-        },
-    }
-}
-
-/// Open the log, which must hold a whole history.
-///
-/// # Errors
-/// [`StartError`], with what is in the way.
-async fn open_log(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
-    let log = open_topics(storage).await?;
-    match archive::unfinished(log.as_ref()).await {
-        Ok(None) => {}
-        Ok(Some(export_id)) => {
-            return Err(StartError::HalfImport { export_id, log: storage.log_options() });
-        }
-        Err(error) => tracing::warn!("whether an import was interrupted is not known: {error}"),
-    }
-    Ok(log)
-}
-
-/// Open the log, whatever it holds, and prepare its topics.
-///
-/// # Errors
-/// [`StartError`], with what is in the way.
-pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
-    private::tighten(&storage.data);
-    let log: Arc<dyn EventLog> = match &storage.log {
-        LogUrl::Embedded => EmbeddedLog::open(&storage.data).await?,
-        LogUrl::Kafka(brokers) => {
-            let defaults = KafkaConfig::new(brokers.clone());
-            let mut extra = storage.kafka.settings()?;
-            extra.extend(storage.kafka_settings.iter().cloned());
-            KafkaLog::connect(KafkaConfig {
-                topic_prefix: storage.topic_prefix.clone(),
-                public_partitions: storage.public_partitions,
-                reached_at: storage.advertised_url.clone(),
-                replication: storage.kafka_replication.unwrap_or(defaults.replication),
-                extra,
-                ..defaults
-            })?
-        }
-    };
-    for warning in log.prepare(&assembly::topics()).await? {
-        tracing::warn!("{warning}");
-    }
-    Ok(log)
 }
 
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.

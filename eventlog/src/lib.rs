@@ -360,6 +360,14 @@ pub trait EventLog: Send + Sync + 'static {
     /// Take part in `group`, whose work is that of `journal`. Positions can be kept for any partition of the log.
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError>;
 
+    /// Whether the log would take an append now. The embedded log tries one; of Kafka it is not known without an append.
+    ///
+    /// # Errors
+    /// Why it would not.
+    async fn takes_appends(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Let go of everything, before the process ends: groups are left, so that others take over at once, and files are closed, so
     /// that nothing of the log lies beside them. Appends that are not answered yet may fail, and so does all that is asked later.
     async fn close(&self);

@@ -5,8 +5,9 @@
 //! Deliberately absent: building and comparing generations (that is `service::rebuild`), and renaming files that are open.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     marker::PhantomData,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Where snapshots are, unless it is said.
-const SNAPSHOTS: &str = "snapshots";
+pub const SNAPSHOTS: &str = "snapshots";
 /// The first generation of rows that were never rebuilt.
 const FIRST: u32 = 1;
 
@@ -28,18 +29,14 @@ const FIRST: u32 = 1;
 pub struct Generations<D: Tables> {
     dir: PathBuf,
     snapshots: Snapshots<D>,
-    lock: Arc<File>,
+    /// `None` if the folder is open for reading only and was never locked.
+    lock: Option<Arc<File>>,
     service: PhantomData<fn() -> D>,
 }
 
 impl<D: Tables> Clone for Generations<D> {
     fn clone(&self) -> Self {
-        Self {
-            dir: self.dir.clone(),
-            snapshots: self.snapshots.clone(),
-            lock: Arc::clone(&self.lock),
-            service: PhantomData,
-        }
+        Self { dir: self.dir.clone(), snapshots: self.snapshots.clone(), lock: self.lock.clone(), service: PhantomData }
     }
 }
 
@@ -49,8 +46,20 @@ impl<D: Tables> Generations<D> {
     /// # Errors
     /// [`StoreError::InUse`] while another process uses them, [`StoreError::Folder`] if the folder can't be used.
     pub fn lock(dir: &Path) -> Result<Self, StoreError> {
-        let (lock, snapshots) = (Arc::new(opening::lock(dir, D::JOURNAL)?), Snapshots::in_dir(&dir.join(SNAPSHOTS)));
-        Ok(Self { dir: dir.to_owned(), snapshots, lock, service: PhantomData })
+        Ok(Self::locked_by(dir, Some(opening::lock(dir, D::JOURNAL)?)))
+    }
+
+    /// Those in `dir`, for reading only: nothing is made or changed there.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while a process uses them, [`StoreError::Folder`] if the folder can't be read.
+    pub fn to_read(dir: &Path) -> Result<Self, StoreError> {
+        Ok(Self::locked_by(dir, opening::shared_lock(dir, D::JOURNAL)?))
+    }
+
+    fn locked_by(dir: &Path, lock: Option<File>) -> Self {
+        let (lock, snapshots) = (lock.map(Arc::new), Snapshots::in_dir(&dir.join(SNAPSHOTS)));
+        Self { dir: dir.to_owned(), snapshots, lock, service: PhantomData }
     }
 
     /// The same, with snapshots in another folder.
@@ -142,6 +151,39 @@ impl<D: Tables> Generations<D> {
     /// [`StoreError`], with a file that is damaged or another service's.
     pub async fn open(&self, number: u32) -> Result<Store<D>, StoreError> {
         Store::open_file(self.clone(), number).await
+    }
+
+    /// Opens the generation that serves to read it only; none, if there is none, or it has other tables than this program.
+    ///
+    /// # Errors
+    /// [`StoreError`], with a file that is damaged or another service's.
+    pub async fn read_serving(&self) -> Result<Option<Store<D>>, StoreError> {
+        let serving = self.serving()?;
+        if self.file(serving).exists() { Store::open_to_read(self.clone(), serving).await } else { Ok(None) }
+    }
+
+    /// Copies the files of the generation that serves, if there is one, into the folder `to`: byte by byte, damage included.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a file can't be read or written.
+    pub fn copy_serving(&self, to: &Path) -> Result<(), StoreError> {
+        let file = self.file(self.serving()?);
+        let mut wal = file.clone().into_os_string();
+        wal.push("-wal");
+        for path in [self.pointer(), file, wal.into()] {
+            let Some(name) = path.file_name() else { continue };
+            let copy = to.join(name);
+            match fs::copy(&path, &copy) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::Folder { path, source });
+                }
+                // A copy of a file that its owner may only read has to be written.
+                Ok(_) => fs::set_permissions(&copy, Permissions::from_mode(0o600))
+                    .map_err(|source| StoreError::Folder { path: copy, source })?,
+                Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// The numbers of those that are there, ascending.

@@ -28,7 +28,7 @@ mod store;
 mod tables;
 
 pub use error::StoreError;
-pub use generations::Generations;
+pub use generations::{Generations, SNAPSHOTS};
 pub use inbox::{Applied, Inbox, InboxError, InboxPage, RedisAddress, RedisInbox};
 pub use inventory::MovementRow;
 pub use memory::{Contents, MemoryRows};

@@ -49,6 +49,14 @@ pub trait Rows<D: Tables>: Sized + Send + Sync + 'static {
         pace: Pace,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Tries whether [`Rows::write`] would succeed, and changes nothing. Rows in memory can always be written.
+    ///
+    /// # Errors
+    /// Why they can't be written now.
+    fn try_writing(&self, _writer: &mut Self::Writer) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Makes what lists need to be fast, once there is no more mass of rows to come.
     ///
     /// # Errors
@@ -119,6 +127,10 @@ impl<D: Tables> Rows<D> for Store<D> {
 
     async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<(), StoreError> {
         Self::write(self, writer, changes, pace).await
+    }
+
+    async fn try_writing(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
+        Self::try_writing(self, writer).await
     }
 
     async fn create_indexes(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {

@@ -24,7 +24,10 @@ use orderlog_domain::{
     decoding,
     key::{Key, RecordId},
 };
-use sqlx::{Connection, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::{
+    Connection, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteRow},
+};
 use uuid::Uuid;
 
 pub use comparing::{Difference, Pinned};
@@ -82,8 +85,28 @@ impl<D: Tables> Store<D> {
         let file = generations.file(number);
         let origin = Origin::new(&file);
         opening::prepare::<D>(&file, &origin).await?;
-        let lists = opening::list_readers(&file, &origin).await?;
-        let loads = opening::readers(&file, &origin, 1).await?;
+        let options = opening::reading(&file);
+        Self::reading(generations, number, origin, options).await
+    }
+
+    /// None, if the file has other tables than this program.
+    pub(crate) async fn open_to_read(generations: Generations<D>, number: u32) -> Result<Option<Self>, StoreError> {
+        let origin = Origin::new(&generations.file(number));
+        if !opening::has_tables::<D>(&origin).await? {
+            return Ok(None);
+        }
+        let options = opening::reading_alone(&origin.file);
+        Self::reading(generations, number, origin, options).await.map(Some)
+    }
+
+    async fn reading(
+        generations: Generations<D>,
+        number: u32,
+        origin: Origin,
+        options: SqliteConnectOptions,
+    ) -> Result<Self, StoreError> {
+        let lists = opening::list_readers(options.clone(), &origin).await?;
+        let loads = opening::readers(options, &origin, 1).await?;
         let lookup = Arc::new(loading::Lookup::new::<D>());
         Ok(Self { generations, number, origin, lists, loads, lookup, newest: Arc::default() })
     }
@@ -184,6 +207,21 @@ impl<D: Tables> Store<D> {
         let meta = sqlx::query("select next from meta").fetch_one(&mut copied).await.map_err(failed)?;
         copied.close().await.map_err(failed)?;
         copy.count(&meta, 0)
+    }
+
+    /// Commits a page with the content that it has.
+    ///
+    /// # Errors
+    /// Why nothing can be written now.
+    pub async fn try_writing(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
+        let attempt = |connection: &mut rusqlite::Connection, origin: &Origin| {
+            let tried = connection.execute_batch(opening::TRIAL);
+            if !connection.is_autocommit() {
+                drop(connection.execute_batch("rollback"));
+            }
+            tried.map_err(|error| origin.refused("writing the rows", error))
+        };
+        writer.connection().ask(attempt).await
     }
 
     /// Makes the indexes that lists and histories need. Called once the service has caught up with its journal: lists work

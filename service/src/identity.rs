@@ -55,7 +55,10 @@ pub async fn begun(log: &dyn EventLog) -> Result<Vec<Genesis>, IdentityError> {
     let mut found = Vec::with_capacity(SERVICES.len());
     for journal in SERVICES {
         let partition = Partition::journal(journal);
-        let end = log.ends(std::slice::from_ref(&partition)).await?.first().copied().unwrap_or(0);
+        let end = match log.ends(std::slice::from_ref(&partition)).await {
+            Err(ReadError::UnknownTopic { .. }) => 0,
+            ends => ends?.first().copied().unwrap_or(0),
+        };
         if end == 0 {
             continue;
         }

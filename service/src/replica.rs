@@ -18,6 +18,7 @@ mod switch;
 mod writer;
 
 use std::{
+    error::Error,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -107,8 +108,8 @@ pub enum StartError {
     /// The journal can't be read.
     #[error("the journal can't be read")]
     Journal(#[from] ReadError),
-    /// The rows can't be read.
-    #[error("the rows can't be read")]
+    /// The rows can't be read or written.
+    #[error("the rows can't be used")]
     Rows(#[from] StoreError),
 }
 
@@ -195,6 +196,9 @@ struct Shared {
     prepares: AtomicBool,
     /// What its own commands left for an operator to settle.
     collisions: watch::Sender<Vec<Collision>>,
+    /// Why its rows can't be written now; that is tried again and again.
+    unwritable: watch::Sender<Option<String>>,
+    trials: Trials,
     /// The next generation of the rows is being built.
     rebuilding: AtomicBool,
     /// Of all records read so far, headers and values.
@@ -202,6 +206,28 @@ struct Shared {
     ending: Ending,
     lag: Lag,
     measures: Arc<Measures>,
+}
+
+/// Attempts to write the rows, counted since the start.
+#[derive(Default)]
+struct Trials {
+    /// So many were asked for.
+    wanted: watch::Sender<u64>,
+    /// So many of them have an outcome, which is in `unwritable`.
+    done: watch::Sender<u64>,
+}
+
+impl Shared {
+    /// The last attempt to write the rows succeeded.
+    fn can_write(&self) {
+        self.unwritable.send_if_modified(|why| why.take().is_some());
+    }
+
+    /// The last attempt to write the rows failed, and will be repeated.
+    fn can_not_write(&self, failure: &StoreError) {
+        let cause = failure.source().map_or_else(String::new, |cause| format!(": {cause}"));
+        self.unwritable.send_replace(Some(format!("its rows can't be written: {failure}{cause}")));
+    }
 }
 
 /// The rows that serve, for the loop and for every handle.
@@ -270,7 +296,19 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
 
     /// What the replica can't do, though it goes on; for readiness.
     pub fn trouble(&self) -> Option<String> {
-        self.shared.trouble.borrow().clone()
+        self.shared.trouble.borrow().clone().or_else(|| self.shared.unwritable.borrow().clone())
+    }
+
+    /// Waits until a write of the rows has succeeded or failed; [`Replica::trouble`] then has the reason.
+    pub async fn try_writing(&self) {
+        let Trials { wanted, done } = &self.shared.trials;
+        let mut this = 0;
+        wanted.send_modify(|n| {
+            *n += 1;
+            this = *n;
+        });
+        // The sender lives as long as this handle, so waiting can't fail.
+        drop(done.subscribe().wait_for(|done| *done >= this).await);
     }
 
     /// Rows below this offset are written, now and as it grows.

@@ -3,10 +3,14 @@
 //! They are worth what their hash and the log say: one whose bytes are not those of its label, or whose last record is not the
 //! journal's, is passed over, and the next older one is tried.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use orderlog_eventlog::EventLog;
-use orderlog_projections::{Generations, Label, SnapshotError, Store, StoreError, Tables};
+use orderlog_projections::{Generations, Label, SNAPSHOTS, SnapshotError, Store, StoreError, Tables};
 use tracing::{info, warn};
 
 use crate::{
@@ -43,6 +47,17 @@ impl Keeping {
             Some(dir) => generations.with_snapshots(dir),
             None => generations,
         })
+    }
+
+    /// A copy of a service's rows in the folder `scratch`, to be opened there; nothing changes where they are. Snapshots are read from
+    /// where they are.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a process uses them, or they can't be copied.
+    pub fn in_scratch<D: Tables>(&self, scratch: &Path) -> Result<Self, StoreError> {
+        Generations::<D>::to_read(&self.data)?.copy_serving(scratch)?;
+        let snapshots = self.snapshots.clone().unwrap_or_else(|| self.data.join(SNAPSHOTS));
+        Ok(Self { data: scratch.to_owned(), snapshots: Some(snapshots), ..self.clone() })
     }
 
     /// The rows that serve; where there are none, they begin as the newest snapshot that belongs to the log.

@@ -418,6 +418,18 @@ pub async fn orderlog(args: &[&str], data: &Path) -> Said {
     orderlog_anywhere(&[args, &["--data", data]].concat()).await
 }
 
+/// Runs the program on a data folder, where `read_only`, a file or folder, is mounted for reading only. Root ignores permissions, but
+/// not this.
+///
+/// # Panics
+/// If it can't be run, or does not end in twice the usual patience.
+pub async fn orderlog_with_read_only(read_only: &Path, args: &[&str], data: &Path) -> Said {
+    let mount = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+    let mut command = tokio::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", mount]).arg(read_only).arg(binary()).args(args).arg("--data").arg(data);
+    said(command, args).await
+}
+
 /// Runs the program without a data folder.
 ///
 /// # Panics
@@ -432,7 +444,12 @@ pub async fn orderlog_anywhere(args: &[&str]) -> Said {
 /// If it can't be run, or does not end in twice the usual patience.
 pub async fn orderlog_with(variables: &[(&str, &str)], args: &[&str]) -> Said {
     let mut command = tokio::process::Command::new(binary());
-    command.args(args).env_remove("ORDERLOG_DATA").envs(variables.iter().copied()).kill_on_drop(true);
+    command.args(args).envs(variables.iter().copied());
+    said(command, args).await
+}
+
+async fn said(mut command: tokio::process::Command, args: &[&str]) -> Said {
+    command.env_remove("ORDERLOG_DATA").kill_on_drop(true);
     let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("the binary starts");
     Said {

@@ -4,7 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -364,8 +365,15 @@ async fn half_an_import_serves_nobody_and_is_resumed_or_undone() {
     let refused = import(&other, &new.rows()).await.ended_with(5);
     assert!(refused.stderr.contains("half of another export") && refused.stderr.contains(&command), "{refused:?}");
 
+    // As an earlier version wrote it.
+    for (path, mode) in [(new.rows(), 0o755), (new.rows().join("log.sqlite"), 0o644)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
     let undone = undo(&new.rows()).await.ended_with(0);
     assert!(undone.stdout.contains(&export_id), "{undone:?}");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let kept = fs::read_dir(new.rows()).unwrap().map(|it| it.unwrap().path());
+    assert!(mode(&new.rows()) == 0o700 && kept.into_iter().all(|file| mode(&file) == 0o600), "{undone:?}");
     undo(&new.rows()).await.ended_with(5);
     let names: Vec<_> = fs::read_dir(new.rows()).unwrap().map(|it| it.unwrap().file_name()).collect();
     let is_kept = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("log.sqlite.undone-");

@@ -17,7 +17,7 @@ use orderlog_eventlog::{
 };
 use orderlog_service::assembly;
 use orderlog_tests::{
-    deployment::{Embedded, Server, free_port, kafka, orderlog, orderlog_anywhere},
+    deployment::{Embedded, Server, free_port, kafka, orderlog, orderlog_anywhere, orderlog_with_read_only},
     http::Http,
 };
 use serde_json::{Value, json};
@@ -130,6 +130,10 @@ async fn a_data_folder_of_each_earlier_version_is_served_verified_and_exported()
     for fixture in Fixture::all() {
         let mut deployment = Embedded::stopped();
         fixture.unpack("data", deployment.data.path());
+        // As it is: a command that looks adds no column, and works on a read-only file system.
+        for args in [&["log", "lint"][..], &["projection", "status"], &["projection", "verify"]] {
+            orderlog_with_read_only(&deployment.rows(), args, &deployment.rows()).await.ended_with(0);
+        }
         deployment.restart().await;
         answers_as_before(&deployment.http(), &fixture.answers("embedded")).await;
         assert!(deployment.stop().await);

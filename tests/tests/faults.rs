@@ -256,6 +256,71 @@ async fn every_planted_fault_in_the_log_is_found() {
     found("another last record, with its checksum", last, &["is damaged", "checksum"]).await;
 }
 
+#[tokio::test]
+async fn a_log_that_does_not_open_at_all_is_damage_with_its_place_and_the_next_step() {
+    let planting = Planting::new().await;
+    let whole = fs::read(planting.deployment.rows().join("log.sqlite")).unwrap();
+    let no_header = [b"This is no database ".repeat(10), whole[200..].to_vec()].concat();
+    let no_tables = [&whole[..100], &[0; 3996], &whole[4096..]].concat();
+    let faults = [("no header", no_header), ("no tables", no_tables), ("half", whole[..whole.len() / 2].to_vec())];
+    for (fault, bytes) in faults {
+        let data = planting.copy(fault);
+        fs::write(data.join("log.sqlite"), bytes).unwrap();
+        let (files, export) = (n_files(&data), data.join("export"));
+        let commands: [&[&str]; 5] = [
+            &["serve", "--listen", "127.0.0.1:0"],
+            &["projection", "verify"],
+            &["log", "lint"],
+            &["log", "export", export.to_str().unwrap()],
+            &["log", "import", "--undo"],
+        ];
+        for args in commands {
+            let said = orderlog(args, &data).await;
+            is_told(&format!("{fault}, {args:?}"), &said, &["is damaged: log.sqlite, ", "from a backup"]);
+            assert!(said.stdout.is_empty(), "{said:?}");
+        }
+        assert_eq!(n_files(&data), files, "{fault}");
+    }
+    let data = planting.copy("a topic without a table");
+    execute(&data.join("log.sqlite"), &format!("drop table {}; update topics set id = id;", table(&data, "orders")));
+    let said = orderlog(&["log", "lint", "billing"], &data).await;
+    is_told("a topic without a table", &said, &["log.sqlite, the table of topic orders"]);
+}
+
+fn n_files(data: &Path) -> usize {
+    fs::read_dir(data).unwrap().count()
+}
+
+#[tokio::test]
+async fn every_service_is_verified_whatever_is_wrong_with_others_and_the_worst_outcome_counts() {
+    let planting = Planting::new().await;
+    let data = planting.copy("several faults");
+    let all = async |code: i32| {
+        let said = orderlog(&["projection", "verify", "all"], &data).await.ended_with(code);
+        for service in SERVICES {
+            assert!(said.stdout.contains(&format!("{service}: ")), "{service}: {said:?}");
+        }
+        assert!(!said.stdout.contains("/orderlog-"), "files are named where they are: {said:?}");
+        said
+    };
+    let lock = fs::File::options().write(true).open(data.join("billing.sqlite.lock")).unwrap();
+    lock.lock().unwrap();
+    let said = all(4).await;
+    assert!(said.stdout.contains("billing: not verified: ") && said.stdout.contains("in use"), "{said:?}");
+    fs::write(data.join("customers.1.sqlite"), "This is no database ".repeat(100)).unwrap();
+    let said = all(3).await;
+    assert!(said.stdout.contains("customers.1.sqlite is damaged") && said.stdout.contains("in use"), "{said:?}");
+    drop(lock);
+    fs::remove_file(data.join("customers.1.sqlite")).unwrap();
+    execute(&data.join(ROWS), "delete from records where offset = 5");
+    assert!(all(3).await.stdout.contains("the first at orders@5"));
+    fs::write(data.join("orders.generation"), "no number").unwrap();
+    let report = orderlog(&["projection", "verify", "all", "--json"], &data).await.ended_with(3).json();
+    let (orders, billing) = (&report[1], &report[3]);
+    assert!(orders["error"].as_str().unwrap().contains("orders.generation is damaged"), "{report}");
+    assert_eq!((&orders["service"], &billing["report"]["differences"]), (&"orders".into(), &serde_json::json!([])));
+}
+
 /// The places of a record that the digest chain does not cover, and those that it does.
 const OF_A_RECORD: [(&str, &str); 5] = [
     ("time", "head = flip_at(head, 0)"),
@@ -355,6 +420,8 @@ async fn a_bit_flipped_in_a_file_is_found() {
     let planting = Planting::new().await;
     let data = planting.copy("a bit flipped in a page");
     let (file, mut hit) = (data.join(ROWS), 0);
+    // All of it in one file, in which a flipped bit counts.
+    rusqlite::Connection::open(&file).unwrap().execute_batch("pragma wal_checkpoint(truncate)").unwrap();
     let (whole, rows) = (fs::read(&file).unwrap(), documents(&file));
     // Texts of rows, wherever SQLite put them; some are in pages that are not used any more.
     let places = whole.windows(11).enumerate().filter(|(_, bytes)| *bytes == b"\"unit_price").map(|(at, _)| at);

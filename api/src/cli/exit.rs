@@ -25,6 +25,21 @@ pub enum Exit {
     Refused,
 }
 
+impl Exit {
+    /// The worst of several outcomes: what is not as it was written comes before what could not be looked at.
+    pub fn worst(outcomes: impl IntoIterator<Item = Self>) -> Self {
+        let severity = |exit: &Self| match exit {
+            Self::Done => 0,
+            Self::Usage => 1,
+            Self::Refused => 2,
+            Self::Unavailable => 3,
+            Self::Failed => 4,
+            Self::Differs => 5,
+        };
+        outcomes.into_iter().max_by_key(severity).unwrap_or(Self::Done)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {

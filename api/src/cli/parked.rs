@@ -89,7 +89,7 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
 
 async fn list(asked: &CommandHeaders) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
-    let target = Target::find(&asked.service.0, &asked.place).await?;
+    let target = Target::look(None, &asked.service.0, &asked.place, None).await?;
     target.ask(async |target| print_parked(target, asked).await).await?;
     Ok(Exit::Done)
 }
@@ -114,7 +114,7 @@ async fn print_parked(target: &Target, asked: &CommandHeaders) -> anyhow::Result
 
 async fn show(one: &One) -> anyhow::Result<Exit> {
     serve::tell(&one.place.storage, "warn")?;
-    let target = Target::find(&[one.service], &one.place).await?;
+    let target = Target::look(None, &[one.service], &one.place, None).await?;
     let (record, sequence) = target.ask(async |target| one.find(target).await).await?;
     print(&if one.json { sequence.document(&record).to_string() } else { sequence.told(&record)? })?;
     Ok(Exit::Done)

@@ -5,6 +5,7 @@ mod target;
 
 use std::{
     io::IsTerminal,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -21,7 +22,7 @@ use orderlog_service::{
 pub use self::target::Target;
 use super::{
     Services,
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
     running::Place,
     serve, services_parser,
 };
@@ -45,7 +46,13 @@ pub enum Verb {
     Status(CommandHeaders),
     /// Build rows anew from the log, and prove that those that serve are the same, and that public topics hold what the journal
     /// says. Nothing is changed
-    Verify(CommandHeaders),
+    Verify {
+        #[command(flatten)]
+        asked: CommandHeaders,
+        /// Where the rows of a stopped server are copied to and built anew; default: the system's folder for temporary files
+        #[arg(long, env = "ORDERLOG_SCRATCH", value_name = "DIR")]
+        scratch: Option<PathBuf>,
+    },
     /// Build the next generation of rows beside the serving one, compare both, and let it serve
     ///
     /// Commands and queries go on meanwhile. The generation before is kept for `rollback`. If rows differ, the new generation
@@ -95,38 +102,59 @@ pub struct CommandHeaders {
 
 /// Do it.
 pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
-    let (asked, goal, from) = match verb {
+    let (asked, goal, from, scratch) = match verb {
         Verb::Status(asked) => return status(&asked).await,
         Verb::Snapshot(asked) => return snapshot(&asked).await,
-        Verb::Verify(asked) => (asked, Goal::Verify, Point::Beginning),
-        Verb::Rebuild { asked, dry_run: true, .. } => (asked, Goal::Verify, Point::Beginning),
-        Verb::Rebuild { asked, yes: true, from, .. } => (asked, Goal::Replace, from),
-        Verb::Rebuild { asked, from, .. } => (asked, Goal::Rebuild, from),
-        Verb::Rollback(asked) => (asked, Goal::Rollback, Point::Beginning),
+        Verb::Verify { asked, scratch } => (asked, Goal::Verify, Point::Beginning, scratch),
+        Verb::Rebuild { asked, dry_run: true, .. } => (asked, Goal::Verify, Point::Beginning, None),
+        Verb::Rebuild { asked, yes: true, from, .. } => (asked, Goal::Replace, from, None),
+        Verb::Rebuild { asked, from, .. } => (asked, Goal::Rebuild, from, None),
+        Verb::Rollback(asked) => (asked, Goal::Rollback, Point::Beginning, None),
     };
     let froms: Vec<_> = asked.service.0.iter().map(|service| moment(*service, &from)).collect::<Result<_, _>>()?;
     serve::tell(&asked.place.storage, "warn")?;
-    let target = Target::find_for(goal, &asked.service.0, &asked.place).await?;
+    let target = match goal {
+        Goal::Verify => Target::look(Some(goal), &asked.service.0, &asked.place, scratch.as_deref()).await?,
+        Goal::Rebuild | Goal::Replace | Goal::Rollback => {
+            Target::find_for(goal, &asked.service.0, &asked.place).await?
+        }
+    };
     let doing = async |target: &Target| {
         let mut done = Vec::new();
         for (service, from) in asked.service.0.iter().zip(froms) {
-            target.begin(*service, RebuildRequest { goal, from }).await?;
-            done.push((*service, watch(target, *service).await?));
+            match rebuilt(target, *service, RebuildRequest { goal, from }).await {
+                // The others are still verified, and reported.
+                Err(error) if goal != Goal::Verify || asked.service.0.len() == 1 => return Err(error),
+                outcome => done.push((*service, outcome)),
+            }
         }
         Ok(done)
     };
     let done = target.ask(doing).await?;
-    let exit = if done.iter().any(|(_, report)| is_wrong(goal, report)) { Exit::Differs } else { Exit::Done };
     if asked.json {
-        let all =
-            done.iter().map(|(service, report)| serde_json::json!({ "service": service.as_str(), "report": report }));
+        let all = done.iter().map(|(service, outcome)| match outcome {
+            Ok(report) => serde_json::json!({ "service": service.as_str(), "report": report }),
+            Err(error) => serde_json::json!({ "service": service.as_str(), "error": format!("{error:#}") }),
+        });
         print(&format!("{:#}", serde_json::Value::from_iter(all)))?;
     } else {
-        for (service, report) in &done {
-            print(&told(*service, goal, report))?;
+        for (service, outcome) in &done {
+            print(&match outcome {
+                Ok(report) => told(*service, goal, report),
+                Err(error) => format!("{service}: not verified: {error:#}"),
+            })?;
         }
     }
-    Ok(exit)
+    Ok(Exit::worst(done.iter().map(|(_, outcome)| match outcome {
+        Ok(report) if is_wrong(goal, report) => Exit::Differs,
+        Ok(_) => Exit::Done,
+        Err(error) => exit::of(error),
+    })))
+}
+
+async fn rebuilt(target: &Target, service: ServiceName, request: RebuildRequest) -> anyhow::Result<Report> {
+    target.begin(service, request).await?;
+    watch(target, service).await
 }
 
 /// Whether differences are news to whoever asked.
@@ -181,7 +209,7 @@ async fn status(asked: &CommandHeaders) -> anyhow::Result<Exit> {
         }
         Ok(statuses)
     };
-    let statuses = Target::find(&asked.service.0, &asked.place).await?.ask(asking).await?;
+    let statuses = Target::look(None, &asked.service.0, &asked.place, None).await?.ask(asking).await?;
     if asked.json {
         print(&format!("{:#}", serde_json::json!(statuses)))?;
     } else {

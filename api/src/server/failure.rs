@@ -3,6 +3,7 @@
 use std::{error::Error, path::PathBuf};
 
 use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
+use orderlog_projections::StoreError;
 use orderlog_service::{assembly::AssemblyError, identity::IdentityError, replica};
 use uuid::Uuid;
 
@@ -108,6 +109,16 @@ impl StartError {
             Self::Service(ref why) if is_other_history(why) => {
                 crate::cli::Failure::refused(format!("{:#}", anyhow::Error::from(self)))
             }
+            Self::Embedded(
+                OpenError::Folder { .. }
+                | OpenError::Unwritable { .. }
+                | OpenError::WriteAheadLog { .. }
+                | OpenError::Database { .. },
+            ) => crate::cli::Failure::unavailable(self.to_string()),
+            Self::Embedded(OpenError::Damaged { .. }) => crate::cli::Failure::differs(self.to_string()),
+            Self::Service(ref why) if has_unusable_rows(why) => {
+                crate::cli::Failure::unavailable(format!("{:#}", anyhow::Error::from(self)))
+            }
             Self::Identity(IdentityError::Read(error)) => crate::cli::Failure::unread(error),
             error => error.into(),
         }
@@ -118,4 +129,15 @@ impl StartError {
 fn is_other_history(error: &NotStarted) -> bool {
     let why = error.source().and_then(|why| why.downcast_ref());
     matches!(why, Some(AssemblyError::Replica(replica::StartError::OtherHistory { .. })))
+}
+
+/// Whether a service can't start since the files of its rows can't be read or written, though they are not damaged.
+fn has_unusable_rows(error: &NotStarted) -> bool {
+    let why = error.source().and_then(|why| why.downcast_ref());
+    matches!(
+        why,
+        Some(AssemblyError::Replica(replica::StartError::Rows(
+            StoreError::Database { .. } | StoreError::Folder { .. }
+        )))
+    )
 }

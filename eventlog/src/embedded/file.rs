@@ -1,11 +1,17 @@
 //! `log.sqlite` as the writer opens it: its tables, what it holds, and how that is made durable.
 
-use std::{collections::HashMap, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::Path,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
-    sync_folder,
+    FILE, Topics, sync_folder,
     topic::{self, Topic},
 };
 
@@ -41,9 +47,57 @@ pub(super) fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The place in the file that can't be read or written, and SQLite's words.
+pub(super) struct BadFile {
+    pub place: String,
+    pub source: rusqlite::Error,
+}
+
+/// An error before any table is looked at.
+pub(super) fn in_header(source: rusqlite::Error) -> BadFile {
+    BadFile { place: format!("{FILE}, its header"), source }
+}
+
+fn in_topics(source: rusqlite::Error) -> BadFile {
+    BadFile { place: format!("{FILE}, the table of topics"), source }
+}
+
+fn in_topic(name: &str) -> impl FnOnce(rusqlite::Error) -> BadFile {
+    let place = format!("{FILE}, the table of topic {name}");
+    move |source| BadFile { place, source }
+}
+
+/// Whether the file is not what this program wrote, so that no other try helps.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(error, message) => match error.code {
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => true,
+            // A table or column is missing: SQLite has no code for that.
+            ErrorCode::Unknown => message.as_deref().is_some_and(|message| message.starts_with("no such ")),
+            _ => false,
+        },
+        rusqlite::Error::QueryReturnedNoRows
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        _ => false,
+    }
+}
+
+/// Whether there is no such file, or nothing in it.
+pub(super) fn is_empty(file: &Path) -> bool {
+    file.metadata().map_or(true, |file| file.len() == 0)
+}
+
+/// The format of the file; 0 of one without tables.
+pub(super) fn format(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("pragma user_version", [], |row| row.get(0))
+}
+
 /// Make the tables of a new file; the format of an old one.
 pub(super) fn create_tables(connection: &mut Connection) -> rusqlite::Result<i64> {
-    let found = connection.query_row("pragma user_version", [], |row| row.get(0))?;
+    let found = format(connection)?;
     if found != 0 {
         return Ok(found);
     }
@@ -68,6 +122,26 @@ pub(super) fn make_durable(connection: &Connection) -> Result<(), Box<dyn std::e
     Ok(())
 }
 
+/// Begins a transaction that writes, and takes it back.
+pub(super) fn try_writing(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("begin immediate; rollback")
+}
+
+/// Does what an append to each of the topics does and takes that back, then commits the format number, as it is: that a disk is full
+/// shows only in a commit.
+pub(super) fn try_append(connection: &Connection, topics: &Topics) -> Result<(), BadFile> {
+    let topics: Vec<_> = topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    connection.execute_batch("begin immediate; savepoint tried").map_err(in_header)?;
+    let insert = |topic: &Arc<Topic>| topic::try_insert(connection, topic).map_err(in_topic(&topic.name));
+    let tried = topics.iter().try_for_each(insert).and_then(|()| {
+        let text = format!("rollback to tried; pragma user_version = {FORMAT}; commit");
+        connection.execute_batch(&text).map_err(in_header)
+    });
+    // Some errors have rolled back already.
+    let undone = if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("rollback") };
+    tried.and(undone.map_err(in_header))
+}
+
 /// Copy the write-ahead log into the file, as far as nobody reads it. Neither readers nor the writer are disturbed.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
@@ -88,16 +162,32 @@ pub(super) fn set_aside(file: &Path, to: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Every topic, by name. Tables of older versions get what they lack.
-pub(super) fn load_topics(connection: &Connection) -> rusqlite::Result<HashMap<Arc<str>, Arc<Topic>>> {
-    let mut select = connection.prepare("select id, name, kind from topics order by id")?;
-    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let topic = |row: rusqlite::Result<(i64, String, String)>| {
-        let (id, name, kind) = row?;
-        topic::add_sums(connection, id)?;
-        let (kind, end) = (topic::kind_from(&kind)?, topic::stored_end(connection, id)?);
-        let topic = Topic::new(id, name.into(), kind, end);
-        Ok((Arc::clone(&topic.name), Arc::new(topic)))
+/// Gives the tables of older versions what they lack.
+pub(super) fn add_sums(connection: &Connection) -> Result<(), BadFile> {
+    named_topics(connection)?
+        .into_iter()
+        .try_for_each(|(id, name, _)| topic::add_sums(connection, id).map_err(in_topic(&name)))
+}
+
+/// Every topic, by name.
+pub(super) fn load_topics(connection: &Connection) -> Result<HashMap<Arc<str>, Arc<Topic>>, BadFile> {
+    let topic = |(id, name, kind): (i64, String, String)| {
+        let load = || {
+            let topic =
+                Topic::new(id, name.as_str().into(), topic::kind_from(&kind)?, topic::stored_end(connection, id)?);
+            Ok(if topic::has_sums(connection, id)? { topic } else { topic.without_sums() })
+        };
+        let topic = Arc::new(load().map_err(in_topic(&name))?);
+        Ok((Arc::clone(&topic.name), topic))
     };
-    rows.map(topic).collect()
+    named_topics(connection)?.into_iter().map(topic).collect()
+}
+
+/// The id, name and kind of every topic.
+fn named_topics(connection: &Connection) -> Result<Vec<(i64, String, String)>, BadFile> {
+    let select = || {
+        let mut select = connection.prepare("select id, name, kind from topics order by id")?;
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<_>>()
+    };
+    select().map_err(in_topics)
 }

@@ -4,7 +4,9 @@
 //! Here all records of a chunk lie in one piece of memory.
 
 use std::{
+    ffi::OsString,
     ops::Range,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -17,6 +19,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use super::{
     stored::{self, BadRow},
     topic::Topic,
+    wal::Wal,
 };
 use crate::{Partition, ReadError, Record};
 
@@ -33,10 +36,30 @@ const ATTEMPTS: u32 = 5;
 /// The first pause between two attempts; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How the file is opened for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Beside a writer, or with a write-ahead log.
+    Shared,
+    /// There is no writer, and the file holds everything: SQLite then makes no file beside it, and takes no lock.
+    Alone,
+}
+
+impl Sharing {
+    /// For a file without a writer that has this write-ahead log.
+    pub(super) fn beside(wal: Wal) -> Self {
+        match wal {
+            Wal::Empty => Self::Alone,
+            Wal::Commits => Self::Shared,
+        }
+    }
+}
+
 /// What is in the file.
 #[derive(Clone)]
 pub(super) struct History {
     file: Arc<Path>,
+    sharing: Sharing,
     /// Connections that nobody reads with now.
     idle: Arc<Mutex<Vec<Connection>>>,
     turns: Arc<Semaphore>,
@@ -45,9 +68,9 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn new(file: &Path) -> Self {
+    pub(super) fn new(file: &Path, sharing: Sharing) -> Self {
         let turns = Arc::new(Semaphore::new(READERS as usize));
-        Self { file: file.into(), idle: Arc::default(), turns, is_unbuffered: false }
+        Self { file: file.into(), sharing, idle: Arc::default(), turns, is_unbuffered: false }
     }
 
     /// The same, read from the file each time.
@@ -94,7 +117,9 @@ impl History {
             drop(turn);
             records
         });
-        reading.await.map_err(|error| ReadError::Unavailable { reason: error.to_string() })?
+        // Its own words hold the message of the panic, and that may hold a record.
+        let panicked = |_| ReadError::Unavailable { reason: "the thread that read the log panicked".to_owned() };
+        reading.await.map_err(panicked)?
     }
 
     fn read(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
@@ -103,7 +128,7 @@ impl History {
         let known = if self.is_unbuffered { None } else { idle().pop() };
         let connection = match known {
             Some(connection) => connection,
-            None => open(&self.file).map_err(unavailable)?,
+            None => open(&self.file, self.sharing).map_err(unavailable)?,
         };
         // The file may already hold the next commit, whose records are not shown before the end has moved: a reader that saw
         // them would stand beyond the end.
@@ -121,12 +146,29 @@ impl History {
     }
 }
 
-fn open(file: &Path) -> rusqlite::Result<Connection> {
+/// A connection that only reads.
+pub(super) fn open(file: &Path, sharing: Sharing) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)?;
+    let connection = match sharing {
+        Sharing::Shared => Connection::open_with_flags(file, flags)?,
+        Sharing::Alone => Connection::open_with_flags(immutable(file), flags | OpenFlags::SQLITE_OPEN_URI)?,
+    };
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
     Ok(connection)
+}
+
+/// The URI of a file that nobody changes while it is open.
+fn immutable(file: &Path) -> OsString {
+    // The characters with a meaning in a URI.
+    let mut path = Vec::new();
+    for byte in file.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => path.extend(format!("%{byte:02x}").into_bytes()),
+            byte => path.push(*byte),
+        }
+    }
+    OsString::from_vec([b"file:", path.as_slice(), b"?immutable=1"].concat())
 }
 
 /// Some rows, as they lie in the file.
@@ -215,7 +257,7 @@ mod tests {
             let record = Record { offset, time_ms: 0, key: None, headers: Vec::new(), value: "x".into() };
             topic::insert(&mut writer.prepare(&topic.insert).unwrap(), &record).unwrap();
         }
-        let shown = History::new(&file).chunk(&topic, 1, 10).await.unwrap();
+        let shown = History::new(&file, Sharing::Shared).chunk(&topic, 1, 10).await.unwrap();
         assert_eq!(shown.iter().map(|record| record.offset).collect::<Vec<_>>(), [1, 2]);
     }
 }

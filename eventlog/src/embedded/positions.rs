@@ -1,6 +1,6 @@
 //! How far each group has come, in a file of its own so that keeping a position never waits for the log's fsync.
 
-use std::{path::Path, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -9,6 +9,11 @@ use sqlx::{
 };
 use tokio::sync::watch;
 
+use super::{
+    file,
+    history::{self, Sharing},
+    wal::{self, Wal},
+};
 use crate::{Lease, LeaseError, Partition, Position, position};
 
 /// The positions of every group.
@@ -99,6 +104,47 @@ impl Positions {
             " on conflict (consumers, topic, partition) do update set position = excluded.position, marks = excluded.marks",
         );
         insert.build().persistent(false).execute(&self.pool).await.map(drop)
+    }
+}
+
+/// The positions of every group, read from a file that no process writes.
+#[derive(Default)]
+pub(super) struct Kept(HashMap<(String, Partition), Position>);
+
+impl Kept {
+    /// Reads `file` and leaves it as it is. Where a process that opens the log to write would forget them, there are none.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub(super) fn read(file: &Path, end: impl Fn(&str) -> u64) -> Result<Self, String> {
+        if !file.exists() {
+            return Ok(Self::default());
+        }
+        let kept = Self::select(file).map_err(|error| format!("{} can't be read: {error}", file.display()))?;
+        let is_ahead = kept.0.iter().any(|((_, partition), position)| position.next > end(&partition.topic));
+        Ok(if is_ahead { Self::default() } else { kept })
+    }
+
+    fn select(file: &Path) -> rusqlite::Result<Self> {
+        // Not looked at more closely: what a power cut took of it only repeats work.
+        let wal = if file::is_empty(&wal::beside(file)) { Wal::Empty } else { Wal::Commits };
+        let sharing = Sharing::beside(wal);
+        let connection = history::open(file, sharing)?;
+        let marks = if connection.column_exists(None, "positions", "marks")? { "marks" } else { "''" };
+        let text = format!("select consumers, topic, partition, position, {marks} from positions");
+        let mut select = connection.prepare(&text)?;
+        let rows = select.query_map([], |row| {
+            let partition = Partition::new(row.get::<_, String>(1)?, row.get(2)?);
+            let marks = position::from_text(&row.get::<_, String>(4)?);
+            let next: i64 = row.get(3)?;
+            let next = u64::try_from(next).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(3, next))?;
+            Ok(((row.get(0)?, partition), Position { next, marks }))
+        })?;
+        rows.collect::<rusqlite::Result<_>>().map(Self)
+    }
+
+    pub(super) fn of(&self, group: &str, partition: &Partition) -> Option<Position> {
+        self.0.get(&(group.to_owned(), partition.clone())).cloned()
     }
 }
 

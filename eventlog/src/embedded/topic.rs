@@ -43,6 +43,11 @@ impl Topic {
         }
     }
 
+    /// The same in a file of an older version, whose table has no sums.
+    pub(super) fn without_sums(self) -> Self {
+        Self { select: self.select.replacen("sum", "null", 1).into(), ..self }
+    }
+
     /// One past the last durable record.
     pub(super) fn end(&self) -> u64 {
         *self.end.borrow()
@@ -148,11 +153,15 @@ pub(super) fn create_table(connection: &Connection, id: i64) -> rusqlite::Result
 
 /// Give the table of topic `id` the column that files of older versions lack. Those versions read and write the table as before.
 pub(super) fn add_sums(connection: &Connection, id: i64) -> rusqlite::Result<()> {
-    let table = format!("topic_{id}");
-    if connection.column_exists(None, table.as_str(), "sum")? {
+    if has_sums(connection, id)? {
         return Ok(());
     }
-    connection.execute_batch(&format!("alter table {table} add column sum integer"))
+    connection.execute_batch(&format!("alter table topic_{id} add column sum integer"))
+}
+
+/// Whether the table of topic `id` has that column.
+pub(super) fn has_sums(connection: &Connection, id: i64) -> rusqlite::Result<bool> {
+    connection.column_exists(None, format!("topic_{id}").as_str(), "sum")
 }
 
 /// Add the row of `record`, by the topic's statement for that.
@@ -160,6 +169,12 @@ pub(super) fn insert(statement: &mut Statement<'_>, record: &Record) -> rusqlite
     let head = stored::encode_head(record);
     let sum = stored::sum(record.offset, &head, &record.value);
     statement.execute((record.offset.cast_signed(), head, record.value.as_ref(), sum)).map(drop)
+}
+
+/// Add a row without content behind the last one, in a transaction that is taken back.
+pub(super) fn try_insert(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
+    let nothing: &[u8] = &[];
+    connection.prepare_cached(&topic.insert)?.execute((topic.end().cast_signed(), nothing, nothing, 0)).map(drop)
 }
 
 /// One past the last offset in the table of topic `id`.

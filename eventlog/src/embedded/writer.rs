@@ -8,16 +8,17 @@ use std::{
     io::{self, Write},
     sync::{Arc, PoisonError},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Topics,
     checkpointer::Checkpointer,
-    file, find, stored,
+    file::{self, BadFile},
+    find, stored,
     topic::{self, Topic},
 };
 use crate::{AppendError, Landed, NewRecord, Record, TopicError, TopicSpec};
@@ -31,6 +32,10 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
 /// How long a process that ends waits for the reader of its last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// For how long a commit proves that the next one will succeed, too.
+const PROVEN_FOR: Duration = Duration::from_secs(1);
+/// What a trial adds to the write-ahead log: a page.
+const TRIAL_BYTES: usize = 4096;
 /// What a record costs in the file beside its own bytes, about.
 const ROW_BYTES: usize = 32;
 
@@ -50,6 +55,8 @@ pub(super) enum Job {
     Append { records: Vec<Appended>, answers: Answers, done: oneshot::Sender<Answers> },
     /// Create what is missing.
     Create { topics: Vec<TopicSpec>, done: oneshot::Sender<Result<(), TopicError>> },
+    /// Try whether an append would succeed, unless one has just succeeded.
+    Try { done: oneshot::Sender<Result<(), String>> },
     /// End. `last` runs when the file is closed and the folder still locked.
     Close { last: Box<dyn FnOnce() -> io::Result<()> + Send>, done: oneshot::Sender<io::Result<()>> },
 }
@@ -61,6 +68,7 @@ impl Job {
         match self {
             Self::Append { records, answers, done } => drop(done.send(refused(&records, answers, reason))),
             Self::Create { done, .. } => drop(done.send(Err(TopicError::Unavailable { reason: reason.into() }))),
+            Self::Try { done } => drop(done.send(Err(reason.to_owned()))),
             Self::Close { last: _, done } => drop(done),
         }
     }
@@ -140,11 +148,13 @@ pub(super) struct Writer {
     topics: Topics,
     lock: File,
     bytes_since_checkpoint: usize,
+    /// When a commit last succeeded.
+    committed: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(connection: Connection, checkpointer: Checkpointer, topics: Topics, lock: File) -> Self {
-        Self { connection, checkpointer, topics, lock, bytes_since_checkpoint: 0 }
+        Self { connection, checkpointer, topics, lock, bytes_since_checkpoint: 0, committed: None }
     }
 
     /// Work on a thread of its own until every handle on the log is gone, or it is to be closed. What it is asked for goes there.
@@ -166,13 +176,16 @@ impl Writer {
                     while !group.is_full() && next.is_none() {
                         match jobs.try_recv() {
                             Ok(Job::Append { records, answers, done }) => group.add(records, answers, done, time_ms),
-                            // Creating is a transaction of its own, after this one; closing comes after it as well.
+                            // All else comes after this transaction.
                             Ok(other) => next = Some(other),
                             Err(_) => break,
                         }
                     }
                     self.write(group);
                 }
+                // Nobody waits for the answer any more.
+                Some(Job::Try { done }) if done.is_closed() => {}
+                Some(Job::Try { done }) => drop(done.send(self.try_append())),
                 Some(Job::Close { last, done }) => break Some((last, done)),
                 None => break None,
             }
@@ -199,8 +212,27 @@ impl Writer {
         }
         self.commit();
         self.bytes_since_checkpoint += group.bytes;
+        self.committed = Some(Instant::now());
         group.finish();
         self.checkpoint();
+    }
+
+    /// # Errors
+    /// Why the log takes no append now.
+    fn try_append(&mut self) -> Result<(), String> {
+        if self.committed.is_some_and(|committed| committed.elapsed() < PROVEN_FOR) {
+            return Ok(());
+        }
+        if let Err(BadFile { source, .. }) = file::try_append(&self.connection, &self.topics) {
+            if source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+                end_process("a commit failed", &source);
+            }
+            return Err(source.to_string());
+        }
+        self.bytes_since_checkpoint += TRIAL_BYTES;
+        self.committed = Some(Instant::now());
+        self.checkpoint();
+        Ok(())
     }
 
     fn begin(&self) -> rusqlite::Result<()> {

@@ -99,7 +99,13 @@ impl WritingConnection {
             match std::mem::replace(&mut thread.course, Course::On) {
                 Course::On => Ok(true),
                 Course::Over => Ok(false),
-                Course::Failed(error) => Err(error),
+                Course::Failed(error) => {
+                    // The next change set does so too, but until then the file would stay locked.
+                    if !thread.connection.is_autocommit() {
+                        drop(thread.connection.execute_batch("rollback"));
+                    }
+                    Err(error)
+                }
             }
         })
         .await

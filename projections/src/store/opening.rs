@@ -58,6 +58,9 @@ const SORTING: &[(&str, &str)] = &[("temp_store", "file"), ("cache_size", "-1638
 /// What it is told from then on, when rows come one by one. Few pages at a time are copied into the file: the log waits for the same disk.
 const SERVING: &[(&str, &str)] = &[("temp_store", "memory"), ("cache_size", "-49152"), ("wal_autocheckpoint", "1000")];
 
+/// Writes a page with the content that it has: `application_id` is 0 in all of these files.
+pub(crate) const TRIAL: &str = "begin immediate; update meta set next = next; pragma application_id = 0; commit";
+
 /// The connection that writes, in a file that has its tables: beside another one that serves, or alone.
 pub(crate) fn writer(file: &Path, is_beside: bool) -> rusqlite::Result<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -97,8 +100,20 @@ pub(crate) fn reading(file: &Path) -> SqliteConnectOptions {
         .pragma("mmap_size", "268435456")
 }
 
+/// The same for a file without a writer. If it holds everything, SQLite makes no file beside it and takes no lock.
+pub(crate) fn reading_alone(file: &Path) -> SqliteConnectOptions {
+    let mut wal = file.as_os_str().to_owned();
+    wal.push("-wal");
+    let has_wal = fs::metadata(wal).is_ok_and(|wal| wal.len() > 0);
+    reading(file).immutable(!has_wal)
+}
+
 /// Connections that only read, kept open: opening one costs more than most queries.
-pub(crate) async fn readers(file: &Path, origin: &Origin, connections: u32) -> Result<SqlitePool, StoreError> {
+pub(crate) async fn readers(
+    options: SqliteConnectOptions,
+    origin: &Origin,
+    connections: u32,
+) -> Result<SqlitePool, StoreError> {
     SqlitePoolOptions::new()
         .max_connections(connections)
         .min_connections(1)
@@ -107,14 +122,14 @@ pub(crate) async fn readers(file: &Path, origin: &Origin, connections: u32) -> R
         // A ping before every query would double its round trips to SQLite's thread.
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(10))
-        .connect_with(reading(file))
+        .connect_with(options)
         .await
         .map_err(|error| origin.error("opening the rows for reading", error))
 }
 
 /// The pool for lists.
-pub(crate) async fn list_readers(file: &Path, origin: &Origin) -> Result<SqlitePool, StoreError> {
-    readers(file, origin, READERS).await
+pub(crate) async fn list_readers(options: SqliteConnectOptions, origin: &Origin) -> Result<SqlitePool, StoreError> {
+    readers(options, origin, READERS).await
 }
 
 /// The promise that nobody else uses the service's rows in `dir`; it ends with the value.
@@ -124,13 +139,31 @@ pub(crate) fn lock(dir: &Path, service: &str) -> Result<File, StoreError> {
         move |source| StoreError::Folder { path, source }
     };
     fs::create_dir_all(dir).map_err(folder(dir))?;
-    let path = dir.join(format!("{service}.sqlite.lock"));
+    let path = lock_file(dir, service);
     let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(folder(&path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: path }),
         Err(TryLockError::Error(source)) => Err(StoreError::Folder { path, source }),
     }
+}
+
+/// Keeps writers from the service's rows in `dir` until the value is dropped. `None` if the folder was never locked.
+pub(crate) fn shared_lock(dir: &Path, service: &str) -> Result<Option<File>, StoreError> {
+    let path = lock_file(dir, service);
+    match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StoreError::Folder { path, source }),
+        Ok(lock) => match lock.try_lock_shared() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: path }),
+            Err(TryLockError::Error(source)) => Err(StoreError::Folder { path, source }),
+        },
+    }
+}
+
+fn lock_file(dir: &Path, service: &str) -> PathBuf {
+    dir.join(format!("{service}.sqlite.lock"))
 }
 
 /// What a file holds.
@@ -161,7 +194,23 @@ pub(crate) async fn prepare<D: Tables>(file: &Path, origin: &Origin) -> Result<(
             create::<D>(&mut connection, origin).await?;
         }
     }
+    try_writing(&mut connection, origin).await?;
     close(connection, origin).await
+}
+
+/// Commits a page as it is: SQLite also opens a file that it can't write, and that a disk is full shows only in a commit.
+async fn try_writing(connection: &mut SqliteConnection, origin: &Origin) -> Result<(), StoreError> {
+    let tried = sqlx::raw_sql(TRIAL).execute(connection).await;
+    tried.map(drop).map_err(|error| origin.error("writing the rows", error))
+}
+
+/// Whether a file has the tables of `D`.
+pub(crate) async fn has_tables<D: Tables>(origin: &Origin) -> Result<bool, StoreError> {
+    let connection = SqliteConnection::connect_with(&reading_alone(&origin.file)).await;
+    let mut connection = connection.map_err(|error| origin.error("opening the rows for reading", error))?;
+    let found = inspect::<D>(&mut connection, origin).await?;
+    close(connection, origin).await?;
+    Ok(matches!(found, Found::These))
 }
 
 async fn connect(file: &Path, origin: &Origin) -> Result<SqliteConnection, StoreError> {

@@ -101,7 +101,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
         (end, target, limit): (u64, u64, watch::Receiver<u64>),
     ) -> Self {
         let store = Arc::clone(&serving.read().unwrap_or_else(PoisonError::into_inner));
-        let writer = Writer::start(Arc::clone(&store), setup.surroundings.as_ref());
+        let writer = Writer::start(Arc::clone(&store), Arc::clone(&shared), setup.surroundings.as_ref());
         let caught_up_at = end.max(1).min(target);
         Self {
             core,

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use super::{
-    Damage, LoopError, Replica, Serving, Setup, Shared, StartError, State,
+    Damage, LoopError, Replica, Serving, Setup, Shared, StartError, State, Trials,
     ending::Ending,
     run::{Inbox, Loop, NewCore},
 };
@@ -62,6 +62,8 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
             damage: RwLock::new(None),
             prepares: AtomicBool::new(false),
             collisions: watch::Sender::new(Vec::new()),
+            unwritable: watch::Sender::new(None),
+            trials: Trials::default(),
             rebuilding: AtomicBool::new(false),
             n_bytes: AtomicU64::new(0),
             ending: Ending::default(),

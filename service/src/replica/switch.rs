@@ -167,7 +167,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
         has_stopped(number, state).await?;
         let store = Arc::new(self.store.have_serve(number).await?);
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&store);
-        self.writer = Writer::start(Arc::clone(&store), self.surroundings.as_ref());
+        self.writer = Writer::start(Arc::clone(&store), Arc::clone(&self.shared), self.surroundings.as_ref());
         // They are there: this says that from now on rows come one by one.
         self.writer.create_indexes();
         self.store = store;

@@ -11,7 +11,7 @@ use orderlog_projections::{Pace, Rows, StoreError, Tables};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::LoopError;
+use super::{LoopError, Shared};
 use crate::surroundings::Surroundings;
 
 /// How long a failing write rests before the same change set is tried again.
@@ -42,10 +42,12 @@ pub(super) struct Writer<D: Tables> {
 }
 
 impl<D: Tables> Writer<D> {
-    pub fn start<R: Rows<D>>(rows: Arc<R>, surroundings: &dyn Surroundings) -> Self {
+    pub fn start<R: Rows<D>>(rows: Arc<R>, shared: Arc<Shared>, surroundings: &dyn Surroundings) -> Self {
         let (tasks, todo) = mpsc::unbounded_channel();
         let (did, done) = mpsc::unbounded_channel();
-        surroundings.spawn(write_all(rows, todo, did).boxed());
+        // Of the rows that were written before it is not known what these are.
+        shared.can_write();
+        surroundings.spawn(write_all(rows, shared, todo, did).boxed());
         Self { tasks, done, n_under_way: 0 }
     }
 
@@ -88,6 +90,7 @@ impl<D: Tables> Writer<D> {
 
 async fn write_all<D: Tables, R: Rows<D>>(
     rows: Arc<R>,
+    shared: Arc<Shared>,
     mut todo: mpsc::UnboundedReceiver<Task<D>>,
     did: mpsc::UnboundedSender<Result<Done, StoreError>>,
 ) {
@@ -96,8 +99,25 @@ async fn write_all<D: Tables, R: Rows<D>>(
         // The loop may have ended.
         Err(failure) => return drop(did.send(Err(failure))),
     };
-    while let Some(task) = todo.recv().await {
-        let done = carry_out(rows.as_ref(), &mut writer, task).await;
+    let mut wanted = shared.trials.wanted.subscribe();
+    loop {
+        let task = tokio::select! {
+            biased;
+            task = todo.recv() => match task {
+                Some(task) => task,
+                None => return,
+            },
+            // The sender lives as long as what is shared.
+            _ = wanted.changed() => {
+                match rows.try_writing(&mut writer).await {
+                    Ok(()) => shared.can_write(),
+                    Err(failure) => shared.can_not_write(&failure),
+                }
+                shared.trials.done.send_replace(*wanted.borrow_and_update());
+                continue;
+            }
+        };
+        let done = carry_out(rows.as_ref(), &mut writer, task, &shared).await;
         let is_over = done.is_err();
         if did.send(done).is_err() || is_over {
             return;
@@ -109,15 +129,22 @@ async fn write_all<D: Tables, R: Rows<D>>(
 ///
 /// # Errors
 /// Damage, which no other try repairs.
-async fn carry_out<D: Tables, R: Rows<D>>(rows: &R, writer: &mut R::Writer, task: Task<D>) -> Result<Done, StoreError> {
+async fn carry_out<D: Tables, R: Rows<D>>(
+    rows: &R,
+    writer: &mut R::Writer,
+    task: Task<D>,
+    shared: &Shared,
+) -> Result<Done, StoreError> {
     match task {
         Task::Write(change_set, changes, pace) => {
             while let Err(failure) = rows.write(writer, &changes, pace).await {
                 if planted::has(Bug::ForgetFailedWrites) {
                     break;
                 }
-                try_again::<D>("written", failure).await?;
+                try_again::<D>("written", failure, shared).await?;
             }
+            shared.can_write();
+            shared.trials.done.send_replace(*shared.trials.wanted.borrow());
             Ok(Done::Written { change_set, next: changes.next, copied: changes.copied })
         }
         Task::CreateIndexes => match rows.create_indexes(writer).await {
@@ -130,7 +157,7 @@ async fn carry_out<D: Tables, R: Rows<D>>(rows: &R, writer: &mut R::Writer, task
         },
         Task::Clear => {
             while let Err(failure) = rows.clear(writer).await {
-                try_again::<D>("deleted", failure).await?;
+                try_again::<D>("deleted", failure, shared).await?;
             }
             Ok(Done::Cleared)
         }
@@ -138,10 +165,11 @@ async fn carry_out<D: Tables, R: Rows<D>>(rows: &R, writer: &mut R::Writer, task
 }
 
 /// Waits until it may be tried again.
-async fn try_again<D: Tables>(what: &str, failure: StoreError) -> Result<(), StoreError> {
+async fn try_again<D: Tables>(what: &str, failure: StoreError, shared: &Shared) -> Result<(), StoreError> {
     if failure.is_damage() {
         return Err(failure);
     }
+    shared.can_not_write(&failure);
     warn!(service = D::JOURNAL, "the rows of {} can't be {what}: {failure}", D::JOURNAL);
     tokio::time::sleep(WRITE_AGAIN).await;
     Ok(())

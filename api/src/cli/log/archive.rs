@@ -114,7 +114,7 @@ impl Export {
         let manifest = match Running::find(&self.place).await? {
             Some(running) => self.export(&OfServer(Arc::new(running)), key).await?,
             None => {
-                let log = server::open_existing(&self.place.storage).await.map_err(StartError::told)?;
+                let log = server::open_to_read(&self.place.storage).await.map_err(StartError::told)?;
                 let manifest = self.export(&OfLog(Arc::clone(&log)), key).await;
                 log.close().await;
                 manifest?

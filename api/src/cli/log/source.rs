@@ -31,7 +31,7 @@ impl Source {
             return Ok(Self::Server(running));
         }
         let storage = &place.storage;
-        let log = server::open_existing(storage).await.map_err(server::StartError::told)?;
+        let log = server::open_to_read(storage).await.map_err(server::StartError::told)?;
         Ok(Self::Here(Inspector::new(log, Arc::new(InFolder::new(&storage.data)))))
     }
 

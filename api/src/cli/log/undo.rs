@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use chrono::Utc;
-use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
+use orderlog_eventlog::EventLog;
 use orderlog_service::archive;
 use serde_json::json;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ pub async fn run(storage: &Storage, as_json: bool) -> anyhow::Result<Exit> {
             Err(Failure::refused(format!("there is no data folder {}: use --data", storage.data.display())))
         }
         LogUrl::Embedded => {
-            let log = EmbeddedLog::open(&storage.data).await.map_err(|error| StartError::from(error).told())?;
+            let log = server::open_embedded(storage).await.map_err(StartError::told)?;
             let export_id = match unfinished(log.as_ref(), storage).await {
                 Ok(export_id) => export_id,
                 Err(error) => {

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,15 +12,16 @@ use orderlog_domain::{
     billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
     values::Reason,
 };
-use orderlog_eventlog::ReadError;
+use orderlog_eventlog::{EventLog, Partition, ReadError};
 use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
 use orderlog_service::{
-    projection::{ParkedRecord, Projection, RebuildRequest, Rows, Status},
+    projection::{ParkedRecord, Projection, Rebuild, RebuildRequest, Rows, Status},
     rebuild::{Goal, RebuildError},
     replica::{self, Damage, Discarded, RepairError, Replica, Retried, Setup},
     snapshots::Keeping,
 };
 use serde_json::json;
+use tempfile::TempDir;
 use tracing::warn;
 
 use crate::{
@@ -42,11 +44,78 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub enum Target {
     /// A running server.
     Server(Running),
-    /// The rows themselves and the log, in this process.
-    Here(Projections, Inspector),
+    /// The rows and the log, in this process.
+    Here(Here),
+}
+
+/// Instances of our own. To look at rows, they work on copies.
+pub struct Here {
+    projections: Projections,
+    inspector: Inspector,
+    /// Why rows can't be verified. Others can.
+    faults: Mutex<BTreeMap<ServiceName, anyhow::Error>>,
+    copies: Option<Copies>,
+}
+
+/// Copies of rows in a folder that is deleted with this.
+struct Copies {
+    scratch: TempDir,
+    /// The folder that they are copies of.
+    data: PathBuf,
+}
+
+impl Copies {
+    /// A text about the copies, as one about what they are copies of.
+    fn named_as_copied(&self, text: &str) -> String {
+        text.replace(&*self.scratch.path().to_string_lossy(), &self.data.to_string_lossy())
+    }
+}
+
+impl Here {
+    fn named_as_copied(&self, status: Status) -> Status {
+        let Some(copies) = &self.copies else { return status };
+        let named = |text: Option<String>| text.map(|text| copies.named_as_copied(&text));
+        let rebuild = status.rebuild.map(|rebuild| Rebuild { error: named(rebuild.error), ..rebuild });
+        Status { why: named(status.why), rebuild, ..status }
+    }
+
+    fn rows_of(&self, service: ServiceName) -> anyhow::Result<&Arc<dyn Projection>> {
+        let fault = || self.faults.lock().unwrap_or_else(PoisonError::into_inner).remove(&service);
+        self.projections.get(&service).ok_or_else(|| fault().unwrap_or_else(|| anyhow::anyhow!("no rows of {service}")))
+    }
 }
 
 impl Target {
+    /// The server at `place`, or copies of the rows in its data folder, which stays as it is. They are made in `scratch`, else in the
+    /// system's folder for temporary files.
+    ///
+    /// # Errors
+    /// Why neither can be asked.
+    pub async fn look(
+        goal: Option<Goal>,
+        services: &[ServiceName],
+        place: &Place,
+        scratch: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        if let Some(running) = Running::find(place).await? {
+            return Ok(Self::Server(running));
+        }
+        let storage = &place.storage;
+        let setup = server::open_begun_to_read(storage).await.map_err(StartError::told)?;
+        have_rows(&storage.data)?;
+        have_begun(setup.log.as_ref(), services).await?;
+        let dir = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
+        let made = tempfile::Builder::new().prefix("orderlog-").tempdir_in(&dir);
+        let scratch = made.map_err(|error| {
+            Failure::unavailable(format!(
+                "no read models can be built in {}: {error}; name another folder",
+                dir.display()
+            ))
+        })?;
+        let copies = Copies { scratch, data: storage.data.clone() };
+        Self::open(goal, services, (setup, storage.keeping()), Some(copies)).await
+    }
+
     /// The server at `place`, or what is in its data folder.
     ///
     /// # Errors
@@ -54,7 +123,7 @@ impl Target {
     pub async fn find(services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
         match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
-            None => Self::open(None, services, &place.storage).await,
+            None => Self::change(None, services, &place.storage).await,
         }
     }
 
@@ -66,7 +135,7 @@ impl Target {
     pub async fn find_for(goal: Goal, services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
         match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
-            None => Self::open(Some(goal), services, &place.storage).await,
+            None => Self::change(Some(goal), services, &place.storage).await,
         }
     }
 
@@ -76,30 +145,44 @@ impl Target {
     /// Those of `work`.
     pub async fn ask<T>(self, work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let outcome = work(&self).await;
-        if let Self::Here(projections, inspector) = self {
+        if let Self::Here(Here { projections, inspector, faults: _, copies: _copies }) = self {
             drop(projections);
             inspector.close().await;
         }
         outcome
     }
 
-    async fn open(goal: Option<Goal>, services: &[ServiceName], storage: &Storage) -> anyhow::Result<Self> {
+    async fn change(goal: Option<Goal>, services: &[ServiceName], storage: &Storage) -> anyhow::Result<Self> {
         let setup = server::open_begun(storage).await.map_err(StartError::told)?;
-        let mut projections = BTreeMap::new();
+        Self::open(goal, services, (setup, storage.keeping()), None).await
+    }
+
+    /// Starts an instance of each service, on copies of its rows if there is a folder for them.
+    async fn open(
+        goal: Option<Goal>,
+        services: &[ServiceName],
+        (setup, keeping): (Setup, Keeping),
+        copies: Option<Copies>,
+    ) -> anyhow::Result<Self> {
+        let (mut projections, mut faults) = (BTreeMap::new(), BTreeMap::new());
         for service in services {
-            let (setup, keeping) = (setup.clone(), storage.keeping());
+            let setup = setup.clone();
             let rows = match service {
-                ServiceName::Customers => rows::<Customers>(goal, setup, &keeping).await,
-                ServiceName::Orders => rows::<Orders>(goal, setup, &keeping).await,
-                ServiceName::Inventory => rows::<Inventory>(goal, setup, &keeping).await,
-                ServiceName::Billing => rows::<Billing>(goal, setup, &keeping).await,
-                ServiceName::Notifications => rows::<Notifications>(goal, setup, &keeping).await,
+                ServiceName::Customers => rows::<Customers>(goal, setup, &keeping, copies.as_ref()).await,
+                ServiceName::Orders => rows::<Orders>(goal, setup, &keeping, copies.as_ref()).await,
+                ServiceName::Inventory => rows::<Inventory>(goal, setup, &keeping, copies.as_ref()).await,
+                ServiceName::Billing => rows::<Billing>(goal, setup, &keeping, copies.as_ref()).await,
+                ServiceName::Notifications => rows::<Notifications>(goal, setup, &keeping, copies.as_ref()).await,
             };
-            projections.insert(*service, rows.with_context(|| format!("the rows of {service}"))?);
+            match rows.with_context(|| format!("the rows of {service}")) {
+                Ok(rows) => drop(projections.insert(*service, rows)),
+                Err(error) if goal == Some(Goal::Verify) => drop(faults.insert(*service, error)),
+                Err(error) => return Err(error),
+            }
         }
         let projections = Arc::new(projections);
         let inspector = Inspector::new(setup.log, Arc::new(InRows(Arc::clone(&projections))));
-        Ok(Self::Here(projections, inspector))
+        Ok(Self::Here(Here { projections, inspector, faults: Mutex::new(faults), copies }))
     }
 
     /// Begin a rebuild.
@@ -111,7 +194,7 @@ impl Target {
             Self::Server(running) => {
                 running.post::<Status>(&format!("/admin/projections/{service}"), &json!(asked)).await.map(drop)
             }
-            Self::Here(projections, _) => projections[&service].begin(asked).await.map_err(|error| match error {
+            Self::Here(here) => here.rows_of(service)?.begin(asked).await.map_err(|error| match error {
                 RebuildError::UnderWay(_) | RebuildError::NothingBefore(_) | RebuildError::From(_) => {
                     Failure::refused(error.to_string())
                 }
@@ -127,7 +210,7 @@ impl Target {
     pub async fn snapshot(&self, service: ServiceName) -> anyhow::Result<Label> {
         match self {
             Self::Server(running) => running.post(&format!("/admin/snapshots/{service}"), &json!({})).await,
-            Self::Here(projections, _) => projections[&service].snapshot().await.map_err(|error| match error {
+            Self::Here(here) => here.rows_of(service)?.snapshot().await.map_err(|error| match error {
                 SnapshotError::Empty(_) => Failure::refused(error.to_string()),
                 error => error.into(),
             }),
@@ -141,7 +224,7 @@ impl Target {
     pub async fn parked(&self, service: ServiceName) -> anyhow::Result<Vec<ParkedRecord>> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/parked/{service}")).await,
-            Self::Here(projections, _) => Ok(projections[&service].parked().await?),
+            Self::Here(here) => Ok(here.rows_of(service)?.parked().await?),
         }
     }
 
@@ -152,7 +235,7 @@ impl Target {
     pub async fn record(&self, service: ServiceName, offset: u64) -> anyhow::Result<Inspected> {
         let chunk: Chunk = match self {
             Self::Server(running) => running.get(&format!("/admin/log/{service}/0?from={offset}&limit=1")).await?,
-            Self::Here(_, inspector) => {
+            Self::Here(Here { inspector, .. }) => {
                 let refused = |error: anyhow::Error| Failure::refused(error.to_string());
                 inspector.chunk(service.as_str(), 0, offset, 1).await.map_err(refused)?
             }
@@ -170,7 +253,7 @@ impl Target {
             Self::Server(running) => {
                 running.post(&format!("/admin/parked/{service}/{offset}"), &json!({ "reason": reason })).await
             }
-            Self::Here(projections, _) => projections[&service].discard(offset, reason).await.map_err(unrepaired),
+            Self::Here(here) => here.rows_of(service)?.discard(offset, reason).await.map_err(unrepaired),
         }
     }
 
@@ -181,7 +264,7 @@ impl Target {
     pub async fn retry(&self, service: ServiceName) -> anyhow::Result<Retried> {
         match self {
             Self::Server(running) => running.post(&format!("/admin/parked/{service}"), &json!({})).await,
-            Self::Here(projections, _) => projections[&service].retry().await.map_err(unrepaired),
+            Self::Here(here) => here.rows_of(service)?.retry().await.map_err(unrepaired),
         }
     }
 
@@ -192,8 +275,32 @@ impl Target {
     pub async fn status(&self, service: ServiceName) -> anyhow::Result<Status> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/projections/{service}")).await,
-            Self::Here(projections, _) => projections[&service].status().await.map_err(Failure::unavailable),
+            Self::Here(here) => {
+                let status = here.rows_of(service)?.status().await.map_err(Failure::unavailable)?;
+                Ok(here.named_as_copied(status))
+            }
         }
+    }
+}
+
+/// The journals may be on Kafka, and the folder of the rows another one.
+fn have_rows(data: &Path) -> anyhow::Result<()> {
+    match std::fs::read_dir(data).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::refused(format!("{} holds no read models: check --data", data.display()))),
+        Err(error) => Err(Failure::refused(format!("{} can't be read: {error}; check --data", data.display()))),
+    }
+}
+
+/// Looking begins no journal.
+async fn have_begun(log: &dyn EventLog, services: &[ServiceName]) -> anyhow::Result<()> {
+    let journals: Vec<_> = services.iter().map(|service| Partition::journal(service.as_str())).collect();
+    let ends = log.ends(&journals).await.map_err(Failure::unread)?;
+    match services.iter().zip(ends).find(|(_, end)| *end == 0) {
+        Some((service, _)) => Err(Failure::refused(format!(
+            "the journal {service} has not begun: start `orderlog serve` with that service once"
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -208,15 +315,24 @@ fn unrepaired(error: RepairError) -> anyhow::Error {
 }
 
 /// An instance that only folds: it has no duties, so it publishes nothing and tells nobody.
-async fn rows<D: Tables>(goal: Option<Goal>, setup: Setup, keeping: &Keeping) -> anyhow::Result<Arc<dyn Projection>> {
-    match serving::<D>(setup.clone(), keeping).await {
+async fn rows<D: Tables>(
+    goal: Option<Goal>,
+    setup: Setup,
+    keeping: &Keeping,
+    copies: Option<&Copies>,
+) -> anyhow::Result<Arc<dyn Projection>> {
+    let told = |error: &anyhow::Error| {
+        let told = format!("{error:#}");
+        copies.map(|copies| copies.named_as_copied(&told)).unwrap_or(told)
+    };
+    match serving::<D>(setup.clone(), keeping, copies).await {
         Err(error) if is_damaged_log(&error) => Err(Failure::differs(told(&error))),
         Err(error) if goal == Some(Goal::Verify) && is_fault(&error) => Err(Failure::differs(told(&error))),
         Err(error) if goal == Some(Goal::Replace) && is_fault(&error) => {
             warn!("the rows of {} are built anew from the log: {}", D::JOURNAL, told(&error));
             let began = Instant::now();
             begin_anew::<D>(&setup, keeping).await?;
-            Ok(Arc::new(Rows::built(serving::<D>(setup, keeping).await?, began.elapsed())))
+            Ok(Arc::new(Rows::built(serving::<D>(setup, keeping, copies).await?, began.elapsed())))
         }
         Err(error) if is_fault(&error) => Err(Failure::refused(told(&error))),
         rows => Ok(Arc::new(Rows::of(rows?))),
@@ -256,14 +372,13 @@ fn is_damaged_log(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(replica::StartError::Journal(ReadError::Damaged { .. })))
 }
 
-/// An error with its causes, in one line.
-fn told(error: &anyhow::Error) -> String {
-    format!("{error:#}")
-}
-
-async fn serving<D: Tables>(setup: Setup, keeping: &Keeping) -> anyhow::Result<Replica<D>> {
-    let store = keeping.open::<D>(setup.log.as_ref()).await.map_err(|error| match error {
-        replica::StartError::Rows(StoreError::InUse { .. }) => Failure::unavailable(error.to_string()),
+async fn serving<D: Tables>(setup: Setup, keeping: &Keeping, copies: Option<&Copies>) -> anyhow::Result<Replica<D>> {
+    let store = match copies.map(|copies| keeping.in_scratch::<D>(copies.scratch.path())).transpose() {
+        Ok(copied) => copied.as_ref().unwrap_or(keeping).open::<D>(setup.log.as_ref()).await,
+        Err(error) => Err(error.into()),
+    };
+    let store = store.map_err(|error| match error {
+        replica::StartError::Rows(used @ StoreError::InUse { .. }) => Failure::unavailable(used.to_string()),
         error => error.into(),
     })?;
     let replica = Replica::start(setup, Arc::new(store)).await?;
