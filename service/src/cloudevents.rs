@@ -82,14 +82,29 @@ mod tests {
             id: Uuid::from_u128(1),
             time_ms: 1_790_000_000_123,
             correlation: Uuid::from_u128(2),
-            cause: None,
+            cause: Some(Uuid::from_u128(3)),
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         };
         let NewRecord { topic, key, headers, value, .. } = encode(&envelope, &event, "inventory");
         assert_eq!((topic.as_ref(), key.as_deref()), ("low.stock", Some(&b"widget"[..])));
         let record = Record { offset: 0, time_ms: 0, key, headers, value };
-        assert_eq!(record.header("ce_time").map(|time| &time[..]), Some(&b"2026-09-21T14:13:20.123Z"[..]));
-        assert_eq!(record.header("ce_source").map(|source| &source[..]), Some(&b"/orderlog/inventory"[..]));
+        let trace = envelope.trace.clone().unwrap();
+        for (name, value) in [
+            ("ce_specversion", "1.0"),
+            ("ce_id", &*envelope.id.to_string()),
+            ("ce_type", "low.stock"),
+            ("ce_source", "/orderlog/inventory"),
+            ("ce_subject", "widget"),
+            ("ce_time", "2026-09-21T14:13:20.123Z"),
+            ("ce_dataschema", "urn:orderlog:low.stock:1"),
+            ("ce_sequence", "9"),
+            ("ce_correlationid", &*envelope.correlation.to_string()),
+            ("ce_causationid", &*Uuid::from_u128(3).to_string()),
+            ("ce_traceparent", &*trace),
+            ("content-type", "application/json"),
+        ] {
+            assert_eq!(record.header(name).map(|it| &it[..]), Some(value.as_bytes()), "{name}");
+        }
         assert_eq!(decode("low.stock", &record).unwrap(), (envelope, event));
         assert!(decode("low.stock", &Record { headers: Vec::new(), ..record }).is_err());
     }

@@ -133,3 +133,33 @@ pub async fn run<D: Tables, R: Rows<D>>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    /// Takes as long as a call may, and never succeeds.
+    #[derive(Default)]
+    struct Deaf(Mutex<Vec<(Notice, Uuid)>>);
+
+    #[async_trait]
+    impl Notifier for Deaf {
+        async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((notice.clone(), key));
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Err("nobody answers".to_owned())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notice_is_abandoned_after_ten_attempts_with_one_key_in_about_two_minutes() {
+        let (deaf, key) = (Deaf::default(), Uuid::from_u128(7));
+        let notice = Notice { recipient: "operations".to_owned(), subject: "s".to_owned(), body: "b".to_owned() };
+        let begun = tokio::time::Instant::now();
+        tell_patiently(&deaf, &notice, key, "inventory@7").await;
+        assert!((100..140).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        assert_eq!(deaf.0.into_inner().unwrap(), vec![(notice, key); 10]);
+    }
+}

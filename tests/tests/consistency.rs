@@ -311,6 +311,8 @@ async fn who_has_waited_in_vain_is_told_how_far_the_rows_are_behind() {
     let received = shop.inventory.post("/stock/behind/receive", json!({"quantity": 1})).await;
     let seen = position(&received);
     received.expect(200);
+    // What this instance has answered is waited for without a position too.
+    get(&shop.inventory, "/stock/behind", &[]).await.expect_problem(503, "rows_behind");
     for path in ["/stock/behind", "/stock", "/stock/never-received"] {
         let headers = [(MIN_POSITION, seen.as_str()), ("Prefer", "wait=1")];
         let answer = get(&shop.inventory, path, &headers).await;

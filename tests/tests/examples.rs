@@ -1,16 +1,17 @@
-//! Every operation works with the example that its documentation shows: as "Try it out" sends it, one after the other.
+//! What the documentation shows works as it stands: the examples of the contract, as "Try it out" sends them, and the README's
+//! tour.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use orderlog_tests::{
-    deployment::Embedded,
+    deployment::{Embedded, SERVICES, orderlog_anywhere},
     http::{Answer, Http},
     story::{Shop, text},
 };
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An operation, as the document describes it.
 struct Operation {
@@ -127,4 +128,67 @@ async fn every_example_works_as_it_stands() {
         reader.tries(operation).await;
     }
     assert!(reader.left.is_empty(), "nobody tried {:?}", reader.left.keys());
+}
+
+/// A file of the project.
+fn file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name)).unwrap()
+}
+
+#[tokio::test]
+async fn the_contracts_that_are_served_and_printed_are_those_that_are_checked_in() {
+    let deployment = Embedded::start().await;
+    let http = deployment.http();
+    let all = [
+        ("/openapi.json".to_owned(), "orderlog".to_owned()),
+        ("/openapi-3.0.json".to_owned(), "orderlog-3.0".to_owned()),
+    ];
+    let each = SERVICES.map(|service| (format!("/openapi/{service}.json"), service.to_owned()));
+    for (path, name) in all.into_iter().chain(each) {
+        let checked_in: Value = serde_json::from_str(&file(&format!("openapi/{name}.json"))).unwrap();
+        assert_eq!(http.get(&path).await.expect(200), checked_in, "{path}");
+    }
+    for (args, name) in [
+        (&["openapi"][..], "orderlog"),
+        (&["openapi", "--form", "3.0"], "orderlog-3.0"),
+        (&["openapi", "billing"], "billing"),
+        (&["asyncapi"], "asyncapi"),
+    ] {
+        let printed = orderlog_anywhere(args).await.ended_with(0).stdout;
+        assert!(printed == file(&format!("openapi/{name}.json")), "{args:?} prints something else than {name}.json");
+    }
+}
+
+/// The commands of the README's tour, for a server at `base`.
+fn tour(base: &str) -> String {
+    let readme = file("README.md");
+    let (_, rest) = readme.split_once("## A tour with curl").unwrap();
+    let (_, rest) = rest.split_once("```sh\n").unwrap();
+    let (commands, _) = rest.split_once("```").unwrap();
+    let first = "B=http://127.0.0.1:8080\n";
+    assert!(commands.starts_with(first), "{commands}");
+    commands.replacen(first, &format!("B={base}\n"), 1)
+}
+
+#[tokio::test]
+async fn the_tour_in_the_readme_works_as_it_stands() {
+    let deployment = Embedded::start().await;
+    let (http, script) = (deployment.http(), tour(&deployment.http().base));
+    let output =
+        tokio::task::spawn_blocking(move || Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output());
+    let output = output.await.unwrap().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let answers = serde_json::Deserializer::from_str(&printed).into_iter::<Value>();
+    let answers: Vec<Value> = answers.map(Result::unwrap).collect();
+    let [received, order, paid, fulfilled, history, inbox, refused] = &answers[..] else { panic!("{printed}") };
+    assert_eq!(received["on_hand"], json!(10), "{received}");
+    assert_eq!((&order["total"], &order["unavailable"]), (&json!(3780), &json!(null)), "{order}");
+    assert_eq!((&paid["state"], &fulfilled["state"]), (&json!("paid"), &json!("fulfilled")), "{paid} {fulfilled}");
+    let kinds = history["items"].as_array().unwrap().iter().map(|entry| text(entry, "type")).collect::<Vec<_>>();
+    assert_eq!((kinds.len(), &*kinds[0], &*kinds[3]), (4, "order_placed", "order_fulfilled"), "{history}");
+    assert!(inbox["items"].is_array(), "{inbox}");
+    let short = json!([{ "sku": "beans", "requested": 99, "available": 8 }]);
+    assert_eq!((&refused["code"], &refused["shortages"]), (&json!("not_enough_stock"), &short), "{refused}");
+    assert_eq!(http.get("/orders").await.expect(200)["items"].as_array().map(Vec::len), Some(1), "one order");
 }

@@ -63,6 +63,12 @@ async fn a_caller_who_asks_too_often_is_told_when_to_come_again_and_others_are_n
 async fn whoever_is_on_the_machine_of_an_open_server_has_a_limit_only_if_one_is_given() {
     let open = Embedded::start().await;
     assert_eq!(open.http().get("/stock").await.header("ratelimit"), None);
+    // Whoever needs a key has the rate that the guide names.
+    let keyed = open.http().with_key(&key(&open.rows(), "shop", &["stock:read"], &[]).await);
+    let policy = eventually("the key is known", async || {
+        keyed.get("/stock").await.header("ratelimit-policy").map(str::to_owned)
+    });
+    assert_eq!(policy.await, "\"requests\";q=2000;w=2");
     let limited = Embedded::start_with(&["--rate-limit", "1", "--rate-burst", "1"]).await;
     limited.http().get("/stock").await.expect(200);
     limited.http().get("/stock").await.expect_problem(429, "rate_limited");

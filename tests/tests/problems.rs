@@ -192,3 +192,16 @@ async fn a_body_that_ends_too_early_is_a_problem_too() {
     assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"), "{answer:?}");
     assert!(answer.body.contains("the body ends too early"), "{answer:?}");
 }
+
+#[tokio::test]
+async fn a_change_of_nothing_is_refused_and_what_is_left_out_stays() {
+    let deployment = Embedded::start().await;
+    let http = deployment.http();
+    let ada = http.post("/customers", json!({ "name": "Ada", "email": "ada@example.com" })).await.expect(201);
+    let path = format!("/customers/{}", text(&ada, "customer_id"));
+    http.patch(&path, json!({})).await.expect_problem(400, "nothing_to_change");
+    http.patch(&path, json!({ "name": null })).await.expect(400);
+    assert_eq!(http.get(&path).await.expect(200)["version"], 1, "nothing was written");
+    let changed = http.patch(&path, json!({ "name": "Countess" })).await.expect(200);
+    assert_eq!((&changed["name"], &changed["email"]), (&json!("Countess"), &json!("ada@example.com")), "{changed}");
+}

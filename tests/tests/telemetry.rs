@@ -1,6 +1,10 @@
 //! What operators see: ids of requests, the access log, metrics, readiness, traces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use orderlog_tests::{
     collector::{Collector, Span},
@@ -54,6 +58,8 @@ async fn each_request_is_one_line_of_the_access_log_that_tells_nothing_personal(
     assert_eq!((&line["method"], &line["route"]), (&json!("GET"), &json!("/customers/{customer_id}")), "{line}");
     assert!(line["status"].is_u64() && line["duration_ms"].is_f64(), "{line}");
     assert!(lines.iter().any(|line| line["route"] == "/customers" && line["status"] == 201), "{lines:?}");
+    // The probes of this test's start are not among them.
+    assert!(lines.iter().all(|line| line["route"] != "/readyz"), "probes are logged at `debug`: {lines:?}");
     let told = embedded.told();
     for secret in [&customer, "Ada Secret", "example.com", "2020-01-01"] {
         assert!(!told.contains(secret), "{secret} is told");
@@ -87,6 +93,30 @@ async fn metrics(http: &Http) -> BTreeMap<String, f64> {
     let answer = client.get(format!("{}/metrics", http.base)).send().await.expect("an answer");
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4");
     samples(&answer.text().await.expect("a text"))
+}
+
+/// Served only while a generation is built, and once there was no room for something.
+const NOT_ALWAYS: [&str; 2] = ["projection_rebuild_progress_ratio", "http_limited_total"];
+
+/// Each metric has a row in the guide, each row is a metric, and the alerts there name no other.
+fn are_in_the_guide<'a>(series: impl Iterator<Item = &'a String>) {
+    let guide = include_str!("../../docs/operations.md");
+    let rows: BTreeSet<&str> =
+        guide.lines().filter_map(|line| line.strip_prefix("| `orderlog_")?.split('`').next()).collect();
+    let name = |series: &'a String| {
+        let name = series.split('{').next().unwrap_or_default().strip_prefix("orderlog_")?;
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        Some(of_histogram.filter(|name| rows.contains(name)).unwrap_or(name))
+    };
+    let served: BTreeSet<&str> = series.filter_map(name).collect();
+    assert_eq!(served.difference(&rows).collect::<Vec<_>>(), [&""; 0], "without a row");
+    let missing: Vec<_> = rows.difference(&served).filter(|name| !NOT_ALWAYS.contains(name)).collect();
+    assert_eq!(missing, [&""; 0], "not served");
+    let (_, alerts) = guide.split_once("```yaml").expect("there are alerts");
+    let named = alerts.split("orderlog_").skip(1).map(|rest| rest.split(|it: char| !it.is_alphanumeric() && it != '_'));
+    for name in named.filter_map(|mut rest| rest.next()) {
+        assert!(rows.contains(name), "an alert is about orderlog_{name}");
+    }
 }
 
 #[tokio::test]
@@ -136,6 +166,7 @@ async fn metrics_tell_of_requests_commands_and_positions() {
     assert!(told.keys().any(|name| name.starts_with("orderlog_build_info{version=")));
     assert!(!told.keys().any(|name| name.contains(&order) || name.contains("Ada") || name.contains('@')));
     assert!(told.len() < 2_000, "{} series", told.len());
+    are_in_the_guide(told.keys());
 }
 
 #[tokio::test]
@@ -222,6 +253,41 @@ async fn who_stops_says_so_before_it_takes_no_more_requests_and_keeps_what_it_ha
     shop.order_becomes(&order, "confirmed", "unpaid").await;
 }
 
+fn signal(name: &str, process: u32) {
+    let sent = Command::new("kill").args([name, &process.to_string()]).status().expect("kill is there");
+    assert!(sent.success(), "kill {name}");
+}
+
+async fn ended(embedded: &mut Embedded) {
+    eventually("the process ends", || std::future::ready(embedded.server().has_ended().then_some(()))).await;
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_in_order_and_a_second_signal_at_once() {
+    for (first, second) in [("-INT", "-TERM"), ("-TERM", "-INT")] {
+        let mut embedded = Embedded::start_with(&["--stop-delay-ms", "60000"]).await;
+        let shop = Shop::from(&embedded);
+        shop.receive("kept", 3).await;
+        let process = embedded.server().id();
+        signal(first, process);
+        eventually("readiness is withdrawn", async || {
+            let (status, body) = readiness(&shop.inventory).await;
+            (status == 503 && body["stopping"] == true).then_some(())
+        })
+        .await;
+        let begun = Instant::now();
+        signal(second, process);
+        ended(&mut embedded).await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "{first} {second}: {:?}", begun.elapsed());
+        embedded.options(&[]);
+        embedded.restart().await;
+        assert_eq!(shop.inventory.get("/stock/kept").await.expect(200)["on_hand"], 3, "what was answered is kept");
+        signal(first, embedded.server().id());
+        ended(&mut embedded).await;
+        assert!(embedded.told().trim_end().ends_with("stopped"), "{}", embedded.told());
+    }
+}
+
 #[tokio::test]
 async fn redis_is_told_of_but_decides_nothing() {
     let nobody = format!("redis://127.0.0.1:{}", free_port());
@@ -274,7 +340,7 @@ async fn trace_an_order(shop: &Shop, collector: &Collector) {
     send(&shop.customers, Method::GET, &format!("/customers/{customer}/orders"), None).await.expect(200);
     let spans = eventually("all spans are there, and no more come", async || {
         let spans = collector.of(TRACE);
-        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
         let is_last = |span: &Span| span.name == "process order.fulfilled";
         (spans.iter().any(is_last) && collector.of(TRACE).len() == spans.len()).then_some(spans)
     })

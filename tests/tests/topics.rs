@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use std::process::Command;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
 use orderlog_domain::public::Public;
 use orderlog_tests::{
@@ -11,15 +14,36 @@ use orderlog_tests::{
 };
 use serde_json::{Map, Value};
 
-/// What `kcat` prints of a topic: headers and value of each record.
-fn kcat(topic: &str) -> Vec<(String, String)> {
+/// A record of a public topic.
+struct Published {
+    key: String,
+    headers: BTreeMap<String, String>,
+    value: String,
+}
+
+impl Published {
+    /// One of its headers.
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("there is no {name}: {:?}", self.headers))
+    }
+}
+
+/// What `kcat` prints of a topic.
+fn kcat(topic: &str) -> Vec<Published> {
     let output = Command::new("kcat")
-        .args(["-C", "-b", &kafka(), "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%h\t%s\n"])
+        .args(["-C", "-b", &kafka(), "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%k\t%h\t%s\n"])
         .output()
         .expect("kcat is installed: `tests/run` does that");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| line.split_once('\t').unwrap()).map(|(h, v)| (h.to_owned(), v.to_owned())).collect()
+    let published = |line: &str| {
+        let [key, headers, value] = line.splitn(3, '\t').collect::<Vec<_>>()[..] else {
+            panic!("not three fields: {line}")
+        };
+        let headers = headers.split(',').map(|header| header.split_once('=').unwrap());
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Published { key: key.to_owned(), headers, value: value.to_owned() }
+    };
+    String::from_utf8(output.stdout).unwrap().lines().map(published).collect()
 }
 
 /// The fields are those that the published contract tells of.
@@ -38,31 +62,77 @@ fn as_published(contract: &Value, topic: &str, value: &str) {
     }
 }
 
+/// Its attributes are what its value says, and what a CloudEvent has.
+fn has_its_attributes(published: &Published, topic: &str, service: &str) {
+    let value: Value = serde_json::from_str(&published.value).unwrap();
+    for (name, expected) in [
+        ("ce_specversion", "1.0"),
+        ("ce_type", topic),
+        ("ce_source", &format!("/orderlog/{service}")),
+        ("ce_subject", &published.key),
+        ("ce_sequence", &value["version"].to_string()),
+        ("ce_dataschema", &format!("urn:orderlog:{topic}:1")),
+        ("content-type", "application/json"),
+    ] {
+        assert_eq!(published.header(name), expected, "{name} in {topic}");
+    }
+    assert!(
+        value.as_object().unwrap().values().any(|it| *it == published.key.as_str()),
+        "it is about {}: {value}",
+        published.key
+    );
+    assert!(published.header("ce_time").ends_with('Z'), "{:?}", published.headers);
+}
+
+/// Each event names the one that caused it, and the one with which the story began; those that nothing caused begin one.
+fn leads_back(published: &Published, known: &BTreeSet<String>) {
+    let (id, correlation) = (published.header("ce_id"), published.header("ce_correlationid"));
+    match published.headers.get("ce_causationid") {
+        Some(cause) => {
+            assert!(cause != id && known.contains(cause) && known.contains(correlation), "{:?}", published.headers)
+        }
+        None => assert_eq!(correlation, id),
+    }
+}
+
+/// The confirmation in an order's history names the reservation that it answers, and the order with which all began.
+async fn a_history_names_its_causes(shop: &Shop) {
+    let sku = format!("caused-{}", uuid::Uuid::new_v4().simple());
+    shop.receive(&sku, 1).await;
+    let order = shop.order(&shop.customer("Ada").await, &[(&sku, 1)]).await;
+    shop.order_becomes(&order, "confirmed", "unpaid").await;
+    let history = shop.orders.get(&format!("/orders/{order}/history")).await.expect(200);
+    let [placed, confirmed] = &history["items"].as_array().unwrap()[..] else { panic!("{history}") };
+    assert_eq!((&placed["cause"], &placed["correlation"]), (&Value::Null, &Value::Null), "{history}");
+    for (field, topic) in [("cause", "stock.reserved"), ("correlation", "order.created")] {
+        let events = kcat(topic);
+        let event = events.iter().find(|event| event.key == order).unwrap();
+        assert_eq!(confirmed[field], event.header("ce_id"), "{field}: {history}");
+    }
+}
+
 #[tokio::test]
 async fn every_public_topic_holds_cloudevents_under_its_exact_name() {
     // The only test without a prefix: the names themselves are what is promised. The story's SKUs are its own, in case the
     // broker has seen this test before.
     let contract: Value = serde_json::from_str(include_str!("../../openapi/asyncapi.json")).unwrap();
     let deployment = Distributed::start_with_prefix(String::new()).await;
-    story::play(&Shop::from(&deployment), &uuid::Uuid::new_v4().simple().to_string()).await;
-    for (topic, service) in Public::TOPICS {
-        let records = kcat(topic);
-        assert!(!records.is_empty(), "{topic} flows in the story");
-        for (headers, value) in records {
-            for attribute in
-                ["ce_specversion=1.0", &format!("ce_type={topic}"), &format!("ce_source=/orderlog/{service}")]
-            {
-                assert!(headers.contains(attribute), "{topic} has {attribute}: {headers}");
-            }
-            for attribute in
-                ["ce_id=", "ce_subject=", "ce_time=", "ce_dataschema=", "ce_sequence=", "ce_correlationid="]
-            {
-                assert!(headers.contains(attribute), "{topic} has {attribute}: {headers}");
-            }
-            assert!(headers.contains("content-type=application/json"), "{headers}");
+    let shop = Shop::from(&deployment);
+    story::play(&shop, &uuid::Uuid::new_v4().simple().to_string()).await;
+    let published: Vec<_> = Public::TOPICS.iter().map(|(topic, service)| (*topic, *service, kcat(topic))).collect();
+    // Read once more: an event may have been caused by one that was published when its topic had been read.
+    let known = Public::TOPICS.iter().flat_map(|(topic, _)| kcat(topic)).map(|event| event.header("ce_id").to_owned());
+    let known: BTreeSet<String> = known.collect();
+    for (topic, service, events) in published {
+        assert!(!events.is_empty(), "{topic} flows in the story");
+        for event in events {
+            has_its_attributes(&event, topic, service);
+            leads_back(&event, &known);
+            let value = &event.value;
             Public::from_json(topic, value.as_bytes()).unwrap_or_else(|error| panic!("{topic}: {error}: {value}"));
-            as_published(&contract, topic, &value);
+            as_published(&contract, topic, value);
             assert!(!value.contains('@'), "no personal data in {topic}: {value}");
         }
     }
+    a_history_names_its_causes(&shop).await;
 }

@@ -37,6 +37,38 @@ fn names(said: Said, variable: &str) {
     assert!(told.contains(variable) && !told.contains(&format!("'{flag}")), "{variable}: {stderr}");
 }
 
+/// The defaults that a guide names, in the units of the options. A row begins with `--name` in its first cell and the value in its
+/// second, such as `10 s until ...`; a sentence has the value in brackets behind `--name`.
+fn defaults_in(guide: &str) -> Vec<(String, u64)> {
+    let behind_names = guide.split("`--").skip(1).filter_map(|rest| rest.split_once('`'));
+    // The default of a rate is no default of its option; `limits.rs` has it.
+    let defaults = behind_names.filter(|(name, _)| *name != "rate-burst").filter_map(|(name, rest)| {
+        let value = rest.strip_prefix(" | ").or_else(|| rest.strip_prefix(" ("))?;
+        let mut words = value.split([' ', ')', ':', '|']);
+        let number: u64 = words.next()?.replace(',', "").parse().ok()?;
+        let unit = match words.next()? {
+            "MiB" => 1 << 20,
+            "s" if name.ends_with("-ms") => 1_000,
+            _ => 1,
+        };
+        Some((name.to_owned(), number * unit))
+    });
+    defaults.collect()
+}
+
+#[tokio::test]
+async fn the_defaults_are_those_in_the_guides() {
+    let help = orderlog_with(&[], &["serve", "--help"]).await.ended_with(0).stdout;
+    let guides = [include_str!("../../docs/security.md"), include_str!("../../docs/operations.md")];
+    let defaults: Vec<_> = guides.iter().flat_map(|guide| defaults_in(guide)).collect();
+    assert!(defaults.len() > 9, "{defaults:?}");
+    for (name, value) in defaults {
+        let (_, option) = help.split_once(&format!("--{name} <")).unwrap_or_else(|| panic!("there is no --{name}"));
+        let option = option.split("\n      --").next().unwrap();
+        assert!(option.contains(&format!("[default: {value}]")), "--{name} is {value} in the guide: {option}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_starts_with_every_variable_empty_that_protects_nothing() {
     let dir = tempfile::tempdir().unwrap();
