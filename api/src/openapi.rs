@@ -1,9 +1,9 @@
 //! The published contract of the HTTP API, as OpenAPI 3.1 and 3.0: what the framework generates from the routes, made right.
 //!
-//! [`correct`]: bounds of integers that come as fractions, times of examples in another form than answers have, refused unknown
-//! fields, headers that all operations take. [`failures`]: which failures an operation can have, and their codes.
-//! [`texts`]: what texts look like. [`examples`]: those that are missing. [`tidy`]: what both
-//! forms are without. [`modern`]: 3.1 out of the framework's 3.0. [`classic`]: what 3.0 does not have. Checked in under `openapi/` and compared by a test;
+//! [`correct`]: bounds of integers that come as fractions, times of examples in another form than answers have,
+//! headers that all operations take. [`failures`]: which failures an operation can have, and their codes.
+//! [`texts`]: what texts look like. [`examples`]: those that are missing. [`requests`]: refused unknown fields. [`tidy`]: what both
+//! forms are without. [`portable`]: forms of schemas that every generator of clients understands. [`modern`]: 3.1 out of the framework's 3.0. [`classic`]: what 3.0 does not have. Checked in under `openapi/` and compared by a test;
 //! `tests/contracts` has linters look at them.
 
 mod classic;
@@ -11,6 +11,9 @@ mod correct;
 mod examples;
 mod failures;
 mod modern;
+mod portable;
+mod requests;
+mod schemas;
 mod texts;
 mod tidy;
 
@@ -97,7 +100,9 @@ fn finished(mut document: Value, form: Form) -> Value {
     texts::all(&mut document);
     failures::all(&mut document);
     examples::all(&mut document);
+    requests::all(&mut document);
     tidy::all(&mut document);
+    portable::all(&mut document);
     match form {
         Form::Modern => modern::all(&mut document),
         Form::Classic => classic::all(&mut document),

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use expect_test::{ExpectFile, expect_file};
 use orderlog_api::{
@@ -13,7 +13,7 @@ use orderlog_api::{
     openapi::{self, Form},
     problem::{Code, Scope},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 #[track_caller]
 fn is_checked_in(document: &Value, file: ExpectFile) {
@@ -219,6 +219,136 @@ fn patterns_are_what_every_generator_reads() {
         let escaped = pattern.split('\\').skip(1).map(|rest| rest.chars().next().unwrap());
         for escape in escaped {
             assert!(['x', '.', '*'].contains(&escape), "{place}: \\{escape} in {pattern}");
+        }
+    }
+}
+
+/// Every object in a document except within examples, with the place where it is.
+fn objects<'a>(value: &'a Value, place: &str, found: &mut Vec<(String, &'a Map<String, Value>)>) {
+    match value {
+        Value::Object(members) => {
+            found.push((place.to_owned(), members));
+            for (name, member) in members.iter().filter(|(name, _)| !["example", "examples"].contains(&name.as_str())) {
+                objects(member, &format!("{place}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, item)| objects(item, &format!("{place}/{i}"), found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Generators read an integer of any other format, or of none, as one of 32 bits.
+#[test]
+fn every_integer_has_a_format_that_generators_know() {
+    for document in [modern(), classic()] {
+        let mut found = Vec::new();
+        objects(&document, "", &mut found);
+        let integers = found.iter().filter(|(_, schema)| {
+            let kind = schema.get("type");
+            kind.is_some_and(|it| it == "integer" || it.as_array().is_some_and(|all| all.contains(&"integer".into())))
+        });
+        let mut n_integers = 0;
+        for (place, schema) in integers {
+            let is_status = place.ends_with("/Problem/properties/status");
+            let expected = Value::from(if is_status { "int32" } else { "int64" });
+            assert_eq!(schema.get("format"), Some(&expected), "{place}");
+            n_integers += 1;
+        }
+        assert!(n_integers > 50, "{n_integers}");
+    }
+}
+
+/// Generators that meet `allOf` of a reference and anything else make a second type of it, or drop the property. In 3.0
+/// whatever stands beside a `$ref` is ignored.
+#[test]
+fn a_reference_is_combined_with_nothing_but_a_description_beside_it() {
+    for (document, beside) in [(modern(), &["description"][..]), (classic(), &[])] {
+        let mut found = Vec::new();
+        objects(&document, "", &mut found);
+        for (place, schema) in found {
+            if schema.contains_key("$ref") {
+                let others = schema.keys().filter(|key| *key != "$ref" && !beside.contains(&key.as_str()));
+                assert_eq!(others.collect::<Vec<_>>(), Vec::<&String>::new(), "{place}");
+            }
+            let parts = schema.get("allOf").and_then(Value::as_array);
+            assert!(parts.is_none_or(|parts| parts.len() == 1), "{place}: `allOf` of several parts");
+        }
+    }
+}
+
+/// Answers may gain fields, which clients that were generated before must tolerate.
+#[test]
+fn requests_are_closed_and_answers_are_open() {
+    let document = modern();
+    let reached = |member: &str| {
+        let mut open: Vec<Value> =
+            operations(&document).into_iter().map(|(_, operation)| operation[member].clone()).collect();
+        let mut found = BTreeSet::new();
+        while let Some(part) = open.pop() {
+            let mut inner = Vec::new();
+            objects(&part, "", &mut inner);
+            for reference in inner.iter().filter_map(|(_, it)| it.get("$ref").and_then(Value::as_str)) {
+                if found.insert(reference.to_owned()) {
+                    open.push(document.pointer(&reference[1..]).unwrap().clone());
+                }
+            }
+        }
+        found
+    };
+    let is_open = |reference: &String| document.pointer(&reference[1..]).unwrap()["additionalProperties"] != false;
+    let is_object = |reference: &String| document.pointer(&reference[1..]).unwrap()["type"] == "object";
+    let (requests, answers) = (reached("requestBody"), reached("responses"));
+    let open: Vec<_> = requests.iter().filter(|it| is_object(it) && is_open(it)).collect();
+    let closed: Vec<_> = answers.iter().filter(|it| !is_open(it)).collect();
+    assert_eq!((open, closed), (Vec::new(), Vec::new()));
+    assert!(requests.len() > 10 && answers.len() > 20, "{requests:?} {answers:?}");
+}
+
+/// Generators share the type of a body with headers among answers whose headers have the same names.
+#[test]
+fn a_body_with_headers_is_the_same_wherever_it_stands() {
+    let document = classic();
+    let mut shapes: BTreeMap<(String, Vec<String>), (String, Vec<bool>)> = BTreeMap::new();
+    for (endpoint, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let Some(headers) = response["headers"].as_object() else { continue };
+            let required = headers.values().map(|header| header["required"] == true).collect::<Vec<_>>();
+            let place = format!("{endpoint}: {status}");
+            let schemas = response["content"].as_object().into_iter().flatten().map(|(_, media)| &media["schema"]);
+            let body = (Value::from_iter(schemas.cloned()).to_string(), headers.keys().cloned().collect());
+            let (first, expected) = shapes.entry(body).or_insert_with(|| (place.clone(), required.clone()));
+            assert_eq!(*expected, required, "{first}, {place}");
+        }
+    }
+}
+
+/// As generators name types: `place_order` and `PlaceOrder` are both `PlaceOrder`.
+fn type_name(parts: &[&str]) -> String {
+    let words = parts.iter().flat_map(|part| part.split(['_', '-']));
+    words.map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..])).collect()
+}
+
+/// Generators name a type without a name of its own by where it stands.
+#[test]
+fn no_schema_is_named_as_generators_name_types_of_their_own() {
+    let document = classic();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for (name, schema) in schemas {
+        for (property, inner) in schema["properties"].as_object().into_iter().flatten() {
+            let made = type_name(&[name, property]);
+            let inner = inner.get("items").unwrap_or(inner);
+            let has_type = inner.get("enum").is_some()
+                || inner["type"] == "object"
+                || inner["allOf"].as_array().is_some_and(|parts| parts.len() > 1);
+            assert!(!has_type || !schemas.contains_key(&made), "`{property}` of {name} would be a second {made}");
+        }
+    }
+    for (endpoint, operation) in operations(&document) {
+        for suffix in ["Request", "Response", "Params", "Error", "Result", "Body", "Data", "Res", "Req"] {
+            let made = type_name(&[operation["operationId"].as_str().unwrap(), suffix]);
+            assert!(!schemas.contains_key(&made), "{endpoint}: generators have a {made} of their own");
         }
     }
 }

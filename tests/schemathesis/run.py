@@ -5,14 +5,15 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.dirname(HERE))
+from server import fetched, started
+
 SCHEMATHESIS = os.path.join(os.path.dirname(sys.executable), "schemathesis")
 # One run makes so many cases of each operation, and those of sequences.
 CASES = 60
@@ -20,40 +21,6 @@ CASES = 60
 RUNS = 3
 STREAM = "stream_notifications"
 NEVER = {500, 501, 502}
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
-
-
-def fetched(url, key=None):
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return answer.read().decode()
-
-
-def started(binary, folder):
-    """A server that wants a key, and the key."""
-    data = os.path.join(folder, "data")
-    make = [binary, "key", "create", "--name", "schemathesis", "--scope", "*", "--data", data]
-    key = subprocess.run(make, check=True, capture_output=True, text=True).stdout.strip()
-    port = free_port()
-    log = open(os.path.join(folder, "server.log"), "w")
-    serve = [binary, "serve", "--data", data, "--listen", f"127.0.0.1:{port}", "--rate-limit", "0"]
-    serve += ["--log-filter", "warn"]
-    server = subprocess.Popen(serve, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            fetched(f"{url}/readyz")
-            return server, url, key
-        except OSError:
-            if server.poll() is not None:
-                break
-            time.sleep(0.1)
-    sys.exit(f"the server does not start: {open(log.name).read()}")
 
 
 def tried(url, key, seed, seconds, folder):
@@ -102,7 +69,7 @@ def main():
     first = seed = int(os.environ.get("SEED", time.time()))
     begun, is_good = time.monotonic(), True
     with tempfile.TemporaryDirectory() as folder:
-        server, url, key = started(binary, folder)
+        server, url, key = started(binary, folder, "schemathesis")
         try:
             while True:
                 is_good &= tried(url, key, seed, seconds, folder)

@@ -1,7 +1,5 @@
 //! Corrections of what the framework generates.
 
-use std::collections::BTreeSet;
-
 use orderlog_domain::{
     billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
 };
@@ -47,7 +45,6 @@ pub fn all(document: &mut Value) {
         "example" => walk(value, &mut |_, value| zulu(value)),
         _ => {}
     });
-    closed(document);
     for_operations(document, &mut |path, method, operation| {
         secured(operation);
         if method == "get" {
@@ -158,43 +155,6 @@ pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &m
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             visit(path, method, operation);
         }
-    }
-}
-
-/// Requests with unknown fields are refused: say so of every schema that a request body consists of.
-fn closed(document: &mut Value) {
-    for name in request_schemas(document) {
-        let schema = &mut document["components"]["schemas"][&name];
-        if schema["type"] == "object" {
-            schema["additionalProperties"] = false.into();
-        }
-    }
-}
-
-/// The names of all schemas that request bodies consist of.
-pub fn request_schemas(document: &mut Value) -> BTreeSet<String> {
-    let mut open: Vec<String> = Vec::new();
-    for_operations(document, &mut |_, _, operation| references(&operation["requestBody"], &mut open));
-    let mut found = BTreeSet::new();
-    while let Some(name) = open.pop() {
-        if let Some(schema) = document["components"]["schemas"].get(&name)
-            && found.insert(name)
-        {
-            references(schema, &mut open);
-        }
-    }
-    found
-}
-
-fn references(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Object(members) => {
-            let name = members.get("$ref").and_then(Value::as_str).and_then(|text| text.rsplit('/').next());
-            found.extend(name.map(str::to_owned));
-            members.values().for_each(|member| references(member, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -72,10 +72,12 @@ fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
     response["content"][CONTENT_TYPE]["examples"] = examples.collect::<Map<_, _>>().into();
     let of_key = codes.iter().any(|entry| entry.code == Code::IdempotencyKeyInUse);
     if WITH_RETRY_AFTER.contains(&status) || of_key {
-        let when = if of_key { ", if a command with the same idempotency key is under way" } else { "" };
+        let when =
+            if of_key { "if a command with the same idempotency key is under way" } else { "with every such answer" };
+        // Not required anywhere, since it can't be on 409: generators make one type of all problems with this header.
         response["headers"]["Retry-After"] = json!({
-            "description": format!("In how many seconds to ask again{when}."),
-            "required": !of_key,
+            "description": format!("In how many seconds to ask again, {when}."),
+            "required": false,
             "schema": { "type": "integer", "minimum": 0 },
         });
     }

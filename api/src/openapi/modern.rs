@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::schemas;
+
 /// The version that is published.
 const VERSION: &str = "3.1.0";
-
-/// The members of a schema whose values are schemas by name.
-const NAMED: [&str; 2] = ["properties", "patternProperties"];
 
 /// Everything that is said otherwise in 3.1.
 pub fn all(document: &mut Value) {
@@ -14,44 +13,7 @@ pub fn all(document: &mut Value) {
     if let Some(license) = document.pointer_mut("/info/license") {
         license["identifier"] = license["name"].clone();
     }
-    each_schema(document, &mut schema);
-}
-
-/// Every schema, wherever it stands, the inner ones first.
-fn each_schema(value: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
-    match value {
-        Value::Object(members) => {
-            for (key, member) in members {
-                match key.as_str() {
-                    // These are values, whatever they look like.
-                    "example" | "examples" | "default" | "enum" | "const" => {}
-                    "schema" => inner(member, visit),
-                    "schemas" => {
-                        member.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(|it| inner(it, visit));
-                    }
-                    _ => each_schema(member, visit),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| each_schema(item, visit)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn inner(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
-    for (key, member) in schema.as_object_mut().into_iter().flatten() {
-        match key.as_str() {
-            named if NAMED.contains(&named) => {
-                member.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(|it| inner(it, visit));
-            }
-            "items" | "additionalProperties" | "not" => inner(member, visit),
-            "allOf" | "anyOf" | "oneOf" => {
-                member.as_array_mut().into_iter().flatten().for_each(|it| inner(it, visit));
-            }
-            _ => {}
-        }
-    }
-    visit(schema);
+    schemas::each(document, &mut schema);
 }
 
 fn schema(schema: &mut Value) {
@@ -76,21 +38,15 @@ fn schema(schema: &mut Value) {
     }
 }
 
-/// `allOf` of a reference and a description: in 3.1 a description may stand beside a reference.
+/// `allOf` of one reference: in 3.1 other members may stand beside a reference.
 fn flattened(members: &mut Map<String, Value>) {
-    let is_so = match members.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
-        Some([reference, rest]) => {
-            reference.get("$ref").is_some()
-                && rest.as_object().is_some_and(|rest| rest.keys().all(|key| key == "description"))
-        }
-        Some(_) | None => false,
+    let reference = match members.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
+        Some([only]) => only.get("$ref").cloned(),
+        Some(_) | None => None,
     };
-    if is_so && let Some(Value::Array(parts)) = members.remove("allOf") {
-        for part in parts {
-            if let Value::Object(part) = part {
-                members.extend(part);
-            }
-        }
+    if let Some(reference) = reference {
+        members.remove("allOf");
+        members.insert("$ref".to_owned(), reference);
     }
 }
 
@@ -114,7 +70,7 @@ mod tests {
     use super::*;
 
     fn modern(mut old: Value) -> Value {
-        inner(&mut old, &mut schema);
+        schemas::inner(&mut old, &mut schema);
         old
     }
 
@@ -149,7 +105,7 @@ mod tests {
     #[test]
     fn a_description_stands_beside_a_reference() {
         assert_eq!(
-            modern(json!({ "allOf": [{ "$ref": "#/x" }, { "description": "y" }] })),
+            modern(json!({ "allOf": [{ "$ref": "#/x" }], "description": "y" })),
             json!({ "$ref": "#/x", "description": "y" })
         );
         let two = json!({ "allOf": [{ "$ref": "#/x" }, { "$ref": "#/y" }] });

@@ -3,7 +3,7 @@
 use orderlog_domain::values::Currency;
 use serde_json::{Map, Value};
 
-use super::correct::request_schemas;
+use super::requests::schemas_of_requests;
 use crate::params::IDENTIFIER;
 
 /// What [`IDENTIFIER`] looks like exactly: with at least one letter or digit.
@@ -30,7 +30,7 @@ const N_LINE_MAX: u64 = 200;
 /// Say what every text of a request has to look like.
 pub fn all(document: &mut Value) {
     identifiers(document);
-    for schema in request_schemas(document) {
+    for schema in schemas_of_requests(document) {
         let Some(properties) = document["components"]["schemas"][&schema]["properties"].as_object_mut() else {
             continue;
         };

@@ -171,7 +171,10 @@ impl Entry {
 mod tests {
     use std::collections::BTreeSet;
 
+    use poem::{IntoResponse, http::StatusCode};
+
     use super::*;
+    use crate::problem::ApiError;
 
     #[test]
     fn every_code_is_explained_and_has_a_name_of_its_own() {
@@ -188,6 +191,19 @@ mod tests {
             let told = example.errors.map_or(example.code, |errors| errors[0].code.clone());
             let expected = if *code == Code::InvalidRequest { "invalid_quantity" } else { entry.name };
             assert_eq!(told, expected);
+        }
+    }
+
+    /// The contract can't require the header, which 409 has with one code only.
+    #[test]
+    fn a_problem_that_passes_says_when_to_ask_again() {
+        for code in Code::ALL {
+            for status in code.entry().statuses {
+                let status = StatusCode::from_u16(*status).unwrap();
+                let response = ApiError::new(status, *code, "").into_response();
+                let passes = [503, 504].contains(&status.as_u16()) || *code == Code::IdempotencyKeyInUse;
+                assert_eq!(response.headers().contains_key("retry-after"), passes, "{code:?}, {status}");
+            }
         }
     }
 }
