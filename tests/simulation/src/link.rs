@@ -83,12 +83,15 @@ impl Link {
         } else {
             Fate::Lands
         };
-        let copy = world.goes_wrong(faults.doubled).then(|| late(world));
+        // A log keeps the order of what it takes. Journals do not rely on that; readers of public topics do.
+        let is_journal = SERVICES.contains(&record.topic.as_ref());
+        let overtakes = is_journal && world.goes_wrong(faults.overtakes);
+        // What came before the record that it expects is void, also if a copy comes after that.
+        let is_doubled = world.goes_wrong(faults.doubled) || overtakes && world.draw(|chance| chance.of_1000(500));
+        let copy = is_doubled.then(|| late(world));
         let mut lands_after = self.lands_after.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lands_at = Instant::now() + world.takes(faults.append_ms);
-        // A log keeps the order of what it takes. Journals do not rely on that; readers of public topics do.
-        let keeps_order = !SERVICES.contains(&record.topic.as_ref());
-        if keeps_order || !world.goes_wrong(faults.overtakes) {
+        if !overtakes {
             lands_at = lands_at.max(*lands_after);
             *lands_after = lands_at;
         }

@@ -165,9 +165,9 @@ async fn rebuild<D: Tables>(world: &Arc<World>) -> MemoryRows<D> {
 
 /// Everything there is to check.
 ///
-/// `healthy_ms` is when everything had come to rest for the first time.
-pub async fn history(shop: &Shop, healthy_ms: i64, faults: &mut Vec<Fault>) -> History {
-    let (rested_ms, healthy_ms) = (Some(shop.world.now_ms()), Some(healthy_ms));
+/// `healthy_ms` is when everything had come to rest for the first time, if it has.
+pub async fn history(shop: &Shop, healthy_ms: Option<i64>, faults: &mut Vec<Fault>) -> History {
+    let rested_ms = Some(shop.world.now_ms());
     let mut history = History { lines: shop.world.all_lines(), healthy_ms, rested_ms, ..History::default() };
     for (partition, records) in shop.world.log.contents() {
         let landed = |record: &Record| shop.world.landed_before(&partition, record.offset);

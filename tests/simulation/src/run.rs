@@ -146,9 +146,11 @@ async fn live(seed: u64, world: Arc<World>) -> Report {
     let mut faults = Vec::new();
     rest::come_to_rest(&shop, &mut faults).await;
     // What is asked for now is done without delay.
-    let healthy_ms = world.now_ms();
-    workload.client(n_clients + 1, N_COMMANDS_HEALTHY).await;
-    rest::come_to_rest(&shop, &mut faults).await;
+    let healthy_ms = faults.is_empty().then(|| world.now_ms());
+    if healthy_ms.is_some() {
+        workload.client(n_clients + 1, N_COMMANDS_HEALTHY).await;
+        rest::come_to_rest(&shop, &mut faults).await;
+    }
     let history = rest::history(&shop, healthy_ms, &mut faults).await;
     faults.extend(check(&history));
     let is_acknowledged = |attempt: &&Attempt| matches!(attempt.outcome, Outcome::Acknowledged { .. });
