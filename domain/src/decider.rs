@@ -132,6 +132,11 @@ pub trait Decider: Clone + Send + Sync + Sized + 'static {
     /// The state of the `which`-th of [`Decider::touches`] after `event`. Total: the event already happened.
     fn evolve(entity: Option<Self::Entity>, which: usize, event: &Self::Event, at: &At) -> Self::Entity;
 
+    /// Whether callers see `entity`. What is kept only to count records does not exist to them, nor to their `If-Match`.
+    fn is_shown(_entity: &Self::Entity) -> bool {
+        true
+    }
+
     /// Whether the state of the `which`-th of [`Decider::touches`] after `event` follows from the event alone, whatever it was
     /// before. Histories are read backwards up to such an event, so that the past of an aggregate that thousands of records
     /// touch is soon found. It is only about speed: no is always right.

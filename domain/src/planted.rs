@@ -121,6 +121,30 @@ bugs! {
     ExpireLate,
     /// A delivery does not belong to the trace of the request that it follows from.
     DeliverWithoutTrace,
+    /// A key that comes again with another command is answered as a repetition.
+    RepeatAnyBody,
+    /// All callers share their idempotency keys.
+    ShareKeys,
+    /// Nobody looks at the versions that an `If-Match` names.
+    IgnoreVersions,
+    /// An `If-Match` matches what callers do not see.
+    MatchTheHidden,
+    /// A record's time is an hour ahead of its writer's clock.
+    WrongTime,
+    /// An address that its customer gave up stays claimed.
+    KeepGivenUp,
+    /// A customer was created when they were changed last.
+    ForgetCreation,
+    /// Only the first line of an order is kept.
+    FirstLineOnly,
+    /// The reason of a refund is dropped.
+    DropReason,
+    /// A payment in another currency counts as one in the invoice's.
+    TakeAnyCurrency,
+    /// Of several SKUs that are short only the first is named.
+    FirstShortageOnly,
+    /// Of a reservation's movements only the first is listed.
+    FirstMovementOnly,
 }
 
 #[cfg(feature = "planted")]

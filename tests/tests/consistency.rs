@@ -245,6 +245,24 @@ async fn writes_go_to_what_was_seen(shop: &Shop) {
     get(&shop.inventory, "/stock/versioned", &[("If-None-Match", "\"1\"")]).await.expect(200);
 }
 
+async fn what_callers_do_not_see_matches_no_version(shop: &Shop) {
+    let customer = shop.customer("Ada").await;
+    let body = order(&customer, "unseen", 1);
+    let headers = [("Prefer", "wait=20")];
+    let rejected = shop.orders.send(Method::POST, "/orders", &headers, Some(&body)).await.unwrap().expect(201);
+    assert_eq!(rejected["state"], "rejected", "it is kept that this SKU was looked at: {rejected}");
+    get(&shop.inventory, "/stock/unseen", &[]).await.expect_problem(404, "unknown_sku");
+    let (receive, adjust) = (json!({"quantity": 5}), json!({"delta": -1, "reason": "counted"}));
+    for tag in ["*", "\"1\"", "\"7\""] {
+        let ask =
+            async |path, body| shop.inventory.send(Method::POST, path, &[("If-Match", tag)], Some(body)).await.unwrap();
+        let problem = ask("/stock/unseen/receive", &receive).await.expect_problem(412, "precondition_failed");
+        assert!(text(&problem, "detail").contains("it does not exist"), "{tag}: {problem}");
+        ask("/stock/unseen/adjust", &adjust).await.expect_problem(404, "unknown_sku");
+    }
+    shop.receive("unseen", 5).await;
+}
+
 #[tokio::test]
 async fn callers_can_rely_on_what_they_have_seen_on_the_embedded_log() {
     let deployment = Embedded::start().await;
@@ -255,6 +273,7 @@ async fn callers_can_rely_on_what_they_have_seen_on_the_embedded_log() {
     an_order_may_be_waited_for(&shop).await;
     what_was_just_paid_can_be_fulfilled(&shop).await;
     writes_go_to_what_was_seen(&shop).await;
+    what_callers_do_not_see_matches_no_version(&shop).await;
 }
 
 /// Neither a payment that is not published nor one that is not in the rows is answered without: the caller hears where it is.

@@ -143,7 +143,7 @@ fn pay(
         InvoiceState::Void | InvoiceState::Refunded => return Err(closed),
     }
     let currency = invoice.currency.ok_or(closed)?;
-    if currency != given {
+    if currency != given && !planted::has(Bug::TakeAnyCurrency) {
         return Err(Rejection::WrongCurrency { invoice: currency, given });
     }
     let open_amount = invoice.open_amount();
@@ -177,6 +177,7 @@ fn refund(invoice: &Invoice, amount: Option<Money>, reason: Option<&Reason>) -> 
     if asked > refundable {
         return Err(Rejection::RefundTooLarge { refundable, asked });
     }
+    let reason = reason.filter(|_| !planted::has(Bug::DropReason));
     give_back(invoice, asked, RefundCause::Requested, reason.cloned()).ok_or(not_paid)
 }
 

@@ -212,14 +212,18 @@ impl<D: Decider> Core<D> {
         let view = View::new(&lookup);
         let result = D::decide(&request.command, &view, now).map_err(Refusal::Rule);
         let mut missing = view.into_missing();
+        let is_shown = |entity: &Versioned<D::Entity>| D::is_shown(&entity.state) || planted::has(Bug::MatchTheHidden);
         // Few commands say which version they have seen; the others need not have their target made.
-        let seen = request.versions.as_ref().and_then(|versions| Some((versions, D::target(&request.command)?)));
+        let versions = request.versions.as_ref().filter(|_| !planted::has(Bug::IgnoreVersions));
+        let seen = versions.and_then(|versions| Some((versions, D::target(&request.command)?)));
         let result = match seen.map(|(versions, target)| (versions, target, versioned(&target))) {
             None => result,
-            Some((versions, _, Lookup::Found(entity))) if versions.have(Some(entity.version)) => result,
-            Some((_, _, Lookup::Found(entity))) => Err(Refusal::Version(Some(entity.version))),
+            Some((versions, _, Lookup::Found(entity))) if is_shown(entity) => {
+                let version = Some(entity.version);
+                if versions.have(version) { result } else { Err(Refusal::Version(version)) }
+            }
             // That there is no such thing is better said by the rules.
-            Some((_, _, Lookup::Absent)) => result.and(Err(Refusal::Version(None))),
+            Some((_, _, Lookup::Found(_) | Lookup::Absent)) => result.and(Err(Refusal::Version(None))),
             Some((_, target, Lookup::NotLoaded)) => {
                 // As a look through the view: worth nothing if it has to be loaded, else there is none.
                 missing.push(target);
@@ -248,7 +252,7 @@ impl<D: Decider> Core<D> {
         let entities = evolve_all::<D>(&event, &touched, at, |_, aggregate| self.entity_ahead(aggregate));
         let header = Header {
             id,
-            time_ms: now,
+            time_ms: if planted::has(Bug::WrongTime) { now + 3_600_000 } else { now },
             writer: self.writer,
             kind: D::kind(&event).to_owned(),
             expects,

@@ -3,6 +3,7 @@
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref, View},
     key::Key,
+    planted::{self, Bug},
     public::Public,
     values::{CustomerId, Name},
 };
@@ -118,7 +119,9 @@ fn customer_after(before: Option<&Customer>, event: &Event, at: &At) -> Customer
         canonical_key: facts.canonical_key,
         active: facts.active,
         version: facts.version,
-        created_ms: before.map_or(at.time_ms, |customer| customer.created_ms),
+        created_ms: before
+            .filter(|_| !planted::has(Bug::ForgetCreation))
+            .map_or(at.time_ms, |customer| customer.created_ms),
         updated_ms: changed_ms.unwrap_or(at.time_ms),
     }
 }
@@ -193,7 +196,7 @@ fn update(
     Ok(Event::CustomerUpdated(CustomerUpdated {
         customer: facts,
         claimed: changed(claimed),
-        freed: changed(freed),
+        freed: changed(freed.filter(|_| !planted::has(Bug::KeepGivenUp))),
         claimed_canonical: changed(claimed_canonical),
         freed_canonical: changed(freed_canonical),
     }))

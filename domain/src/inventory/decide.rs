@@ -58,6 +58,13 @@ impl Decider for Inventory {
         state::evolve(entity, which, event, at)
     }
 
+    fn is_shown(entity: &Entity) -> bool {
+        match entity {
+            Entity::Stock(_) | Entity::Reservation(_) => true,
+            Entity::Unreceived(_) => false,
+        }
+    }
+
     fn carries_state(event: &Event, which: usize) -> bool {
         state::carries_state(event, which)
     }

@@ -58,7 +58,8 @@ pub(super) struct TooManySkus(pub usize);
 
 /// What is short, and the reason that stands for all of it.
 pub(super) fn shortages(wanted: &[Wanted]) -> Option<(ShortageReason, Vec<Shortage>)> {
-    let shortages: Vec<_> = wanted.iter().filter_map(Wanted::shortage).collect();
+    let n_named = if planted::has(Bug::FirstShortageOnly) { 1 } else { wanted.len() };
+    let shortages: Vec<_> = wanted.iter().filter_map(Wanted::shortage).take(n_named).collect();
     if shortages.is_empty() {
         return None;
     }

@@ -78,6 +78,13 @@ impl Decider for Notifications {
         }
     }
 
+    fn is_shown(entity: &Entity) -> bool {
+        match entity {
+            Entity::Notification(_) => true,
+            Entity::StrayNotification(_) => false,
+        }
+    }
+
     fn publish(_event: &Event) -> Vec<Public> {
         Vec::new()
     }

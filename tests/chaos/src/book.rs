@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use orderlog_history::{Attempt, Line, Outcome};
+use orderlog_history::{Line, Outcome};
 
 /// What clients have heard of.
 #[derive(Debug, Default)]
@@ -99,11 +99,13 @@ impl Book {
         let mut counts = BTreeMap::new();
         for line in lock(&self.lines).iter() {
             let what = match line {
-                Line::Attempt(Attempt { outcome: Outcome::Acknowledged { replayed: false, .. }, .. }) => "acknowledged",
-                Line::Attempt(Attempt { outcome: Outcome::Acknowledged { replayed: true, .. }, .. }) => "repeated",
-                Line::Attempt(Attempt { outcome: Outcome::Refused, .. }) => "refused",
-                Line::Attempt(Attempt { outcome: Outcome::NotDone, .. }) => "not done",
-                Line::Attempt(Attempt { outcome: Outcome::Unknown, .. }) => "unknown",
+                Line::Attempt(attempt) => match attempt.outcome {
+                    Outcome::Acknowledged { replayed: false, .. } => "acknowledged",
+                    Outcome::Acknowledged { replayed: true, .. } => "repeated",
+                    Outcome::Refused(_) => "refused",
+                    Outcome::OtherVersion(_) | Outcome::KeyReused | Outcome::NotDone => "not done",
+                    Outcome::Unknown => "unknown",
+                },
                 Line::Read(_) => "reads",
                 Line::Restored => continue,
             };

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use orderlog_domain::key::{HashKey, Key};
-use orderlog_history::{Ask, Attempt, Line, Outcome, Read};
+use orderlog_history::{Ask, Attempt, Line, Outcome, Read, Refusal};
 use orderlog_tests::http::{Answer, Http};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -75,17 +75,20 @@ impl Client {
     /// Ask once.
     async fn attempt(&mut self, question: &Question) -> (Outcome, Option<Answer>) {
         let http = self.any(question.service);
-        let (id, hash_key) = (Uuid::from_u128(self.chance.u128(1..)), &self.hash_key);
+        let id = Uuid::from_u128(self.chance.u128(1..));
         let operation = format!("{} {}", question.method, question.path);
-        let key = |key: &String| hash_key.idempotency(CALLER, &operation, key);
+        let key = |key: &String| format!("{CALLER}, {operation}, {key}");
         let attempt = Attempt {
             id,
             client: self.number,
             service: question.service.to_owned(),
             ask: question.ask.clone(),
+            minted: None,
             key: question.key.as_ref().map(key),
+            if_match: None,
             asked: None,
             answered: None,
+            clock: None,
             outcome: Outcome::Unknown,
         };
         let trace = format!("00-{}-{:016x}-01", id.simple(), self.number);
@@ -98,7 +101,7 @@ impl Client {
             let seen = self.seen.entry(question.service).or_default();
             *seen = (*seen).max(offset);
         }
-        self.book.answered(Some(Line::Attempt(Attempt { outcome: outcome.clone(), ..attempt })));
+        self.book.answered(Some(Line::Attempt(Box::new(Attempt { outcome: outcome.clone(), ..attempt }))));
         (outcome, answer.ok())
     }
 
@@ -112,10 +115,12 @@ impl Client {
                     self.book.scandal("success without a position".to_owned(), format!("{question:?}: {answer:?}"));
                     return Outcome::Unknown;
                 };
-                Outcome::Acknowledged { offset, replayed: answer.header("Idempotent-Replayed").is_some() }
+                let replayed = answer.header("Idempotent-Replayed").is_some();
+                Outcome::Acknowledged { offset, replayed, event: None }
             }
             409 if code == "idempotency_key_in_use" => Outcome::Unknown,
-            404 | 409 => Outcome::Refused,
+            404 | 409 => Outcome::Refused(Refusal::new(code, Value::Null)),
+            422 if code == "idempotency_key_reused" => Outcome::KeyReused,
             412 | 422 | 429 | 503 => Outcome::NotDone,
             504 => Outcome::Unknown,
             _ => {
@@ -131,7 +136,7 @@ impl Client {
             let (outcome, answer) = self.attempt(question).await;
             match outcome {
                 Outcome::Acknowledged { .. } => return answer,
-                Outcome::Refused => return None,
+                Outcome::Refused(_) | Outcome::OtherVersion(_) | Outcome::KeyReused => return None,
                 // Without a key, who asks again asks for something else.
                 Outcome::Unknown if question.key.is_none() => return None,
                 Outcome::NotDone if answer.is_some_and(|it| it.status != StatusCode::SERVICE_UNAVAILABLE) => {
@@ -166,8 +171,8 @@ impl Client {
             _ => None,
         });
         let (client, service) = (self.number, service.to_owned());
-        self.book.answered(
-            version.map(|version| Line::Read(Read { client, service, object, version, seen_elsewhere: Vec::new() })),
-        );
+        self.book.answered(version.map(|version| {
+            Line::Read(Read { client, service, object, version, doc: None, seen_elsewhere: Vec::new() })
+        }));
     }
 }

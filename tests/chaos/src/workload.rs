@@ -13,7 +13,7 @@ use orderlog_domain::{
     orders::Order,
     values::{CustomerId, OrderId, Sku},
 };
-use orderlog_history::Ask;
+use orderlog_history::{Address, Ask, OrderLine, Units};
 use orderlog_tests::{PATIENCE, http::Http};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ use crate::{
 pub const SKUS: [&str; 4] = ["apple", "bread", "cheese", "dates"];
 /// So many e-mail addresses there are.
 const N_EMAILS: u32 = 60;
+/// All prices and payments are in this.
+const CURRENCY: &str = "EUR";
 
 /// Work that a fault counts as having hit: so many answers after the last one.
 const N_ANSWERS: u64 = 30;
@@ -94,8 +96,8 @@ async fn one(client: &mut Client) {
         0..6 => create_customer(client).await,
         6..8 => change_customer(client).await,
         8..30 => place(client).await,
-        30..36 => on_order(client, "cancel", Ask::Cancel).await,
-        36..44 => on_order(client, "fulfil", Ask::Fulfil).await,
+        30..36 => on_order(client, "cancel", |order| Ask::Cancel { order }).await,
+        36..44 => on_order(client, "fulfil", |order| Ask::Fulfil { order }).await,
         44..56 => pay(client).await,
         56..59 => refund(client).await,
         59..66 => {
@@ -151,9 +153,13 @@ fn recent<T: Clone>(client: &mut Client, of: impl FnOnce(&crate::book::Known) ->
     client.chance.choice(&all[from..]).cloned()
 }
 
+fn address(client: &Client, email: &str) -> Address {
+    Address { text: email.to_owned(), key: client.hash_key.unique("email", email), canonical_key: None }
+}
+
 async fn create_customer(client: &mut Client) {
     let email = format!("c{}@example.com", client.chance.u32(..N_EMAILS));
-    let meaning = Ask::CreateCustomer(String::from(client.hash_key.unique("email", &email)));
+    let meaning = Ask::CreateCustomer { name: "Somebody".to_owned(), email: address(client, &email) };
     let body = json!({ "name": "Somebody", "email": email });
     let answer = ask(client, "customers", post("/customers", body), meaning).await;
     if let Some(id) = id_of(answer, "customer_id") {
@@ -165,11 +171,11 @@ async fn change_customer(client: &mut Client) {
     let Some(id) = recent(client, |known| known.customers.clone()) else { return };
     if client.chance.u32(..10) < 2 {
         let how = (Method::POST, format!("/customers/{id}/deactivate"), None);
-        ask(client, "customers", how, Ask::Deactivate(id)).await;
+        ask(client, "customers", how, Ask::Deactivate { customer: id }).await;
         return;
     }
     let email = format!("c{}@example.com", client.chance.u32(..N_EMAILS));
-    let meaning = Ask::ChangeEmail(id.clone(), String::from(client.hash_key.unique("email", &email)));
+    let meaning = Ask::UpdateCustomer { customer: id.clone(), name: None, email: Some(address(client, &email)) };
     let how = (Method::PATCH, format!("/customers/{id}"), Some(json!({ "email": email })));
     ask(client, "customers", how, meaning).await;
 }
@@ -177,10 +183,15 @@ async fn change_customer(client: &mut Client) {
 async fn place(client: &mut Client) {
     let Some(customer) = recent(client, |known| known.customers.clone()) else { return };
     let lines: Vec<_> = (0..client.chance.u32(1..3))
-        .map(|_| json!({ "sku": sku(client), "quantity": client.chance.u32(1..4), "unit_price": client.chance.u32(1..9) }))
+        .map(|_| OrderLine {
+            sku: sku(client).to_owned(),
+            quantity: client.chance.i64(1..4),
+            unit_price: client.chance.i64(1..9),
+        })
         .collect();
-    let body = json!({ "customer_id": customer, "currency": "EUR", "lines": lines });
-    let answer = ask(client, "orders", post("/orders", body), Ask::Place(customer)).await;
+    let body = json!({ "customer_id": customer, "currency": CURRENCY, "lines": lines });
+    let meaning = Ask::Place { customer, currency: CURRENCY.to_owned(), lines };
+    let answer = ask(client, "orders", post("/orders", body), meaning).await;
     let total = answer.as_ref().and_then(|order| order["total"].as_i64()).unwrap_or(5);
     if let Some(id) = id_of(answer, "order_id") {
         client.book.known(|known| known.orders.push((id, total)));
@@ -195,32 +206,34 @@ async fn on_order(client: &mut Client, verb: &str, meaning: fn(String) -> Ask) {
 async fn pay(client: &mut Client) {
     let (id, total) = order(client);
     let amount = if client.chance.u32(..10) < 3 { client.chance.i64(1..9) } else { total.max(1) };
-    let body = json!({ "order_id": id, "amount": amount, "currency": "EUR", "reference": "bank" });
-    ask(client, "billing", post("/billing", body), Ask::Pay(id, amount)).await;
+    let body = json!({ "order_id": id, "amount": amount, "currency": CURRENCY, "reference": "bank" });
+    let (currency, reference) = (CURRENCY.to_owned(), "bank".to_owned());
+    ask(client, "billing", post("/billing", body), Ask::Pay { order: id, amount, currency, reference }).await;
 }
 
 async fn refund(client: &mut Client) {
     let (id, _) = order(client);
     let amount = client.chance.bool().then(|| client.chance.i64(1..5));
     let body = amount.map_or_else(|| json!({}), |amount| json!({ "amount": amount }));
-    ask(client, "billing", post(format!("/billing/{id}/refund"), body), Ask::Refund(id, amount)).await;
+    let how = post(format!("/billing/{id}/refund"), body);
+    ask(client, "billing", how, Ask::Refund { order: id, amount, reason: None }).await;
 }
 
 async fn receive(client: &mut Client, sku: &'static str, quantity: u32) {
     let how = post(format!("/stock/{sku}/receive"), json!({ "quantity": quantity }));
-    ask(client, "inventory", how, Ask::Receive(sku.to_owned())).await;
+    ask(client, "inventory", how, Ask::Receive { sku: sku.to_owned(), quantity: quantity.into() }).await;
 }
 
 async fn threshold(client: &mut Client, sku: &'static str) {
     let how = (Method::PUT, format!("/stock/{sku}/threshold"), Some(json!({ "low_stock_threshold": 8 })));
-    ask(client, "inventory", how, Ask::SetThreshold(sku.to_owned())).await;
+    ask(client, "inventory", how, Ask::SetThreshold { sku: sku.to_owned(), threshold: 8 }).await;
 }
 
 async fn adjust(client: &mut Client) {
     let (sku, units) = (sku(client), client.chance.i64(1..4));
     let delta = if client.chance.bool() { units } else { -units };
     let how = post(format!("/stock/{sku}/adjust"), json!({ "delta": delta, "reason": "counted" }));
-    ask(client, "inventory", how, Ask::Adjust(sku.to_owned(), delta)).await;
+    ask(client, "inventory", how, Ask::Adjust { sku: sku.to_owned(), delta, reason: "counted".to_owned() }).await;
 }
 
 async fn reserve(client: &mut Client) {
@@ -228,25 +241,29 @@ async fn reserve(client: &mut Client) {
     let known = recent(client, |known| known.reservations.clone()).filter(|_| again);
     let name = known.unwrap_or_else(|| format!("r{:x}", client.chance.u64(..)));
     client.book.known(|known| known.reservations.push(name.clone()));
-    let lines: Vec<_> = (0..client.chance.u32(1..3)).map(|_| (sku(client), client.chance.u32(1..4))).collect();
-    let told: Vec<_> = lines.iter().map(|(sku, quantity)| json!({ "sku": sku, "quantity": quantity })).collect();
-    let mut body = json!({ "reservation_id": name, "lines": told });
-    if client.chance.u32(..10) < 8 {
-        body["ttl_seconds"] = json!(client.chance.u32(1..4));
+    let lines: Vec<_> = (0..client.chance.u32(1..3))
+        .map(|_| Units { sku: sku(client).to_owned(), quantity: client.chance.i64(1..4) })
+        .collect();
+    let mut body = json!({ "reservation_id": name, "lines": lines });
+    let ttl_seconds = (client.chance.u32(..10) < 8).then(|| client.chance.i64(1..4));
+    if let Some(seconds) = ttl_seconds {
+        body["ttl_seconds"] = json!(seconds);
     }
-    let asked = lines.iter().map(|(sku, quantity)| ((*sku).to_owned(), i64::from(*quantity))).collect();
-    ask(client, "inventory", post("/stock/reserve", body), Ask::Reserve(name, asked)).await;
+    let meaning = Ask::Reserve { name, lines, ttl_seconds, order: None };
+    ask(client, "inventory", post("/stock/reserve", body), meaning).await;
 }
 
 async fn release(client: &mut Client) {
     let name = recent(client, |known| known.reservations.clone()).unwrap_or_else(|| "unheard-of".to_owned());
     let how = (Method::POST, format!("/stock/reservations/{name}/release"), None);
-    ask(client, "inventory", how, Ask::Release(name)).await;
+    ask(client, "inventory", how, Ask::Release { name }).await;
 }
 
 async fn notify(client: &mut Client) {
-    let body = json!({ "recipient": "operations", "subject": "Hello", "body": "from a client" });
-    let answer = ask(client, "notifications", post("/notify", body), Ask::Notify).await;
+    let [recipient, subject, text] = ["operations", "Hello", "from a client"].map(str::to_owned);
+    let body = json!({ "recipient": recipient, "subject": subject, "body": text });
+    let meaning = Ask::Notify { recipient, subject, body: text };
+    let answer = ask(client, "notifications", post("/notify", body), meaning).await;
     if let Some(id) = id_of(answer, "notification_id") {
         client.book.known(|known| known.notifications.push(id));
     }
@@ -255,7 +272,7 @@ async fn notify(client: &mut Client) {
 async fn mark_read(client: &mut Client) {
     let Some(id) = recent(client, |known| known.notifications.clone()) else { return };
     let how = (Method::POST, format!("/notifications/{id}/read"), None);
-    ask(client, "notifications", how, Ask::MarkRead(id)).await;
+    ask(client, "notifications", how, Ask::MarkRead { notification: id }).await;
 }
 
 async fn read(client: &mut Client) {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    history::{Attempt, Fault, History, Outcome, fault},
+    ask::{Attempt, Outcome},
+    history::{Fault, History, fault},
     model::{number, text},
     rule::{Journals, Judged},
 };

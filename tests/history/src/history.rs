@@ -8,84 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::ask::Attempt;
+
 /// Where nothing goes wrong nothing takes longer than this, in milliseconds: the timer of reservations looks every 250.
 const AT_ONCE_MS: i64 = 500;
-
-/// What a client asks, as far as it matters for whether a refusal can be true.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ask {
-    /// A customer with this e-mail address, as its key.
-    CreateCustomer(String),
-    /// Another address, as its key.
-    ChangeEmail(String, String),
-    /// No more orders of this customer.
-    Deactivate(String),
-    /// An order of this customer.
-    Place(String),
-    /// Call the order off.
-    Cancel(String),
-    /// Send the order.
-    Fulfil(String),
-    /// Goods came in.
-    Receive(String),
-    /// Correct a count.
-    Adjust(String, i64),
-    /// Another threshold.
-    SetThreshold(String),
-    /// Set units of SKUs aside, under a name.
-    Reserve(String, Vec<(String, i64)>),
-    /// Give them back.
-    Release(String),
-    /// Pay so much for an order.
-    Pay(String, i64),
-    /// Give so much back; all, if it is not said.
-    Refund(String, Option<i64>),
-    /// Tell somebody something.
-    Notify,
-    /// It was read.
-    MarkRead(String),
-}
-
-/// What a client was told of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It happened, and stands at this offset.
-    Acknowledged {
-        /// Of the record in the journal of the service.
-        offset: u64,
-        /// An earlier attempt with the same key wrote it.
-        replayed: bool,
-    },
-    /// The rules say no. Nothing was written.
-    Refused,
-    /// Nothing was written, for a reason that is none of the rules: no time, another key, another version.
-    NotDone,
-    /// It may or may not have happened. Also what was never answered.
-    Unknown,
-}
-
-/// One attempt of one client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Unique; the trace of the record that it leads to.
-    pub id: Uuid,
-    /// Who.
-    pub client: u64,
-    /// Asked of which service.
-    pub service: String,
-    /// What.
-    pub ask: Ask,
-    /// The idempotency key, if it had one.
-    pub key: Option<Key>,
-    /// How many records stood in all logs together when it was asked, if that is known.
-    pub asked: Option<u64>,
-    /// The same when it was answered.
-    pub answered: Option<u64>,
-    /// What it was told.
-    pub outcome: Outcome,
-}
 
 /// What a client saw of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +24,9 @@ pub struct Read {
     pub object: Key,
     /// Its version; 0 if it was not there.
     pub version: u64,
+    /// Its document, if that is known.
+    #[serde(default)]
+    pub doc: Option<Value>,
     /// What the client had seen of other services, and said so: journals with the offset of a record each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seen_elsewhere: Vec<(String, u64)>,
@@ -108,7 +37,7 @@ pub struct Read {
 #[serde(rename_all = "snake_case")]
 pub enum Line {
     /// An attempt, where it was answered.
-    Attempt(Attempt),
+    Attempt(Box<Attempt>),
     /// A read, where it was answered.
     Read(Read),
     /// An older log was restored: from here on clients can't rely on what they saw before.
@@ -170,6 +99,12 @@ pub struct Row {
     pub doc: Value,
 }
 
+/// The last record of a key: its id and its offset.
+pub type Head = (Uuid, u64);
+
+/// The lines of a service's ledgers, each with its columns: by name, offset and number.
+pub type Ledgers = BTreeMap<(String, u64, i64), Vec<Value>>;
+
 /// Everything there is to check.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -184,6 +119,10 @@ pub struct History {
     /// Since when nothing has gone wrong any more, and nothing was left to do, in milliseconds since the epoch, if there was such a
     /// time. What follows from anything later follows at once.
     pub healthy_ms: Option<i64>,
+    /// The last record of each key that the rows know, by service: its id and its offset.
+    pub heads: BTreeMap<String, BTreeMap<Key, Head>>,
+    /// The lines of the ledgers, by service.
+    pub ledgers: BTreeMap<String, Ledgers>,
     /// When everything had come to rest, in milliseconds since the epoch; what was due by then has happened.
     pub rested_ms: Option<i64>,
 }
@@ -206,7 +145,7 @@ impl History {
     /// All attempts.
     pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
         self.lines.iter().filter_map(|line| match line {
-            Line::Attempt(attempt) => Some(attempt),
+            Line::Attempt(attempt) => Some(&**attempt),
             Line::Read(_) | Line::Restored => None,
         })
     }

@@ -14,6 +14,7 @@
 //! Deliberately absent: where there are no sequence numbers in a history (they need one clock over all logs), it is not asked
 //! whether a refusal was true when it was told.
 
+pub mod ask;
 mod attempts;
 mod contract;
 mod deliveries;
@@ -23,11 +24,13 @@ pub mod model;
 mod published;
 mod reactions;
 mod reads;
-mod refusals;
+mod replay;
+mod rows;
 pub mod rule;
 mod timers;
 
-pub use history::{Ask, Attempt, Fault, History, Line, Outcome, PublicRecord, Read, Record, Row, fault};
+pub use ask::{Address, Ask, Attempt, IfMatch, OrderLine, Outcome, Refusal, Units};
+pub use history::{Fault, Head, History, Ledgers, Line, PublicRecord, Read, Record, Row, fault};
 
 /// The five services, each called as its journal.
 pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", "notifications"];
@@ -38,8 +41,8 @@ pub fn check(history: &History) -> Vec<Fault> {
     let judged = rule::judge(history, &mut faults);
     attempts::check(history, &judged, &mut faults);
     let published = published::expected(&judged);
-    reads::check(history, &judged, &published, &mut faults);
-    let models = refusals::check(history, &judged, &mut faults);
+    let (models, shown) = replay::check(history, &judged, &mut faults);
+    reads::check(history, &judged, &published, &shown, &mut faults);
     let first_copies = published::check(history, &published, &mut faults);
     reactions::check(history, &judged, (&published, &first_copies), &mut faults);
     timers::check(history, &judged, &mut faults);

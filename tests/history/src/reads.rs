@@ -1,18 +1,22 @@
 //! What one client sees of an object never goes back, and what it was told counts as seen. Nor is it older than what followed from a
-//! record of another service that the client had seen, and said so.
+//! record of another service that the client had seen, and said so. What it sees is the object as it was at that version, with every
+//! field.
 
 use std::collections::HashMap;
 
 use orderlog_domain::key::Key;
 
 use crate::{
-    history::{Fault, History, Line, Outcome, Read, fault},
+    ask::Outcome,
+    history::{Fault, History, Line, Read, fault},
+    model::without_nulls,
     published::Expected,
+    replay::Shown,
     rule::Journals,
 };
 
 /// Check it.
-pub fn check(history: &History, journals: &Journals, published: &Expected, faults: &mut Vec<Fault>) {
+pub fn check(history: &History, journals: &Journals, published: &Expected, shown: &Shown<'_>, faults: &mut Vec<Fault>) {
     let versions = versions(journals);
     let followed = followed(journals, &versions, published);
     let last_restore = history.lines.iter().rposition(|line| *line == Line::Restored);
@@ -37,13 +41,28 @@ pub fn check(history: &History, journals: &Journals, published: &Expected, fault
                     fault(faults, "reads of one client never go back", format!("{read:?} after version {floor}"));
                 }
                 *floor = (*floor).max(read.version);
-                let wanted = last_restore.is_none_or(|restore| restore < at).then(|| wanted(read, &followed)).flatten();
+                if last_restore.is_some_and(|restore| at < restore) {
+                    continue;
+                }
+                is_shown_as_it_was(read, shown, faults);
+                let wanted = wanted(read, &followed);
                 if wanted.is_some_and(|wanted| read.version < wanted) {
                     let detail = format!("{read:?}, and version {wanted:?} followed from that");
                     fault(faults, "an answer reflects what followed from what was seen elsewhere", detail);
                 }
             }
         }
+    }
+}
+
+fn is_shown_as_it_was(read: &Read, shown: &Shown<'_>, faults: &mut Vec<Fault>) {
+    let was = shown.get(&(read.service.as_str(), read.object, read.version)).and_then(Option::as_ref);
+    let is_alike = match &read.doc {
+        Some(doc) => was.is_some_and(|was| without_nulls(was) == without_nulls(doc)),
+        None => was.is_some() || read.version == 0,
+    };
+    if !is_alike {
+        fault(faults, "a read shows an object as it was at its version", format!("{read:?}, not {was:?}"));
     }
 }
 

@@ -10,7 +10,7 @@ use orderlog_domain::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::history::{Fault, History, Record, fault};
+use crate::history::{Fault, Head, History, Record, fault};
 
 /// A record, and what became of it.
 #[derive(Clone, Debug)]
@@ -82,4 +82,18 @@ pub fn judge(history: &History, faults: &mut Vec<Fault>) -> Journals {
         }
     }
     journals
+}
+
+/// The last record of each key, and of the id of each void record that record itself: by that a late copy of it stays void.
+pub fn heads(journal: &[Judged]) -> BTreeMap<Key, Head> {
+    let mut heads = BTreeMap::new();
+    for Judged { offset, header, accepted, .. } in journal {
+        let head = (header.id.0, *offset);
+        if *accepted {
+            heads.extend(header.expects.iter().map(|expect| (expect.key, head)));
+        } else {
+            heads.insert(header.id.as_key(), head);
+        }
+    }
+    heads
 }

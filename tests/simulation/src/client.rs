@@ -13,7 +13,7 @@ use orderlog_domain::{
     header::{CommandStamp, Origin},
     key::{HashKey, Key},
 };
-use orderlog_history::{Ask, Attempt, Line, Outcome, Read};
+use orderlog_history::{Attempt, Line, Outcome, Read};
 use orderlog_service::{
     replica::{ExecuteError, Executed, Lacks, State, sources},
     surroundings::Surroundings,
@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::{
     instance::{Running, SECRET, Service},
     life::mint,
+    meaning,
     shop::Shop,
     world::BEGIN_MS,
 };
@@ -41,20 +42,18 @@ pub struct Client {
 
 /// A command, and how it is asked.
 pub struct Question<D: Service> {
-    /// What.
+    /// The command.
     pub command: D::Command,
-    /// The same for the history.
-    pub ask: Ask,
-    /// The idempotency key.
-    pub key: Option<Key>,
-    /// Versions that it must have.
+    /// The idempotency key, as its client chose it.
+    pub key: Option<String>,
+    /// The versions of which its target must have one.
     pub versions: Option<Versions>,
 }
 
 impl<D: Service> Clone for Question<D> {
     fn clone(&self) -> Self {
-        let Self { command, ask, key, versions } = self;
-        Self { command: command.clone(), ask: ask.clone(), key: *key, versions: versions.clone() }
+        let Self { command, key, versions } = self;
+        Self { command: command.clone(), key: key.clone(), versions: versions.clone() }
     }
 }
 
@@ -95,23 +94,31 @@ impl Client {
         let shop = self.shop()?;
         let world = &shop.world;
         let Running { replica, life } = Self::instance::<D>(&shop)?;
-        let id = mint(world, BEGIN_MS + world.elapsed_ms());
-        let (asked, era) = (world.n_landed(), world.era());
+        let [id, minted] = [(); 2].map(|()| mint(world, BEGIN_MS + world.elapsed_ms()));
+        let (asked, asked_ms, era) = (world.n_landed(), world.elapsed_ms(), world.era());
+        let ask = D::meaning(&question.command).ok_or("no caller can ask this").expect("clients ask what callers can");
+        let (caller, operation) = (format!("client {}", self.number), meaning::operation(&ask));
+        world.note(&caller, format_args!("asks {}: {ask:?}", life.name));
+        let hash_key = HashKey::from_secret(SECRET);
+        let fingerprint = hash_key.command_fingerprint(&D::fingerprint(&question.command));
+        let stamp = |key: &String| CommandStamp { key: hash_key.idempotency(&caller, &operation, key), fingerprint };
+        let stamp = question.key.as_ref().map(stamp);
         world.begin_attempt(Attempt {
             id,
             client: self.number,
             service: D::JOURNAL.to_owned(),
-            ask: question.ask.clone(),
-            key: question.key,
+            minted: ask.minted_at().map(|_| minted),
+            ask,
+            key: question.key.as_ref().map(|key| format!("{caller}, {operation}, {key}")),
+            if_match: question.versions.as_ref().map(meaning::if_match),
             asked: Some(asked),
             answered: None,
+            clock: None,
             outcome: Outcome::Unknown,
         });
-        let fingerprint = HashKey::from_secret(SECRET).command_fingerprint(&D::fingerprint(&question.command));
-        let stamp = question.key.map(|key| CommandStamp { key, fingerprint });
         let trace = Some(format!("00-{}-{:016x}-01", id.simple(), self.number + 1));
         let mut command = question.command.clone();
-        D::remint(&mut command, mint(world, BEGIN_MS + world.elapsed_ms()));
+        D::remint(&mut command, minted);
         let request = Request {
             command,
             stamp,
@@ -119,7 +126,6 @@ impl Client {
             origin: Origin { trace, ..Origin::default() },
             deadline: life.now_ms() + DEADLINE_MS,
         };
-        world.note(&format!("client {}", self.number), format_args!("asks {}: {:?}", life.name, question.ask));
         // A client that hangs up does not stop what it asked for.
         let (answer, executing) = oneshot::channel();
         life.spawn(async move { drop(answer.send(replica.execute_request(request).await)) }.boxed());
@@ -131,13 +137,13 @@ impl Client {
             executed = executing => executed.unwrap_or(Err(ExecuteError::Unknown)),
         };
         let (outcome, executed) = told(executed);
-        world.note(&format!("client {}", self.number), format_args!("is told by {}: {outcome:?}", life.name));
+        world.note(&caller, format_args!("is told by {}: {outcome:?}", life.name));
         // What was answered in the moment in which an older log was put in place is worth nothing.
         let outcome = if world.era() == era { outcome } else { Outcome::Unknown };
         if let Outcome::Acknowledged { offset, .. } = &outcome {
             self.saw(D::JOURNAL, offset + 1, era);
         }
-        world.end_attempt(id, outcome.clone());
+        world.end_attempt(id, life.clock_since(asked_ms), outcome.clone());
         Some((outcome, executed))
     }
 
@@ -180,19 +186,20 @@ impl Client {
         if *replica.state().borrow() != State::Ready || shop.world.era() != era {
             return None;
         }
-        let (version, next) = replica.store().memory().look(|rows| {
+        let (version, doc, next) = replica.store().memory().look(|rows| {
             // As the edge: what was seen elsewhere can't be shown while it is parked here.
             let up_to = if elsewhere.is_empty() { seen } else { u64::MAX };
             let is_shown = rows.parked.range((object, 0)..(object, up_to)).next().is_none();
-            let version = rows.entities.get(&(kind, object)).map_or(0, |(version, _, _)| *version);
-            is_shown.then_some((version, rows.next))
+            let found = rows.entities.get(&(kind, object));
+            let doc = found.and_then(|(_, _, entity)| serde_json::to_value(&**entity).ok());
+            is_shown.then_some((found.map_or(0, |(version, _, _)| *version), doc, rows.next))
         })?;
         self.saw(D::JOURNAL, next, era);
         shop.world
             .note(&format!("client {}", self.number), format_args!("reads {object:?} at {}: {version}", life.name));
         let (client, service) = (self.number, D::JOURNAL.to_owned());
         let seen_elsewhere = elsewhere.into_iter().map(|(journal, offset)| (journal.to_owned(), offset)).collect();
-        shop.world.tell(Line::Read(Read { client, service, object, version, seen_elsewhere }));
+        shop.world.tell(Line::Read(Read { client, service, object, version, doc, seen_elsewhere }));
         Some(version)
     }
 }
@@ -203,17 +210,15 @@ fn told<D: Service>(executed: Told<D>) -> (Outcome, Option<Executed<D>>) {
     match executed {
         Ok(executed) => {
             let (offset, replayed) = (executed.accepted.at.offset, executed.replayed);
-            (Outcome::Acknowledged { offset, replayed }, Some(executed))
+            let event = serde_json::to_value(&*executed.accepted.event).ok();
+            (Outcome::Acknowledged { offset, replayed, event }, Some(executed))
         }
-        Err(ExecuteError::Rejected(_)) => (Outcome::Refused, None),
-        Err(
-            ExecuteError::OtherVersion(_)
-            | ExecuteError::KeyReused
-            | ExecuteError::Parked
-            | ExecuteError::Discarded
-            | ExecuteError::TooLarge
-            | ExecuteError::Unavailable(_),
-        ) => (Outcome::NotDone, None),
+        Err(ExecuteError::Rejected(rejection)) => (Outcome::Refused(D::refusal(&rejection)), None),
+        Err(ExecuteError::OtherVersion(version)) => (Outcome::OtherVersion(version), None),
+        Err(ExecuteError::KeyReused) => (Outcome::KeyReused, None),
+        Err(ExecuteError::Parked | ExecuteError::Discarded | ExecuteError::TooLarge | ExecuteError::Unavailable(_)) => {
+            (Outcome::NotDone, None)
+        }
         Err(ExecuteError::KeyInUse | ExecuteError::Unknown) => (Outcome::Unknown, None),
     }
 }

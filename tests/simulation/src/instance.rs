@@ -17,6 +17,7 @@ use orderlog_domain::{
     orders::{self, Orders},
 };
 use orderlog_eventlog::EventLog;
+use orderlog_history::{Ask, Refusal};
 use orderlog_projections::{MemoryRows, Tables};
 use orderlog_service::{
     assembly::{self, Assembled, AssemblyError},
@@ -29,7 +30,7 @@ use orderlog_service::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{life::Life, link::Link, notifier, rows::SimulatedRows, shop::Shop, world::World};
+use crate::{life::Life, link::Link, meaning, notifier, rows::SimulatedRows, shop::Shop, world::World};
 
 /// The secret of every deployment here.
 pub const SECRET: &str = "simulated";
@@ -51,6 +52,12 @@ pub trait Service: Tables {
     /// What tells two commands apart.
     fn fingerprint(command: &Self::Command) -> String;
 
+    /// The command, as the checker knows it; `None` for what no caller can ask.
+    fn meaning(command: &Self::Command) -> Option<Ask>;
+
+    /// The refusal, as the checker knows it.
+    fn refusal(rejection: &Self::Rejection) -> Refusal;
+
     /// Put an id into a command that needs a minted one. Each attempt has its own, as the edge gives each request its own.
     fn remint(command: &mut Self::Command, id: Uuid);
 
@@ -71,12 +78,20 @@ pub trait Service: Tables {
 }
 
 macro_rules! service {
-    ($service:ident, $place:ident, $newer:expr, $remint:expr, $made:expr) => {
+    ($service:ident, $place:ident, $newer:expr, ($meaning:path, $refusal:path), $remint:expr, $made:expr) => {
         impl Service for $service {
             const NEWER: Unknown = &$newer;
 
             fn fingerprint(command: &Self::Command) -> String {
                 command.fingerprint_text()
+            }
+
+            fn meaning(command: &Self::Command) -> Option<Ask> {
+                $meaning(command)
+            }
+
+            fn refusal(rejection: &Self::Rejection) -> Refusal {
+                $refusal(rejection)
             }
 
             fn remint(command: &mut Self::Command, id: Uuid) {
@@ -98,6 +113,7 @@ service!(
     Customers,
     customers,
     ["customer_updated", "customer_deactivated", "customer_unchanged"],
+    (meaning::of_customers, meaning::by_customers),
     |command: &mut customers::Command, id| if let customers::Command::Create { customer_id, .. } = command {
         customer_id.0 = id;
     },
@@ -107,6 +123,7 @@ service!(
     Orders,
     orders,
     ["order_rejected", "order_cancelled", "order_marked_refunded", "order_fulfilled", "order_reaction_declined"],
+    (meaning::of_orders, meaning::by_orders),
     |command: &mut orders::Command, id| if let orders::Command::Place { order_id, .. } = command {
         order_id.0 = id;
     },
@@ -116,6 +133,7 @@ service!(
     Billing,
     billing,
     ["invoice_refunded", "invoice_voided", "invoice_filled_in", "reaction_declined"],
+    (meaning::of_billing, meaning::by_billing),
     |command: &mut billing::Command, id| if let billing::Command::RecordPayment { payment_id, .. } = command {
         payment_id.0 = id;
     },
@@ -125,6 +143,7 @@ service!(
     Notifications,
     notifications,
     ["notification_read", "notification_already_read", "notification_already_made"],
+    (meaning::of_notifications, meaning::by_notifications),
     |command: &mut notifications::Command, id| if let notifications::Command::Notify { notification_id, .. } = command {
         notification_id.0 = id;
     },
@@ -146,6 +165,14 @@ impl Service for Inventory {
 
     fn fingerprint(command: &Self::Command) -> String {
         command.fingerprint_text()
+    }
+
+    fn meaning(command: &Self::Command) -> Option<Ask> {
+        meaning::of_inventory(command)
+    }
+
+    fn refusal(rejection: &Self::Rejection) -> Refusal {
+        meaning::by_inventory(rejection)
     }
 
     fn remint(_: &mut Self::Command, _: Uuid) {}

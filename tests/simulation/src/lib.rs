@@ -3,10 +3,12 @@
 
 mod chance;
 mod client;
+mod commands;
 mod instance;
 mod lease;
 mod life;
 mod link;
+mod meaning;
 mod nemesis;
 mod notifier;
 mod rest;

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::pending,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -29,6 +29,8 @@ pub struct Life {
     dead: watch::Sender<bool>,
     paused: watch::Sender<bool>,
     skew_ms: AtomicI64,
+    /// Since when its clock has been wrong by how much, in milliseconds of the world; the last of them is the present.
+    skews: Mutex<Vec<(i64, i64)>>,
     unknown: Unknown,
 }
 
@@ -54,6 +56,7 @@ impl Life {
             dead: watch::Sender::new(false),
             paused: watch::Sender::new(false),
             skew_ms: AtomicI64::new(0),
+            skews: Mutex::new(vec![(0, 0)]),
             unknown,
         })
     }
@@ -94,6 +97,19 @@ impl Life {
     /// Its clock is wrong by so much.
     pub fn set_skew(&self, ms: i64) {
         self.skew_ms.store(ms, Ordering::Relaxed);
+        self.skews.lock().unwrap_or_else(PoisonError::into_inner).push((self.world.elapsed_ms(), ms));
+    }
+
+    /// The earliest and the latest time that its clock has shown since a moment of the world.
+    pub fn clock_since(&self, moment: i64) -> [i64; 2] {
+        let now = self.world.elapsed_ms();
+        let skews = self.skews.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = skews.iter().skip(1).map(|(since, _)| *since).chain([now]);
+        let during = skews.iter().zip(ends).filter(|(_, end)| moment <= *end);
+        during.fold([i64::MAX, i64::MIN], |[earliest, latest], ((since, skew), end)| {
+            let shown = |at: i64| BEGIN_MS + at + skew;
+            [earliest.min(shown(moment.max(*since))), latest.max(shown(end))]
+        })
     }
 
     /// Go on once it is not paused; never, if it is dead.

@@ -215,7 +215,9 @@ fn forget_answers(shop: &Shop) {
     for line in lines.iter_mut() {
         if let Line::Attempt(attempt) = line {
             attempt.outcome = match attempt.outcome {
-                Outcome::Refused | Outcome::NotDone => Outcome::NotDone,
+                Outcome::Refused(_) | Outcome::OtherVersion(_) | Outcome::KeyReused | Outcome::NotDone => {
+                    Outcome::NotDone
+                }
                 Outcome::Acknowledged { .. } | Outcome::Unknown => Outcome::Unknown,
             };
         }

@@ -10,8 +10,9 @@ use orderlog_domain::{
 };
 use orderlog_eventlog::{Partition, Record};
 use orderlog_history::{Fault, History, PublicRecord, Row, SERVICES, fault};
-use orderlog_projections::{Contents, MemoryRows, Tables};
+use orderlog_projections::{Cell, Contents, MemoryRows, Tables};
 use orderlog_service::replica::Replica;
+use serde_json::{Value, json};
 
 use crate::{
     instance::{DELIVERIES, Service, setup},
@@ -119,8 +120,8 @@ fn of_service<D: Service>(
         .map(|it| format!("{group} stands at {:?} of {it}, {}", world.log.position(&group, it), end(it)))
 }
 
-/// The rows of all instances, and of one that begins from nothing, are alike. Those of the first are given back.
-async fn agree<D: Service>(shop: &Shop, faults: &mut Vec<Fault>) -> Vec<Row> {
+/// The rows of all instances, and of one that begins from nothing, are alike. Those of the first become part of the history.
+async fn agree<D: Service>(shop: &Shop, history: &mut History, faults: &mut Vec<Fault>) {
     let instances = &D::of(shop).0;
     let rebuilt = rebuild::<D>(&shop.world).await;
     for instance in instances {
@@ -129,7 +130,8 @@ async fn agree<D: Service>(shop: &Shop, faults: &mut Vec<Fault>) -> Vec<Row> {
             fault(faults, "live rows are rebuilt rows", format!("{}: {difference}", instance.name));
         }
     }
-    let Some(first) = instances.first() else { return Vec::new() };
+    let Some(first) = instances.first() else { return };
+    let ends = shop.world.log.all_ends();
     for instance in instances {
         // Facts copied from others may be newer than those of an instance that has just begun.
         let copied = |rows: &Contents<D>| {
@@ -138,15 +140,43 @@ async fn agree<D: Service>(shop: &Shop, faults: &mut Vec<Fault>) -> Vec<Row> {
         if instance.rows.look(copied) != first.rows.look(copied) {
             fault(faults, "copied facts are alike", &instance.name);
         }
+        for (partition, end) in ends.iter().filter(|(partition, _)| D::COPIES.contains(&partition.topic.as_ref())) {
+            let place = (partition.topic.to_string(), partition.index);
+            let next = instance.rows.look(|rows| rows.copied.get(&place).map_or(0, |row| row.next));
+            if next != *end {
+                fault(
+                    faults,
+                    "all facts are copied",
+                    format!("{} has {partition} up to {next} of {end}", instance.name),
+                );
+            }
+        }
     }
+    let service = D::JOURNAL.to_owned();
     first.rows.look(|rows| {
         let documents = rows.entities.iter().map(|((kind, key), (_, _, entity))| Row {
             kind: (*kind).to_owned(),
             key: *key,
             doc: serde_json::to_value(&**entity).unwrap_or_default(),
         });
-        documents.collect()
-    })
+        history.rows.insert(service.clone(), documents.collect());
+        let heads = rows.heads.iter().map(|(key, head)| (*key, (head.last.0, head.offset)));
+        history.heads.insert(service.clone(), heads.collect());
+        let lines = rows.ledgers.iter().flat_map(|(name, lines)| lines.iter().map(move |(at, line)| (*name, at, line)));
+        let lines = lines.map(|(name, at, line)| ((name.to_owned(), at.0, at.1), line.iter().map(cell).collect()));
+        history.ledgers.insert(service, lines.collect());
+    });
+}
+
+/// A column of a ledger as JSON. Documents are JSON in it.
+fn cell(cell: &Cell) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Integer(number) => json!(number),
+        Cell::Text(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        Cell::Name(name) => json!(name),
+        Cell::Blob(bytes) => json!(bytes),
+    }
 }
 
 async fn rebuild<D: Tables>(world: &Arc<World>) -> MemoryRows<D> {
@@ -195,13 +225,10 @@ pub async fn history(shop: &Shop, healthy_ms: Option<i64>, faults: &mut Vec<Faul
             history.topics.entry(topic).or_default().extend(records.into_iter().map(kept));
         }
     }
-    let rows = [
-        ("customers", agree::<orderlog_domain::customers::Customers>(shop, faults).await),
-        ("orders", agree::<orderlog_domain::orders::Orders>(shop, faults).await),
-        ("inventory", agree::<Inventory>(shop, faults).await),
-        ("billing", agree::<orderlog_domain::billing::Billing>(shop, faults).await),
-        ("notifications", agree::<orderlog_domain::notifications::Notifications>(shop, faults).await),
-    ];
-    history.rows = rows.into_iter().map(|(name, rows)| (name.to_owned(), rows)).collect();
+    agree::<orderlog_domain::customers::Customers>(shop, &mut history, faults).await;
+    agree::<orderlog_domain::orders::Orders>(shop, &mut history, faults).await;
+    agree::<Inventory>(shop, &mut history, faults).await;
+    agree::<orderlog_domain::billing::Billing>(shop, &mut history, faults).await;
+    agree::<orderlog_domain::notifications::Notifications>(shop, &mut history, faults).await;
     history
 }

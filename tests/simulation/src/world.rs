@@ -288,16 +288,18 @@ impl World {
         locked(&self.open).insert(attempt.id, attempt);
     }
 
-    /// A client is told what became of its attempt.
-    pub fn end_attempt(&self, id: Uuid, outcome: Outcome) {
+    /// A client is answered what became of its attempt, while the clock of the instance showed times between these.
+    pub fn end_attempt(&self, id: Uuid, clock: [i64; 2], outcome: Outcome) {
         if let Some(attempt) = locked(&self.open).remove(&id) {
-            self.tell(Line::Attempt(Attempt { answered: Some(self.n_landed()), outcome, ..attempt }));
+            let (answered, clock) = (Some(self.n_landed()), Some(clock));
+            self.tell(Line::Attempt(Box::new(Attempt { answered, clock, outcome, ..attempt })));
         }
     }
 
     /// All lines; those of attempts that were never answered come last.
     pub fn all_lines(&self) -> Vec<Line> {
-        let unanswered = locked(&self.open).values().cloned().map(Line::Attempt).collect::<Vec<_>>();
+        let unanswered =
+            locked(&self.open).values().cloned().map(|attempt| Line::Attempt(Box::new(attempt))).collect::<Vec<_>>();
         locked(&self.lines).iter().cloned().chain(unanswered).collect()
     }
 

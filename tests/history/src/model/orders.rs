@@ -2,42 +2,165 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use orderlog_domain::key::Key;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{Expected, Model, counted, holds, number, text};
-use crate::history::Ask;
+use super::{Answer, At, Document, Model, counted, holds, id_key, list, number, text};
+use crate::ask::{Ask, OrderLine, Refusal, Units};
+
+/// The most lines of an order.
+const LINES_MAX: usize = 100;
+/// The largest total, in minor units.
+const TOTAL_MAX: i128 = 1_000_000_000_000;
+/// The most units of one SKU.
+pub(super) const UNITS_MAX: i64 = 1_000_000;
 
 /// An order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Order {
+    /// The id.
+    pub order_id: String,
+    /// The id of the customer.
+    pub customer_id: String,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// As ordered.
+    pub lines: Vec<Value>,
+    /// The sum of the lines, in minor units.
+    pub total: i64,
     /// Empty for what was never placed, only heard of.
     pub state: &'static str,
     /// `unpaid`, `paid` or `refunded`.
     pub payment: &'static str,
-    /// What is to be paid.
-    pub total: i64,
+    /// Reason and shortages, if it was rejected.
+    pub rejection: Option<Value>,
     version: i64,
+    created_ms: i64,
+    updated_ms: i64,
 }
 
 /// The service.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
-    /// By id.
-    pub orders: BTreeMap<String, Order>,
+    /// By the key of the id.
+    pub orders: BTreeMap<Key, Order>,
+}
+
+/// The units of each SKU, in the order in which the lines first name them.
+pub fn added_up(lines: &[Value]) -> Vec<Units> {
+    let mut sums: Vec<Units> = Vec::new();
+    for line in lines {
+        let (sku, quantity) = (text(line, "sku"), number(line, "quantity"));
+        match sums.iter_mut().find(|it| it.sku == sku) {
+            Some(sum) => sum.quantity += quantity,
+            None => sums.push(Units { sku, quantity }),
+        }
+    }
+    sums
+}
+
+fn place(order: &str, customer: &str, currency: &str, lines: &[OrderLine]) -> Answer {
+    let mut wrong = Vec::new();
+    if lines.is_empty() {
+        wrong.push(Refusal::new("no_lines", Value::Null));
+    }
+    if lines.len() > LINES_MAX {
+        wrong.push(Refusal::new("too_many_lines", json!({ "given": lines.len(), "max": LINES_MAX })));
+    }
+    let total: i128 = lines.iter().map(|line| i128::from(line.unit_price) * i128::from(line.quantity)).sum();
+    if total > TOTAL_MAX {
+        wrong.push(Refusal::new("total_too_large", Value::Null));
+    }
+    let as_json: Vec<_> = lines.iter().map(|line| json!(line)).collect();
+    let too_large = added_up(&as_json).into_iter().filter(|it| it.quantity > UNITS_MAX);
+    wrong.extend(too_large.map(|it| Refusal::new("quantity_too_large", json!({ "sku": it.sku }))));
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let total = i64::try_from(total).unwrap_or_default();
+    let placed = json!({
+        "order_id": order, "customer_id": customer, "currency": currency, "lines": lines, "total": total, "version": 1,
+    });
+    Ok(("OrderPlaced", placed))
+}
+
+impl Orders {
+    fn find(&self, id: &str) -> Result<&Order, Vec<Refusal>> {
+        let order = self.orders.get(&id_key(id)).filter(|order| !order.state.is_empty());
+        order.ok_or_else(|| vec![Refusal::new("unknown_order", json!({ "order_id": id }))])
+    }
+
+    fn cancel(&self, id: &str) -> Answer {
+        let order = self.find(id)?;
+        let Order { state, payment, customer_id, .. } = order;
+        match *state {
+            "placed" | "confirmed" => {
+                let version = order.version + 1;
+                let cancelled =
+                    json!({"order_id": id, "customer_id": customer_id, "payment": payment, "version": version});
+                Ok(("OrderCancelled", cancelled))
+            }
+            "cancelled" => Ok(unchanged(order)),
+            state => Err(vec![illegal(state, "cancelled")]),
+        }
+    }
+
+    fn fulfil(&self, id: &str) -> Answer {
+        let order = self.find(id)?;
+        match (order.state, order.payment) {
+            ("confirmed", "paid") => {
+                let fulfilled = json!({
+                    "order_id": id, "customer_id": order.customer_id, "payment": "paid",
+                    "lines": added_up(&order.lines), "version": order.version + 1,
+                });
+                Ok(("OrderFulfilled", fulfilled))
+            }
+            ("fulfilled", _) => Ok(unchanged(order)),
+            (state, payment) => {
+                let state = (state != "confirmed").then(|| illegal(state, "fulfilled"));
+                let payment = (payment != "paid").then(|| Refusal::new("not_paid", json!({ "payment": payment })));
+                Err(state.into_iter().chain(payment).collect())
+            }
+        }
+    }
+}
+
+fn illegal(from: &str, action: &str) -> Refusal {
+    Refusal::new("illegal_transition", json!({ "from": from, "action": action }))
+}
+
+fn unchanged(order: &Order) -> (&'static str, Value) {
+    let Order { order_id, customer_id, state, payment, version, .. } = order;
+    let unchanged = json!({
+        "order_id": order_id, "customer_id": customer_id, "state": state, "payment": payment, "version": version + 1,
+    });
+    ("OrderUnchanged", unchanged)
 }
 
 impl Model for Orders {
-    const KINDS: &'static [&'static str] = &["orders"];
+    const COPIES: &'static [&'static str] = &["known_customers"];
 
-    fn apply(&mut self, name: &str, event: &Value) -> Result<(), &'static str> {
-        let order = self.orders.entry(text(event, "order_id")).or_default();
+    fn apply(&mut self, at: At, name: &str, event: &Value) -> Result<(), &'static str> {
+        let id = text(event, "order_id");
+        let order = self.orders.entry(id_key(&id)).or_default();
+        order.order_id = id;
         counted(&mut order.version, event)?;
         let was = order.state;
         let may = |from: &[&str]| holds(from.contains(&was), "an order goes its way forwards only");
+        let is_own = event["customer_id"].is_null() || was.is_empty() || event["customer_id"] == *order.customer_id;
+        holds(is_own, "an order stays its customer's")?;
+        if !matches!(name, "OrderUnchanged" | "OrderReactionDeclined") {
+            order.updated_ms = at.time_ms;
+        }
         match name {
             "OrderPlaced" => {
-                let lines = event["lines"].as_array().cloned().unwrap_or_default();
-                order.total = lines.iter().map(|line| number(line, "unit_price") * number(line, "quantity")).sum();
+                order.customer_id = text(event, "customer_id");
+                order.currency = text(event, "currency");
+                order.lines = list(event, "lines").to_vec();
+                order.created_ms = at.time_ms;
+                order.total =
+                    order.lines.iter().map(|line| number(line, "unit_price") * number(line, "quantity")).sum();
                 (order.state, order.payment) = ("placed", "unpaid");
                 may(&[""])?;
                 holds(order.total == number(event, "total"), "an order's total is the sum of its lines")
@@ -48,6 +171,7 @@ impl Model for Orders {
             }
             "OrderRejected" => {
                 order.state = "rejected";
+                order.rejection = Some(event["rejection"].clone());
                 may(&["placed"])
             }
             "OrderCancelled" => {
@@ -73,29 +197,34 @@ impl Model for Orders {
         }
     }
 
-    fn refuses(&self, ask: &Ask) -> bool {
-        let find = |id: &String| self.orders.get(id).map_or(("", ""), |order| (order.state, order.payment));
+    fn answer(&self, ask: &Ask, minted: &str, _now_ms: i64) -> Answer {
         match ask {
-            Ask::Cancel(id) => !matches!(find(id).0, "placed" | "confirmed" | "cancelled"),
-            Ask::Fulfil(id) => !matches!(find(id), ("confirmed", "paid") | ("fulfilled", _)),
-            _ => false,
+            // Whether the customer may order is a copied fact.
+            Ask::Place { customer, currency, lines } => place(minted, customer, currency, lines),
+            Ask::Cancel { order } => self.cancel(order),
+            Ask::Fulfil { order } => self.fulfil(order),
+            _ => Err(Vec::new()),
         }
     }
 
-    fn rows(&self) -> BTreeMap<(&'static str, String), Expected> {
-        let row = |(id, order): (&String, &Order)| {
-            let Order { state, payment, total, version } = order;
-            let doc = if state.is_empty() {
-                ("StrayOrder", json!({"version": version}))
-            } else {
-                ("Order", json!({"state": state, "payment": payment, "total": total, "version": version}))
-            };
-            (("orders", id.clone()), doc)
-        };
-        self.orders.iter().map(row).collect()
+    fn target(ask: &Ask) -> Option<Key> {
+        match ask {
+            Ask::Cancel { order } | Ask::Fulfil { order } => Some(id_key(order)),
+            _ => None,
+        }
     }
 
-    fn id(_kind: &str, document: &Map<String, Value>) -> Option<String> {
-        Some(document["order_id"].as_str().unwrap_or_default().to_owned())
+    fn keys(&self) -> Vec<Key> {
+        self.orders.keys().copied().collect()
+    }
+
+    fn row(&self, key: Key) -> Option<Document> {
+        let order = self.orders.get(&key)?;
+        let doc = if order.state.is_empty() {
+            json!({ "StrayOrder": { "order_id": order.order_id, "version": order.version } })
+        } else {
+            json!({ "Order": order })
+        };
+        Some(("orders", doc))
     }
 }
