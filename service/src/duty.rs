@@ -224,3 +224,37 @@ impl CameOfIt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(topic: &str, offset: u64) -> Mark {
+        Mark { partition: Partition::new(topic, 0), offset, print: offset }
+    }
+
+    #[test]
+    fn a_trouble_is_reported_until_it_is_over() {
+        let troubles = Troubles::default();
+        troubles.set("orders", "relay", Some("the log is gone".to_owned()));
+        troubles.set("billing", "relay", Some("it is parked".to_owned()));
+        let reported = |service: &str, why: &str| (format!("{service} relay"), why.to_owned());
+        assert_eq!(troubles.all(), [reported("billing", "it is parked"), reported("orders", "the log is gone")]);
+        troubles.set("orders", "relay", None);
+        assert_eq!(troubles.all(), [reported("billing", "it is parked")]);
+    }
+
+    #[test]
+    fn of_each_partition_the_furthest_record_counts_and_partitions_without_news_are_forgotten() {
+        let mut came_of_it = CameOfIt::default();
+        for record in [mark("a", 5), mark("b", 1), mark("a", 3), mark("b", 2)] {
+            came_of_it.add(record);
+        }
+        assert_eq!(came_of_it.0, [mark("a", 5), mark("b", 2)], "reactions end in any order");
+        for n in 0..2 * N_MARKS_MAX {
+            came_of_it.add(mark(&n.to_string(), 0));
+            assert!(came_of_it.0.len() < N_MARKS_MAX, "a position also has a mark of the record before it");
+        }
+        assert_eq!(came_of_it.0.last(), Some(&mark(&(2 * N_MARKS_MAX - 1).to_string(), 0)));
+    }
+}

@@ -118,6 +118,7 @@ mod tests {
         };
         let of_journal: RecordHeader = (HEADER.into(), header.encode().into());
         assert_eq!(print(None, &[of_journal], b"{}"), print_of_id(id));
+        assert_ne!(print_of_id(id), print_of_id(RecordId(Uuid::now_v7())));
 
         let named = |value: &'static str| -> RecordHeader { ("ce_id".into(), Bytes::from_static(value.as_bytes())) };
         let key = Bytes::from_static(b"key");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    orders::{Command, KnownCustomer, Orders},
+    orders::{Command, KnownCustomer, Orders, Rejection},
     public::{CustomerChanged, OrderLine},
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
@@ -45,6 +45,18 @@ fn an_id_that_was_just_minted_is_not_looked_up() {
     let mut restarted = InstanceOf::<Orders>::on(rows, 2);
     restarted.ask(place(), None);
     assert_eq!((restarted.run().len(), restarted.n_loaded), (1, 1), "only the customer is");
+}
+
+#[test]
+fn a_customers_version_is_not_taken_for_that_of_an_order_under_its_key() {
+    let mut one = acquainted(&mut Log::new());
+    let order_id = OrderId(Uuid::from_bytes(*KnownCustomer::aggregate(CUSTOMER).key.as_bytes()));
+    let (command, versions) = (Command::Cancel { order_id }, Some(Versions::OneOf(vec![7])));
+    let request = Request { command, stamp: None, versions, origin: Origin::default(), deadline: Millis::MAX };
+    let ticket = one.core.ask(request, 0);
+    one.core.ends(ticket, Ends { journal: 1, copied: Vec::new() });
+    one.run();
+    assert!(matches!(one.outcome(ticket), Some(Outcome::Rejected(Rejection::UnknownOrder { .. }))));
 }
 
 #[test]

@@ -293,6 +293,7 @@ fn only_what_is_parked_can_be_discarded_and_only_once() {
     journal.discard(&mut one, poison);
     one.read(&journal.log, 9);
     assert!(matches!(cannot(&one, poison), CannotDiscard::Already { .. }));
+    assert_eq!(one.core.discarded().collect::<Vec<_>>(), [poison]);
     let restarted = Instance::on(one.rows, 2);
     assert!(matches!(cannot(&restarted, poison), CannotDiscard::Already { .. }));
 }
