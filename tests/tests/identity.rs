@@ -85,9 +85,10 @@ async fn an_embedded_log_is_used_with_its_own_hash_key_only() {
         let said = orderlog(&[args, &["--hash-key", "another"]].concat(), &data).await.ended_with(5);
         assert!(said.stderr.contains("was begun with the hash key of fingerprint"), "{args:?}: {said:?}");
     }
-    let rows = |files: BTreeMap<PathBuf, _>| -> Vec<_> {
-        files.into_iter().filter(|(path, _)| !path.to_string_lossy().contains("positions")).collect()
-    };
+    // A process that may write tries a commit in the log, and forgets positions, before it compares keys.
+    let is_tried = |path: &Path| ["positions", "log.sqlite"].iter().any(|name| path.to_string_lossy().contains(name));
+    let rows =
+        |files: BTreeMap<PathBuf, _>| -> Vec<_> { files.into_iter().filter(|(path, _)| !is_tried(path)).collect() };
     assert_eq!(rows(files(&data)), rows(before), "nothing was written");
 
     // The read models are not needed for that: neither those of the folder nor those of a snapshot.
