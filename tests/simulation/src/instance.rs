@@ -40,6 +40,8 @@ pub const DELIVERIES: &str = "orderlog.inventory.deliveries";
 const N_SLOTS_MAX: usize = 8;
 /// How long somebody waits before starting what could not be started.
 const AGAIN: Duration = Duration::from_millis(300);
+/// How soon it is started again once everything is healed. Not sooner: one that always stops would be started without end.
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// A service's replica under simulation.
 pub type SimulatedReplica<D> = Replica<D, SimulatedRows<D>>;
@@ -308,7 +310,7 @@ async fn keep_running<D: Service>(instance: Arc<Instance<D>>, shop: Arc<Shop>) {
         let healed = async { drop(shop.healed.subscribe().wait_for(|healed| *healed).await) };
         tokio::select! {
             biased;
-            () = healed => tokio::time::sleep(Duration::from_millis(1)).await,
+            () = healed => tokio::time::sleep(AT_ONCE).await,
             () = tokio::time::sleep(Duration::from_millis(away.max(1))) => {}
         }
         tokio::time::sleep(Duration::from_millis(instance.late_ms.send_replace(0))).await;
