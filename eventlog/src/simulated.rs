@@ -61,6 +61,7 @@ struct State {
     time_ms: i64,
     topics: HashMap<Arc<str>, Topic>,
     faults: VecDeque<Fault>,
+    n_fetches_failing: usize,
     holding: bool,
     held: Vec<Held>,
     positions: HashMap<(String, Partition), Position>,
@@ -95,6 +96,11 @@ impl SimulatedLog {
     /// Let this become of the next append; called several times, of the ones after it.
     pub fn fail_next_append(&self, fault: Fault) {
         self.shared.state().faults.push_back(fault);
+    }
+
+    /// Let the next `n` fetches fail as unavailable.
+    pub fn fail_next_fetches(&self, n: usize) {
+        self.shared.state().n_fetches_failing = n;
     }
 
     /// From now on appends neither land nor are answered.
@@ -308,7 +314,11 @@ impl EventLog for SimulatedLog {
     }
 
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
-        let state = self.shared.state();
+        let mut state = self.shared.state();
+        if let Some(n_left) = state.n_fetches_failing.checked_sub(1) {
+            state.n_fetches_failing = n_left;
+            return Err(ReadError::Unavailable { reason: "a simulated failure".into() });
+        }
         let records = state.records(partition)?;
         let find =
             |&offset| records.get(index(offset)).cloned().ok_or_else(|| out_of_range(partition, offset, records));

@@ -227,7 +227,34 @@ impl CameOfIt {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
+
     use super::*;
+
+    /// How often a task begins that ends like this as soon as the process is to stop, and how long its end takes.
+    async fn end_as_the_process_stops(outcome: Result<(), &'static str>) -> (usize, Duration) {
+        let lease = SimulatedLog::new().lead("orderlog.orders", "orders").await.unwrap();
+        let (ending, troubles) = (watch::Sender::new(false), Troubles::default());
+        let (n_begun, begun) = (AtomicUsize::new(0), Instant::now());
+        let work = || {
+            n_begun.fetch_add(1, Ordering::Relaxed);
+            ending.send_replace(true);
+            std::future::ready((outcome, ()))
+        };
+        let ends = ending.subscribe();
+        let performing = perform((lease.as_ref(), &ends), &troubles, ("orders", "relay"), work);
+        tokio::time::timeout(Duration::from_secs(60), performing).await.expect("it ends");
+        (n_begun.load(Ordering::Relaxed), begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_ends_at_once_when_the_process_stops_and_one_that_fails_then_does_not_begin_again() {
+        assert_eq!(end_as_the_process_stops(Ok(())).await, (1, Duration::ZERO));
+        let (n_begun, _) = end_as_the_process_stops(Err("the log is gone")).await;
+        assert_eq!(n_begun, 1);
+    }
 
     fn mark(topic: &str, offset: u64) -> Mark {
         Mark { partition: Partition::new(topic, 0), offset, print: offset }
@@ -251,6 +278,13 @@ mod tests {
             came_of_it.add(record);
         }
         assert_eq!(came_of_it.0, [mark("a", 5), mark("b", 2)], "reactions end in any order");
+        let replacing = Mark { print: 7, ..mark("b", 2) };
+        came_of_it.add(replacing.clone());
+        assert_eq!(
+            came_of_it.0,
+            [mark("a", 5), replacing],
+            "an older log was restored, and another record is there now"
+        );
         for n in 0..2 * N_MARKS_MAX {
             came_of_it.add(mark(&n.to_string(), 0));
             assert!(came_of_it.0.len() < N_MARKS_MAX, "a position also has a mark of the record before it");

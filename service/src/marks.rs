@@ -100,6 +100,7 @@ mod tests {
         header::{Expect, Origin},
         key::Key,
     };
+    use orderlog_eventlog::{NewRecord, TopicKind, TopicSpec, simulated::SimulatedLog};
     use uuid::Uuid;
 
     use super::*;
@@ -131,5 +132,25 @@ mod tests {
         ] {
             assert_ne!(event, other);
         }
+    }
+
+    #[tokio::test]
+    async fn a_record_is_looked_up_three_times_before_the_log_counts_as_unreadable() {
+        let (log, journal) = (SimulatedLog::new(), Partition::journal("orders"));
+        log.prepare(&[TopicSpec { name: "orders".into(), kind: TopicKind::Journal }]).await.unwrap();
+        assert_eq!(of_last(log.as_ref(), &journal).await.unwrap(), None);
+        for value in ["first", "second"] {
+            let (topic, value) = (journal.topic.clone(), Bytes::from_static(value.as_bytes()));
+            log.append_raw(NewRecord { topic, partition: Some(0), key: None, headers: Vec::new(), value });
+        }
+        let second = of_last(log.as_ref(), &journal).await.unwrap().unwrap();
+        assert_eq!(second, Mark { partition: journal, offset: 1, print: print(None, &[], b"second") });
+
+        log.fail_next_fetches(2);
+        assert!(stands(log.as_ref(), &second).await.unwrap());
+        log.fail_next_fetches(3);
+        let unread = stands(log.as_ref(), &second).await;
+        assert!(matches!(unread, Err(ReadError::Unavailable { .. })), "{unread:?}");
+        assert!(stands(log.as_ref(), &second).await.unwrap());
     }
 }

@@ -117,7 +117,7 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
     let mut under_way: HashMap<Partition, UnderWay> = HashMap::new();
     let (mut reacting, mut aside) = (Reacting::<D>::new(), Reacting::<D>::new());
     loop {
-        let has_room = reacting.len() < N_UNDER_WAY_MAX && aside.len() < N_ASIDE_MAX;
+        let has_room = has_room(reacting.len(), aside.len());
         let outcome = tokio::select! {
             biased;
             () = progress.due() => {
@@ -154,6 +154,11 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
             Outcome::SetAside(reaction) => aside.push(react_later(replica.clone(), reaction).boxed()),
         }
     }
+}
+
+/// Whether more events may be read.
+const fn has_room(n_under_way: usize, n_aside: usize) -> bool {
+    n_under_way < N_UNDER_WAY_MAX && n_aside < N_ASIDE_MAX
 }
 
 /// How the service answers the event in `record`, if it does.
@@ -241,5 +246,13 @@ mod tests {
         assert_eq!(under_way.end(3), Some(mark(4)), "what was done out of order counts once nothing before it is left");
         assert_eq!(under_way.end(6), None);
         assert_eq!(under_way.end(5), Some(mark(6)));
+    }
+
+    #[test]
+    fn no_more_is_read_while_too_much_is_under_way_or_set_aside() {
+        assert!(has_room(1_023, 9_999));
+        for (n_under_way, n_aside) in [(1_024, 0), (0, 10_000), (1_024, 10_000)] {
+            assert!(!has_room(n_under_way, n_aside), "{n_under_way} under way, {n_aside} set aside");
+        }
     }
 }
