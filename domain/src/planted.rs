@@ -53,6 +53,8 @@ bugs! {
     ForgetUnwritten,
     /// Queries do not wait for what was answered.
     ReadWithoutWaiting,
+    /// Queries wait for all that was answered but the last record.
+    ReadOneBehind,
     /// An answer does not wait for what follows from other services' records that its caller has seen.
     ReadBeforeNews,
     /// Positions of another history are gone on from.

@@ -82,6 +82,7 @@ impl Client {
             id,
             client: self.number,
             service: question.service.to_owned(),
+            instance: None,
             ask: question.ask.clone(),
             minted: None,
             key: question.key.as_ref().map(key),
@@ -172,7 +173,7 @@ impl Client {
         });
         let (client, service) = (self.number, service.to_owned());
         self.book.answered(version.map(|version| {
-            Line::Read(Read { client, service, object, version, doc: None, seen_elsewhere: Vec::new() })
+            Line::Read(Read { client, service, instance: None, object, version, doc: None, seen_elsewhere: Vec::new() })
         }));
     }
 }

@@ -272,6 +272,9 @@ pub struct Attempt {
     pub client: u64,
     /// The service that was asked.
     pub service: String,
+    /// The instance that was asked, from its start to its end, if it is known.
+    #[serde(default)]
+    pub instance: Option<Uuid>,
     /// The command.
     pub ask: Ask,
     /// The id that was minted for it, if it is known.

@@ -20,6 +20,9 @@ pub struct Read {
     pub client: u64,
     /// Asked of which service.
     pub service: String,
+    /// The instance that was asked, and how many lines there were then, if that is known.
+    #[serde(default)]
+    pub instance: Option<(Uuid, usize)>,
     /// The object's key.
     pub object: Key,
     /// Its version; 0 if it was not there.

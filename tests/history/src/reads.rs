@@ -1,10 +1,11 @@
 //! What one client sees of an object never goes back, and what it was told counts as seen. Nor is it older than what followed from a
-//! record of another service that the client had seen, and said so. What it sees is the object as it was at that version, with every
-//! field.
+//! record of another service that the client had seen, and said so, nor than what the instance that shows it had answered before to
+//! anybody. What it sees is the object as it was at that version, with every field.
 
 use std::collections::HashMap;
 
 use orderlog_domain::key::Key;
+use uuid::Uuid;
 
 use crate::{
     ask::Outcome,
@@ -21,6 +22,7 @@ pub fn check(history: &History, journals: &Journals, published: &Expected, shown
     let followed = followed(journals, &versions, published);
     let last_restore = history.lines.iter().rposition(|line| *line == Line::Restored);
     let mut seen: HashMap<(u64, &str, Key), u64> = HashMap::new();
+    let mut answered: HashMap<(Uuid, Key), Vec<(usize, u64)>> = HashMap::new();
     for (at, line) in history.lines.iter().enumerate() {
         match line {
             Line::Restored => seen.clear(),
@@ -32,6 +34,9 @@ pub fn check(history: &History, journals: &Journals, published: &Expected, shown
                     for (object, version) in changed {
                         let floor = seen.entry((attempt.client, attempt.service.as_str(), *object)).or_default();
                         *floor = (*floor).max(*version);
+                        if let Some(instance) = attempt.instance {
+                            answered.entry((instance, *object)).or_default().push((at, *version));
+                        }
                     }
                 }
             }
@@ -45,6 +50,14 @@ pub fn check(history: &History, journals: &Journals, published: &Expected, shown
                     continue;
                 }
                 is_shown_as_it_was(read, shown, faults);
+                if let Some((instance, asked)) = read.instance {
+                    let before = answered.get(&(instance, read.object)).into_iter().flatten();
+                    let floor = before.filter(|(at, _)| *at < asked).map(|(_, version)| *version).max();
+                    if floor.is_some_and(|floor| read.version < floor) {
+                        let detail = format!("{read:?}, and version {floor:?} was answered before");
+                        fault(faults, "an instance shows what it has answered", detail);
+                    }
+                }
                 let wanted = wanted(read, &followed);
                 if wanted.is_some_and(|wanted| read.version < wanted) {
                     let detail = format!("{read:?}, and version {wanted:?} followed from that");

@@ -107,6 +107,7 @@ impl Client {
             id,
             client: self.number,
             service: D::JOURNAL.to_owned(),
+            instance: Some(replica.setup().writer),
             minted: ask.minted_at().map(|_| minted),
             ask,
             key: question.key.as_ref().map(|key| format!("{caller}, {operation}, {key}")),
@@ -165,7 +166,7 @@ impl Client {
     pub async fn read<D: Service>(&self, kind: Kind, object: Key) -> Option<u64> {
         let shop = self.shop()?;
         let Running { replica, life } = Self::instance::<D>(&shop)?;
-        let era = shop.world.era();
+        let (era, instance) = (shop.world.era(), Some((replica.setup().writer, shop.world.n_lines())));
         let seen = self.has_seen(D::JOURNAL, era);
         let elsewhere =
             sources::<D>().filter_map(|(journal, _)| Some((journal, self.has_seen(journal, era).checked_sub(1)?)));
@@ -199,7 +200,7 @@ impl Client {
             .note(&format!("client {}", self.number), format_args!("reads {object:?} at {}: {version}", life.name));
         let (client, service) = (self.number, D::JOURNAL.to_owned());
         let seen_elsewhere = elsewhere.into_iter().map(|(journal, offset)| (journal.to_owned(), offset)).collect();
-        shop.world.tell(Line::Read(Read { client, service, object, version, doc, seen_elsewhere }));
+        shop.world.tell(Line::Read(Read { client, service, instance, object, version, doc, seen_elsewhere }));
         Some(version)
     }
 }

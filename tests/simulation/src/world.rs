@@ -278,6 +278,11 @@ impl World {
         }
     }
 
+    /// How many lines the history has.
+    pub fn n_lines(&self) -> usize {
+        locked(&self.lines).len()
+    }
+
     /// A line of the history.
     pub fn tell(&self, line: Line) {
         locked(&self.lines).push(line);
