@@ -401,15 +401,13 @@ fn export_id(exported: &Path) -> String {
     story::text(&manifest, "export_id")
 }
 
-/// Append to the log of a data folder, and wait until the folder is free again.
+/// Append to the log of a data folder, and leave the folder free.
 async fn append(data: &Path, records: Vec<NewRecord>) {
     let log = EmbeddedLog::open(data).await.unwrap();
     let topics = ["orders", "orderlog.imports"].map(|name| TopicSpec { name: name.into(), kind: TopicKind::Journal });
     log.prepare(&topics).await.unwrap();
     assert!(log.append(records).await.iter().all(Result::is_ok));
-    drop(log);
-    eventually("the log can be opened", async || EmbeddedLog::open(data).await.ok().map(drop)).await;
-    eventually("the log can be opened again", async || EmbeddedLog::open(data).await.ok().map(drop)).await;
+    log.close().await;
 }
 
 async fn on_kafka(verb: &str, dir: &Path, prefix: &str, data: &Path) -> Said {
