@@ -427,6 +427,7 @@ pub async fn orderlog_with_read_only(read_only: &Path, args: &[&str], data: &Pat
     let mount = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
     let mut command = tokio::process::Command::new("unshare");
     command.args(["--mount", "sh", "-c", mount]).arg(read_only).arg(binary()).args(args).arg("--data").arg(data);
+    command.env_remove("ORDERLOG_DATA");
     said(command, args).await
 }
 
@@ -444,12 +445,12 @@ pub async fn orderlog_anywhere(args: &[&str]) -> Said {
 /// If it can't be run, or does not end in twice the usual patience.
 pub async fn orderlog_with(variables: &[(&str, &str)], args: &[&str]) -> Said {
     let mut command = tokio::process::Command::new(binary());
-    command.args(args).envs(variables.iter().copied());
+    command.args(args).env_remove("ORDERLOG_DATA").envs(variables.iter().copied());
     said(command, args).await
 }
 
 async fn said(mut command: tokio::process::Command, args: &[&str]) -> Said {
-    command.env_remove("ORDERLOG_DATA").kill_on_drop(true);
+    command.kill_on_drop(true);
     let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("the binary starts");
     Said {
