@@ -51,7 +51,7 @@ pub struct Published {
 
 /// What one pass over a journal's records and its public topics found.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Checked {
     /// The public topics.
     pub published: Published,
     /// The records, as far as the digest chain does not cover them.
@@ -80,7 +80,7 @@ pub struct PublicFault {
 ///
 /// # Errors
 /// [`RebuildError`] if the log can't be read.
-pub(crate) async fn check<D: Tables>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>>) -> Result<Told, RebuildError> {
+pub(crate) async fn check<D: Tables>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>>) -> Result<Checked, RebuildError> {
     let log = Arc::clone(log);
     // SQLite blocks, and nobody waits for this.
     let checked = aside::run(format!("published-{}", D::JOURNAL), async move {
@@ -99,9 +99,9 @@ struct Checking<'a, D: Tables> {
 }
 
 impl<D: Tables> Checking<'_, D> {
-    async fn run(mut self) -> Result<Told, RebuildError> {
+    async fn run(mut self) -> Result<Checked, RebuildError> {
         let checkpoint = self.rows.checkpoint().await?;
-        let Some(genesis) = checkpoint.genesis else { return Ok(Told::default()) };
+        let Some(genesis) = checkpoint.genesis else { return Ok(Checked::default()) };
         let position = relay_position::<D>(self.log).await?;
         let up_to = position.unwrap_or(u64::MAX).min(checkpoint.next);
         self.read_journal(genesis.log_id, checkpoint.next, up_to).await?;
@@ -118,7 +118,7 @@ impl<D: Tables> Checking<'_, D> {
         }
         faults.extend(self.events.faults()?.into_iter().map(PublicFault::of));
         let published = Published { up_to, is_position_lost: position.is_none(), n_events, faults };
-        Ok(Told { published, envelopes: self.envelopes })
+        Ok(Checked { published, envelopes: self.envelopes })
     }
 
     /// Look at the records below `end`, and gather what those below `published` tell others.

@@ -22,7 +22,7 @@ use self::builder::Builder;
 use crate::{
     envelope::Envelopes,
     past::PastError,
-    published::{self, Published, Told},
+    published::{self, Checked, Published},
     replica::{Damage, Rebuilding, Replica, StartError, SwitchError, same_history},
     snapshots,
 };
@@ -240,8 +240,8 @@ pub async fn run<D: Tables>(
     let (mut published, mut envelopes, mut serves_from) = (None, Envelopes::default(), None);
     match goal {
         Goal::Verify => {
-            let told = running.stop_and_check_topics().await?;
-            (published, envelopes) = (Some(told.published), told.envelopes);
+            let checked = running.stop_and_check_topics().await?;
+            (published, envelopes) = (Some(checked.published), checked.envelopes);
         }
         Goal::Rebuild if !is_good => running.builder.stop().await,
         Goal::Rebuild | Goal::Replace | Goal::Rollback => serves_from = Some(running.serve().await?),
@@ -330,12 +330,12 @@ impl<D: Tables> Running<'_, D> {
     }
 
     /// Compare the public topics with what the new rows accept, then throw those away.
-    async fn stop_and_check_topics(self) -> Result<Told, RebuildError> {
+    async fn stop_and_check_topics(self) -> Result<Checked, RebuildError> {
         let log = Arc::clone(self.replica.log()).stored();
-        let told = published::check(&log, self.builder.replica.store()).await?;
+        let checked = published::check(&log, self.builder.replica.store()).await?;
         self.builder.stop().await;
         self.replica.store().generations().remove(VERIFIED)?;
-        Ok(told)
+        Ok(checked)
     }
 
     /// Let the new rows serve; from which offset on they do.

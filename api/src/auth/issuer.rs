@@ -148,11 +148,11 @@ pub struct KeySource {
 /// Where an issuer's keys are.
 enum Source {
     File(PathBuf),
-    Url(Arc<CommandHeaders>),
+    Url(Arc<Endpoint>),
 }
 
 /// A URL, and a client to ask it with. The lock is held meanwhile: it is asked once for all who wait.
-struct CommandHeaders {
+struct Endpoint {
     url: String,
     client: reqwest::Client,
     asking: tokio::sync::Mutex<()>,
@@ -186,7 +186,7 @@ impl KeySource {
             // Whoever answers for the issuer must not send us elsewhere.
             let client = tls::client(ca, [place])?.timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
             let client = client.build().map_err(TlsError::from)?;
-            let asked = CommandHeaders { url: place.to_owned(), client, asking: tokio::sync::Mutex::default() };
+            let asked = Endpoint { url: place.to_owned(), client, asking: tokio::sync::Mutex::default() };
             (Source::Url(Arc::new(asked)), Known { looked: None, mark: None, keys: None })
         } else {
             let file = PathBuf::from(place);
@@ -235,7 +235,7 @@ impl KeySource {
 
     async fn at_url(
         self: &Arc<Self>,
-        asked: &Arc<CommandHeaders>,
+        asked: &Arc<Endpoint>,
         name: Option<&str>,
     ) -> Result<Arc<IssuerKeys>, IssuerError> {
         match self.worth(name) {
@@ -261,7 +261,7 @@ impl KeySource {
         }
     }
 
-    async fn ask(&self, asked: &CommandHeaders) -> Result<Arc<IssuerKeys>, IssuerError> {
+    async fn ask(&self, asked: &Endpoint) -> Result<Arc<IssuerKeys>, IssuerError> {
         let fetched = fetch(&asked.client, &asked.url).await;
         let mut known = self.known();
         known.looked = Some(Instant::now());

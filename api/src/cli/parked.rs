@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     exit::{Exit, Failure},
-    projection::{CommandHeaders, Target},
+    projection::{ServiceArgs, Target},
     running::Place,
     serve,
 };
@@ -32,13 +32,13 @@ pub enum Verb {
     /// Say which records are parked, and why
     ///
     /// A program that can read them folds them when it starts. What nobody can read has to be discarded.
-    List(CommandHeaders),
+    List(ServiceArgs),
     /// Show a parked record: header, payload, why it is parked, and what stands behind it
     Show(One),
     /// Fold what is parked as far as this program can, in order, without a rebuild
     ///
     /// A start does the same; this is for a failure that rested on something else. Ends with 5 if anything stays parked.
-    Retry(CommandHeaders),
+    Retry(ServiceArgs),
     /// Write into the journal that a parked record is to have no effect, and fold what stands behind it
     ///
     /// It can't be taken back, so look first (`show`, or --dry-run). The log has the last word: if somebody whose program can read
@@ -87,14 +87,14 @@ pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
     }
 }
 
-async fn list(asked: &CommandHeaders) -> anyhow::Result<Exit> {
+async fn list(asked: &ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::look(None, &asked.service.0, &asked.place, None).await?;
     target.ask(async |target| print_parked(target, asked).await).await?;
     Ok(Exit::Done)
 }
 
-async fn print_parked(target: &Target, asked: &CommandHeaders) -> anyhow::Result<()> {
+async fn print_parked(target: &Target, asked: &ServiceArgs) -> anyhow::Result<()> {
     let mut n = 0;
     for service in &asked.service.0 {
         for ParkedRecord { offset, keys, reason } in target.parked(*service).await? {
@@ -120,7 +120,7 @@ async fn show(one: &One) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn retry(asked: &CommandHeaders) -> anyhow::Result<Exit> {
+async fn retry(asked: &ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let target = Target::find(&asked.service.0, &asked.place).await?;
     let exit = target.ask(async |target| retry_all(target, asked).await).await?;
@@ -133,7 +133,7 @@ async fn retry(asked: &CommandHeaders) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-async fn retry_all(target: &Target, asked: &CommandHeaders) -> anyhow::Result<Exit> {
+async fn retry_all(target: &Target, asked: &ServiceArgs) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     for service in &asked.service.0 {
         let Retried { before, after } = target.retry(*service).await?;

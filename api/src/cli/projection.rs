@@ -43,12 +43,12 @@ const N_SHOWN: usize = 20;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Say where the rows stand, and whether anything is parked
-    Status(CommandHeaders),
+    Status(ServiceArgs),
     /// Build rows anew from the log, and prove that those that serve are the same, and that public topics hold what the journal
     /// says. Nothing is changed
     Verify {
         #[command(flatten)]
-        asked: CommandHeaders,
+        asked: ServiceArgs,
         /// Where the rows of a stopped server are copied to and built anew; default: the system's folder for temporary files
         #[arg(long, env = "ORDERLOG_SCRATCH", value_name = "DIR")]
         scratch: Option<PathBuf>,
@@ -59,7 +59,7 @@ pub enum Verb {
     /// serves only with --yes. Interrupted, it goes on with what was built when it is begun again.
     Rebuild {
         #[command(flatten)]
-        asked: CommandHeaders,
+        asked: ServiceArgs,
         /// Build and compare only, as `verify` does
         #[arg(long, env = "ORDERLOG_DRY_RUN")]
         dry_run: bool,
@@ -79,14 +79,14 @@ pub enum Verb {
         from: Point,
     },
     /// Make a snapshot: a copy of the rows, from which an instance without rows begins
-    Snapshot(CommandHeaders),
+    Snapshot(ServiceArgs),
     /// Let the generation before the serving one catch up, and serve again
-    Rollback(CommandHeaders),
+    Rollback(ServiceArgs),
 }
 
-/// What is asked, and where.
+/// The services that a command is about, and where their rows and log are.
 #[derive(Args, Clone, Debug)]
-pub struct CommandHeaders {
+pub struct ServiceArgs {
     /// Whose rows
     #[arg(default_value = "all", value_parser = services_parser())]
     pub service: Services,
@@ -180,7 +180,7 @@ fn moment(service: ServiceName, from: &Point) -> anyhow::Result<Option<Moment>> 
     }
 }
 
-async fn snapshot(asked: &CommandHeaders) -> anyhow::Result<Exit> {
+async fn snapshot(asked: &ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let making = async |target: &Target| {
         let mut labels = Vec::new();
@@ -200,7 +200,7 @@ async fn snapshot(asked: &CommandHeaders) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn status(asked: &CommandHeaders) -> anyhow::Result<Exit> {
+async fn status(asked: &ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let asking = async |target: &Target| {
         let mut statuses = Vec::new();

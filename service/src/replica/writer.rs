@@ -45,7 +45,7 @@ impl<D: Tables> Writer<D> {
     pub fn start<R: Rows<D>>(rows: Arc<R>, shared: Arc<Shared>, surroundings: &dyn Surroundings) -> Self {
         let (tasks, todo) = mpsc::unbounded_channel();
         let (did, done) = mpsc::unbounded_channel();
-        // Of the rows that were written before it is not known what these are.
+        // What is known of the rows before these says nothing about these.
         shared.can_write();
         surroundings.spawn(write_all(rows, shared, todo, did).boxed());
         Self { tasks, done, n_under_way: 0 }

@@ -49,7 +49,7 @@ pub fn events_of(service: &str, name: &str, event: &Value) -> Vec<Event> {
     let complete = |(topic, value): (&str, Value)| {
         let (topic, _, subject) = TOPICS.iter().find(|(it, publisher, _)| *it == topic && *publisher == service)?;
         let subject = value[subject].as_str()?.to_owned();
-        Some(Event { topic, subject, version: number(&value, "version"), value: without_nulls(&value) })
+        Some(Event { topic, subject, version: number(&value, "version"), value: present_fields(&value) })
     };
     events.into_iter().filter_map(complete).collect()
 }
@@ -197,8 +197,8 @@ fn merged(mut one: Value, other: Value) -> Value {
     one
 }
 
-/// The same object; a field that is null is one that is absent.
-pub fn without_nulls(object: &Value) -> Value {
+/// The fields of an object that are not null. What is inside of them stays.
+pub fn present_fields(object: &Value) -> Value {
     let Value::Object(fields) = object else { return object.clone() };
     fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())).collect()
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     SERVICES,
-    contract::{Event, events_of, without_nulls},
+    contract::{Event, events_of, present_fields},
     history::{Fault, History, PublicRecord, fault},
     rule::{Journals, Judged},
 };
@@ -142,7 +142,7 @@ fn wrong(id: Uuid, told: &Told, record: &PublicRecord) -> Option<String> {
         let names: Vec<_> = record.headers.iter().map(|(name, _)| name).collect();
         return Some(format!("its headers are {names:?}"));
     }
-    let found = serde_json::from_slice(&record.value).map(|found| without_nulls(&found)).ok();
+    let found = serde_json::from_slice(&record.value).map(|found| present_fields(&found)).ok();
     (found.as_ref() != Some(value)).then(|| format!("it says {found:?}, not {value}"))
 }
 
