@@ -96,19 +96,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let setup = opening::open(storage).await?;
     let stopping = Stopping::default();
     let instances = token_of_instances(&setup);
-    let parts = Parts {
-        setup,
-        keeping: Keeping {
-            every: options.snapshot_every,
-            n_kept: usize::from(options.snapshots_kept),
-            ..storage.keeping()
-        },
-        troubles: Troubles::default(),
-        stopping: stopping.draining.subscribe(),
-        peers: Arc::new(peers(&options)?),
-        redis: redis(&options)?,
-        command_timeout_ms: options.command_timeout_ms,
-    };
+    let parts = parts(setup, &options, &stopping)?;
     let forwarding = forwarding(&options, &instances)?;
     let mut mounted = Vec::with_capacity(services.len());
     for service in &services {
@@ -156,6 +144,24 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         log: parts.setup.log,
         gate,
         _found_at: found_at,
+    })
+}
+
+/// What every service starts with.
+fn parts(setup: Setup, options: &Options, stopping: &Stopping) -> Result<Parts, StartError> {
+    let keeping = Keeping {
+        every: options.snapshot_every,
+        n_kept: usize::from(options.snapshots_kept),
+        ..options.storage.keeping()
+    };
+    Ok(Parts {
+        setup,
+        keeping,
+        troubles: Troubles::default(),
+        stopping: stopping.draining.subscribe(),
+        peers: Arc::new(peers(options)?),
+        redis: redis(options)?,
+        command_timeout_ms: options.command_timeout_ms,
     })
 }
 

@@ -168,9 +168,8 @@ impl<D: Tables> Generations<D> {
     /// [`StoreError`] if a file can't be read or written.
     pub fn copy_serving(&self, to: &Path) -> Result<(), StoreError> {
         let file = self.file(self.serving()?);
-        let mut wal = file.clone().into_os_string();
-        wal.push("-wal");
-        for path in [self.pointer(), file, wal.into()] {
+        let wal = opening::companion(&file, opening::WAL);
+        for path in [self.pointer(), file, wal] {
             let Some(name) = path.file_name() else { continue };
             let copy = to.join(name);
             match fs::copy(&path, &copy) {
@@ -209,10 +208,9 @@ impl<D: Tables> Generations<D> {
     /// # Errors
     /// [`StoreError::Folder`] if a file of it can't be deleted.
     pub fn remove(&self, number: u32) -> Result<(), StoreError> {
-        for rest in ["", "-wal", "-shm"] {
-            let mut path = self.file(number).into_os_string();
-            path.push(rest);
-            let path = PathBuf::from(path);
+        let file = self.file(number);
+        let companions = opening::COMPANIONS.map(|end| opening::companion(&file, end));
+        for path in std::iter::once(file).chain(companions) {
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::Folder { path, source });

@@ -216,9 +216,7 @@ impl<D: Tables> Store<D> {
     pub async fn try_writing(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
         let attempt = |connection: &mut rusqlite::Connection, origin: &Origin| {
             let tried = connection.execute_batch(opening::TRIAL);
-            if !connection.is_autocommit() {
-                drop(connection.execute_batch("rollback"));
-            }
+            drop(connection::roll_back(connection));
             tried.map_err(|error| origin.refused("writing the rows", error))
         };
         writer.connection().ask(attempt).await

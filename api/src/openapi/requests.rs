@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::correct::for_operations;
+
 /// The end of the name that a schema has in requests, where answers have it too.
 const IN_REQUESTS: &str = "Input";
 
@@ -43,12 +45,11 @@ fn separate(document: &mut Value) {
         copy["title"] = new.clone().into();
         document["components"]["schemas"][new] = copy;
     }
-    let operations = document["paths"].as_object_mut().into_iter().flatten();
-    for (_, operation) in operations.filter_map(|(_, methods)| methods.as_object_mut()).flatten() {
+    for_operations(document, &mut |_, _, operation| {
         if let Some(body) = operation.get_mut("requestBody") {
             redirect(body, &both);
         }
-    }
+    });
     for name in requests {
         let name = if both.contains(&name) { format!("{name}{IN_REQUESTS}") } else { name };
         redirect(&mut document["components"]["schemas"][name], &both);

@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{
     FILE, Topics, sync_folder,
     topic::{self, Topic},
+    wal,
 };
 
 /// What `pragma user_version` of `log.sqlite` says for the tables of this version.
@@ -149,9 +150,7 @@ pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Rename a closed file, so that the next opening makes a new one.
 pub(super) fn set_aside(file: &Path, to: &Path) -> io::Result<()> {
-    let mut wal = file.as_os_str().to_owned();
-    wal.push("-wal");
-    if Path::new(&wal).exists() {
+    if wal::beside(file).exists() {
         // Left behind, it would be read into the next file.
         return Err(io::Error::other(format!("another program has {} open: stop it first", file.display())));
     }

@@ -26,6 +26,14 @@ enum Course {
     Failed(StoreError),
 }
 
+/// Takes a transaction back that failed, or that nobody waited for to its end. Some errors have done so already.
+///
+/// # Errors
+/// SQLite can't.
+pub(super) fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("rollback") }
+}
+
 struct Thread {
     connection: Connection,
     origin: Origin,
@@ -101,9 +109,7 @@ impl WritingConnection {
                 Course::Over => Ok(false),
                 Course::Failed(error) => {
                     // The next change set does so too, but until then the file would stay locked.
-                    if !thread.connection.is_autocommit() {
-                        drop(thread.connection.execute_batch("rollback"));
-                    }
+                    drop(roll_back(&thread.connection));
                     Err(error)
                 }
             }

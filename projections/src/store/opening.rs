@@ -24,6 +24,12 @@ const N_STATEMENTS: usize = 64;
 /// Reads of lists at the same time. SQLite reads are short and bound by the processor, so a few are enough.
 const READERS: u32 = 4;
 
+/// The end of the name of a write-ahead log.
+pub(crate) const WAL: &str = "-wal";
+
+/// The ends of the names of both files that SQLite keeps beside an open one.
+pub(crate) const COMPANIONS: [&str; 2] = [WAL, "-shm"];
+
 /// How a connection that makes tables is opened.
 pub(crate) fn making(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -102,10 +108,15 @@ pub(crate) fn reading(file: &Path) -> SqliteConnectOptions {
 
 /// The same for a file without a writer. If it holds everything, SQLite makes no file beside it and takes no lock.
 pub(crate) fn reading_alone(file: &Path) -> SqliteConnectOptions {
-    let mut wal = file.as_os_str().to_owned();
-    wal.push("-wal");
-    let has_wal = fs::metadata(wal).is_ok_and(|wal| wal.len() > 0);
+    let has_wal = fs::metadata(companion(file, WAL)).is_ok_and(|wal| wal.len() > 0);
     reading(file).immutable(!has_wal)
+}
+
+/// The file that SQLite keeps beside `file` under this end of its name.
+pub(crate) fn companion(file: &Path, end: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// Connections that only read, kept open: opening one costs more than most queries.
@@ -274,10 +285,7 @@ fn move_aside(file: &Path, schema: &str) -> Result<PathBuf, StoreError> {
     };
     let aside = (0..u32::MAX).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| numbered(u32::MAX));
     fs::rename(file, &aside).map_err(failed(file))?;
-    for rest in ["-wal", "-shm"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(rest);
-        let path = PathBuf::from(name);
+    for path in COMPANIONS.map(|end| companion(file, end)) {
         if path.exists() {
             fs::remove_file(&path).map_err(failed(&path))?;
         }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 
 use super::{
     Origin, Store,
-    connection::WritingConnection,
+    connection::{WritingConnection, roll_back},
     insert::{Conflict, Insert, Values},
 };
 use crate::{
@@ -176,10 +176,7 @@ impl<D: Tables> Store<D> {
 
 /// A transaction, whatever became of the one before.
 fn anew(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
-    // One that failed, or that nobody waited for to its end.
-    if !connection.is_autocommit() {
-        connection.execute_batch("rollback")?;
-    }
+    roll_back(connection)?;
     // Immediate: a deferred transaction that reads first can be refused later without having waited.
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
