@@ -1,6 +1,7 @@
 //! The routes of the billing service.
 
 mod bodies;
+pub mod codes;
 mod overpayments;
 
 use orderlog_domain::{
@@ -23,7 +24,7 @@ use crate::{
     names::{ServiceName, Tag},
     paging::Paged,
     params::{CommandHeaders, Path},
-    problem::{ApiError, Code},
+    problem::ApiError,
     service::{
         Service,
         look::Visibility,
@@ -38,12 +39,12 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::UnknownOrder { .. } => Self::not_found(Code::UnknownOrder, detail),
-            Rejection::WrongCurrency { .. } => Self::conflict(Code::WrongCurrency, detail).at("#/currency"),
-            Rejection::Overpayment { .. } => Self::conflict(Code::Overpayment, detail).at("#/amount"),
-            Rejection::InvoiceClosed { .. } => Self::conflict(Code::InvoiceClosed, detail),
-            Rejection::NotPaid { .. } => Self::conflict(Code::NotPaid, detail),
-            Rejection::RefundTooLarge { .. } => Self::conflict(Code::RefundTooLarge, detail).at("#/amount"),
+            Rejection::UnknownOrder { .. } => Self::not_found(crate::orders::codes::UNKNOWN_ORDER, detail),
+            Rejection::WrongCurrency { .. } => Self::conflict(codes::WRONG_CURRENCY, detail).at("#/currency"),
+            Rejection::Overpayment { .. } => Self::conflict(codes::OVERPAYMENT, detail).at("#/amount"),
+            Rejection::InvoiceClosed { .. } => Self::conflict(codes::INVOICE_CLOSED, detail),
+            Rejection::NotPaid { .. } => Self::conflict(crate::orders::codes::NOT_PAID, detail),
+            Rejection::RefundTooLarge { .. } => Self::conflict(codes::REFUND_TOO_LARGE, detail).at("#/amount"),
         }
     }
 }
@@ -123,7 +124,7 @@ impl BillingApi {
         let executed = match self.execute(command, asked, || "POST /billing".to_owned()).await {
             Ok(executed) => executed,
             Err(refused) => {
-                if let Some(payment) = payment.filter(|_| refused.0.code == Code::Overpayment.as_str()) {
+                if let Some(payment) = payment.filter(|_| refused.is(codes::OVERPAYMENT)) {
                     self.overpayments.tell(payment);
                 }
                 return Err(refused);

@@ -1,5 +1,7 @@
 //! The routes of the customers service.
 
+pub mod codes;
+
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
     customers::{self, Address, Command, Customers, Rejection},
@@ -20,7 +22,7 @@ use crate::{
     orders::{OrderList, OrderPayment, OrderState},
     paging::Paged,
     params::{CommandHeaders, EXAMPLE_CUSTOMER, Path},
-    problem::{ApiError, Code, Faults},
+    problem::{ApiError, Faults},
     service::{
         Service,
         look::Visibility,
@@ -28,6 +30,7 @@ use crate::{
         parts::{NotStarted, Parts},
     },
     time::{time, time_of},
+    values::CheckValues,
 };
 
 /// A new customer.
@@ -89,7 +92,7 @@ impl Checked for UpdateCustomer {
 
     fn checked(self) -> Result<(Option<Name>, Option<Email>), ApiError> {
         if self.name.is_none() && self.email.is_none() {
-            return Err(ApiError::invalid(Code::NothingToChange, "give a name, an e-mail address, or both"));
+            return Err(ApiError::invalid(codes::NOTHING_TO_CHANGE, "give a name, an e-mail address, or both"));
         }
         let mut faults = Faults::default();
         let name = faults.check_if("#/name", self.name.map(Name::new));
@@ -196,8 +199,8 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::EmailTaken => Self::conflict(Code::DuplicateEmail, detail).at("#/email"),
-            Rejection::UnknownCustomer { .. } => Self::not_found(Code::UnknownCustomer, detail),
+            Rejection::EmailTaken => Self::conflict(codes::DUPLICATE_EMAIL, detail).at("#/email"),
+            Rejection::UnknownCustomer { .. } => Self::not_found(codes::UNKNOWN_CUSTOMER, detail),
             // No caller can ask for such a claim.
             Rejection::EmailKeyTaken { .. } | Rejection::NothingToClaim { .. } => Self::internal(&detail),
         }

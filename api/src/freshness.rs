@@ -16,7 +16,7 @@ use poem_openapi::{
 
 use crate::{
     names::ServiceName,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
 };
 
 /// The header that carries positions.
@@ -76,7 +76,7 @@ impl Freshness {
             text(MIN_POSITION).flat_map(|value| value.split(',')).map(str::parse).collect::<Result<Vec<_>, ()>>();
         let seen = seen.ok().filter(|seen| seen.len() <= N_POSITIONS_MAX).ok_or_else(|| {
             let detail = "it must be positions that answers told, such as `orders@1042`, with commas between them";
-            ApiError::parameter(MIN_POSITION, Code::InvalidPosition, detail)
+            ApiError::parameter(MIN_POSITION, codes::INVALID_POSITION, detail)
         })?;
         let mut freshness = Self { seen, ..Self::default() };
         for preference in text("Prefer").flat_map(|value| value.split(',')) {
@@ -126,7 +126,7 @@ impl Freshness {
                     "{own} consumes no events from there, so it can't wait for {position}; it can wait for positions of: {}",
                     may_wait_for.join(", ")
                 );
-                Err(ApiError::parameter(MIN_POSITION, Code::JournalNotFollowed, detail))
+                Err(ApiError::parameter(MIN_POSITION, codes::JOURNAL_NOT_FOLLOWED, detail))
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The routes of the inventory service.
 
 mod bodies;
+pub mod codes;
 
 use std::sync::Arc;
 
 use orderlog_domain::{
     inventory::{self, Command, Inventory, Rejection, ReservationId, StockItem},
-    public::ShortageReason,
+    public::{self, ShortageReason},
     values::{ReservationName, Sku},
 };
 use orderlog_service::{
@@ -16,11 +17,13 @@ use orderlog_service::{
     timer,
 };
 use poem_openapi::{OpenApi, param::Query};
+use serde_json::{Value, json};
 
 pub use bodies::{
     AdjustStock, Level, Movement, MovementCause, MovementList, ReceiveStock, Reservation, ReservationState,
     ReserveStock, ReservedFor, SetThreshold, Stock, StockChanged, StockLine, StockList,
 };
+pub use codes::Shortage;
 
 use crate::{
     answer::{Created, Done, Found, Listed},
@@ -29,7 +32,7 @@ use crate::{
     names::{ServiceName, Tag},
     paging::Paged,
     params::{CommandHeaders, Path},
-    problem::{ApiError, Code},
+    problem::ApiError,
     service::{
         Service,
         look::Visibility,
@@ -37,6 +40,10 @@ use crate::{
         parts::{NotStarted, Parts},
     },
 };
+
+fn short(shortages: &[public::Shortage]) -> Value {
+    shortages.iter().map(|shortage| json!(codes::Shortage::from(shortage))).collect()
+}
 
 /// The group under whose lease corrections are told: its position is another than the relay's.
 const DELIVERIES: &str = "orderlog.inventory.deliveries";
@@ -48,21 +55,23 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::UnknownSku { .. } => Self::not_found(Code::UnknownSku, detail),
-            Rejection::TooMuchStock { .. } => Self::conflict(Code::TooMuchStock, detail),
-            Rejection::AdjustedBelowReserved { .. } => Self::conflict(Code::BelowReserved, detail).at("#/delta"),
-            Rejection::NoLines => Self::invalid_at("#/lines", Code::NoLines, detail),
-            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", Code::TooManyLines, detail),
-            Rejection::TooManyUnits { .. } => Self::invalid_at("#/lines", Code::QuantityTooLarge, detail),
+            Rejection::UnknownSku { .. } => Self::not_found(codes::UNKNOWN_SKU, detail),
+            Rejection::TooMuchStock { .. } => Self::conflict(codes::TOO_MUCH_STOCK, detail),
+            Rejection::AdjustedBelowReserved { .. } => Self::conflict(codes::BELOW_RESERVED, detail).at("#/delta"),
+            Rejection::NoLines => Self::invalid_at("#/lines", crate::orders::codes::NO_LINES, detail),
+            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", crate::orders::codes::TOO_MANY_LINES, detail),
+            Rejection::TooManyUnits { .. } => {
+                Self::invalid_at("#/lines", crate::orders::codes::QUANTITY_TOO_LARGE, detail)
+            }
             Rejection::NotEnoughStock { shortages, reason: ShortageReason::OutOfStock } => {
-                Self::conflict(Code::NotEnoughStock, detail).short_of(&shortages)
+                Self::conflict(codes::NOT_ENOUGH_STOCK, detail).with(&codes::SHORTAGES, short(&shortages))
             }
             Rejection::NotEnoughStock { shortages, reason: ShortageReason::UnknownSku } => {
-                Self::not_found(Code::UnknownSku, detail).at("#/lines").short_of(&shortages)
+                Self::not_found(codes::UNKNOWN_SKU, detail).at("#/lines").with(&codes::SHORTAGES, short(&shortages))
             }
-            Rejection::ReservationExists { .. } => Self::conflict(Code::ReservationExists, detail),
-            Rejection::ReservationEnded { .. } => Self::conflict(Code::ReservationEnded, detail),
-            Rejection::UnknownReservation { .. } => Self::not_found(Code::UnknownReservation, detail),
+            Rejection::ReservationExists { .. } => Self::conflict(codes::RESERVATION_EXISTS, detail),
+            Rejection::ReservationEnded { .. } => Self::conflict(codes::RESERVATION_ENDED, detail),
+            Rejection::UnknownReservation { .. } => Self::not_found(codes::UNKNOWN_RESERVATION, detail),
         }
     }
 }
@@ -158,7 +167,7 @@ impl InventoryApi {
         let sku = sku.0;
         if NO_SKUS.contains(&sku.as_str()) {
             let detail = format!("no SKU can have one of these names: {}", NO_SKUS.join(", "));
-            return Err(ApiError::parameter("sku", Code::ReservedName, detail));
+            return Err(ApiError::parameter("sku", codes::RESERVED_NAME, detail));
         }
         let operation = format!("POST /stock/{sku}/receive");
         let command = Command::Receive { sku, quantity: body.0 };

@@ -20,7 +20,7 @@ use serde_path_to_error::Segment;
 use strict::{FRACTION, OUT_OF_RANGE, Strict};
 use uuid::Uuid;
 
-use crate::problem::{ApiError, Code, Fault, Faults, too_large};
+use crate::problem::{ApiError, Code, Fault, Faults, codes, too_large};
 
 /// So many faults of a body are mended to find the next one: a body may have more of them than anybody reads.
 const N_MENDED_MAX: usize = 64;
@@ -163,7 +163,7 @@ pub async fn arrived(declared: Option<usize>, body: Body, limits: BodyLimits) ->
         Ok(Err(error)) => Err(error.into()),
         Err(_) => {
             let detail = format!("the body had not arrived after {} s", timeout.as_secs_f64());
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, Code::BodyTooSlow, detail).into())
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, codes::BODY_TOO_SLOW, detail).into())
         }
     }
 }
@@ -209,12 +209,12 @@ fn explain<T: DeserializeOwned + Checked>(bytes: &[u8]) -> ApiError {
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Err(error) = serde_path_to_error::deserialize::<_, T>(Strict(&mut json)) else {
-        return ApiError::invalid(Code::MalformedJson, "something follows the JSON value");
+        return ApiError::invalid(codes::MALFORMED_JSON, "something follows the JSON value");
     };
     if !error.inner().is_data() {
         let (line, column) = (error.inner().line(), error.inner().column());
         return ApiError::invalid(
-            Code::MalformedJson,
+            codes::MALFORMED_JSON,
             format!("this is no JSON, from line {line}, column {column} on"),
         );
     }
@@ -258,15 +258,15 @@ fn is_at(fault: &Fault, mended: &[String]) -> bool {
 fn mend(value: &mut Value, fault: &Fault) -> Option<String> {
     let pointer = fault.pointer.clone()?;
     let place = pointer.strip_prefix('#')?;
-    if fault.code == Code::WrongType.as_str() {
+    if fault.code == codes::WRONG_TYPE.name {
         *value.pointer_mut(place)? = instead(&fault.detail)?;
         return Some(pointer);
     }
     let (parent, field) = place.rsplit_once('/')?;
     let (parent, field) = (value.pointer_mut(parent)?.as_object_mut()?, unescaped(field));
-    if fault.code == Code::MissingField.as_str() {
+    if fault.code == codes::MISSING_FIELD.name {
         parent.insert(field, Value::Null);
-    } else if fault.code == Code::UnknownField.as_str() {
+    } else if fault.code == codes::UNKNOWN_FIELD.name {
         parent.remove(&field);
     }
     // Of a field that is there twice, the value has one already.
@@ -298,16 +298,16 @@ fn fault_of(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
 fn described(error: &str) -> (Code, String, Option<String>) {
     let field = error.split('`').nth(1).map(str::to_owned);
     if error.starts_with("missing field") {
-        return (Code::MissingField, "this field is missing".to_owned(), field);
+        return (codes::MISSING_FIELD, "this field is missing".to_owned(), field);
     }
     if error.starts_with("unknown field") {
-        return (Code::UnknownField, "there is no such field here".to_owned(), None);
+        return (codes::UNKNOWN_FIELD, "there is no such field here".to_owned(), None);
     }
     if error.starts_with("duplicate field") {
-        return (Code::DuplicateField, "this field is here twice".to_owned(), field);
+        return (codes::DUPLICATE_FIELD, "this field is here twice".to_owned(), field);
     }
     if error.starts_with("UUID parsing failed") {
-        return (Code::WrongType, "expected a UUID".to_owned(), None);
+        return (codes::WRONG_TYPE, "expected a UUID".to_owned(), None);
     }
     // `invalid type: string "x", expected u32 at line 1 column 2`: the last `expected` is serde's.
     let expected =
@@ -323,7 +323,7 @@ fn described(error: &str) -> (Code, String, Option<String>) {
         expected => expected,
     });
     (
-        Code::WrongType,
+        codes::WRONG_TYPE,
         expected.map_or_else(|| "this value can't be here".to_owned(), |it| format!("expected {it}")),
         None,
     )
@@ -356,7 +356,7 @@ fn unescaped(key: &str) -> String {
 #[cfg(test)]
 #[track_caller]
 pub fn assert_all_told<T: DeserializeOwned + Checked>(body: &str, expected: &[(&str, &str)]) {
-    let faults = explain::<T>(body.as_bytes()).0.errors.unwrap_or_default();
+    let faults = explain::<T>(body.as_bytes()).faults();
     let mut told: Vec<_> =
         faults.iter().map(|it| (it.pointer.as_deref().unwrap_or_default(), it.code.as_str())).collect();
     told.sort_unstable();
@@ -368,6 +368,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::problem::Problem;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -391,7 +392,7 @@ mod tests {
 
     #[track_caller]
     fn told(body: &str) -> (String, String, String) {
-        let problem = explain::<Order>(body.as_bytes()).0;
+        let problem = Problem::from(explain::<Order>(body.as_bytes()));
         let fault = problem.errors.unwrap_or_default().pop();
         let pointer = fault.as_ref().and_then(|fault| fault.pointer.clone()).unwrap_or_default();
         (problem.code, pointer, fault.map(|fault| fault.code).unwrap_or_default())
@@ -433,8 +434,7 @@ mod tests {
             ("null", WHOLE_NUMBER),
             ("[2]", WHOLE_NUMBER),
         ] {
-            let problem = explain::<Order>(format!(r#"{{"lines": [{{"quantity": {quantity}}}]}}"#).as_bytes()).0;
-            let faults = problem.errors.unwrap();
+            let faults = explain::<Order>(format!(r#"{{"lines": [{{"quantity": {quantity}}}]}}"#).as_bytes()).faults();
             assert_eq!(faults[0].detail, format!("expected {expected}"), "{quantity}");
             assert_eq!(faults.len(), 1, "{quantity}: {faults:?}");
         }
@@ -464,10 +464,10 @@ mod tests {
         fn checked(self) -> Result<(), ApiError> {
             let mut faults = Faults::default();
             if self.amount < 1 {
-                faults.add("#/amount", Code::InvalidAmount, "too little");
+                faults.add("#/amount", codes::OUT_OF_RANGE, "too little");
             }
             if self.lines.len() < 4 {
-                faults.add("#/lines", Code::NoLines, "too few");
+                faults.add("#/lines", codes::TOO_LONG, "too few");
             }
             faults.none()
         }
@@ -482,7 +482,7 @@ mod tests {
                 ("#/else", "unknown_field"),
                 ("#/invoice_id", "wrong_type"),
                 // Its lines are told one by one; that there are too few is another matter.
-                ("#/lines", "no_lines"),
+                ("#/lines", "too_long"),
                 ("#/lines/0/quantity", "wrong_type"),
                 ("#/lines/1", "wrong_type"),
                 ("#/lines/2/quantity", "missing_field"),

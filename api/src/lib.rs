@@ -43,5 +43,6 @@ pub mod service;
 pub mod telemetry;
 pub mod time;
 pub mod tls;
+pub mod values;
 mod waiting;
 pub mod watched;

@@ -4,6 +4,12 @@ use std::fmt;
 
 use poem_openapi::Tags;
 
+use crate::{
+    billing, customers, inventory, notifications, orders,
+    problem::{self, Code},
+    values,
+};
+
 /// A service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
 pub enum ServiceName {
@@ -59,4 +65,16 @@ pub enum Tag {
     /// What people are told, and whether they have read it.
     #[oai(rename = "notifications")]
     Notifications,
+}
+
+/// The codes of all problems: those of the HTTP layer, of each service, and of values that services share.
+pub fn codes() -> impl Iterator<Item = Code> {
+    let of_services = [
+        customers::codes::ALL,
+        orders::codes::ALL,
+        inventory::codes::ALL,
+        billing::codes::ALL,
+        notifications::codes::ALL,
+    ];
+    [problem::codes::ALL].into_iter().chain(of_services).chain([values::codes::ALL]).flatten().copied()
 }

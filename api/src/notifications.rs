@@ -1,6 +1,7 @@
 //! The routes of the notifications service.
 
 mod bodies;
+pub mod codes;
 mod event_id;
 mod feed;
 mod reading;
@@ -35,7 +36,7 @@ use crate::{
     names::{ServiceName, Tag},
     paging::Paged,
     params::{CommandHeaders, Path},
-    problem::{ApiError, Code},
+    problem::{self, ApiError},
     service::{
         Service,
         look::Visibility,
@@ -53,7 +54,7 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::UnknownNotification { .. } => Self::not_found(Code::UnknownNotification, detail),
+            Rejection::UnknownNotification { .. } => Self::not_found(codes::UNKNOWN_NOTIFICATION, detail),
         }
     }
 }
@@ -129,7 +130,10 @@ impl NotificationsApi {
         let end = if *replica.state().borrow() == State::CatchingUp {
             // The rows don't hold everything yet, which is no reason to send it all.
             stream::end(replica).await.map_err(|error: ReadError| {
-                ApiError::unavailable(Code::LogUnavailable, format!("where the journal ends is not known: {error}"))
+                ApiError::unavailable(
+                    problem::codes::LOG_UNAVAILABLE,
+                    format!("where the journal ends is not known: {error}"),
+                )
             })?
         } else {
             // What this instance answered before does not come in between.
@@ -155,12 +159,13 @@ impl NotificationsApi {
 }
 
 fn recipient_of(text: String, caller: &Caller) -> Result<Recipient, ApiError> {
-    let recipient = Recipient::new(text)
-        .map_err(|error| ApiError::parameter("recipient", Code::InvalidIdentifier, error.to_string()))?;
+    let recipient = Recipient::new(text).map_err(|error| {
+        ApiError::parameter("recipient", crate::values::codes::INVALID_IDENTIFIER, error.to_string())
+    })?;
     if caller.customer().is_none_or(|customer| is_for(&recipient, customer)) {
         return Ok(recipient);
     }
-    Err(ApiError::not_found(Code::UnknownRecipient, "there is no such recipient"))
+    Err(ApiError::not_found(codes::UNKNOWN_RECIPIENT, "there is no such recipient"))
 }
 
 /// Whether this recipient is that customer: customers are told under their ids.

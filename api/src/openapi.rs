@@ -96,6 +96,7 @@ fn raw(service: ServiceName) -> Value {
 
 /// As it is published.
 fn finished(mut document: Value, form: Form) -> Value {
+    failures::members(&mut document);
     correct::all(&mut document);
     texts::all(&mut document);
     failures::all(&mut document);

@@ -1,6 +1,7 @@
 //! The routes of the orders service.
 
 mod bodies;
+pub mod codes;
 mod expand;
 mod history;
 
@@ -32,7 +33,7 @@ use crate::{
     names::{ServiceName, Tag},
     paging::Paged,
     params::{CommandHeaders, Path},
-    problem::{ApiError, Code},
+    problem::ApiError,
     service::{
         Service,
         look::Visibility,
@@ -49,15 +50,17 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::NoLines => Self::invalid_at("#/lines", Code::NoLines, detail),
-            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", Code::TooManyLines, detail),
-            Rejection::TotalTooLarge { .. } => Self::invalid_at("#/lines", Code::TotalTooLarge, detail),
-            Rejection::QuantityTooLarge { .. } => Self::invalid_at("#/lines", Code::QuantityTooLarge, detail),
-            Rejection::UnknownCustomer { .. } => Self::not_found(Code::UnknownCustomer, detail).at("#/customer_id"),
-            Rejection::CustomerInactive { .. } => Self::conflict(Code::CustomerInactive, detail).at("#/customer_id"),
-            Rejection::UnknownOrder { .. } => Self::not_found(Code::UnknownOrder, detail),
-            Rejection::IllegalTransition { .. } => Self::conflict(Code::IllegalTransition, detail),
-            Rejection::NotPaid { .. } => Self::conflict(Code::NotPaid, detail),
+            Rejection::NoLines => Self::invalid_at("#/lines", codes::NO_LINES, detail),
+            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", codes::TOO_MANY_LINES, detail),
+            Rejection::TotalTooLarge { .. } => Self::invalid_at("#/lines", codes::TOTAL_TOO_LARGE, detail),
+            Rejection::QuantityTooLarge { .. } => Self::invalid_at("#/lines", codes::QUANTITY_TOO_LARGE, detail),
+            Rejection::UnknownCustomer { .. } => {
+                Self::not_found(crate::customers::codes::UNKNOWN_CUSTOMER, detail).at("#/customer_id")
+            }
+            Rejection::CustomerInactive { .. } => Self::conflict(codes::CUSTOMER_INACTIVE, detail).at("#/customer_id"),
+            Rejection::UnknownOrder { .. } => Self::not_found(codes::UNKNOWN_ORDER, detail),
+            Rejection::IllegalTransition { .. } => Self::conflict(codes::ILLEGAL_TRANSITION, detail),
+            Rejection::NotPaid { .. } => Self::conflict(codes::NOT_PAID, detail),
         }
     }
 }
@@ -239,7 +242,7 @@ impl OrdersApi {
     ) -> Result<Found<Order>, ApiError> {
         if expand.0.is_some() && as_of.0.is_some() {
             let detail = "other services are asked for what is, not for what was: leave out `expand` or `as_of`";
-            return Err(ApiError::parameter("expand", Code::ExpandWithAsOf, detail));
+            return Err(ApiError::parameter("expand", codes::EXPAND_WITH_AS_OF, detail));
         }
         let expand = Expand::parse(expand.0.as_deref())?;
         // Other services are asked in this one's name: what the caller may see there is known here only.

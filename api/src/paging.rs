@@ -13,7 +13,7 @@ use poem_openapi::{
 use crate::{
     answer::Listed,
     params::parameters,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
 };
 
 /// How many rows a page has, unless the caller says.
@@ -33,7 +33,7 @@ impl Paged {
             Some((mark, place)) if mark == self.mark() => Ok(Cursor::new(place)),
             _ => {
                 let detail = "it must be the `next_cursor` of this list with the same filters";
-                Err(ApiError::parameter("cursor", Code::InvalidCursor, detail))
+                Err(ApiError::parameter("cursor", codes::INVALID_CURSOR, detail))
             }
         });
         Ok(Paging { after: after.transpose()?, limit: limit.unwrap_or(LIMIT) })

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     auth::Caller,
     freshness::Freshness,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
 };
 
 /// No version in an entity tag has more digits.
@@ -125,7 +125,7 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
     async fn from_request(request: &'a Request, _: &mut RequestBody, options: ExtractParamOptions<()>) -> Result<Self> {
         // In operations it is called by its number, whatever its name.
         let text = request.raw_path_param(options.name).unwrap_or_default();
-        T::parse(text).map(Self).map_err(|detail| ApiError::parameter(T::NAME, Code::InvalidParameter, detail).into())
+        T::parse(text).map(Self).map_err(|detail| ApiError::parameter(T::NAME, codes::INVALID_PARAMETER, detail).into())
     }
 }
 
@@ -206,7 +206,7 @@ fn version(tag: &str) -> Option<Option<u64>> {
 
 fn not_a_tag() -> ApiError {
     let detail = "it must be what `ETag` said, such as `\"3\"`, or `*`";
-    ApiError::parameter("If-Match", Code::InvalidIfMatch, detail)
+    ApiError::parameter("If-Match", codes::INVALID_IF_MATCH, detail)
 }
 
 /// The idempotency key. Of two, one would be left out in silence, and what it had done already be done again.
@@ -216,7 +216,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         (None, _) => Ok(None),
         (Some(key), None) => parse_key(key.as_bytes()).map(Some),
         (Some(_), Some(_)) => {
-            Err(ApiError::parameter(CommandHeaders::KEY, Code::InvalidIdempotencyKey, "it must be given once"))
+            Err(ApiError::parameter(CommandHeaders::KEY, codes::INVALID_IDEMPOTENCY_KEY, "it must be given once"))
         }
     }
 }
@@ -224,7 +224,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 fn parse_key(given: &[u8]) -> Result<String, ApiError> {
     let wrong = || {
         let detail = "it must have 1 to 255 visible ASCII characters, in double quotes or bare";
-        ApiError::parameter(CommandHeaders::KEY, Code::InvalidIdempotencyKey, detail)
+        ApiError::parameter(CommandHeaders::KEY, codes::INVALID_IDEMPOTENCY_KEY, detail)
     };
     let bare = given.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(given);
     if !(1..=255).contains(&bare.len()) || !bare.iter().all(u8::is_ascii_graphic) || bare.contains(&b'"') {

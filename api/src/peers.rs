@@ -30,7 +30,7 @@ use crate::{
     freshness::{Freshness, MIN_POSITION},
     names::ServiceName,
     params::CommandHeaders,
-    problem::{ApiError, Code, Problem},
+    problem::{ApiError, Problem, codes},
     telemetry::request,
     tls::{self, TlsError},
 };
@@ -63,9 +63,9 @@ impl From<PeerError> for ApiError {
     fn from(error: PeerError) -> Self {
         let detail = error.to_string();
         match error {
-            PeerError::TimedOut(_) => Self::timed_out(Code::ServiceTimedOut, detail),
-            PeerError::Unavailable(_) => Self::unavailable(Code::ServiceUnavailable, detail),
-            PeerError::Refused { problem, .. } => Self(problem),
+            PeerError::TimedOut(_) => Self::timed_out(codes::SERVICE_TIMED_OUT, detail),
+            PeerError::Unavailable(_) => Self::unavailable(codes::SERVICE_UNAVAILABLE, detail),
+            PeerError::Refused { problem, .. } => Self::Relayed(problem),
         }
     }
 }

@@ -24,7 +24,7 @@
 //! may end up in a log.
 
 mod catalogue;
-mod codes;
+pub mod codes;
 mod faults;
 mod framework;
 
@@ -42,11 +42,11 @@ use poem_openapi::{
     types::Type,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::telemetry::request;
 
-pub use catalogue::{Entry, Scope};
-pub use codes::Code;
+pub use catalogue::{Code, Entry, Member, Scope};
 pub use faults::{Fault, Faults};
 pub use framework::problem_of;
 pub(crate) use framework::too_large;
@@ -81,61 +81,51 @@ pub struct Problem {
     /// How many values were wrong; more than `errors` has if there were more than 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_count: Option<u32>,
-    /// How many records the answer would be behind what was asked for, if that is the problem.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lag: Option<u64>,
-    /// Each SKU of which there is not enough, if that is the problem.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shortages: Option<Vec<Shortage>>,
+    /// The [`Member`]s of its code.
+    #[oai(skip)]
+    #[serde(flatten)]
+    pub members: Map<String, Value>,
 }
 
 impl poem_openapi::types::Example for Problem {
     fn example() -> Self {
-        *Code::InvalidRequest.entry().example().0
+        codes::INVALID_REQUEST.example()
     }
 }
 
-/// A SKU of which there is not enough.
-#[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
-pub struct Shortage {
-    /// Which SKU.
-    pub sku: String,
-    /// How many units were asked for.
-    pub requested: u32,
-    /// How many there are to be had; 0 for a SKU that nobody has received yet.
-    pub available: u32,
-}
-
-impl From<&orderlog_domain::public::Shortage> for Shortage {
-    fn from(shortage: &orderlog_domain::public::Shortage) -> Self {
-        Self { sku: shortage.sku.to_string(), requested: shortage.requested, available: shortage.available }
-    }
-}
-
-/// A request that failed.
+/// A request that failed. It becomes a [`Problem`] when it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiError(pub Box<Problem>);
+pub enum ApiError {
+    /// It failed here.
+    Own(Box<Failure>),
+    /// Another service refused, in these words.
+    Relayed(Box<Problem>),
+}
+
+/// How a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The HTTP status, one of those of the code.
+    pub status: StatusCode,
+    /// The kind of problem.
+    pub code: Code,
+    /// What was wrong this time.
+    pub detail: String,
+    /// The values that were wrong, where it is known which.
+    pub faults: Faults,
+    /// The [`Member`]s of its code, by name.
+    pub members: Map<String, Value>,
+}
 
 impl ApiError {
     /// A problem of this kind.
     pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
-        let told = code.entry().statuses;
         debug_assert!(
-            code == Code::BadRequest || told.contains(&status.as_u16()),
+            code == codes::BAD_REQUEST || code.statuses.contains(&status.as_u16()),
             "{code:?} does not come with {status}"
         );
-        Self(Box::new(Problem {
-            kind: code.path(),
-            title: code.title(),
-            status: status.as_u16(),
-            detail: faults::shortened(detail.into(), DETAIL_CHARS_MAX),
-            code: code.as_str().to_owned(),
-            request_id: None,
-            errors: None,
-            error_count: None,
-            lag: None,
-            shortages: None,
-        }))
+        let detail = faults::shortened(detail.into(), DETAIL_CHARS_MAX);
+        Self::Own(Box::new(Failure { status, code, detail, faults: Faults::default(), members: Map::new() }))
     }
 
     /// 400: the request makes no sense as a whole.
@@ -177,7 +167,7 @@ impl ApiError {
     pub fn damaged_rows(what: &dyn Display) -> Self {
         tracing::error!("a request met damaged rows: {what}");
         Self::unavailable(
-            Code::Damaged,
+            codes::DAMAGED,
             "the read model of this service is damaged: `orderlog projection rebuild --yes` repairs it from the log",
         )
     }
@@ -187,35 +177,75 @@ impl ApiError {
         tracing::error!("a request failed by our own mistake: {what:#}");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            Code::Internal,
+            codes::INTERNAL,
             "something went wrong here; the log of the service says what",
         )
+    }
+
+    /// Whether it is of this kind.
+    pub fn is(&self, code: Code) -> bool {
+        match self {
+            Self::Own(failure) => failure.code == code,
+            Self::Relayed(problem) => problem.is(code),
+        }
+    }
+
+    /// The values that were wrong, those that an answer names.
+    pub fn faults(self) -> Vec<Fault> {
+        Problem::from(self).errors.unwrap_or_default()
+    }
+
+    /// Appends to the detail.
+    pub fn append(&mut self, detail: &str) {
+        if let Self::Own(failure) = self {
+            failure.detail.push_str(detail);
+        }
     }
 
     /// The same problem, naming the value of the body that it is about.
     #[must_use]
     pub fn at(mut self, pointer: &str) -> Self {
-        let Problem { code, detail, .. } = &*self.0;
-        let fault =
-            Fault { pointer: Some(pointer.to_owned()), parameter: None, code: code.clone(), detail: detail.clone() };
-        let mut faults = Faults::of(&mut self);
-        faults.push(fault);
-        self.0.tell(faults);
+        if let Self::Own(failure) = &mut self {
+            failure.faults.add(pointer, failure.code, &failure.detail);
+        }
         self
     }
 
-    /// The same problem, telling how far behind the rows are.
+    /// The same problem, with a member of its code.
     #[must_use]
-    pub fn lagging(mut self, records: u64) -> Self {
-        self.0.lag = Some(records);
+    pub fn with(mut self, member: &Member, value: impl Into<Value>) -> Self {
+        if let Self::Own(failure) = &mut self {
+            failure.members.insert(member.name.to_owned(), value.into());
+        }
         self
     }
+}
 
-    /// The same problem, naming what is short.
-    #[must_use]
-    pub fn short_of(mut self, shortages: &[orderlog_domain::public::Shortage]) -> Self {
-        self.0.shortages = Some(shortages.iter().map(Shortage::from).collect());
-        self
+impl Problem {
+    /// Whether it is of this kind.
+    pub fn is(&self, code: Code) -> bool {
+        self.code == code.name
+    }
+}
+
+impl From<ApiError> for Problem {
+    fn from(error: ApiError) -> Self {
+        let Failure { status, code, detail, faults, members } = match error {
+            ApiError::Own(failure) => *failure,
+            ApiError::Relayed(problem) => return *problem,
+        };
+        let (errors, error_count) = faults.named().unzip();
+        Self {
+            kind: code.path(),
+            title: code.title(),
+            status: status.as_u16(),
+            detail,
+            code: code.name.to_owned(),
+            request_id: None,
+            errors,
+            error_count,
+            members,
+        }
     }
 }
 
@@ -228,15 +258,17 @@ where
         match error {
             ExecuteError::Rejected(rejection) => rejection.into(),
             ExecuteError::OtherVersion(_) => {
-                Self::new(StatusCode::PRECONDITION_FAILED, Code::PreconditionFailed, detail)
+                Self::new(StatusCode::PRECONDITION_FAILED, codes::PRECONDITION_FAILED, detail)
             }
-            ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused, detail),
-            ExecuteError::Discarded => Self::conflict(Code::CommandDiscarded, detail),
-            ExecuteError::KeyInUse => Self::conflict(Code::IdempotencyKeyInUse, detail),
-            ExecuteError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::RecordTooLarge, detail),
-            ExecuteError::Parked => Self::unavailable(Code::Parked, detail),
-            ExecuteError::Unavailable(_) => Self::unavailable(Code::Unavailable, detail),
-            ExecuteError::Unknown => Self::timed_out(Code::OutcomeUnknown, detail),
+            ExecuteError::KeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, codes::IDEMPOTENCY_KEY_REUSED, detail)
+            }
+            ExecuteError::Discarded => Self::conflict(codes::COMMAND_DISCARDED, detail),
+            ExecuteError::KeyInUse => Self::conflict(codes::IDEMPOTENCY_KEY_IN_USE, detail),
+            ExecuteError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, codes::RECORD_TOO_LARGE, detail),
+            ExecuteError::Parked => Self::unavailable(codes::PARKED, detail),
+            ExecuteError::Unavailable(_) => Self::unavailable(codes::UNAVAILABLE, detail),
+            ExecuteError::Unknown => Self::timed_out(codes::OUTCOME_UNKNOWN, detail),
         }
     }
 }
@@ -244,7 +276,7 @@ where
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Cursor => Self::parameter("cursor", Code::InvalidCursor, error.to_string()),
+            StoreError::Cursor => Self::parameter("cursor", codes::INVALID_CURSOR, error.to_string()),
             error if error.is_damage() => Self::damaged_rows(&error),
             StoreError::Folder { .. }
             | StoreError::InUse { .. }
@@ -259,15 +291,16 @@ impl From<StoreError> for ApiError {
 }
 
 impl IntoResponse for ApiError {
-    fn into_response(mut self) -> Response {
+    fn into_response(self) -> Response {
+        let of_key = self.is(codes::IDEMPOTENCY_KEY_IN_USE);
+        let mut problem = Problem::from(self);
         // What another service refused has the id that this one gave it.
-        self.0.request_id = request::id().or(self.0.request_id);
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        problem.request_id = request::id().or(problem.request_id);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A problem consists of texts and numbers: it always has a JSON form.
-        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::builder().status(status).content_type(CONTENT_TYPE).body(body);
-        let passes = status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT;
-        if passes || self.0.code == Code::IdempotencyKeyInUse.as_str() {
+        if of_key || status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -50,7 +50,7 @@ use crate::{
     names::ServiceName,
     notifications, orders,
     peers::{self, Peers, Place},
-    problem::{ApiError, Code, problem_of},
+    problem::{ApiError, codes, problem_of},
     service::{
         mounted::{Mounted, RouteTable},
         parts::{NotStarted, Parts},
@@ -281,5 +281,5 @@ fn json_answer(status: poem::http::StatusCode, body: &serde_json::Value) -> poem
 
 /// The 404 for a document that is not there.
 fn not_here(what: &str) -> ApiError {
-    ApiError::not_found(Code::NoSuchResource, format!("{what} is not served by this process"))
+    ApiError::not_found(codes::NO_SUCH_RESOURCE, format!("{what} is not served by this process"))
 }

@@ -23,7 +23,7 @@ use crate::{
     freshness::Freshness,
     params::CommandHeaders,
     peers::Peers,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
     waiting::aside_if_possible,
 };
 
@@ -93,7 +93,7 @@ impl<D: Tables> Service<D> {
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         if aside_if_possible(tokio::time::timeout(wait, self.replica.read_your_writes())).await.is_err() {
             let detail = format!("the rows of {} are behind what it has answered", D::JOURNAL);
-            return Err(ApiError::unavailable(Code::RowsBehind, detail));
+            return Err(ApiError::unavailable(codes::ROWS_BEHIND, detail));
         }
         // It may have stopped meanwhile.
         self.ready()?;
@@ -113,15 +113,15 @@ impl<D: Tables> Service<D> {
         match &*self.replica.state().borrow() {
             State::Ready => Ok(()),
             State::CatchingUp => {
-                Err(ApiError::unavailable(Code::CatchingUp, format!("{} is still reading its journal", D::JOURNAL)))
+                Err(ApiError::unavailable(codes::CATCHING_UP, format!("{} is still reading its journal", D::JOURNAL)))
             }
             State::Preparing => {
                 let detail = format!("{} is preparing its data for this version", D::JOURNAL);
-                Err(ApiError::unavailable(Code::CatchingUp, detail))
+                Err(ApiError::unavailable(codes::CATCHING_UP, detail))
             }
             State::Stopped(why) => Err(match self.replica.damage() {
                 Some(Damage::Rows) => ApiError::damaged_rows(why),
-                Some(Damage::Journal) | None => ApiError::unavailable(Code::Unavailable, why.clone()),
+                Some(Damage::Journal) | None => ApiError::unavailable(codes::UNAVAILABLE, why.clone()),
             }),
         }
     }

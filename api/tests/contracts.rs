@@ -9,9 +9,9 @@ use expect_test::{ExpectFile, expect_file};
 use orderlog_api::{
     asyncapi,
     auth::{OPERATIONS, ToCustomers, rule_of},
-    names::ServiceName,
+    names::{self, ServiceName},
     openapi::{self, Form},
-    problem::{Code, Scope},
+    problem::{Scope, codes},
 };
 use serde_json::{Map, Value};
 
@@ -143,14 +143,14 @@ fn every_answer_is_described_and_has_an_example() {
 #[test]
 fn the_codes_of_problems_name_operations_that_are_there() {
     let all = operations(&modern());
-    for entry in Code::ALL.iter().map(|code| code.entry()) {
-        let Scope::Of(ids) = entry.scope else { continue };
+    for code in names::codes() {
+        let Scope::Of(ids) = code.scope else { continue };
         for id in ids {
             let (_, operation) = all.iter().find(|(_, operation)| operation["operationId"] == *id).unwrap();
-            for status in entry.statuses {
+            for status in code.statuses {
                 let response = &operation["responses"][status.to_string()];
                 let told = response["description"].as_str().unwrap_or_default();
-                assert!(told.contains(&format!("`{}`", entry.name)), "{id}, {status}: {told}");
+                assert!(told.contains(&format!("`{}`", code.name)), "{id}, {status}: {told}");
             }
         }
     }
@@ -369,6 +369,6 @@ fn every_operation_needs_a_scope_and_says_which() {
     assert_eq!(known.len(), OPERATIONS.len());
     let refused = OPERATIONS.iter().filter(|rule| rule.to_customers == ToCustomers::Refused);
     let refused: BTreeSet<&str> = refused.map(|rule| rule.operation_id).collect();
-    let Scope::Of(told) = Code::NotForCustomers.entry().scope else { panic!("it names operations") };
+    let Scope::Of(told) = codes::NOT_FOR_CUSTOMERS.scope else { panic!("it names operations") };
     assert_eq!(refused, told.iter().copied().collect(), "what is refused to customers says so");
 }

@@ -16,6 +16,7 @@ use crate::{
     problem::{ApiError, Faults},
     service::unexpected,
     time::{time, time_of},
+    values::CheckValues,
 };
 
 /// Money that came in for an order.
@@ -421,7 +422,7 @@ mod tests {
     fn every_wrong_value_of_a_payment_is_told_at_once() {
         let wrong =
             RecordPayment { amount: 0, currency: "XXX".into(), reference: " ".into(), ..RecordPayment::example() };
-        let faults = wrong.checked().unwrap_err().0.errors.unwrap_or_default();
+        let faults = wrong.checked().unwrap_err().faults();
         let told: Vec<_> = faults.into_iter().map(|fault| (fault.pointer.unwrap_or_default(), fault.code)).collect();
         let fault = |pointer: &str, code: &str| (pointer.to_owned(), code.to_owned());
         let expected = [

@@ -18,7 +18,7 @@ use super::exit::Failure;
 use crate::{
     auth::Token,
     config::{Storage, Trust, token_in},
-    problem::{Code, Problem},
+    problem::{Problem, codes},
     server::{INSTANCE, LastServer, found_at},
     tls,
 };
@@ -198,7 +198,7 @@ async fn failure(answer: reqwest::Response) -> anyhow::Error {
         Err(error) => return unreachable(error),
     };
     let problem = serde_json::from_slice::<Problem>(&body).ok();
-    let is_damaged = problem.as_ref().is_some_and(|problem| problem.code == Code::Damaged.as_str());
+    let is_damaged = problem.as_ref().is_some_and(|problem| problem.is(codes::DAMAGED));
     let detail = problem.map_or_else(|| status.to_string(), |problem| problem.detail);
     match status.as_u16() {
         _ if is_damaged => Failure::differs(detail),

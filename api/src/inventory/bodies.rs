@@ -15,13 +15,15 @@ use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::codes;
 pub use movements::{Level, Movement, MovementCause, MovementList, ReservedFor};
 
 use crate::{
     json::Checked,
-    problem::{ApiError, Code, Faults},
+    problem::{ApiError, Faults},
     service::unexpected,
     time::{time, time_of},
+    values::CheckValues,
 };
 
 /// The SKU of the examples; the same as in those of orders, so that they can be tried out one after the other.
@@ -85,7 +87,7 @@ impl Checked for AdjustStock {
         let reason = faults.check("#/reason", Reason::new(self.reason));
         let delta = NonZeroI64::new(self.delta).filter(|_| (-max..=max).contains(&self.delta));
         if delta.is_none() {
-            faults.add("#/delta", Code::InvalidDelta, format!("a delta must be from -{max} to {max}, and not 0"));
+            faults.add("#/delta", codes::INVALID_DELTA, format!("a delta must be from -{max} to {max}, and not 0"));
         }
         match (delta, reason) {
             (Some(delta), Some(reason)) => Ok((delta, reason)),
@@ -119,7 +121,7 @@ impl Checked for SetThreshold {
             Ok(_) | Err(_) => {
                 let mut faults = Faults::default();
                 let detail = format!("a threshold must be from 0 to {MAX_ON_HAND}");
-                faults.add("#/low_stock_threshold", Code::InvalidThreshold, detail);
+                faults.add("#/low_stock_threshold", codes::INVALID_THRESHOLD, detail);
                 Err(faults.into())
             }
         }
@@ -438,7 +440,7 @@ mod tests {
 
     #[track_caller]
     fn told<T: std::fmt::Debug>(checked: Result<T, ApiError>) -> Vec<(String, String)> {
-        let faults = checked.unwrap_err().0.errors.unwrap_or_default();
+        let faults = checked.unwrap_err().faults();
         faults.into_iter().map(|fault| (fault.pointer.unwrap_or_default(), fault.code)).collect()
     }
 

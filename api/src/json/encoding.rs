@@ -5,7 +5,7 @@ use poem::{
     http::{HeaderValue, StatusCode, header},
 };
 
-use crate::problem::{ApiError, Code};
+use crate::problem::{ApiError, codes};
 
 /// Go on only if the head says that the body is uncompressed JSON in UTF-8.
 ///
@@ -31,7 +31,7 @@ pub fn check_head(request: &Request) -> Result<(), poem::Error> {
 }
 
 fn unsupported(detail: &str) -> ApiError {
-    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType, detail)
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA_TYPE, detail)
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -65,7 +65,7 @@ fn is_compressed(request: &Request) -> bool {
 /// # Errors
 /// 400 that names the encoding.
 pub fn check_bytes(bytes: &[u8]) -> Result<(), ApiError> {
-    let wrong = |detail: String| Err(ApiError::invalid(Code::MalformedJson, detail));
+    let wrong = |detail: String| Err(ApiError::invalid(codes::MALFORMED_JSON, detail));
     match bytes {
         [0, 0, 0xfe, 0xff, ..] | [0xff, 0xfe, 0, 0, ..] | [0, 0, 0, 1..=255, ..] | [1..=255, 0, 0, 0, ..] => {
             wrong("the body is UTF-32: send JSON in UTF-8".to_owned())
@@ -84,6 +84,7 @@ pub fn check_bytes(bytes: &[u8]) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Problem;
 
     fn status(headers: &[(&str, &str)]) -> u16 {
         let request = headers.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
@@ -144,7 +145,7 @@ mod tests {
             (wide(b"\0\0\xfe\xff", 4, true), "UTF-32"),
             (b"{\"name\": \"J\xfcrgen\"}".to_vec(), "from byte 11"),
         ] {
-            let detail = check_bytes(&bytes).unwrap_err().0.detail.clone();
+            let detail = Problem::from(check_bytes(&bytes).unwrap_err()).detail;
             assert!(detail.contains(named), "{bytes:?}: {detail}");
         }
         assert_eq!(check_bytes("{\"name\": \"Jürgen\"}".as_bytes()), Ok(()));

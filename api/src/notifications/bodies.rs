@@ -16,6 +16,7 @@ use crate::{
     problem::{ApiError, Faults},
     service::unexpected,
     time::{time, time_of},
+    values::CheckValues,
 };
 
 /// Something that somebody should know.
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn every_wrong_value_of_a_notification_is_told_at_once() {
         let wrong = Notify { recipient: "a b".into(), subject: String::new(), body: " ".into() };
-        let faults = wrong.checked().unwrap_err().0.errors.unwrap_or_default();
+        let faults = wrong.checked().unwrap_err().faults();
         let pointers: Vec<_> = faults.into_iter().filter_map(|fault| fault.pointer).collect();
         assert_eq!(pointers, ["#/recipient", "#/subject", "#/body"]);
         assert!(Notify::example().checked().is_ok());

@@ -11,7 +11,7 @@ use crate::{
     names::ServiceName,
     paging::LIMIT,
     params::CommandHeaders,
-    problem::Code,
+    problem::codes,
 };
 
 /// What the scheme of keys is called.
@@ -230,7 +230,7 @@ fn awaited_by(service: ServiceName) -> Vec<&'static str> {
 /// Say of which commands a deployment may demand an idempotency key.
 fn may_need_key(operation: &mut Value) {
     let id = operation["operationId"].as_str().unwrap_or_default();
-    if !Code::IdempotencyKeyRequired.entry().is_of(id, false, true) {
+    if !codes::IDEMPOTENCY_KEY_REQUIRED.is_of(id, false, true) {
         return;
     }
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {

@@ -1,9 +1,16 @@
 //! What can go wrong with each operation, from the catalogue of codes.
 
+use poem_openapi::{
+    registry::{MetaSchema, Registry},
+    types::Type,
+};
 use serde_json::{Map, Value, json};
 
 use super::correct::for_operations;
-use crate::problem::{CONTENT_TYPE, Code, Entry, Scope};
+use crate::{
+    names,
+    problem::{self, CONTENT_TYPE, Code, Problem, Scope},
+};
 
 /// Statuses that say when to ask again.
 const WITH_RETRY_AFTER: [&str; 3] = ["429", "503", "504"];
@@ -23,6 +30,20 @@ const WITH_CHALLENGE: [&str; 2] = ["401", "403"];
 /// The status of a body that can't be read as it was sent.
 const UNSUPPORTED: &str = "415";
 
+/// Adds to problems what only some codes have.
+pub fn members(document: &mut Value) {
+    let mut registry = Registry::new();
+    let schemas = &mut document["components"]["schemas"];
+    for member in names::codes().flat_map(|code| code.members) {
+        let schema = (member.schema)(&mut registry);
+        let described = schema.merge(MetaSchema { description: Some(member.description), ..MetaSchema::ANY });
+        schemas[&*Problem::name()]["properties"][member.name] = json!(described);
+    }
+    for (name, schema) in &registry.schemas {
+        schemas[name] = json!(schema);
+    }
+}
+
 /// Leave out the failures that can't happen to an operation, and name the codes of the others. A status that has the same codes
 /// wherever it can be is described once.
 pub fn all(document: &mut Value) {
@@ -35,9 +56,9 @@ pub fn all(document: &mut Value) {
             if response["content"].get(CONTENT_TYPE).is_none() {
                 return true;
             }
-            let codes: Vec<Entry> = with_status(status).filter(|it| it.is_of(&id, is_query, has_body)).collect();
+            let codes: Vec<Code> = with_status(status).filter(|it| it.is_of(&id, is_query, has_body)).collect();
             describe(status, response, &codes);
-            examples.extend(codes.iter().map(|entry| (entry.name.to_owned(), example(entry))));
+            examples.extend(codes.iter().map(|code| (code.name.to_owned(), example(*code))));
             if with_status(status).all(|it| !matches!(it.scope, Scope::Of(_)) && it.is_of(&id, is_query, has_body)) {
                 let name = format!("Problem{status}");
                 let reference = json!({ "$ref": format!("#/components/responses/{name}") });
@@ -54,23 +75,22 @@ pub fn all(document: &mut Value) {
 }
 
 /// The codes with which operations answer this status.
-fn with_status(status: &str) -> impl Iterator<Item = Entry> {
-    let entries = Code::ALL.iter().map(|code| code.entry());
-    entries.filter(move |entry| {
-        !matches!(entry.scope, Scope::Values | Scope::Elsewhere)
-            && entry.statuses.iter().any(|it| it.to_string() == status)
+fn with_status(status: &str) -> impl Iterator<Item = Code> {
+    names::codes().filter(move |code| {
+        !matches!(code.scope, Scope::Values | Scope::Elsewhere)
+            && code.statuses.iter().any(|it| it.to_string() == status)
     })
 }
 
-fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
-    let names: Vec<_> = codes.iter().map(|entry| format!("`{}`", entry.name)).collect();
+fn describe(status: &str, response: &mut Value, codes: &[Code]) {
+    let names: Vec<_> = codes.iter().map(|code| format!("`{}`", code.name)).collect();
     let words = response["description"].as_str().unwrap_or_default();
     response["description"] = format!("{words} Code: {}.", names.join(", ")).into();
     let examples = codes
         .iter()
-        .map(|entry| (entry.name.to_owned(), json!({ "$ref": format!("#/components/examples/{}", entry.name) })));
+        .map(|code| (code.name.to_owned(), json!({ "$ref": format!("#/components/examples/{}", code.name) })));
     response["content"][CONTENT_TYPE]["examples"] = examples.collect::<Map<_, _>>().into();
-    let of_key = codes.iter().any(|entry| entry.code == Code::IdempotencyKeyInUse);
+    let of_key = codes.contains(&problem::codes::IDEMPOTENCY_KEY_IN_USE);
     if WITH_RETRY_AFTER.contains(&status) || of_key {
         let when =
             if of_key { "if a command with the same idempotency key is under way" } else { "with every such answer" };
@@ -103,6 +123,6 @@ fn describe(status: &str, response: &mut Value, codes: &[Entry]) {
     }
 }
 
-fn example(entry: &Entry) -> Value {
-    json!({ "summary": entry.code.title(), "description": entry.meaning(), "value": *entry.example().0 })
+fn example(code: Code) -> Value {
+    json!({ "summary": code.title(), "description": code.meaning(), "value": code.example() })
 }

@@ -13,12 +13,14 @@ use uuid::Uuid;
 
 use crate::{
     billing::Invoice,
+    inventory::Shortage,
     inventory::Stock,
     json::Checked,
     params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
-    problem::{ApiError, Faults, Shortage},
+    problem::{ApiError, Faults},
     service::unexpected,
     time::{time, time_of},
+    values::CheckValues,
 };
 
 /// How far an order has come.

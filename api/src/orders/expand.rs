@@ -13,7 +13,7 @@ use crate::{
     inventory::Stock,
     names::ServiceName,
     peers::{PeerError, Peers},
-    problem::{ApiError, Code},
+    problem::{self, ApiError},
 };
 
 /// How long the other services have.
@@ -43,7 +43,7 @@ impl Expand {
                 "invoice" => expand.invoice = true,
                 _ => {
                     let detail = "it must be `stock`, `invoice`, or both with a comma between";
-                    return Err(ApiError::parameter("expand", Code::InvalidParameter, detail));
+                    return Err(ApiError::parameter("expand", problem::codes::INVALID_PARAMETER, detail));
                 }
             }
         }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    problem::{ApiError, Code},
+    problem::{self, ApiError},
     service::Service,
     time::time,
 };
@@ -64,7 +64,8 @@ pub struct History {
 /// 400 for a cursor that is none; else what went wrong.
 pub async fn of(service: &Service<Orders>, key: &Key, paging: &Paging) -> Result<Page<HistoryEntry>, ApiError> {
     let after = paging.after.as_ref().map(|cursor| cursor.as_str().parse::<u64>()).transpose();
-    let after = after.map_err(|_| ApiError::parameter("cursor", Code::InvalidCursor, "not a cursor of this list"))?;
+    let after = after
+        .map_err(|_| ApiError::parameter("cursor", problem::codes::INVALID_CURSOR, "not a cursor of this list"))?;
     let mut rows = service.rows().await?.history(key, after, paging.limit + 1).await?;
     let limit = usize::try_from(paging.limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
@@ -72,7 +73,7 @@ pub async fn of(service: &Service<Orders>, key: &Key, paging: &Paging) -> Result
     let next = rows.last().filter(|_| more).map(|row| Cursor::new(row.offset.to_string()));
     let offsets: Vec<u64> = rows.iter().filter(|row| row.verdict == Verdict::Accepted).map(|row| row.offset).collect();
     let records = service.replica.log().fetch(&Replica::<Orders>::journal(), &offsets).await;
-    let records = records.map_err(|error| ApiError::unavailable(Code::LogUnavailable, error.to_string()))?;
+    let records = records.map_err(|error| ApiError::unavailable(problem::codes::LOG_UNAVAILABLE, error.to_string()))?;
     let mut items = Vec::with_capacity(records.len());
     for record in &records {
         let recorded = Recorded::<Orders>::decode(record).map_err(|error| ApiError::internal(&error))?;

@@ -1,8 +1,16 @@
 //! What is known of each code, and the problems as documents for people and programs.
+//!
+//! The list is open: each service declares its codes by [`problem_codes!`](crate::problem_codes).
 
+use std::{fmt, ops::Deref};
+
+use poem_openapi::{
+    registry::{MetaSchemaRef, Registry},
+    types::Type,
+};
 use serde_json::{Value, json};
 
-use super::{ApiError, Fault, Faults, Shortage, codes::Code};
+use super::{ApiError, Fault, Faults, Problem, codes};
 
 /// Where a code may be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +31,13 @@ pub enum Scope {
     Elsewhere,
 }
 
+/// The kind of a problem, or of what is wrong with one value. Codes never change their meaning, and are equal by name.
+#[derive(Clone, Copy)]
+pub struct Code(&'static Entry);
+
 /// What is known of a code.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Entry {
-    /// The code.
-    pub code: Code,
     /// How it is written.
     pub name: &'static str,
     /// The statuses that come with it.
@@ -38,55 +48,96 @@ pub struct Entry {
     pub meaning: &'static [&'static str],
     /// What a `detail` may say.
     pub detail: &'static str,
+    /// The members that its problems have besides those of all problems.
+    pub members: &'static [&'static Member],
     /// What to do about it.
     pub remedy: &'static str,
 }
 
-/// The codes, as an enum and as a table: one can't be without the other.
-macro_rules! catalogue {
+/// A member that the problems of some codes have besides those of all problems (RFC 9457, section 3.2).
+#[derive(Debug)]
+pub struct Member {
+    /// How it is written.
+    pub name: &'static str,
+    /// What it means.
+    pub description: &'static str,
+    /// Its schema, see [`Member::schema_of`].
+    pub schema: fn(&mut Registry) -> MetaSchemaRef,
+    /// What it may be.
+    pub example: fn() -> Value,
+}
+
+/// Declares codes, each as a constant, and `ALL` of them.
+#[macro_export]
+macro_rules! problem_codes {
     ($(
         $(#[doc = $meaning:literal])+
-        $code:ident, $name:literal, [$($status:literal),+], $scope:expr,
+        $code:ident $name:literal [$($status:literal),+], $scope:expr,
             says $detail:literal,
+            $(with $member:expr,)*
             so $remedy:literal;
     )+) => {
-        /// The kind of a problem, or of what is wrong with one value. Codes never change their meaning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code {
-            $($(#[doc = $meaning])+ $code,)+
-        }
-
-        impl Code {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$code),+];
-
-            /// What is known of it.
-            pub const fn entry(self) -> $crate::problem::catalogue::Entry {
-                let (name, scope, statuses, meaning, detail, remedy): (_, _, &[u16], &[&str], _, _) = match self {
-                    $(Self::$code => ($name, $scope, &[$($status),+], &[$($meaning),+], $detail, $remedy),)+
+        $(
+            $(#[doc = $meaning])+
+            pub const $code: $crate::problem::Code = {
+                use $crate::problem::Scope::*;
+                static ENTRY: $crate::problem::Entry = $crate::problem::Entry {
+                    name: $name,
+                    statuses: &[$($status),+],
+                    scope: $scope,
+                    meaning: &[$($meaning),+],
+                    detail: $detail,
+                    members: &[$(&$member),*],
+                    remedy: $remedy,
                 };
-                $crate::problem::catalogue::Entry { code: self, name, statuses, scope, meaning, detail, remedy }
-            }
-        }
+                $crate::problem::Code::of(&ENTRY)
+            };
+        )+
+
+        /// All of these.
+        pub const ALL: &[$crate::problem::Code] = &[$($code),+];
     };
 }
 
-pub(super) use catalogue;
+impl Member {
+    /// The schema of a type, which is registered with those that it refers to.
+    pub fn schema_of<T: Type>(registry: &mut Registry) -> MetaSchemaRef {
+        T::register(registry);
+        T::schema_ref()
+    }
+}
+
+impl Deref for Code {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        self.0
+    }
+}
+
+impl PartialEq for Code {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Code {}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
 
 impl Code {
-    /// How it is written.
-    pub const fn as_str(self) -> &'static str {
-        self.entry().name
-    }
-
-    /// The code that is written so.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|code| code.as_str() == name)
+    /// The code of an entry, which [`problem_codes!`](crate::problem_codes) makes.
+    pub const fn of(entry: &'static Entry) -> Self {
+        Self(entry)
     }
 
     /// `out_of_stock` as a title: `Out of stock`.
     pub fn title(self) -> String {
-        let mut title = self.as_str().replace('_', " ");
+        let mut title = self.name.replace('_', " ");
         if let Some(first) = title.get_mut(..1) {
             first.make_ascii_uppercase();
         }
@@ -95,44 +146,32 @@ impl Code {
 
     /// Where it is explained; also its problems' `type`.
     pub fn path(self) -> String {
-        format!("/problems/{}", self.as_str())
+        format!("/problems/{}", self.name)
     }
-}
 
-impl Entry {
     /// What it means, as a text.
-    pub fn meaning(&self) -> String {
+    pub fn meaning(self) -> String {
         self.meaning.iter().map(|piece| piece.trim()).collect::<Vec<_>>().join(" ")
     }
 
     /// A problem with this code.
-    pub fn example(&self) -> ApiError {
-        let status = self.statuses.first().and_then(|status| (*status).try_into().ok()).unwrap_or_default();
-        let plain = || ApiError::new(status, self.code, self.detail);
-        match (self.code, self.scope) {
-            (Code::InvalidRequest, _) => {
-                let quantity = Code::InvalidQuantity.entry();
-                Faults::from(Fault::of_body("#/lines/0/quantity", quantity.code, quantity.detail)).into()
-            }
-            (Code::NotEnoughStock, _) => {
-                let mut problem = plain();
-                let short = Shortage { sku: "espresso-beans-1kg".to_owned(), requested: 99, available: 8 };
-                problem.0.shortages = Some(vec![short]);
-                problem
-            }
-            (Code::NotYet, _) => plain().lagging(3),
-            (_, Scope::Values) => {
-                let (code, detail) = (self.name.to_owned(), self.detail.to_owned());
-                Faults::from(Fault { pointer: None, parameter: None, code, detail }).into()
-            }
-            (_, Scope::Any | Scope::Queries | Scope::Commands | Scope::Bodies | Scope::Of(_) | Scope::Elsewhere) => {
-                plain()
-            }
+    pub fn example(self) -> Problem {
+        if self == codes::INVALID_REQUEST {
+            let (pointer, detail) = self.detail.split_once(": ").unwrap_or_default();
+            let (pointer, code, detail) = (Some(pointer.to_owned()), "invalid_quantity".to_owned(), detail.to_owned());
+            return ApiError::from(Faults::from(Fault { pointer, parameter: None, code, detail })).into();
         }
+        if self.scope == Scope::Values {
+            let (code, detail) = (self.name.to_owned(), self.detail.to_owned());
+            return ApiError::from(Faults::from(Fault { pointer: None, parameter: None, code, detail })).into();
+        }
+        let status = self.statuses.first().and_then(|status| (*status).try_into().ok()).unwrap_or_default();
+        let plain = ApiError::new(status, self, self.detail);
+        self.members.iter().fold(plain, |problem, member| problem.with(member, (member.example)())).into()
     }
 
     /// Whether an operation may answer with it.
-    pub fn is_of(&self, operation_id: &str, is_query: bool, has_body: bool) -> bool {
+    pub fn is_of(self, operation_id: &str, is_query: bool, has_body: bool) -> bool {
         match self.scope {
             Scope::Any => true,
             Scope::Queries => is_query,
@@ -144,11 +183,11 @@ impl Entry {
     }
 
     /// In a line of a list.
-    pub fn in_short(&self) -> Value {
+    pub fn in_short(self) -> Value {
         json!({
             "code": self.name,
-            "type": self.code.path(),
-            "title": self.code.title(),
+            "type": self.path(),
+            "title": self.title(),
             "statuses": self.statuses,
             "in_errors": self.scope == Scope::Values,
             "meaning": self.meaning(),
@@ -156,10 +195,10 @@ impl Entry {
     }
 
     /// With everything.
-    pub fn in_full(&self) -> Value {
+    pub fn in_full(self) -> Value {
         let mut full = self.in_short();
         full["remedy"] = self.remedy.into();
-        full["example"] = json!(*self.example().0);
+        full["example"] = json!(self.example());
         if let Scope::Of(operations) = self.scope {
             full["operations"] = operations.into();
         }
@@ -174,22 +213,20 @@ mod tests {
     use poem::{IntoResponse, http::StatusCode};
 
     use super::*;
-    use crate::problem::ApiError;
+    use crate::names;
 
     #[test]
     fn every_code_is_explained_and_has_a_name_of_its_own() {
         let mut names = BTreeSet::new();
-        for code in Code::ALL {
-            let entry = code.entry();
-            assert!(names.insert(entry.name), "{} is there twice", entry.name);
-            assert!(entry.name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{}", entry.name);
-            for text in [&entry.meaning(), entry.remedy] {
-                assert!(text.ends_with('.') && !text.contains("  "), "{}: {text}", entry.name);
+        for code in names::codes() {
+            assert!(names.insert(code.name), "{code:?} is there twice");
+            assert!(code.name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{code:?}");
+            for text in [&code.meaning(), code.remedy] {
+                assert!(text.ends_with('.') && !text.contains("  "), "{code:?}: {text}");
             }
-            assert_eq!(Code::named(entry.name), Some(*code));
-            let example = *entry.example().0;
+            let example = code.example();
             let told = example.errors.map_or(example.code, |errors| errors[0].code.clone());
-            let expected = if *code == Code::InvalidRequest { "invalid_quantity" } else { entry.name };
+            let expected = if code == codes::INVALID_REQUEST { "invalid_quantity" } else { code.name };
             assert_eq!(told, expected);
         }
     }
@@ -197,11 +234,11 @@ mod tests {
     /// The contract can't require the header, which 409 has with one code only.
     #[test]
     fn a_problem_that_passes_says_when_to_ask_again() {
-        for code in Code::ALL {
-            for status in code.entry().statuses {
+        for code in names::codes() {
+            for status in code.statuses {
                 let status = StatusCode::from_u16(*status).unwrap();
-                let response = ApiError::new(status, *code, "").into_response();
-                let passes = [503, 504].contains(&status.as_u16()) || *code == Code::IdempotencyKeyInUse;
+                let response = ApiError::new(status, code, "").into_response();
+                let passes = [503, 504].contains(&status.as_u16()) || code == codes::IDEMPOTENCY_KEY_IN_USE;
                 assert_eq!(response.headers().contains_key("retry-after"), passes, "{code:?}, {status}");
             }
         }

@@ -3,11 +3,10 @@
 
 use std::fmt::Display;
 
-use orderlog_domain::values::ValueError;
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiError, Code, Problem};
+use super::{ApiError, Code, codes};
 
 /// How many faults a problem names.
 pub const N_KEPT_MAX: usize = 100;
@@ -34,13 +33,13 @@ impl Fault {
     /// A value of the body, at a JSON pointer such as `#/lines/0/sku`.
     pub fn of_body(pointer: impl Display, code: Code, detail: impl Into<String>) -> Self {
         let pointer = Some(pointer.to_string());
-        Self { pointer, parameter: None, code: code.as_str().to_owned(), detail: detail.into() }
+        Self { pointer, parameter: None, code: code.name.to_owned(), detail: detail.into() }
     }
 
     /// A path or query parameter, or a header.
     pub fn of_parameter(name: &str, code: Code, detail: impl Into<String>) -> Self {
         let parameter = Some(name.to_owned());
-        Self { pointer: None, parameter, code: code.as_str().to_owned(), detail: detail.into() }
+        Self { pointer: None, parameter, code: code.name.to_owned(), detail: detail.into() }
     }
 
     fn shortened(self) -> Self {
@@ -61,31 +60,13 @@ pub fn shortened(mut text: String, n_chars_max: usize) -> String {
 }
 
 /// Problems of a request's values, collected so that one answer names them all.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     kept: Vec<Fault>,
     n: u32,
 }
 
 impl Faults {
-    /// Those that an error names, taken out of it.
-    pub fn of(error: &mut ApiError) -> Self {
-        let kept = error.0.errors.take().unwrap_or_default();
-        // A service of a version before names them without a count.
-        let n_kept = u32::try_from(kept.len()).unwrap_or(u32::MAX);
-        Self { n: error.0.error_count.take().unwrap_or(n_kept), kept }
-    }
-
-    /// The value, or none and a fault at `pointer`, a JSON pointer such as `#/lines/0/sku`.
-    pub fn check<T>(&mut self, pointer: impl Display, value: Result<T, ValueError>) -> Option<T> {
-        value.map_err(|error| self.add(pointer, code_of(&error), error.to_string())).ok()
-    }
-
-    /// The value if there is one and it is right.
-    pub fn check_if<T>(&mut self, pointer: impl Display, value: Option<Result<T, ValueError>>) -> Option<T> {
-        value.and_then(|value| self.check(pointer, value))
-    }
-
     /// One more, of the body.
     pub fn add(&mut self, pointer: impl Display, code: Code, detail: impl Into<String>) {
         self.push(Fault::of_body(pointer, code, detail));
@@ -111,11 +92,16 @@ impl Faults {
 
     /// Those of another error that `is_news` does not exclude. Faults that were only counted there count here.
     pub fn extend_where(&mut self, error: Option<ApiError>, is_news: impl Fn(&Fault) -> bool) {
-        let Some(mut error) = error else { return };
-        let Self { kept, n } = Self::of(&mut error);
+        let Some(ApiError::Own(failure)) = error else { return };
+        let Self { kept, n } = failure.faults;
         let n_unnamed = n.saturating_sub(u32::try_from(kept.len()).unwrap_or(u32::MAX));
         kept.into_iter().filter(is_news).for_each(|fault| self.push(fault));
         self.n = self.n.saturating_add(n_unnamed);
+    }
+
+    /// Those that are named, and how many there are, if anything was wrong.
+    pub fn named(self) -> Option<(Vec<Fault>, u32)> {
+        (!self.is_empty()).then_some((self.kept, self.n))
     }
 
     /// Go on only if nothing was wrong.
@@ -145,47 +131,29 @@ impl From<Faults> for ApiError {
                 None => fault.detail.clone(),
             },
         );
-        let mut error = Self::invalid(Code::InvalidRequest, detail);
-        error.0.tell(faults);
+        let mut error = Self::invalid(codes::INVALID_REQUEST, detail);
+        if let Self::Own(failure) = &mut error {
+            failure.faults = faults;
+        }
         error
-    }
-}
-
-impl Problem {
-    /// Name these values, and say how many there are.
-    pub(super) fn tell(&mut self, faults: Faults) {
-        self.error_count = Some(faults.n);
-        self.errors = Some(faults.kept);
-    }
-}
-
-/// The code of a value's mistake.
-const fn code_of(error: &ValueError) -> Code {
-    match error {
-        ValueError::Amount { .. } => Code::InvalidAmount,
-        ValueError::Currency { .. } => Code::InvalidCurrency,
-        ValueError::Token { .. } => Code::InvalidIdentifier,
-        ValueError::Quantity { .. } => Code::InvalidQuantity,
-        ValueError::Ttl { .. } => Code::InvalidTtl,
-        ValueError::Text { .. } | ValueError::Invisible { .. } => Code::InvalidText,
-        ValueError::Email { .. } => Code::InvalidEmail,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Problem;
 
     fn faults(n: u32) -> Faults {
         let mut faults = Faults::default();
-        (0..n).for_each(|i| faults.add(format_args!("#/lines/{i}"), Code::NoLines, "too few"));
+        (0..n).for_each(|i| faults.add(format_args!("#/lines/{i}"), codes::UNKNOWN_FIELD, "too few"));
         faults
     }
 
     #[test]
     fn the_first_hundred_faults_are_named_and_all_are_counted() {
         for (n, n_named) in [(1, 1), (100, 100), (101, 100), (75_000, 100)] {
-            let problem = ApiError::from(faults(n)).0;
+            let problem = Problem::from(ApiError::from(faults(n)));
             let errors = problem.errors.unwrap();
             assert_eq!((errors.len(), problem.error_count), (n_named, Some(n)));
             assert_eq!(errors[0].pointer.as_deref(), Some("#/lines/0"));
@@ -198,15 +166,15 @@ mod tests {
         all.extend(Some(faults(200).into()));
         all.extend(None);
         all.extend_where(Some(faults(150).into()), |fault| fault.pointer.as_deref() != Some("#/lines/7"));
-        let problem = ApiError::from(all).0;
+        let problem = Problem::from(ApiError::from(all));
         assert_eq!((problem.errors.unwrap().len(), problem.error_count), (100, Some(3 + 200 + 149)));
     }
 
     #[test]
     fn no_text_of_a_fault_is_longer_than_a_person_reads() {
         let long = "ä".repeat(1_000_000);
-        let fault = Fault::of_body(format_args!("#/{long}"), Code::UnknownField, long.clone());
-        let problem = ApiError::from(Faults::from(fault)).0;
+        let fault = Fault::of_body(format_args!("#/{long}"), codes::UNKNOWN_FIELD, long.clone());
+        let problem = Problem::from(ApiError::from(Faults::from(fault)));
         let fault = &problem.errors.unwrap()[0];
         let pointer = fault.pointer.as_deref().unwrap();
         assert!(pointer.starts_with("#/ää") && pointer.ends_with("ä…"), "{pointer}");
@@ -216,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_error_that_names_a_value_counts_it() {
-        let error = ApiError::invalid_at("#/lines", Code::NoLines, "none");
-        assert_eq!(error.0.error_count, Some(1));
+        let error = ApiError::invalid_at("#/lines", codes::MISSING_FIELD, "none");
+        assert_eq!(Problem::from(error).error_count, Some(1));
     }
 }

@@ -7,7 +7,7 @@ use poem::{
 };
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParseRequestPayloadError};
 
-use super::{ApiError, Code};
+use super::{ApiError, codes};
 
 /// The problem that an error is; answers that are problems already stay as they are.
 pub async fn problem_of(error: Error) -> Response {
@@ -19,30 +19,30 @@ pub async fn problem_of(error: Error) -> Response {
 
 fn translated(error: &Error) -> ApiError {
     if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
-        return ApiError::parameter(name, Code::InvalidParameter, in_words(reason));
+        return ApiError::parameter(name, codes::INVALID_PARAMETER, in_words(reason));
     }
     if let Some(ParseRequestPayloadError { reason }) = error.downcast_ref() {
-        return ApiError::invalid(Code::InvalidBody, reason.clone());
+        return ApiError::invalid(codes::INVALID_BODY, reason.clone());
     }
     if let Some(error @ (ContentTypeError::NotSupported { .. } | ContentTypeError::ExpectContentType)) =
         error.downcast_ref()
     {
         let detail = format!("{error}: send `Content-Type: application/json`");
-        return ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType, detail);
+        return ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA_TYPE, detail);
     }
     if error.is::<NotFoundError>() || error.is::<ParsePathError>() {
-        return ApiError::not_found(Code::NoSuchResource, "there is nothing at this path");
+        return ApiError::not_found(codes::NO_SUCH_RESOURCE, "there is nothing at this path");
     }
     if error.is::<MethodNotAllowedError>() {
         let detail = "this path does not take that method";
-        return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, detail);
+        return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD_NOT_ALLOWED, detail);
     }
     if error.is::<ReadBodyError>() {
         let detail = "the body ends too early, or is not framed as the head says";
-        return ApiError::new(StatusCode::BAD_REQUEST, Code::BadRequest, detail);
+        return ApiError::new(StatusCode::BAD_REQUEST, codes::BAD_REQUEST, detail);
     }
     match error.status() {
-        status if status.is_client_error() => ApiError::new(status, Code::BadRequest, error.to_string()),
+        status if status.is_client_error() => ApiError::new(status, codes::BAD_REQUEST, error.to_string()),
         _ => ApiError::internal(error),
     }
 }
@@ -92,7 +92,7 @@ fn typed(name: &str) -> Option<&'static str> {
 /// The body is larger than it may be.
 pub(crate) fn too_large(max_bytes: usize) -> ApiError {
     let detail = format!("a body may have at most {max_bytes} bytes");
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge, detail)
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, codes::BODY_TOO_LARGE, detail)
 }
 
 #[cfg(test)]

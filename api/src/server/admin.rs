@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use orderlog_domain::values::Reason;
+use orderlog_domain::values::{Reason, ValueError};
 use orderlog_eventlog::{EventLog, ReadError};
 use orderlog_projections::SnapshotError;
 use orderlog_service::{
@@ -37,7 +37,7 @@ use crate::{
     inspect::{InRows, Inspector, Projections},
     json::{self, Checked},
     names::ServiceName,
-    problem::{ApiError, Code, Faults},
+    problem::{ApiError, Fault, Faults, codes},
     service::mounted::RouteTable,
 };
 
@@ -142,8 +142,8 @@ impl Checked for Discarding {
     type Values = Reason;
 
     fn checked(self) -> Result<Reason, ApiError> {
-        let mut faults = Faults::default();
-        faults.check("#/reason", Reason::new(self.reason)).ok_or_else(|| faults.into())
+        let wrong = |error: ValueError| Fault::of_body("#/reason", codes::INVALID_TEXT, error.to_string());
+        Reason::new(self.reason).map_err(|error| Faults::from(wrong(error)).into())
     }
 }
 
@@ -274,7 +274,7 @@ impl Admin {
         let (request, mut body) = request.split();
         json::given::<Nothing>(&request, &mut body).await?;
         let label = projection.snapshot().await.map_err(|error| match error {
-            SnapshotError::Empty(_) => ApiError::conflict(Code::NothingToCopy, error.to_string()),
+            SnapshotError::Empty(_) => ApiError::conflict(codes::NOTHING_TO_COPY, error.to_string()),
             error => ApiError::internal(&anyhow::Error::from(error)),
         })?;
         Ok(json_answer(StatusCode::CREATED, &serde_json::json!(label)))
@@ -290,34 +290,34 @@ impl Admin {
 fn unread(error: ReadError) -> ApiError {
     let detail = error.to_string();
     match error {
-        ReadError::UnknownTopic { .. } => ApiError::not_found(Code::UnknownTopic, detail),
-        ReadError::OutOfRange { .. } => ApiError::not_found(Code::NoSuchPosition, detail),
-        ReadError::Damaged { .. } => ApiError::unavailable(Code::Damaged, detail),
-        ReadError::Unavailable { .. } => ApiError::unavailable(Code::Unavailable, detail),
+        ReadError::UnknownTopic { .. } => ApiError::not_found(codes::UNKNOWN_TOPIC, detail),
+        ReadError::OutOfRange { .. } => ApiError::not_found(codes::NO_SUCH_POSITION, detail),
+        ReadError::Damaged { .. } => ApiError::unavailable(codes::DAMAGED, detail),
+        ReadError::Unavailable { .. } => ApiError::unavailable(codes::UNAVAILABLE, detail),
     }
 }
 
 fn unrepaired(error: RepairError) -> ApiError {
     let detail = error.to_string();
     match error {
-        RepairError::Cannot(_) => ApiError::conflict(Code::NotParked, detail),
-        RepairError::Overtaken { .. } => ApiError::conflict(Code::Overtaken, detail),
-        RepairError::Refused | RepairError::Unavailable(_) => ApiError::unavailable(Code::Unavailable, detail),
-        RepairError::Unknown => ApiError::timed_out(Code::OutcomeUnknown, detail),
+        RepairError::Cannot(_) => ApiError::conflict(codes::NOT_PARKED, detail),
+        RepairError::Overtaken { .. } => ApiError::conflict(codes::OVERTAKEN, detail),
+        RepairError::Refused | RepairError::Unavailable(_) => ApiError::unavailable(codes::UNAVAILABLE, detail),
+        RepairError::Unknown => ApiError::timed_out(codes::OUTCOME_UNKNOWN, detail),
         RepairError::Rows(error) => error.into(),
     }
 }
 
 async fn status_of(projection: &dyn Projection) -> Result<Status, ApiError> {
-    projection.status().await.map_err(|why| ApiError::unavailable(Code::Unavailable, why))
+    projection.status().await.map_err(|why| ApiError::unavailable(codes::UNAVAILABLE, why))
 }
 
 fn refused(error: RebuildError) -> ApiError {
     let detail = error.to_string();
     match error {
-        RebuildError::UnderWay(_) => ApiError::conflict(Code::RebuildUnderWay, detail),
-        RebuildError::From(_) => ApiError::conflict(Code::NoSuchPosition, detail),
-        RebuildError::NothingBefore(_) => ApiError::conflict(Code::NothingBefore, detail),
+        RebuildError::UnderWay(_) => ApiError::conflict(codes::REBUILD_UNDER_WAY, detail),
+        RebuildError::From(_) => ApiError::conflict(codes::NO_SUCH_POSITION, detail),
+        RebuildError::NothingBefore(_) => ApiError::conflict(codes::NOTHING_BEFORE, detail),
         RebuildError::Rows(_)
         | RebuildError::Snapshot(_)
         | RebuildError::Start(_)

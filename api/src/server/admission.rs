@@ -12,7 +12,7 @@ use super::N_RESERVED;
 use crate::{
     config::Limits,
     pool::Standing,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
     telemetry::metrics::HttpMeasures,
     waiting::Room,
 };
@@ -46,7 +46,7 @@ impl Admission {
         } else {
             let Some(working) = self.room.admit(standing) else {
                 let detail = "too many requests are worked on already, of this caller or of all";
-                return Err(ApiError::unavailable(Code::Overloaded, detail).into());
+                return Err(ApiError::unavailable(codes::OVERLOADED, detail).into());
             };
             tokio::time::timeout(self.patience, working.scope(work)).await
         };
@@ -56,10 +56,10 @@ impl Admission {
 
 fn too_late(is_query: bool) -> ApiError {
     if is_query {
-        ApiError::timed_out(Code::RequestTimedOut, "there was no answer in the time that a request may take")
+        ApiError::timed_out(codes::REQUEST_TIMED_OUT, "there was no answer in the time that a request may take")
     } else {
         let detail = "the command took longer than a request may: it is not known whether it happened";
-        ApiError::timed_out(Code::OutcomeUnknown, detail)
+        ApiError::timed_out(codes::OUTCOME_UNKNOWN, detail)
     }
 }
 

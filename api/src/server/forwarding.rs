@@ -33,7 +33,7 @@ use crate::{
     json,
     params::CommandHeaders,
     probe::Probe,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
     service::mounted::RouteTable,
     telemetry::request::{self, REQUEST_ID},
     tls::{self, TlsError},
@@ -253,7 +253,7 @@ fn in_doubt(here: Result<Response>) -> Result<Response> {
     };
     if HERE_ONLY.contains(&status) {
         let detail = "another instance was asked first and has not answered: it may have done it, or may do it yet";
-        return Err(ApiError::timed_out(Code::OutcomeUnknown, detail).into());
+        return Err(ApiError::timed_out(codes::OUTCOME_UNKNOWN, detail).into());
     }
     here
 }

@@ -34,7 +34,7 @@ use crate::{
     params::CommandHeaders,
     peers::FromWithin,
     pool::Standing,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
     service::mounted::RouteTable,
     telemetry::request::tell_quietly,
 };
@@ -161,7 +161,7 @@ impl Gate {
         let asking = bearer.parse::<Token>().ok().and_then(|token| self.asking_with(&token));
         // Which of all the reasons is nobody's business.
         let detail = "this key is none, has expired, or was revoked";
-        asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail))
+        asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, codes::INVALID_TOKEN, detail))
     }
 
     /// This process itself, its demo, or a command on its data folder.
@@ -234,14 +234,14 @@ impl Asking {
 fn not_taken(error: TokenError) -> ApiError {
     let detail = error.to_string();
     match error {
-        TokenError::Refused(_) => ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidToken, detail),
-        TokenError::Unknown(_) => ApiError::unavailable(Code::IssuerUnavailable, detail),
+        TokenError::Refused(_) => ApiError::new(StatusCode::UNAUTHORIZED, codes::INVALID_TOKEN, detail),
+        TokenError::Unknown(_) => ApiError::unavailable(codes::ISSUER_UNAVAILABLE, detail),
     }
 }
 
 fn too_many_connections() -> poem::Error {
     let detail = "this process has as many connections as it serves, or as it serves to this caller";
-    let mut response = ApiError::unavailable(Code::TooManyConnections, detail).into_response();
+    let mut response = ApiError::unavailable(codes::TOO_MANY_CONNECTIONS, detail).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     poem::Error::from_response(response)
 }
@@ -296,7 +296,7 @@ enum Needs {
 
 /// Whether the catalogue says that this operation may be refused without an idempotency key.
 fn asks_for_key(operation_id: &str) -> bool {
-    Code::IdempotencyKeyRequired.entry().is_of(operation_id, false, true)
+    codes::IDEMPOTENCY_KEY_REQUIRED.is_of(operation_id, false, true)
 }
 
 struct Guard {
@@ -315,7 +315,7 @@ impl Endpoint for Guard {
                 return Err(challenged(error.clone(), None));
             }
             let detail = "this needs a key or a token: send `Authorization: Bearer ...`";
-            return Err(challenged(ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, detail), None));
+            return Err(challenged(ApiError::new(StatusCode::UNAUTHORIZED, codes::UNAUTHENTICATED, detail), None));
         };
         let (may, scope) = match self.needs {
             Needs::Rule(rule) => (caller.may(rule), rule.scope),
@@ -324,7 +324,7 @@ impl Endpoint for Guard {
         may.map_err(|error| challenged(error, Some(scope)))?;
         if self.key_required && !request.headers().contains_key(CommandHeaders::KEY) {
             let detail = "this needs an `Idempotency-Key`: a UUID, for example";
-            return Err(ApiError::invalid(Code::IdempotencyKeyRequired, detail).into());
+            return Err(ApiError::invalid(codes::IDEMPOTENCY_KEY_REQUIRED, detail).into());
         }
         match &self.admission {
             Some(admission) => {
@@ -340,8 +340,8 @@ impl Endpoint for Guard {
 fn challenged(error: ApiError, scope: Option<Scope>) -> poem::Error {
     let mut challenge = "Bearer realm=\"orderlog\"".to_owned();
     // Without anything given, there is no error yet.
-    if let code @ ("invalid_token" | "insufficient_scope") = error.0.code.as_str() {
-        challenge.push_str(&format!(", error=\"{code}\""));
+    if let Some(code) = [codes::INVALID_TOKEN, codes::INSUFFICIENT_SCOPE].into_iter().find(|code| error.is(*code)) {
+        challenge.push_str(&format!(", error=\"{}\"", code.name));
     }
     if let Some(scope) = scope {
         challenge.push_str(&format!(", scope=\"{scope}\""));

@@ -5,7 +5,7 @@ use poem::{
     http::{StatusCode, Version, header},
 };
 
-use crate::problem::{ApiError, Code};
+use crate::problem::{ApiError, codes};
 
 /// How many bytes a head may have. The HTTP library refuses larger ones only where they don't come all at once.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -18,12 +18,12 @@ pub fn check(request: &Request) -> Result<(), ApiError> {
     if size(request) > HEAD_BYTES_MAX {
         let detail = format!("the head of a request may have at most {HEAD_BYTES_MAX} bytes");
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Err(ApiError::new(status, Code::HeadTooLarge, detail));
+        return Err(ApiError::new(status, codes::HEAD_TOO_LARGE, detail));
     }
     match request.headers().get_all(header::HOST).iter().count() {
         0 if request.version() < Version::HTTP_11 => Ok(()),
         1 => Ok(()),
-        n => Err(ApiError::invalid(Code::BadRequest, format!("a request needs one `Host` header, this one has {n}"))),
+        n => Err(ApiError::invalid(codes::BAD_REQUEST, format!("a request needs one `Host` header, this one has {n}"))),
     }
 }
 
@@ -40,6 +40,7 @@ fn size(request: &Request) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Problem;
 
     fn request(value: &str) -> Request {
         Request::builder().uri_str("/livez?a=b").header("host", "localhost").header("x-a", value).finish()
@@ -52,7 +53,7 @@ mod tests {
         let largest = "x".repeat(HEAD_BYTES_MAX - written);
         assert!(check(&request(&largest)).is_ok());
         let refused = check(&request(&format!("{largest}x"))).unwrap_err();
-        assert_eq!((refused.0.status, refused.0.code.as_str()), (431, "head_too_large"));
+        assert!(refused.is(codes::HEAD_TOO_LARGE), "{refused:?}");
     }
 
     #[test]
@@ -62,7 +63,7 @@ mod tests {
             for host in hosts {
                 request = request.header("host", *host);
             }
-            check(&request.finish()).map_err(|error| error.0.status)
+            check(&request.finish()).map_err(|error| Problem::from(error).status)
         };
         assert_eq!(of(Version::HTTP_11, &["a"]), Ok(()));
         assert_eq!(of(Version::HTTP_11, &[]), Err(400));

@@ -13,7 +13,7 @@ use poem::{
 
 use crate::{
     config::{Options, host_name},
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
 };
 
 /// The names by which this deployment knows itself.
@@ -93,7 +93,7 @@ impl Hosts {
         }
         let detail =
             "without keys this server answers only to `localhost`, IP addresses, and names given by --allowed-host";
-        Err(ApiError::new(StatusCode::FORBIDDEN, Code::ForeignHost, detail))
+        Err(ApiError::new(StatusCode::FORBIDDEN, codes::FOREIGN_HOST, detail))
     }
 
     /// Refuses a request of a page that is not this server's own, and not from an allowed host.
@@ -124,7 +124,7 @@ impl Hosts {
         }
         let detail =
             "pages of other sites may not ask here: serve them from this host, or name theirs by --allowed-host";
-        Err(ApiError::new(StatusCode::FORBIDDEN, Code::ForeignOrigin, detail))
+        Err(ApiError::new(StatusCode::FORBIDDEN, codes::FOREIGN_ORIGIN, detail))
     }
 }
 

@@ -7,7 +7,7 @@ use poem::{
 };
 use uuid::Uuid;
 
-use crate::problem::{ApiError, Code};
+use crate::problem::{ApiError, codes};
 
 /// The header that names an instance, in requests and in the answers to them.
 pub const INSTANCE: &str = "orderlog-instance";
@@ -35,7 +35,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for OfInstance<E> {
             self.inner.call(request).await.unwrap_or_else(|error| error.into_response())
         } else {
             let detail = "the request is for an instance that does not run at this address any more";
-            ApiError::new(StatusCode::MISDIRECTED_REQUEST, Code::OtherInstance, detail).into_response()
+            ApiError::new(StatusCode::MISDIRECTED_REQUEST, codes::OTHER_INSTANCE, detail).into_response()
         };
         response.headers_mut().insert(INSTANCE, self.id.clone());
         Ok(response)

@@ -8,7 +8,7 @@ use poem::{
 };
 
 use crate::{
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
     service::mounted::RouteTable,
 };
 
@@ -39,7 +39,7 @@ impl Endpoint for Refusing {
 
     async fn call(&self, _: Request) -> Result<Response> {
         let detail = format!("this path does not take that method; it takes: {}", self.0);
-        let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, detail);
+        let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD_NOT_ALLOWED, detail);
         let mut response = error.into_response();
         // Names of methods are visible ASCII.
         response.headers_mut().extend(HeaderValue::from_str(&self.0).ok().map(|allow| (header::ALLOW, allow)));

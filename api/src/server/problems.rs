@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::not_here;
 use crate::{
-    problem::{Code, Entry, Scope},
+    names,
+    problem::{Code, Scope},
     service::mounted::RouteTable,
 };
 
@@ -42,7 +43,7 @@ pub fn add_routes(table: &mut RouteTable) {
         table.entry(path.to_owned()).or_default().insert(Method::GET, endpoint);
     };
     get("/problems", |request| {
-        let all = Code::ALL.iter().map(|code| code.entry());
+        let all = names::codes();
         if wants_html(&request) {
             answer("text/html; charset=utf-8", list_page())
         } else {
@@ -54,9 +55,9 @@ pub fn add_routes(table: &mut RouteTable) {
     });
     get("/problems/:code", |request| {
         let name = request.raw_path_param("code").unwrap_or_default();
-        match Code::named(name).map(Code::entry) {
-            Some(entry) if wants_html(&request) => answer("text/html; charset=utf-8", page(&entry)),
-            Some(entry) => answer("application/json", entry.in_full().to_string()),
+        match names::codes().find(|code| code.name == name) {
+            Some(code) if wants_html(&request) => answer("text/html; charset=utf-8", page(code)),
+            Some(code) => answer("application/json", code.in_full().to_string()),
             None => not_here(name).into_response(),
         }
     });
@@ -127,9 +128,9 @@ fn list_page() -> String {
     let section = |body: &mut String, title: &str, is_here: fn(Scope) -> bool| {
         // Writing into a text can't fail.
         write!(body, "<h2>{title}</h2>\n<dl>\n").ok();
-        for entry in Code::ALL.iter().map(|code| code.entry()).filter(|entry| is_here(entry.scope)) {
-            let (path, name, meaning) = (entry.code.path(), entry.name, html(&entry.meaning()));
-            let statuses = statuses(&entry);
+        for code in names::codes().filter(|code| is_here(code.scope)) {
+            let (path, name, meaning) = (code.path(), code.name, html(&code.meaning()));
+            let statuses = statuses(code);
             write!(body, "<dt><a href=\"{path}\"><code>{name}</code></a> {statuses}</dt>\n<dd>{meaning}</dd>\n").ok();
         }
         body.push_str("</dl>\n");
@@ -139,16 +140,16 @@ fn list_page() -> String {
     around("Problems", &body)
 }
 
-fn statuses(entry: &Entry) -> String {
-    entry.statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+fn statuses(code: Code) -> String {
+    code.statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn page(entry: &Entry) -> String {
-    let (meaning, remedy, statuses) = (html(&entry.meaning()), html(entry.remedy), statuses(entry));
-    let example = serde_json::to_string_pretty(&*entry.example().0).unwrap_or_default();
+fn page(code: Code) -> String {
+    let (meaning, remedy, statuses) = (html(&code.meaning()), html(code.remedy), statuses(code));
+    let example = serde_json::to_string_pretty(&code.example()).unwrap_or_default();
     // Backticks of an example are no markup.
     let example = html(&example.replace('`', "'"));
-    let place = match entry.scope {
+    let place = match code.scope {
         Scope::Values => "<p>Stands in <code>errors</code> of <a href=\"/problems/invalid_request\">\
             <code>invalid_request</code></a>.</p>\n"
             .to_owned(),
@@ -158,13 +159,13 @@ fn page(entry: &Entry) -> String {
         }
         Scope::Any | Scope::Queries | Scope::Commands | Scope::Bodies | Scope::Elsewhere => String::new(),
     };
-    let name = entry.name;
+    let name = code.name;
     let body = format!(
         "<p>Code <code>{name}</code>, status {statuses}</p>\n<h2>What it means</h2>\n<p>{meaning}</p>\n\
          <h2>What to do</h2>\n<p>{remedy}</p>\n{place}<h2>Example</h2>\n<pre>{example}</pre>\n\
          <p><a href=\"/problems\">All problems</a></p>\n"
     );
-    around(&entry.code.title(), &body)
+    around(&code.title(), &body)
 }
 
 #[cfg(test)]
@@ -189,21 +190,21 @@ mod tests {
 
     #[tokio::test]
     async fn every_problem_is_explained_where_its_type_leads() {
-        for code in Code::ALL {
+        for code in names::codes() {
             let (status, content_type, text) = asked(&code.path(), "*/*").await;
             assert_eq!((status, content_type.as_str()), (200, "application/json"));
             let told: serde_json::Value = serde_json::from_str(&text).unwrap();
-            assert_eq!(told["code"], code.as_str());
+            assert_eq!(told["code"], code.name);
             assert!(told["remedy"].is_string() && told["example"]["status"].is_u64(), "{told}");
             let (status, content_type, text) = asked(&code.path(), "text/html,application/xhtml+xml,*/*;q=0.8").await;
             assert_eq!((status, content_type.as_str()), (200, "text/html; charset=utf-8"));
-            assert!(text.contains(&format!("<code>{}</code>", code.as_str())), "{text}");
+            assert!(text.contains(&format!("<code>{}</code>", code.name)), "{text}");
             assert_eq!(text.matches("<code>").count(), text.matches("</code>").count(), "{text}");
         }
         assert_eq!(asked("/problems/no_such_code", "*/*").await.0, 404);
         let (_, _, list) = asked("/problems", "application/json").await;
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-        assert_eq!(list["problems"].as_array().map(Vec::len), Some(Code::ALL.len()));
+        assert_eq!(list["problems"].as_array().map(Vec::len), Some(names::codes().count()));
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use poem::{
 
 use crate::{
     config::Rate,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
 };
 
 /// The rule (draft-ietf-httpapi-ratelimit-headers).
@@ -139,7 +139,7 @@ impl Share {
         let Some(wait) = self.refused_for else { return Ok(self) };
         let seconds = seconds(wait).max(1);
         let detail = format!("this is more than a caller may ask for: come again in {seconds} s");
-        let mut response = ApiError::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail).into_response();
+        let mut response = ApiError::new(StatusCode::TOO_MANY_REQUESTS, codes::RATE_LIMITED, detail).into_response();
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         self.tell(response.headers_mut());
         Err(poem::Error::from_response(response))

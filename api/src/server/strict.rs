@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     params::parameters,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
 };
 
 /// The query parameters of an operation, each with the words that it may be, if they are few.
@@ -61,15 +61,15 @@ fn check(known: &Parameters, query: Option<&str>) -> Result<(), ApiError> {
         if !known.contains_key(name) {
             let known: Vec<&str> = known.keys().map(String::as_str).collect();
             return match known[..] {
-                [] => wrong(Code::UnknownParameter, "this operation has no query parameters".to_owned()),
+                [] => wrong(codes::UNKNOWN_PARAMETER, "this operation has no query parameters".to_owned()),
                 _ => {
                     let detail = format!("there is no such query parameter; there are: {}", known.join(", "));
-                    wrong(Code::UnknownParameter, detail)
+                    wrong(codes::UNKNOWN_PARAMETER, detail)
                 }
             };
         }
         if !given.insert(name) {
-            return wrong(Code::InvalidParameter, "it must be given once".to_owned());
+            return wrong(codes::INVALID_PARAMETER, "it must be given once".to_owned());
         }
     }
     Ok(())
@@ -81,7 +81,7 @@ fn with_words(known: &Parameters, error: Error) -> Error {
     match wrong.and_then(|name| Some((name, known.get(name)?))) {
         Some((name, words)) if !words.is_empty() => {
             let detail = format!("it must be one of: {}", words.join(", "));
-            ApiError::parameter(name, Code::InvalidParameter, detail).into()
+            ApiError::parameter(name, codes::INVALID_PARAMETER, detail).into()
         }
         Some(_) | None => error,
     }

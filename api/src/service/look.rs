@@ -11,7 +11,7 @@ use crate::{
     auth::Caller,
     freshness::Freshness,
     point::Point,
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
     service::Service,
     waiting::aside_if_possible,
 };
@@ -60,10 +60,10 @@ impl<E> Lookup<E> {
     pub fn absent(&self, error: impl Into<ApiError>) -> ApiError {
         let mut error = error.into();
         if let Some(position) = &self.position {
-            error.0.detail.push_str(&format!(" as of {position}"));
+            error.append(&format!(" as of {position}"));
         }
         if let Some(later) = &self.later {
-            error.0.detail.push_str(&format!("; its first record is {later}"));
+            error.append(&format!("; its first record is {later}"));
         }
         error
     }
@@ -115,7 +115,10 @@ impl<D: Tables> Service<D> {
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         let located =
             aside_if_possible(tokio::time::timeout(wait, self.replica.locate(moment))).await.map_err(|_| {
-                ApiError::unavailable(Code::RowsBehind, format!("the rows of {} do not reach {as_of} yet", D::JOURNAL))
+                ApiError::unavailable(
+                    codes::ROWS_BEHIND,
+                    format!("the rows of {} do not reach {as_of} yet", D::JOURNAL),
+                )
             })?;
         Ok(located?)
     }
@@ -128,7 +131,7 @@ fn moment<D: Tables>(text: &str) -> Result<Moment, ApiError> {
             "it must be a position in this journal, such as {journal}@1042, or an RFC 3339 time, such as \
              2026-01-31T12:00:00Z"
         );
-        ApiError::parameter(AS_OF, Code::InvalidAsOf, detail)
+        ApiError::parameter(AS_OF, codes::INVALID_AS_OF, detail)
     };
     match unplussed(text).parse().map_err(|_| wrong())? {
         Point::Position(topic, offset) if topic == D::JOURNAL => Ok(Moment::Offset(offset)),
@@ -149,10 +152,10 @@ impl From<PastError> for ApiError {
     fn from(error: PastError) -> Self {
         let detail = error.to_string();
         match error {
-            PastError::OutOfRange { .. } => Self::parameter(AS_OF, Code::OutOfRange, detail),
-            PastError::TooLong(_) => Self::parameter(AS_OF, Code::TooLong, detail),
-            PastError::Unreadable { .. } => Self::unavailable(Code::Parked, detail),
-            PastError::Log(_) => Self::unavailable(Code::LogUnavailable, detail),
+            PastError::OutOfRange { .. } => Self::parameter(AS_OF, codes::OUT_OF_RANGE, detail),
+            PastError::TooLong(_) => Self::parameter(AS_OF, codes::TOO_LONG, detail),
+            PastError::Unreadable { .. } => Self::unavailable(codes::PARKED, detail),
+            PastError::Log(_) => Self::unavailable(codes::LOG_UNAVAILABLE, detail),
             PastError::Rows(error) => error.into(),
         }
     }
@@ -166,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_a_position_in_the_journal_or_a_time() {
-        let moment = |text| moment::<Orders>(text).map_err(|error| error.0.errors.unwrap()[0].code.clone());
+        let moment = |text| moment::<Orders>(text).map_err(|error| error.faults()[0].code.clone());
         assert_eq!(moment("orders@7"), Ok(Moment::Offset(7)));
         assert_eq!(moment("1970-01-01T01:00:01+01:00"), Ok(Moment::Time(1_000)));
         assert_eq!(moment("1970-01-01T01:00:01 01:00"), Ok(Moment::Time(1_000)), "a plus that was not escaped");

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Service;
 use crate::{
     freshness::{Freshness, MIN_POSITION, Position},
-    problem::{ApiError, Code},
+    problem::{ApiError, codes},
     waiting::aside,
 };
 
@@ -34,7 +34,7 @@ impl<D: Tables> Service<D> {
                 let lag = position.saturating_sub(*self.replica.committed().borrow());
                 let detail =
                     format!("the rows of {} are {lag} records behind what the caller has seen{why}", D::JOURNAL);
-                ApiError::timed_out(Code::NotYet, detail).lagging(lag)
+                ApiError::timed_out(codes::NOT_YET, detail).with(&codes::LAG, lag)
             })?;
         }
         for position in freshness.foreign::<D>() {
@@ -42,7 +42,7 @@ impl<D: Tables> Service<D> {
             let taking_in = self.replica.has_taken_in(position.journal.as_str(), position.offset, &mut lacks);
             if let Err(why) = waited(until, taking_in).await {
                 let detail = format!("{} does not reflect {position} yet: {lacks}{why}", D::JOURNAL);
-                return Err(ApiError::timed_out(Code::NotYet, detail));
+                return Err(ApiError::timed_out(codes::NOT_YET, detail));
             }
         }
         Ok(())
@@ -52,14 +52,14 @@ impl<D: Tables> Service<D> {
     async fn exist(&self, positions: &[Position]) -> Result<(), ApiError> {
         let journals: Vec<_> = positions.iter().map(|it| Partition::journal(it.journal.as_str())).collect();
         let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
-            ApiError::unavailable(Code::LogUnavailable, format!("where the journals end is not known: {error}"))
+            ApiError::unavailable(codes::LOG_UNAVAILABLE, format!("where the journals end is not known: {error}"))
         })?;
         match positions.iter().zip(ends).find(|(position, end)| position.offset >= *end) {
             None => Ok(()),
             Some((position, end)) => {
                 let last = Position { offset: end.saturating_sub(1), ..*position };
                 let detail = format!("{position} lies behind the last record there is, {last}");
-                Err(ApiError::parameter(MIN_POSITION, Code::PositionOutOfRange, detail))
+                Err(ApiError::parameter(MIN_POSITION, codes::POSITION_OUT_OF_RANGE, detail))
             }
         }
     }
@@ -74,7 +74,7 @@ impl<D: Tables> Service<D> {
             None => Ok(()),
             Some(parked) => {
                 let detail = format!("{}@{parked} is about this, and can't be read by this program", D::JOURNAL);
-                Err(ApiError::unavailable(Code::Parked, detail))
+                Err(ApiError::unavailable(codes::PARKED, detail))
             }
         }
     }
