@@ -18,10 +18,11 @@ pub use bodies::{
 
 use crate::{
     answer::{Created, Done, Found, Listed},
-    auth::Caller,
+    auth::{Caller, Scope},
     freshness::Freshness,
     json::{Given, MaybeGiven},
     names::{ServiceName, Tag},
+    operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
     problem::ApiError,
@@ -105,6 +106,7 @@ fn payment_of(command: &Command) -> Option<Overpayment> {
     }
 }
 
+#[operations]
 #[OpenApi(prefix_path = "/billing", tag = "Tag::Billing")]
 impl BillingApi {
     /// Record a payment
@@ -112,10 +114,9 @@ impl BillingApi {
     /// On the invoice that an order has from the moment it is placed. Partial payments add up; more than is open is refused,
     /// and operations are told. An example needs an `order_id` that `POST /orders` has answered.
     #[oai(path = "/", method = "post", operation_id = "record_payment")]
+    #[operation(scope = Scope::BillingWrite, bound = refused, key_may_be_required)]
     async fn record_payment(
         &self,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: Given<RecordPayment>,
     ) -> Result<Created<PaymentAnswer>, ApiError> {
@@ -140,12 +141,11 @@ impl BillingApi {
     /// Needs an invoice that is paid in full. Refunds add up, and never to more than was paid. A cancelled order is refunded
     /// by itself. Without a body, all that is left of what was paid is given back.
     #[oai(path = "/:order_id/refund", method = "post", operation_id = "refund_order")]
+    #[operation(scope = Scope::BillingRefund, bound = refused, key_may_be_required)]
     async fn refund_order(
         &self,
         /// Which order.
         order_id: Path<OrderId>,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: MaybeGiven<RefundPayment>,
     ) -> Result<Done<RefundAnswer>, ApiError> {
@@ -162,6 +162,7 @@ impl BillingApi {
     ///
     /// With everything that this instance has answered so far. An order that was placed a moment ago may not have one yet.
     #[oai(path = "/:order_id", method = "get", operation_id = "get_invoice")]
+    #[operation(scope = Scope::BillingRead, bound = own)]
     async fn get_invoice(
         &self,
         caller: Caller,
@@ -171,8 +172,6 @@ impl BillingApi {
         /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
         /// position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Invoice>, ApiError> {
         let id = order_id.0;
@@ -185,6 +184,7 @@ impl BillingApi {
     ///
     /// Those of the newest orders first, page by page. Callers that act as a customer see that one's.
     #[oai(path = "/", method = "get", operation_id = "list_invoices")]
+    #[operation(scope = Scope::BillingRead, bound = own)]
     async fn list_invoices(
         &self,
         caller: Caller,
@@ -193,11 +193,7 @@ impl BillingApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before, with the same filters.
-        #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<InvoiceList>, ApiError> {
         let state = state.0.map(billing::InvoiceState::from);

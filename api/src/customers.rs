@@ -15,10 +15,11 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Created, Done, Found, Listed},
-    auth::Caller,
+    auth::{Caller, Scope},
     freshness::Freshness,
     json::{Checked, Given},
     names::{ServiceName, Tag},
+    operations::operations,
     orders::{OrderList, OrderPayment, OrderState},
     paging::Paged,
     params::{CommandHeaders, EXAMPLE_CUSTOMER, Path},
@@ -264,6 +265,7 @@ fn done(executed: &Executed<Customers>) -> Done<CustomerChanged> {
     Done::new(executed, changed, version)
 }
 
+#[operations]
 #[OpenApi(prefix_path = "/customers", tag = "Tag::Customers")]
 impl CustomersApi {
     /// Create a customer
@@ -271,10 +273,9 @@ impl CustomersApi {
     /// The e-mail address must be nobody else's, however it is spelled. Other services learn of the customer by
     /// `customer.created`; the name and the address stay here.
     #[oai(path = "/", method = "post", operation_id = "create_customer")]
+    #[operation(scope = Scope::CustomersWrite, bound = refused, no_target)]
     async fn create_customer(
         &self,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: Given<CreateCustomer>,
     ) -> Result<Created<CustomerChanged>, ApiError> {
@@ -290,12 +291,11 @@ impl CustomersApi {
     ///
     /// What is left out stays as it is. Inactive customers can be changed too.
     #[oai(path = "/:customer_id", method = "patch", operation_id = "update_customer")]
+    #[operation(scope = Scope::CustomersWrite, bound = own)]
     async fn update_customer(
         &self,
         /// Which customer.
         customer_id: Path<CustomerId>,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: Given<UpdateCustomer>,
     ) -> Result<Done<CustomerChanged>, ApiError> {
@@ -308,12 +308,11 @@ impl CustomersApi {
     ///
     /// An inactive customer can't place orders. Doing it again changes nothing.
     #[oai(path = "/:customer_id/deactivate", method = "post", operation_id = "deactivate_customer")]
+    #[operation(scope = Scope::CustomersWrite, bound = own)]
     async fn deactivate_customer(
         &self,
         /// Which customer.
         customer_id: Path<CustomerId>,
-        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
     ) -> Result<Done<CustomerChanged>, ApiError> {
         let id = visible(customer_id.0, &asked.caller)?;
@@ -325,6 +324,7 @@ impl CustomersApi {
     ///
     /// With everything that this instance has answered so far.
     #[oai(path = "/:customer_id", method = "get", operation_id = "get_customer")]
+    #[operation(scope = Scope::CustomersRead, bound = own)]
     async fn get_customer(
         &self,
         caller: Caller,
@@ -334,8 +334,6 @@ impl CustomersApi {
         /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
         /// position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Customer>, ApiError> {
         let look = || self.customer(customer_id.0, as_of.0.as_deref(), &caller, &seen);
@@ -347,17 +345,14 @@ impl CustomersApi {
     ///
     /// Newest first, page by page. Callers that act as a customer see that one.
     #[oai(path = "/", method = "get", operation_id = "list_customers")]
+    #[operation(scope = Scope::CustomersRead, bound = own)]
     async fn list_customers(
         &self,
         caller: Caller,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before, with the same filters.
-        #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<CustomerList>, ApiError> {
         if let Some(own) = caller.customer() {
@@ -376,6 +371,7 @@ impl CustomersApi {
     ///
     /// Newest first, page by page. Asks the orders service: 503 or 504 if it does not answer.
     #[oai(path = "/:customer_id/orders", method = "get", operation_id = "list_customer_orders")]
+    #[operation(scope = Scope::OrdersRead, bound = own)]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_customer_orders(
         &self,
@@ -389,11 +385,7 @@ impl CustomersApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before, with the same filters.
-        #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<OrderList>, ApiError> {
         // What was seen of other services is for orders to wait for.

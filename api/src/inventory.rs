@@ -27,9 +27,11 @@ pub use codes::Shortage;
 
 use crate::{
     answer::{Created, Done, Found, Listed},
+    auth::Scope,
     freshness::Freshness,
     json::Given,
     names::{ServiceName, Tag},
+    operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
     problem::ApiError,
@@ -149,18 +151,18 @@ fn done(executed: &Executed<Inventory>) -> Result<Done<StockChanged>, ApiError> 
     Ok(Done::new(executed, changed, version))
 }
 
+#[operations]
 #[OpenApi(prefix_path = "/stock", tag = "Tag::Inventory")]
 impl InventoryApi {
     /// Receive stock
     ///
     /// The first receipt of a SKU creates it.
     #[oai(path = "/:sku/receive", method = "post", operation_id = "receive_stock")]
+    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required)]
     async fn receive_stock(
         &self,
         /// Which SKU.
         sku: Path<Sku>,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: Given<ReceiveStock>,
     ) -> Result<Done<StockChanged>, ApiError> {
@@ -178,12 +180,11 @@ impl InventoryApi {
     ///
     /// Never below what is set aside. Operations are told of corrections downwards.
     #[oai(path = "/:sku/adjust", method = "post", operation_id = "adjust_stock")]
+    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required)]
     async fn adjust_stock(
         &self,
         /// Which SKU.
         sku: Path<Sku>,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: Given<AdjustStock>,
     ) -> Result<Done<StockChanged>, ApiError> {
@@ -196,12 +197,11 @@ impl InventoryApi {
     ///
     /// Operations are told once when fewer units are available, and once when enough are again.
     #[oai(path = "/:sku/threshold", method = "put", operation_id = "set_low_stock_threshold")]
+    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required)]
     async fn set_low_stock_threshold(
         &self,
         /// Which SKU.
         sku: Path<Sku>,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: Given<SetThreshold>,
     ) -> Result<Done<StockChanged>, ApiError> {
@@ -215,10 +215,9 @@ impl InventoryApi {
     /// All lines or none: if there is too little of anything, `shortages` names every short SKU, and nothing is set aside.
     /// The same reservation once more changes nothing. Orders reserve their stock by themselves.
     #[oai(path = "/reserve", method = "post", operation_id = "reserve_stock")]
+    #[operation(scope = Scope::StockReserve, bound = refused, no_target, key_may_be_required)]
     async fn reserve_stock(
         &self,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: Given<ReserveStock>,
     ) -> Result<Created<Reservation>, ApiError> {
@@ -233,12 +232,11 @@ impl InventoryApi {
     /// Its units are available again. Doing it again changes nothing. Orders' own reservations can't be released here:
     /// cancel the order.
     #[oai(path = "/reservations/:reservation_id/release", method = "post", operation_id = "release_reservation")]
+    #[operation(scope = Scope::StockReserve, bound = refused, key_may_be_required)]
     async fn release_reservation(
         &self,
         /// Which reservation.
         reservation_id: Path<ReservationName>,
-        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
     ) -> Result<Done<Reservation>, ApiError> {
         let name = reservation_id.0;
@@ -253,6 +251,8 @@ impl InventoryApi {
     ///
     /// With everything that this instance has answered so far.
     #[oai(path = "/reservations/:reservation_id", method = "get", operation_id = "get_reservation")]
+    // Names of reservations are their callers' own.
+    #[operation(scope = Scope::StockRead, bound = refused)]
     async fn get_reservation(
         &self,
         /// Which reservation.
@@ -261,8 +261,6 @@ impl InventoryApi {
         /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
         /// position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Reservation>, ApiError> {
         let id = ReservationId::Caller(reservation_id.0);
@@ -275,6 +273,7 @@ impl InventoryApi {
     ///
     /// With everything that this instance has answered so far.
     #[oai(path = "/:sku", method = "get", operation_id = "get_stock")]
+    #[operation(scope = Scope::StockRead, bound = shared)]
     async fn get_stock(
         &self,
         /// Which SKU.
@@ -283,8 +282,6 @@ impl InventoryApi {
         /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
         /// position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Stock>, ApiError> {
         let (item, position) = self.0.held_back(&seen, || self.item(&sku.0, as_of.0.as_deref(), &seen)).await?;
@@ -295,6 +292,7 @@ impl InventoryApi {
     ///
     /// By the SKUs' names, page by page.
     #[oai(path = "/", method = "get", operation_id = "list_stock")]
+    #[operation(scope = Scope::StockRead, bound = shared)]
     async fn list_stock(
         &self,
         /// `true`: only SKUs of which fewer units are available than their threshold says.
@@ -302,11 +300,7 @@ impl InventoryApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before, with the same filters.
-        #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<StockList>, ApiError> {
         let rows = self.0.fresh_rows(&seen).await?;
@@ -318,6 +312,8 @@ impl InventoryApi {
     ///
     /// Newest first, page by page: by how much, why, from what level to what level.
     #[oai(path = "/:sku/movements", method = "get", operation_id = "list_stock_movements")]
+    // Movements name the orders of others.
+    #[operation(scope = Scope::StockRead, bound = refused)]
     async fn list_stock_movements(
         &self,
         /// Which SKU.
@@ -325,11 +321,7 @@ impl InventoryApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before, with the same filters.
-        #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<MovementList>, ApiError> {
         let (item, _) = self.0.held_back(&seen, || self.item(&sku.0, None, &seen)).await?;

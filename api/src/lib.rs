@@ -3,6 +3,7 @@
 //! - One module per service ([`customers`], [`orders`], [`inventory`], [`billing`], [`notifications`]): its routes, bodies
 //!   and answers, and which status tells of which refusal.
 //! - [`problem`], [`answer`], [`json`], [`params`], [`service`]: what all routes have in common.
+//! - [`operations`]: what the handlers declare of each operation, for the gate and the contract.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`server`]: puts services, routes and documents together; [`config`] and [`cli`]: what can be set, and asked.
 //! - [`telemetry`]: what operators see of a process; [`output`]: what it prints;
@@ -12,6 +13,9 @@
 //! - [`auth`]: who asks, and what they may.
 //!
 //! Deliberately absent: rules (they are in `orderlog-domain`) and SQL.
+
+// `#[operations]` names the crate that has its types.
+extern crate self as orderlog_http;
 
 pub mod answer;
 pub mod asyncapi;
@@ -28,6 +32,7 @@ pub mod json;
 pub mod names;
 pub mod notifications;
 pub mod openapi;
+pub mod operations;
 pub mod orders;
 pub mod output;
 pub mod paging;

@@ -30,10 +30,11 @@ pub use stream::Streamed;
 
 use crate::{
     answer::{Created, Done, Listed},
-    auth::Caller,
+    auth::{Caller, Scope},
     freshness::Freshness,
     json::Given,
     names::{ServiceName, Tag},
+    operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
     problem::{self, ApiError},
@@ -173,19 +174,15 @@ fn is_for(recipient: &Recipient, customer: CustomerId) -> bool {
     customer.to_string() == recipient.as_str()
 }
 
+#[operations]
 #[OpenApi(tag = "Tag::Notifications")]
 impl NotificationsApi {
     /// Notify somebody
     ///
     /// Recipients are customers' ids and roles such as `operations`; nobody has to be registered.
     #[oai(path = "/notify", method = "post", operation_id = "notify")]
-    async fn notify(
-        &self,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
-        asked: CommandHeaders,
-        body: Given<Notify>,
-    ) -> Result<Created<Notification>, ApiError> {
+    #[operation(scope = Scope::NotificationsWrite, bound = refused, no_target)]
+    async fn notify(&self, asked: CommandHeaders, body: Given<Notify>) -> Result<Created<Notification>, ApiError> {
         let executed = self.execute(body.0, asked, || "POST /notify".to_owned()).await?;
         let made = Notification::of(&executed)?;
         let (location, version) = (format!("/notifications?recipient={}", made.recipient), made.version);
@@ -196,12 +193,11 @@ impl NotificationsApi {
     ///
     /// Doing it again changes nothing.
     #[oai(path = "/notifications/:notification_id/read", method = "post", operation_id = "read_notification")]
+    #[operation(scope = Scope::NotificationsWrite, bound = own)]
     async fn read_notification(
         &self,
         /// Which notification.
         notification_id: Path<NotificationId>,
-        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
     ) -> Result<Done<NotificationRead>, ApiError> {
         let id = notification_id.0;
@@ -219,6 +215,7 @@ impl NotificationsApi {
     ///
     /// Newest first, page by page, with the number of unread ones.
     #[oai(path = "/notifications", method = "get", operation_id = "list_notifications")]
+    #[operation(scope = Scope::NotificationsRead, bound = own)]
     async fn list_notifications(
         &self,
         caller: Caller,
@@ -230,11 +227,7 @@ impl NotificationsApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before, with the same filters.
-        #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<NotificationList>, ApiError> {
         let recipient = recipient_of(recipient.0, &caller)?;
@@ -253,6 +246,7 @@ impl NotificationsApi {
     /// that it missed; others begin with the next one. While the service catches up the stream opens and waits. An id that is not one of
     /// this log, or not an id at all, is answered by an event `reset`, which has an id of its own: reload the list, and go on.
     #[oai(path = "/notifications/stream", method = "get", operation_id = "stream_notifications")]
+    #[operation(scope = Scope::NotificationsRead, bound = own)]
     async fn stream_notifications(
         &self,
         caller: Caller,
@@ -263,8 +257,6 @@ impl NotificationsApi {
         /// notification, works too, but does not show that an older log was restored and has outgrown it.
         #[oai(name = "Last-Event-ID")]
         last_event_id: LastEventId,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Streamed, ApiError> {
         let recipient = recipient_of(recipient.0, &caller)?;

@@ -27,8 +27,14 @@ use poem_openapi::{
 use serde_json::Value;
 
 use crate::{
-    billing::BillingApi, customers::CustomersApi, inventory::InventoryApi, names::ServiceName,
-    notifications::NotificationsApi, orders::OrdersApi, service::mounted::RouteTable,
+    billing::BillingApi,
+    customers::CustomersApi,
+    inventory::InventoryApi,
+    names::ServiceName,
+    notifications::NotificationsApi,
+    operations::{Operation, Operations},
+    orders::OrdersApi,
+    service::mounted::RouteTable,
 };
 
 const SUMMARY: &str = "Customers, orders, stock, payments and notifications on an append-only log.";
@@ -92,6 +98,18 @@ fn raw(service: ServiceName) -> Value {
         ServiceName::Billing => generated::<BillingApi>(title),
         ServiceName::Notifications => generated::<NotificationsApi>(title),
     }
+}
+
+/// The operations of all services.
+pub fn operations() -> impl Iterator<Item = &'static Operation> {
+    let all = [
+        CustomersApi::OPERATIONS,
+        OrdersApi::OPERATIONS,
+        InventoryApi::OPERATIONS,
+        BillingApi::OPERATIONS,
+        NotificationsApi::OPERATIONS,
+    ];
+    all.into_iter().flatten()
 }
 
 /// As it is published.

@@ -31,6 +31,7 @@ use crate::{
     freshness::Freshness,
     json::Given,
     names::{ServiceName, Tag},
+    operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
     problem::ApiError,
@@ -141,6 +142,7 @@ fn done(executed: &Executed<Orders>) -> Result<Done<OrderChanged>, ApiError> {
     Ok(Done::new(executed, changed, version))
 }
 
+#[operations]
 #[OpenApi(prefix_path = "/orders", tag = "Tag::Orders")]
 impl OrdersApi {
     /// Place an order
@@ -151,10 +153,9 @@ impl OrdersApi {
     ///
     /// The caller names the prices, so one that acts as a customer gets 403 `price_not_allowed`.
     #[oai(path = "/", method = "post", operation_id = "place_order")]
+    #[operation(scope = Scope::OrdersWrite, bound = own, no_target, key_may_be_required)]
     async fn place_order(
         &self,
-        /// A key of your choice: a repeated request with the same key and body does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
         body: Given<PlaceOrder>,
     ) -> Result<Created<PlacedOrder>, ApiError> {
@@ -184,12 +185,11 @@ impl OrdersApi {
     /// Possible until it is fulfilled. Its stock is released; its invoice is voided, or refunded if something was paid.
     /// Doing it again changes nothing.
     #[oai(path = "/:order_id/cancel", method = "post", operation_id = "cancel_order")]
+    #[operation(scope = Scope::OrdersWrite, bound = own)]
     async fn cancel_order(
         &self,
         /// Which order.
         order_id: Path<OrderId>,
-        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
     ) -> Result<Done<OrderChanged>, ApiError> {
         let id = order_id.0;
@@ -206,12 +206,11 @@ impl OrdersApi {
     ///
     /// Needs an order that is `confirmed` and `paid`. Its units leave the stock. Doing it again changes nothing.
     #[oai(path = "/:order_id/fulfil", method = "post", operation_id = "fulfil_order")]
+    #[operation(scope = Scope::OrdersWrite, bound = refused)]
     async fn fulfil_order(
         &self,
         /// Which order.
         order_id: Path<OrderId>,
-        /// A key of your choice: a repeated request with the same key does nothing more and gets the same answer.
-        #[oai(name = "Idempotency-Key")]
         asked: CommandHeaders,
     ) -> Result<Done<OrderChanged>, ApiError> {
         let id = order_id.0;
@@ -224,6 +223,7 @@ impl OrdersApi {
     /// With everything that this instance has answered so far. `expand` asks other services too; one that does not answer
     /// within a second is named under `unavailable`.
     #[oai(path = "/:order_id", method = "get", operation_id = "get_order")]
+    #[operation(scope = Scope::OrdersRead, bound = own)]
     async fn get_order(
         &self,
         caller: Caller,
@@ -236,8 +236,6 @@ impl OrdersApi {
         /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
         /// position it reflects.
         as_of: Query<Option<String>>,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Found<Order>, ApiError> {
         if expand.0.is_some() && as_of.0.is_some() {
@@ -263,6 +261,7 @@ impl OrdersApi {
     ///
     /// Newest first unless you say otherwise, page by page. Callers that act as a customer see that one's.
     #[oai(path = "/", method = "get", operation_id = "list_orders")]
+    #[operation(scope = Scope::OrdersRead, bound = own)]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_orders(
         &self,
@@ -282,11 +281,7 @@ impl OrdersApi {
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before, with the same filters.
-        #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<OrderList>, ApiError> {
         let customer_id = customer_id.0.map(CustomerId);
@@ -309,6 +304,7 @@ impl OrdersApi {
     ///
     /// Every record about it, oldest first: what happened, when, and which event of which service caused it.
     #[oai(path = "/:order_id/history", method = "get", operation_id = "get_order_history")]
+    #[operation(scope = Scope::OrdersRead, bound = own)]
     async fn get_order_history(
         &self,
         caller: Caller,
@@ -317,11 +313,7 @@ impl OrdersApi {
         /// How many records at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
-        /// The `next_cursor` of the page before, with the same filters.
-        #[oai(name = "cursor")]
         page: Paged,
-        /// Positions that the caller has seen, as answers told them: the answer reflects them.
-        #[oai(name = "Orderlog-Min-Position")]
         seen: Freshness,
     ) -> Result<Listed<History>, ApiError> {
         let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None, &caller, &seen)).await?;

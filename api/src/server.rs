@@ -12,13 +12,13 @@ mod forwarding;
 mod gate;
 mod hash_key;
 mod heads;
+mod health;
 mod hosts;
 mod instance;
 mod methods;
 mod observe;
 mod open_files;
 mod opening;
-mod operations;
 mod paced;
 mod problems;
 mod running;
@@ -48,7 +48,9 @@ use crate::{
     config::{Config, Options},
     customers, inventory,
     names::ServiceName,
-    notifications, orders,
+    notifications,
+    openapi::operations,
+    orders,
     peers::{self, Peers, Place},
     problem::{ApiError, codes, problem_of},
     service::{
@@ -63,7 +65,7 @@ use admission::Admission;
 use connections::{ConnectionLimits, Serving};
 use doors::Doors;
 use forwarding::{Forwarding, ForwardingSettings};
-use operations::{LagLimits, Operations};
+use health::{Health, LagLimits};
 use running::Stopping;
 
 pub use admin::{LastServer, found_at};
@@ -103,8 +105,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         mounted.push(mount(*service, &parts).await?);
     }
     opening::agree_on_hash_key(storage, &parts.setup, &services).await?;
-    let operations = operations(&mounted, &parts, &stopping, &options);
-    let probes = operations.probes.values().cloned().collect();
+    let health = health(&mounted, &parts, &stopping, &options);
+    let probes = health.probes.values().cloned().collect();
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
     let instance = Uuid::new_v4();
@@ -116,13 +118,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let routes = Routes {
         mounted,
         forwarding,
-        operations,
+        health,
         admin,
         metrics,
         services,
         admission,
         keys_required: options.require_idempotency_keys,
-        documented: documented.clone(),
     };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
@@ -166,8 +167,8 @@ fn parts(setup: Setup, options: &Options, stopping: &Stopping) -> Result<Parts, 
 }
 
 /// What looks after this process.
-fn operations(mounted: &[Mounted], parts: &Parts, stopping: &Stopping, options: &Options) -> Operations {
-    Operations {
+fn health(mounted: &[Mounted], parts: &Parts, stopping: &Stopping, options: &Options) -> Health {
+    Health {
         probes: mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect(),
         dependencies: mounted.iter().flat_map(|service| service.dependencies.clone()).collect(),
         troubles: parts.troubles.clone(),
@@ -229,15 +230,13 @@ struct Routes {
     mounted: Vec<Mounted>,
     /// How commands are forwarded to other instances, if they are.
     forwarding: Option<ForwardingSettings>,
-    operations: Operations,
+    health: Health,
     admin: admin::Admin,
     metrics: Metrics,
     services: Vec<ServiceName>,
     admission: Arc<Admission>,
     /// Whether some commands need an idempotency key.
     keys_required: bool,
-    /// Their OpenAPI document.
-    documented: serde_json::Value,
 }
 
 impl OpenApi for Routes {
@@ -258,15 +257,15 @@ impl OpenApi for Routes {
                 None => of_service,
             });
         }
-        table.extend(gate::Gate::guard(of_services, &self.documented, &self.admission, self.keys_required));
-        self.operations.add_routes(table);
+        table.extend(gate::Gate::guard(of_services, operations(), &self.admission, self.keys_required));
+        self.health.add_routes(table);
         self.admin.add_routes(table);
         let metrics = gate::Gate::guarded(self.metrics.endpoint(), Scope::AdminRead);
         table.entry("/metrics".to_owned()).or_default().insert(Method::GET, metrics);
         docs::add_routes(&self.services, table);
         problems::add_routes(table);
         methods::refuse_others(table);
-        observe::name_routes(table, &self.documented);
+        observe::name_routes(table, operations());
     }
 }
 

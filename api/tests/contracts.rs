@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use expect_test::{ExpectFile, expect_file};
 use orderlog_api::{
     asyncapi,
-    auth::{OPERATIONS, ToCustomers, rule_of},
     names::{self, ServiceName},
     openapi::{self, Form},
+    operations::{BoundCallers, Operation},
     problem::{Scope, codes},
 };
 use serde_json::{Map, Value};
@@ -68,6 +68,11 @@ fn operations(document: &Value) -> Vec<(String, Value)> {
             .map(move |(method, operation)| (format!("{method} {path}"), operation.clone()))
     });
     all.collect()
+}
+
+/// What the handler of an operation declares.
+fn declared(operation: &Value) -> &'static Operation {
+    openapi::operations().find(|declared| operation["operationId"] == declared.id).unwrap()
 }
 
 #[test]
@@ -184,7 +189,7 @@ fn nothing_of_openapi_3_1_is_in_the_document_for_3_0() {
     }
     for (endpoint, operation) in operations(&document) {
         assert_eq!(operation["security"], serde_json::json!([{ "key": [] }, { "token": [] }]), "{endpoint}");
-        let scope = rule_of(operation["operationId"].as_str().unwrap()).unwrap().scope;
+        let scope = declared(&operation).scope;
         assert!(
             operation["description"].as_str().unwrap().contains(&format!("Needs the scope `{scope}`")),
             "{endpoint}"
@@ -354,21 +359,19 @@ fn no_schema_is_named_as_generators_name_types_of_their_own() {
 }
 
 #[test]
-fn every_operation_needs_a_scope_and_says_which() {
+fn every_operation_is_where_its_handler_declares_it_and_says_which_scope_it_needs() {
     let mut ids = BTreeSet::new();
     for (endpoint, operation) in operations(&modern()) {
-        let id = operation["operationId"].as_str().unwrap().to_owned();
-        let rule = rule_of(&id).unwrap_or_else(|| panic!("{endpoint} is not in the table of `api/src/auth/scope.rs`"));
-        let needed = [rule.scope.as_str()];
+        let declared = declared(&operation);
+        assert_eq!(endpoint, format!("{} {}", declared.method.as_str().to_lowercase(), declared.path));
+        let needed = [declared.scope.as_str()];
         let security = serde_json::json!([{ "key": needed }, { "token": needed }]);
         assert_eq!(operation["security"], security, "{endpoint}");
-        ids.insert(id);
+        assert!(ids.insert(declared.id), "{endpoint}");
     }
-    let known: BTreeSet<String> = OPERATIONS.iter().map(|rule| rule.operation_id.to_owned()).collect();
-    assert_eq!(ids, known, "the table has each operation once");
-    assert_eq!(known.len(), OPERATIONS.len());
-    let refused = OPERATIONS.iter().filter(|rule| rule.to_customers == ToCustomers::Refused);
-    let refused: BTreeSet<&str> = refused.map(|rule| rule.operation_id).collect();
+    assert_eq!(ids.len(), openapi::operations().count(), "each is declared once");
+    let refused = openapi::operations().filter(|operation| operation.bound == BoundCallers::Refused);
+    let refused: BTreeSet<&str> = refused.map(|operation| operation.id).collect();
     let Scope::Of(told) = codes::NOT_FOR_CUSTOMERS.scope else { panic!("it names operations") };
     assert_eq!(refused, told.iter().copied().collect(), "what is refused to customers says so");
 }

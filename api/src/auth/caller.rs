@@ -8,7 +8,7 @@ use std::{
 use orderlog_domain::values::CustomerId;
 use poem::{FromRequest, Request, RequestBody, Result, http::StatusCode};
 
-use super::scope::{Rule, Scope, ToCustomers};
+use super::scope::Scope;
 use crate::problem::{ApiError, codes};
 
 /// The id of whoever needs no key: idempotency keys were kept under it before there were callers.
@@ -93,21 +93,6 @@ impl Caller {
         }
         let detail = "callers that act as a customer cannot name prices, and there is no catalogue of prices yet";
         Err(ApiError::new(StatusCode::FORBIDDEN, crate::orders::codes::PRICE_NOT_ALLOWED, detail))
-    }
-
-    /// Go on only if they may do this.
-    ///
-    /// # Errors
-    /// 403, saying what is missing.
-    pub fn may(&self, rule: &Rule) -> Result<(), ApiError> {
-        self.require(rule.scope)?;
-        match (self.0.customer, rule.to_customers) {
-            (Some(_), ToCustomers::Refused) => {
-                let detail = "this is not for callers that act as a customer";
-                Err(ApiError::new(StatusCode::FORBIDDEN, codes::NOT_FOR_CUSTOMERS, detail))
-            }
-            (Some(_), ToCustomers::Own | ToCustomers::Shared) | (None, _) => Ok(()),
-        }
     }
 }
 

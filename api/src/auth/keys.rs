@@ -18,10 +18,7 @@ use orderlog_domain::{decoding, values::CustomerId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{
-    caller::Caller,
-    scope::{OPERATIONS, Scope, ToCustomers},
-};
+use super::{caller::Caller, scope::Scope};
 
 /// The file's form. Another one is refused.
 const FORMAT: u32 = 1;
@@ -182,7 +179,7 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    fn check(&self) -> Result<(), KeyFileError> {
+    fn check(&self, is_for_customers: impl Fn(Scope) -> bool) -> Result<(), KeyFileError> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(fits) {
             return Err(KeyFileError::Name);
@@ -190,10 +187,7 @@ impl NewKey {
         if self.scopes.is_empty() {
             return Err(KeyFileError::NoScope);
         }
-        let opens = |scope: Scope| {
-            OPERATIONS.iter().any(|rule| rule.scope == scope && rule.to_customers != ToCustomers::Refused)
-        };
-        match self.scopes.iter().find(|scope| self.customer.is_some() && !opens(**scope)) {
+        match self.scopes.iter().find(|scope| self.customer.is_some() && !is_for_customers(**scope)) {
             Some(scope) => Err(KeyFileError::NotForCustomers(*scope)),
             None => Ok(()),
         }
@@ -241,12 +235,18 @@ impl KeyFile {
         Ok(Some(keys))
     }
 
-    /// Makes a key, passes it to `show`, and keeps its hash if that succeeds.
+    /// Makes a key, passes it to `show`, and keeps its hash if that succeeds. A key that is bound to a customer has only scopes that
+    /// are for customers.
     ///
     /// # Errors
     /// [`KeyFileError`]; nothing was made then.
-    pub fn create(&self, new: NewKey, show: impl FnOnce(&Token) -> io::Result<()>) -> Result<KeyRecord, KeyFileError> {
-        new.check()?;
+    pub fn create(
+        &self,
+        new: NewKey,
+        is_for_customers: impl Fn(Scope) -> bool,
+        show: impl FnOnce(&Token) -> io::Result<()>,
+    ) -> Result<KeyRecord, KeyFileError> {
+        new.check(is_for_customers)?;
         let _lock = self.lock()?;
         let mut keys = self.read()?.unwrap_or_default();
         let token = Token::random(Uuid::new_v4().simple().to_string()[..12].to_owned());
@@ -318,10 +318,14 @@ impl KeyFile {
     /// Makes a key that is shown to the test.
     pub fn created(&self, new: NewKey) -> (Token, KeyRecord) {
         let mut shown = None;
-        let record = self.create(new, |token| {
-            shown = Some(token.clone());
-            Ok(())
-        });
+        let record = self.create(
+            new,
+            |_| true,
+            |token| {
+                shown = Some(token.clone());
+                Ok(())
+            },
+        );
         (shown.unwrap(), record.unwrap())
     }
 }
@@ -355,7 +359,8 @@ mod tests {
     fn a_key_is_not_made_if_it_could_not_be_meant() {
         let file = KeyFile::new("/nowhere/keys.json".into());
         let customer = Some(Uuid::from_u128(1));
-        let refused = |new| file.create(new, |_| panic!("there is nothing to show")).unwrap_err();
+        let is_for_customers = |scope| scope == Scope::OrdersRead;
+        let refused = |new| file.create(new, is_for_customers, |_| panic!("there is nothing to show")).unwrap_err();
         assert!(matches!(refused(new("", &[Scope::OrdersRead], None)), KeyFileError::Name));
         assert!(matches!(refused(new("shop", &[], None)), KeyFileError::NoScope));
         let error = refused(new("app", &[Scope::OrdersRead, Scope::BillingRefund], customer));
@@ -366,11 +371,13 @@ mod tests {
     fn a_key_that_cannot_be_shown_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let file = KeyFile::new(dir.path().join("keys.json"));
-        let refused = |_: &Token| Err(io::ErrorKind::StorageFull.into());
-        assert!(matches!(file.create(new("a", &[Scope::OrdersRead], None), refused), Err(KeyFileError::NotShown(_))));
+        let refused = |name| {
+            file.create(new(name, &[Scope::OrdersRead], None), |_| true, |_| Err(io::ErrorKind::StorageFull.into()))
+        };
+        assert!(matches!(refused("a"), Err(KeyFileError::NotShown(_))));
         assert!(file.read().unwrap().is_none(), "a server without keys still has none");
         file.created(new("b", &[Scope::OrdersRead], None));
-        assert!(file.create(new("c", &[Scope::OrdersRead], None), refused).is_err());
+        assert!(refused("c").is_err());
         assert_eq!(file.read().unwrap().unwrap().iter().map(|key| key.name.clone()).collect::<Vec<_>>(), ["b"]);
         assert!(!file.path().with_extension("new").exists());
     }

@@ -1,4 +1,4 @@
-//! What callers may do: one scope per group of operations, and the table that says which operation needs which.
+//! What callers may do: one scope per group of operations.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -100,72 +100,6 @@ pub fn scopes_of(text: &str) -> Result<BTreeSet<Scope>, String> {
     } else {
         Ok(found)
     }
-}
-
-/// What an operation is to a caller that is bound to a customer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToCustomers {
-    /// They may, on what is theirs; the rest is not there for them.
-    Own,
-    /// They may, and see what everybody sees.
-    Shared,
-    /// It is not for them, whatever their scopes.
-    Refused,
-}
-
-/// What an operation needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// The operation's id in the OpenAPI document.
-    pub operation_id: &'static str,
-    /// The scope.
-    pub scope: Scope,
-    /// Whether customers may.
-    pub to_customers: ToCustomers,
-}
-
-const fn rule(operation_id: &'static str, scope: Scope, to_customers: ToCustomers) -> Rule {
-    Rule { operation_id, scope, to_customers }
-}
-
-/// What each operation needs. The published `security` is written from this, the gate goes by it, and a test wants to see
-/// every operation here.
-pub const OPERATIONS: &[Rule] = &[
-    rule("create_customer", Scope::CustomersWrite, ToCustomers::Refused),
-    rule("update_customer", Scope::CustomersWrite, ToCustomers::Own),
-    rule("deactivate_customer", Scope::CustomersWrite, ToCustomers::Own),
-    rule("get_customer", Scope::CustomersRead, ToCustomers::Own),
-    rule("list_customers", Scope::CustomersRead, ToCustomers::Own),
-    rule("list_customer_orders", Scope::OrdersRead, ToCustomers::Own),
-    rule("place_order", Scope::OrdersWrite, ToCustomers::Own),
-    rule("cancel_order", Scope::OrdersWrite, ToCustomers::Own),
-    rule("fulfil_order", Scope::OrdersWrite, ToCustomers::Refused),
-    rule("get_order", Scope::OrdersRead, ToCustomers::Own),
-    rule("list_orders", Scope::OrdersRead, ToCustomers::Own),
-    rule("get_order_history", Scope::OrdersRead, ToCustomers::Own),
-    rule("receive_stock", Scope::StockAdjust, ToCustomers::Refused),
-    rule("adjust_stock", Scope::StockAdjust, ToCustomers::Refused),
-    rule("set_low_stock_threshold", Scope::StockAdjust, ToCustomers::Refused),
-    rule("reserve_stock", Scope::StockReserve, ToCustomers::Refused),
-    rule("release_reservation", Scope::StockReserve, ToCustomers::Refused),
-    // Names of reservations are their callers' own, and movements name the orders of others.
-    rule("get_reservation", Scope::StockRead, ToCustomers::Refused),
-    rule("list_stock_movements", Scope::StockRead, ToCustomers::Refused),
-    rule("get_stock", Scope::StockRead, ToCustomers::Shared),
-    rule("list_stock", Scope::StockRead, ToCustomers::Shared),
-    rule("record_payment", Scope::BillingWrite, ToCustomers::Refused),
-    rule("refund_order", Scope::BillingRefund, ToCustomers::Refused),
-    rule("get_invoice", Scope::BillingRead, ToCustomers::Own),
-    rule("list_invoices", Scope::BillingRead, ToCustomers::Own),
-    rule("notify", Scope::NotificationsWrite, ToCustomers::Refused),
-    rule("read_notification", Scope::NotificationsWrite, ToCustomers::Own),
-    rule("list_notifications", Scope::NotificationsRead, ToCustomers::Own),
-    rule("stream_notifications", Scope::NotificationsRead, ToCustomers::Own),
-];
-
-/// What an operation needs, if it is in the table.
-pub fn rule_of(operation_id: &str) -> Option<&'static Rule> {
-    OPERATIONS.iter().find(|rule| rule.operation_id == operation_id)
 }
 
 #[cfg(test)]

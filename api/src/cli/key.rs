@@ -9,6 +9,8 @@ use uuid::Uuid;
 use super::exit::{Exit, Failure};
 use crate::{
     auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, Token, scopes_of},
+    openapi::operations,
+    operations::BoundCallers,
     output::{self, print},
 };
 
@@ -109,7 +111,10 @@ fn create(Create { name, scopes, customer, expires, place }: Create) -> anyhow::
     }
     // The key alone goes to stdout, so that `> FILE` makes the file that other options want.
     let show = |token: &Token| output::deliver(&token.expose());
-    let record = place.file().create(NewKey { name, scopes, customer, expires }, show).map_err(told)?;
+    let is_for_customers =
+        |scope| operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused);
+    let record =
+        place.file().create(NewKey { name, scopes, customer, expires }, is_for_customers, show).map_err(told)?;
     output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));
     Ok(())
 }

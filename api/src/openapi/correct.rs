@@ -5,13 +5,13 @@ use orderlog_domain::{
 };
 use serde_json::{Value, json};
 
+use super::operations;
 use crate::{
-    auth::rule_of,
     freshness::{MIN_POSITION, awaited},
     names::ServiceName,
+    operations::Operation,
     paging::LIMIT,
     params::CommandHeaders,
-    problem::codes,
 };
 
 /// What the scheme of keys is called.
@@ -35,8 +35,6 @@ const COMMAND_HEADERS: [(&str, &str); 4] = [
 /// What headers look like that are refused otherwise.
 const PATTERNS: [(&str, &str); 2] =
     [("Idempotency-Key", r#"^("[!#-~]+"|[!#-~]+)$"#), ("If-Match", r#"^(\*|"[0-9]{1,18}"(, ?"[0-9]{1,18}"){0,4})$"#)];
-/// Commands that make something new, so that there is no version of it to be seen before.
-const WITHOUT_TARGET: &[&str] = &["create_customer", "place_order", "reserve_stock", "notify"];
 
 /// All corrections.
 pub fn all(document: &mut Value) {
@@ -46,7 +44,10 @@ pub fn all(document: &mut Value) {
         _ => {}
     });
     for_operations(document, &mut |path, method, operation| {
-        secured(operation);
+        let declared = declared(operation);
+        if let Some(Operation { scope, .. }) = declared {
+            operation["security"] = json!([{ KEY: [scope] }, { TOKEN: [scope] }]);
+        }
         if method == "get" {
             header(
                 operation,
@@ -61,14 +62,16 @@ pub fn all(document: &mut Value) {
             for (name, description) in COMMAND_HEADERS {
                 header(operation, name, description);
             }
-            if operation["operationId"].as_str().is_some_and(|id| WITHOUT_TARGET.contains(&id)) {
+            if declared.is_some_and(|declared| !declared.has_target) {
                 without_precondition(operation);
             }
         }
         patterns(operation);
         positions(operation);
         pages(operation);
-        may_need_key(operation);
+        if declared.is_some_and(|declared| declared.key_may_be_required) {
+            may_need_key(operation);
+        }
     });
     document["components"]["securitySchemes"] = json!({
         KEY: {
@@ -158,11 +161,9 @@ pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &m
     }
 }
 
-/// Say which scope an operation needs.
-fn secured(operation: &mut Value) {
-    if let Some(rule) = operation["operationId"].as_str().and_then(rule_of) {
-        operation["security"] = json!([{ KEY: [rule.scope] }, { TOKEN: [rule.scope] }]);
-    }
+/// What the handler of an operation declares.
+fn declared(operation: &Value) -> Option<&'static Operation> {
+    operations().find(|declared| operation["operationId"] == declared.id)
 }
 
 /// Say what the headers of an operation look like. Of positions the usual one: a list with commas is taken as well.
@@ -229,10 +230,6 @@ fn awaited_by(service: ServiceName) -> Vec<&'static str> {
 
 /// Say of which commands a deployment may demand an idempotency key.
 fn may_need_key(operation: &mut Value) {
-    let id = operation["operationId"].as_str().unwrap_or_default();
-    if !codes::IDEMPOTENCY_KEY_REQUIRED.is_of(id, false, true) {
-        return;
-    }
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         if parameter["name"] == CommandHeaders::KEY {
             let words = parameter["description"].as_str().unwrap_or_default();

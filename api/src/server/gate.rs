@@ -1,11 +1,11 @@
 //! The gate: finds out who asks, and lets nobody at an operation who may not.
 //!
 //! Two halves. [`Gated`] is around everything and finds the caller; [`Gate::guard`] is around each operation, behind the
-//! router, and decides. So what an operation needs never depends on a second reading of paths, and an operation that nobody
-//! thought of is for operators only.
+//! router, and decides. So what an operation needs never depends on a second reading of paths, and an endpoint that no handler
+//! declares is for operators only.
 
 use std::{
-    collections::{BTreeMap, hash_map::RandomState},
+    collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     net::IpAddr,
     sync::Arc,
@@ -16,7 +16,6 @@ use poem::{
     endpoint::BoxEndpoint,
     http::{HeaderValue, Method, StatusCode, header},
 };
-use serde_json::Value;
 
 use super::{
     admission::Admission,
@@ -28,9 +27,10 @@ use super::{
     shares::{Share, Shares, Whose},
 };
 use crate::{
-    auth::{Caller, KeyRing, Rule, Scope, Token, TokenError, Tokens, rule_of},
+    auth::{Caller, KeyRing, Scope, Token, TokenError, Tokens},
     config::Limits,
     json::BodyLimits,
+    operations::{Operation, nameless},
     params::CommandHeaders,
     peers::FromWithin,
     pool::Standing,
@@ -179,16 +179,22 @@ impl Gate {
         Some(Asking::with_proof(self.ring.caller(token)?, is_peer))
     }
 
-    /// Put a guard before each operation of `table`, by what `document`, an OpenAPI document, calls it. It demands idempotency
-    /// keys where that is the deployment's rule.
-    pub fn guard(table: RouteTable, document: &Value, admission: &Arc<Admission>, keys_required: bool) -> RouteTable {
-        let rules = rules(document);
+    /// Puts a guard before each endpoint of `table`, which goes by what its operation declares. It demands idempotency keys where that
+    /// is the deployment's rule.
+    pub fn guard(
+        table: RouteTable,
+        declared: impl IntoIterator<Item = &'static Operation>,
+        admission: &Arc<Admission>,
+        keys_required: bool,
+    ) -> RouteTable {
+        let declared = declared.into_iter().map(|operation| ((nameless(operation.path), &operation.method), operation));
+        let declared: HashMap<_, _> = declared.collect();
         let guarded = table.into_iter().map(|(path, operations)| {
             let name = nameless(&path);
             let operations = operations.into_iter().map(|(method, inner)| {
-                let rule = rules.get(&(name.clone(), method.clone())).copied();
-                let needs = rule.map_or(Needs::Scope(Scope::AdminRebuild), Needs::Rule);
-                let key_required = keys_required && rule.is_some_and(|rule| asks_for_key(rule.operation_id));
+                let operation = declared.get(&(name.clone(), &method)).copied();
+                let needs = operation.map_or(Needs::Scope(Scope::AdminRebuild), Needs::Operation);
+                let key_required = keys_required && operation.is_some_and(|operation| operation.key_may_be_required);
                 let guard = Guard { inner, needs, key_required, admission: Some(Arc::clone(admission)) };
                 (method, Box::new(poem::endpoint::ToDynEndpoint(guard)) as BoxEndpoint<'static>)
             });
@@ -246,27 +252,6 @@ fn too_many_connections() -> poem::Error {
     poem::Error::from_response(response)
 }
 
-/// What each operation needs, by its path without names and its method.
-fn rules(document: &Value) -> BTreeMap<(String, Method), &'static Rule> {
-    let paths = document["paths"].as_object().into_iter().flatten();
-    let operations = paths.flat_map(|(path, operations)| {
-        operations.as_object().into_iter().flatten().map(|(method, operation)| (nameless(path), method, operation))
-    });
-    let known = operations.filter_map(|(path, method, operation)| {
-        let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
-        Some(((path, method), rule_of(operation["operationId"].as_str()?)?))
-    });
-    known.collect()
-}
-
-/// `/orders/{order_id}` and `/orders/:param0` as `/orders/*`.
-pub fn nameless(path: &str) -> String {
-    let segments = path.split('/').filter(|segment| !segment.is_empty());
-    segments
-        .map(|segment| if segment.starts_with([':', '{']) { "/*".to_owned() } else { format!("/{segment}") })
-        .collect()
-}
-
 /// What the request brings as `Authorization: Bearer ...`.
 fn bearer(request: &Request) -> Option<&str> {
     let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
@@ -290,13 +275,8 @@ struct NotTaken(ApiError);
 /// What an operation needs.
 #[derive(Clone, Copy)]
 enum Needs {
-    Rule(&'static Rule),
+    Operation(&'static Operation),
     Scope(Scope),
-}
-
-/// Whether the catalogue says that this operation may be refused without an idempotency key.
-fn asks_for_key(operation_id: &str) -> bool {
-    codes::IDEMPOTENCY_KEY_REQUIRED.is_of(operation_id, false, true)
 }
 
 struct Guard {
@@ -318,7 +298,7 @@ impl Endpoint for Guard {
             return Err(challenged(ApiError::new(StatusCode::UNAUTHORIZED, codes::UNAUTHENTICATED, detail), None));
         };
         let (may, scope) = match self.needs {
-            Needs::Rule(rule) => (caller.may(rule), rule.scope),
+            Needs::Operation(operation) => (operation.admit(caller), operation.scope),
             Needs::Scope(scope) => (caller.require(scope), scope),
         };
         may.map_err(|error| challenged(error, Some(scope)))?;
@@ -443,16 +423,5 @@ impl<E> Gated<E> {
             Err(_) => address(request).map(Whose::of_address),
         };
         whose.map(|whose| shares.take(whose))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_the_same_whatever_their_parameters_are_called() {
-        assert_eq!(nameless("/orders/{order_id}/cancel"), nameless("/orders/:param0/cancel"));
-        assert_ne!(nameless("/stock/reserve"), nameless("/stock/:sku"));
     }
 }

@@ -12,11 +12,10 @@ use poem::{
     endpoint::BoxEndpoint,
     http::{HeaderValue, Method, StatusCode},
 };
-use serde_json::Value;
 use tracing::{Instrument, field};
 
-use super::gate::nameless;
 use crate::{
+    operations::{Operation, nameless},
     params::{CommandHeaders, trace_of},
     service::mounted::RouteTable,
     telemetry::{
@@ -133,11 +132,10 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
-/// Has every route of the table say that it takes the request, by the template that `document`, an OpenAPI document, has
-/// for it.
-pub fn name_routes(table: &mut RouteTable, document: &Value) {
-    let templates: BTreeSet<&str> =
-        document["paths"].as_object().into_iter().flatten().map(|(path, _)| path.as_str()).collect();
+/// Has every route of the table say that it takes the request, by the template that its operation
+/// declares.
+pub fn name_routes(table: &mut RouteTable, declared: impl IntoIterator<Item = &'static Operation>) {
+    let templates: BTreeSet<&str> = declared.into_iter().map(|operation| operation.path).collect();
     for (path, endpoints) in table {
         let template: Arc<str> = template(path, &templates).into();
         for endpoint in endpoints.values_mut() {

@@ -50,7 +50,7 @@ impl LagLimits {
 
 /// How this process does.
 #[derive(Clone)]
-pub struct Operations {
+pub struct Health {
     /// Its services.
     pub probes: BTreeMap<ServiceName, Arc<dyn Probe>>,
     /// What else they use, by name.
@@ -65,14 +65,14 @@ pub struct Operations {
     pub too_far: Arc<Mutex<BTreeMap<ServiceName, bool>>>,
 }
 
-impl Operations {
+impl Health {
     /// `/livez` and `/readyz`.
     pub fn add_routes(self, table: &mut RouteTable) {
         let alive = make(|_| async { Ok::<_, poem::Error>(json_answer(StatusCode::OK, &json!({ "alive": true }))) });
         table.entry("/livez".to_owned()).or_default().insert(Method::GET, alive.boxed());
         let ready = make(move |_| {
-            let operations = self.clone();
-            async move { Ok::<_, poem::Error>(operations.readiness().await) }
+            let health = self.clone();
+            async move { Ok::<_, poem::Error>(health.readiness().await) }
         });
         table.entry("/readyz".to_owned()).or_default().insert(Method::GET, ready.boxed());
     }

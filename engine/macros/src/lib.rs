@@ -1,0 +1,34 @@
+//! The attribute macro [`macro@operations`], by which a handler declares its operation once: route, scope, callers, codes.
+
+mod declaration;
+mod operations;
+mod parameters;
+
+use proc_macro::TokenStream;
+
+/// Implements `orderlog_http::operations::Operations` for the routes below it. Write it above `#[OpenApi]`:
+///
+/// ```ignore
+/// #[operations]
+/// #[OpenApi(prefix_path = "/orders")]
+/// impl OrdersApi {
+///     #[oai(path = "/:order_id/cancel", method = "post", operation_id = "cancel_order")]
+///     #[operation(scope = scopes::WRITE, bound = own, codes(codes::UNKNOWN_ORDER))]
+///     async fn cancel_order(&self, order_id: Path<OrderId>, asked: CommandHeaders) -> Result<Done<Order>, ApiError> { .. }
+/// }
+/// ```
+///
+/// Each handler with `#[oai]` has `#[operation]`, which takes:
+///
+/// - `scope = PATH`: the scope that a caller needs.
+/// - `bound = own | shared | refused`: what the operation does for callers that are bound to an owner (`BoundCallers`).
+/// - `no_target`: the command makes something new, so there is no version for `If-Match` to name.
+/// - `key_may_be_required`: a deployment may reject the command without an `Idempotency-Key`.
+/// - `codes(PATH, ...)`: the problem codes that only some operations answer with.
+///
+/// Parameters of the types `CommandHeaders`, `Freshness` and `Paged` get the name and the description that they have everywhere.
+#[proc_macro_attribute]
+pub fn operations(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let expanded = operations::expand(arguments.into(), item.into());
+    expanded.unwrap_or_else(|error| error.into_compile_error()).into()
+}

@@ -1,0 +1,29 @@
+//! Parameters that operations share: their type decides what they are called and how they are described.
+
+use syn::{FnArg, PatType, Type, parse_quote};
+
+/// The last segment of a type's path, the name of its parameter, and the description.
+const SHARED: [(&str, &str, &str); 3] = [
+    (
+        "CommandHeaders",
+        "Idempotency-Key",
+        "A key of your choice: repeating the request with the same key does nothing more and gets the same answer.",
+    ),
+    (
+        "Freshness",
+        "Orderlog-Min-Position",
+        "Positions that the caller has seen, as answers told them: the answer reflects them.",
+    ),
+    ("Paged", "cursor", "The `next_cursor` of the page before, with the same filters."),
+];
+
+/// Names and describes the parameter if it is a shared one.
+pub fn fill_in(argument: &mut FnArg) {
+    let FnArg::Typed(PatType { attrs, ty, .. }) = argument else { return };
+    let Type::Path(path) = ty.as_ref() else { return };
+    let shared = path.path.segments.last().and_then(|last| SHARED.iter().find(|(of, ..)| last.ident == of));
+    if let Some((_, name, description)) = shared {
+        attrs.push(parse_quote!(#[doc = #description]));
+        attrs.push(parse_quote!(#[oai(name = #name)]));
+    }
+}
