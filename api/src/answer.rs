@@ -1,6 +1,6 @@
 //! Successful answers: a JSON body and the headers that say where in the log it stands.
 
-use orderlog_projections::Tables;
+use orderlog_domain::decider::Decider;
 use orderlog_service::replica::Executed;
 use poem::{
     IntoResponse, Response,
@@ -42,7 +42,7 @@ pub type Done<T> = Answer<T, 200>;
 
 impl<T, const STATUS: u16> Answer<T, STATUS> {
     /// What `executed` answers. `version` is that of what the command was about, if it has one.
-    pub fn new<D: Tables>(executed: &Executed<D>, body: T, version: impl Into<Option<u64>>) -> Self {
+    pub fn new<D: Decider>(executed: &Executed<D>, body: T, version: impl Into<Option<u64>>) -> Self {
         let position = position::<D>(executed.accepted.at.offset);
         Self { body, location: None, position, version: version.into(), applied: None, replayed: executed.replayed }
     }
@@ -59,7 +59,7 @@ impl<T> Created<T> {
     /// The answer, which tells of a record after that of the command, if this is one: who has seen this must not be shown what was
     /// before it, by whatever instance.
     #[must_use]
-    pub fn telling_of<D: Tables>(mut self, newest: Option<u64>) -> Self {
+    pub fn telling_of<D: Decider>(mut self, newest: Option<u64>) -> Self {
         if let Some(offset) = newest {
             self.position = position::<D>(offset);
         }
@@ -75,7 +75,7 @@ impl<T> Created<T> {
 }
 
 /// Where a record stands in the service's journal, as `Orderlog-Position` says it.
-pub fn position<D: Tables>(offset: u64) -> String {
+pub fn position<D: Decider>(offset: u64) -> String {
     format!("{}@{offset}", D::JOURNAL)
 }
 

@@ -8,6 +8,7 @@ use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
     values::OrderId,
 };
+use orderlog_projections::billing as projections;
 use orderlog_service::replica::Executed;
 use poem_openapi::{OpenApi, param::Query};
 
@@ -61,7 +62,7 @@ pub struct BillingApi {
 /// # Errors
 /// [`NotStarted`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start::<Billing>().await?;
+    let service = parts.start(&projections::TABLES).await?;
     let overpayments = Overpayments::new(parts.peers.clone());
     Ok(Mounted::new(ServiceName::Billing, &service.clone(), BillingApi { service, overpayments }))
 }
@@ -198,7 +199,7 @@ impl BillingApi {
     ) -> Result<Listed<InvoiceList>, ApiError> {
         let state = state.0.map(billing::InvoiceState::from);
         let rows = self.service.fresh_rows(&seen).await?;
-        let found = rows.invoices(state, caller.customer(), &page.paging(limit.0)?).await?;
+        let found = projections::list(&rows, state, caller.customer(), &page.paging(limit.0)?).await?;
         let list = |items, next_cursor| InvoiceList { items, next_cursor };
         Ok(page.answer(found, |invoice| Invoice::from(&invoice), list))
     }

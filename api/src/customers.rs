@@ -8,6 +8,7 @@ use orderlog_domain::{
     orders as orders_domain,
     values::{CustomerId, Email, Name},
 };
+use orderlog_projections::customers as projections;
 use orderlog_service::{email_keys, replica::Executed, surroundings::mint};
 use poem_openapi::{Object, OpenApi, param::Query, types::Example};
 use serde::{Deserialize, Serialize};
@@ -216,7 +217,7 @@ pub struct CustomersApi(Service<Customers>);
 /// # Errors
 /// [`NotStarted`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start::<Customers>().await?;
+    let service = parts.start(&projections::TABLES).await?;
     email_keys::begin(&service.replica);
     Ok(Mounted::new(ServiceName::Customers, &service.clone(), CustomersApi(service)))
 }
@@ -362,7 +363,8 @@ impl CustomersApi {
             let items = own.map(Customer::from).into_iter().collect();
             return Ok(Listed::new(CustomerList { items, next_cursor: None }, None));
         }
-        let found = self.0.fresh_rows(&seen).await?.customers(&page.paging(limit.0)?).await?;
+        let rows = self.0.fresh_rows(&seen).await?;
+        let found = projections::list(&rows, &page.paging(limit.0)?).await?;
         let list = |items, next_cursor| CustomerList { items, next_cursor };
         Ok(page.answer(found, |customer| Customer::from(&customer), list))
     }

@@ -7,6 +7,7 @@ use orderlog_domain::{
     billing::Billing,
     core::{DISCARD, Discard, GENESIS, Verdict},
     customers::Customers,
+    decider::Decider,
     decoding::{self, DecodeError},
     header::{HEADER, Header},
     inventory::Inventory,
@@ -14,7 +15,8 @@ use orderlog_domain::{
     orders::Orders,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
-use orderlog_projections::{Generations, StoreError, Tables};
+use orderlog_projections::{billing, customers, inventory, notifications, orders};
+use orderlog_readmodel::{Generations, StoreError, Tables};
 use orderlog_service::{envelope, projection::Projection};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -189,7 +191,7 @@ fn of_public(record: &Record) -> Told {
 
 /// Why this program can't read `record` as an event of its journal, without any value of it; nothing if it can.
 pub fn unreadable(journal: ServiceName, record: &Inspected) -> Option<String> {
-    fn of<D: Tables>(record: &Inspected) -> Option<String> {
+    fn of<D: Decider>(record: &Inspected) -> Option<String> {
         let name = Some(record.kind.as_str()).filter(|kind| decoding::is_identifier(kind)).unwrap_or("the record");
         let undecodable = |error: DecodeError| format!("{name} can't be decoded: {error}");
         match record.kind.as_str() {
@@ -241,18 +243,23 @@ impl InFolder {
 #[async_trait]
 impl Verdicts for InFolder {
     async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
-        async fn of<D: Tables>(dir: &Path, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
-            match Generations::<D>::to_read(dir)?.read_serving().await? {
+        async fn of<D: Decider>(
+            tables: &'static Tables<D>,
+            dir: &Path,
+            from: u64,
+            to: u64,
+        ) -> Result<Vec<(u64, Verdict)>, StoreError> {
+            match Generations::to_read(dir, tables)?.read_serving().await? {
                 Some(store) => store.verdicts(from, to).await,
                 None => Ok(Vec::new()),
             }
         }
         match journal {
-            ServiceName::Customers => of::<Customers>(&self.0, from, to).await,
-            ServiceName::Orders => of::<Orders>(&self.0, from, to).await,
-            ServiceName::Inventory => of::<Inventory>(&self.0, from, to).await,
-            ServiceName::Billing => of::<Billing>(&self.0, from, to).await,
-            ServiceName::Notifications => of::<Notifications>(&self.0, from, to).await,
+            ServiceName::Customers => of(&customers::TABLES, &self.0, from, to).await,
+            ServiceName::Orders => of(&orders::TABLES, &self.0, from, to).await,
+            ServiceName::Inventory => of(&inventory::TABLES, &self.0, from, to).await,
+            ServiceName::Billing => of(&billing::TABLES, &self.0, from, to).await,
+            ServiceName::Notifications => of(&notifications::TABLES, &self.0, from, to).await,
         }
     }
 }

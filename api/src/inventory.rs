@@ -10,11 +10,11 @@ use orderlog_domain::{
     public::{self, ShortageReason},
     values::{ReservationName, Sku},
 };
+use orderlog_projections::inventory as projections;
 use orderlog_service::{
     assembly,
     delivery::{self, corrections},
     replica::{Executed, Replica},
-    timer,
 };
 use poem_openapi::{OpenApi, param::Query};
 use serde_json::{Value, json};
@@ -81,14 +81,13 @@ impl From<Rejection> for ApiError {
 /// The routes.
 pub struct InventoryApi(Service<Inventory>);
 
-/// Start the service, its timer and its deliveries, and offer its routes.
+/// Start the service and its deliveries, and offer its routes.
 ///
 /// # Errors
 /// [`NotStarted`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start::<Inventory>().await?;
+    let service = parts.start(&projections::TABLES).await?;
     let replica = service.replica.clone();
-    assembly::perform(&service.lease, &parts.troubles, "timer", &replica, |replica, _| timer::run(replica));
     let deliveries = parts.setup.log.lead(DELIVERIES, ServiceName::Inventory.as_str()).await;
     let deliveries = deliveries.map_err(|source| NotStarted::new(ServiceName::Inventory.as_str(), source))?;
     let peers = Arc::clone(&parts.peers);
@@ -304,7 +303,7 @@ impl InventoryApi {
         seen: Freshness,
     ) -> Result<Listed<StockList>, ApiError> {
         let rows = self.0.fresh_rows(&seen).await?;
-        let found = rows.stock(low.0.unwrap_or(false), &page.paging(limit.0)?).await?;
+        let found = projections::stock(&rows, low.0.unwrap_or(false), &page.paging(limit.0)?).await?;
         Ok(page.answer(found, |item| Stock::from(&item), |items, next_cursor| StockList { items, next_cursor }))
     }
 
@@ -325,7 +324,7 @@ impl InventoryApi {
         seen: Freshness,
     ) -> Result<Listed<MovementList>, ApiError> {
         let (item, _) = self.0.held_back(&seen, || self.item(&sku.0, None, &seen)).await?;
-        let found = self.0.replica.store().movements(&item.sku, &page.paging(limit.0)?).await?;
+        let found = projections::movements(&self.0.replica.store(), &item.sku, &page.paging(limit.0)?).await?;
         Ok(page.answer(found, |row| Movement::from(&row), |items, next_cursor| MovementList { items, next_cursor }))
     }
 }

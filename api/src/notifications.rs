@@ -73,7 +73,7 @@ pub struct NotificationsApi {
 /// # Errors
 /// [`NotStarted`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start::<Notifications>().await?;
+    let service = parts.start(&orderlog_projections::notifications::TABLES).await?;
     let redis = match &parts.redis {
         Some(at) => Some(follow(at.clone(), &service, parts.troubles.clone())?),
         None => None,

@@ -14,7 +14,7 @@ use orderlog_domain::{
     orders::{self, Command, Orders, Rejection},
     values::{CustomerId, OrderId},
 };
-use orderlog_projections::OrderFilter;
+use orderlog_projections::orders::{self as projections, OrderFilter};
 use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{OpenApi, param::Query};
 use uuid::Uuid;
@@ -74,7 +74,7 @@ pub struct OrdersApi(Service<Orders>);
 /// # Errors
 /// [`NotStarted`] if it can't run.
 pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start::<Orders>().await?;
+    let service = parts.start(&projections::TABLES).await?;
     Ok(Mounted::new(ServiceName::Orders, &service.clone(), OrdersApi(service)))
 }
 
@@ -296,7 +296,8 @@ impl OrdersApi {
             created_ms: (created_from.0.map(ms), created_to.0.map(ms)),
             oldest_first: sort.0 == Some(OrderSort::Oldest),
         };
-        let found = self.0.fresh_rows(&seen).await?.orders(&filter, &page.paging(limit.0)?).await?;
+        let rows = self.0.fresh_rows(&seen).await?;
+        let found = projections::list(&rows, &filter, &page.paging(limit.0)?).await?;
         Ok(page.answer(found, |order| Order::from(&order), |items, next_cursor| OrderList { items, next_cursor }))
     }
 

@@ -3,7 +3,7 @@
 //! A cursor belongs to a list with its filters: it carries a mark of them, so that one that is handed back with others is refused
 //! instead of silently leaving rows out. `Link` leads to the next page as RFC 8288 has it, beside `next_cursor` in the body.
 
-use orderlog_projections::{Cursor, Page, Paging};
+use orderlog_readmodel::{Cursor, Page, Paging};
 use poem::{Request, RequestBody, Result, http::Uri};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use orderlog_projections::Tables;
+use orderlog_domain::decider::Decider;
 use orderlog_service::{
     lag::Behind,
     measures::Measures,
@@ -45,7 +45,7 @@ pub trait Probe: Send + Sync {
     fn settle(&self) -> BoxFuture<'_, ()>;
 }
 
-impl<D: Tables> Probe for Replica<D> {
+impl<D: Decider> Probe for Replica<D> {
     fn standing(&self, wait: Duration) -> BoxFuture<'_, Standing> {
         async move {
             let (journal, store) = ([Self::journal()], self.store());

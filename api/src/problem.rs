@@ -30,7 +30,7 @@ mod framework;
 
 use std::fmt::Display;
 
-use orderlog_projections::StoreError;
+use orderlog_readmodel::StoreError;
 use orderlog_service::replica::ExecuteError;
 use poem::{
     IntoResponse, Response,

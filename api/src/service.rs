@@ -9,11 +9,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use orderlog_domain::{
     core::Request,
-    decider::Millis,
+    decider::{Decider, Millis},
     header::{CommandStamp, Origin},
 };
 use orderlog_eventlog::Lease;
-use orderlog_projections::{Store, Tables};
+use orderlog_readmodel::Store;
 use orderlog_service::{
     now_ms,
     replica::{Damage, Executed, Replica, State},
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A running service, as its routes see it.
-pub struct Service<D: Tables> {
+pub struct Service<D: Decider> {
     /// The service itself.
     pub replica: Replica<D>,
     /// Says which instance performs the service's background tasks.
@@ -39,7 +39,7 @@ pub struct Service<D: Tables> {
     pub command_timeout_ms: Millis,
 }
 
-impl<D: Tables> Clone for Service<D> {
+impl<D: Decider> Clone for Service<D> {
     fn clone(&self) -> Self {
         let Self { replica, lease, peers, command_timeout_ms } = self;
         let (lease, peers) = (Arc::clone(lease), Arc::clone(peers));
@@ -47,7 +47,7 @@ impl<D: Tables> Clone for Service<D> {
     }
 }
 
-impl<D: Tables> Service<D>
+impl<D: Decider> Service<D>
 where
     D::Rejection: Into<ApiError>,
 {
@@ -82,7 +82,7 @@ where
     }
 }
 
-impl<D: Tables> Service<D> {
+impl<D: Decider> Service<D> {
     /// The rows, once they hold every command that this instance has answered.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use orderlog_domain::{
     public::OrderLine,
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
-use orderlog_projections::{Pace, Store};
+use orderlog_readmodel::{Pace, Store};
 use uuid::Uuid;
 
 /// Orders between the records of one order: about what is in flight at once.
@@ -93,7 +93,7 @@ fn argument(number: usize, otherwise: u64) -> Result<u64, Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let (records, batch) = (argument(1, 500_000)?, argument(2, 5000)?);
     let dir = tempfile::TempDir::new()?;
-    let store = Store::<Orders>::open(dir.path()).await?;
+    let store = Store::open(dir.path(), &orderlog_projections::orders::TABLES).await?;
     let mut writer = store.writer().await?;
     let secret = HashKey::from_secret("example");
     let (mut digest, mut spent, mut rows) = (Digest::default(), Duration::ZERO, 0);

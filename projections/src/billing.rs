@@ -5,15 +5,12 @@ use orderlog_domain::{
     values::CustomerId,
 };
 
-use crate::{
-    error::StoreError,
-    store::{List, Page, Paging, Store},
-    tables::{Cell, Column, Index, Ledger, Table, Tables},
-};
+use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-impl Tables for Billing {
-    const SCHEMA: u32 = 2;
-    const TABLES: &'static [Table<Entity>] = &[Table {
+/// The tables of the billing service.
+pub static TABLES: Tables<Billing> = Tables {
+    schema: 2,
+    tables: &[Table {
         kind: INVOICES,
         columns: &[Column::new("state", "text not null"), Column::new("customer_id", "blob not null")],
         cells: |entity| match entity {
@@ -24,27 +21,26 @@ impl Tables for Billing {
             Index { name: "invoices_by_customer", on: "(customer_id)" },
         ],
         copied: false,
-    }];
-    const LEDGERS: &'static [Ledger<Self>] = &[];
-}
+    }],
+    ledgers: &[],
+    timers: &[],
+};
 
-impl Store<Billing> {
-    /// Invoices, those of the newest orders first; only those that stand at `state`, and are this
-    /// customer's, if that is given.
-    ///
-    /// # Errors
-    /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
-    pub async fn invoices(
-        &self,
-        state: Option<InvoiceState>,
-        customer: Option<CustomerId>,
-        paging: &Paging,
-    ) -> Result<Page<Invoice>, StoreError> {
-        let before = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?;
-        let list = List::new("select key, doc from invoices", "key desc")
-            .only_if("state = ?", state.map(|state| Cell::Name(state.as_str())))
-            .only_if("customer_id = ?", customer.map(|id| Cell::from(id.0)))
-            .only_if("key < ?", before.map(Cell::from));
-        Ok(self.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_invoice().cloned()))
-    }
+/// Invoices, those of the newest orders first; only those that stand at `state`, and are this
+/// customer's, if that is given.
+///
+/// # Errors
+/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+pub async fn list(
+    store: &Store<Billing>,
+    state: Option<InvoiceState>,
+    customer: Option<CustomerId>,
+    paging: &Paging,
+) -> Result<Page<Invoice>, StoreError> {
+    let before = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?;
+    let list = List::new("select key, doc from invoices", "key desc")
+        .only_if("state = ?", state.map(|state| Cell::Name(state.as_str())))
+        .only_if("customer_id = ?", customer.map(|id| Cell::from(id.0)))
+        .only_if("key < ?", before.map(Cell::from));
+    Ok(store.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_invoice().cloned()))
 }

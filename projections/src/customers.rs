@@ -6,15 +6,12 @@ use orderlog_domain::{
     values::CustomerId,
 };
 
-use crate::{
-    error::StoreError,
-    store::{List, Page, Paging, Store, document},
-    tables::{Cell, Column, Index, Ledger, Table, Tables},
-};
+use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-impl Tables for Customers {
-    const SCHEMA: u32 = 1;
-    const TABLES: &'static [Table<Entity>] = &[
+/// The tables of the customers service.
+pub static TABLES: Tables<Customers> = Tables {
+    schema: 1,
+    tables: &[
         // Ids are time-ordered, so the primary key is the order in which customers came.
         Table {
             kind: CUSTOMERS,
@@ -27,34 +24,33 @@ impl Tables for Customers {
             copied: false,
         },
         Table { kind: EMAIL_CLAIMS, columns: &[], cells: |_| vec![], indexes: &[], copied: false },
-    ];
-    const LEDGERS: &'static [Ledger<Self>] = &[];
+    ],
+    ledgers: &[],
+    timers: &[],
+};
+
+/// Customers who don't hold the canonical spelling of their address, by id, at most `limit` of those behind `after`.
+///
+/// # Errors
+/// If they can't be read.
+pub async fn without_canonical_key(
+    store: &Store<Customers>,
+    after: Option<CustomerId>,
+    limit: u32,
+) -> Result<Vec<Customer>, StoreError> {
+    let list = List::new("select doc from customers", "key")
+        .only("lacks_canonical_key = 1", [])
+        .only_if("key > ?", after.map(|id| Cell::from(Key::of(id))));
+    let entities = store.rows(list, limit, |row| row.document::<Entity>(0)).await?;
+    Ok(entities.iter().filter_map(Entity::as_customer).cloned().collect())
 }
 
-impl Store<Customers> {
-    /// Customers who don't hold the canonical spelling of their address, by id, at most `limit` of those behind `after`.
-    ///
-    /// # Errors
-    /// If they can't be read.
-    pub async fn customers_without_canonical_key(
-        &self,
-        after: Option<CustomerId>,
-        limit: u32,
-    ) -> Result<Vec<Customer>, StoreError> {
-        let list = List::new("select doc from customers", "key")
-            .only("lacks_canonical_key = 1", [])
-            .only_if("key > ?", after.map(|id| Cell::from(Key::of(id))));
-        let entities = self.rows(list, limit, |origin, row| document::<Entity>(origin, row, 0)).await?;
-        Ok(entities.iter().filter_map(Entity::as_customer).cloned().collect())
-    }
-
-    /// All customers, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
-    pub async fn customers(&self, paging: &Paging) -> Result<Page<Customer>, StoreError> {
-        let before = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?;
-        let list = List::new("select key, doc from customers", "key desc").only_if("key < ?", before.map(Cell::from));
-        Ok(self.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_customer().cloned()))
-    }
+/// All customers, newest first.
+///
+/// # Errors
+/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+pub async fn list(store: &Store<Customers>, paging: &Paging) -> Result<Page<Customer>, StoreError> {
+    let before = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?;
+    let list = List::new("select key, doc from customers", "key desc").only_if("key < ?", before.map(Cell::from));
+    Ok(store.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_customer().cloned()))
 }

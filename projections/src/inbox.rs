@@ -9,10 +9,9 @@ use orderlog_domain::{
 };
 
 pub use self::redis::{Applied, RedisAddress, RedisInbox};
-use crate::{
-    error::StoreError,
-    store::{Page, Paging, Store},
-};
+use orderlog_readmodel::{Page, Paging, Store, StoreError};
+
+use crate::notifications;
 
 /// A page of a recipient's notifications, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +69,7 @@ pub trait Inbox: Send + Sync {
 #[async_trait]
 impl Inbox for Store<Notifications> {
     async fn page(&self, recipient: &Recipient, unread_only: bool, paging: &Paging) -> Result<InboxPage, InboxError> {
-        Ok(self.inbox(recipient, unread_only, paging).await?)
+        Ok(notifications::inbox(self, recipient, unread_only, paging).await?)
     }
 
     async fn since(
@@ -79,7 +78,7 @@ impl Inbox for Store<Notifications> {
         recipient: Option<&Recipient>,
         limit: u32,
     ) -> Result<Vec<Notification>, InboxError> {
-        let notified = self.notified_since(after, recipient, limit).await?;
+        let notified = notifications::since(self, after, recipient, limit).await?;
         Ok(notified.into_iter().map(|it| it.notification).collect())
     }
 

@@ -3,23 +3,22 @@
 use orderlog_domain::{
     decider::Millis,
     inventory::{
-        Entity, Inventory, Movement, RESERVATIONS, Reservation, ReservationId, ReservationState, STOCK, StockItem,
-        movements,
+        self, Command, Entity, Inventory, Movement, RESERVATIONS, Reservation, ReservationId, ReservationState, STOCK,
+        StockItem,
     },
     public::{MovementCause, StockLevel},
     values::{Reason, Sku},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::StoreError,
-    store::{Cursor, List, Page, Paging, Store, document},
-    tables::{Cell, Column, Index, Ledger, Table, Tables},
+use orderlog_readmodel::{
+    Cell, Column, Cursor, Due, Index, Ledger, List, Page, Paging, Store, StoreError, Table, Tables, Timer,
 };
 
-impl Tables for Inventory {
-    const SCHEMA: u32 = 1;
-    const TABLES: &'static [Table<Entity>] = &[
+/// The tables of the inventory service.
+pub static TABLES: Tables<Inventory> = Tables {
+    schema: 1,
+    tables: &[
         Table {
             kind: STOCK,
             // Null where nobody has received the SKU: to callers it does not exist.
@@ -39,18 +38,21 @@ impl Tables for Inventory {
             indexes: &[Index { name: "reservations_due", on: "(due_ms) where due_ms is not null" }],
             copied: false,
         },
-    ];
-    const LEDGERS: &'static [Ledger<Self>] = &[Ledger {
+    ],
+    ledgers: &[Ledger {
         name: "movements",
         columns: &[
             Column::new("sku", "text not null"),
             Column::new("time_ms", "integer not null"),
             Column::new("doc", "text not null"),
         ],
-        lines: |at, event| movements(event).into_iter().map(|movement| movement_cells(at.time_ms, movement)).collect(),
+        lines: |at, event| {
+            inventory::movements(event).into_iter().map(|movement| movement_cells(at.time_ms, movement)).collect()
+        },
         indexes: &[Index { name: "movements_by_sku", on: "(sku)" }],
-    }];
-}
+    }],
+    timers: &[Timer { name: "expiry", kind: RESERVATIONS, column: "due_ms", due: expiry }],
+};
 
 fn stock_cells(entity: &Entity) -> Vec<Cell> {
     match entity {
@@ -60,11 +62,16 @@ fn stock_cells(entity: &Entity) -> Vec<Cell> {
 }
 
 fn reservation_cells(entity: &Entity) -> Vec<Cell> {
-    let due = entity.as_reservation().filter(|reservation| reservation.state == ReservationState::Held);
-    vec![due.and_then(|reservation| reservation.expires_at_ms).map_or(Cell::Null, Cell::Integer)]
+    vec![expiry(entity).map_or(Cell::Null, |due| Cell::Integer(due.at_ms))]
 }
 
-/// A movement as stored. It is written and read here only, so it may change with [`Tables::SCHEMA`].
+fn expiry(entity: &Entity) -> Option<Due<Inventory>> {
+    let held = entity.as_reservation().filter(|reservation| reservation.state == ReservationState::Held)?;
+    let Reservation { id, version, .. } = held;
+    Some(Due { at_ms: held.expires_at_ms?, version: *version, command: Command::Expire { reservation: id.clone() } })
+}
+
+/// A movement as stored. It is written and read here only, so it may change with [`Tables::schema`].
 #[derive(Serialize, Deserialize)]
 struct MovementDoc {
     cause: MovementCause,
@@ -96,66 +103,40 @@ pub struct MovementRow {
     pub movement: Movement,
 }
 
-impl Store<Inventory> {
-    /// The SKUs that were ever received, by name; with `low_only` those of which too few are available.
-    ///
-    /// # Errors
-    /// If they can't be read.
-    pub async fn stock(&self, low_only: bool, paging: &Paging) -> Result<Page<StockItem>, StoreError> {
-        let behind = paging.after.as_ref().map(|sku| Cell::Text(sku.as_str().to_owned()));
-        let list = List::new("select sku, doc from stock", "sku").only_if("sku > ?", behind);
-        let list = list.only(if low_only { "low = 1" } else { "sku is not null" }, []);
-        let limit = paging.limit();
-        let rows = self
-            .rows(list, limit + 1, |origin, row| {
-                let sku: String = origin.get(row, 0)?;
-                Ok((Cursor::new(sku), document::<Entity>(origin, row, 1)?))
-            })
-            .await?;
-        Ok(Page::cut(rows, limit).filter_map(|entity| entity.as_stock().cloned()))
-    }
+/// The SKUs that were ever received, by name; with `low_only` those of which too few are available.
+///
+/// # Errors
+/// If they can't be read.
+pub async fn stock(store: &Store<Inventory>, low_only: bool, paging: &Paging) -> Result<Page<StockItem>, StoreError> {
+    let behind = paging.after.as_ref().map(|sku| Cell::Text(sku.as_str().to_owned()));
+    let list = List::new("select sku, doc from stock", "sku").only_if("sku > ?", behind);
+    let list = list.only(if low_only { "low = 1" } else { "sku is not null" }, []);
+    let limit = paging.limit();
+    let rows = store.rows(list, limit + 1, |row| Ok((Cursor::new(row.text(0)?), row.document::<Entity>(1)?))).await?;
+    Ok(Page::cut(rows, limit).filter_map(|entity| entity.as_stock().cloned()))
+}
 
-    /// How a SKU moved, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
-    pub async fn movements(&self, sku: &Sku, paging: &Paging) -> Result<Page<MovementRow>, StoreError> {
-        let mut list = List::new("select offset, line, time_ms, doc from movements", "offset desc, line desc")
-            .only("sku = ?", [Cell::Text(sku.as_str().to_owned())]);
-        if let Some(cursor) = &paging.after {
-            list = list.only("(offset, line) < (?, ?)", cursor.numbers::<2>()?.map(Cell::Integer));
-        }
-        let limit = paging.limit();
-        let rows = self
-            .rows(list, limit + 1, |origin, row| {
-                let (offset, line) = (origin.count(row, 0)?, origin.get(row, 1)?);
-                let doc = document(origin, row, 3)?;
-                let MovementDoc { cause, delta, reservation, before, after, version, reason } = doc;
-                let sku = sku.clone();
-                let movement = Movement { sku, cause, delta, reservation, before, after, version, reason };
-                let row = MovementRow { offset, time_ms: origin.get(row, 2)?, movement };
-                Ok((Cursor::of_numbers(&[offset.cast_signed(), line]), row))
-            })
-            .await?;
-        Ok(Page::cut(rows, limit))
+/// How a SKU moved, newest first.
+///
+/// # Errors
+/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+pub async fn movements(store: &Store<Inventory>, sku: &Sku, paging: &Paging) -> Result<Page<MovementRow>, StoreError> {
+    let mut list = List::new("select offset, line, time_ms, doc from movements", "offset desc, line desc")
+        .only("sku = ?", [Cell::Text(sku.as_str().to_owned())]);
+    if let Some(cursor) = &paging.after {
+        list = list.only("(offset, line) < (?, ?)", cursor.numbers::<2>()?.map(Cell::Integer));
     }
-
-    /// Held reservations whose time is up at `now`, the longest overdue first, at most `limit`.
-    ///
-    /// # Errors
-    /// If they can't be read.
-    pub async fn expired_reservations(&self, now: Millis, limit: u32) -> Result<Vec<Reservation>, StoreError> {
-        let list = List::new("select doc from reservations", "due_ms, key").only("due_ms <= ?", [Cell::Integer(now)]);
-        let entities = self.rows(list, limit, |origin, row| document::<Entity>(origin, row, 0)).await?;
-        Ok(entities.iter().filter_map(Entity::as_reservation).cloned().collect())
-    }
-
-    /// When the next held reservation expires, if any ever does.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub async fn next_expiry(&self) -> Result<Option<Millis>, StoreError> {
-        let list = List::new("select due_ms from reservations", "due_ms").only("due_ms is not null", []);
-        Ok(self.rows(list, 1, |origin, row| origin.get(row, 0)).await?.first().copied())
-    }
+    let limit = paging.limit();
+    let rows = store
+        .rows(list, limit + 1, |row| {
+            let (offset, line) = (row.count(0)?, row.number(1)?);
+            let doc = row.document(3)?;
+            let MovementDoc { cause, delta, reservation, before, after, version, reason } = doc;
+            let sku = sku.clone();
+            let movement = Movement { sku, cause, delta, reservation, before, after, version, reason };
+            let row = MovementRow { offset, time_ms: row.number(2)?, movement };
+            Ok((Cursor::of_numbers(&[offset.cast_signed(), line]), row))
+        })
+        .await?;
+    Ok(Page::cut(rows, limit))
 }

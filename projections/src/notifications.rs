@@ -5,20 +5,16 @@ use orderlog_domain::{
     notifications::{Entity, NOTIFICATIONS, Notification, Notifications},
     values::Recipient,
 };
-use sqlx::sqlite::SqliteRow;
-use uuid::Uuid;
 
-use crate::{
-    error::StoreError,
-    inbox::InboxPage,
-    store::{Cursor, List, Origin, Page, Paging, Store, document},
-    tables::{Cell, Column, Index, Ledger, Table, Tables},
-};
+use orderlog_readmodel::{Cell, Column, Cursor, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-impl Tables for Notifications {
+use crate::inbox::InboxPage;
+
+/// The tables of the notifications service.
+pub static TABLES: Tables<Notifications> = Tables {
     // 2: recipients that are UUIDs are in lower case.
-    const SCHEMA: u32 = 2;
-    const TABLES: &'static [Table<Entity>] = &[Table {
+    schema: 2,
+    tables: &[Table {
         kind: NOTIFICATIONS,
         // Null where only the place of a notification is kept.
         columns: &[
@@ -42,9 +38,10 @@ impl Tables for Notifications {
             Index { name: "notifications_by_offset", on: "(offset)" },
         ],
         copied: false,
-    }];
-    const LEDGERS: &'static [Ledger<Self>] = &[];
-}
+    }],
+    ledgers: &[],
+    timers: &[],
+};
 
 /// A notification as it is now, and the record that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,85 +61,74 @@ pub(crate) struct News {
     pub(crate) to: u64,
 }
 
-impl Store<Notifications> {
-    /// A page of a recipient's notifications, newest first, and how many are unread; all as of one moment.
-    ///
-    /// # Errors
-    /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
-    pub async fn inbox(
-        &self,
-        recipient: &Recipient,
-        unread_only: bool,
-        paging: &Paging,
-    ) -> Result<InboxPage, StoreError> {
-        let whose = || Cell::Text(recipient.as_str().to_owned());
-        let before = paging.after.as_ref().map(|cursor| cursor.numbers::<1>()).transpose()?;
-        let mut list = List::new("select sequence, doc from notifications", "sequence desc")
-            .only("recipient = ?", [whose()])
-            .only_if("sequence < ?", before.map(|[sequence]| Cell::Integer(sequence)));
-        if unread_only {
-            list = list.only("unread = 1", []);
-        }
-        let limit = paging.limit();
-        let count = List::new("select count(*), (select next from meta) from notifications", "1")
-            .only("recipient = ?", [whose()])
-            .only("unread = 1", []);
-        let mut moment = self.moment().await?;
-        let rows = moment
-            .rows(list, limit + 1, |origin, row| {
-                let sequence: i64 = origin.get(row, 0)?;
-                Ok((Cursor::of_numbers(&[sequence]), document::<Entity>(origin, row, 1)?))
-            })
-            .await?;
-        let counts = moment.rows(count, 1, |origin, row| Ok((origin.count(row, 0)?, origin.count(row, 1)?))).await?;
-        let (unread, position) = counts.first().copied().unwrap_or_default();
-        let page = Page::cut(rows, limit).filter_map(|entity| entity.as_notification().cloned());
-        Ok(InboxPage { page, unread, position })
+/// A page of a recipient's notifications, newest first, and how many are unread; all as of one moment.
+///
+/// # Errors
+/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+pub async fn inbox(
+    store: &Store<Notifications>,
+    recipient: &Recipient,
+    unread_only: bool,
+    paging: &Paging,
+) -> Result<InboxPage, StoreError> {
+    let whose = || Cell::Text(recipient.as_str().to_owned());
+    let before = paging.after.as_ref().map(|cursor| cursor.numbers::<1>()).transpose()?;
+    let mut list = List::new("select sequence, doc from notifications", "sequence desc")
+        .only("recipient = ?", [whose()])
+        .only_if("sequence < ?", before.map(|[sequence]| Cell::Integer(sequence)));
+    if unread_only {
+        list = list.only("unread = 1", []);
     }
+    let limit = paging.limit();
+    let count = List::new("select count(*), (select next from meta) from notifications", "1")
+        .only("recipient = ?", [whose()])
+        .only("unread = 1", []);
+    let mut moment = store.moment().await?;
+    let rows = moment
+        .rows(list, limit + 1, |row| Ok((Cursor::of_numbers(&[row.number(0)?]), row.document::<Entity>(1)?)))
+        .await?;
+    let counts = moment.rows(count, 1, |row| Ok((row.count(0)?, row.count(1)?))).await?;
+    let (unread, position) = counts.first().copied().unwrap_or_default();
+    let page = Page::cut(rows, limit).filter_map(|entity| entity.as_notification().cloned());
+    Ok(InboxPage { page, unread, position })
+}
 
-    /// Notifications whose sequence is above `after`, ascending, at most `limit`; of one recipient, or of all.
-    ///
-    /// # Errors
-    /// If they can't be read.
-    pub async fn notified_since(
-        &self,
-        after: Option<u64>,
-        recipient: Option<&Recipient>,
-        limit: u32,
-    ) -> Result<Vec<Notified>, StoreError> {
-        let select = "select doc, id from notifications join records on records.offset = notifications.sequence";
-        let after = after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX));
-        let list = List::new(select, "sequence")
-            .only("sequence > ?", [Cell::Integer(after)])
-            .only_if("recipient = ?", recipient.map(|recipient| Cell::Text(recipient.as_str().to_owned())));
-        let read = |origin: &Origin, row: &SqliteRow| {
-            Ok((document::<Entity>(origin, row, 0)?, RecordId(Uuid::from_bytes(origin.bytes(row, 1)?))))
-        };
-        let rows = self.rows(list, limit, read).await?;
-        let notified = rows.into_iter().filter_map(|(entity, record)| {
-            entity.as_notification().cloned().map(|notification| Notified { notification, record })
-        });
-        Ok(notified.collect())
-    }
+/// Notifications whose sequence is above `after`, ascending, at most `limit`; of one recipient, or of all.
+///
+/// # Errors
+/// If they can't be read.
+pub async fn since(
+    store: &Store<Notifications>,
+    after: Option<u64>,
+    recipient: Option<&Recipient>,
+    limit: u32,
+) -> Result<Vec<Notified>, StoreError> {
+    let select = "select doc, id from notifications join records on records.offset = notifications.sequence";
+    let after = after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX));
+    let list = List::new(select, "sequence")
+        .only("sequence > ?", [Cell::Integer(after)])
+        .only_if("recipient = ?", recipient.map(|recipient| Cell::Text(recipient.as_str().to_owned())));
+    let rows = store.rows(list, limit, |row| Ok((row.document::<Entity>(0)?, RecordId(row.uuid(1)?)))).await?;
+    let notified = rows.into_iter().filter_map(|(entity, record)| {
+        entity.as_notification().cloned().map(|notification| Notified { notification, record })
+    });
+    Ok(notified.collect())
+}
 
-    /// What records from offset `from` on changed, about `limit` notifications at a time.
-    pub(crate) async fn news(&self, from: u64, limit: u32) -> Result<News, StoreError> {
-        let list = List::new("select offset, doc from notifications", "offset")
-            .only("offset >= ?", [Cell::Integer(from.cast_signed())]);
-        let mut moment = self.moment().await?;
-        let mut rows = moment
-            .rows(list, limit.saturating_add(1), |origin, row| {
-                Ok((origin.count(row, 0)?, document::<Entity>(origin, row, 1)?))
-            })
-            .await?;
-        let mut to = moment.next().await?;
-        if rows.len() > usize::try_from(limit).unwrap_or(usize::MAX) {
-            // The last record may have changed more than fits: it is left to the next call. One record changes one
-            // notification, so something always stays.
-            to = rows.last().map_or(to, |(offset, _)| *offset);
-            rows.retain(|(offset, _)| *offset < to);
-        }
-        let notifications = rows.iter().filter_map(|(_, entity)| entity.as_notification()).cloned().collect();
-        Ok(News { notifications, to })
+/// What records from offset `from` on changed, about `limit` notifications at a time.
+pub(crate) async fn news(store: &Store<Notifications>, from: u64, limit: u32) -> Result<News, StoreError> {
+    let list = List::new("select offset, doc from notifications", "offset")
+        .only("offset >= ?", [Cell::Integer(from.cast_signed())]);
+    let mut moment = store.moment().await?;
+    let mut rows =
+        moment.rows(list, limit.saturating_add(1), |row| Ok((row.count(0)?, row.document::<Entity>(1)?))).await?;
+    let mut to = moment.next().await?;
+    if rows.len() > usize::try_from(limit).unwrap_or(usize::MAX) {
+        // The last record may have changed more than fits: it is left to the next call. One record changes one
+        // notification, so something always stays.
+        to = rows.last().map_or(to, |(offset, _)| *offset);
+        rows.retain(|(offset, _)| *offset < to);
     }
+    let notifications = rows.iter().filter_map(|(_, entity)| entity.as_notification()).cloned().collect();
+    Ok(News { notifications, to })
 }

@@ -8,15 +8,12 @@ use orderlog_domain::{
     values::CustomerId,
 };
 
-use crate::{
-    error::StoreError,
-    store::{List, Page, Paging, Store},
-    tables::{Cell, Column, Index, Ledger, Table, Tables},
-};
+use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-impl Tables for Orders {
-    const SCHEMA: u32 = 3;
-    const TABLES: &'static [Table<Entity>] = &[
+/// The tables of the orders service.
+pub static TABLES: Tables<Orders> = Tables {
+    schema: 3,
+    tables: &[
         Table {
             kind: ORDERS,
             columns: &[
@@ -38,9 +35,10 @@ impl Tables for Orders {
             copied: false,
         },
         Table { kind: KNOWN_CUSTOMERS, columns: &[], cells: |_| vec![], indexes: &[], copied: true },
-    ];
-    const LEDGERS: &'static [Ledger<Self>] = &[];
-}
+    ],
+    ledgers: &[],
+    timers: &[],
+};
 
 fn order_cells(entity: &Entity) -> Vec<Cell> {
     match entity {
@@ -71,42 +69,38 @@ pub struct OrderFilter {
     pub oldest_first: bool,
 }
 
-impl Store<Orders> {
-    /// Orders, one page: in the order of their ids, or, where a time of creation is asked for, in the order of these times, so that
-    /// one index leads to the page however few orders match.
-    ///
-    /// # Errors
-    /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
-    pub async fn orders(&self, filter: &OrderFilter, paging: &Paging) -> Result<Page<Order>, StoreError> {
-        let after = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?.map(Cell::from);
-        let (from, to) = filter.created_ms;
-        let is_by_time = from.or(to).is_some();
-        let (order, behind) = match (is_by_time, filter.oldest_first) {
-            (false, true) => ("key", "key > ?"),
-            (false, false) => ("key desc", "key < ?"),
-            (true, true) => {
-                ("created_ms, key", "(created_ms, key) > ((select created_ms from orders where key = ?), ?)")
-            }
-            (true, false) => {
-                ("created_ms desc, key desc", "(created_ms, key) < ((select created_ms from orders where key = ?), ?)")
-            }
-        };
-        let mut list = List::new("select key, doc from orders", order).only("state is not null", []);
-        if let Some(after) = after {
-            list = list.only(behind, iter::repeat_n(after, if is_by_time { 2 } else { 1 }));
+/// Orders, one page: in the order of their ids, or, where a time of creation is asked for, in the order of these times, so that
+/// one index leads to the page however few orders match.
+///
+/// # Errors
+/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+pub async fn list(store: &Store<Orders>, filter: &OrderFilter, paging: &Paging) -> Result<Page<Order>, StoreError> {
+    let after = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?.map(Cell::from);
+    let (from, to) = filter.created_ms;
+    let is_by_time = from.or(to).is_some();
+    let (order, behind) = match (is_by_time, filter.oldest_first) {
+        (false, true) => ("key", "key > ?"),
+        (false, false) => ("key desc", "key < ?"),
+        (true, true) => ("created_ms, key", "(created_ms, key) > ((select created_ms from orders where key = ?), ?)"),
+        (true, false) => {
+            ("created_ms desc, key desc", "(created_ms, key) < ((select created_ms from orders where key = ?), ?)")
         }
-        list = list
-            .only_if("customer_id = ?", filter.customer_id.map(|id| Cell::from(id.0)))
-            .only_if("state = ?", filter.state.map(|state| Cell::Name(state.as_str())))
-            .only_if("created_ms >= ?", from.map(Cell::Integer))
-            .only_if("created_ms < ?", to.map(Cell::Integer));
-        // As text, not as a value: only so does SQLite see that a partial index holds all rows that are asked for.
-        list = match filter.payment {
-            Some(Payment::Unpaid) => list.only("payment = 'unpaid'", []),
-            Some(Payment::Paid) => list.only("payment = 'paid'", []),
-            Some(Payment::Refunded) => list.only("payment = 'refunded'", []),
-            None => list,
-        };
-        Ok(self.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_order().cloned()))
+    };
+    let mut list = List::new("select key, doc from orders", order).only("state is not null", []);
+    if let Some(after) = after {
+        list = list.only(behind, iter::repeat_n(after, if is_by_time { 2 } else { 1 }));
     }
+    list = list
+        .only_if("customer_id = ?", filter.customer_id.map(|id| Cell::from(id.0)))
+        .only_if("state = ?", filter.state.map(|state| Cell::Name(state.as_str())))
+        .only_if("created_ms >= ?", from.map(Cell::Integer))
+        .only_if("created_ms < ?", to.map(Cell::Integer));
+    // As text, not as a value: only so does SQLite see that a partial index holds all rows that are asked for.
+    list = match filter.payment {
+        Some(Payment::Unpaid) => list.only("payment = 'unpaid'", []),
+        Some(Payment::Paid) => list.only("payment = 'paid'", []),
+        Some(Payment::Refunded) => list.only("payment = 'refunded'", []),
+        None => list,
+    };
+    Ok(store.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_order().cloned()))
 }

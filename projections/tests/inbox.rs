@@ -18,7 +18,8 @@ use orderlog_domain::{
     notifications::{Entity, Notification, Notifications},
     values::{Body, NotificationId, Recipient, Subject},
 };
-use orderlog_projections::{Applied, Cursor, Inbox, InboxError, Pace, Paging, RedisInbox, Store, StoreError, Writer};
+use orderlog_projections::{Applied, Inbox, InboxError, RedisInbox};
+use orderlog_readmodel::{Cursor, Pace, Paging, Store, StoreError, Writer};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -78,7 +79,7 @@ struct Subjects {
 impl Subjects {
     async fn sqlite() -> Result<Self, Box<dyn Error>> {
         let dir = TempDir::new()?;
-        let store = Store::open(dir.path()).await?;
+        let store = Store::open(dir.path(), &orderlog_projections::notifications::TABLES).await?;
         let writer = store.writer().await?;
         Ok(Self { store, writer, next: 0, redis: None, _dir: dir })
     }

@@ -3,37 +3,37 @@
 use std::{collections::HashSet, error::Error, sync::Arc};
 
 use orderlog_domain::{
-    billing::{self, Billing, Invoice, InvoiceState},
+    billing::{self, Invoice, InvoiceState},
     core::{Changes, EntityRow, Happened},
-    customers::{self, Customer, Customers},
-    decider::{At, Ref},
+    customers::{self, Customer},
+    decider::{At, Decider, Ref},
     inventory::{
         self, Inventory, Reservation, ReservationId, ReservationState, StockAdjusted, StockItem, StockReceived,
         UnreceivedSku,
     },
     key::Key,
-    notifications::Notifications,
-    orders::{self, Order, OrderState, Orders, Payment, StrayOrder},
+    orders::{self, Order, OrderState, Payment, StrayOrder},
     public::{MovementCause, StockLevel},
     values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, Reason, ReservationName, Sku},
 };
-use orderlog_projections::{Cursor, OrderFilter, Pace, Page, Paging, Store, StoreError, Tables, Writer};
+use orderlog_projections::{self as tables, orders::OrderFilter};
+use orderlog_readmodel::{Cursor, Due, Pace, Page, Paging, Store, StoreError, Tables, Writer};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-struct Rows<D: Tables> {
+struct Rows<D: Decider> {
     store: Store<D>,
     writer: Writer<D>,
     next: u64,
     _dir: TempDir,
 }
 
-impl<D: Tables> Rows<D> {
-    async fn new() -> Result<Self, Box<dyn Error>> {
+impl<D: Decider> Rows<D> {
+    async fn new(tables: &'static Tables<D>) -> Result<Self, Box<dyn Error>> {
         let dir = TempDir::new()?;
-        let store = Store::open(dir.path()).await?;
+        let store = Store::open(dir.path(), tables).await?;
         let mut writer = store.writer().await?;
         store.create_indexes(&mut writer).await?;
         Ok(Self { store, writer, next: 0, _dir: dir })
@@ -75,23 +75,23 @@ async fn all<T>(mut page: impl AsyncFnMut(&Paging) -> Result<Page<T>, StoreError
     }
 }
 
-fn names_a_table_for_each_kind<D: Tables>() {
-    let tables: Vec<&str> = D::TABLES.iter().map(|table| table.kind).collect();
-    assert_eq!(tables, D::KINDS, "{}", D::JOURNAL);
-    let indexes = D::TABLES.iter().flat_map(|table| table.indexes).chain(D::LEDGERS.iter().flat_map(|it| it.indexes));
+fn names_a_table_for_each_kind<D: Decider>(Tables { tables, ledgers, .. }: &Tables<D>) {
+    let kinds: Vec<&str> = tables.iter().map(|table| table.kind).collect();
+    assert_eq!(kinds, D::KINDS, "{}", D::JOURNAL);
+    let indexes = tables.iter().flat_map(|table| table.indexes).chain(ledgers.iter().flat_map(|it| it.indexes));
     let names: Vec<&str> = indexes.map(|index| index.name).collect();
     assert_eq!(names.len(), names.iter().collect::<HashSet<_>>().len(), "{}", D::JOURNAL);
-    let copies = D::TABLES.iter().any(|table| table.copied);
+    let copies = tables.iter().any(|table| table.copied);
     assert_eq!(copies, !D::COPIES.is_empty(), "{}", D::JOURNAL);
 }
 
 #[test]
 fn every_kind_has_a_table() {
-    names_a_table_for_each_kind::<Customers>();
-    names_a_table_for_each_kind::<Orders>();
-    names_a_table_for_each_kind::<Inventory>();
-    names_a_table_for_each_kind::<Billing>();
-    names_a_table_for_each_kind::<Notifications>();
+    names_a_table_for_each_kind(&tables::customers::TABLES);
+    names_a_table_for_each_kind(&tables::orders::TABLES);
+    names_a_table_for_each_kind(&tables::inventory::TABLES);
+    names_a_table_for_each_kind(&tables::billing::TABLES);
+    names_a_table_for_each_kind(&tables::notifications::TABLES);
 }
 
 fn customer(number: u128) -> Result<(Ref, customers::Entity), Box<dyn Error>> {
@@ -111,7 +111,7 @@ fn customer(number: u128) -> Result<(Ref, customers::Entity), Box<dyn Error>> {
 
 #[tokio::test]
 async fn customers_who_lack_the_canonical_spelling_of_their_address_are_found() -> Outcome {
-    let mut rows = Rows::<Customers>::new().await?;
+    let mut rows = Rows::new(&tables::customers::TABLES).await?;
     let spelled = |number: u128, email: &str, canonical_key| {
         let (aggregate, entity) = customer(number)?;
         let email = Email::new(email)?;
@@ -126,7 +126,8 @@ async fn customers_who_lack_the_canonical_spelling_of_their_address_are_found() 
     ];
     rows.write(all, vec![]).await?;
     let found = async |after: Option<u128>, limit| -> Result<Vec<u128>, StoreError> {
-        let found = rows.store.customers_without_canonical_key(after.map(|n| CustomerId(id(n))), limit).await?;
+        let found =
+            tables::customers::without_canonical_key(&rows.store, after.map(|n| CustomerId(id(n))), limit).await?;
         Ok(found.iter().map(|customer| customer.customer_id.0.as_u128()).collect())
     };
     let ids = [2, 4].map(|n| id(n).as_u128());
@@ -138,12 +139,12 @@ async fn customers_who_lack_the_canonical_spelling_of_their_address_are_found() 
 
 #[tokio::test]
 async fn customers_come_newest_first() -> Outcome {
-    let mut rows = Rows::<Customers>::new().await?;
+    let mut rows = Rows::new(&tables::customers::TABLES).await?;
     rows.write((1..=5).map(customer).collect::<Result<_, _>>()?, vec![]).await?;
-    let found = all(async |paging| rows.store.customers(paging).await).await?;
+    let found = all(async |paging| tables::customers::list(&rows.store, paging).await).await?;
     assert_eq!(found.iter().map(|it| it.customer_id.0.as_u128()).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
     let foreign = Paging { after: Some(Cursor::new("1.2")), limit: 2 };
-    assert!(matches!(rows.store.customers(&foreign).await, Err(StoreError::Cursor)));
+    assert!(matches!(tables::customers::list(&rows.store, &foreign).await, Err(StoreError::Cursor)));
     Ok(())
 }
 
@@ -171,7 +172,7 @@ fn order(
 
 #[tokio::test]
 async fn orders_are_filtered_by_customer_state_and_payment() -> Outcome {
-    let mut rows = Rows::<Orders>::new().await?;
+    let mut rows = Rows::new(&tables::orders::TABLES).await?;
     let stray = StrayOrder { order_id: OrderId(id(99)), version: 1 };
     let entities = vec![
         order(1, 7, OrderState::Placed, Payment::Unpaid)?,
@@ -183,7 +184,7 @@ async fn orders_are_filtered_by_customer_state_and_payment() -> Outcome {
     ];
     rows.write(entities, vec![]).await?;
     let found = async |filter: OrderFilter| {
-        let orders = all(async |paging| rows.store.orders(&filter, paging).await).await?;
+        let orders = all(async |paging| tables::orders::list(&rows.store, &filter, paging).await).await?;
         Ok::<_, StoreError>(orders.iter().map(|order| order.order_id.0.as_u128()).collect::<Vec<_>>())
     };
     let any = OrderFilter::default();
@@ -201,7 +202,7 @@ async fn orders_are_filtered_by_customer_state_and_payment() -> Outcome {
 
 #[tokio::test]
 async fn orders_are_found_by_the_time_at_which_they_were_placed() -> Outcome {
-    let mut rows = Rows::<Orders>::new().await?;
+    let mut rows = Rows::new(&tables::orders::TABLES).await?;
     // By when their ids were made, which is not when they were placed: a clock may even have been hours ahead.
     let placed = [(1_000_000, 1_000_000), (1_000_001, 1_000_500), (8_200_002, 1_000_400), (9_000_000, 9_000_000)];
     let number = |made_ms: i64| (u128::from(made_ms.unsigned_abs()) << 80) | 7;
@@ -214,7 +215,7 @@ async fn orders_are_found_by_the_time_at_which_they_were_placed() -> Outcome {
     rows.write(entities, vec![]).await?;
     let found = async |created_ms, oldest_first| {
         let filter = OrderFilter { created_ms, oldest_first, ..OrderFilter::default() };
-        let orders = all(async |paging| rows.store.orders(&filter, paging).await).await?;
+        let orders = all(async |paging| tables::orders::list(&rows.store, &filter, paging).await).await?;
         Ok::<_, StoreError>(orders.iter().map(|order| order.created_ms).collect::<Vec<_>>())
     };
     assert_eq!(found((None, None), false).await?, [9_000_000, 1_000_400, 1_000_500, 1_000_000]);
@@ -236,7 +237,7 @@ fn stock(name: &str, on_hand: u32) -> Result<(Ref, inventory::Entity), Box<dyn E
 
 #[tokio::test]
 async fn stock_is_listed_by_sku_and_may_be_only_the_low() -> Outcome {
-    let mut rows = Rows::<Inventory>::new().await?;
+    let mut rows = Rows::new(&tables::inventory::TABLES).await?;
     let unreceived = inventory::Entity::Unreceived(UnreceivedSku { sku: Sku::new("zzz")?, version: 1 });
     let entities = vec![
         stock("b", 9)?,
@@ -247,7 +248,7 @@ async fn stock_is_listed_by_sku_and_may_be_only_the_low() -> Outcome {
     ];
     rows.write(entities, vec![]).await?;
     let found = async |low_only| {
-        let items = all(async |paging| rows.store.stock(low_only, paging).await).await?;
+        let items = all(async |paging| tables::inventory::stock(&rows.store, low_only, paging).await).await?;
         Ok::<_, StoreError>(items.iter().map(|item| item.sku.to_string()).collect::<Vec<_>>())
     };
     assert_eq!(found(false).await?, ["a", "b", "c", "d"], "what nobody received does not exist");
@@ -257,7 +258,7 @@ async fn stock_is_listed_by_sku_and_may_be_only_the_low() -> Outcome {
 
 #[tokio::test]
 async fn movements_of_a_sku_come_newest_first() -> Outcome {
-    let mut rows = Rows::<Inventory>::new().await?;
+    let mut rows = Rows::new(&tables::inventory::TABLES).await?;
     let level = |on_hand| StockLevel { on_hand, reserved: 0, low_stock_threshold: 0 };
     let received = |name: &str, before, after| {
         Ok::<_, Box<dyn Error>>(inventory::Event::StockReceived(StockReceived {
@@ -279,7 +280,7 @@ async fn movements_of_a_sku_come_newest_first() -> Outcome {
     let events = vec![received("a", 0, 4)?, received("b", 0, 1)?, received("a", 4, 9)?, adjusted.clone()];
     rows.write(vec![], events).await?;
     let sku = Sku::new("a")?;
-    let found = all(async |paging| rows.store.movements(&sku, paging).await).await?;
+    let found = all(async |paging| tables::inventory::movements(&rows.store, &sku, paging).await).await?;
     assert_eq!(found.iter().map(|row| (row.offset, row.movement.delta)).collect::<Vec<_>>(), [(3, -2), (2, 5), (0, 4)]);
     assert_eq!((found[0].time_ms, found[0].movement.cause), (1003, MovementCause::Adjusted));
     assert_eq!(vec![found[0].movement.clone()], inventory::movements(&adjusted), "as the domain tells it");
@@ -288,8 +289,7 @@ async fn movements_of_a_sku_come_newest_first() -> Outcome {
 
 #[tokio::test]
 async fn only_held_reservations_expire_and_the_longest_overdue_first() -> Outcome {
-    let mut rows = Rows::<Inventory>::new().await?;
-    assert_eq!(rows.store.next_expiry().await?, None);
+    let mut rows = Rows::new(&tables::inventory::TABLES).await?;
     let reservation = |name: &str, state, expires_at_ms| {
         let id = ReservationId::Caller(ReservationName::new(name)?);
         let aggregate = id.aggregate();
@@ -300,7 +300,7 @@ async fn only_held_reservations_expire_and_the_longest_overdue_first() -> Outcom
             state,
             ttl_seconds: None,
             expires_at_ms,
-            version: 1,
+            version: 7,
             created_ms: 1,
             updated_ms: 1,
         };
@@ -314,20 +314,25 @@ async fn only_held_reservations_expire_and_the_longest_overdue_first() -> Outcom
     ];
     rows.write(entities, vec![]).await?;
     let due = async |now, limit| {
-        let found = rows.store.expired_reservations(now, limit).await?;
-        Ok::<_, StoreError>(found.iter().map(|reservation| reservation.id.to_string()).collect::<Vec<_>>())
+        let found = rows.store.due(&tables::inventory::TABLES.timers[0], now, limit).await?;
+        let name = |(key, due): &(Key, Due<Inventory>)| match &due.command {
+            inventory::Command::Expire { reservation } if reservation.aggregate().key == *key && due.version == 7 => {
+                reservation.to_string()
+            }
+            other => panic!("{other:?} at {}", due.version),
+        };
+        Ok::<_, StoreError>(found.iter().map(name).collect::<Vec<_>>())
     };
     assert_eq!(due(199, 10).await?, [""; 0]);
     assert_eq!(due(200, 10).await?, ["soon"]);
     assert_eq!(due(300, 10).await?, ["soon", "late"]);
     assert_eq!(due(300, 1).await?, ["soon"]);
-    assert_eq!(rows.store.next_expiry().await?, Some(200));
     Ok(())
 }
 
 #[tokio::test]
 async fn invoices_are_filtered_by_state_and_customer() -> Outcome {
-    let mut rows = Rows::<Billing>::new().await?;
+    let mut rows = Rows::new(&tables::billing::TABLES).await?;
     let invoice = |number: u128, state| {
         let invoice = Invoice {
             order_id: OrderId(id(number)),
@@ -349,7 +354,7 @@ async fn invoices_are_filtered_by_state_and_customer() -> Outcome {
     rows.write((1..).zip(states).map(|(number, state)| invoice(number, state)).collect(), vec![]).await?;
     let found = async |state, customer: Option<u128>| {
         let customer = customer.map(|number| CustomerId(id(number)));
-        let invoices = all(async |paging| rows.store.invoices(state, customer, paging).await).await?;
+        let invoices = all(async |paging| tables::billing::list(&rows.store, state, customer, paging).await).await?;
         Ok::<_, StoreError>(invoices.iter().map(|invoice| invoice.order_id.0.as_u128()).collect::<Vec<_>>())
     };
     assert_eq!(found(None, None).await?, [4, 3, 2, 1]);

@@ -3,15 +3,16 @@
 use std::{fmt::Display, sync::Arc};
 
 use futures_util::FutureExt;
-use orderlog_domain::public::Public;
+use orderlog_domain::{decider::Decider, public::Public};
 use orderlog_eventlog::{Lease, LeaseError, TopicKind, TopicSpec};
-use orderlog_projections::{Rows, Store, Tables};
+use orderlog_readmodel::{Rows, Store, Tables};
 
 use crate::{
     duty::{self, Troubles},
     lag, reactor, relay,
     replica::{Damage, News, Replica, Setup, StartError},
     snapshots::{self, Keeping},
+    timer,
 };
 
 /// The five journals; each is also its service's name.
@@ -36,7 +37,7 @@ pub enum AssemblyError {
 }
 
 /// A running service.
-pub struct Assembled<D: Tables, R = Store<D>> {
+pub struct Assembled<D: Decider, R = Store<D>> {
     /// To ask it.
     pub replica: Replica<D, R>,
     /// For further duties of it.
@@ -48,16 +49,17 @@ pub(crate) fn group_of(journal: &str) -> String {
     format!("orderlog.{journal}")
 }
 
-/// Start a service: its replica on its rows, its relay and its reactor. It catches up by itself.
+/// Start a service: its replica on its rows, its relay, its reactor and its timers. It catches up by itself.
 ///
 /// # Errors
 /// [`AssemblyError`], where it can't or must not run.
-pub async fn start<D: Tables>(
+pub async fn start<D: Decider>(
     setup: Setup,
+    tables: &'static Tables<D>,
     keeping: &Keeping,
     troubles: &Troubles,
 ) -> Result<Assembled<D>, AssemblyError> {
-    let store = Arc::new(keeping.open::<D>(setup.log.as_ref()).await?);
+    let store = Arc::new(keeping.open(tables, setup.log.as_ref()).await?);
     let assembled = start_on(setup, store, troubles).await?;
     let making = snapshots::keep_making(assembled.replica.clone(), keeping.every, keeping.n_kept);
     assembled.replica.setup().surroundings.spawn(making.boxed());
@@ -68,7 +70,7 @@ pub async fn start<D: Tables>(
 ///
 /// # Errors
 /// [`AssemblyError`], where it can't or must not run.
-pub async fn start_on<D: Tables, R: Rows<D>>(
+pub async fn start_on<D: Decider, R: Rows<D>>(
     setup: Setup,
     rows: Arc<R>,
     troubles: &Troubles,
@@ -83,11 +85,14 @@ pub async fn start_on<D: Tables, R: Rows<D>>(
         perform(&lease, troubles, "reactor", &replica, reactor::run::<D, R>);
     }
     replica.setup().surroundings.spawn(lag::watch(replica.clone()).boxed());
+    if !replica.store().tables().timers.is_empty() {
+        perform(&lease, troubles, "timer", &replica, |replica, _| timer::run(replica));
+    }
     Ok(Assembled { replica, lease })
 }
 
 /// Wait until a replica takes commands; whether it ever will. If its rows are damaged, others may take over.
-async fn takes_commands<D: Tables, R: Rows<D>>(replica: &Replica<D, R>) -> bool {
+async fn takes_commands<D: Decider, R: Rows<D>>(replica: &Replica<D, R>) -> bool {
     let mut state = replica.state();
     while replica.ready().await.is_err() {
         if replica.damage() != Some(Damage::Rows) || state.changed().await.is_err() {
@@ -105,7 +110,7 @@ pub fn perform<D, R, E, W>(
     replica: &Replica<D, R>,
     work: impl Fn(Replica<D, R>, Arc<dyn Lease>) -> W + Send + Sync + 'static,
 ) where
-    D: Tables,
+    D: Decider,
     R: Rows<D>,
     E: Display + Send + 'static,
     W: Future<Output = Result<(), E>> + Send + 'static,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use orderlog_domain::{
     core::{CopiedRow, EntityRow},
+    decider::Decider,
     public::Public,
 };
 use orderlog_eventlog::{EventLog, Partition};
-use orderlog_projections::{Pinned, Tables};
+use orderlog_readmodel::Pinned;
 
 use crate::{marks, partitions_of, rebuild::RebuildError};
 
@@ -19,22 +20,22 @@ const N_AT_A_TIME: usize = 2_000;
 ///
 /// # Errors
 /// [`RebuildError`] if a topic can't be read, or holds what is no event of it.
-pub(crate) async fn expect<D: Tables>(log: &dyn EventLog, rows: &mut Pinned) -> Result<(), RebuildError> {
+pub(crate) async fn expect<D: Decider>(log: &dyn EventLog, rows: &mut Pinned<D>) -> Result<(), RebuildError> {
     for partition in partitions_of(log, D::COPIES).await? {
         let is_of_it = |row: &&CopiedRow| *row.topic == *partition.topic && row.part == partition.index;
         if let Some(next) = rows.copied.iter().find(is_of_it).map(|row| row.next) {
-            expect_of::<D>(log, &partition, next, rows).await?;
+            expect_of(log, &partition, next, rows).await?;
         }
     }
     Ok(())
 }
 
 /// The same of one partition, up to `end`; what it does not hold any more is a difference.
-async fn expect_of<D: Tables>(
+async fn expect_of<D: Decider>(
     log: &dyn EventLog,
     partition: &Partition,
     end: u64,
-    rows: &mut Pinned,
+    rows: &mut Pinned<D>,
 ) -> Result<(), RebuildError> {
     let held = log.ends(std::slice::from_ref(partition)).await?.first().copied().unwrap_or(0);
     let (end, mut next, mut last) = (end.min(held), 0, None);
@@ -53,7 +54,7 @@ async fn expect_of<D: Tables>(
                 |(aggregate, version, entity)| EntityRow { aggregate, version, offset: 0, entity: Arc::new(entity) };
             facts.extend(fact.map(row));
         }
-        rows.expect_facts::<D>(&facts).await?;
+        rows.expect_facts(&facts).await?;
     }
     if let Some(last) = last {
         rows.expect_position(&last).await?;

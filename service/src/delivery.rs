@@ -17,7 +17,7 @@ use orderlog_domain::{
     public::event_id,
 };
 use orderlog_eventlog::{Lease, Partition};
-use orderlog_projections::{Rows, Tables};
+use orderlog_readmodel::Rows;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -81,7 +81,7 @@ pub async fn tell_patiently(notifier: &dyn Notifier, notice: &Notice, key: Uuid,
 ///
 /// # Errors
 /// [`RelayError`]; started again it goes on from the last commit.
-pub async fn run<D: Tables, R: Rows<D>>(
+pub async fn run<D: Decider, R: Rows<D>>(
     replica: Replica<D, R>,
     lease: Arc<dyn Lease>,
     notifier: Arc<dyn Notifier>,

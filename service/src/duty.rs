@@ -10,9 +10,12 @@ use std::{
     time::Duration,
 };
 
-use orderlog_domain::planted::{self, Bug};
+use orderlog_domain::{
+    decider::Decider,
+    planted::{self, Bug},
+};
 use orderlog_eventlog::{Lease, LeaseError, Mark, Partition, Position, ReadError};
-use orderlog_projections::{Rows, Tables};
+use orderlog_readmodel::Rows;
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
@@ -112,7 +115,7 @@ impl Progress {
     ///
     /// # Errors
     /// [`LeaseError`] if that can't be found out.
-    pub async fn load<D: Tables, R: Rows<D>>(
+    pub async fn load<D: Decider, R: Rows<D>>(
         replica: &Replica<D, R>,
         lease: Arc<dyn Lease>,
         duty: &'static str,

@@ -12,7 +12,8 @@ use orderlog_domain::{
     customers::{Address, Command, Customer, Customers, Rejection},
     values::CustomerId,
 };
-use orderlog_projections::StoreError;
+use orderlog_projections::customers;
+use orderlog_readmodel::StoreError;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -95,7 +96,7 @@ async fn keep_claiming(replica: Replica<Customers>) {
 async fn claim_all(replica: &Replica<Customers>) -> Result<Vec<Collision>, ClaimError> {
     let (mut collisions, mut after, mut n_claimed) = (Vec::new(), None, 0_u64);
     loop {
-        let customers = replica.store().customers_without_canonical_key(after, N_MAX).await?;
+        let customers = customers::without_canonical_key(&replica.store(), after, N_MAX).await?;
         let Some(last) = customers.last() else { break };
         after = Some(last.customer_id);
         let mut outcomes = stream::iter(customers).map(|customer| claim(replica, customer)).buffered(N_AT_ONCE);

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use orderlog_domain::decider::Millis;
-use orderlog_projections::{Rows, Tables};
+use orderlog_domain::decider::{Decider, Millis};
+use orderlog_readmodel::Rows;
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
@@ -70,7 +70,7 @@ impl Seen {
 }
 
 /// Look until the replica stops.
-pub(crate) async fn watch<D: Tables, R: Rows<D>>(replica: Replica<D, R>) {
+pub(crate) async fn watch<D: Decider, R: Rows<D>>(replica: Replica<D, R>) {
     let (mut seen, mut is_first) = (Seen::default(), true);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -100,7 +100,7 @@ pub(crate) async fn watch<D: Tables, R: Rows<D>>(replica: Replica<D, R>) {
 }
 
 /// When the log took the record at `offset`.
-async fn written_ms<D: Tables, R: Rows<D>>(replica: &Replica<D, R>, offset: u64) -> Option<Millis> {
+async fn written_ms<D: Decider, R: Rows<D>>(replica: &Replica<D, R>, offset: u64) -> Option<Millis> {
     let records = replica.log().fetch(&Replica::<D>::journal(), &[offset]).await.ok()?;
     records.first().map(|record| record.time_ms)
 }

@@ -200,7 +200,7 @@ impl Collector for Families {
 }
 
 /// What a command came to, as a label.
-pub fn outcome_of<D: orderlog_projections::Tables>(
+pub fn outcome_of<D: orderlog_domain::decider::Decider>(
     outcome: &Result<Executed<D>, ExecuteError<D::Rejection>>,
 ) -> &'static str {
     match outcome {

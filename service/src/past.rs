@@ -5,10 +5,10 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use orderlog_domain::{
     core::Past,
-    decider::{At, Millis, Ref},
+    decider::{At, Decider, Millis, Ref},
 };
 use orderlog_eventlog::ReadError;
-use orderlog_projections::{StoreError, Tables};
+use orderlog_readmodel::StoreError;
 
 use crate::replica::{Recorded, RecordedError, Replica};
 
@@ -63,7 +63,7 @@ pub enum PastError {
     Log(#[from] ReadError),
 }
 
-impl<D: Tables> Replica<D> {
+impl<D: Decider> Replica<D> {
     /// The offset of the last record that belongs to `moment`, once the rows hold everything up to there.
     ///
     /// # Errors

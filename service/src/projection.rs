@@ -11,9 +11,10 @@ use std::{
 use async_trait::async_trait;
 use orderlog_domain::{
     core::{Checkpoint, Verdict},
+    decider::Decider,
     values::Reason,
 };
-use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
+use orderlog_readmodel::{Label, SnapshotError, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -149,7 +150,7 @@ pub struct ParkedRecord {
 }
 
 /// The rows of a running instance.
-pub struct Rows<D: Tables> {
+pub struct Rows<D: Decider> {
     replica: Replica<D>,
     last: Arc<Mutex<Option<Last>>>,
     /// They were built just now: to have them replaced is done already.
@@ -162,7 +163,7 @@ struct Last {
     outcome: Option<Result<Report, RebuildError>>,
 }
 
-impl<D: Tables> Rows<D> {
+impl<D: Decider> Rows<D> {
     /// Those of `replica`.
     pub fn of(replica: Replica<D>) -> Self {
         Self { replica, last: Arc::default(), is_built: AtomicBool::new(false) }
@@ -205,7 +206,7 @@ impl<D: Tables> Rows<D> {
 }
 
 #[async_trait]
-impl<D: Tables> Projection for Rows<D> {
+impl<D: Decider> Projection for Rows<D> {
     async fn begin(&self, RebuildRequest { goal, from }: RebuildRequest) -> Result<(), RebuildError> {
         if goal == Goal::Replace && self.is_built.swap(false, Ordering::Relaxed) {
             return Ok(());

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use orderlog_domain::public::{Envelope, Public};
-use orderlog_eventlog::{EventLog, NewRecord, Partition, ReadError, Record};
-use orderlog_projections::{
-    Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, Store, Tables,
+use orderlog_domain::{
+    decider::Decider,
+    public::{Envelope, Public},
 };
+use orderlog_eventlog::{EventLog, NewRecord, Partition, ReadError, Record};
+use orderlog_readmodel::{Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -80,7 +81,7 @@ pub struct PublicFault {
 ///
 /// # Errors
 /// [`RebuildError`] if the log can't be read.
-pub(crate) async fn check<D: Tables>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>>) -> Result<Checked, RebuildError> {
+pub(crate) async fn check<D: Decider>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>>) -> Result<Checked, RebuildError> {
     let log = Arc::clone(log);
     // SQLite blocks, and nobody waits for this.
     let checked = aside::run(format!("published-{}", D::JOURNAL), async move {
@@ -91,14 +92,14 @@ pub(crate) async fn check<D: Tables>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>
     checked.await?
 }
 
-struct Checking<'a, D: Tables> {
+struct Checking<'a, D: Decider> {
     log: &'a dyn EventLog,
     rows: &'a Store<D>,
     events: Publications,
     envelopes: Envelopes,
 }
 
-impl<D: Tables> Checking<'_, D> {
+impl<D: Decider> Checking<'_, D> {
     async fn run(mut self) -> Result<Checked, RebuildError> {
         let checkpoint = self.rows.checkpoint().await?;
         let Some(genesis) = checkpoint.genesis else { return Ok(Checked::default()) };
@@ -200,7 +201,7 @@ impl<D: Tables> Checking<'_, D> {
 }
 
 /// How far the relay has come; none if that is not known, or was said of another log.
-async fn relay_position<D: Tables>(log: &dyn EventLog) -> Result<Option<u64>, RebuildError> {
+async fn relay_position<D: Decider>(log: &dyn EventLog) -> Result<Option<u64>, RebuildError> {
     let journal = Replica::<D>::journal();
     let kept = log.positions(&group_of(D::JOURNAL), std::slice::from_ref(&journal)).await?;
     let Some(position) = kept.into_iter().next().flatten() else { return Ok(None) };
@@ -210,7 +211,7 @@ async fn relay_position<D: Tables>(log: &dyn EventLog) -> Result<Option<u64>, Re
 }
 
 /// Whether a copy tells what the journal says, in other bytes.
-async fn is_the_same<D: Tables>(log: &dyn EventLog, log_id: Uuid, copy: &Differing) -> Result<bool, RebuildError> {
+async fn is_the_same<D: Decider>(log: &dyn EventLog, log_id: Uuid, copy: &Differing) -> Result<bool, RebuildError> {
     let record = log.fetch(&Replica::<D>::journal(), &[copy.record]).await?;
     let partition = Partition::new(copy.topic.as_str(), copy.partition);
     let found = log.fetch(&partition, &[copy.offset]).await?;
@@ -221,7 +222,7 @@ async fn is_the_same<D: Tables>(log: &dyn EventLog, log_id: Uuid, copy: &Differi
 }
 
 /// The records that the relay makes of a record of the journal, each with its attributes.
-fn published_by<D: Tables>(log_id: Uuid, record: &Record) -> Result<Vec<(Envelope, NewRecord)>, RebuildError> {
+fn published_by<D: Decider>(log_id: Uuid, record: &Record) -> Result<Vec<(Envelope, NewRecord)>, RebuildError> {
     let untranslatable = |error| RebuildError::Damage(format!("{}@{}: {error}", D::JOURNAL, record.offset));
     let Some(recorded) = Recorded::<D>::decode(record).map_err(untranslatable)? else { return Ok(Vec::new()) };
     let events = relay::events_of(log_id, &recorded).into_iter();

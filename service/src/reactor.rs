@@ -13,13 +13,14 @@ use std::{
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use orderlog_domain::{
     core::Accepted,
+    decider::Decider,
     header::{CommandStamp, Origin},
     key::Key,
     planted::{self, Bug},
     public::Envelope,
 };
 use orderlog_eventlog::{Lease, LeaseError, Mark, Partition, ReadError, Record};
-use orderlog_projections::{Rows, Tables};
+use orderlog_readmodel::Rows;
 use tracing::{error, warn};
 
 use crate::{
@@ -63,7 +64,7 @@ pub enum ReactorError {
 }
 
 /// A public event that is answered, and by what.
-struct Reaction<D: Tables> {
+struct Reaction<D: Decider> {
     partition: Partition,
     offset: u64,
     topic: &'static str,
@@ -72,7 +73,7 @@ struct Reaction<D: Tables> {
 }
 
 /// What became of a reaction.
-enum Outcome<D: Tables> {
+enum Outcome<D: Decider> {
     /// It is done with, and this record came of it, if one did.
     Settled(Partition, u64, Option<Mark>),
     /// What it is about can't be read until it is repaired. The others go on.
@@ -110,7 +111,7 @@ impl UnderWay {
 ///
 /// # Errors
 /// [`ReactorError`]; started again it goes on from the last commit.
-pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), ReactorError> {
+pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), ReactorError> {
     let partitions = partitions_of(replica.log().as_ref(), D::REACTS_TO).await?;
     let (mut progress, from) = Progress::load(&replica, lease, "reactor", partitions).await?;
     let mut reading = replica.log().read(from);
@@ -162,7 +163,7 @@ const fn has_room(n_under_way: usize, n_aside: usize) -> bool {
 }
 
 /// How the service answers the event in `record`, if it does.
-fn reaction<D: Tables>(partition: &Partition, record: &Record) -> Result<Option<Reaction<D>>, ReactorError> {
+fn reaction<D: Decider>(partition: &Partition, record: &Record) -> Result<Option<Reaction<D>>, ReactorError> {
     let (partition, offset) = (partition.clone(), record.offset);
     match cloudevents::decode(&partition.topic, record) {
         Ok((envelope, event)) => {
@@ -174,7 +175,7 @@ fn reaction<D: Tables>(partition: &Partition, record: &Record) -> Result<Option<
 }
 
 /// One reaction, again and again until it stands in the journal or has to be set aside.
-async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
+async fn react<D: Decider, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
     let Reaction { envelope, topic, .. } = &reaction;
     let (service, cause) = (D::JOURNAL, envelope.id);
     let mut name = cause.to_string();
@@ -228,7 +229,7 @@ async fn react<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction
     Outcome::Settled(reaction.partition, reaction.offset, record)
 }
 
-async fn react_later<D: Tables, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
+async fn react_later<D: Decider, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
     tokio::time::sleep(ASIDE_AGAIN).await;
     react(replica, reaction).await
 }

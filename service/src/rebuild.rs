@@ -14,8 +14,9 @@ mod builder;
 
 use std::{sync::Arc, time::Duration};
 
+use orderlog_domain::decider::Decider;
 use orderlog_eventlog::{EventLog, LeaseError, ReadError};
-use orderlog_projections::{Difference, Generations, PublicationsError, SnapshotError, StoreError, Tables};
+use orderlog_readmodel::{Difference, Generations, PublicationsError, SnapshotError, StoreError};
 use tokio::{sync::watch, time::Instant};
 
 use self::builder::Builder;
@@ -213,7 +214,7 @@ impl RebuildError {
 ///
 /// # Errors
 /// [`RebuildError`]; what was built so far is kept, and the next rebuild goes on with it.
-pub async fn run<D: Tables>(
+pub async fn run<D: Decider>(
     rebuilding: Rebuilding<D>,
     goal: Goal,
     anew: u64,
@@ -270,7 +271,7 @@ pub async fn run<D: Tables>(
 }
 
 /// Rows are compared in the order of their keys, so an index that leads elsewhere is looked for first.
-async fn can_be_compared<D: Tables>(replica: &Replica<D>) -> Result<(), RebuildError> {
+async fn can_be_compared<D: Decider>(replica: &Replica<D>) -> Result<(), RebuildError> {
     // There are no indexes before it is ready.
     replica.ready().await.map_err(|why| match replica.damage() {
         Some(Damage::Journal | Damage::Rows) => RebuildError::Damage(why),
@@ -280,7 +281,7 @@ async fn can_be_compared<D: Tables>(replica: &Replica<D>) -> Result<(), RebuildE
 }
 
 /// A rebuild that has begun.
-struct Running<'a, D: Tables> {
+struct Running<'a, D: Decider> {
     replica: &'a Replica<D>,
     goal: Goal,
     generation: u32,
@@ -296,7 +297,7 @@ struct Compared {
     damage: Option<String>,
 }
 
-impl<D: Tables> Running<'_, D> {
+impl<D: Decider> Running<'_, D> {
     fn tell(&self, stage: Stage) {
         self.progress.send_replace(Some(Progress {
             stage,
@@ -347,7 +348,7 @@ impl<D: Tables> Running<'_, D> {
 }
 
 /// Which generation is built for this, with what is left of an earlier attempt if there is anything.
-async fn begin<D: Tables>(
+async fn begin<D: Decider>(
     generations: &Generations<D>,
     goal: Goal,
     anew: u64,
@@ -373,7 +374,7 @@ async fn begin<D: Tables>(
 
 /// Leaves what an earlier attempt built, if that began early enough; else begins with the newest copy of rows that has no record
 /// at or behind `anew`, or with nothing.
-async fn begin_next<D: Tables>(
+async fn begin_next<D: Decider>(
     generations: &Generations<D>,
     number: u32,
     anew: u64,
@@ -396,7 +397,7 @@ async fn begin_next<D: Tables>(
 
 /// Begins as the generation kept, if that is newer than any snapshot, has no record at or behind `anew`, and belongs to the log.
 /// Whether it did.
-async fn begin_as_before<D: Tables>(
+async fn begin_as_before<D: Decider>(
     generations: &Generations<D>,
     number: u32,
     anew: u64,

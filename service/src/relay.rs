@@ -9,13 +9,14 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt;
 use orderlog_domain::{
     core::Verdict,
+    decider::Decider,
     planted::{self, Bug},
     public::{Envelope, Public, event_id},
 };
 use orderlog_eventlog::{
     AppendError, Batch, EventLog, Landed, Lease, LeaseError, Mark, NewRecord, Partition, ReadError,
 };
-use orderlog_projections::{Rows, StoreError, Tables};
+use orderlog_readmodel::{Rows, StoreError};
 use uuid::Uuid;
 
 use crate::{
@@ -71,7 +72,7 @@ pub enum RelayError {
 ///
 /// # Errors
 /// [`RelayError`]; started again it goes on from the last commit.
-pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), RelayError> {
+pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), RelayError> {
     let log = Arc::clone(replica.log());
     drop(replica.committed().wait_for(|committed| *committed > 0).await);
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
@@ -107,7 +108,7 @@ pub async fn run<D: Tables, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn L
 }
 
 /// The first records of a batch: those of which it is known what became of them.
-pub(crate) struct Settled<D: Tables> {
+pub(crate) struct Settled<D: Decider> {
     /// The events of those that were accepted.
     pub accepted: Vec<Recorded<D>>,
     /// The last of them; none, if there are none.
@@ -117,7 +118,7 @@ pub(crate) struct Settled<D: Tables> {
 }
 
 /// The records of a batch, once the rows know the verdicts, up to the first one that waits for a repair.
-pub(crate) async fn settled<D: Tables, R: Rows<D>>(
+pub(crate) async fn settled<D: Decider, R: Rows<D>>(
     replica: &Replica<D, R>,
     batch: &Batch,
 ) -> Result<Settled<D>, RelayError> {
@@ -165,7 +166,7 @@ pub(crate) async fn stand(mut progress: Progress, why: RelayError) -> Result<(),
 }
 
 /// What a record tells others, each event with its attributes: all but the trace, which is that of the publication.
-pub(crate) fn events_of<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(Envelope, Public)> {
+pub(crate) fn events_of<D: Decider>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(Envelope, Public)> {
     let origin = &recorded.header.origin;
     let envelope = |id| Envelope {
         id,
@@ -179,7 +180,7 @@ pub(crate) fn events_of<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<
 }
 
 /// The records that publish them, each with the span of its publication.
-fn translate<D: Tables>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(NewRecord, Span)> {
+fn translate<D: Decider>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(NewRecord, Span)> {
     let origin = &recorded.header.origin;
     let events = events_of(log_id, recorded).into_iter();
     events

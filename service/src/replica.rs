@@ -36,14 +36,14 @@ pub use switch::{Rebuilding, Switch, SwitchError};
 
 use orderlog_domain::{
     core::{Accepted, CopiedRow, Outcome, Request, Stop},
-    decider::{At, Millis},
+    decider::{At, Decider, Millis},
     header::{CommandStamp, HEADER, Header, Origin},
     key::{HashKey, RecordId},
     known::decode,
     planted::{self, Bug},
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError};
-use orderlog_projections::{Rows, Store, StoreError, Tables};
+use orderlog_readmodel::{Rows, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -158,7 +158,7 @@ pub enum ExecuteError<R: std::error::Error> {
 
 /// A command's record, as it stands in the log.
 #[derive(Clone, Debug)]
-pub struct Executed<D: Tables> {
+pub struct Executed<D: Decider> {
     /// The record.
     pub accepted: Accepted<D>,
     /// An earlier command with the same idempotency key wrote it.
@@ -166,13 +166,13 @@ pub struct Executed<D: Tables> {
 }
 
 /// A command on its way to the loop.
-struct Ask<D: Tables> {
+struct Ask<D: Decider> {
     request: Arc<Request<D>>,
     waiting: Waiting<D>,
 }
 
 /// Whoever waits for what becomes of a command, and how far it has come, if somebody wants to know.
-struct Waiting<D: Tables> {
+struct Waiting<D: Decider> {
     reply: oneshot::Sender<(Outcome<D>, Option<Steps>)>,
     steps: Option<Steps>,
 }
@@ -234,7 +234,7 @@ impl Shared {
 type Serving<R> = Arc<RwLock<Arc<R>>>;
 
 /// The handle of a running replica. Cheap to clone.
-pub struct Replica<D: Tables, R = Store<D>> {
+pub struct Replica<D: Decider, R = Store<D>> {
     asks: mpsc::Sender<Ask<D>>,
     switches: mpsc::Sender<Switch<D, R>>,
     repairs: mpsc::Sender<repair::Repair>,
@@ -244,7 +244,7 @@ pub struct Replica<D: Tables, R = Store<D>> {
     news: Option<Arc<News>>,
 }
 
-impl<D: Tables, R> Clone for Replica<D, R> {
+impl<D: Decider, R> Clone for Replica<D, R> {
     fn clone(&self) -> Self {
         Self {
             asks: self.asks.clone(),
@@ -258,7 +258,7 @@ impl<D: Tables, R> Clone for Replica<D, R> {
     }
 }
 
-impl<D: Tables, R: Rows<D>> Replica<D, R> {
+impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// The journal of the service.
     pub fn journal() -> Partition {
         Partition::journal(D::JOURNAL)

@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
+use orderlog_domain::decider::Decider;
 use orderlog_eventlog::EventLog;
-use orderlog_projections::{Generations, Label, SNAPSHOTS, SnapshotError, Store, StoreError, Tables};
+use orderlog_readmodel::{Generations, Label, SNAPSHOTS, SnapshotError, Store, StoreError, Tables};
 use tracing::{info, warn};
 
 use crate::{
@@ -41,8 +42,8 @@ impl Keeping {
     ///
     /// # Errors
     /// [`StoreError`] if another process uses them, or the folder can't be used.
-    pub fn generations<D: Tables>(&self) -> Result<Generations<D>, StoreError> {
-        let generations = Generations::lock(&self.data)?;
+    pub fn generations<D: Decider>(&self, tables: &'static Tables<D>) -> Result<Generations<D>, StoreError> {
+        let generations = Generations::lock(&self.data, tables)?;
         Ok(match &self.snapshots {
             Some(dir) => generations.with_snapshots(dir),
             None => generations,
@@ -54,8 +55,8 @@ impl Keeping {
     ///
     /// # Errors
     /// [`StoreError`] if a process uses them, or they can't be copied.
-    pub fn in_scratch<D: Tables>(&self, scratch: &Path) -> Result<Self, StoreError> {
-        Generations::<D>::to_read(&self.data)?.copy_serving(scratch)?;
+    pub fn in_scratch<D: Decider>(&self, tables: &'static Tables<D>, scratch: &Path) -> Result<Self, StoreError> {
+        Generations::to_read(&self.data, tables)?.copy_serving(scratch)?;
         let snapshots = self.snapshots.clone().unwrap_or_else(|| self.data.join(SNAPSHOTS));
         Ok(Self { data: scratch.to_owned(), snapshots: Some(snapshots), ..self.clone() })
     }
@@ -64,8 +65,12 @@ impl Keeping {
     ///
     /// # Errors
     /// [`StartError`], if rows or log can't be read.
-    pub async fn open<D: Tables>(&self, log: &dyn EventLog) -> Result<Store<D>, StartError> {
-        let generations = self.generations::<D>()?;
+    pub async fn open<D: Decider>(
+        &self,
+        tables: &'static Tables<D>,
+        log: &dyn EventLog,
+    ) -> Result<Store<D>, StartError> {
+        let generations = self.generations(tables)?;
         let serving = generations.serving()?;
         if !generations.file(serving).exists() {
             // What SQLite kept beside a file that was deleted belongs to no other.
@@ -80,8 +85,12 @@ impl Keeping {
     ///
     /// # Errors
     /// [`StartError`], if rows or log can't be used.
-    pub async fn begin_anew<D: Tables>(&self, log: &dyn EventLog) -> Result<(), StartError> {
-        let generations = self.generations::<D>()?;
+    pub async fn begin_anew<D: Decider>(
+        &self,
+        tables: &'static Tables<D>,
+        log: &dyn EventLog,
+    ) -> Result<(), StartError> {
+        let generations = self.generations(tables)?;
         let end = log.ends(&[Replica::<D>::journal()]).await?.first().copied().unwrap_or(0);
         let serving = match generations.serving() {
             Err(error) if error.is_damage() => 0,
@@ -103,7 +112,7 @@ impl Keeping {
 ///
 /// # Errors
 /// [`StartError`], if rows or log can't be read.
-pub(crate) async fn begin<D: Tables>(
+pub(crate) async fn begin<D: Decider>(
     generations: &Generations<D>,
     number: u32,
     anew: u64,
@@ -128,7 +137,7 @@ pub(crate) async fn begin<D: Tables>(
 }
 
 /// Whether the last record of the rows in `number` is the log's.
-async fn belongs<D: Tables>(
+async fn belongs<D: Decider>(
     generations: &Generations<D>,
     number: u32,
     log: &dyn EventLog,
@@ -147,7 +156,7 @@ async fn belongs<D: Tables>(
     }
 }
 
-fn passed_over<D: Tables>(what: &str, error: &dyn std::error::Error) {
+fn passed_over<D: Decider>(what: &str, error: &dyn std::error::Error) {
     warn!(service = D::JOURNAL, "{what} can't be used, it is passed over: {error}");
 }
 
@@ -155,14 +164,14 @@ fn passed_over<D: Tables>(what: &str, error: &dyn std::error::Error) {
 ///
 /// # Errors
 /// [`SnapshotError`], if none could be made.
-pub async fn make<D: Tables>(store: Arc<Store<D>>) -> Result<Label, SnapshotError> {
+pub async fn make<D: Decider>(store: Arc<Store<D>>) -> Result<Label, SnapshotError> {
     let name = format!("snapshot-{}", D::JOURNAL);
     let made = aside::run(name, async move { store.generations().snapshots().make(&store).await }).await;
     made.map_err(|source| SnapshotError::File { file: PathBuf::from("a thread"), source })?
 }
 
 /// Make snapshots of an instance's rows whenever they are due, for as long as it runs.
-pub async fn keep_making<D: Tables>(replica: Replica<D>, every: u64, n_kept: usize) {
+pub async fn keep_making<D: Decider>(replica: Replica<D>, every: u64, n_kept: usize) {
     if every == 0 || replica.ready().await.is_err() {
         return;
     }

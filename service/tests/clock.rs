@@ -16,7 +16,7 @@ use orderlog_domain::{
     values::{Quantity, Sku},
 };
 use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
-use orderlog_projections::Store;
+use orderlog_readmodel::Store;
 use orderlog_service::{
     assembly,
     past::{Moment, PastError},
@@ -58,7 +58,7 @@ impl Beans {
         let log: Arc<dyn EventLog> = SimulatedLog::new();
         log.prepare(&assembly::topics()).await.unwrap();
         let rows = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::<Inventory>::open(rows.path()).await.unwrap());
+        let store = Arc::new(Store::open(rows.path(), &orderlog_projections::inventory::TABLES).await.unwrap());
         let (hash_key, writer) = (HashKey::from_secret("test"), Uuid::now_v7());
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
         let replica = Replica::start(Setup { log, hash_key, writer, n_slots_max: 100, surroundings }, store);

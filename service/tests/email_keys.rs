@@ -12,7 +12,7 @@ use orderlog_domain::{
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
-use orderlog_projections::Store;
+use orderlog_readmodel::Store;
 use orderlog_service::{
     assembly,
     email_keys::{self, Collision},
@@ -42,7 +42,9 @@ async fn instance(log: &Arc<dyn EventLog>, folder: &TempDir) -> Replica<Customer
         n_slots_max: 100,
         surroundings: Arc::new(Machine),
     };
-    Replica::start(setup, Arc::new(Store::open(folder.path()).await.unwrap())).await.unwrap()
+    Replica::start(setup, Arc::new(Store::open(folder.path(), &orderlog_projections::customers::TABLES).await.unwrap()))
+        .await
+        .unwrap()
 }
 
 fn create(replica: &Replica<Customers>, customer_id: CustomerId, email: &str) -> Command {

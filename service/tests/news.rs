@@ -4,17 +4,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use orderlog_domain::orders::{self, Orders};
 use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
-    customers::{self, Address, Customers},
+    customers::{self, Address},
+    decider::Decider,
     header::Origin,
     key::HashKey,
+    orders::{self, Orders},
     public::{Envelope, OrderCreated, OrderLine, Public},
     values::{Currency, CustomerId, Email, Money, Name, OrderId, PaymentId, PaymentReference, Quantity, Sku},
 };
 use orderlog_eventlog::{EventLog, Mark, NewRecord, Partition, Position, simulated::SimulatedLog};
-use orderlog_projections::{Store, Tables};
+use orderlog_projections as projections;
+use orderlog_readmodel::{Store, Tables};
 use orderlog_service::{
     assembly, cloudevents, now_ms, reactor, relay,
     replica::{ExecuteError, Lacks, News, Replica, Setup},
@@ -51,9 +53,9 @@ fn payment(order_id: OrderId) -> Command {
 }
 
 /// An instance that takes commands, on rows of its own in the folder.
-async fn instance<D: Tables>(log: &Arc<dyn EventLog>) -> (Replica<D>, tempfile::TempDir) {
+async fn instance<D: Decider>(tables: &'static Tables<D>, log: &Arc<dyn EventLog>) -> (Replica<D>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Store::<D>::open(folder.path()).await.unwrap());
+    let store = Arc::new(Store::open(folder.path(), tables).await.unwrap());
     let (log, hash_key) = (Arc::clone(log), HashKey::from_secret("test"));
     let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
     let replica = Replica::<D>::start(setup, store).await.unwrap();
@@ -71,7 +73,7 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
     let event = cloudevents::encode(&envelope, &Public::OrderCreated(order.clone()), "orders");
     log.append(vec![event]).await.remove(0).unwrap();
 
-    let (deaf, _folder) = instance::<Billing>(&log).await;
+    let (deaf, _folder) = instance(&projections::billing::TABLES, &log).await;
     let pay = |replica: Replica<Billing>| async move {
         replica.execute(payment(order.order_id), None, Origin::default(), now_ms() + 60_000).await
     };
@@ -90,14 +92,14 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
 async fn a_customer_who_is_not_published_yet_is_no_unknown_customer_whatever_the_time_in_the_id() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
     log.prepare(&assembly::topics()).await.unwrap();
-    let (customers, _of_customers) = instance::<Customers>(&log).await;
+    let (customers, _of_customers) = instance(&projections::customers::TABLES, &log).await;
     let OrderCreated { order_id, currency, lines, .. } = old_order();
     let customer_id = CustomerId(order_id.0);
     let address = Address::new(Email::new("ada@example.com").unwrap(), customers.hash_key());
     let create = customers::Command::Create { customer_id, name: Name::new("Ada").unwrap(), address };
     customers.execute(create, None, Origin::default(), now_ms() + 60_000).await.unwrap();
 
-    let (replica, _of_orders) = instance::<Orders>(&log).await;
+    let (replica, _of_orders) = instance(&projections::orders::TABLES, &log).await;
     let lease = log.lead("orderlog.orders", "orders").await.unwrap();
     let orders = replica.hearing(News::of::<Orders>(Arc::clone(&log), lease).await.unwrap());
     let place = orders::Command::Place { order_id, customer_id, currency, lines };
@@ -124,7 +126,7 @@ async fn a_copied_fact_that_cannot_be_read_is_not_passed_over() {
     };
     log.append(vec![rubbish]).await.remove(0).unwrap();
 
-    let (replica, _folder) = instance::<Orders>(&log).await;
+    let (replica, _folder) = instance(&projections::orders::TABLES, &log).await;
     let OrderCreated { order_id, customer_id, currency, lines, .. } = old_order();
     let place = orders::Command::Place { order_id, customer_id, currency, lines };
     let outcome = replica.execute(place, None, Origin::default(), now_ms() + 1_500).await;
@@ -142,7 +144,8 @@ async fn a_copied_fact_that_cannot_be_read_is_not_passed_over() {
 async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
     log.prepare(&assembly::topics()).await.unwrap();
-    let ((holder, _holders), (other, _others)) = (instance::<Billing>(&log).await, instance::<Billing>(&log).await);
+    let ((holder, _holders), (other, _others)) =
+        (instance(&projections::billing::TABLES, &log).await, instance(&projections::billing::TABLES, &log).await);
     let lease = log.lead("orderlog.billing", "billing").await.unwrap();
     let elsewhere = log.lead("orderlog.billing", "billing").await.unwrap();
     let other = other.hearing(News::of::<Billing>(Arc::clone(&log), elsewhere).await.unwrap());
@@ -181,7 +184,7 @@ async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows()
 async fn a_relay_that_was_at_home_on_another_log_has_published_nothing() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
     log.prepare(&assembly::topics()).await.unwrap();
-    let (replica, _folder) = instance::<Billing>(&log).await;
+    let (replica, _folder) = instance(&projections::billing::TABLES, &log).await;
     let lease = log.lead("orderlog.billing", "billing").await.unwrap();
     let replica = replica.hearing(News::of::<Billing>(Arc::clone(&log), lease).await.unwrap());
     let relay = log.lead("orderlog.orders", "orders").await.unwrap();

@@ -12,7 +12,8 @@ use orderlog_domain::{
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{EventLog, NewRecord, Partition, Record, simulated::SimulatedLog};
-use orderlog_projections::Store;
+use orderlog_projections::customers::TABLES;
+use orderlog_readmodel::Store;
 use orderlog_service::{
     assembly,
     duty::Troubles,
@@ -38,7 +39,7 @@ fn setup(log: &Arc<SimulatedLog>) -> Setup {
 }
 
 async fn replica(log: &Arc<SimulatedLog>, dir: &tempfile::TempDir) -> Replica<Customers> {
-    let replica = Replica::start(setup(log), Arc::new(Store::open(dir.path()).await.unwrap())).await.unwrap();
+    let replica = Replica::start(setup(log), Arc::new(Store::open(dir.path(), &TABLES).await.unwrap())).await.unwrap();
     replica.ready().await.unwrap();
     replica
 }
@@ -47,7 +48,7 @@ async fn replica(log: &Arc<SimulatedLog>, dir: &tempfile::TempDir) -> Replica<Cu
 async fn log() -> Arc<SimulatedLog> {
     let (log, dir) = (SimulatedLog::new(), tempfile::tempdir().unwrap());
     log.prepare(&assembly::topics()).await.unwrap();
-    let rows = Arc::new(Store::<Customers>::open(dir.path()).await.unwrap());
+    let rows = Arc::new(Store::open(dir.path(), &TABLES).await.unwrap());
     let service = assembly::start_on(setup(&log), rows, &Troubles::default()).await.unwrap();
     service.replica.ready().await.unwrap();
     let execute = async |command| {

@@ -17,7 +17,8 @@ use orderlog_domain::{
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
-use orderlog_projections::{Generations, Label, StoreError};
+use orderlog_projections::customers::TABLES;
+use orderlog_readmodel::{Generations, Label, StoreError};
 use orderlog_service::{
     assembly, now_ms,
     rebuild::{self, Goal, RebuildError, Report},
@@ -63,7 +64,7 @@ impl Service {
         drop(replica);
         state.wait_for(|state| matches!(state, orderlog_service::replica::State::Stopped(_))).await.ok();
         loop {
-            match Generations::<Customers>::lock(folder.path()) {
+            match Generations::lock(folder.path(), &TABLES) {
                 Ok(generations) => break generations.remove(number).unwrap(),
                 Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
@@ -123,7 +124,7 @@ async fn open(log: &Arc<dyn EventLog>, folder: &Path) -> Replica<Customers> {
     // The file is free once the last of its connections is closed.
     let keeping = Keeping { data: folder.to_owned(), snapshots: None, every: 0, n_kept: usize::MAX };
     let store = loop {
-        match keeping.open(log.as_ref()).await {
+        match keeping.open(&TABLES, log.as_ref()).await {
             Ok(store) => break Arc::new(store),
             Err(StartError::Rows(StoreError::InUse { .. })) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),

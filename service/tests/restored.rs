@@ -6,17 +6,17 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use orderlog_domain::{
-    billing::Billing,
     core::{Changes, CopiedRow},
     customers::{Address, Command, Customers},
+    decider::Decider,
     header::Origin,
     key::HashKey,
-    orders::Orders,
     public::{Envelope, OrderCreated, OrderLine, Public},
     values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, Sku},
 };
 use orderlog_eventlog::{EventLog, NewRecord, Partition, embedded::EmbeddedLog, simulated::SimulatedLog};
-use orderlog_projections::{MemoryRows, Pace, Rows, Tables};
+use orderlog_projections as projections;
+use orderlog_readmodel::{MemoryRows, Pace, Rows, Tables};
 use orderlog_service::{
     assembly::{self, Assembled},
     cloudevents,
@@ -38,9 +38,9 @@ fn setup(log: &Arc<dyn EventLog>) -> Setup {
 }
 
 /// A service whose rows are empty, with its duties.
-async fn serve<D: Tables>(log: &Arc<dyn EventLog>) -> Assembled<D, MemoryRows<D>> {
-    let assembled =
-        assembly::start_on(setup(log), Arc::new(MemoryRows::default()), &Troubles::default()).await.unwrap();
+async fn serve<D: Decider>(tables: &'static Tables<D>, log: &Arc<dyn EventLog>) -> Assembled<D, MemoryRows<D>> {
+    let rows = Arc::new(MemoryRows::new(tables));
+    let assembled = assembly::start_on(setup(log), rows, &Troubles::default()).await.unwrap();
     assembled.replica.ready().await.unwrap();
     assembled
 }
@@ -62,7 +62,7 @@ async fn count(log: &dyn EventLog, topic: &str) -> u64 {
 }
 
 /// The position that the service has kept in the first partition of this topic.
-async fn kept<D: Tables>(of: &Assembled<D, MemoryRows<D>>, topic: &str) -> u64 {
+async fn kept<D: Decider>(of: &Assembled<D, MemoryRows<D>>, topic: &str) -> u64 {
     let kept = of.lease.committed(&[Partition::new(topic, 0)]).await.unwrap().remove(0);
     kept.map_or(0, |position| position.next)
 }
@@ -80,7 +80,7 @@ fn create_all(dir: &Path, numbers: std::ops::Range<u32>) {
     process(async {
         let log: Arc<dyn EventLog> = EmbeddedLog::open(dir).await.unwrap();
         log.prepare(&assembly::topics()).await.unwrap();
-        let customers = serve::<Customers>(&log).await;
+        let customers = serve(&projections::customers::TABLES, &log).await;
         for n in numbers {
             create(&customers.replica, n).await;
         }
@@ -100,7 +100,8 @@ fn a_relay_begins_anew_on_an_embedded_log_that_was_restored_and_has_grown_past_i
     // The copy grows where there are no positions, and nothing of that is published.
     process(async {
         let log: Arc<dyn EventLog> = EmbeddedLog::open(elsewhere.path()).await.unwrap();
-        let customers = Replica::start(setup(&log), Arc::new(MemoryRows::default())).await.unwrap();
+        let customers =
+            Replica::start(setup(&log), Arc::new(MemoryRows::new(&projections::customers::TABLES))).await.unwrap();
         customers.ready().await.unwrap();
         for n in 10..14 {
             create(&customers, n).await;
@@ -114,7 +115,7 @@ fn a_relay_begins_anew_on_an_embedded_log_that_was_restored_and_has_grown_past_i
         let lease = log.lead("orderlog.customers", "customers").await.unwrap();
         let kept = lease.committed(&[Partition::journal("customers")]).await.unwrap().remove(0);
         assert_eq!(kept.unwrap().next, 4, "it is not beyond the end");
-        let _customers = serve::<Customers>(&log).await;
+        let _customers = serve(&projections::customers::TABLES, &log).await;
         // The first one is published once more, under its id.
         eventually("all are published", async || count(log.as_ref(), "customer.created").await == 6).await;
     });
@@ -126,7 +127,7 @@ fn a_relay_begins_anew_where_what_it_had_published_is_not_there_any_more() {
     let log: Arc<dyn EventLog> = simulated.clone();
     let serving = async |created: std::ops::Range<u32>, n_published| {
         log.prepare(&assembly::topics()).await.unwrap();
-        let customers = serve::<Customers>(&log).await;
+        let customers = serve(&projections::customers::TABLES, &log).await;
         for n in created {
             create(&customers.replica, n).await;
         }
@@ -161,7 +162,7 @@ fn a_reactor_begins_anew_where_its_reactions_are_not_there_any_more() {
     let envelope = Envelope { id, time_ms: now_ms(), correlation: id, cause: None, trace: None };
     let event = NewRecord { partition: Some(0), ..cloudevents::encode(&envelope, &order, "orders") };
     let serving = async || {
-        let billing = serve::<Billing>(&log).await;
+        let billing = serve(&projections::billing::TABLES, &log).await;
         eventually("there is an invoice", async || count(log.as_ref(), "billing").await == 2).await;
         eventually("the position is kept", async || kept(&billing, "order.created").await == 1).await;
     };
@@ -191,7 +192,7 @@ async fn start_on_copied(there: Option<&'static str>, copied: &'static str) -> R
     }
     let print = marks::print(None, &[], copied.as_bytes());
     let copied = vec![CopiedRow { topic: "customer.created".to_owned(), part: 0, next: 1, print }];
-    let rows = MemoryRows::<Orders>::default();
+    let rows = MemoryRows::new(&projections::orders::TABLES);
     rows.write(&mut (), &Changes { copied, ..Changes::nothing(0) }, Pace::Steady).await.unwrap();
     Replica::start(setup(&log), Arc::new(rows)).await.map(drop)
 }

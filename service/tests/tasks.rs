@@ -16,7 +16,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::{
     core::{Changes, Verdict},
     customers::{self, Address, Customers},
-    decider::Millis,
+    decider::{Decider, Millis},
     header::Origin,
     inventory::{self, Inventory, Reserve},
     key::HashKey,
@@ -25,7 +25,8 @@ use orderlog_domain::{
     values::{CustomerId, Email, Name, Quantity, Reason, ReservationName, Sku, TtlSeconds},
 };
 use orderlog_eventlog::{EventLog, Lease, NewRecord, Partition, Position, simulated::SimulatedLog};
-use orderlog_projections::{MemoryRows, Rows, Tables};
+use orderlog_projections as projections;
+use orderlog_readmodel::{MemoryRows, Rows};
 use orderlog_service::{
     assembly,
     delivery::{self, Notice, Notifier},
@@ -73,17 +74,19 @@ async fn empty_log() -> Arc<SimulatedLog> {
 }
 
 /// A replica without background tasks.
-async fn start<D: Tables>(
+async fn start<D: Decider>(
     log: &Arc<SimulatedLog>,
     program: &Arc<Program>,
-    rows: &Arc<MemoryRows<D>>,
+    rows: &MemoryRows<D>,
 ) -> Replica<D, MemoryRows<D>> {
     let (log, surroundings): (Arc<dyn EventLog>, Arc<dyn Surroundings>) = (log.clone(), program.clone());
     let (hash_key, writer) = (HashKey::from_secret("test"), Uuid::now_v7());
-    Replica::start(Setup { log, hash_key, writer, n_slots_max: 100, surroundings }, Arc::clone(rows)).await.unwrap()
+    Replica::start(Setup { log, hash_key, writer, n_slots_max: 100, surroundings }, Arc::new(rows.clone()))
+        .await
+        .unwrap()
 }
 
-async fn execute<D: Tables>(replica: &Replica<D, MemoryRows<D>>, command: D::Command) {
+async fn execute<D: Decider>(replica: &Replica<D, MemoryRows<D>>, command: D::Command) {
     replica.ready().await.unwrap();
     let deadline = replica.now_ms() + 60_000;
     replica.execute(command, None, Origin::default(), deadline).await.unwrap();
@@ -142,8 +145,8 @@ impl Notifier for Nobody {
 async fn relay_and_deliveries_wait_until_the_journal_has_begun() {
     let (log, program) = (empty_log().await, Arc::default());
     log.hold_appends();
-    let customers = start::<Customers>(&log, &program, &Arc::default()).await;
-    let inventory = start::<Inventory>(&log, &program, &Arc::default()).await;
+    let customers = start(&log, &program, &MemoryRows::new(&projections::customers::TABLES)).await;
+    let inventory = start(&log, &program, &MemoryRows::new(&projections::inventory::TABLES)).await;
     let mut relaying = relay::run(customers, lead(&log, "customers").await).boxed();
     let mut delivering = delivery::run(inventory, lead(&log, "inventory").await, Arc::new(Nobody), |_| None).boxed();
     assert!((&mut relaying).now_or_never().is_none(), "the relay waits");
@@ -161,12 +164,12 @@ async fn relay_and_deliveries_wait_until_the_journal_has_begun() {
 #[tokio::test]
 async fn a_relay_ends_at_a_parked_record_with_the_reason_and_keeps_what_it_has_done() {
     let log = empty_log().await;
-    let newer = start::<Customers>(&log, &Arc::default(), &Arc::default()).await;
+    let newer = start(&log, &Arc::default(), &MemoryRows::new(&projections::customers::TABLES)).await;
     let customer_id = create(&newer).await;
     let name = Some(Name::new("Ada Lovelace").unwrap());
     execute(&newer, customers::Command::Update { customer_id, name, address: None }).await;
     let older = Arc::new(Program { unknown: &["customer_updated"], ..Program::default() });
-    let customers = start::<Customers>(&log, &older, &Arc::default()).await;
+    let customers = start(&log, &older, &MemoryRows::new(&projections::customers::TABLES)).await;
     customers.ready().await.unwrap();
     let ended = timeout(PATIENCE, relay::run(customers, lead(&log, "customers").await)).await.unwrap();
     assert!(matches!(ended, Err(RelayError::Parked { journal: "customers", offset: 2 })), "{ended:?}");
@@ -175,7 +178,7 @@ async fn a_relay_ends_at_a_parked_record_with_the_reason_and_keeps_what_it_has_d
 
 #[tokio::test]
 async fn a_relay_waits_for_rows_that_begin_anew_and_publishes_by_their_verdicts() {
-    let (log, rows) = (empty_log().await, Arc::<MemoryRows<Customers>>::default());
+    let (log, rows) = (empty_log().await, MemoryRows::new(&projections::customers::TABLES));
     let customers = start(&log, &Arc::default(), &rows).await;
     create(&customers).await;
     let (genesis, mut records) = rows.look(|contents| (contents.genesis.clone(), contents.records.clone()));
@@ -203,7 +206,7 @@ async fn keep(progress: &mut Progress) {
 #[tokio::test(start_paused = true)]
 async fn a_position_is_repeated_at_the_beginning_and_keeps_its_marks_of_other_partitions() {
     let (log, journal) = (empty_log().await, Partition::journal("customers"));
-    let customers = start::<Customers>(&log, &Arc::default(), &Arc::default()).await;
+    let customers = start(&log, &Arc::default(), &MemoryRows::new(&projections::customers::TABLES)).await;
     create(&customers).await;
     let (topic, value) = ("customer.created".into(), Bytes::from_static(b"an event"));
     log.append_raw(NewRecord { topic, partition: Some(0), key: None, headers: Vec::new(), value });
@@ -233,7 +236,7 @@ async fn with_a_due_reservation(
     log: &Arc<SimulatedLog>,
     program: &Arc<Program>,
 ) -> Replica<Inventory, MemoryRows<Inventory>> {
-    let inventory = start::<Inventory>(log, program, &Arc::default()).await;
+    let inventory = start(log, program, &MemoryRows::new(&projections::inventory::TABLES)).await;
     let (sku, quantity) = (Sku::new("beans").unwrap(), Quantity::new(3).unwrap());
     execute(&inventory, inventory::Command::Receive { sku: sku.clone(), quantity }).await;
     let reserve = Reserve {
@@ -280,8 +283,8 @@ async fn a_reservation_whose_expiry_was_discarded_expires_after_all() {
         () = eventually("the reservation has expired", async || count(&log, "inventory") == 4) => {}
     }
     let older = Arc::new(Program { unknown: &["reservation_expired"], ..Program::default() });
-    let rows = Arc::default();
-    let inventory = start::<Inventory>(&log, &older, &rows).await;
+    let rows = MemoryRows::new(&projections::inventory::TABLES);
+    let inventory = start(&log, &older, &rows).await;
     inventory.ready().await.unwrap();
     inventory.discard(3, Reason::new("rolled back").unwrap()).await.unwrap();
     drop(inventory);

@@ -7,7 +7,8 @@ use std::{path::Path, time::Duration};
 
 use orderlog_domain::key::Key;
 use orderlog_eventlog::kafka::{KafkaConfig, KafkaLog};
-use orderlog_projections::Store;
+use orderlog_projections::orders::TABLES;
+use orderlog_readmodel::Store;
 use orderlog_tests::{
     deployment::{Distributed, Embedded, Server, free_port, kafka, orderlog, redis},
     eventually,
@@ -348,8 +349,8 @@ async fn instances_on_kafka_agree_on_what_is_discarded() {
     orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
     assert!(another.stop().await);
     deployment.stop("orders").await;
-    let one = Store::<orderlog_domain::orders::Orders>::open(&data).await.unwrap();
-    let two = Store::<orderlog_domain::orders::Orders>::open(second.path()).await.unwrap();
+    let one = Store::open(&data, &TABLES).await.unwrap();
+    let two = Store::open(second.path(), &TABLES).await.unwrap();
     assert_eq!(one.compare(&two).await.unwrap(), []);
 }
 

@@ -15,7 +15,8 @@ use std::{
 
 use orderlog_domain::{key::HashKey, orders::Orders};
 use orderlog_eventlog::embedded::EmbeddedLog;
-use orderlog_projections::{MemoryRows, Store};
+use orderlog_projections::orders::TABLES;
+use orderlog_readmodel::{MemoryRows, Store};
 use orderlog_service::{
     replica::{Replica, Setup},
     surroundings::Machine,
@@ -81,14 +82,14 @@ async fn a_rebuild_that_is_killed_goes_on_and_ends_right() {
     assert_eq!(rebuilt[0]["report"]["differences"], json!([]), "{rebuilt}");
     assert!(deployment.stop().await);
     orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
-    let rows = Store::<Orders>::open(&data).await.unwrap().contents().await.unwrap();
+    let rows = Store::open(&data, &TABLES).await.unwrap().contents().await.unwrap();
     assert!(rows.entities.len() as u64 >= N_ORDERS, "the orders are there");
     assert_eq!(folded_in_memory(&data).await.look(|folded| folded.difference(&rows)), None);
 }
 
 /// The journal of orders, folded from its first record by a replica that has no SQLite.
 async fn folded_in_memory(data: &Path) -> MemoryRows<Orders> {
-    let rows = MemoryRows::default();
+    let rows = MemoryRows::new(&TABLES);
     let setup = Setup {
         log: EmbeddedLog::open(data).await.unwrap(),
         hash_key: HashKey::from_secret(std::fs::read_to_string(data.join("hash.key")).unwrap().trim()),

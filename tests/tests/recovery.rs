@@ -4,8 +4,7 @@
 
 use std::path::Path;
 
-use orderlog_domain::notifications::Notifications;
-use orderlog_projections::Store;
+use orderlog_readmodel::Store;
 use orderlog_tests::{
     deployment::{Distributed, Embedded, SERVICES, redis},
     eventually,
@@ -86,7 +85,7 @@ async fn deleted_rows_and_lost_redis_data_are_rebuilt_from_kafka_and_equal_what_
 
 /// Delete everything that Redis holds of this deployment's notifications, as if Redis had lost its disk.
 async fn forget_in_redis(rows: &Path) {
-    let store = Store::<Notifications>::open(rows).await.unwrap();
+    let store = Store::open(rows, &orderlog_projections::notifications::TABLES).await.unwrap();
     let log_id = store.checkpoint().await.unwrap().genesis.unwrap().log_id;
     let client = redis::Client::open(redis()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();

@@ -15,7 +15,7 @@ use orderlog_eventlog::{
     embedded::EmbeddedLog,
     kafka::{KafkaConfig, KafkaLog},
 };
-use orderlog_projections::Store;
+use orderlog_readmodel::Store;
 use orderlog_service::{
     assembly, now_ms,
     replica::{Replica, Setup, State},
@@ -70,7 +70,7 @@ async fn customers_from_before<const N: usize>(log: Arc<dyn EventLog>, emails: [
     let hash_key = HashKey::from_secret(SECRET);
     let (writer, surroundings) = (Uuid::now_v7(), Arc::new(Machine));
     let setup = Setup { log: Arc::clone(&log), hash_key, writer, n_slots_max: 100, surroundings };
-    let store = Arc::new(Store::open(folder.path()).await.unwrap());
+    let store = Arc::new(Store::open(folder.path(), &orderlog_projections::customers::TABLES).await.unwrap());
     let replica = Replica::<Customers>::start(setup, store).await.unwrap();
     replica.ready().await.unwrap();
     let ids = emails.map(|email| (Uuid::now_v7(), email));

@@ -8,7 +8,8 @@ use std::{
 };
 
 use orderlog_domain::{notifications::Notifications, values::Recipient};
-use orderlog_projections::{Notified, StoreError};
+use orderlog_projections::notifications::{self, Notified};
+use orderlog_readmodel::StoreError;
 use orderlog_service::replica::Replica;
 use tokio::sync::{mpsc, watch};
 
@@ -107,7 +108,8 @@ impl Feed {
                 }
                 subscribers.next
             };
-            let mut notified = self.replica.store().notified_since(next.checked_sub(1), None, N_READ_MAX).await?;
+            let mut notified =
+                notifications::since(&self.replica.store(), next.checked_sub(1), None, N_READ_MAX).await?;
             let is_full = u32::try_from(notified.len()).is_ok_and(|n| n == N_READ_MAX);
             // What was committed meanwhile comes with the next commit.
             notified.retain(|it| it.notification.sequence < committed);

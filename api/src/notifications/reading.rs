@@ -7,7 +7,8 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::{notifications::Notifications, values::Recipient};
-use orderlog_projections::{Inbox, InboxError, InboxPage, Paging, RedisInbox, Store, StoreError};
+use orderlog_projections::{Inbox, InboxError, InboxPage, RedisInbox};
+use orderlog_readmodel::{Paging, Store, StoreError};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::service::mounted::Dependency;
@@ -82,7 +83,7 @@ impl Reading {
                 Err(Without::Trouble(why)) => self.rest(&why),
             }
         }
-        rows.inbox(recipient, unread_only, paging).await
+        orderlog_projections::notifications::inbox(rows, recipient, unread_only, paging).await
     }
 
     fn is_resting(&self) -> bool {
@@ -135,7 +136,7 @@ mod tests {
 
     use async_trait::async_trait;
     use orderlog_domain::notifications::Notification;
-    use orderlog_projections::Page;
+    use orderlog_readmodel::Page;
 
     use super::*;
 

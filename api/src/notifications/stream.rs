@@ -5,7 +5,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use orderlog_domain::{notifications::Notifications, values::Recipient};
 use orderlog_eventlog::ReadError;
-use orderlog_projections::StoreError;
+use orderlog_projections::notifications;
+use orderlog_readmodel::StoreError;
 use orderlog_service::{
     marks,
     replica::{Replica, State},
@@ -142,7 +143,7 @@ impl Reading {
         // Before the rows are read, so that nothing falls between.
         let live = self.feed.subscribe(&self.recipient);
         let store = self.feed.replica().store();
-        let notified = store.notified_since(self.after, Some(&self.recipient), N_READ_MAX).await?;
+        let notified = notifications::since(&store, self.after, Some(&self.recipient), N_READ_MAX).await?;
         let is_all = u32::try_from(notified.len()).is_ok_and(|n| n < N_READ_MAX);
         self.live = is_all.then_some(live);
         self.read.extend(notified.iter().map(Sent::from));

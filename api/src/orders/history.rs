@@ -7,7 +7,7 @@ use orderlog_domain::{
     key::Key,
     orders::{DeclineReason, Event, Orders, Reaction},
 };
-use orderlog_projections::{Cursor, Page, Paging};
+use orderlog_readmodel::{Cursor, Page, Paging};
 use orderlog_service::replica::{Recorded, Replica};
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};

@@ -17,7 +17,7 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::values::{Reason, ValueError};
 use orderlog_eventlog::{EventLog, ReadError};
-use orderlog_projections::SnapshotError;
+use orderlog_readmodel::SnapshotError;
 use orderlog_service::{
     projection::{Projection, RebuildRequest, Status},
     rebuild::RebuildError,

@@ -3,7 +3,7 @@
 use std::{error::Error, path::PathBuf};
 
 use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
-use orderlog_projections::StoreError;
+use orderlog_readmodel::StoreError;
 use orderlog_service::{assembly::AssemblyError, identity::IdentityError, replica};
 use uuid::Uuid;
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use orderlog_domain::{decider::Ref, values::CustomerId};
-use orderlog_projections::Tables;
+use orderlog_domain::{
+    decider::{Decider, Ref},
+    values::CustomerId,
+};
 use orderlog_service::past::{Moment, PastError};
 
 use crate::{
@@ -69,7 +71,7 @@ impl<E> Lookup<E> {
     }
 }
 
-impl<D: Tables> Service<D> {
+impl<D: Decider> Service<D> {
     /// An aggregate as who asks is shown it: with everything that this instance has answered so far, or as it was at `as_of`. From whom
     /// it is hidden, to them it is not there, whatever else could be said of it.
     ///
@@ -124,7 +126,7 @@ impl<D: Tables> Service<D> {
     }
 }
 
-fn moment<D: Tables>(text: &str) -> Result<Moment, ApiError> {
+fn moment<D: Decider>(text: &str) -> Result<Moment, ApiError> {
     let wrong = || {
         let journal = D::JOURNAL;
         let detail = format!(

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
+use orderlog_domain::decider::Decider;
 use orderlog_eventlog::Lease;
-use orderlog_projections::Tables;
 use orderlog_service::projection::{Projection, Rows};
 use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::OpenApi;
@@ -39,7 +39,7 @@ pub trait Dependency: Send + Sync {
 
 impl Mounted {
     /// The service behind `api`.
-    pub fn new<D: Tables>(name: ServiceName, service: &Service<D>, api: impl OpenApi + Send + 'static) -> Self {
+    pub fn new<D: Decider>(name: ServiceName, service: &Service<D>, api: impl OpenApi + Send + 'static) -> Self {
         let Service { replica, lease, .. } = service;
         Self {
             name,

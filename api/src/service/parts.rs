@@ -2,8 +2,9 @@
 
 use std::{error::Error, sync::Arc};
 
-use orderlog_domain::decider::Millis;
-use orderlog_projections::{RedisAddress, Tables};
+use orderlog_domain::decider::{Decider, Millis};
+use orderlog_projections::RedisAddress;
+use orderlog_readmodel::Tables;
 use orderlog_service::{
     assembly::{self, Assembled},
     duty::Troubles,
@@ -54,8 +55,8 @@ impl Parts {
     ///
     /// # Errors
     /// [`NotStarted`] if it can't run.
-    pub async fn start<D: Tables>(&self) -> Result<Service<D>, NotStarted> {
-        let assembled = assembly::start::<D>(self.setup.clone(), &self.keeping, &self.troubles).await;
+    pub async fn start<D: Decider>(&self, tables: &'static Tables<D>) -> Result<Service<D>, NotStarted> {
+        let assembled = assembly::start(self.setup.clone(), tables, &self.keeping, &self.troubles).await;
         let Assembled { replica, lease } = assembled.map_err(|why| NotStarted::new(D::JOURNAL, why))?;
         let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
         Ok(Service { replica, lease, peers, command_timeout_ms })

@@ -1,8 +1,8 @@
 //! A service waits for the records that a caller has seen: the one place where a request waits for positions.
 
-use orderlog_domain::key::Key;
+use orderlog_domain::{decider::Decider, key::Key};
 use orderlog_eventlog::{Partition, ReadError};
-use orderlog_projections::{Store, Tables};
+use orderlog_readmodel::Store;
 use orderlog_service::replica::Lacks;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,7 +16,7 @@ use crate::{
 /// What the problem of a request adds that was not allowed to wait.
 const NOT_WAITED: &str = "; it did not wait: too many requests of the caller wait already, or the process is stopping";
 
-impl<D: Tables> Service<D> {
+impl<D: Decider> Service<D> {
     /// Wait until the rows reflect all that the caller has seen. The one place where a request waits for positions.
     ///
     /// # Errors

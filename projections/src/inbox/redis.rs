@@ -26,12 +26,13 @@ use orderlog_domain::{
     notifications::{Notification, Notifications},
     values::Recipient,
 };
+use orderlog_readmodel::{Cursor, Page, Paging, Store};
 use uuid::Uuid;
 
 pub use address::RedisAddress;
 
 use super::{Inbox, InboxError, InboxPage};
-use crate::store::{Cursor, Page, Paging, Store};
+use crate::notifications;
 
 /// For how long any call may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -149,7 +150,7 @@ impl RedisInbox {
         self.forget();
         loop {
             let Run { next: stored, .. } = self.stand().await?;
-            let news = store.news(stored, CHUNK).await?;
+            let news = notifications::news(store, stored, CHUNK).await?;
             // Also if Redis is ahead: it followed another instance, whose rows are further than these.
             if news.to <= stored {
                 return Ok(stored);

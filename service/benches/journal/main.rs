@@ -26,7 +26,7 @@ use orderlog_domain::{
     inventory::{Command, Inventory},
     values::{Quantity, Sku},
 };
-use orderlog_projections::Store;
+use orderlog_readmodel::Store;
 use orderlog_service::{assembly, now_ms, replica::Replica};
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ async fn run(source: &Source, n_commands: usize, n_callers: usize, n_skus: usize
     let log = source.open().await?;
     log.prepare(&assembly::topics()).await?;
     let rows = tempfile::tempdir()?;
-    let store = Arc::new(Store::<Inventory>::open(rows.path()).await?);
+    let store = Arc::new(Store::open(rows.path(), &orderlog_projections::inventory::TABLES).await?);
     let replica = Replica::start(setup(Arc::clone(&log)), store).await?;
     replica.ready().await?;
     let skus = (0..n_skus).map(|i| Sku::new(format!("sku-{i}"))).collect::<std::result::Result<Vec<_>, _>>()?;

@@ -23,7 +23,7 @@ mod place;
 use std::{path::Path, process::Command, sync::Arc, time::Instant};
 
 use orderlog_domain::orders::Orders;
-use orderlog_projections::Store;
+use orderlog_readmodel::Store;
 use orderlog_service::{assembly, replica::Replica};
 use uuid::Uuid;
 
@@ -67,7 +67,7 @@ struct Taken {
 async fn replay(source: &Source, rows: &Path) -> Result<()> {
     let began = Instant::now();
     let setup = setup(source.open().await?);
-    let store = Arc::new(Store::<Orders>::open(rows).await?);
+    let store = Arc::new(Store::open(rows, &orderlog_projections::orders::TABLES).await?);
     let replica = Replica::<Orders>::start(setup, store).await?;
     replica.ready().await?;
     let (taken, (cpu, peak)) = (began.elapsed().as_secs_f64(), used()?);

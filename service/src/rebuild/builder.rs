@@ -2,7 +2,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use orderlog_projections::{Difference, Generations, Store, Tables};
+use orderlog_domain::decider::Decider;
+use orderlog_readmodel::{Difference, Generations, Store};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
@@ -18,14 +19,14 @@ const NEAR: u64 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The instance that builds a generation.
-pub(super) struct Builder<D: Tables> {
+pub(super) struct Builder<D: Decider> {
     pub replica: Replica<D>,
     /// Where its rows stood before it went on: it may have come far by the time that anybody looks.
     pub from: u64,
     pub limit: watch::Sender<u64>,
 }
 
-impl<D: Tables> Builder<D> {
+impl<D: Decider> Builder<D> {
     pub async fn start(
         of: &Replica<D>,
         generations: &Generations<D>,
@@ -114,7 +115,7 @@ impl<D: Tables> Builder<D> {
     async fn compare_snapshot(&self, serving: &Replica<D>, file: &Path) -> Result<Vec<Difference>, RebuildError> {
         let mut pinned = self.replica.store().pin_snapshot(file).await?;
         copies::expect::<D>(serving.log().as_ref(), &mut pinned).await?;
-        Ok(pinned.compare::<D>().await?)
+        Ok(pinned.compare().await?)
     }
 
     /// What differs, and the offset at which.
@@ -139,7 +140,7 @@ impl<D: Tables> Builder<D> {
             }
         }
         copies::expect::<D>(serving.log().as_ref(), &mut pinned).await?;
-        let differences = pinned.compare::<D>().await?;
+        let differences = pinned.compare().await?;
         let mut differences: Vec<_> = differences.into_iter().map(RowDifference::from).collect();
         differences.sort_by_key(|difference| difference.offset);
         Ok((here, differences))
@@ -157,7 +158,7 @@ impl<D: Tables> Builder<D> {
 }
 
 /// What the builder's thread does: it has an instance build, until that stops. Told are the instance, and where its rows stood.
-async fn build<D: Tables>(
+async fn build<D: Decider>(
     setup: Setup,
     generations: Generations<D>,
     number: u32,

@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Instant};
 use futures_util::FutureExt;
 use orderlog_domain::{
     core::{Appended, Outgoing, Ticket},
+    decider::Decider,
     header::HEADER,
     key::RecordId,
 };
 use orderlog_eventlog::{AppendError, Landed, NewRecord};
-use orderlog_projections::{Rows, Tables};
+use orderlog_readmodel::Rows;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use super::{run::Loop, short, steps::Steps};
 /// What the log said of each record, and whose attempt that was.
 pub(super) type AppendResult = Vec<(RecordId, Option<Ticket>, Appended)>;
 
-impl<D: Tables, R: Rows<D>> Loop<D, R> {
+impl<D: Decider, R: Rows<D>> Loop<D, R> {
     pub(super) fn append(&mut self, records: Vec<Outgoing>) {
         if records.is_empty() {
             return;
@@ -56,7 +57,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
     }
 }
 
-fn new_record<D: Tables>(record: Outgoing) -> NewRecord {
+fn new_record<D: Decider>(record: Outgoing) -> NewRecord {
     let key = Uuid::from_bytes(*record.about.as_bytes()).simple().to_string();
     NewRecord {
         topic: D::JOURNAL.into(),
@@ -67,7 +68,7 @@ fn new_record<D: Tables>(record: Outgoing) -> NewRecord {
     }
 }
 
-fn heard<D: Tables>(id: RecordId, result: Result<Landed, AppendError>) -> Appended {
+fn heard<D: Decider>(id: RecordId, result: Result<Landed, AppendError>) -> Appended {
     match result {
         Ok(landed) => Appended::At(landed.offset),
         Err(error) => {

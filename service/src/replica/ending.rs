@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use orderlog_projections::{Rows, Tables};
+use orderlog_domain::decider::Decider;
+use orderlog_readmodel::Rows;
 use tokio::sync::watch;
 
 use super::{Replica, Shared};
@@ -29,7 +30,7 @@ impl Drop for UnderWay {
     }
 }
 
-impl<D: Tables, R: Rows<D>> Replica<D, R> {
+impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// Have the duties end, and wait until they have.
     pub async fn end_duties(&self) {
         self.shared.ending.asked.send_replace(true);

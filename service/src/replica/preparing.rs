@@ -3,8 +3,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use orderlog_domain::{core::Request, decider::Millis, header::Origin};
-use orderlog_projections::{Rows, Tables};
+use orderlog_domain::{
+    core::Request,
+    decider::{Decider, Millis},
+    header::Origin,
+};
+use orderlog_readmodel::Rows;
 use tracing::info;
 
 use super::{ExecuteError, Executed, Replica, State};
@@ -13,7 +17,7 @@ use crate::{
     trace::{Kind, Span},
 };
 
-impl<D: Tables, R: Rows<D>> Replica<D, R> {
+impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// From now on the replica prepares once it has caught up, and is ready after [`Replica::prepared`]. To be called before
     /// anybody else can ask it.
     pub fn prepare_first(&self) {

@@ -3,15 +3,15 @@
 use bytes::Bytes;
 use orderlog_domain::{
     core::{DISCARD, GENESIS},
+    decider::Decider,
     decoding::DecodeError,
     header::{HEADER, Header},
     known::{self, Unknown},
 };
-use orderlog_projections::Tables;
 
 /// An event of a journal record, with its header.
 #[derive(Clone, Debug)]
-pub struct Recorded<D: Tables> {
+pub struct Recorded<D: Decider> {
     /// Where it stands.
     pub offset: u64,
     /// The packed header.
@@ -31,7 +31,7 @@ pub enum RecordedError {
     Payload(#[from] DecodeError),
 }
 
-impl<D: Tables> Recorded<D> {
+impl<D: Decider> Recorded<D> {
     /// The event that `record` is; `None` for the genesis, and for a discard of another record.
     ///
     /// # Errors

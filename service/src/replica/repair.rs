@@ -9,12 +9,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::{
     core::{Appended, CannotDiscard, SetAside},
+    decider::Decider,
     header::HEADER,
     key::RecordId,
     values::Reason,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
-use orderlog_projections::{Rows, StoreError, Tables};
+use orderlog_readmodel::{Rows, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -98,7 +99,7 @@ pub(super) struct Repairs {
     retries: Vec<(u64, usize, oneshot::Sender<Retried>)>,
 }
 
-impl<D: Tables, R: Rows<D>> Replica<D, R> {
+impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// Have a parked record have no effect, for ever and in every replay, and fold what stands behind it.
     ///
     /// # Errors
@@ -145,7 +146,7 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
     }
 }
 
-impl<D: Tables, R: Rows<D>> Loop<D, R> {
+impl<D: Decider, R: Rows<D>> Loop<D, R> {
     pub(super) async fn repair(&mut self, repair: Repair) -> Result<(), LoopError> {
         match repair {
             Repair::Discard { offset, reason, reply } => {
@@ -240,7 +241,7 @@ impl<D: Tables, R: Rows<D>> Loop<D, R> {
     }
 }
 
-async fn fetch<D: Tables>(log: &dyn EventLog, offsets: &[u64]) -> Result<Found, ReadError> {
+async fn fetch<D: Decider>(log: &dyn EventLog, offsets: &[u64]) -> Result<Found, ReadError> {
     match fetch_patiently::<D>(log, offsets).await {
         Ok(records) => Ok(records.into_iter().map(|record| (record.offset, Some(record))).collect()),
         // Which ones are not there is only told one by one.
@@ -260,7 +261,7 @@ async fn fetch<D: Tables>(log: &dyn EventLog, offsets: &[u64]) -> Result<Found, 
 }
 
 /// For as long as the log can't be read: so does reading on, and whoever waits for it has a deadline.
-async fn fetch_patiently<D: Tables>(log: &dyn EventLog, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
+async fn fetch_patiently<D: Decider>(log: &dyn EventLog, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
     let journal = Partition::journal(D::JOURNAL);
     loop {
         match log.fetch(&journal, offsets).await {

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
-use orderlog_domain::core::Outcome;
-use orderlog_projections::{Rows, Tables};
+use orderlog_domain::{core::Outcome, decider::Decider};
+use orderlog_readmodel::Rows;
 use tokio::sync::watch;
 use tracing::info;
 
@@ -16,7 +16,7 @@ use super::{
 
 impl<R> Own<R> {
     /// Refuse everything until sound rows take over; then a loop that goes on with them. None once every handle is gone.
-    pub(super) async fn wait_for_rows<D: Tables>(&self, mut inbox: Inbox<D, R>) -> Option<Loop<D, R>>
+    pub(super) async fn wait_for_rows<D: Decider>(&self, mut inbox: Inbox<D, R>) -> Option<Loop<D, R>>
     where
         R: Rows<D>,
     {
@@ -48,7 +48,7 @@ impl<R> Own<R> {
         }
     }
 
-    async fn take_over<D: Tables>(&self, builder: super::Replica<D, R>) -> Result<Beginning<D>, SwitchError>
+    async fn take_over<D: Decider>(&self, builder: super::Replica<D, R>) -> Result<Beginning<D>, SwitchError>
     where
         R: Rows<D>,
     {

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use orderlog_domain::{
     core::{Checkpoint, Core, Ends, Outcome, Stop, Tally, Ticket},
+    decider::Decider,
     header::HEADER,
     planted::{self, Bug},
     public::Public,
 };
 use orderlog_eventlog::{Batch, EventLog, Partition, ReadError, Reading, Record};
-use orderlog_projections::{Pace, Rows, Tables};
+use orderlog_readmodel::{Pace, Rows};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
@@ -47,14 +48,14 @@ type AskedEnds = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
 pub(super) type NewCore<D> = Box<dyn Fn(Checkpoint) -> Core<D> + Send + Sync>;
 
 /// What is asked of the task.
-pub(super) struct Inbox<D: Tables, R> {
+pub(super) struct Inbox<D: Decider, R> {
     pub asked: mpsc::Receiver<Ask<D>>,
     pub to_switch: mpsc::Receiver<Switch<D, R>>,
     pub to_repair: mpsc::Receiver<Repair>,
 }
 
 /// Everything that the task owns.
-pub(super) struct Loop<D: Tables, R> {
+pub(super) struct Loop<D: Decider, R> {
     pub(super) core: Core<D>,
     pub(super) new_core: NewCore<D>,
     pub(super) log: Arc<dyn EventLog>,
@@ -91,7 +92,7 @@ pub(super) struct Loop<D: Tables, R> {
     counted: Tally,
 }
 
-impl<D: Tables, R: Rows<D>> Loop<D, R> {
+impl<D: Decider, R: Rows<D>> Loop<D, R> {
     pub fn new(
         (core, new_core): (Core<D>, NewCore<D>),
         setup: Setup,

@@ -8,11 +8,12 @@ use std::sync::{
 use futures_util::FutureExt;
 use orderlog_domain::{
     core::{Checkpoint, CopiedRow, Core, chain},
+    decider::Decider,
     header::HEADER,
     planted::{self, Bug},
 };
 use orderlog_eventlog::{EventLog, Mark, Partition, ReadError};
-use orderlog_projections::{Rows, Tables};
+use orderlog_readmodel::Rows;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
@@ -26,7 +27,7 @@ use crate::{lag::Lag, marks, measures::Measures, partitions_of};
 /// More commands than this are not queued between the callers and the loop.
 const N_ASKS_MAX: usize = 4_096;
 
-impl<D: Tables, R: Rows<D>> Replica<D, R> {
+impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// Start an instance of the service on its rows. It catches up by itself; see [`Replica::ready`].
     ///
     /// # Errors
@@ -82,7 +83,7 @@ impl<D: Tables, R: Rows<D>> Replica<D, R> {
 }
 
 /// Where rows and journal stand when a loop begins.
-pub(super) struct Beginning<D: Tables> {
+pub(super) struct Beginning<D: Decider> {
     core: Core<D>,
     new_core: NewCore<D>,
     copies: Vec<Partition>,
@@ -93,7 +94,7 @@ pub(super) struct Beginning<D: Tables> {
     end: u64,
 }
 
-impl<D: Tables> Beginning<D> {
+impl<D: Decider> Beginning<D> {
     /// # Errors
     /// [`StartError`], where going on would mix two histories.
     pub async fn of<R: Rows<D>>(setup: &Setup, store: &R) -> Result<Self, StartError> {
@@ -121,7 +122,7 @@ pub(super) struct Own<R> {
 }
 
 impl<R> Own<R> {
-    pub fn begin<D: Tables>(
+    pub fn begin<D: Decider>(
         &self,
         beginning: Beginning<D>,
         inbox: Inbox<D, R>,
@@ -136,7 +137,7 @@ impl<R> Own<R> {
     }
 
     /// Run the loop until it ends; of damaged rows, another one on those that take over.
-    async fn keep_running<D: Tables>(self, mut event_loop: Loop<D, R>)
+    async fn keep_running<D: Decider>(self, mut event_loop: Loop<D, R>)
     where
         R: Rows<D>,
     {
@@ -164,7 +165,7 @@ impl<R> Own<R> {
 }
 
 /// What makes cores for this instance.
-fn cores<D: Tables>(setup: &Setup) -> NewCore<D> {
+fn cores<D: Decider>(setup: &Setup) -> NewCore<D> {
     let Setup { writer, n_slots_max, surroundings, .. } = setup.clone();
     let hash_key = setup.hash_key.fingerprint();
     Box::new(move |checkpoint| {
@@ -177,7 +178,7 @@ fn cores<D: Tables>(setup: &Setup) -> NewCore<D> {
 
 /// The last record that the rows were built from must be the journal's, and the last of each topic that facts were copied from must be
 /// the topic's: a restored or exchanged log is noticed here.
-pub(crate) async fn same_history<D: Tables>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
+pub(crate) async fn same_history<D: Decider>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
     if planted::has(Bug::IgnoreOtherHistory) {
         return Ok(());
     }

@@ -6,8 +6,8 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use orderlog_domain::core::CopiedRow;
-use orderlog_projections::{Rows, Store, StoreError, Tables};
+use orderlog_domain::{core::CopiedRow, decider::Decider};
+use orderlog_readmodel::{Rows, Store, StoreError};
 use tokio::{
     sync::{oneshot, watch},
     time::{Duration, Instant},
@@ -45,7 +45,7 @@ pub enum SwitchError {
 }
 
 /// What is to take over: the instance that built it, how far that may fold, and whom to tell.
-pub struct Switch<D: Tables, R = Store<D>> {
+pub struct Switch<D: Decider, R = Store<D>> {
     /// On the rows that take over.
     pub builder: Replica<D, R>,
     /// Its limit.
@@ -55,34 +55,34 @@ pub struct Switch<D: Tables, R = Store<D>> {
 }
 
 /// A take-over under way.
-pub(super) struct Switching<D: Tables, R> {
+pub(super) struct Switching<D: Decider, R> {
     switch: Switch<D, R>,
     until: Instant,
 }
 
-impl<D: Tables, R> Switching<D, R> {
+impl<D: Decider, R> Switching<D, R> {
     pub fn begin(switch: Switch<D, R>) -> Self {
         Self { switch, until: Instant::now() + PATIENCE }
     }
 }
 
 /// The right to build the next generation of an instance's rows; there is only one at a time.
-pub struct Rebuilding<D: Tables, R = Store<D>>(Replica<D, R>);
+pub struct Rebuilding<D: Decider, R = Store<D>>(Replica<D, R>);
 
-impl<D: Tables, R> Rebuilding<D, R> {
+impl<D: Decider, R> Rebuilding<D, R> {
     /// The instance.
     pub fn replica(&self) -> &Replica<D, R> {
         &self.0
     }
 }
 
-impl<D: Tables, R> Drop for Rebuilding<D, R> {
+impl<D: Decider, R> Drop for Rebuilding<D, R> {
     fn drop(&mut self) {
         self.0.shared.rebuilding.store(false, Ordering::Release);
     }
 }
 
-impl<D: Tables, R: Rows<D>> Replica<D, R> {
+impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// The right to build the next generation, unless somebody has it.
     pub fn begin_rebuilding(&self) -> Option<Rebuilding<D, R>> {
         let had = self.shared.rebuilding.swap(true, Ordering::AcqRel);
@@ -107,7 +107,7 @@ pub(super) async fn has_stopped(number: u32, mut state: watch::Receiver<State>) 
     in_time.map(drop).map_err(|_| SwitchError::TooLate(number))
 }
 
-impl<D: Tables, R: Rows<D>> Loop<D, R> {
+impl<D: Decider, R: Rows<D>> Loop<D, R> {
     /// Once the writer rests, bring the other generation to the same offset; once it is there, let it take over.
     pub(super) async fn go_on_switching(&mut self) -> Result<(), LoopError> {
         if !self.writer.is_idle() {

@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use orderlog_domain::{
     core::{Changes, CopiedRow},
+    decider::Decider,
     planted::{self, Bug},
 };
-use orderlog_projections::{Pace, Rows, StoreError, Tables};
+use orderlog_readmodel::{Pace, Rows, StoreError};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -17,7 +18,7 @@ use crate::surroundings::Surroundings;
 /// How long a failing write rests before the same change set is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
-enum Task<D: Tables> {
+enum Task<D: Decider> {
     Write(u64, Box<Changes<D>>, Pace),
     CreateIndexes,
     Clear,
@@ -35,13 +36,13 @@ pub(super) enum Done {
 }
 
 /// The loop's end of the writer.
-pub(super) struct Writer<D: Tables> {
+pub(super) struct Writer<D: Decider> {
     tasks: mpsc::UnboundedSender<Task<D>>,
     done: mpsc::UnboundedReceiver<Result<Done, StoreError>>,
     n_under_way: usize,
 }
 
-impl<D: Tables> Writer<D> {
+impl<D: Decider> Writer<D> {
     pub fn start<R: Rows<D>>(rows: Arc<R>, shared: Arc<Shared>, surroundings: &dyn Surroundings) -> Self {
         let (tasks, todo) = mpsc::unbounded_channel();
         let (did, done) = mpsc::unbounded_channel();
@@ -88,7 +89,7 @@ impl<D: Tables> Writer<D> {
     }
 }
 
-async fn write_all<D: Tables, R: Rows<D>>(
+async fn write_all<D: Decider, R: Rows<D>>(
     rows: Arc<R>,
     shared: Arc<Shared>,
     mut todo: mpsc::UnboundedReceiver<Task<D>>,
@@ -129,7 +130,7 @@ async fn write_all<D: Tables, R: Rows<D>>(
 ///
 /// # Errors
 /// Damage, which no other try repairs.
-async fn carry_out<D: Tables, R: Rows<D>>(
+async fn carry_out<D: Decider, R: Rows<D>>(
     rows: &R,
     writer: &mut R::Writer,
     task: Task<D>,
@@ -165,7 +166,7 @@ async fn carry_out<D: Tables, R: Rows<D>>(
 }
 
 /// Waits until it may be tried again.
-async fn try_again<D: Tables>(what: &str, failure: StoreError, shared: &Shared) -> Result<(), StoreError> {
+async fn try_again<D: Decider>(what: &str, failure: StoreError, shared: &Shared) -> Result<(), StoreError> {
     if failure.is_damage() {
         return Err(failure);
     }

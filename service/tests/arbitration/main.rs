@@ -21,7 +21,8 @@ use orderlog_eventlog::{
     kafka::{KafkaConfig, KafkaLog},
     simulated::SimulatedLog,
 };
-use orderlog_projections::Store;
+use orderlog_projections::customers::TABLES;
+use orderlog_readmodel::Store;
 use orderlog_service::{
     assembly, now_ms,
     replica::{ExecuteError, Executed, Replica, Setup},
@@ -51,7 +52,7 @@ impl Pair {
         let mut replicas = Vec::new();
         for log in [Arc::clone(&gate) as Arc<dyn EventLog>, Arc::clone(&log)] {
             let folder = tempfile::tempdir().unwrap();
-            let store = Arc::new(Store::open(folder.path()).await.unwrap());
+            let store = Arc::new(Store::open(folder.path(), &TABLES).await.unwrap());
             let hash_key = HashKey::from_secret("test");
             let setup =
                 Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 1, surroundings: Arc::new(Machine) };

@@ -4,18 +4,11 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
-use orderlog_domain::{
-    billing::Billing,
-    customers::Customers,
-    header::HEADER,
-    inventory::Inventory,
-    key::Key,
-    notifications::{Notification, Notifications},
-    orders::Orders,
-};
+use orderlog_domain::{decider::Decider, header::HEADER, key::Key, notifications::Notification};
 use orderlog_eventlog::{EventLog, Partition, Record, TopicKind};
 use orderlog_history::{History, Line, PublicRecord, Row};
-use orderlog_projections::{Inbox, Paging, RedisAddress, RedisInbox, Store, Tables};
+use orderlog_projections::{self as projections, Inbox, RedisAddress, RedisInbox};
+use orderlog_readmodel::{Paging, Store, Tables};
 use orderlog_service::{assembly, now_ms};
 
 /// Everything there is to check. `rows` tells the data folder of each service.
@@ -39,11 +32,14 @@ pub async fn history(log: &dyn EventLog, rows: impl Fn(&str) -> Box<Path>, lines
             }
         }
     }
-    history.rows.insert("customers".to_owned(), documents::<Customers>(&rows("customers")).await?);
-    history.rows.insert("orders".to_owned(), documents::<Orders>(&rows("orders")).await?);
-    history.rows.insert("inventory".to_owned(), documents::<Inventory>(&rows("inventory")).await?);
-    history.rows.insert("billing".to_owned(), documents::<Billing>(&rows("billing")).await?);
-    history.rows.insert("notifications".to_owned(), documents::<Notifications>(&rows("notifications")).await?);
+    history.rows.insert("customers".to_owned(), documents(&projections::customers::TABLES, &rows("customers")).await?);
+    history.rows.insert("orders".to_owned(), documents(&projections::orders::TABLES, &rows("orders")).await?);
+    history.rows.insert("inventory".to_owned(), documents(&projections::inventory::TABLES, &rows("inventory")).await?);
+    history.rows.insert("billing".to_owned(), documents(&projections::billing::TABLES, &rows("billing")).await?);
+    history.rows.insert(
+        "notifications".to_owned(),
+        documents(&projections::notifications::TABLES, &rows("notifications")).await?,
+    );
     Ok(history)
 }
 
@@ -75,7 +71,7 @@ fn of_topic(partition: u32, record: Record) -> PublicRecord {
 /// # Errors
 /// If one of them can't be read.
 pub async fn inbox_differences(url: &str, dir: &Path) -> Result<Vec<String>> {
-    let rows = Store::<Notifications>::open(dir).await?;
+    let rows = Store::open(dir, &projections::notifications::TABLES).await?;
     let log_id = rows.checkpoint().await?.genesis.context("the journal has begun")?.log_id;
     let address = RedisAddress { url: url.to_owned(), user: None, password: None, ca_pem: None };
     let redis = RedisInbox::new(&address, &log_id.simple().to_string(), log_id)?;
@@ -122,11 +118,11 @@ async fn contents(log: &dyn EventLog, partition: Partition) -> Result<Vec<Record
 }
 
 /// The rows of a service that serve.
-async fn documents<D: Tables>(dir: &Path) -> Result<Vec<Row>> {
-    let store = Store::<D>::open(dir).await?;
+async fn documents<D: Decider>(tables: &'static Tables<D>, dir: &Path) -> Result<Vec<Row>> {
+    let store = Store::open(dir, tables).await?;
     let connection = rusqlite::Connection::open(store.file())?;
     let mut rows = Vec::new();
-    for table in D::TABLES {
+    for table in tables.tables {
         let mut query = connection.prepare(&format!("select key, doc from {}", table.kind))?;
         let found = query.query_map([], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?)))?;
         for found in found {

@@ -18,14 +18,13 @@ use orderlog_domain::{
 };
 use orderlog_eventlog::EventLog;
 use orderlog_history::{Ask, Refusal};
-use orderlog_projections::{MemoryRows, Tables};
+use orderlog_readmodel::{MemoryRows, Tables};
 use orderlog_service::{
     assembly::{self, Assembled, AssemblyError},
     delivery::{self, corrections},
     duty::Troubles,
     replica::{Replica, Setup, StartError, State},
     surroundings::Surroundings,
-    timer,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -47,7 +46,9 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 pub type SimulatedReplica<D> = Replica<D, SimulatedRows<D>>;
 
 /// A service, and what belongs to it besides what all have.
-pub trait Service: Tables {
+pub trait Service: Decider {
+    /// Its tables.
+    const TABLES: &'static Tables<Self>;
     /// Kinds of events that came with newer programs; older ones lack one or two neighbours of these.
     const NEWER: Unknown;
 
@@ -82,6 +83,7 @@ pub trait Service: Tables {
 macro_rules! service {
     ($service:ident, $place:ident, $newer:expr, ($meaning:path, $refusal:path), $remint:expr, $made:expr) => {
         impl Service for $service {
+            const TABLES: &'static Tables<Self> = &orderlog_projections::$place::TABLES;
             const NEWER: Unknown = &$newer;
 
             fn fingerprint(command: &Self::Command) -> String {
@@ -153,6 +155,7 @@ service!(
 );
 
 impl Service for Inventory {
+    const TABLES: &'static Tables<Self> = &orderlog_projections::inventory::TABLES;
     const NEWER: Unknown = &[
         "stock_adjusted",
         "threshold_set",
@@ -188,9 +191,8 @@ impl Service for Inventory {
     }
 
     async fn perform(assembled: &Assembled<Self, SimulatedRows<Self>>, link: &Arc<Link>, shop: &Arc<Shop>) {
-        let Assembled { replica, lease } = assembled;
+        let Assembled { replica, .. } = assembled;
         let troubles = Troubles::default();
-        assembly::perform(lease, &troubles, "timer", replica, |replica, _| timer::run(replica));
         let Ok(deliveries) = link.lead(DELIVERIES, Self::JOURNAL).await else { return };
         let notifier = Arc::new(notifier::Deliveries::new(shop));
         assembly::perform(
@@ -206,21 +208,21 @@ impl Service for Inventory {
 }
 
 /// A process that runs.
-pub struct Running<D: Tables> {
+pub struct Running<D: Decider> {
     /// To ask it.
     pub replica: SimulatedReplica<D>,
     /// To kill it.
     pub life: Arc<Life>,
 }
 
-impl<D: Tables> Clone for Running<D> {
+impl<D: Decider> Clone for Running<D> {
     fn clone(&self) -> Self {
         Self { replica: self.replica.clone(), life: Arc::clone(&self.life) }
     }
 }
 
 /// One instance: its rows outlive its processes.
-pub struct Instance<D: Tables> {
+pub struct Instance<D: Decider> {
     /// The service and the instance's number.
     pub name: String,
     /// Its rows.
@@ -239,7 +241,7 @@ fn locked<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
     it.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<D: Tables> Instance<D> {
+impl<D: Decider> Instance<D> {
     /// The process, if it is up and takes commands or will.
     pub fn running(&self) -> Option<Running<D>> {
         locked(&self.running).clone().filter(|running| !running.life.is_dead())
@@ -247,7 +249,7 @@ impl<D: Tables> Instance<D> {
 }
 
 /// All instances of a service.
-pub struct Instances<D: Tables>(pub Vec<Arc<Instance<D>>>);
+pub struct Instances<D: Decider>(pub Vec<Arc<Instance<D>>>);
 
 impl<D: Service> Instances<D> {
     /// So many, none of which runs yet.
@@ -255,7 +257,7 @@ impl<D: Service> Instances<D> {
         let new = |number| {
             Arc::new(Instance {
                 name: format!("{}.{number}", D::JOURNAL),
-                rows: MemoryRows::default(),
+                rows: MemoryRows::new(D::TABLES),
                 life: Mutex::default(),
                 running: Mutex::default(),
                 away_ms: watch::Sender::new(0),

@@ -10,7 +10,7 @@ use orderlog_domain::{
 };
 use orderlog_eventlog::{Partition, Record};
 use orderlog_history::{Fault, History, PublicRecord, Row, SERVICES, fault};
-use orderlog_projections::{Cell, Contents, MemoryRows, Tables};
+use orderlog_readmodel::{Cell, Contents, MemoryRows};
 use orderlog_service::replica::Replica;
 use serde_json::{Value, json};
 
@@ -179,9 +179,9 @@ fn cell(cell: &Cell) -> Value {
     }
 }
 
-async fn rebuild<D: Tables>(world: &Arc<World>) -> MemoryRows<D> {
+async fn rebuild<D: Service>(world: &Arc<World>) -> MemoryRows<D> {
     let life = Life::begin(world, &format!("{}.rebuilt", D::JOURNAL));
-    let rows = MemoryRows::<D>::default();
+    let rows = MemoryRows::new(D::TABLES);
     let simulated = Arc::new(SimulatedRows::new(rows.clone(), Arc::clone(&life)));
     if let Ok(replica) = Replica::start(setup(&life, Link::new(Arc::clone(&life))), simulated).await {
         let end = world.log.all_ends().get(&Partition::journal(D::JOURNAL)).copied().unwrap_or_default();

@@ -4,20 +4,20 @@ use std::{io, sync::Arc};
 
 use orderlog_domain::{
     core::{Changes, Checkpoint, DiscardedRow, Loaded, RecordRow, SetAside, Verdict, Wanted},
-    decider::Millis,
-    inventory::{Inventory, Reservation},
+    decider::{Decider, Millis},
+    key::Key,
 };
-use orderlog_projections::{DueReservations, MemoryRows, Pace, Rows, StoreError, Tables, Unaccepted};
+use orderlog_readmodel::{Due, MemoryRows, Pace, Rows, StoreError, Tables, Timer, Unaccepted};
 
 use crate::life::Life;
 
 /// The rows of one process.
-pub struct SimulatedRows<D: Tables> {
+pub struct SimulatedRows<D: Decider> {
     rows: MemoryRows<D>,
     life: Arc<Life>,
 }
 
-impl<D: Tables> SimulatedRows<D> {
+impl<D: Decider> SimulatedRows<D> {
     /// As this process sees them.
     pub const fn new(rows: MemoryRows<D>, life: Arc<Life>) -> Self {
         Self { rows, life }
@@ -44,8 +44,12 @@ impl<D: Tables> SimulatedRows<D> {
     }
 }
 
-impl<D: Tables> Rows<D> for SimulatedRows<D> {
+impl<D: Decider> Rows<D> for SimulatedRows<D> {
     type Writer = ();
+
+    fn tables(&self) -> &'static Tables<D> {
+        self.rows.tables()
+    }
 
     async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
         self.life.gate().await;
@@ -103,18 +107,16 @@ impl<D: Tables> Rows<D> for SimulatedRows<D> {
         self.rows.discarded().await
     }
 
+    async fn due(&self, timer: &Timer<D>, now: Millis, limit: u32) -> Result<Vec<(Key, Due<D>)>, StoreError> {
+        self.take_time().await;
+        self.rows.due(timer, now, limit).await
+    }
+
     fn generation(&self) -> u32 {
         Rows::<D>::generation(&self.rows)
     }
 
     async fn have_serve(&self, number: u32) -> Result<Self, StoreError> {
         Ok(Self::new(self.rows.of_generation(number), Arc::clone(&self.life)))
-    }
-}
-
-impl DueReservations for SimulatedRows<Inventory> {
-    async fn expired_reservations(&self, now: Millis, limit: u32) -> Result<Vec<Reservation>, StoreError> {
-        self.take_time().await;
-        self.rows.expired_reservations(now, limit).await
     }
 }

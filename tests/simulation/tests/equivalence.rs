@@ -6,13 +6,11 @@
 use std::{path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use orderlog_domain::{
-    billing::Billing, core::Wanted, customers::Customers, inventory::Inventory, key::HashKey, known::Unknown,
-    notifications::Notifications, orders::Orders,
-};
+use orderlog_domain::{core::Wanted, decider::Decider, key::HashKey, known::Unknown};
 use orderlog_eventlog::{EventLog, NewRecord, simulated::SimulatedLog};
 use orderlog_history::History;
-use orderlog_projections::{DueReservations, MemoryRows, Rows, Store, Tables};
+use orderlog_projections::{billing, customers, inventory, notifications, orders};
+use orderlog_readmodel::{MemoryRows, Rows, Store, Tables};
 use orderlog_service::{
     assembly,
     replica::{Replica, Setup},
@@ -60,7 +58,11 @@ async fn log_of(history: &History) -> Arc<dyn EventLog> {
 }
 
 /// How many records this program leaves parked.
-async fn built<D: Tables, R: Rows<D>>(log: &Arc<dyn EventLog>, rows: &Arc<R>, program: Arc<dyn Surroundings>) -> usize {
+async fn built<D: Decider, R: Rows<D>>(
+    log: &Arc<dyn EventLog>,
+    rows: &Arc<R>,
+    program: Arc<dyn Surroundings>,
+) -> usize {
     let setup = Setup {
         log: Arc::clone(log),
         hash_key: HashKey::from_secret("simulated"),
@@ -76,8 +78,12 @@ async fn built<D: Tables, R: Rows<D>>(log: &Arc<dyn EventLog>, rows: &Arc<R>, pr
 
 /// What both answer is alike, whatever a loop or a duty asks: built from this log by an older program, and then by the newest one. How
 /// many records the older one could not fold.
-async fn both<D: Tables>(log: &Arc<dyn EventLog>, dir: &Path) -> (Arc<Store<D>>, Arc<MemoryRows<D>>, usize) {
-    let (store, memory) = (Arc::new(Store::<D>::open(dir).await.unwrap()), Arc::new(MemoryRows::<D>::default()));
+async fn both<D: Decider>(
+    tables: &'static Tables<D>,
+    log: &Arc<dyn EventLog>,
+    dir: &Path,
+) -> (Arc<Store<D>>, Arc<MemoryRows<D>>, usize) {
+    let (store, memory) = (Arc::new(Store::open(dir, tables).await.unwrap()), Arc::new(MemoryRows::new(tables)));
     let n_parked = built(log, &store, Arc::new(Older)).await;
     assert_eq!(built(log, &memory, Arc::new(Older)).await, n_parked);
     are_alike(&store, &memory).await;
@@ -87,7 +93,7 @@ async fn both<D: Tables>(log: &Arc<dyn EventLog>, dir: &Path) -> (Arc<Store<D>>,
     (store, memory, n_parked)
 }
 
-async fn are_alike<D: Tables>(store: &Store<D>, memory: &MemoryRows<D>) {
+async fn are_alike<D: Decider>(store: &Store<D>, memory: &MemoryRows<D>) {
     assert_eq!(Rows::checkpoint(store).await.unwrap(), memory.checkpoint().await.unwrap());
     let keys: Vec<_> = memory.look(|rows| rows.heads.keys().copied().collect());
     for kind in D::KINDS.iter().map(|kind| Some(*kind)).chain([None]) {
@@ -110,15 +116,16 @@ async fn rows_in_memory_are_rows_in_sqlite() {
     for seed in 1..=8 {
         let history = std::thread::spawn(move || orderlog_simulation::run(seed, false).history).join().unwrap();
         let (log, dir) = (log_of(&history).await, tempfile::tempdir().unwrap());
-        n_parked += both::<Customers>(&log, dir.path()).await.2;
-        n_parked += both::<Orders>(&log, dir.path()).await.2;
-        n_parked += both::<Billing>(&log, dir.path()).await.2;
-        n_parked += both::<Notifications>(&log, dir.path()).await.2;
-        let (store, memory, n) = both::<Inventory>(&log, dir.path()).await;
+        n_parked += both(&customers::TABLES, &log, dir.path()).await.2;
+        n_parked += both(&orders::TABLES, &log, dir.path()).await.2;
+        n_parked += both(&billing::TABLES, &log, dir.path()).await.2;
+        n_parked += both(&notifications::TABLES, &log, dir.path()).await.2;
+        let (store, memory, n) = both(&inventory::TABLES, &log, dir.path()).await;
         n_parked += n;
         for (now, limit) in [(0, 10), (i64::MAX, 1_000), (i64::MAX, 1)] {
-            let due = store.expired_reservations(now, limit).await.unwrap();
-            assert_eq!(due, memory.expired_reservations(now, limit).await.unwrap());
+            let timer = &inventory::TABLES.timers[0];
+            let (due, in_memory) = (store.due(timer, now, limit).await, memory.due(timer, now, limit).await);
+            assert_eq!(format!("{due:?}"), format!("{in_memory:?}"));
         }
         memory.look(|rows| n_records += rows.records.len());
         n_void += memory.unaccepted(0, u64::MAX >> 1).await.unwrap().verdicts.len();

@@ -8,12 +8,10 @@ use std::{
 };
 
 use anyhow::Context;
-use orderlog_domain::{
-    billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
-    values::Reason,
-};
+use orderlog_domain::{decider::Decider, values::Reason};
 use orderlog_eventlog::{EventLog, Partition, ReadError};
-use orderlog_projections::{Label, SnapshotError, StoreError, Tables};
+use orderlog_projections::{billing, customers, inventory, notifications, orders};
+use orderlog_readmodel::{Label, SnapshotError, StoreError, Tables};
 use orderlog_service::{
     projection::{ParkedRecord, Projection, Rebuild, RebuildRequest, Rows, Status},
     rebuild::{Goal, RebuildError},
@@ -168,11 +166,13 @@ impl Target {
         for service in services {
             let setup = setup.clone();
             let rows = match service {
-                ServiceName::Customers => rows::<Customers>(goal, setup, &keeping, copies.as_ref()).await,
-                ServiceName::Orders => rows::<Orders>(goal, setup, &keeping, copies.as_ref()).await,
-                ServiceName::Inventory => rows::<Inventory>(goal, setup, &keeping, copies.as_ref()).await,
-                ServiceName::Billing => rows::<Billing>(goal, setup, &keeping, copies.as_ref()).await,
-                ServiceName::Notifications => rows::<Notifications>(goal, setup, &keeping, copies.as_ref()).await,
+                ServiceName::Customers => rows(goal, setup, &customers::TABLES, &keeping, copies.as_ref()).await,
+                ServiceName::Orders => rows(goal, setup, &orders::TABLES, &keeping, copies.as_ref()).await,
+                ServiceName::Inventory => rows(goal, setup, &inventory::TABLES, &keeping, copies.as_ref()).await,
+                ServiceName::Billing => rows(goal, setup, &billing::TABLES, &keeping, copies.as_ref()).await,
+                ServiceName::Notifications => {
+                    rows(goal, setup, &notifications::TABLES, &keeping, copies.as_ref()).await
+                }
             };
             match rows.with_context(|| format!("the rows of {service}")) {
                 Ok(rows) => drop(projections.insert(*service, rows)),
@@ -315,9 +315,10 @@ fn unrepaired(error: RepairError) -> anyhow::Error {
 }
 
 /// An instance that only folds: it has no duties, so it publishes nothing and tells nobody.
-async fn rows<D: Tables>(
+async fn rows<D: Decider>(
     goal: Option<Goal>,
     setup: Setup,
+    tables: &'static Tables<D>,
     keeping: &Keeping,
     copies: Option<&Copies>,
 ) -> anyhow::Result<Arc<dyn Projection>> {
@@ -325,14 +326,14 @@ async fn rows<D: Tables>(
         let told = format!("{error:#}");
         copies.map(|copies| copies.named_as_copied(&told)).unwrap_or(told)
     };
-    match serving::<D>(setup.clone(), keeping, copies).await {
+    match serving(setup.clone(), tables, keeping, copies).await {
         Err(error) if is_damaged_log(&error) => Err(Failure::differs(told(&error))),
         Err(error) if goal == Some(Goal::Verify) && is_fault(&error) => Err(Failure::differs(told(&error))),
         Err(error) if goal == Some(Goal::Replace) && is_fault(&error) => {
             warn!("the rows of {} are built anew from the log: {}", D::JOURNAL, told(&error));
             let began = Instant::now();
-            begin_anew::<D>(&setup, keeping).await?;
-            Ok(Arc::new(Rows::built(serving::<D>(setup, keeping, copies).await?, began.elapsed())))
+            begin_anew(&setup, tables, keeping).await?;
+            Ok(Arc::new(Rows::built(serving(setup, tables, keeping, copies).await?, began.elapsed())))
         }
         Err(error) if is_fault(&error) => Err(Failure::refused(told(&error))),
         rows => Ok(Arc::new(Rows::of(rows?))),
@@ -355,10 +356,14 @@ fn is_fault(error: &anyhow::Error) -> bool {
 }
 
 /// Has empty rows serve, once the instance that found the damage has closed its file.
-async fn begin_anew<D: Tables>(setup: &Setup, keeping: &Keeping) -> Result<(), replica::StartError> {
+async fn begin_anew<D: Decider>(
+    setup: &Setup,
+    tables: &'static Tables<D>,
+    keeping: &Keeping,
+) -> Result<(), replica::StartError> {
     let until = Instant::now() + CLOSED_WITHIN;
     loop {
-        match keeping.begin_anew::<D>(setup.log.as_ref()).await {
+        match keeping.begin_anew(tables, setup.log.as_ref()).await {
             Err(replica::StartError::Rows(StoreError::InUse { .. })) if Instant::now() < until => {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -372,9 +377,14 @@ fn is_damaged_log(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(replica::StartError::Journal(ReadError::Damaged { .. })))
 }
 
-async fn serving<D: Tables>(setup: Setup, keeping: &Keeping, copies: Option<&Copies>) -> anyhow::Result<Replica<D>> {
-    let store = match copies.map(|copies| keeping.in_scratch::<D>(copies.scratch.path())).transpose() {
-        Ok(copied) => copied.as_ref().unwrap_or(keeping).open::<D>(setup.log.as_ref()).await,
+async fn serving<D: Decider>(
+    setup: Setup,
+    tables: &'static Tables<D>,
+    keeping: &Keeping,
+    copies: Option<&Copies>,
+) -> anyhow::Result<Replica<D>> {
+    let store = match copies.map(|copies| keeping.in_scratch(tables, copies.scratch.path())).transpose() {
+        Ok(copied) => copied.as_ref().unwrap_or(keeping).open(tables, setup.log.as_ref()).await,
         Err(error) => Err(error.into()),
     };
     let store = store.map_err(|error| match error {

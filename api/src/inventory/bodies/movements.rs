@@ -5,7 +5,7 @@ use orderlog_domain::{
     inventory,
     public::{MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel},
 };
-use orderlog_projections::MovementRow;
+use orderlog_projections::inventory::MovementRow;
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 

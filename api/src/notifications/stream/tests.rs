@@ -7,7 +7,7 @@ use orderlog_domain::{
     values::{Body, NotificationId, Subject},
 };
 use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
-use orderlog_projections::Store;
+use orderlog_readmodel::Store;
 use orderlog_service::{assembly, now_ms, replica::Setup, surroundings::Machine};
 use poem_openapi::types::Example;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ struct Instance {
 impl Instance {
     async fn start(log: &Arc<dyn EventLog>, limit: u64) -> Self {
         let rows = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::<Notifications>::open(rows.path()).await.unwrap());
+        let store = Arc::new(Store::open(rows.path(), &orderlog_projections::notifications::TABLES).await.unwrap());
         let (log, hash_key) = (Arc::clone(log), HashKey::from_secret("test"));
         let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
         let limit = watch::Sender::new(limit);

@@ -1,9 +1,11 @@
 //! How a service's aggregates become rows: what each kind of aggregate has besides its document.
 
 use orderlog_domain::{
-    decider::{At, Decider, Kind},
+    decider::{At, Decider, Kind, Millis},
     key::Key,
 };
+
+use crate::error::StoreError;
 
 /// A column that is filled from an aggregate's state or from an event, so that lists can filter and sort by it.
 #[derive(Clone, Copy, Debug)]
@@ -117,13 +119,56 @@ pub struct Ledger<D: Decider> {
     pub indexes: &'static [Index],
 }
 
-/// A service's tables. The names, types and values here are SQL text of this program, never anybody's input.
-pub trait Tables: Decider {
+/// A column that holds when aggregates are due, and what is due then.
+#[derive(Debug)]
+pub struct Timer<D: Decider> {
+    /// Its name, by which idempotency keys are derived: to be chosen once and never changed.
+    pub name: &'static str,
+    /// The kind of its aggregates.
+    pub kind: Kind,
+    /// The column of their table that holds [`Due::at_ms`], null where nothing is due.
+    pub column: &'static str,
+    /// What is due of an aggregate, if anything ever is.
+    pub due: fn(&D::Entity) -> Option<Due<D>>,
+}
+
+/// A command that is due.
+#[derive(Debug)]
+pub struct Due<D: Decider> {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: Millis,
+    /// The aggregate's version, as it counts it itself: the same version is never asked twice.
+    pub version: u64,
+    /// What is due.
+    pub command: D::Command,
+}
+
+/// The tables of a service's read model. The names, types and values here are SQL text of this program, never anybody's input.
+#[derive(Debug)]
+pub struct Tables<D: Decider> {
     /// To be counted up whenever the *meaning* of a document or a column changes. A change of tables, columns or indexes is
     /// noticed without. Another number than the file's means that the rows are rebuilt from the log.
-    const SCHEMA: u32;
+    pub schema: u32,
     /// One for each of [`Decider::KINDS`].
-    const TABLES: &'static [Table<Self::Entity>];
+    pub tables: &'static [Table<D::Entity>],
     /// What else the service's lists need.
-    const LEDGERS: &'static [Ledger<Self>];
+    pub ledgers: &'static [Ledger<D>],
+    /// Commands that only time asks for.
+    pub timers: &'static [Timer<D>],
+}
+
+impl<D: Decider> Tables<D> {
+    /// The table of a kind of aggregate.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTable`] for an unknown kind.
+    pub fn of(&self, kind: &str) -> Result<&'static Table<D::Entity>, StoreError> {
+        let found = self.tables.iter().find(|table| table.kind == kind);
+        found.ok_or_else(|| StoreError::NoTable { service: D::JOURNAL, kind: kind.to_owned() })
+    }
+
+    /// Whether the rows of this table are copied facts.
+    pub(crate) fn is_copied(&self, table: &str) -> bool {
+        self.tables.iter().any(|it| it.kind == table && it.copied)
+    }
 }

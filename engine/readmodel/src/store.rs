@@ -21,6 +21,7 @@ use std::{path::Path, sync::Arc};
 
 use orderlog_domain::{
     core::{Checkpoint, CopiedRow, Genesis, RecordRow, Verdict},
+    decider::Decider,
     decoding,
     key::{Key, RecordId},
 };
@@ -31,20 +32,19 @@ use sqlx::{
 use uuid::Uuid;
 
 pub use comparing::{Difference, Pinned};
-pub(crate) use listing::List;
-pub use listing::{Cursor, Page, Paging};
-pub(crate) use loading::document;
+pub use listing::{Cursor, List, Moment, Page, Paging, Row};
+use loading::document;
 use newest::Newest;
 pub(crate) use origin::Origin;
 pub use past::Instant;
 pub use verdicts::Unaccepted;
 pub use writing::{Pace, Writer};
 
-use crate::{error::StoreError, generations::Generations, schema, tables::Tables};
+use crate::{error::StoreError, generations::Generations, tables::Tables};
 
 /// One generation of a service's rows. Clones share the file; it is free for others once all of them and the [`Writer`] are
 /// gone.
-pub struct Store<D: Tables> {
+pub struct Store<D: Decider> {
     generations: Generations<D>,
     number: u32,
     origin: Origin,
@@ -55,7 +55,7 @@ pub struct Store<D: Tables> {
     newest: Arc<Newest>,
 }
 
-impl<D: Tables> Clone for Store<D> {
+impl<D: Decider> Clone for Store<D> {
     fn clone(&self) -> Self {
         Self {
             generations: self.generations.clone(),
@@ -69,14 +69,14 @@ impl<D: Tables> Clone for Store<D> {
     }
 }
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// Opens the generation that serves in `dir`, makes it if there is none, and moves one of another schema version aside;
     /// the rows then begin at offset 0.
     ///
     /// # Errors
     /// [`StoreError`], with a file that is damaged, another service's or in use.
-    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
-        let generations = Generations::lock(dir)?;
+    pub async fn open(dir: &Path, tables: &'static Tables<D>) -> Result<Self, StoreError> {
+        let generations = Generations::lock(dir, tables)?;
         let serving = generations.serving()?;
         generations.open(serving).await
     }
@@ -84,7 +84,7 @@ impl<D: Tables> Store<D> {
     pub(crate) async fn open_file(generations: Generations<D>, number: u32) -> Result<Self, StoreError> {
         let file = generations.file(number);
         let origin = Origin::new(&file);
-        opening::prepare::<D>(&file, &origin).await?;
+        opening::prepare(&file, &origin, generations.tables()).await?;
         let options = opening::reading(&file);
         Self::reading(generations, number, origin, options).await
     }
@@ -92,7 +92,7 @@ impl<D: Tables> Store<D> {
     /// None, if the file has other tables than this program.
     pub(crate) async fn open_to_read(generations: Generations<D>, number: u32) -> Result<Option<Self>, StoreError> {
         let origin = Origin::new(&generations.file(number));
-        if !opening::has_tables::<D>(&origin).await? {
+        if !opening::has_tables(&origin, generations.tables()).await? {
             return Ok(None);
         }
         let options = opening::reading_alone(&origin.file);
@@ -107,8 +107,13 @@ impl<D: Tables> Store<D> {
     ) -> Result<Self, StoreError> {
         let lists = opening::list_readers(options.clone(), &origin).await?;
         let loads = opening::readers(options, &origin, 1).await?;
-        let lookup = Arc::new(loading::Lookup::new::<D>());
+        let lookup = Arc::new(loading::Lookup::new(generations.tables()));
         Ok(Self { generations, number, origin, lists, loads, lookup, newest: Arc::default() })
+    }
+
+    /// The tables of these rows.
+    pub const fn tables(&self) -> &'static Tables<D> {
+        self.generations.tables()
     }
 
     /// All generations of these rows.
@@ -130,11 +135,6 @@ impl<D: Tables> Store<D> {
     /// The file.
     pub fn file(&self) -> &Path {
         &self.origin.file
-    }
-
-    /// The schema version that files of this service have.
-    pub fn schema_version() -> String {
-        schema::version::<D>()
     }
 
     /// Where the rows stand.
@@ -188,7 +188,7 @@ impl<D: Tables> Store<D> {
     pub async fn check(&self) -> Result<(), StoreError> {
         let failed = |error| self.origin.error("checking the rows", error);
         let mut connection = reader(&self.origin).await?;
-        shapes::check::<D>(&self.origin, &mut connection).await?;
+        shapes::check(self.tables(), &self.origin, &mut connection).await?;
         let found = sqlx::query_scalar::<_, String>("pragma integrity_check(1)").fetch_one(&mut connection).await;
         let found = found.map_err(failed)?;
         connection.close().await.map_err(failed)?;
@@ -228,8 +228,9 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If SQLite refuses.
     pub async fn create_indexes(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
-        let make = |connection: &mut rusqlite::Connection, origin: &Origin| {
-            opening::make_indexes::<D>(connection).map_err(|error| origin.refused("making indexes", error))
+        let tables = self.tables();
+        let make = move |connection: &mut rusqlite::Connection, origin: &Origin| {
+            opening::make_indexes(connection, tables).map_err(|error| origin.refused("making indexes", error))
         };
         writer.connection().ask(make).await
     }

@@ -6,7 +6,6 @@
 
 use std::{
     fs::{self, File, Permissions},
-    marker::PhantomData,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,6 +18,7 @@ use crate::{
     store::{Store, opening},
     tables::Tables,
 };
+use orderlog_domain::decider::Decider;
 
 /// Where snapshots are, unless it is said.
 pub const SNAPSHOTS: &str = "snapshots";
@@ -26,46 +26,51 @@ pub const SNAPSHOTS: &str = "snapshots";
 const FIRST: u32 = 1;
 
 /// The generations in a data folder, which nobody else uses as long as this, or a store of it, is there.
-pub struct Generations<D: Tables> {
+pub struct Generations<D: Decider> {
     dir: PathBuf,
     snapshots: Snapshots<D>,
     /// `None` if the folder is open for reading only and was never locked.
     lock: Option<Arc<File>>,
-    service: PhantomData<fn() -> D>,
+    tables: &'static Tables<D>,
 }
 
-impl<D: Tables> Clone for Generations<D> {
+impl<D: Decider> Clone for Generations<D> {
     fn clone(&self) -> Self {
-        Self { dir: self.dir.clone(), snapshots: self.snapshots.clone(), lock: self.lock.clone(), service: PhantomData }
+        Self { dir: self.dir.clone(), snapshots: self.snapshots.clone(), lock: self.lock.clone(), tables: self.tables }
     }
 }
 
-impl<D: Tables> Generations<D> {
+impl<D: Decider> Generations<D> {
     /// Those in `dir`, which is made if it is missing.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while another process uses them, [`StoreError::Folder`] if the folder can't be used.
-    pub fn lock(dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self::locked_by(dir, Some(opening::lock(dir, D::JOURNAL)?)))
+    pub fn lock(dir: &Path, tables: &'static Tables<D>) -> Result<Self, StoreError> {
+        Ok(Self::locked_by(dir, tables, Some(opening::lock(dir, D::JOURNAL)?)))
     }
 
     /// Those in `dir`, for reading only: nothing is made or changed there.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while a process uses them, [`StoreError::Folder`] if the folder can't be read.
-    pub fn to_read(dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self::locked_by(dir, opening::shared_lock(dir, D::JOURNAL)?))
+    pub fn to_read(dir: &Path, tables: &'static Tables<D>) -> Result<Self, StoreError> {
+        Ok(Self::locked_by(dir, tables, opening::shared_lock(dir, D::JOURNAL)?))
     }
 
-    fn locked_by(dir: &Path, lock: Option<File>) -> Self {
-        let (lock, snapshots) = (lock.map(Arc::new), Snapshots::in_dir(&dir.join(SNAPSHOTS)));
-        Self { dir: dir.to_owned(), snapshots, lock, service: PhantomData }
+    fn locked_by(dir: &Path, tables: &'static Tables<D>, lock: Option<File>) -> Self {
+        let (lock, snapshots) = (lock.map(Arc::new), Snapshots::in_dir(&dir.join(SNAPSHOTS), tables));
+        Self { dir: dir.to_owned(), snapshots, lock, tables }
     }
 
     /// The same, with snapshots in another folder.
     #[must_use]
     pub fn with_snapshots(self, dir: &Path) -> Self {
-        Self { snapshots: Snapshots::in_dir(dir), ..self }
+        Self { snapshots: Snapshots::in_dir(dir, self.tables), ..self }
+    }
+
+    /// The tables of these rows.
+    pub const fn tables(&self) -> &'static Tables<D> {
+        self.tables
     }
 
     /// The snapshots of these rows.

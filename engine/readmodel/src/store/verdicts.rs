@@ -2,13 +2,14 @@
 
 use orderlog_domain::{
     core::{DiscardedRow, ParkedRow, SetAside, Verdict},
+    decider::Decider,
     key::{Key, RecordId},
 };
 use sqlx::{Connection, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{Store, writing::stored};
-use crate::{error::StoreError, tables::Tables};
+use crate::error::StoreError;
 
 /// The records of a part of the journal that were not accepted, as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Unaccepted {
     pub verdicts: Vec<(u64, Verdict)>,
 }
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// Those of the records from `from` up to and without `to` that were not accepted.
     ///
     /// # Errors

@@ -3,19 +3,17 @@
 
 use std::fmt;
 
-use orderlog_domain::key::Key;
+use orderlog_domain::{decider::Decider, key::Key};
+use serde::de::DeserializeOwned;
 use sqlx::{
-    AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction, TypeInfo, ValueRef,
+    AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Transaction, TypeInfo, ValueRef,
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
 use uuid::Uuid;
 
 use super::{Origin, Store, loading::document};
-use crate::{
-    error::StoreError,
-    tables::{Cell, Tables},
-};
+use crate::{error::StoreError, tables::Cell};
 
 /// The most rows of one page.
 const MAX_LIMIT: u32 = 1000;
@@ -35,21 +33,31 @@ impl Cursor {
         &self.0
     }
 
-    pub(crate) fn key(&self) -> Result<Key, StoreError> {
+    /// The key that the page before ended with.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] for another list's cursor.
+    pub fn key(&self) -> Result<Key, StoreError> {
         Key::try_from(self.0.clone()).map_err(|_| StoreError::Cursor)
     }
 
-    pub(crate) fn numbers<const N: usize>(&self) -> Result<[i64; N], StoreError> {
+    /// The numbers that the page before ended with.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] for another list's cursor.
+    pub fn numbers<const N: usize>(&self) -> Result<[i64; N], StoreError> {
         let parsed: Vec<i64> =
             self.0.split('.').map(|part| part.parse().map_err(|_| StoreError::Cursor)).collect::<Result<_, _>>()?;
         parsed.try_into().map_err(|_| StoreError::Cursor)
     }
 
-    pub(crate) fn of_key(key: &Key) -> Self {
+    /// Behind this key.
+    pub fn of_key(key: &Key) -> Self {
         Self(String::from(*key))
     }
 
-    pub(crate) fn of_numbers(numbers: &[i64]) -> Self {
+    /// Behind these numbers, in the order of the list's columns.
+    pub fn of_numbers(numbers: &[i64]) -> Self {
         Self(numbers.iter().map(i64::to_string).collect::<Vec<_>>().join("."))
     }
 }
@@ -75,7 +83,8 @@ impl Paging {
         Self { after: None, limit }
     }
 
-    pub(crate) fn limit(&self) -> u32 {
+    /// The most rows that are given.
+    pub fn limit(&self) -> u32 {
         self.limit.clamp(1, MAX_LIMIT)
     }
 }
@@ -91,12 +100,12 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// The same page of what `read` makes of its rows.
-    pub(crate) fn filter_map<U>(self, read: impl FnMut(T) -> Option<U>) -> Page<U> {
+    pub fn filter_map<U>(self, read: impl FnMut(T) -> Option<U>) -> Page<U> {
         Page { items: self.items.into_iter().filter_map(read).collect(), next: self.next }
     }
 
     /// The page out of up to one row more than it has, each with the cursor behind it.
-    pub(crate) fn cut(mut rows: Vec<(Cursor, T)>, limit: u32) -> Self {
+    pub fn cut(mut rows: Vec<(Cursor, T)>, limit: u32) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -106,7 +115,7 @@ impl<T> Page<T> {
 }
 
 /// A query over a list: `select`, conditions, order. Only values come from callers, and they are bound.
-pub(crate) struct List {
+pub struct List {
     select: &'static str,
     conditions: Vec<&'static str>,
     cells: Vec<Cell>,
@@ -114,19 +123,22 @@ pub(crate) struct List {
 }
 
 impl List {
-    pub(crate) fn new(select: &'static str, order: &'static str) -> Self {
+    /// All rows. Begin `select` with the row's key or number, by which errors name it.
+    pub const fn new(select: &'static str, order: &'static str) -> Self {
         Self { select, conditions: Vec::new(), cells: Vec::new(), order }
     }
 
     /// Only rows for which this holds; a `?` in it for each cell.
-    pub(crate) fn only(mut self, condition: &'static str, cells: impl IntoIterator<Item = Cell>) -> Self {
+    #[must_use]
+    pub fn only(mut self, condition: &'static str, cells: impl IntoIterator<Item = Cell>) -> Self {
         self.conditions.push(condition);
         self.cells.extend(cells);
         self
     }
 
     /// The same, if there is a value.
-    pub(crate) fn only_if(self, condition: &'static str, cell: Option<Cell>) -> Self {
+    #[must_use]
+    pub fn only_if(self, condition: &'static str, cell: Option<Cell>) -> Self {
         match cell {
             Some(cell) => self.only(condition, [cell]),
             None => self,
@@ -144,7 +156,7 @@ impl List {
         origin: &Origin,
         connection: &mut SqliteConnection,
         limit: u32,
-        read: impl Fn(&Origin, &SqliteRow) -> Result<T, StoreError>,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let mut query = sqlx::query(AssertSqlSafe(self.text()));
         for cell in self.cells {
@@ -155,7 +167,7 @@ impl List {
         let place = |row| {
             [Some(table_of(self.select).to_owned()), key_of(row)].into_iter().flatten().collect::<Vec<_>>().join(" ")
         };
-        rows.iter().map(|row| read(origin, row).map_err(|error| error.at(|| place(row)))).collect()
+        rows.iter().map(|row| read(&Row { origin, row }).map_err(|error| error.at(|| place(row)))).collect()
     }
 }
 
@@ -183,43 +195,94 @@ pub(super) fn bind(query: Query<'_, Sqlite, SqliteArguments>, cell: Cell) -> Que
     }
 }
 
+/// A row of a list; columns are named by their number. Each error is [`StoreError::Damaged`]: the program wrote what it reads.
+pub struct Row<'a> {
+    origin: &'a Origin,
+    row: &'a SqliteRow,
+}
+
+#[expect(clippy::missing_errors_doc, reason = "all are alike")]
+impl Row<'_> {
+    /// A number of any sign.
+    pub fn number(&self, column: usize) -> Result<i64, StoreError> {
+        self.origin.get(self.row, column)
+    }
+
+    /// An offset, a version or a count.
+    pub fn count(&self, column: usize) -> Result<u64, StoreError> {
+        self.origin.count(self.row, column)
+    }
+
+    /// A text.
+    pub fn text(&self, column: usize) -> Result<String, StoreError> {
+        self.origin.get(self.row, column)
+    }
+
+    /// A UUID.
+    pub fn uuid(&self, column: usize) -> Result<Uuid, StoreError> {
+        self.origin.bytes(self.row, column).map(Uuid::from_bytes)
+    }
+
+    /// An aggregate's key.
+    pub fn key(&self, column: usize) -> Result<Key, StoreError> {
+        self.origin.key(self.row, column)
+    }
+
+    /// A JSON document, such as the state of an aggregate.
+    pub fn document<E: DeserializeOwned>(&self, column: usize) -> Result<E, StoreError> {
+        document(self.origin, self.row, column)
+    }
+}
+
 /// Several lists as of one moment. Dropping it ends it.
-pub(crate) struct Moment<'a> {
+pub struct Moment<'a> {
     origin: &'a Origin,
     transaction: Transaction<'static, Sqlite>,
 }
 
 impl Moment<'_> {
     /// The first rows of `list`, each as `read` reads it.
-    pub(crate) async fn rows<T>(
+    ///
+    /// # Errors
+    /// Those of `read`; else if they can't be read.
+    pub async fn rows<T>(
         &mut self,
         list: List,
         limit: u32,
-        read: impl Fn(&Origin, &SqliteRow) -> Result<T, StoreError>,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         list.run(self.origin, &mut self.transaction, limit, read).await
     }
 
-    /// The checkpoint.
-    pub(crate) async fn next(&mut self) -> Result<u64, StoreError> {
+    /// The checkpoint: the first offset that is not folded.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn next(&mut self) -> Result<u64, StoreError> {
         let next = sqlx::query_scalar::<_, i64>("select next from meta").fetch_one(&mut *self.transaction).await;
         self.origin.counted(next.map_err(|error| self.origin.error("reading the checkpoint", error))?)
     }
 }
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// A moment, which begins with the first list.
-    pub(crate) async fn moment(&self) -> Result<Moment<'_>, StoreError> {
+    ///
+    /// # Errors
+    /// If the rows can't be read.
+    pub async fn moment(&self) -> Result<Moment<'_>, StoreError> {
         let transaction = self.lists.begin().await.map_err(|error| self.origin.error("reading a list", error))?;
         Ok(Moment { origin: &self.origin, transaction })
     }
 
     /// The first rows of `list`, each as `read` reads it.
-    pub(crate) async fn rows<T>(
+    ///
+    /// # Errors
+    /// Those of `read`; else if they can't be read.
+    pub async fn rows<T>(
         &self,
         list: List,
         limit: u32,
-        read: impl Fn(&Origin, &SqliteRow) -> Result<T, StoreError>,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let connection = self.lists.acquire().await;
         let mut connection = connection.map_err(|error| self.origin.error("reading a list", error))?;
@@ -227,10 +290,11 @@ impl<D: Tables> Store<D> {
     }
 
     /// A page of aggregates whose first two columns are `key, doc`, in the order of their keys.
-    pub(crate) async fn page_by_key(&self, list: List, limit: u32) -> Result<Page<D::Entity>, StoreError> {
-        let rows = self
-            .rows(list, limit + 1, |origin, row| Ok((Cursor::of_key(&origin.key(row, 0)?), document(origin, row, 1)?)))
-            .await?;
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn page_by_key(&self, list: List, limit: u32) -> Result<Page<D::Entity>, StoreError> {
+        let rows = self.rows(list, limit + 1, |row| Ok((Cursor::of_key(&row.key(0)?), row.document(1)?))).await?;
         Ok(Page::cut(rows, limit))
     }
 }

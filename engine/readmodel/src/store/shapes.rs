@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use sqlx::SqliteConnection;
 
 use super::Origin;
-use crate::{error::StoreError, schema, tables::Tables};
+use crate::{error::StoreError, tables::Tables};
+use orderlog_domain::decider::Decider;
 
 /// A table: its primary key and all of its columns, each in the order of its declaration.
 #[derive(Debug)]
@@ -18,11 +19,11 @@ pub(super) struct Shape {
 }
 
 /// Every table of the service, in the order in which they are made.
-pub(super) fn shapes<D: Tables>() -> Vec<Shape> {
-    made::<D, _>(|connection| {
-        let mut tables = connection.prepare("select name from sqlite_schema where type = 'table' order by rowid")?;
-        let tables = tables.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        tables.into_iter().map(|table| shape(connection, table)).collect()
+pub(super) fn shapes<D: Decider>(tables: &Tables<D>) -> Vec<Shape> {
+    made(tables, |connection| {
+        let mut names = connection.prepare("select name from sqlite_schema where type = 'table' order by rowid")?;
+        let names = names.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        names.into_iter().map(|table| shape(connection, table)).collect()
     })
 }
 
@@ -37,13 +38,10 @@ fn shape(connection: &Connection, table: String) -> rusqlite::Result<Shape> {
 }
 
 /// What `read` reads of an empty database with everything that the service's file has.
-fn made<D: Tables, T>(read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
+fn made<D: Decider, T>(tables: &Tables<D>, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
     let of = || {
         let connection = Connection::open_in_memory()?;
-        schema::tables::<D>()
-            .iter()
-            .chain(&schema::indexes::<D>())
-            .try_for_each(|text| connection.execute_batch(text))?;
+        tables.statements().iter().chain(&tables.indexes()).try_for_each(|text| connection.execute_batch(text))?;
         read(&connection)
     };
     of().expect("the statements of the schema are fixed, and every store has been made by them")
@@ -56,12 +54,16 @@ type Statements = BTreeMap<(String, String), Option<String>>;
 const STATEMENTS: &str = "select type, name, sql from sqlite_schema where name not like 'sqlite\\_%' escape '\\'";
 
 /// Whether a file has the tables and indexes of the service, made by the same statements, and nothing else.
-pub(super) async fn check<D: Tables>(origin: &Origin, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+pub(super) async fn check<D: Decider>(
+    tables: &Tables<D>,
+    origin: &Origin,
+    connection: &mut SqliteConnection,
+) -> Result<(), StoreError> {
     let rows = sqlx::query(STATEMENTS).fetch_all(connection).await;
     let rows = rows.map_err(|error| origin.error("reading the tables", error))?;
     let named = |row| Ok(((origin.get(row, 0)?, origin.get(row, 1)?), origin.get(row, 2)?));
     let found = rows.iter().map(named).collect::<Result<Statements, StoreError>>()?;
-    let wanted: Statements = made::<D, _>(|connection| {
+    let wanted: Statements = made(tables, |connection| {
         let mut statements = connection.prepare(STATEMENTS)?;
         let rows = statements.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
         rows.collect()

@@ -1,6 +1,7 @@
 //! The text of every table: what is in each service's file, and the version by which a file of another text is recognised.
 
 use crate::tables::{Column, Tables};
+use orderlog_domain::decider::Decider;
 
 /// To be counted up when the fixed tables change their meaning.
 const LAYOUT: u32 = 1;
@@ -50,58 +51,61 @@ fn columns(columns: &[Column]) -> String {
     columns.iter().map(|column| format!("{} {}, ", column.name, column.sql_type)).collect()
 }
 
-/// The tables whose rows go when they are built anew: all but `meta`.
-pub(crate) fn table_names<D: Tables>() -> impl Iterator<Item = &'static str> {
-    let fixed = ["heads", "fresh_heads", "records", "periods", "touched", "parked", "discarded", "copied"];
-    let of_tables = D::TABLES.iter().map(|table| table.kind);
-    fixed.into_iter().chain(of_tables).chain(D::LEDGERS.iter().map(|ledger| ledger.name))
-}
-
-/// The statements that make the tables of a service.
-pub(crate) fn tables<D: Tables>() -> Vec<String> {
-    let mut made: Vec<String> = FIXED.iter().map(|&text| text.to_owned()).collect();
-    for table in D::TABLES {
-        made.push(format!(
-            "create table {} (key blob primary key, version integer not null, offset integer not null, {}doc text not null) \
-             without rowid, strict",
-            table.kind,
-            columns(table.columns)
-        ));
+impl<D: Decider> Tables<D> {
+    /// The tables whose rows go when they are built anew: all but `meta`.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let fixed = ["heads", "fresh_heads", "records", "periods", "touched", "parked", "discarded", "copied"];
+        let of_tables = self.tables.iter().map(|table| table.kind);
+        fixed.into_iter().chain(of_tables).chain(self.ledgers.iter().map(|ledger| ledger.name))
     }
-    for ledger in D::LEDGERS {
-        made.push(format!(
-            "create table {} (offset integer not null, line integer not null, {}primary key (offset, line)) \
-             without rowid, strict",
-            ledger.name,
-            columns(ledger.columns)
-        ));
-    }
-    made
-}
 
-/// The statements that make what can wait until a replay is done; each may be repeated.
-pub(crate) fn indexes<D: Tables>() -> Vec<String> {
-    let of_tables = D::TABLES.iter().flat_map(|table| table.indexes.iter().map(move |index| (table.kind, index)));
-    let of_ledgers = D::LEDGERS.iter().flat_map(|ledger| ledger.indexes.iter().map(move |index| (ledger.name, index)));
-    HISTORY
-        .into_iter()
-        .map(str::to_owned)
-        .chain(
-            of_tables
-                .chain(of_ledgers)
-                .map(|(table, index)| format!("create index if not exists {} on {table} {}", index.name, index.on)),
-        )
-        .collect()
-}
-
-/// What tells files of different tables apart: layout, the service's count, and a hash of all statements, so that nobody
-/// can forget to count a new column.
-pub(crate) fn version<D: Tables>() -> String {
-    let mut hasher = blake3::Hasher::new();
-    for text in tables::<D>().into_iter().chain(indexes::<D>()) {
-        hasher.update(text.as_bytes()).update(&[0]);
+    /// The statements that make the tables of a service.
+    pub(crate) fn statements(&self) -> Vec<String> {
+        let mut made: Vec<String> = FIXED.iter().map(|&text| text.to_owned()).collect();
+        for table in self.tables {
+            made.push(format!(
+                "create table {} (key blob primary key, version integer not null, offset integer not null, {}doc text not null) \
+                 without rowid, strict",
+                table.kind,
+                columns(table.columns)
+            ));
+        }
+        for ledger in self.ledgers {
+            made.push(format!(
+                "create table {} (offset integer not null, line integer not null, {}primary key (offset, line)) \
+                 without rowid, strict",
+                ledger.name,
+                columns(ledger.columns)
+            ));
+        }
+        made
     }
-    format!("{LAYOUT}.{}.{}", D::SCHEMA, &hasher.finalize().to_hex()[..8])
+
+    /// The statements that make what can wait until a replay is done; each may be repeated.
+    pub(crate) fn indexes(&self) -> Vec<String> {
+        let of_tables = self.tables.iter().flat_map(|table| table.indexes.iter().map(move |index| (table.kind, index)));
+        let of_ledgers =
+            self.ledgers.iter().flat_map(|ledger| ledger.indexes.iter().map(move |index| (ledger.name, index)));
+        HISTORY
+            .into_iter()
+            .map(str::to_owned)
+            .chain(
+                of_tables
+                    .chain(of_ledgers)
+                    .map(|(table, index)| format!("create index if not exists {} on {table} {}", index.name, index.on)),
+            )
+            .collect()
+    }
+
+    /// The version of the schema, by which files of other tables are recognised: layout, the service's count, and a hash of all
+    /// statements, so that nobody can forget to count a new column.
+    pub fn version(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for text in self.statements().into_iter().chain(self.indexes()) {
+            hasher.update(text.as_bytes()).update(&[0]);
+        }
+        format!("{LAYOUT}.{}.{}", self.schema, &hasher.finalize().to_hex()[..8])
+    }
 }
 
 /// The statement that notes `meta.base` once more, in the header of the file: the log does not say where rows began, so nothing else

@@ -8,7 +8,7 @@ use orderlog_domain::{
     key::{Key, RecordId},
     public::Public,
 };
-use orderlog_projections::{Cell, Column, Index, Ledger, Table, Tables};
+use orderlog_readmodel::{Cell, Column, Index, Ledger, Table, Tables};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -75,9 +75,9 @@ impl Decider for Counters {
     }
 }
 
-impl Tables for Counters {
-    const SCHEMA: u32 = 1;
-    const TABLES: &'static [Table<Row>] = &[
+pub static TABLES: Tables<Counters> = Tables {
+    schema: 1,
+    tables: &[
         Table {
             kind: "counters",
             columns: &[Column::new("name", "text not null"), Column::new("total", "integer")],
@@ -89,14 +89,15 @@ impl Tables for Counters {
             copied: false,
         },
         Table { kind: "limits", columns: &[], cells: |_| vec![], indexes: &[], copied: true },
-    ];
-    const LEDGERS: &'static [Ledger<Self>] = &[Ledger {
+    ],
+    ledgers: &[Ledger {
         name: "steps",
         columns: &[Column::new("by", "integer not null")],
         lines: |_, event| event.by.iter().map(|by| vec![Cell::Integer(*by)]).collect(),
         indexes: &[Index { name: "steps_by_size", on: "(by)" }],
-    }];
-}
+    }],
+    timers: &[],
+};
 
 pub fn key(name: &str) -> Key {
     Key::named("counter", name)

@@ -1,10 +1,13 @@
 //! When records were written, and which of them touch an aggregate.
 
-use orderlog_domain::{decider::Millis, key::Key};
+use orderlog_domain::{
+    decider::{Decider, Millis},
+    key::Key,
+};
 use sqlx::Row;
 
 use super::Store;
-use crate::{error::StoreError, schema::RECORDS_PER_PERIOD, tables::Tables};
+use crate::{error::StoreError, schema::RECORDS_PER_PERIOD};
 
 /// A record: its offset, and its time by its writer's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +18,7 @@ pub struct Instant {
     pub time_ms: Millis,
 }
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// The first record in the rows; `None` in empty ones.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! Snapshots: consistent copies of a service's rows, each named by where it stands (`orders@1042.sqlite`) and labelled with a
-//! hash of its bytes (`orders@1042.json`). What has no label is no snapshot: the label is written last.
+//! Snapshots: consistent copies of a service's rows, each named by where it stands (`<service>@1042.sqlite`) and labelled with a
+//! hash of its bytes (`<service>@1042.json`). What has no label is no snapshot: the label is written last.
 //!
 //! Deliberately absent: whether a snapshot belongs to the log (that is `service::snapshots`), and transport. The folder may be
 //! copied anywhere, or shared by several instances.
@@ -8,11 +8,10 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, Read, Write},
-    marker::PhantomData,
     path::{Path, PathBuf},
 };
 
-use orderlog_domain::decoding;
+use orderlog_domain::{decider::Decider, decoding};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -87,21 +86,21 @@ pub enum SnapshotError {
 }
 
 /// The snapshots of a service in a folder.
-pub struct Snapshots<D: Tables> {
+pub struct Snapshots<D: Decider> {
     dir: PathBuf,
-    service: PhantomData<fn() -> D>,
+    tables: &'static Tables<D>,
 }
 
-impl<D: Tables> Clone for Snapshots<D> {
+impl<D: Decider> Clone for Snapshots<D> {
     fn clone(&self) -> Self {
-        Self { dir: self.dir.clone(), service: PhantomData }
+        Self { dir: self.dir.clone(), tables: self.tables }
     }
 }
 
-impl<D: Tables> Snapshots<D> {
+impl<D: Decider> Snapshots<D> {
     /// Those in `dir`, which need not be there.
-    pub fn in_dir(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), service: PhantomData }
+    pub fn in_dir(dir: &Path, tables: &'static Tables<D>) -> Self {
+        Self { dir: dir.to_owned(), tables }
     }
 
     /// The positions of those that have a label, ascending.
@@ -157,7 +156,7 @@ impl<D: Tables> Snapshots<D> {
             hash_of(&fresh.0, &mut io::sink())
         })?;
         fs::rename(&fresh.0, self.file(position)).map_err(failed(&fresh.0))?;
-        let (service, schema) = (D::JOURNAL.to_owned(), schema::version::<D>());
+        let (service, schema) = (D::JOURNAL.to_owned(), self.tables.version());
         let label = Label { service, position, schema, bytes, blake3: hash.to_string() };
         self.put_label(&label)?;
         Ok(label)
@@ -181,7 +180,7 @@ impl<D: Tables> Snapshots<D> {
         if (label.service.as_str(), label.position) != (D::JOURNAL, position) {
             return Err(wrong(format!("it is that of {}@{}", label.service, label.position)));
         }
-        let expected = schema::version::<D>();
+        let expected = self.tables.version();
         if label.schema != expected {
             return Err(SnapshotError::OtherTables { file: path, found: label.schema, expected });
         }
@@ -259,7 +258,7 @@ impl<D: Tables> Snapshots<D> {
 ///
 /// # Errors
 /// [`SnapshotError`]; then there is no `to`.
-pub(crate) async fn copy_of<D: Tables>(of: &Store<D>, to: &Path) -> Result<(), SnapshotError> {
+pub(crate) async fn copy_of<D: Decider>(of: &Store<D>, to: &Path) -> Result<(), SnapshotError> {
     let fresh = Fresh(to.with_extension("copying"));
     fresh.remove();
     let position = of.copy_to(&fresh.0).await?;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use orderlog_projections::{
+use orderlog_readmodel::{
     ExpectedEvent, FoundEvent,
     PublicationFault::{self, Disordered, Missing, Wrong},
     Publications,

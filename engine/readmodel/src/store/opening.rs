@@ -14,6 +14,7 @@ use sqlx::{
 
 use super::Origin;
 use crate::{error::StoreError, schema, tables::Tables};
+use orderlog_domain::decider::Decider;
 
 /// How long a connection waits for another one's lock.
 const BUSY: Duration = Duration::from_secs(10);
@@ -79,9 +80,9 @@ pub(crate) fn writer(file: &Path, is_beside: bool) -> rusqlite::Result<rusqlite:
 }
 
 /// Makes what lists need, by the connection that writes, when no more mass of rows is to come.
-pub(crate) fn make_indexes<D: Tables>(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+pub(crate) fn make_indexes<D: Decider>(connection: &rusqlite::Connection, tables: &Tables<D>) -> rusqlite::Result<()> {
     tell(connection, SORTING)?;
-    let made = schema::indexes::<D>().iter().try_for_each(|text| connection.execute_batch(text));
+    let made = tables.indexes().iter().try_for_each(|text| connection.execute_batch(text));
     tell(connection, SERVING)?;
     made
 }
@@ -184,12 +185,12 @@ enum Found {
     OtherTables { schema: String },
 }
 
-/// Makes sure that `file` has the tables of `D`.
-pub(crate) async fn prepare<D: Tables>(file: &Path, origin: &Origin) -> Result<(), StoreError> {
+/// Makes sure that `file` has these tables.
+pub(crate) async fn prepare<D: Decider>(file: &Path, origin: &Origin, tables: &Tables<D>) -> Result<(), StoreError> {
     let mut connection = connect(file, origin).await?;
-    match inspect::<D>(&mut connection, origin).await? {
+    match inspect(&mut connection, origin, tables).await? {
         Found::These => {}
-        Found::Nothing => create::<D>(&mut connection, origin).await?,
+        Found::Nothing => create(&mut connection, origin, tables).await?,
         Found::OtherTables { schema } => {
             // Closing the last connection empties the WAL into the file, so that one file is all there is to move.
             close(connection, origin).await?;
@@ -197,12 +198,12 @@ pub(crate) async fn prepare<D: Tables>(file: &Path, origin: &Origin) -> Result<(
             tracing::warn!(
                 service = D::JOURNAL,
                 found = schema,
-                expected = schema::version::<D>(),
+                expected = tables.version(),
                 moved_to = %aside.display(),
                 "the rows have other tables: they are rebuilt from the log"
             );
             connection = connect(file, origin).await?;
-            create::<D>(&mut connection, origin).await?;
+            create(&mut connection, origin, tables).await?;
         }
     }
     try_writing(&mut connection, origin).await?;
@@ -215,11 +216,11 @@ async fn try_writing(connection: &mut SqliteConnection, origin: &Origin) -> Resu
     tried.map(drop).map_err(|error| origin.error("writing the rows", error))
 }
 
-/// Whether a file has the tables of `D`.
-pub(crate) async fn has_tables<D: Tables>(origin: &Origin) -> Result<bool, StoreError> {
+/// Whether a file has these tables.
+pub(crate) async fn has_tables<D: Decider>(origin: &Origin, tables: &Tables<D>) -> Result<bool, StoreError> {
     let connection = SqliteConnection::connect_with(&reading_alone(&origin.file)).await;
     let mut connection = connection.map_err(|error| origin.error("opening the rows for reading", error))?;
-    let found = inspect::<D>(&mut connection, origin).await?;
+    let found = inspect(&mut connection, origin, tables).await?;
     close(connection, origin).await?;
     Ok(matches!(found, Found::These))
 }
@@ -232,7 +233,11 @@ async fn close(connection: SqliteConnection, origin: &Origin) -> Result<(), Stor
     connection.close().await.map_err(|error| origin.error("closing the rows", error))
 }
 
-async fn inspect<D: Tables>(connection: &mut SqliteConnection, origin: &Origin) -> Result<Found, StoreError> {
+async fn inspect<D: Decider>(
+    connection: &mut SqliteConnection,
+    origin: &Origin,
+    tables: &Tables<D>,
+) -> Result<Found, StoreError> {
     let names = sqlx::query_scalar::<_, String>("select name from sqlite_schema where type = 'table'")
         .fetch_all(&mut *connection)
         .await
@@ -249,21 +254,25 @@ async fn inspect<D: Tables>(connection: &mut SqliteConnection, origin: &Origin) 
     let (schema, service) = (meta.try_get::<String, _>(0), meta.try_get::<String, _>(1));
     match (schema, service) {
         (Ok(_), Ok(service)) if service != D::JOURNAL => Err(foreign(format!("the rows of `{service}`"))),
-        (Ok(schema), Ok(_)) if schema == schema::version::<D>() => Ok(Found::These),
+        (Ok(schema), Ok(_)) if schema == tables.version() => Ok(Found::These),
         (Ok(schema), Ok(_)) => Ok(Found::OtherTables { schema }),
         (Err(_), _) | (_, Err(_)) => Err(foreign("something else".to_owned())),
     }
 }
 
-async fn create<D: Tables>(connection: &mut SqliteConnection, origin: &Origin) -> Result<(), StoreError> {
+async fn create<D: Decider>(
+    connection: &mut SqliteConnection,
+    origin: &Origin,
+    tables: &Tables<D>,
+) -> Result<(), StoreError> {
     let failed = |error| origin.error("making the tables", error);
     // One transaction: a crash leaves an empty file, which is begun again, never half the tables.
     let mut transaction = connection.begin_with("begin immediate").await.map_err(failed)?;
-    for text in schema::tables::<D>() {
+    for text in tables.statements() {
         sqlx::query(AssertSqlSafe(text)).persistent(false).execute(&mut *transaction).await.map_err(failed)?;
     }
     sqlx::query("insert into meta (only, schema, service, genesis, next) values (1, ?, ?, null, 0)")
-        .bind(schema::version::<D>())
+        .bind(tables.version())
         .bind(D::JOURNAL)
         .execute(&mut *transaction)
         .await

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use orderlog_domain::{
     core::{Changes, EntityRow, Happened, Head, RecordRow, Verdict},
-    decider::Millis,
+    decider::{Decider, Millis},
     key::Key,
 };
 use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
@@ -18,7 +18,7 @@ use crate::{
     error::StoreError,
     generations::Generations,
     schema::{self, RECORDS_PER_PERIOD},
-    tables::{Cell, Ledger, Table, Tables},
+    tables::{Cell, Ledger, Table},
 };
 
 /// So many heads are gathered before they are merged: of 4 million records half of what is written was pages that held one new
@@ -36,7 +36,7 @@ pub enum Pace {
 
 /// The one connection that writes a service's rows, with its prepared texts. Owned by one task: two would only wait for
 /// each other, and their changes could not both follow on what is stored.
-pub struct Writer<D: Tables> {
+pub struct Writer<D: Decider> {
     connection: WritingConnection,
     heads: Insert,
     fresh_heads: Insert,
@@ -53,7 +53,7 @@ pub struct Writer<D: Tables> {
     _generations: Generations<D>,
 }
 
-impl<D: Tables> Writer<D> {
+impl<D: Decider> Writer<D> {
     pub(super) fn open(origin: &Origin, generations: Generations<D>, is_beside: bool) -> Result<Self, StoreError> {
         Ok(Self {
             connection: WritingConnection::open(origin, D::JOURNAL, is_beside)?,
@@ -76,8 +76,8 @@ impl<D: Tables> Writer<D> {
                 &Conflict::Keep,
             ),
             copied: Insert::new("copied", &["topic", "part"], &["topic", "part", "next", "print"], &Conflict::Replace),
-            tables: D::TABLES.iter().map(|table| (table, insert_into(table))).collect(),
-            ledgers: D::LEDGERS.iter().map(|ledger| (ledger, append_to(ledger))).collect(),
+            tables: generations.tables().tables.iter().map(|table| (table, insert_into(table))).collect(),
+            ledgers: generations.tables().ledgers.iter().map(|ledger| (ledger, append_to(ledger))).collect(),
             _generations: generations,
         })
     }
@@ -96,14 +96,14 @@ pub(super) fn insert_into<E>(table: &Table<E>) -> Insert {
     Insert::new(table.kind, &["key"], &columns, &conflict)
 }
 
-fn append_to<D: Tables>(ledger: &Ledger<D>) -> Insert {
+fn append_to<D: Decider>(ledger: &Ledger<D>) -> Insert {
     let extra = ledger.columns.iter().map(|column| column.name);
     let columns: Vec<&str> = ["offset", "line"].into_iter().chain(extra).collect();
     // Kept: what was parked may be folded without a new record, by which a repeated change set would be told.
     Insert::new(ledger.name, &["offset", "line"], &columns, &Conflict::Keep)
 }
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// A connection to write with.
     ///
     /// # Errors
@@ -159,8 +159,9 @@ impl<D: Tables> Store<D> {
     /// # Errors
     /// If SQLite refuses: then nothing was deleted.
     pub async fn clear(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
-        let cleared = |connection: &mut Connection, origin: &Origin| {
-            let texts = schema::table_names::<D>().map(|table| format!("delete from {table};"));
+        let tables = self.tables();
+        let cleared = move |connection: &mut Connection, origin: &Origin| {
+            let texts = tables.names().map(|table| format!("delete from {table};"));
             let meta = "update meta set next = 0, base = 0, genesis = null, revision = revision + 1;";
             let text = format!("{}{meta}{}", texts.collect::<String>(), schema::note_base(0));
             let cleared = anew(connection).and_then(|transaction| {
@@ -182,7 +183,7 @@ fn anew(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
 }
 
 /// Begins a transaction for changes from `from` to `next`, if they are the next ones; not if they are stored already.
-fn begin<D: Tables>(connection: &mut Connection, origin: &Origin, from: u64, next: u64) -> Result<bool, StoreError> {
+fn begin<D: Decider>(connection: &mut Connection, origin: &Origin, from: u64, next: u64) -> Result<bool, StoreError> {
     let failed = |error| origin.refused("writing rows", error);
     let mut transaction = anew(connection).map_err(failed)?;
     let stored = transaction
@@ -221,7 +222,7 @@ fn advance(connection: &mut Connection, origin: &Origin, next: u64, genesis: Opt
 }
 
 /// Where the last record of each key stands. Whether all of them are in `heads` then.
-async fn write_heads<D: Tables>(writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<bool, StoreError> {
+async fn write_heads<D: Decider>(writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<bool, StoreError> {
     // In the order of the keys: neighbours meet on the same page.
     let mut moved = changes.heads.clone();
     moved.sort_unstable_by_key(|(key, _)| *key);
@@ -281,7 +282,7 @@ async fn widen_periods(to: &WritingConnection, records: &[RecordRow]) {
 }
 
 /// What is parked and what is discarded, and what that makes of records that were folded before.
-async fn write_set_aside<D: Tables>(writer: &Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
+async fn write_set_aside<D: Decider>(writer: &Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
     let to = &writer.connection;
     if !changes.verdicts.is_empty() || !changes.unparked.is_empty() {
         let (verdicts, unparked) = (changes.verdicts.clone(), changes.unparked.clone());
@@ -321,7 +322,7 @@ fn revise(connection: &Connection, verdicts: &[(u64, Verdict)], unparked: &[u64]
     Ok(())
 }
 
-async fn write_entities<D: Tables>(
+async fn write_entities<D: Decider>(
     to: &WritingConnection,
     tables: &[(&'static Table<D::Entity>, Insert)],
     entities: &[EntityRow<D::Entity>],
@@ -345,7 +346,7 @@ async fn write_entities<D: Tables>(
     Ok(())
 }
 
-async fn write_touched<D: Tables>(
+async fn write_touched<D: Decider>(
     to: &WritingConnection,
     insert: &Insert,
     changes: &Changes<D>,
@@ -366,7 +367,7 @@ async fn write_touched<D: Tables>(
         .await
 }
 
-async fn write_ledgers<D: Tables>(
+async fn write_ledgers<D: Decider>(
     to: &WritingConnection,
     ledgers: &[(&'static Ledger<D>, Insert)],
     changes: &Changes<D>,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use orderlog_domain::{
     core::Head,
+    decider::Decider,
     key::{Key, RecordId},
 };
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, TypeInfo, ValueRef, sqlite::SqliteRow};
@@ -13,17 +14,18 @@ use super::{Store, document, reader};
 use crate::{
     error::StoreError,
     memory::Contents,
-    tables::{Cell, Column, Tables},
+    tables::{Cell, Column},
 };
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// Everything that the rows hold, for tests: nobody may write meanwhile, and all of it comes into memory.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if the columns of an aggregate are not those of its document; else if they can't be read.
     pub async fn contents(&self) -> Result<Contents<D>, StoreError> {
         let checkpoint = self.checkpoint().await?;
-        let mut contents = Contents { next: checkpoint.next, genesis: checkpoint.genesis, ..Contents::default() };
+        let mut contents = Contents::new(self.tables());
+        (contents.next, contents.genesis) = (checkpoint.next, checkpoint.genesis);
         contents.copied = checkpoint.copied.into_iter().map(|row| ((row.topic.clone(), row.part), row)).collect();
         contents.discarded = self.discarded().await?.into_iter().map(|row| (row.offset, row)).collect();
         contents.parked =
@@ -48,7 +50,7 @@ impl<D: Tables> Store<D> {
     }
 
     async fn read_tables(&self, contents: &mut Contents<D>, from: &mut SqliteConnection) -> Result<(), StoreError> {
-        for table in D::TABLES {
+        for table in self.tables().tables {
             let text = format!("select key, version, offset, doc{} from {}", others(table.columns), table.kind);
             for row in self.all(&text, from).await? {
                 let key: Key = self.origin.key(&row, 0)?;
@@ -66,7 +68,7 @@ impl<D: Tables> Store<D> {
     }
 
     async fn read_ledgers(&self, contents: &mut Contents<D>, from: &mut SqliteConnection) -> Result<(), StoreError> {
-        for ledger in D::LEDGERS {
+        for ledger in self.tables().ledgers {
             let text = format!("select offset, line{} from {}", others(ledger.columns), ledger.name);
             let mut lines = BTreeMap::new();
             for row in self.all(&text, from).await? {

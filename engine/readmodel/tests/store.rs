@@ -4,13 +4,13 @@ mod counters;
 
 use std::{error::Error, fs, path::Path};
 
-use counters::{Counters, Journal, Row, accepted, id, key, limit};
+use counters::{Counters, Journal, Row, TABLES, accepted, id, key, limit};
 use orderlog_domain::{
     core::{Changes, Checkpoint, CopiedRow, DiscardedRow, Head, ParkedRow, SetAside, Verdict, Wanted},
     decider::Ref,
     key::Key,
 };
-use orderlog_projections::{Pace, Store, StoreError, Unaccepted, Writer};
+use orderlog_readmodel::{Pace, Store, StoreError, Unaccepted, Writer};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
@@ -41,7 +41,7 @@ impl Fixture {
 }
 
 async fn open(dir: &Path) -> Result<(Store<Counters>, Writer<Counters>), StoreError> {
-    let store = Store::open(dir).await?;
+    let store = Store::open(dir, &TABLES).await?;
     let writer = store.writer().await?;
     Ok((store, writer))
 }
@@ -71,7 +71,7 @@ async fn a_fresh_file_stands_at_the_beginning() -> Outcome {
 async fn what_was_written_is_there_after_reopening() -> Outcome {
     let Fixture { dir, store, mut writer, mut journal } = Fixture::new().await?;
     let mut changes = journal.steps(accepted(["a", "b", "a"]));
-    changes.copied = vec![CopiedRow { topic: "customer.created".into(), part: 2, next: 17, print: u64::MAX }];
+    changes.copied = vec![CopiedRow { topic: "limit.changed".into(), part: 2, next: 17, print: u64::MAX }];
     store.write(&mut writer, &changes, Pace::Steady).await?;
     drop(writer);
     store.close().await;
@@ -502,10 +502,10 @@ async fn a_document_that_can_not_be_read_is_damage_and_its_row_is_named_without_
 #[tokio::test]
 async fn a_second_store_on_the_same_file_is_refused() -> Outcome {
     let Fixture { dir, store, writer, .. } = Fixture::new().await?;
-    let refused = Store::<Counters>::open(dir.path()).await.map(|_| ());
+    let refused = Store::open(dir.path(), &TABLES).await.map(|_| ());
     assert!(matches!(refused, Err(StoreError::InUse { .. })), "{refused:?}");
     drop((store, writer));
-    Store::<Counters>::open(dir.path()).await?;
+    Store::open(dir.path(), &TABLES).await?;
     Ok(())
 }
 
@@ -514,7 +514,7 @@ async fn a_file_that_is_none_of_ours_is_refused_with_what_to_do() -> Outcome {
     let dir = TempDir::new()?;
     let file = dir.path().join("counters.1.sqlite");
     fs::write(&file, "no database, but long enough to have a header of a hundred bytes ".repeat(4))?;
-    let refused = Store::<Counters>::open(dir.path()).await.map(|_| ()).expect_err("no SQLite file").to_string();
+    let refused = Store::open(dir.path(), &TABLES).await.map(|_| ()).expect_err("no SQLite file").to_string();
     assert!(refused.contains("counters.1.sqlite") && refused.contains("rebuild --yes"), "{refused}");
     Ok(())
 }
@@ -524,8 +524,8 @@ async fn a_file_of_another_service_is_refused() -> Outcome {
     let Fixture { dir, store, writer, .. } = Fixture::new().await?;
     drop(writer);
     store.close().await;
-    tamper(dir.path(), "update meta set service = 'orders'").await?;
-    let refused = Store::<Counters>::open(dir.path()).await.map(|_| ());
+    tamper(dir.path(), "update meta set service = 'others'").await?;
+    let refused = Store::open(dir.path(), &TABLES).await.map(|_| ());
     assert!(matches!(refused, Err(StoreError::Foreign { .. })), "{refused:?}");
     Ok(())
 }
@@ -537,7 +537,7 @@ async fn a_file_of_another_schema_version_is_moved_aside_and_begun_again() -> Ou
     drop(writer);
     store.close().await;
     tamper(dir.path(), "update meta set schema = '0.old'").await?;
-    let store = Store::<Counters>::open(dir.path()).await?;
+    let store = Store::open(dir.path(), &TABLES).await?;
     assert_eq!(store.checkpoint().await?, Checkpoint::default());
     let aside = dir.path().join("counters.1.sqlite.0.old");
     assert!(aside.exists(), "{:?}", fs::read_dir(dir.path())?.collect::<Vec<_>>());

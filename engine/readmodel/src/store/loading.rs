@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use orderlog_domain::{
     core::{Head, Loaded, Wanted},
-    decider::Kind,
+    decider::{Decider, Kind, Millis},
     decoding,
     key::{Key, RecordId},
 };
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{Origin, Store};
 use crate::{
     error::StoreError,
-    tables::{Table, Tables},
+    tables::{Due, Tables, Timer},
 };
 
 /// Keys per statement, ascending.
@@ -31,7 +31,7 @@ pub(super) struct Lookup {
 const HEADS: i64 = 0;
 
 impl Lookup {
-    pub(super) fn new<D: Tables>() -> Self {
+    pub(super) fn new<D: Decider>(tables: &Tables<D>) -> Self {
         let text = |size: usize| {
             let keys = (1..=size).map(|number| format!("?{number}")).collect::<Vec<_>>().join(",");
             // Left: a head without its record is damage, not an unknown key.
@@ -41,7 +41,7 @@ impl Lookup {
                      left join records on records.offset = heads.offset where key in ({keys})"
                 )
             });
-            let tables = (HEADS + 1..).zip(D::TABLES).map(|(branch, table)| {
+            let tables = (HEADS + 1..).zip(tables.tables).map(|(branch, table)| {
                 format!(" union all select {branch}, key, version, doc from {} where key in ({keys})", table.kind)
             });
             (size, std::iter::once(heads.join(" union all ")).chain(tables).collect::<String>().into())
@@ -62,14 +62,14 @@ struct Found<E> {
     entities: HashMap<(Kind, Key), (u64, E)>,
 }
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// What the rows know of `wanted`, in the same order, all as of one moment.
     ///
     /// # Errors
     /// [`StoreError::NoTable`] for an unknown kind; else SQLite's.
     pub async fn load(&self, wanted: &[Wanted]) -> Result<Vec<Loaded<D::Entity>>, StoreError> {
         for kind in wanted.iter().filter_map(|wanted| wanted.kind) {
-            self.table(kind)?;
+            self.tables().of(kind)?;
         }
         let mut found = Found { heads: HashMap::with_capacity(wanted.len()), entities: HashMap::new() };
         self.look_up(wanted, &mut found).await?;
@@ -125,7 +125,9 @@ impl<D: Tables> Store<D> {
                 if newest.offset < number {
                     *newest = head;
                 }
-            } else if let Some((_, table)) = (HEADS + 1..).zip(D::TABLES).find(|(number, _)| *number == branch) {
+            } else if let Some((_, table)) =
+                (HEADS + 1..).zip(self.tables().tables).find(|(number, _)| *number == branch)
+            {
                 let entity = document(&self.origin, row, 3).map_err(|error| error.at(|| place(table.kind, &key)))?;
                 found.entities.insert((table.kind, key), (number, entity));
             }
@@ -133,12 +135,29 @@ impl<D: Tables> Store<D> {
         Ok(())
     }
 
+    /// What is due at `now` by a timer, with the key of its aggregate: the longest overdue first, at most `limit`.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn due(&self, timer: &Timer<D>, now: Millis, limit: u32) -> Result<Vec<(Key, Due<D>)>, StoreError> {
+        let Timer { kind, column, .. } = timer;
+        let text = format!("select key, doc from {kind} where {column} <= ? order by {column}, key limit ?");
+        let rows = sqlx::query(AssertSqlSafe(text)).bind(now).bind(limit).fetch_all(&self.lists).await;
+        let rows = rows.map_err(|error| self.origin.error("reading what is due", error))?;
+        let read = |row| {
+            let key = self.origin.key(row, 0)?;
+            let entity = document(&self.origin, row, 1).map_err(|error| error.at(|| place(kind, &key)))?;
+            Ok((timer.due)(&entity).map(|due| (key, due)))
+        };
+        rows.iter().map(read).filter_map(Result::transpose).collect()
+    }
+
     /// One aggregate: its version, the offset that last changed it, and its state.
     ///
     /// # Errors
     /// [`StoreError::NoTable`] for an unknown kind; else SQLite's.
     pub async fn get(&self, kind: &str, key: &Key) -> Result<Option<(u64, u64, D::Entity)>, StoreError> {
-        let table = self.table(kind)?;
+        let table = self.tables().of(kind)?;
         let row = sqlx::query(AssertSqlSafe(format!("select version, offset, doc from {} where key = ?", table.kind)))
             .bind(key.as_bytes().as_slice())
             .fetch_optional(&self.lists)
@@ -148,11 +167,6 @@ impl<D: Tables> Store<D> {
             |row| Ok((self.origin.count(&row, 0)?, self.origin.count(&row, 1)?, document(&self.origin, &row, 2)?));
         row.map(read).transpose().map_err(|error: StoreError| error.at(|| place(kind, key)))
     }
-
-    fn table(&self, kind: &str) -> Result<&'static Table<D::Entity>, StoreError> {
-        let found = D::TABLES.iter().find(|table| table.kind == kind);
-        found.ok_or_else(|| StoreError::NoTable { service: D::JOURNAL, kind: kind.to_owned() })
-    }
 }
 
 /// A row, as errors name it: its table and its key as SQL.
@@ -161,7 +175,7 @@ fn place(table: &str, key: &Key) -> String {
 }
 
 /// The state in a document column.
-pub(crate) fn document<E: DeserializeOwned>(origin: &Origin, row: &SqliteRow, column: usize) -> Result<E, StoreError> {
+pub(super) fn document<E: DeserializeOwned>(origin: &Origin, row: &SqliteRow, column: usize) -> Result<E, StoreError> {
     let json: &str = origin.get(row, column)?;
     decoding::from_slice(json.as_bytes()).map_err(|error| origin.damaged(format!("its document: {error}")))
 }

@@ -14,16 +14,15 @@ use orderlog_domain::{
         Changes, Checkpoint, CopiedRow, DiscardedRow, Genesis, Head, Loaded, ParkedRow, RecordRow, SetAside, Verdict,
         Wanted,
     },
-    decider::{Kind, Millis},
-    inventory::{Entity, Inventory, Reservation, ReservationState},
+    decider::{Decider, Kind, Millis},
     key::Key,
 };
 
 use crate::{
     error::StoreError,
-    rows::{DueReservations, Rows},
+    rows::Rows,
     store::{Pace, Unaccepted},
-    tables::{Cell, Tables},
+    tables::{Cell, Due, Tables, Timer},
 };
 
 /// An aggregate's version, the offset that last changed it, and its state.
@@ -33,7 +32,8 @@ type Lines = BTreeMap<(u64, i64), Vec<Cell>>;
 
 /// Everything that the rows of one generation hold.
 #[derive(Clone)]
-pub struct Contents<D: Tables> {
+pub struct Contents<D: Decider> {
+    tables: &'static Tables<D>,
     /// The first offset that is not folded.
     pub next: u64,
     /// Who the journal is.
@@ -56,9 +56,11 @@ pub struct Contents<D: Tables> {
     pub copied: BTreeMap<(String, u32), CopiedRow>,
 }
 
-impl<D: Tables> Default for Contents<D> {
-    fn default() -> Self {
+impl<D: Decider> Contents<D> {
+    /// Nothing yet.
+    pub(crate) const fn new(tables: &'static Tables<D>) -> Self {
         Self {
+            tables,
             next: 0,
             genesis: None,
             heads: BTreeMap::new(),
@@ -71,9 +73,7 @@ impl<D: Tables> Default for Contents<D> {
             copied: BTreeMap::new(),
         }
     }
-}
 
-impl<D: Tables> Contents<D> {
     /// As [`Store::write`](crate::Store::write).
     fn write(&mut self, changes: &Changes<D>) -> Result<(), StoreError> {
         let from = changes.records.first().map_or(changes.next, |record| record.offset);
@@ -88,8 +88,7 @@ impl<D: Tables> Contents<D> {
         self.heads.extend(changes.heads.iter().copied());
         for row in &changes.entities {
             let place = (row.aggregate.kind, row.aggregate.key);
-            let table = D::TABLES.iter().find(|table| table.kind == row.aggregate.kind);
-            let table = table.ok_or_else(|| no_table::<D>(row.aggregate.kind))?;
+            let table = self.tables.of(row.aggregate.kind)?;
             let is_newer = self.entities.get(&place).is_none_or(|(version, _, _)| *version < row.version);
             if is_newer || !table.copied {
                 self.entities.insert(place, (row.version, row.offset, Arc::clone(&row.entity)));
@@ -100,7 +99,7 @@ impl<D: Tables> Contents<D> {
             for (line, aggregate) in (0..).zip(happened.touched.iter().skip(1)) {
                 self.touched.entry((offset, line)).or_insert(aggregate.key);
             }
-            for ledger in D::LEDGERS {
+            for ledger in self.tables.ledgers {
                 let lines = self.ledgers.entry(ledger.name).or_default();
                 for (line, cells) in (0..).zip((ledger.lines)(&happened.at, &happened.event)) {
                     lines.entry((offset, line)).or_insert(cells);
@@ -169,7 +168,7 @@ impl<D: Tables> Contents<D> {
 
     /// The first thing that is not alike, in words; where copying goes on is left out, and so are copied facts.
     pub fn difference(&self, other: &Self) -> Option<String> {
-        let is_own = |kind: Kind| D::TABLES.iter().any(|table| table.kind == kind && !table.copied);
+        let is_own = |kind: Kind| !self.tables.is_copied(kind);
         let own =
             |it: &Self| it.entities.clone().into_iter().filter(|((kind, _), _)| is_own(*kind)).collect::<Vec<_>>();
         let (mine, theirs) = (own(self), own(other));
@@ -192,69 +191,67 @@ impl<D: Tables> Contents<D> {
 }
 
 /// One transaction.
-enum Transaction<D: Tables> {
+enum Transaction<D: Decider> {
     Write(Box<Changes<D>>),
     Clear,
 }
 
 /// One generation.
-struct Generation<D: Tables> {
+struct Generation<D: Decider> {
     contents: Contents<D>,
     /// What no crash takes back.
     synced: Contents<D>,
     unsynced: Vec<Transaction<D>>,
 }
 
-impl<D: Tables> Generation<D> {
+impl<D: Decider> Generation<D> {
+    const fn new(tables: &'static Tables<D>) -> Self {
+        Self { contents: Contents::new(tables), synced: Contents::new(tables), unsynced: Vec::new() }
+    }
+
     fn sync(&mut self) {
         for transaction in self.unsynced.drain(..) {
             match transaction {
                 Transaction::Write(changes) => {
                     self.synced.write(&changes).expect("what was written once in this order can be written again");
                 }
-                Transaction::Clear => self.synced = Contents::default(),
+                Transaction::Clear => self.synced = Contents::new(self.synced.tables),
             }
         }
     }
 }
 
-impl<D: Tables> Default for Generation<D> {
-    fn default() -> Self {
-        Self { contents: Contents::default(), synced: Contents::default(), unsynced: Vec::new() }
-    }
-}
-
 /// One generation of a service's rows, in memory.
-pub struct MemoryRows<D: Tables> {
+pub struct MemoryRows<D: Decider> {
+    tables: &'static Tables<D>,
     generations: Arc<Mutex<BTreeMap<u32, Generation<D>>>>,
     number: u32,
 }
 
-impl<D: Tables> Clone for MemoryRows<D> {
+impl<D: Decider> Clone for MemoryRows<D> {
     fn clone(&self) -> Self {
-        Self { generations: Arc::clone(&self.generations), number: self.number }
+        self.of_generation(self.number)
     }
 }
 
-impl<D: Tables> Default for MemoryRows<D> {
-    fn default() -> Self {
-        Self { generations: Arc::default(), number: 1 }
+impl<D: Decider> MemoryRows<D> {
+    /// Empty rows of a first generation.
+    pub fn new(tables: &'static Tables<D>) -> Self {
+        Self { tables, generations: Arc::default(), number: 1 }
     }
-}
 
-impl<D: Tables> MemoryRows<D> {
     fn all(&self) -> MutexGuard<'_, BTreeMap<u32, Generation<D>>> {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Generation<D>) -> T) -> T {
-        look(self.all().entry(self.number).or_default())
+        look(self.all().entry(self.number).or_insert_with(|| Generation::new(self.tables)))
     }
 
     /// Another generation of the same rows; empty if it was not there.
     #[must_use]
     pub fn of_generation(&self, number: u32) -> Self {
-        Self { generations: Arc::clone(&self.generations), number }
+        Self { tables: self.tables, generations: Arc::clone(&self.generations), number }
     }
 
     /// What `look` makes of everything they hold.
@@ -295,12 +292,16 @@ impl<D: Tables> MemoryRows<D> {
 
     /// Somebody deletes them.
     pub fn delete(&self) {
-        self.with(|generation| *generation = Generation::default());
+        self.with(|generation| *generation = Generation::new(self.tables));
     }
 }
 
-impl<D: Tables> Rows<D> for MemoryRows<D> {
+impl<D: Decider> Rows<D> for MemoryRows<D> {
     type Writer = ();
+
+    fn tables(&self) -> &'static Tables<D> {
+        self.tables
+    }
 
     async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
         Ok(self.look(Contents::checkpoint))
@@ -308,9 +309,7 @@ impl<D: Tables> Rows<D> for MemoryRows<D> {
 
     async fn load(&self, wanted: &[Wanted]) -> Result<Vec<Loaded<D::Entity>>, StoreError> {
         for kind in wanted.iter().filter_map(|wanted| wanted.kind) {
-            if D::TABLES.iter().all(|table| table.kind != kind) {
-                return Err(no_table::<D>(kind));
-            }
+            self.tables.of(kind)?;
         }
         Ok(self.look(|contents| wanted.iter().map(|wanted| contents.load(*wanted)).collect()))
     }
@@ -329,7 +328,7 @@ impl<D: Tables> Rows<D> for MemoryRows<D> {
 
     async fn clear(&self, (): &mut ()) -> Result<(), StoreError> {
         self.with(|generation| {
-            generation.contents = Contents::default();
+            generation.contents = Contents::new(self.tables);
             generation.unsynced.push(Transaction::Clear);
         });
         Ok(())
@@ -355,6 +354,17 @@ impl<D: Tables> Rows<D> for MemoryRows<D> {
         Ok(self.look(|contents| contents.discarded.values().cloned().collect()))
     }
 
+    async fn due(&self, timer: &Timer<D>, now: Millis, limit: u32) -> Result<Vec<(Key, Due<D>)>, StoreError> {
+        let due = |((kind, key), (_, _, entity)): (&(Kind, Key), &Versioned<D::Entity>)| {
+            let due = if *kind == timer.kind { (timer.due)(entity) } else { None };
+            due.filter(|due| due.at_ms <= now).map(|due| (*key, due))
+        };
+        let mut due: Vec<_> = self.look(|contents| contents.entities.iter().filter_map(due).collect());
+        due.sort_by_key(|(key, due)| (due.at_ms, *key));
+        due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(due)
+    }
+
     fn generation(&self) -> u32 {
         self.number
     }
@@ -362,28 +372,4 @@ impl<D: Tables> Rows<D> for MemoryRows<D> {
     async fn have_serve(&self, number: u32) -> Result<Self, StoreError> {
         Ok(self.of_generation(number))
     }
-}
-
-impl DueReservations for MemoryRows<Inventory> {
-    async fn expired_reservations(&self, now: Millis, limit: u32) -> Result<Vec<Reservation>, StoreError> {
-        let is_due = |due: Millis| due <= now;
-        let mut due: Vec<_> = self.look(|contents| {
-            let entities = contents.entities.iter().filter_map(|((_, key), (_, _, entity))| match &**entity {
-                Entity::Reservation(it)
-                    if it.state == ReservationState::Held && it.expires_at_ms.is_some_and(is_due) =>
-                {
-                    Some((it.expires_at_ms, *key, it.clone()))
-                }
-                Entity::Reservation(_) | Entity::Stock(_) | Entity::Unreceived(_) => None,
-            });
-            entities.collect()
-        });
-        due.sort_by_key(|(due, key, _)| (*due, *key));
-        due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(due.into_iter().map(|(_, _, reservation)| reservation).collect())
-    }
-}
-
-fn no_table<D: Tables>(kind: Kind) -> StoreError {
-    StoreError::NoTable { service: D::JOURNAL, kind: kind.to_owned() }
 }

@@ -5,7 +5,10 @@
 use std::path::Path;
 
 use futures_util::TryStreamExt;
-use orderlog_domain::core::{CopiedRow, EntityRow};
+use orderlog_domain::{
+    core::{CopiedRow, EntityRow},
+    decider::Decider,
+};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
@@ -48,12 +51,12 @@ enum Proof {
     Heads,
 }
 
-fn proof<D: Tables>(table: &str) -> Proof {
+fn proof<D: Decider>(tables: &Tables<D>, table: &str) -> Proof {
     match table {
         "meta" => Proof::Meta,
         "heads" | "fresh_heads" => Proof::Heads,
         "copied" => Proof::Topics,
-        _ if D::TABLES.iter().any(|it| it.kind == table && it.copied) => Proof::Topics,
+        _ if tables.is_copied(table) => Proof::Topics,
         _ => Proof::OtherStore,
     }
 }
@@ -128,7 +131,8 @@ fn fresh_heads() -> String {
 }
 
 /// A store as it was at one moment, whatever is written to it afterwards, beside another one.
-pub struct Pinned {
+pub struct Pinned<D: Decider> {
+    tables: &'static Tables<D>,
     connection: SqliteConnection,
     origin: Origin,
     /// Everything below this offset is in it.
@@ -137,21 +141,21 @@ pub struct Pinned {
     pub copied: Vec<CopiedRow>,
 }
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// These rows as they are now, to be compared with another store, which is folded from the log.
     ///
     /// # Errors
     /// If they can't be read.
-    pub async fn pin(&self, other: &Self) -> Result<Pinned, StoreError> {
-        Pinned::begin::<D>(self.origin.clone(), &other.origin.file).await
+    pub async fn pin(&self, other: &Self) -> Result<Pinned<D>, StoreError> {
+        Pinned::begin(self.tables(), self.origin.clone(), &other.origin.file).await
     }
 
     /// A snapshot, to be compared with these rows, which must have come as far.
     ///
     /// # Errors
     /// If it can't be read.
-    pub async fn pin_snapshot(&self, snapshot: &Path) -> Result<Pinned, StoreError> {
-        Pinned::begin::<D>(Origin::new(snapshot), &self.origin.file).await
+    pub async fn pin_snapshot(&self, snapshot: &Path) -> Result<Pinned<D>, StoreError> {
+        Pinned::begin(self.tables(), Origin::new(snapshot), &self.origin.file).await
     }
 
     /// What differs between this store and `other` in any row that follows from the log, at most 100 rows per table. Both
@@ -161,13 +165,13 @@ impl<D: Tables> Store<D> {
     /// If either can't be read.
     pub async fn compare(&self, other: &Self) -> Result<Vec<Difference>, StoreError> {
         let mut pinned = self.pin(other).await?;
-        pinned.take_facts_of_other::<D>().await?;
-        pinned.compare::<D>().await
+        pinned.take_facts_of_other().await?;
+        pinned.compare().await
     }
 }
 
-impl Pinned {
-    async fn begin<D: Tables>(origin: Origin, other: &Path) -> Result<Self, StoreError> {
+impl<D: Decider> Pinned<D> {
+    async fn begin(tables: &'static Tables<D>, origin: Origin, other: &Path) -> Result<Self, StoreError> {
         let failed = |error| origin.error("comparing rows", error);
         let mut connection = reader(&origin).await?;
         // Attached files are opened as the first one is: for reading only.
@@ -185,23 +189,23 @@ impl Pinned {
         follows_records(&origin, next, last.map(|last| origin.counted(last)).transpose()?)?;
         let copied = copied(&origin, &mut connection).await?;
         // What the topics say is gathered here, as large as it may be: SQLite keeps it in a file of its own.
-        let gathered = |table: &str| proof::<D>(table) == Proof::Topics;
-        for text in schema::tables::<D>() {
+        let gathered = |table: &str| proof(tables, table) == Proof::Topics;
+        for text in tables.statements() {
             let table = text.strip_prefix("create table ").and_then(|text| text.split(' ').next());
             if table.is_some_and(gathered) {
                 let text = text.replacen("create table ", "create table temp.", 1);
                 sqlx::query(AssertSqlSafe(text)).execute(&mut connection).await.map_err(failed)?;
             }
         }
-        Ok(Self { connection, origin, next, copied })
+        Ok(Self { tables, connection, origin, next, copied })
     }
 
     /// A topic that facts are copied from has these facts below the position that the store has come to.
     ///
     /// # Errors
     /// If they can't be kept.
-    pub async fn expect_facts<D: Tables>(&mut self, facts: &[EntityRow<D::Entity>]) -> Result<(), StoreError> {
-        for table in D::TABLES.iter().filter(|table| table.copied) {
+    pub async fn expect_facts(&mut self, facts: &[EntityRow<D::Entity>]) -> Result<(), StoreError> {
+        for table in self.tables.tables.iter().filter(|table| table.copied) {
             // The table's name alone means the one in `temp`.
             let insert = insert_into(table);
             for fact in facts.iter().filter(|fact| fact.aggregate.kind == table.kind) {
@@ -237,9 +241,9 @@ impl Pinned {
     }
 
     /// What the other store has copied is what should have been.
-    async fn take_facts_of_other<D: Tables>(&mut self) -> Result<(), StoreError> {
-        let shapes = shapes::shapes::<D>();
-        for Shape { table, .. } in shapes.iter().filter(|shape| proof::<D>(&shape.table) == Proof::Topics) {
+    async fn take_facts_of_other(&mut self) -> Result<(), StoreError> {
+        let shapes = shapes::shapes(self.tables);
+        for Shape { table, .. } in shapes.iter().filter(|shape| proof(self.tables, &shape.table) == Proof::Topics) {
             let text = format!("insert into temp.{table} select * from other.{table}");
             let taken = sqlx::query(AssertSqlSafe(text)).execute(&mut self.connection).await;
             taken.map_err(|error| self.origin.error("comparing rows", error))?;
@@ -252,10 +256,10 @@ impl Pinned {
     ///
     /// # Errors
     /// If either can't be read.
-    pub async fn compare<D: Tables>(mut self) -> Result<Vec<Difference>, StoreError> {
+    pub async fn compare(mut self) -> Result<Vec<Difference>, StoreError> {
         let mut differences = Vec::new();
-        for mut shape in shapes::shapes::<D>() {
-            let text = match proof::<D>(&shape.table) {
+        for mut shape in shapes::shapes(self.tables) {
+            let text = match proof(self.tables, &shape.table) {
                 Proof::OtherStore => comparison(&shape, "other"),
                 Proof::Topics => comparison(&shape, "temp"),
                 Proof::Meta => {
@@ -306,13 +310,13 @@ fn lossy(row: &SqliteRow, column: usize) -> Option<String> {
     bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
-impl<D: Tables> Store<D> {
+impl<D: Decider> Store<D> {
     /// The rows that follow from the log, each as a line of text: of one table, or of all. Meant for tests and for people.
     ///
     /// # Errors
     /// [`StoreError::NoTable`] for an unknown table; else SQLite's.
     pub async fn dump(&self, table: Option<&str>) -> Result<Vec<String>, StoreError> {
-        let mut shapes = shapes::shapes::<D>();
+        let mut shapes = shapes::shapes(self.tables());
         // How far foreign topics were read, and when heads are merged, depends on when it was done.
         shapes.retain(|shape| !["copied", "fresh_heads"].contains(&shape.table.as_str()));
         if let Some(unknown) = table.filter(|&table| shapes.iter().all(|shape| shape.table != table)) {

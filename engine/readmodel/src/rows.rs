@@ -5,20 +5,23 @@
 
 use orderlog_domain::{
     core::{Changes, Checkpoint, DiscardedRow, Loaded, SetAside, Wanted},
-    decider::Millis,
-    inventory::{Inventory, Reservation},
+    decider::{Decider, Millis},
+    key::Key,
 };
 
 use crate::{
     error::StoreError,
     store::{Pace, Store, Unaccepted, Writer},
-    tables::Tables,
+    tables::{Due, Tables, Timer},
 };
 
 /// One generation of a service's rows, as the loop sees it.
-pub trait Rows<D: Tables>: Sized + Send + Sync + 'static {
+pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
     /// What writes: there is one at a time.
     type Writer: Send + 'static;
+
+    /// Their tables.
+    fn tables(&self) -> &'static Tables<D>;
 
     /// Where the rows stand.
     ///
@@ -87,6 +90,17 @@ pub trait Rows<D: Tables>: Sized + Send + Sync + 'static {
     /// If it can't be read.
     fn discarded(&self) -> impl Future<Output = Result<Vec<DiscardedRow>, StoreError>> + Send;
 
+    /// What is due at `now` by a timer, with the key of its aggregate: the longest overdue first, at most `limit`.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    fn due(
+        &self,
+        timer: &Timer<D>,
+        now: Millis,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Key, Due<D>)>, StoreError>> + Send;
+
     /// Which generation this is.
     fn generation(&self) -> u32;
 
@@ -97,21 +111,12 @@ pub trait Rows<D: Tables>: Sized + Send + Sync + 'static {
     fn have_serve(&self, number: u32) -> impl Future<Output = Result<Self, StoreError>> + Send;
 }
 
-/// What the timer of the inventory asks of its rows.
-pub trait DueReservations: Rows<Inventory> {
-    /// Held reservations whose time is up at `now`, the longest overdue first, at most `limit`.
-    ///
-    /// # Errors
-    /// If they can't be read.
-    fn expired_reservations(
-        &self,
-        now: Millis,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<Reservation>, StoreError>> + Send;
-}
-
-impl<D: Tables> Rows<D> for Store<D> {
+impl<D: Decider> Rows<D> for Store<D> {
     type Writer = Writer<D>;
+
+    fn tables(&self) -> &'static Tables<D> {
+        Self::tables(self)
+    }
 
     async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
         Self::checkpoint(self).await
@@ -153,6 +158,10 @@ impl<D: Tables> Rows<D> for Store<D> {
         Self::discarded(self).await
     }
 
+    async fn due(&self, timer: &Timer<D>, now: Millis, limit: u32) -> Result<Vec<(Key, Due<D>)>, StoreError> {
+        Self::due(self, timer, now, limit).await
+    }
+
     fn generation(&self) -> u32 {
         Self::generation(self)
     }
@@ -161,11 +170,5 @@ impl<D: Tables> Rows<D> for Store<D> {
         let next = self.generations().open(number).await?;
         self.generations().serve(number)?;
         Ok(next)
-    }
-}
-
-impl DueReservations for Store<Inventory> {
-    async fn expired_reservations(&self, now: Millis, limit: u32) -> Result<Vec<Reservation>, StoreError> {
-        Self::expired_reservations(self, now, limit).await
     }
 }
