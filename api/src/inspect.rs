@@ -16,7 +16,7 @@ use orderlog_domain::{
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 use orderlog_projections::{billing, customers, inventory, notifications, orders};
-use orderlog_readmodel::{Generations, StoreError, Tables};
+use orderlog_readmodel::{Generations, Store, StoreError, Tables};
 use orderlog_service::{envelope, projection::Projection};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -249,7 +249,7 @@ impl Verdicts for InFolder {
             from: u64,
             to: u64,
         ) -> Result<Vec<(u64, Verdict)>, StoreError> {
-            match Generations::to_read(dir, tables)?.read_serving().await? {
+            match Store::read_serving(&Generations::to_read(dir, tables)?).await? {
                 Some(store) => store.verdicts(from, to).await,
                 None => Ok(Vec::new()),
             }

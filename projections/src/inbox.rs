@@ -9,21 +9,9 @@ use orderlog_domain::{
 };
 
 pub use self::redis::{Applied, RedisAddress, RedisInbox};
-use orderlog_readmodel::{Page, Paging, Store, StoreError};
+use orderlog_readmodel::{Paging, Store, StoreError};
 
-use crate::notifications;
-
-/// A page of a recipient's notifications, newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InboxPage {
-    /// The page.
-    pub page: Page<Notification>,
-    /// How many of the recipient's notifications are unread, on whatever page.
-    pub unread: u64,
-    /// Every record of the journal below this offset is in the answer. An inbox that lags behind what a caller was already
-    /// told can so be told from one that does not.
-    pub position: u64,
-}
+use crate::notifications::{self, InboxPage};
 
 /// Why an inbox gave no answer.
 #[derive(Debug, thiserror::Error)]

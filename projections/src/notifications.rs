@@ -8,8 +8,6 @@ use orderlog_domain::{
 
 use orderlog_readmodel::{Cell, Column, Cursor, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-use crate::inbox::InboxPage;
-
 /// The tables of the notifications service.
 pub static TABLES: Tables<Notifications> = Tables {
     // 2: recipients that are UUIDs are in lower case.
@@ -50,6 +48,18 @@ pub struct Notified {
     pub notification: Notification,
     /// The record's id.
     pub record: RecordId,
+}
+
+/// A page of a recipient's notifications, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxPage {
+    /// The page.
+    pub page: Page<Notification>,
+    /// How many of the recipient's notifications are unread, on whatever page.
+    pub unread: u64,
+    /// Every record of the journal below this offset is in the answer. An inbox that lags behind what a caller was already
+    /// told can so be told from one that does not.
+    pub position: u64,
 }
 
 /// What a second sink has not seen yet.

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use orderlog_domain::decider::Decider;
 use orderlog_eventlog::{EventLog, LeaseError, ReadError};
-use orderlog_readmodel::{Difference, Generations, PublicationsError, SnapshotError, StoreError};
+use orderlog_readmodel::{Difference, Generations, PublicationsError, SnapshotError, Store, StoreError};
 use tokio::{sync::watch, time::Instant};
 
 use self::builder::Builder;
@@ -381,7 +381,7 @@ async fn begin_next<D: Decider>(
     log: &dyn EventLog,
 ) -> Result<(), RebuildError> {
     if generations.file(number).exists() {
-        let store = generations.open(number).await?;
+        let store = Store::open_generation(generations, number).await?;
         let is_early_enough = store.base().await? <= anew;
         store.close().await;
         if is_early_enough {
@@ -407,12 +407,12 @@ async fn begin_as_before<D: Decider>(
         return Ok(false);
     };
     let newest = generations.snapshots().positions()?.into_iter().rfind(|position| *position <= anew);
-    let store = generations.open(before).await?;
+    let store = Store::open_generation(generations, before).await?;
     let checkpoint = store.checkpoint().await?;
     let is_newer = checkpoint.next > newest.unwrap_or(0) && checkpoint.next <= anew;
     let is_good = is_newer && same_history::<D>(log, &checkpoint).await.is_ok();
     if is_good {
-        generations.begin_from(number, &store).await?;
+        store.begin_generation(number).await?;
     }
     store.close().await;
     Ok(is_good)

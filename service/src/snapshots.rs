@@ -77,7 +77,7 @@ impl Keeping {
             generations.remove(serving)?;
             begin(&generations, serving, u64::MAX, log).await?;
         }
-        Ok(generations.open(serving).await?)
+        Ok(Store::open_generation(&generations, serving).await?)
     }
 
     /// Has an empty generation serve, to be built from the log as it is, since what served is damaged or another log's. Snapshots
@@ -99,7 +99,7 @@ impl Keeping {
         let newest = generations.all()?.last().copied().unwrap_or(0).max(serving);
         generations.serve(newest + 1)?;
         // Not from a snapshot: what is in doubt may be in there too.
-        generations.open(newest + 1).await?.close().await;
+        Store::open_generation(&generations, newest + 1).await?.close().await;
         if let Err(error) = generations.snapshots().remove_behind(end) {
             passed_over::<D>("snapshots behind the log's end", &error);
         }
@@ -143,7 +143,7 @@ async fn belongs<D: Decider>(
     log: &dyn EventLog,
     name: &str,
 ) -> Result<bool, StartError> {
-    let store = generations.open(number).await?;
+    let store = Store::open_generation(generations, number).await?;
     let belongs = same_history::<D>(log, &store.checkpoint().await?).await;
     store.close().await;
     match belongs {
@@ -166,7 +166,7 @@ fn passed_over<D: Decider>(what: &str, error: &dyn std::error::Error) {
 /// [`SnapshotError`], if none could be made.
 pub async fn make<D: Decider>(store: Arc<Store<D>>) -> Result<Label, SnapshotError> {
     let name = format!("snapshot-{}", D::JOURNAL);
-    let made = aside::run(name, async move { store.generations().snapshots().make(&store).await }).await;
+    let made = aside::run(name, async move { store.make_snapshot().await }).await;
     made.map_err(|source| SnapshotError::File { file: PathBuf::from("a thread"), source })?
 }
 

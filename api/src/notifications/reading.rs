@@ -7,7 +7,10 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::{notifications::Notifications, values::Recipient};
-use orderlog_projections::{Inbox, InboxError, InboxPage, RedisInbox};
+use orderlog_projections::{
+    Inbox, InboxError, RedisInbox,
+    notifications::{self as projections, InboxPage},
+};
 use orderlog_readmodel::{Paging, Store, StoreError};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -83,7 +86,7 @@ impl Reading {
                 Err(Without::Trouble(why)) => self.rest(&why),
             }
         }
-        orderlog_projections::notifications::inbox(rows, recipient, unread_only, paging).await
+        projections::inbox(rows, recipient, unread_only, paging).await
     }
 
     fn is_resting(&self) -> bool {

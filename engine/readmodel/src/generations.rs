@@ -2,7 +2,7 @@
 //! being built beside it. Each is a file of its own, `<service>.<number>.sqlite`; which one serves stands in
 //! `<service>.generation`, which is replaced in one step.
 //!
-//! Deliberately absent: building and comparing generations (that is `service::rebuild`), and renaming files that are open.
+//! Deliberately absent: opening them (that is [`Store`](crate::Store)), building and comparing generations (that is `service::rebuild`), and renaming files that are open.
 
 use std::{
     fs::{self, File, Permissions},
@@ -13,9 +13,9 @@ use std::{
 
 use crate::{
     error::StoreError,
+    opening,
     replacing::replace,
-    snapshots::{SnapshotError, Snapshots, copy_of},
-    store::{Store, opening},
+    snapshots::{SnapshotError, Snapshots},
     tables::Tables,
 };
 use orderlog_domain::decider::Decider;
@@ -86,14 +86,6 @@ impl<D: Decider> Generations<D> {
         self.snapshots.copy(position, &self.file(number)).await
     }
 
-    /// Begins a generation, which must not be there, as a copy of another.
-    ///
-    /// # Errors
-    /// [`SnapshotError`]; then it is not there.
-    pub async fn begin_from(&self, number: u32, other: &Store<D>) -> Result<(), SnapshotError> {
-        copy_of(other, &self.file(number)).await
-    }
-
     /// Which one serves.
     ///
     /// # Errors
@@ -148,23 +140,6 @@ impl<D: Decider> Generations<D> {
             self.remove(other)?;
         }
         Ok(())
-    }
-
-    /// Opens a generation; an empty one is made if it is not there.
-    ///
-    /// # Errors
-    /// [`StoreError`], with a file that is damaged or another service's.
-    pub async fn open(&self, number: u32) -> Result<Store<D>, StoreError> {
-        Store::open_file(self.clone(), number).await
-    }
-
-    /// Opens the generation that serves to read it only; none, if there is none, or it has other tables than this program.
-    ///
-    /// # Errors
-    /// [`StoreError`], with a file that is damaged or another service's.
-    pub async fn read_serving(&self) -> Result<Option<Store<D>>, StoreError> {
-        let serving = self.serving()?;
-        if self.file(serving).exists() { Store::open_to_read(self.clone(), serving).await } else { Ok(None) }
     }
 
     /// Copies the files of the generation that serves, if there is one, into the folder `to`: byte by byte, damage included.

@@ -11,6 +11,8 @@
 mod error;
 mod generations;
 mod memory;
+mod opening;
+mod origin;
 mod publications;
 mod replacing;
 mod rows;

@@ -167,7 +167,7 @@ impl<D: Decider> Rows<D> for Store<D> {
     }
 
     async fn have_serve(&self, number: u32) -> Result<Self, StoreError> {
-        let next = self.generations().open(number).await?;
+        let next = Self::open_generation(self.generations(), number).await?;
         self.generations().serve(number)?;
         Ok(next)
     }

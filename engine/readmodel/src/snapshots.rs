@@ -15,13 +15,7 @@ use orderlog_domain::{decider::Decider, decoding};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
-use crate::{
-    error::StoreError,
-    replacing::replace,
-    schema,
-    store::{Origin, Store, opening},
-    tables::Tables,
-};
+use crate::{error::StoreError, opening, origin::Origin, replacing::replace, schema, tables::Tables};
 
 /// So much is read at a time.
 const CHUNK: usize = 1 << 20;
@@ -135,16 +129,15 @@ impl<D: Decider> Snapshots<D> {
         self.dir.join(format!("{}@{position}.json", D::JOURNAL))
     }
 
-    /// Copies what is in `store` now. Writing goes on meanwhile. If there is a snapshot of the same position, that is kept.
-    ///
-    /// # Errors
-    /// [`SnapshotError`]; no snapshot was made then.
-    pub async fn make(&self, store: &Store<D>) -> Result<Label, SnapshotError> {
+    /// Where the next one is made.
+    pub(crate) fn fresh(&self) -> Result<Fresh, SnapshotError> {
         fs::create_dir_all(&self.dir).map_err(failed(&self.dir))?;
         // Named by the process too: instances may share the folder.
-        let fresh = Fresh(self.dir.join(format!("{}.{}.new", D::JOURNAL, std::process::id())));
-        fresh.remove();
-        let position = store.copy_to(&fresh.0).await?;
+        Ok(Fresh::new(self.dir.join(format!("{}.{}.new", D::JOURNAL, std::process::id()))))
+    }
+
+    /// Labels a copy of the rows as they stood at `position`. If there is a snapshot of the same position, that is kept.
+    pub(crate) fn keep(&self, fresh: &Fresh, position: u64) -> Result<Label, SnapshotError> {
         if position == 0 {
             return Err(SnapshotError::Empty(D::JOURNAL));
         }
@@ -211,13 +204,12 @@ impl<D: Decider> Snapshots<D> {
     /// # Errors
     /// [`SnapshotError`]; then there is no `to`.
     pub(crate) async fn copy(&self, position: u64, to: &Path) -> Result<(), SnapshotError> {
-        let fresh = Fresh(to.with_extension("copying"));
+        let fresh = Fresh::of(to);
         let mut file = File::create(&fresh.0).map_err(failed(&fresh.0))?;
         self.read(position, &mut file)?;
         file.sync_all().map_err(failed(&fresh.0))?;
         drop(file);
-        based_on(&fresh.0, position).await?;
-        fs::rename(&fresh.0, to).map_err(failed(to))
+        fresh.begin(to, position).await
     }
 
     /// Deletes all but the newest `n_kept`.
@@ -254,18 +246,6 @@ impl<D: Decider> Snapshots<D> {
     }
 }
 
-/// Makes `to`, which must not be there, a copy of the rows in `of`, to go on from.
-///
-/// # Errors
-/// [`SnapshotError`]; then there is no `to`.
-pub(crate) async fn copy_of<D: Decider>(of: &Store<D>, to: &Path) -> Result<(), SnapshotError> {
-    let fresh = Fresh(to.with_extension("copying"));
-    fresh.remove();
-    let position = of.copy_to(&fresh.0).await?;
-    based_on(&fresh.0, position).await?;
-    fs::rename(&fresh.0, to).map_err(failed(to))
-}
-
 /// Notes in a copied file where its rows come from, so that whoever wants rows that were folded from the first record can tell.
 async fn based_on(file: &Path, position: u64) -> Result<(), StoreError> {
     let origin = Origin::new(file);
@@ -279,9 +259,30 @@ async fn based_on(file: &Path, position: u64) -> Result<(), StoreError> {
 }
 
 /// A file that is deleted unless it is renamed before.
-struct Fresh(PathBuf);
+pub(crate) struct Fresh(PathBuf);
 
 impl Fresh {
+    fn new(file: PathBuf) -> Self {
+        let fresh = Self(file);
+        fresh.remove();
+        fresh
+    }
+
+    /// Where a copy is made that is to become `to`.
+    pub(crate) fn of(to: &Path) -> Self {
+        Self::new(to.with_extension("copying"))
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes `to`, which must not be there, of this copy of rows as they stood at `position`, to go on from.
+    pub(crate) async fn begin(self, to: &Path, position: u64) -> Result<(), SnapshotError> {
+        based_on(&self.0, position).await?;
+        fs::rename(&self.0, to).map_err(failed(to))
+    }
+
     fn remove(&self) {
         // Nothing depends on it: it has no name that anybody looks for.
         drop(fs::remove_file(&self.0));

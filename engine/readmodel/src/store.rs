@@ -6,12 +6,11 @@
 mod comparing;
 mod connection;
 mod contents;
+mod copying;
 mod insert;
 mod listing;
 mod loading;
 mod newest;
-pub(crate) mod opening;
-mod origin;
 mod past;
 mod shapes;
 mod verdicts;
@@ -35,12 +34,11 @@ pub use comparing::{Difference, Pinned};
 pub use listing::{Cursor, List, Moment, Page, Paging, Row};
 use loading::document;
 use newest::Newest;
-pub(crate) use origin::Origin;
 pub use past::Instant;
 pub use verdicts::Unaccepted;
 pub use writing::{Pace, Writer};
 
-use crate::{error::StoreError, generations::Generations, tables::Tables};
+use crate::{error::StoreError, generations::Generations, opening, origin::Origin, tables::Tables};
 
 /// One generation of a service's rows. Clones share the file; it is free for others once all of them and the [`Writer`] are
 /// gone.
@@ -78,10 +76,14 @@ impl<D: Decider> Store<D> {
     pub async fn open(dir: &Path, tables: &'static Tables<D>) -> Result<Self, StoreError> {
         let generations = Generations::lock(dir, tables)?;
         let serving = generations.serving()?;
-        generations.open(serving).await
+        Self::open_generation(&generations, serving).await
     }
 
-    pub(crate) async fn open_file(generations: Generations<D>, number: u32) -> Result<Self, StoreError> {
+    /// Opens a generation; an empty one is made if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`], with a file that is damaged or another service's.
+    pub async fn open_generation(generations: &Generations<D>, number: u32) -> Result<Self, StoreError> {
         let file = generations.file(number);
         let origin = Origin::new(&file);
         opening::prepare(&file, &origin, generations.tables()).await?;
@@ -89,10 +91,14 @@ impl<D: Decider> Store<D> {
         Self::reading(generations, number, origin, options).await
     }
 
-    /// None, if the file has other tables than this program.
-    pub(crate) async fn open_to_read(generations: Generations<D>, number: u32) -> Result<Option<Self>, StoreError> {
+    /// Opens the generation that serves to read it only; none, if there is none, or it has other tables than this program.
+    ///
+    /// # Errors
+    /// [`StoreError`], with a file that is damaged or another service's.
+    pub async fn read_serving(generations: &Generations<D>) -> Result<Option<Self>, StoreError> {
+        let number = generations.serving()?;
         let origin = Origin::new(&generations.file(number));
-        if !opening::has_tables(&origin, generations.tables()).await? {
+        if !origin.file.exists() || !opening::has_tables(&origin, generations.tables()).await? {
             return Ok(None);
         }
         let options = opening::reading_alone(&origin.file);
@@ -100,7 +106,7 @@ impl<D: Decider> Store<D> {
     }
 
     async fn reading(
-        generations: Generations<D>,
+        generations: &Generations<D>,
         number: u32,
         origin: Origin,
         options: SqliteConnectOptions,
@@ -108,7 +114,7 @@ impl<D: Decider> Store<D> {
         let lists = opening::list_readers(options.clone(), &origin).await?;
         let loads = opening::readers(options, &origin, 1).await?;
         let lookup = Arc::new(loading::Lookup::new(generations.tables()));
-        Ok(Self { generations, number, origin, lists, loads, lookup, newest: Arc::default() })
+        Ok(Self { generations: generations.clone(), number, origin, lists, loads, lookup, newest: Arc::default() })
     }
 
     /// The tables of these rows.
@@ -193,20 +199,6 @@ impl<D: Decider> Store<D> {
         let found = found.map_err(failed)?;
         connection.close().await.map_err(failed)?;
         if found == "ok" { Ok(()) } else { Err(self.origin.damaged(found)) }
-    }
-
-    /// Makes `file` a consistent copy of the rows as they are now. Where they stand.
-    pub(crate) async fn copy_to(&self, file: &Path) -> Result<u64, StoreError> {
-        let failed = |error| self.origin.error("copying the rows", error);
-        let mut connection = reader(&self.origin).await?;
-        let path = file.to_string_lossy().into_owned();
-        sqlx::query("vacuum into ?").bind(path).execute(&mut connection).await.map_err(failed)?;
-        connection.close().await.map_err(failed)?;
-        let copy = Origin::new(file);
-        let mut copied = reader(&copy).await?;
-        let meta = sqlx::query("select next from meta").fetch_one(&mut copied).await.map_err(failed)?;
-        copied.close().await.map_err(failed)?;
-        copy.count(&meta, 0)
     }
 
     /// Commits a page with the content that it has.

@@ -31,8 +31,8 @@ use uuid::Uuid;
 
 pub use address::RedisAddress;
 
-use super::{Inbox, InboxError, InboxPage};
-use crate::notifications;
+use super::{Inbox, InboxError};
+use crate::notifications::{self, InboxPage};
 
 /// For how long any call may take.
 const PATIENCE: Duration = Duration::from_secs(2);

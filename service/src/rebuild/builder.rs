@@ -166,7 +166,7 @@ async fn build<D: Decider>(
     started: oneshot::Sender<Result<(Replica<D>, u64), RebuildError>>,
 ) {
     let building = async {
-        let store: Arc<Store<D>> = Arc::new(generations.open(number).await?);
+        let store = Arc::new(Store::open_generation(&generations, number).await?);
         let from = store.checkpoint().await?.next;
         Ok((Replica::start_up_to(setup, store, up_to).await?, from))
     };

@@ -8,8 +8,8 @@ use std::thread;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Origin, opening};
-use crate::error::StoreError;
+use super::Origin;
+use crate::{error::StoreError, opening};
 
 /// So much waits for the thread before whoever asks waits as well: enough that neither stands still while the other works.
 const N_JOBS: usize = 4;

@@ -12,8 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 
-use super::Origin;
-use crate::{error::StoreError, schema, tables::Tables};
+use crate::{error::StoreError, origin::Origin, schema, tables::Tables};
 use orderlog_domain::decider::Decider;
 
 /// How long a connection waits for another one's lock.
