@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
-# One image for every service: `serve orders ...` runs one of them, `serve` all five.
+# One image for every service: `serve orders ...` runs one of them, `serve` runs all five.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# The caches are not part of the image, so the binary is copied out of the target folder.
+# Cache mounts are not part of the image, so the binary is copied out of the target folder.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --package orderlog-api --bin orderlog \
@@ -18,11 +18,11 @@ RUN apt-get update \
 COPY --from=build /out/orderlog /usr/local/bin/orderlog
 USER orderlog
 VOLUME /data
-# For the commands in the container too, which find the server by what it writes there.
+# Also used by commands in the container, which find the server by its `server.json` there.
 ENV ORDERLOG_DATA=/data
 EXPOSE 8080
-# Without keys and TLS the default command is refused: docs/security.md says what to set.
-# Read models are rebuilt after a long absence, which is not a failure.
+# The default command fails without keys and TLS; docs/security.md explains how to set them.
+# After a long absence the read models have to catch up first, which is not a failure.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 \
     CMD ["orderlog", "health"]
 ENTRYPOINT ["orderlog"]
