@@ -154,6 +154,7 @@ async fn metrics_tell_of_requests_commands_and_positions() {
         ("orderlog_projection_lag_seconds", 0.0),
         ("orderlog_projection_generation", 1.0),
         ("orderlog_projection_rebuild_running", 0.0),
+        ("orderlog_parked_records", 0.0),
         ("orderlog_dead_letters", 0.0),
         ("orderlog_command_retries_total", 0.0),
     ] {

@@ -229,7 +229,8 @@ fn rows(sheet: &mut Sheet, service: &str, status: &Status) {
         ("orderlog_projection_lag_events", lag, status.lag),
         ("orderlog_projection_generation", "The generation of the rows that serves", u64::from(status.generation)),
         ("orderlog_projection_snapshot_position", "Where the newest snapshot stands; 0: there is none", snapshot),
-        ("orderlog_dead_letters", "Records that can't be folded and wait for a repair", status.n_parked),
+        ("orderlog_parked_records", "Records that can't be folded and wait for a repair", status.n_parked),
+        ("orderlog_dead_letters", "The same as orderlog_parked_records, until the next version", status.n_parked),
     ] {
         sheet.count(name, help, &labels, value);
     }
