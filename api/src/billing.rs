@@ -115,7 +115,10 @@ impl BillingApi {
     /// On the invoice that an order has from the moment it is placed. Partial payments add up; more than is open is refused,
     /// and operations are told. An example needs an `order_id` that `POST /orders` has answered.
     #[oai(path = "/", method = "post", operation_id = "record_payment")]
-    #[operation(scope = Scope::BillingWrite, bound = refused, key_may_be_required)]
+    #[operation(
+        scope = Scope::BillingWrite, bound = refused, key_may_be_required,
+        problems(codes::WRONG_CURRENCY, codes::OVERPAYMENT, codes::INVOICE_CLOSED, crate::orders::codes::UNKNOWN_ORDER)
+    )]
     async fn record_payment(
         &self,
         asked: CommandHeaders,
@@ -142,7 +145,13 @@ impl BillingApi {
     /// Needs an invoice that is paid in full. Refunds add up, and never to more than was paid. A cancelled order is refunded
     /// by itself. Without a body, all that is left of what was paid is given back.
     #[oai(path = "/:order_id/refund", method = "post", operation_id = "refund_order")]
-    #[operation(scope = Scope::BillingRefund, bound = refused, key_may_be_required)]
+    #[operation(
+        scope = Scope::BillingRefund, bound = refused, key_may_be_required,
+        problems(
+            codes::INVOICE_CLOSED, codes::REFUND_TOO_LARGE, crate::orders::codes::UNKNOWN_ORDER,
+            crate::orders::codes::NOT_PAID,
+        )
+    )]
     async fn refund_order(
         &self,
         /// Which order.
@@ -163,7 +172,7 @@ impl BillingApi {
     ///
     /// With everything that this instance has answered so far. An order that was placed a moment ago may not have one yet.
     #[oai(path = "/:order_id", method = "get", operation_id = "get_invoice")]
-    #[operation(scope = Scope::BillingRead, bound = own)]
+    #[operation(scope = Scope::BillingRead, bound = own, problems(crate::orders::codes::UNKNOWN_ORDER))]
     async fn get_invoice(
         &self,
         caller: Caller,

@@ -274,7 +274,7 @@ impl CustomersApi {
     /// The e-mail address must be nobody else's, however it is spelled. Other services learn of the customer by
     /// `customer.created`; the name and the address stay here.
     #[oai(path = "/", method = "post", operation_id = "create_customer")]
-    #[operation(scope = Scope::CustomersWrite, bound = refused, no_target)]
+    #[operation(scope = Scope::CustomersWrite, bound = refused, no_target, problems(codes::DUPLICATE_EMAIL))]
     async fn create_customer(
         &self,
         asked: CommandHeaders,
@@ -292,7 +292,10 @@ impl CustomersApi {
     ///
     /// What is left out stays as it is. Inactive customers can be changed too.
     #[oai(path = "/:customer_id", method = "patch", operation_id = "update_customer")]
-    #[operation(scope = Scope::CustomersWrite, bound = own)]
+    #[operation(
+        scope = Scope::CustomersWrite, bound = own,
+        problems(codes::DUPLICATE_EMAIL, codes::UNKNOWN_CUSTOMER, codes::NOTHING_TO_CHANGE)
+    )]
     async fn update_customer(
         &self,
         /// Which customer.
@@ -309,7 +312,7 @@ impl CustomersApi {
     ///
     /// An inactive customer can't place orders. Doing it again changes nothing.
     #[oai(path = "/:customer_id/deactivate", method = "post", operation_id = "deactivate_customer")]
-    #[operation(scope = Scope::CustomersWrite, bound = own)]
+    #[operation(scope = Scope::CustomersWrite, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
     async fn deactivate_customer(
         &self,
         /// Which customer.
@@ -325,7 +328,7 @@ impl CustomersApi {
     ///
     /// With everything that this instance has answered so far.
     #[oai(path = "/:customer_id", method = "get", operation_id = "get_customer")]
-    #[operation(scope = Scope::CustomersRead, bound = own)]
+    #[operation(scope = Scope::CustomersRead, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
     async fn get_customer(
         &self,
         caller: Caller,
@@ -373,7 +376,7 @@ impl CustomersApi {
     ///
     /// Newest first, page by page. Asks the orders service: 503 or 504 if it does not answer.
     #[oai(path = "/:customer_id/orders", method = "get", operation_id = "list_customer_orders")]
-    #[operation(scope = Scope::OrdersRead, bound = own)]
+    #[operation(scope = Scope::OrdersRead, bound = own, asks = "orders", problems(codes::UNKNOWN_CUSTOMER))]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_customer_orders(
         &self,

@@ -157,7 +157,7 @@ impl InventoryApi {
     ///
     /// The first receipt of a SKU creates it.
     #[oai(path = "/:sku/receive", method = "post", operation_id = "receive_stock")]
-    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required)]
+    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required, problems(codes::TOO_MUCH_STOCK))]
     async fn receive_stock(
         &self,
         /// Which SKU.
@@ -179,7 +179,10 @@ impl InventoryApi {
     ///
     /// Never below what is set aside. Operations are told of corrections downwards.
     #[oai(path = "/:sku/adjust", method = "post", operation_id = "adjust_stock")]
-    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required)]
+    #[operation(
+        scope = Scope::StockAdjust, bound = refused, key_may_be_required,
+        problems(codes::UNKNOWN_SKU, codes::TOO_MUCH_STOCK, codes::BELOW_RESERVED)
+    )]
     async fn adjust_stock(
         &self,
         /// Which SKU.
@@ -196,7 +199,7 @@ impl InventoryApi {
     ///
     /// Operations are told once when fewer units are available, and once when enough are again.
     #[oai(path = "/:sku/threshold", method = "put", operation_id = "set_low_stock_threshold")]
-    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required)]
+    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required, problems(codes::UNKNOWN_SKU))]
     async fn set_low_stock_threshold(
         &self,
         /// Which SKU.
@@ -214,7 +217,14 @@ impl InventoryApi {
     /// All lines or none: if there is too little of anything, `shortages` names every short SKU, and nothing is set aside.
     /// The same reservation once more changes nothing. Orders reserve their stock by themselves.
     #[oai(path = "/reserve", method = "post", operation_id = "reserve_stock")]
-    #[operation(scope = Scope::StockReserve, bound = refused, no_target, key_may_be_required)]
+    #[operation(
+        scope = Scope::StockReserve, bound = refused, no_target, key_may_be_required,
+        problems(
+            codes::UNKNOWN_SKU, codes::NOT_ENOUGH_STOCK, codes::RESERVATION_EXISTS, codes::RESERVATION_ENDED,
+            crate::orders::codes::NO_LINES, crate::orders::codes::TOO_MANY_LINES,
+            crate::orders::codes::QUANTITY_TOO_LARGE,
+        )
+    )]
     async fn reserve_stock(
         &self,
         asked: CommandHeaders,
@@ -231,7 +241,10 @@ impl InventoryApi {
     /// Its units are available again. Doing it again changes nothing. Orders' own reservations can't be released here:
     /// cancel the order.
     #[oai(path = "/reservations/:reservation_id/release", method = "post", operation_id = "release_reservation")]
-    #[operation(scope = Scope::StockReserve, bound = refused, key_may_be_required)]
+    #[operation(
+        scope = Scope::StockReserve, bound = refused, key_may_be_required,
+        problems(codes::RESERVATION_ENDED, codes::UNKNOWN_RESERVATION)
+    )]
     async fn release_reservation(
         &self,
         /// Which reservation.
@@ -251,7 +264,7 @@ impl InventoryApi {
     /// With everything that this instance has answered so far.
     #[oai(path = "/reservations/:reservation_id", method = "get", operation_id = "get_reservation")]
     // Names of reservations are their callers' own.
-    #[operation(scope = Scope::StockRead, bound = refused)]
+    #[operation(scope = Scope::StockRead, bound = refused, problems(codes::UNKNOWN_RESERVATION))]
     async fn get_reservation(
         &self,
         /// Which reservation.
@@ -272,7 +285,7 @@ impl InventoryApi {
     ///
     /// With everything that this instance has answered so far.
     #[oai(path = "/:sku", method = "get", operation_id = "get_stock")]
-    #[operation(scope = Scope::StockRead, bound = shared)]
+    #[operation(scope = Scope::StockRead, bound = shared, problems(codes::UNKNOWN_SKU))]
     async fn get_stock(
         &self,
         /// Which SKU.
@@ -312,7 +325,7 @@ impl InventoryApi {
     /// Newest first, page by page: by how much, why, from what level to what level.
     #[oai(path = "/:sku/movements", method = "get", operation_id = "list_stock_movements")]
     // Movements name the orders of others.
-    #[operation(scope = Scope::StockRead, bound = refused)]
+    #[operation(scope = Scope::StockRead, bound = refused, problems(codes::UNKNOWN_SKU))]
     async fn list_stock_movements(
         &self,
         /// Which SKU.

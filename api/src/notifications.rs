@@ -193,7 +193,7 @@ impl NotificationsApi {
     ///
     /// Doing it again changes nothing.
     #[oai(path = "/notifications/:notification_id/read", method = "post", operation_id = "read_notification")]
-    #[operation(scope = Scope::NotificationsWrite, bound = own)]
+    #[operation(scope = Scope::NotificationsWrite, bound = own, problems(codes::UNKNOWN_NOTIFICATION))]
     async fn read_notification(
         &self,
         /// Which notification.
@@ -215,7 +215,7 @@ impl NotificationsApi {
     ///
     /// Newest first, page by page, with the number of unread ones.
     #[oai(path = "/notifications", method = "get", operation_id = "list_notifications")]
-    #[operation(scope = Scope::NotificationsRead, bound = own)]
+    #[operation(scope = Scope::NotificationsRead, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
     async fn list_notifications(
         &self,
         caller: Caller,
@@ -246,7 +246,7 @@ impl NotificationsApi {
     /// that it missed; others begin with the next one. While the service catches up the stream opens and waits. An id that is not one of
     /// this log, or not an id at all, is answered by an event `reset`, which has an id of its own: reload the list, and go on.
     #[oai(path = "/notifications/stream", method = "get", operation_id = "stream_notifications")]
-    #[operation(scope = Scope::NotificationsRead, bound = own)]
+    #[operation(scope = Scope::NotificationsRead, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
     async fn stream_notifications(
         &self,
         caller: Caller,

@@ -5,8 +5,8 @@ pub use poem::http::Method;
 use poem::http::StatusCode;
 
 use crate::{
-    auth::{Caller, Scope},
-    problem::{ApiError, Code, codes},
+    auth::{self, Caller},
+    problem::{ApiError, Code, Scope, codes},
 };
 
 /// An operation, with everything that has to be known of it before its handler runs.
@@ -19,15 +19,17 @@ pub struct Operation {
     /// The path as OpenAPI writes it: `/orders/{order_id}`.
     pub path: &'static str,
     /// The scope that a caller needs.
-    pub scope: Scope,
+    pub scope: auth::Scope,
     /// What it does for callers that are bound to an owner.
     pub bound: BoundCallers,
     /// Whether it is about something that is there already, so that `If-Match` may name its version.
     pub has_target: bool,
     /// Whether a deployment may reject it without an `Idempotency-Key`.
     pub key_may_be_required: bool,
-    /// The problem codes that only some operations answer with.
-    pub codes: &'static [Code],
+    /// The service that it asks for its answer, and that waits for positions that this one can't wait for.
+    pub asks: Option<&'static str>,
+    /// The problems that only some operations answer with, except those that follow from the other fields.
+    pub problems: &'static [Code],
 }
 
 /// What an operation does for a caller that is bound to an owner.
@@ -48,6 +50,26 @@ pub trait Operations {
 }
 
 impl Operation {
+    /// Whether it may answer with this code. `has_body` says whether its requests have one.
+    pub fn may_answer(&self, code: Code, has_body: bool) -> bool {
+        match code.scope {
+            Scope::Any => true,
+            Scope::Queries => self.method == Method::GET,
+            Scope::Commands => self.method != Method::GET,
+            Scope::Bodies => has_body,
+            Scope::Declared => self.declares(code),
+            Scope::Values | Scope::Elsewhere => false,
+        }
+    }
+
+    /// Whether the code is one of those that only some operations answer with, and this is one of them.
+    pub fn declares(&self, code: Code) -> bool {
+        self.problems.contains(&code)
+            || code == codes::NOT_FOR_CUSTOMERS && self.bound == BoundCallers::Refused
+            || code == codes::IDEMPOTENCY_KEY_REQUIRED && self.key_may_be_required
+            || [codes::SERVICE_UNAVAILABLE, codes::SERVICE_TIMED_OUT].contains(&code) && self.asks.is_some()
+    }
+
     /// Go on only if this caller may do it.
     ///
     /// # Errors

@@ -153,7 +153,13 @@ impl OrdersApi {
     ///
     /// The caller names the prices, so one that acts as a customer gets 403 `price_not_allowed`.
     #[oai(path = "/", method = "post", operation_id = "place_order")]
-    #[operation(scope = Scope::OrdersWrite, bound = own, no_target, key_may_be_required)]
+    #[operation(
+        scope = Scope::OrdersWrite, bound = own, no_target, key_may_be_required,
+        problems(
+            codes::PRICE_NOT_ALLOWED, codes::NO_LINES, codes::TOO_MANY_LINES, codes::TOTAL_TOO_LARGE,
+            codes::QUANTITY_TOO_LARGE, codes::CUSTOMER_INACTIVE, crate::customers::codes::UNKNOWN_CUSTOMER,
+        )
+    )]
     async fn place_order(
         &self,
         asked: CommandHeaders,
@@ -185,7 +191,7 @@ impl OrdersApi {
     /// Possible until it is fulfilled. Its stock is released; its invoice is voided, or refunded if something was paid.
     /// Doing it again changes nothing.
     #[oai(path = "/:order_id/cancel", method = "post", operation_id = "cancel_order")]
-    #[operation(scope = Scope::OrdersWrite, bound = own)]
+    #[operation(scope = Scope::OrdersWrite, bound = own, problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION))]
     async fn cancel_order(
         &self,
         /// Which order.
@@ -206,7 +212,10 @@ impl OrdersApi {
     ///
     /// Needs an order that is `confirmed` and `paid`. Its units leave the stock. Doing it again changes nothing.
     #[oai(path = "/:order_id/fulfil", method = "post", operation_id = "fulfil_order")]
-    #[operation(scope = Scope::OrdersWrite, bound = refused)]
+    #[operation(
+        scope = Scope::OrdersWrite, bound = refused,
+        problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION, codes::NOT_PAID)
+    )]
     async fn fulfil_order(
         &self,
         /// Which order.
@@ -223,7 +232,7 @@ impl OrdersApi {
     /// With everything that this instance has answered so far. `expand` asks other services too; one that does not answer
     /// within a second is named under `unavailable`.
     #[oai(path = "/:order_id", method = "get", operation_id = "get_order")]
-    #[operation(scope = Scope::OrdersRead, bound = own)]
+    #[operation(scope = Scope::OrdersRead, bound = own, problems(codes::UNKNOWN_ORDER))]
     async fn get_order(
         &self,
         caller: Caller,
@@ -305,7 +314,7 @@ impl OrdersApi {
     ///
     /// Every record about it, oldest first: what happened, when, and which event of which service caused it.
     #[oai(path = "/:order_id/history", method = "get", operation_id = "get_order_history")]
-    #[operation(scope = Scope::OrdersRead, bound = own)]
+    #[operation(scope = Scope::OrdersRead, bound = own, problems(codes::UNKNOWN_ORDER))]
     async fn get_order_history(
         &self,
         caller: Caller,

@@ -2,16 +2,15 @@
 
 crate::problem_codes! {
     /// The e-mail address belongs to another customer. Upper and lower case count as the same.
-    DUPLICATE_EMAIL "duplicate_email" [409], Of(&["create_customer", "update_customer"]),
+    DUPLICATE_EMAIL "duplicate_email" [409], Declared,
         says "the e-mail address belongs to another customer",
         so "Find the customer who has it, or give another address.";
     /// There is no such customer.
-    UNKNOWN_CUSTOMER "unknown_customer" [404],
-        Of(&["get_customer", "update_customer", "deactivate_customer", "list_customer_orders", "place_order"]),
+    UNKNOWN_CUSTOMER "unknown_customer" [404], Declared,
         says "there is no customer 019a0000-0000-7000-8000-000000000001",
         so "Check the id. If the customer was created a moment ago by another service, send `Orderlog-Min-Position`.";
     /// The request names nothing that is to change.
-    NOTHING_TO_CHANGE "nothing_to_change" [400], Of(&["update_customer"]),
+    NOTHING_TO_CHANGE "nothing_to_change" [400], Declared,
         says "give a name, an e-mail address, or both",
         so "Send at least one field.";
 }

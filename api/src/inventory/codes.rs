@@ -34,33 +34,32 @@ pub static SHORTAGES: Member = Member {
 
 crate::problem_codes! {
     /// Nobody has received this SKU yet, or one of several. `shortages` names every short SKU of a reservation.
-    UNKNOWN_SKU "unknown_sku" [404],
-        Of(&["get_stock", "list_stock_movements", "adjust_stock", "set_low_stock_threshold", "reserve_stock"]),
+    UNKNOWN_SKU "unknown_sku" [404], Declared,
         says "SKU espresso-beans-1kg has never been received",
         so "Check the SKU. The first receipt of stock creates it.";
     /// There is too little of at least one SKU. Nothing was set aside. `shortages` names every short SKU.
-    NOT_ENOUGH_STOCK "not_enough_stock" [409], Of(&["reserve_stock"]),
+    NOT_ENOUGH_STOCK "not_enough_stock" [409], Declared,
         says "not enough stock of espresso-beans-1kg",
         with SHORTAGES,
         so "Ask for no more than is `available`, or wait for the next receipt.";
     /// There would be more units of the SKU than the house can hold.
-    TOO_MUCH_STOCK "too_much_stock" [409], Of(&["receive_stock", "adjust_stock"]),
+    TOO_MUCH_STOCK "too_much_stock" [409], Declared,
         says "at most 1000000000 units of espresso-beans-1kg can be in the house, 999999999 are",
         so "Check the quantity.";
     /// The correction would take units that are not there, or that are set aside.
-    BELOW_RESERVED "below_reserved" [409], Of(&["adjust_stock"]),
+    BELOW_RESERVED "below_reserved" [409], Declared,
         says "espresso-beans-1kg can't be adjusted by -9: 10 units are in the house, 2 of them are set aside",
         so "Take no more than what is neither missing nor set aside; release or cancel first what has to give way.";
     /// The name belongs to another reservation, with other lines, another time to live or another label.
-    RESERVATION_EXISTS "reservation_exists" [409], Of(&["reserve_stock"]),
+    RESERVATION_EXISTS "reservation_exists" [409], Declared,
         says "reservation cart-4711 exists with other lines, another time to live or another label",
         so "Use another name, or release that one first; a reservation is never changed.";
     /// The reservation has ended already, and otherwise than asked for.
-    RESERVATION_ENDED "reservation_ended" [409], Of(&["reserve_stock", "release_reservation"]),
+    RESERVATION_ENDED "reservation_ended" [409], Declared,
         says "reservation cart-4711 has ended: expired",
         so "Make a new one, under another name.";
     /// There is no such reservation.
-    UNKNOWN_RESERVATION "unknown_reservation" [404], Of(&["get_reservation", "release_reservation"]),
+    UNKNOWN_RESERVATION "unknown_reservation" [404], Declared,
         says "there is no reservation cart-4711",
         so "Check the name.";
     /// A correction is a whole number within bounds, and not 0.

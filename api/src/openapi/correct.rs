@@ -162,7 +162,7 @@ pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &m
 }
 
 /// What the handler of an operation declares.
-fn declared(operation: &Value) -> Option<&'static Operation> {
+pub fn declared(operation: &Value) -> Option<&'static Operation> {
     operations().find(|declared| operation["operationId"] == declared.id)
 }
 
@@ -177,13 +177,11 @@ fn patterns(operation: &mut Value) {
 
 /// Say whose positions an operation can wait for.
 fn positions(operation: &mut Value) {
-    let own = operation["tags"][0].as_str().and_then(|tag| ServiceName::ALL.into_iter().find(|it| it.as_str() == tag));
-    let Some(own) = own else { return };
+    let Some(own) = operation["tags"][0].as_str().and_then(named) else { return };
     let mut journals = awaited_by(own);
-    if operation["operationId"] == "list_customer_orders" {
-        // It hands these on.
-        let handed_on = awaited_by(ServiceName::Orders).into_iter().filter(|it| *it != own.as_str());
-        journals.extend(handed_on);
+    if let Some(other) = declared(operation).and_then(|declared| declared.asks).and_then(named) {
+        // The positions of others are passed on.
+        journals.extend(awaited_by(other).into_iter().filter(|it| *it != own.as_str()));
     }
     let elsewhere = if journals.len() > 1 {
         " All that this service makes of another one's record is there then, or the answer is 504. What a third service makes of it is a \
@@ -216,6 +214,10 @@ fn pages(operation: &mut Value) {
             parameter["description"] = format!("{words} {parked}").into();
         }
     }
+}
+
+fn named(service: &str) -> Option<ServiceName> {
+    ServiceName::ALL.into_iter().find(|it| it.as_str() == service)
 }
 
 fn awaited_by(service: ServiceName) -> Vec<&'static str> {

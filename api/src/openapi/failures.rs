@@ -6,7 +6,7 @@ use poem_openapi::{
 };
 use serde_json::{Map, Value, json};
 
-use super::correct::for_operations;
+use super::correct::{declared, for_operations};
 use crate::{
     names,
     problem::{self, CONTENT_TYPE, Code, Problem, Scope},
@@ -48,18 +48,18 @@ pub fn members(document: &mut Value) {
 /// wherever it can be is described once.
 pub fn all(document: &mut Value) {
     let (mut shared, mut examples) = (Map::new(), Map::new());
-    for_operations(document, &mut |_, method, operation| {
-        let (is_query, has_body) = (method == "get", operation.get("requestBody").is_some());
-        let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    for_operations(document, &mut |_, _, operation| {
+        let has_body = operation.get("requestBody").is_some();
+        let Some(declared) = declared(operation) else { return };
         let Some(responses) = operation["responses"].as_object_mut() else { return };
         responses.retain(|status, response| {
             if response["content"].get(CONTENT_TYPE).is_none() {
                 return true;
             }
-            let codes: Vec<Code> = with_status(status).filter(|it| it.is_of(&id, is_query, has_body)).collect();
+            let codes: Vec<Code> = with_status(status).filter(|it| declared.may_answer(*it, has_body)).collect();
             describe(status, response, &codes);
             examples.extend(codes.iter().map(|code| (code.name.to_owned(), example(*code))));
-            if with_status(status).all(|it| !matches!(it.scope, Scope::Of(_)) && it.is_of(&id, is_query, has_body)) {
+            if with_status(status).all(|it| it.scope != Scope::Declared && declared.may_answer(it, has_body)) {
                 let name = format!("Problem{status}");
                 let reference = json!({ "$ref": format!("#/components/responses/{name}") });
                 shared.insert(name, std::mem::replace(response, reference));

@@ -23,8 +23,8 @@ pub enum Scope {
     Commands,
     /// At everything that has a body.
     Bodies,
-    /// At these operations, by their ids.
-    Of(&'static [&'static str]),
+    /// At the operations whose handlers declare it.
+    Declared,
     /// In the `errors` of `invalid_request`, about one value; never as a problem's own code.
     Values,
     /// At what is no operation of the contract: a path that does not exist, operators' paths.
@@ -170,18 +170,6 @@ impl Code {
         self.members.iter().fold(plain, |problem, member| problem.with(member, (member.example)())).into()
     }
 
-    /// Whether an operation may answer with it.
-    pub fn is_of(self, operation_id: &str, is_query: bool, has_body: bool) -> bool {
-        match self.scope {
-            Scope::Any => true,
-            Scope::Queries => is_query,
-            Scope::Commands => !is_query,
-            Scope::Bodies => has_body,
-            Scope::Of(operations) => operations.contains(&operation_id),
-            Scope::Values | Scope::Elsewhere => false,
-        }
-    }
-
     /// In a line of a list.
     pub fn in_short(self) -> Value {
         json!({
@@ -199,9 +187,6 @@ impl Code {
         let mut full = self.in_short();
         full["remedy"] = self.remedy.into();
         full["example"] = json!(self.example());
-        if let Scope::Of(operations) = self.scope {
-            full["operations"] = operations.into();
-        }
         full
     }
 }

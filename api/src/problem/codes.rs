@@ -63,9 +63,7 @@ crate::problem_codes! {
         so "Send `Content-Type: application/json`, and the body without compression.";
     /// The command has no `Idempotency-Key`, and this deployment takes such commands only with one (`--require-idempotency-keys`).
     /// Nothing was written.
-    IDEMPOTENCY_KEY_REQUIRED "idempotency_key_required" [400],
-        Of(&["place_order", "record_payment", "refund_order", "receive_stock", "adjust_stock", "set_low_stock_threshold",
-             "reserve_stock", "release_reservation"]),
+    IDEMPOTENCY_KEY_REQUIRED "idempotency_key_required" [400], Declared,
         says "this needs an `Idempotency-Key`: a UUID, for example",
         so "Send a key of your own choice, a new one for each new command, and the same one when you repeat it.";
     /// The idempotency key was used before, for another command. Nothing was written.
@@ -101,9 +99,7 @@ crate::problem_codes! {
         says "this needs the scope orders:write, which the caller does not have",
         so "Use a key or token with the scope that `detail` names.";
     /// The caller acts as a customer, and this is for nobody who does. Nothing was written.
-    NOT_FOR_CUSTOMERS "not_for_customers" [403],
-        Of(&["create_customer", "fulfil_order", "receive_stock", "adjust_stock", "set_low_stock_threshold", "reserve_stock",
-             "release_reservation", "get_reservation", "list_stock_movements", "record_payment", "refund_order", "notify"]),
+    NOT_FOR_CUSTOMERS "not_for_customers" [403], Declared,
         says "this is not for callers that act as a customer",
         so "Use a key or token that is not bound to a customer.";
     /// A browser sent the request for a page of another site (`Origin`). Nothing was written.
@@ -203,11 +199,11 @@ crate::problem_codes! {
         says "a record about this can't be read by this version",
         so "Tell whoever runs the service: `orderlog parked list` names the record. Other objects work as ever.";
     /// Another service, without which there is no answer, can't be asked now.
-    SERVICE_UNAVAILABLE "service_unavailable" [503], Of(&["list_customer_orders"]),
+    SERVICE_UNAVAILABLE "service_unavailable" [503], Declared,
         says "the orders service can't be asked now",
         so "Try again after the seconds that `Retry-After` says, or ask that service itself.";
     /// Another service, without which there is no answer, did not answer in time.
-    SERVICE_TIMED_OUT "service_timed_out" [504], Of(&["list_customer_orders"]),
+    SERVICE_TIMED_OUT "service_timed_out" [504], Declared,
         says "the orders service did not answer in time",
         so "Try again after the seconds that `Retry-After` says, or ask that service itself.";
     /// What was asked for with `Orderlog-Min-Position` did not arrive within the time of `Prefer: wait=N`, or too many requests of the

@@ -7,11 +7,12 @@ use poem::{
     endpoint::make_sync,
     http::{Method, header},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::not_here;
 use crate::{
     names,
+    openapi::operations,
     problem::{Code, Scope},
     service::mounted::RouteTable,
 };
@@ -57,7 +58,7 @@ pub fn add_routes(table: &mut RouteTable) {
         let name = request.raw_path_param("code").unwrap_or_default();
         match names::codes().find(|code| code.name == name) {
             Some(code) if wants_html(&request) => answer("text/html; charset=utf-8", page(code)),
-            Some(code) => answer("application/json", code.in_full().to_string()),
+            Some(code) => answer("application/json", in_full(code).to_string()),
             None => not_here(name).into_response(),
         }
     });
@@ -140,6 +141,19 @@ fn list_page() -> String {
     around("Problems", &body)
 }
 
+/// The operations whose handlers declare this code, by their ids.
+fn operations_with(code: Code) -> impl Iterator<Item = &'static str> {
+    operations().filter(move |operation| operation.declares(code)).map(|operation| operation.id)
+}
+
+fn in_full(code: Code) -> Value {
+    let mut full = code.in_full();
+    if code.scope == Scope::Declared {
+        full["operations"] = operations_with(code).collect();
+    }
+    full
+}
+
 fn statuses(code: Code) -> String {
     code.statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -153,8 +167,8 @@ fn page(code: Code) -> String {
         Scope::Values => "<p>Stands in <code>errors</code> of <a href=\"/problems/invalid_request\">\
             <code>invalid_request</code></a>.</p>\n"
             .to_owned(),
-        Scope::Of(operations) => {
-            let names: Vec<_> = operations.iter().map(|operation| format!("<code>{operation}</code>")).collect();
+        Scope::Declared => {
+            let names: Vec<_> = operations_with(code).map(|id| format!("<code>{id}</code>")).collect();
             format!("<p>Operations: {}</p>\n", names.join(", "))
         }
         Scope::Any | Scope::Queries | Scope::Commands | Scope::Bodies | Scope::Elsewhere => String::new(),

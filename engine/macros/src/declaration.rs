@@ -34,13 +34,14 @@ pub struct Needs {
     bound: TokenStream,
     has_target: bool,
     key_may_be_required: bool,
-    codes: Vec<Path>,
+    asks: Option<String>,
+    problems: Vec<Path>,
 }
 
 impl Needs {
     /// Reads the attribute.
     pub fn read(attribute: &Attribute) -> Result<Self> {
-        let (mut scope, mut bound, mut codes) = (None, None, Vec::new());
+        let (mut scope, mut bound, mut asks, mut problems) = (None, None, None, Vec::new());
         let (mut has_target, mut key_may_be_required) = (true, false);
         for member in members(attribute)? {
             match member.path().require_ident()?.to_string().as_str() {
@@ -48,19 +49,21 @@ impl Needs {
                 "bound" => bound = Some(bound_callers(&path_of(&member)?)?),
                 "no_target" => has_target = member.require_path_only().map(|_| false)?,
                 "key_may_be_required" => key_may_be_required = member.require_path_only().map(|_| true)?,
-                "codes" => codes
+                "asks" => asks = Some(text_of(&member)?),
+                "problems" => problems
                     .extend(member.require_list()?.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated)?),
                 other => return Err(Error::new_spanned(&member, format!("an operation declares no `{other}`"))),
             }
         }
         let missing = |name| Error::new_spanned(attribute, format!("an operation declares its `{name}`"));
         let (scope, bound) = (scope.ok_or_else(|| missing("scope"))?, bound.ok_or_else(|| missing("bound"))?);
-        Ok(Self { scope, bound, has_target, key_may_be_required, codes })
+        Ok(Self { scope, bound, has_target, key_may_be_required, asks, problems })
     }
 
     /// The operation as a value: `path` is the whole path, as OpenAPI writes it.
     pub fn operation(&self, route: &Route, path: &str) -> TokenStream {
-        let (engine, Self { scope, bound, has_target, key_may_be_required, codes }) = (engine(), self);
+        let (engine, Self { scope, bound, has_target, key_may_be_required, asks, problems }) = (engine(), self);
+        let asks = asks.as_ref().map_or_else(|| quote!(None), |service| quote!(Some(#service)));
         let (id, method) = (&route.id, format_ident!("{}", route.method.to_ascii_uppercase()));
         quote! {
             #engine::Operation {
@@ -71,7 +74,8 @@ impl Needs {
                 bound: #bound,
                 has_target: #has_target,
                 key_may_be_required: #key_may_be_required,
-                codes: &[#(#codes),*],
+                asks: #asks,
+                problems: &[#(#problems),*],
             }
         }
     }

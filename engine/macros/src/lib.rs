@@ -13,7 +13,7 @@ use proc_macro::TokenStream;
 /// #[OpenApi(prefix_path = "/orders")]
 /// impl OrdersApi {
 ///     #[oai(path = "/:order_id/cancel", method = "post", operation_id = "cancel_order")]
-///     #[operation(scope = scopes::WRITE, bound = own, codes(codes::UNKNOWN_ORDER))]
+///     #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_ORDER))]
 ///     async fn cancel_order(&self, order_id: Path<OrderId>, asked: CommandHeaders) -> Result<Done<Order>, ApiError> { .. }
 /// }
 /// ```
@@ -24,7 +24,8 @@ use proc_macro::TokenStream;
 /// - `bound = own | shared | refused`: what the operation does for callers that are bound to an owner (`BoundCallers`).
 /// - `no_target`: the command makes something new, so there is no version for `If-Match` to name.
 /// - `key_may_be_required`: a deployment may reject the command without an `Idempotency-Key`.
-/// - `codes(PATH, ...)`: the problem codes that only some operations answer with.
+/// - `asks = "SERVICE"`: the other service that its answer comes from; positions are passed on to it.
+/// - `problems(PATH, ...)`: the codes of problems that only some operations answer with.
 ///
 /// Parameters of the types `CommandHeaders`, `Freshness` and `Paged` get the name and the description that they have everywhere.
 #[proc_macro_attribute]

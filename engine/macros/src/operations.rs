@@ -86,7 +86,7 @@ mod tests {
             #[OpenApi(prefix_path = "/things", tag = "Tag::Things")]
             impl ThingsApi {
                 #[oai(path = "/:id/move", method = "put", operation_id = "move_thing")]
-                #[operation(scope = scopes::WRITE, bound = own, key_may_be_required, codes(codes::TOO_FAR))]
+                #[operation(scope = scopes::WRITE, bound = own, key_may_be_required, asks = "maps", problems(codes::TOO_FAR))]
                 async fn move_thing(&self, id: Path<ThingId>, asked: params::CommandHeaders) -> Done<Thing> {}
 
                 fn helper(&self, seen: Freshness) {}
@@ -102,7 +102,8 @@ mod tests {
                 bound: #engine::BoundCallers::Own,
                 has_target: true,
                 key_may_be_required: true,
-                codes: &[codes::TOO_FAR],
+                asks: Some("maps"),
+                problems: &[codes::TOO_FAR],
             }
         };
         assert!(code.contains(&operation.to_string()), "{code}");
