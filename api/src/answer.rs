@@ -1,6 +1,6 @@
 //! Successful answers: a JSON body and the headers that say where in the log it stands.
 
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_service::replica::Executed;
 use poem::{
     IntoResponse, Response,

@@ -7,16 +7,17 @@ mod payload;
 
 use std::collections::BTreeSet;
 
+use orderlog_core::decider::Decider;
 use orderlog_domain::{
-    billing::Billing, customers::Customers, decider::Decider, inventory::Inventory, notifications::Notifications,
-    orders::Orders, public::Public,
+    SERVICES, billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications,
+    orders::Orders,
 };
 use serde_json::{Map, Value, json};
 
 /// The AsyncAPI document.
 pub fn document() -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
-    for &(topic, publisher) in Public::TOPICS {
+    for &(topic, publisher) in SERVICES.iter().flat_map(|(_, published)| *published) {
         let name = pascal(topic);
         let (summary, fields) = payload::of(topic);
         channels.insert(
@@ -68,7 +69,8 @@ pub fn document() -> Value {
 }
 
 fn info() -> Value {
-    let publishers: BTreeSet<_> = Public::TOPICS.iter().map(|(_, publisher)| *publisher).collect();
+    let publishing = SERVICES.iter().filter(|(_, published)| !published.is_empty());
+    let publishers: BTreeSet<_> = publishing.map(|(journal, _)| *journal).collect();
     let tags: Vec<_> = publishers.iter().map(|name| json!({ "name": name, "description": "A publisher." })).collect();
     json!({
         "title": "orderlog: public topics",

@@ -6,7 +6,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_service::replica::sources;
 use poem::{Request, RequestBody, Result, http::HeaderMap};
 use poem_openapi::{

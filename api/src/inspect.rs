@@ -3,16 +3,14 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use orderlog_domain::{
-    billing::Billing,
-    core::{DISCARD, Discard, GENESIS, Verdict},
-    customers::Customers,
+use orderlog_core::{
     decider::Decider,
     decoding::{self, DecodeError},
     header::{HEADER, Header},
-    inventory::Inventory,
-    notifications::Notifications,
-    orders::Orders,
+    machine::{DISCARD, Discard, GENESIS, Verdict},
+};
+use orderlog_domain::{
+    billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 use orderlog_projections::{billing, customers, inventory, notifications, orders};

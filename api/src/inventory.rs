@@ -6,8 +6,7 @@ pub mod codes;
 use std::sync::Arc;
 
 use orderlog_domain::{
-    inventory::{self, Command, Inventory, Rejection, ReservationId, StockItem},
-    public::{self, ShortageReason},
+    inventory::{self, Command, Inventory, Rejection, ReservationId, ShortageReason, StockItem},
     values::{ReservationName, Sku},
 };
 use orderlog_projections::inventory as projections;
@@ -43,7 +42,7 @@ use crate::{
     },
 };
 
-fn short(shortages: &[public::Shortage]) -> Value {
+fn short(shortages: &[inventory::Shortage]) -> Value {
     shortages.iter().map(|shortage| json!(codes::Shortage::from(shortage))).collect()
 }
 

@@ -8,9 +8,8 @@ mod history;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use orderlog_core::{decider::Ref, key::Key};
 use orderlog_domain::{
-    decider::Ref,
-    key::Key,
     orders::{self, Command, Orders, Rejection},
     values::{CustomerId, OrderId},
 };

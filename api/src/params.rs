@@ -1,6 +1,6 @@
 //! What a request says outside of its body: ids in the path, the idempotency key, the trace.
 
-use orderlog_domain::core::Versions;
+use orderlog_core::machine::Versions;
 use orderlog_domain::values::{CustomerId, NotificationId, OrderId, ReservationName, Sku};
 use poem::{
     Request, RequestBody, Result,

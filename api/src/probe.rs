@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_service::{
     lag::Behind,
     measures::Measures,

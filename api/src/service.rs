@@ -7,10 +7,10 @@ mod reached;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use orderlog_domain::{
-    core::Request,
+use orderlog_core::{
     decider::{Decider, Millis},
     header::{CommandStamp, Origin},
+    machine::Request,
 };
 use orderlog_eventlog::Lease;
 use orderlog_readmodel::Store;

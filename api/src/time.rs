@@ -1,7 +1,7 @@
 //! Times as records have them, and as answers show them.
 
 use chrono::{DateTime, Utc};
-use orderlog_domain::decider::{At, Millis};
+use orderlog_core::decider::{At, Millis};
 
 /// A time as answers show it.
 pub fn time(ms: Millis) -> DateTime<Utc> {

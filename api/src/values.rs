@@ -11,17 +11,17 @@ use crate::problem::{self, Code, Faults};
 /// Collects the faults of values that the domain refuses.
 pub trait CheckValues {
     /// The value, or none and a fault at `pointer`, a JSON pointer such as `#/lines/0/sku`.
-    fn check<T>(&mut self, pointer: impl Display, value: Result<T, ValueError>) -> Option<T>;
+    fn check<T>(&mut self, pointer: impl Display, value: Result<T, impl Into<ValueError>>) -> Option<T>;
 
     /// The value if there is one and it is right.
-    fn check_if<T>(&mut self, pointer: impl Display, value: Option<Result<T, ValueError>>) -> Option<T> {
+    fn check_if<T>(&mut self, pointer: impl Display, value: Option<Result<T, impl Into<ValueError>>>) -> Option<T> {
         value.and_then(|value| self.check(pointer, value))
     }
 }
 
 impl CheckValues for Faults {
-    fn check<T>(&mut self, pointer: impl Display, value: Result<T, ValueError>) -> Option<T> {
-        value.map_err(|error| self.add(pointer, code_of(&error), error.to_string())).ok()
+    fn check<T>(&mut self, pointer: impl Display, value: Result<T, impl Into<ValueError>>) -> Option<T> {
+        value.map_err(Into::into).map_err(|error| self.add(pointer, code_of(&error), error.to_string())).ok()
     }
 }
 
@@ -32,7 +32,7 @@ const fn code_of(error: &ValueError) -> Code {
         ValueError::Token { .. } => codes::INVALID_IDENTIFIER,
         ValueError::Quantity { .. } => codes::INVALID_QUANTITY,
         ValueError::Ttl { .. } => codes::INVALID_TTL,
-        ValueError::Text { .. } | ValueError::Invisible { .. } => problem::codes::INVALID_TEXT,
+        ValueError::Text(_) => problem::codes::INVALID_TEXT,
         ValueError::Email { .. } => codes::INVALID_EMAIL,
     }
 }

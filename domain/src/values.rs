@@ -8,6 +8,7 @@ mod unicode;
 
 use std::fmt;
 
+use orderlog_core::text::{TextError, line, paragraphs, visible_line};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -46,22 +47,9 @@ pub enum ValueError {
         /// The longest allowed.
         max: u32,
     },
-    /// A text that is empty or too long.
-    #[error("{what} must have 1 to {max} characters and no control characters")]
-    Text {
-        /// What the text is.
-        what: &'static str,
-        /// The most characters allowed.
-        max: usize,
-    },
-    /// A text with a character that readers can't see.
-    #[error("{what} must not contain the invisible character U+{:04X}: remove it", u32::from(*.character))]
-    Invisible {
-        /// What the text is.
-        what: &'static str,
-        /// The character.
-        character: char,
-    },
+    /// A text that is empty, too long or not all visible.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// Not an e-mail address. The address is not repeated: it may end up in a log.
     #[error("an e-mail address must look like name@example.com and have at most 254 characters: {why}")]
     Email {
@@ -309,25 +297,6 @@ fn token_or_id(text: String, what: &'static str) -> Result<String, ValueError> {
     Ok(Uuid::try_parse(&text).map_or(text, |id| id.to_string()))
 }
 
-fn paragraphs(text: String, what: &'static str, max: usize) -> Result<String, ValueError> {
-    let is_text =
-        !text.trim().is_empty() && text.chars().count() <= max && !text.chars().any(|c| c.is_control() && c != '\n');
-    if is_text { Ok(text) } else { Err(ValueError::Text { what, max }) }
-}
-
-/// A text that is shown in lists, subjects and logs. U+2028 and U+2029 break lines too, but do not count as control characters.
-fn line(text: String, what: &'static str, max: usize) -> Result<String, ValueError> {
-    let text = paragraphs(text, what, max)?;
-    if text.contains(['\n', '\u{2028}', '\u{2029}']) { Err(ValueError::Text { what, max }) } else { Ok(text) }
-}
-
-/// A line that shows all it contains: two that look alike are alike, and none changes the direction of what stands beside it.
-fn visible_line(text: String, what: &'static str, max: usize) -> Result<String, ValueError> {
-    let text = line(text, what, max)?;
-    let hidden = unicode::hidden(&text).next();
-    hidden.map_or(Ok(text), |(_, character)| Err(ValueError::Invisible { what, character }))
-}
-
 /// Text values differ only in their rules; what follows from them is the same for all. A rule takes a text and returns it, or why
 /// not. `stored` is the rule for what is read back, where earlier versions accepted more.
 macro_rules! checked_text {
@@ -346,7 +315,7 @@ macro_rules! checked_text {
             /// # Errors
             /// The rule, if it does not.
             pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
-                ($rule)(text.into()).map(Self)
+                Ok(Self(($rule)(text.into())?))
             }
 
             /// The text.
@@ -365,7 +334,7 @@ macro_rules! checked_text {
             type Error = ValueError;
 
             fn try_from(text: String) -> Result<Self, ValueError> {
-                ($stored)(text).map(Self)
+                Ok(Self(($stored)(text)?))
             }
         }
 
@@ -389,10 +358,6 @@ checked_text!(
 checked_text!(
     /// A person's or company's name, 1 to 200 characters on one line, none of them invisible.
     Name, |text| visible_line(text, "a name", 200), stored |text| line(text, "a name", 200)
-);
-checked_text!(
-    /// Why something was done, 1 to 200 characters on one line, none of them invisible.
-    Reason, |text| visible_line(text, "a reason", 200), stored |text| line(text, "a reason", 200)
 );
 checked_text!(
     /// The payer's or bank's reference of a payment, 1 to 100 characters on one line, none of them invisible.
@@ -538,9 +503,8 @@ mod tests {
             ['\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}', '\u{ad}', '\u{2060}', '\u{200e}', '\u{e0041}', '\u{3164}']
         {
             let text = format!("Ada{hidden}Lovelace");
-            let invisible = |what| ValueError::Invisible { what, character: hidden };
+            let invisible = |what| ValueError::Text(TextError::Invisible { what, character: hidden });
             assert_eq!(Name::new(&text), Err(invisible("a name")));
-            assert_eq!(Reason::new(&text), Err(invisible("a reason")));
             assert_eq!(PaymentReference::new(&text), Err(invisible("a reference")));
             assert_eq!(Subject::new(&text), Err(invisible("a subject")));
             assert!(Body::new(&text).is_ok(), "prose may have isolates");
@@ -567,7 +531,6 @@ mod tests {
     fn only_a_body_may_have_several_lines() {
         for text in ["a\nb", "\na", "a\n", "a\u{2028}b", "a\u{2029}b", "a\u{85}b", "a\rb"] {
             assert!(Name::new(text).is_err(), "{text:?}");
-            assert!(Reason::new(text).is_err(), "{text:?}");
             assert!(PaymentReference::new(text).is_err(), "{text:?}");
             assert!(Subject::new(text).is_err(), "{text:?}");
         }

@@ -11,11 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orderlog_domain::{
-    core::{Changes, Digest, EntityRow, Head, RecordRow, Verdict, Wanted, chain},
+use orderlog_core::{
     key::{HashKey, Key, RecordId},
-    orders::{Entity, ORDERS, Order, OrderState, Orders, Payment},
-    public::OrderLine,
+    machine::{Changes, Digest, EntityRow, Head, RecordRow, Verdict, Wanted, chain},
+};
+use orderlog_domain::{
+    orders::{Entity, ORDERS, Order, OrderLine, OrderState, Orders, Payment},
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
 use orderlog_readmodel::{Pace, Store};

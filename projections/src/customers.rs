@@ -1,8 +1,8 @@
 //! The customers service's rows and lists.
 
+use orderlog_core::key::Key;
 use orderlog_domain::{
     customers::{CUSTOMERS, Customer, Customers, EMAIL_CLAIMS, Entity},
-    key::Key,
     values::CustomerId,
 };
 

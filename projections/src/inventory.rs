@@ -1,13 +1,12 @@
 //! The inventory service's rows and lists.
 
+use orderlog_core::{decider::Millis, reason::Reason};
 use orderlog_domain::{
-    decider::Millis,
     inventory::{
-        self, Command, Entity, Inventory, Movement, RESERVATIONS, Reservation, ReservationId, ReservationState, STOCK,
-        StockItem,
+        self, Command, Entity, Inventory, Movement, MovementCause, RESERVATIONS, Reservation, ReservationId,
+        ReservationState, STOCK, StockItem, StockLevel,
     },
-    public::{MovementCause, StockLevel},
-    values::{Reason, Sku},
+    values::Sku,
 };
 use serde::{Deserialize, Serialize};
 

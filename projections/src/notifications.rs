@@ -1,7 +1,7 @@
 //! The notifications service's rows and lists.
 
+use orderlog_core::key::RecordId;
 use orderlog_domain::{
-    key::RecordId,
     notifications::{Entity, NOTIFICATIONS, Notification, Notifications},
     values::Recipient,
 };

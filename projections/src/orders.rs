@@ -2,8 +2,8 @@
 
 use std::iter;
 
+use orderlog_core::decider::Millis;
 use orderlog_domain::{
-    decider::Millis,
     orders::{Entity, KNOWN_CUSTOMERS, ORDERS, Order, OrderState, Orders, Payment},
     values::CustomerId,
 };

@@ -12,9 +12,11 @@ use std::{
     thread,
 };
 
-use orderlog_domain::{
-    core::{Changes, Digest, EntityRow, RecordRow, Verdict},
+use orderlog_core::{
     key::RecordId,
+    machine::{Changes, Digest, EntityRow, RecordRow, Verdict},
+};
+use orderlog_domain::{
     notifications::{Entity, Notification, Notifications},
     values::{Body, NotificationId, Recipient, Subject},
 };

@@ -2,19 +2,21 @@
 
 use std::{collections::HashSet, error::Error, sync::Arc};
 
+use orderlog_core::{
+    decider::{At, Decider, Ref},
+    key::Key,
+    machine::{Changes, EntityRow, Happened},
+    reason::Reason,
+};
 use orderlog_domain::{
     billing::{self, Invoice, InvoiceState},
-    core::{Changes, EntityRow, Happened},
     customers::{self, Customer},
-    decider::{At, Decider, Ref},
     inventory::{
-        self, Inventory, Reservation, ReservationId, ReservationState, StockAdjusted, StockItem, StockReceived,
-        UnreceivedSku,
+        self, Inventory, MovementCause, Reservation, ReservationId, ReservationState, StockAdjusted, StockItem,
+        StockLevel, StockReceived, UnreceivedSku,
     },
-    key::Key,
     orders::{self, Order, OrderState, Payment, StrayOrder},
-    public::{MovementCause, StockLevel},
-    values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, Reason, ReservationName, Sku},
+    values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, ReservationName, Sku},
 };
 use orderlog_projections::{self as tables, orders::OrderFilter};
 use orderlog_readmodel::{Cursor, Due, Pace, Page, Paging, Store, StoreError, Tables, Writer};

@@ -5,7 +5,7 @@
 //! - `<journal>.journal.zst`, one for each journal: a [zstd](https://datatracker.ietf.org/doc/html/rfc8878) stream. Inside, all
 //!   numbers big-endian: the line `orderlog journal 1 <journal>\n`; then for each record its length (4 bytes), the record as
 //!   [`frames`] has it, the chained digest up to and with it (16 bytes, those of the rows' table `records`: see
-//!   [`chain`](orderlog_domain::core::chain)), and a checksum (the first 4 bytes of BLAKE3 over the record); then, as the end, the
+//!   [`chain`](orderlog_core::machine::chain)), and a checksum (the first 4 bytes of BLAKE3 over the record); then, as the end, the
 //!   length 0, the number of records (8 bytes) and the last digest once more. Nothing may follow.
 //! - `manifest.json`: what is in it, see [`Manifest`]. Written last, so a folder without it is no export.
 //! - `manifest.json.sig`, if a key was given: see `signing.rs`. Without it, a program that can write all files of an export can
@@ -33,7 +33,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orderlog_domain::{core::Digest, header::HEADER};
+use orderlog_core::{header::HEADER, machine::Digest};
 use orderlog_eventlog::Record;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -3,7 +3,7 @@
 use std::{fmt::Display, sync::Arc};
 
 use futures_util::FutureExt;
-use orderlog_domain::{decider::Decider, public::Public};
+use orderlog_core::{decider::Decider, public::Topic};
 use orderlog_eventlog::{Lease, LeaseError, TopicKind, TopicSpec};
 use orderlog_readmodel::{Rows, Store, Tables};
 
@@ -15,13 +15,11 @@ use crate::{
     timer,
 };
 
-/// The five journals; each is also its service's name.
-pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", "notifications"];
-
-/// Every topic there is: the journals and the public ones.
-pub fn topics() -> Vec<TopicSpec> {
-    let journals = SERVICES.iter().map(|name| TopicSpec { name: (*name).into(), kind: TopicKind::Journal });
-    let public = Public::TOPICS.iter().map(|(name, _)| TopicSpec { name: (*name).into(), kind: TopicKind::Public });
+/// Every topic of these services, each given by its journal and what it publishes: first the journals, then the public topics.
+pub fn topics(services: &[(&'static str, &[Topic])]) -> Vec<TopicSpec> {
+    let spec = |name: &'static str, kind| TopicSpec { name: name.into(), kind };
+    let journals = services.iter().map(|(journal, _)| spec(journal, TopicKind::Journal));
+    let public = services.iter().flat_map(|(_, published)| *published).map(|(topic, _)| spec(topic, TopicKind::Public));
     journals.chain(public).collect()
 }
 

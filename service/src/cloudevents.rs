@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use orderlog_domain::{
-    planted::{self, Bug},
-    public::{Envelope, Public, PublicError},
+use orderlog_core::{
+    planted::Bug,
+    public::{Envelope, PublicError, PublicEvent},
 };
 use orderlog_eventlog::{NewRecord, Record, RecordHeader};
 use uuid::Uuid;
@@ -23,7 +23,7 @@ pub enum CloudEventError {
 }
 
 /// The record that publishes `event`, keyed by what it is about.
-pub fn encode(envelope: &Envelope, event: &Public, service: &str) -> NewRecord {
+pub fn encode(envelope: &Envelope, event: &impl PublicEvent, service: &str) -> NewRecord {
     let text = |name: &'static str, value: String| -> RecordHeader { (Cow::Borrowed(name), Bytes::from(value)) };
     let topic = event.topic();
     let time = DateTime::<Utc>::from_timestamp_millis(envelope.time_ms).unwrap_or_default();
@@ -44,7 +44,7 @@ pub fn encode(envelope: &Envelope, event: &Public, service: &str) -> NewRecord {
     NewRecord {
         topic: topic.into(),
         partition: None,
-        key: (!planted::has(Bug::PublishWithoutKey)).then(|| event.subject().into()),
+        key: (!Bug::PublishWithoutKey.is_loose()).then(|| event.subject().into()),
         headers,
         value: event.to_json().into(),
     }
@@ -54,7 +54,7 @@ pub fn encode(envelope: &Envelope, event: &Public, service: &str) -> NewRecord {
 ///
 /// # Errors
 /// [`CloudEventError`] if it is none.
-pub fn decode(topic: &str, record: &Record) -> Result<(Envelope, Public), CloudEventError> {
+pub fn decode<E: PublicEvent>(topic: &str, record: &Record) -> Result<(Envelope, E), CloudEventError> {
     let text = |name: &'static str| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let id = |name: &'static str| text(name).and_then(|value| Uuid::try_parse(value).ok());
     let time = text("ce_time").and_then(|time| DateTime::parse_from_rfc3339(time).ok());
@@ -65,19 +65,18 @@ pub fn decode(topic: &str, record: &Record) -> Result<(Envelope, Public), CloudE
         cause: id("ce_causationid"),
         trace: text("ce_traceparent").map(str::to_owned),
     };
-    Ok((envelope, Public::from_json(topic, &record.value)?))
+    Ok((envelope, E::from_json(topic, &record.value)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use orderlog_domain::{public::LowStock, values::Sku};
-
     use super::*;
+    use crate::sample::{JOURNAL, Published, Weighed};
 
     #[test]
     fn an_event_comes_back_from_its_record_with_the_attributes_of_cloudevents() {
-        let sku = Sku::new("widget").unwrap();
-        let event = Public::LowStock(LowStock { sku, available: 3, low_stock_threshold: 5, version: 9 });
+        let weighed = Weighed { shelf: "a 1".to_owned(), grams: 3, scale: None, version: 9 };
+        let event = Published::Weighed(weighed);
         let envelope = Envelope {
             id: Uuid::from_u128(1),
             time_ms: 1_790_000_000_123,
@@ -85,18 +84,18 @@ mod tests {
             cause: Some(Uuid::from_u128(3)),
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         };
-        let NewRecord { topic, key, headers, value, .. } = encode(&envelope, &event, "inventory");
-        assert_eq!((topic.as_ref(), key.as_deref()), ("low.stock", Some(&b"widget"[..])));
+        let NewRecord { topic, key, headers, value, .. } = encode(&envelope, &event, JOURNAL);
+        assert_eq!((topic.as_ref(), key.as_deref()), ("shelf.weighed", Some(&b"a 1"[..])));
         let record = Record { offset: 0, time_ms: 0, key, headers, value };
         let trace = envelope.trace.clone().unwrap();
         for (name, value) in [
             ("ce_specversion", "1.0"),
             ("ce_id", &*envelope.id.to_string()),
-            ("ce_type", "low.stock"),
-            ("ce_source", "/orderlog/inventory"),
-            ("ce_subject", "widget"),
+            ("ce_type", "shelf.weighed"),
+            ("ce_source", "/orderlog/shelves"),
+            ("ce_subject", "a 1"),
             ("ce_time", "2026-09-21T14:13:20.123Z"),
-            ("ce_dataschema", "urn:orderlog:low.stock:1"),
+            ("ce_dataschema", "urn:orderlog:shelf.weighed:1"),
             ("ce_sequence", "9"),
             ("ce_correlationid", &*envelope.correlation.to_string()),
             ("ce_causationid", &*Uuid::from_u128(3).to_string()),
@@ -105,7 +104,7 @@ mod tests {
         ] {
             assert_eq!(record.header(name).map(|it| &it[..]), Some(value.as_bytes()), "{name}");
         }
-        assert_eq!(decode("low.stock", &record).unwrap(), (envelope, event));
-        assert!(decode("low.stock", &Record { headers: Vec::new(), ..record }).is_err());
+        assert_eq!(decode::<Published>("shelf.weighed", &record).unwrap(), (envelope, event));
+        assert!(decode::<Published>("shelf.weighed", &Record { headers: Vec::new(), ..record }).is_err());
     }
 }

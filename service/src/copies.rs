@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use orderlog_domain::{
-    core::{CopiedRow, EntityRow},
+use orderlog_core::{
     decider::Decider,
-    public::Public,
+    machine::{CopiedRow, EntityRow},
+    public::PublicEvent,
 };
 use orderlog_eventlog::{EventLog, Partition};
 use orderlog_readmodel::Pinned;
@@ -47,7 +47,7 @@ async fn expect_of<D: Decider>(
         last = Some(CopiedRow { topic, part, next, print: marks::print_of(newest) });
         let mut facts = Vec::with_capacity(records.len());
         for record in &records {
-            let event = Public::from_json(&partition.topic, &record.value)
+            let event = D::Heard::from_json(&partition.topic, &record.value)
                 .map_err(|failure| RebuildError::Damage(format!("{partition}@{}: {failure}", record.offset)))?;
             let fact = D::copy(&event);
             let row =

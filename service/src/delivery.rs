@@ -9,13 +9,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use orderlog_domain::{
-    decider::Decider,
-    header::Header,
-    notifications::Notifications,
-    planted::{self, Bug},
-    public::event_id,
-};
+use orderlog_core::{decider::Decider, header::Header, planted::Bug, public::event_id};
+use orderlog_domain::notifications::Notifications;
 use orderlog_eventlog::{Lease, Partition};
 use orderlog_readmodel::Rows;
 use tracing::{info, warn};
@@ -108,14 +103,14 @@ pub async fn run<D: Decider, R: Rows<D>>(
                     if let Some(notice) = notice(&recorded.event) {
                         // Public events of the same record are numbered from 0; this number is nobody else's.
                         let key = event_id(genesis.log_id, recorded.offset, usize::MAX);
-                        let key = if planted::has(Bug::NotifyOnReplay) { replica.setup().surroundings.mint() } else { key };
+                        let key = if Bug::NotifyOnReplay.is_loose() { replica.setup().surroundings.mint() } else { key };
                         let subject = format!("{}@{}", D::JOURNAL, recorded.offset);
                         let Header { origin, time_ms, .. } = &recorded.header;
                         let name = || "deliver a notice".to_owned();
                         let mut span = Span::follow(Kind::Producer, name, (origin.trace.as_deref(), *time_ms));
                         span.set("orderlog.service", D::JOURNAL);
                         let telling = tell_patiently(notifier.as_ref(), &notice, key, &subject);
-                        let trace = span.trace().filter(|_| !planted::has(Bug::DeliverWithoutTrace));
+                        let trace = span.trace().filter(|_| !Bug::DeliverWithoutTrace.is_loose());
                         trace::scope(trace.map(str::to_owned), telling).await;
                         has_told = true;
                     }

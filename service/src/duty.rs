@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use orderlog_domain::{
-    decider::Decider,
-    planted::{self, Bug},
-};
+use orderlog_core::{decider::Decider, planted::Bug};
 use orderlog_eventlog::{Lease, LeaseError, Mark, Partition, Position, ReadError};
 use orderlog_readmodel::Rows;
 use tokio::{sync::watch, time::Instant};
@@ -127,11 +124,11 @@ impl Progress {
         let (mut begun, mut came_of_it, mut known) = (Vec::new(), CameOfIt::default(), Vec::new());
         for ((partition, kept), end) in partitions.into_iter().zip(committed).zip(ends) {
             let mut kept = kept.unwrap_or_default();
-            if kept.next == 0 && planted::has(Bug::BeginAtTheEnd) {
+            if kept.next == 0 && Bug::BeginAtTheEnd.is_loose() {
                 kept.next = end;
             }
             let stands = kept.next <= end
-                && (planted::has(Bug::TrustAnyPosition)
+                && (Bug::TrustAnyPosition.is_loose()
                     || marks::stand(replica.log().as_ref(), &kept, &mut known).await.map_err(unavailable)?);
             if !stands {
                 let next = kept.next;

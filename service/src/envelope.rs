@@ -4,7 +4,7 @@
 //! nothing that orderlog writes: somebody changed the record, or wrote it. Other headers may come from a proxy in front of Kafka, and
 //! are only a warning.
 
-use orderlog_domain::header::{HEADER, Header};
+use orderlog_core::header::{HEADER, Header};
 use orderlog_eventlog::Record;
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,7 @@ impl Envelopes {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use orderlog_domain::{
+    use orderlog_core::{
         header::{Expect, Origin},
         key::{Key, RecordId},
     };

@@ -4,14 +4,14 @@
 //! A program with another hash key finds none of them again: it would charge a repeated payment twice and register an e-mail
 //! address twice. So the fingerprint is compared before anything else is done with a log.
 
-use orderlog_domain::{
-    core::{GENESIS, Genesis},
+use orderlog_core::{
     header::{HEADER, Header, HeaderError},
     key::HashKey,
+    machine::{GENESIS, Genesis},
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 
-use crate::assembly::SERVICES;
+use crate::archive::JOURNALS as SERVICES;
 
 /// Why a log must not be used.
 #[derive(Debug, thiserror::Error)]

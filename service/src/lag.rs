@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use orderlog_domain::decider::{Decider, Millis};
+use orderlog_core::decider::{Decider, Millis};
 use orderlog_readmodel::Rows;
 use tokio::time::MissedTickBehavior;
 use tracing::debug;

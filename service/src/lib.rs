@@ -1,6 +1,6 @@
 //! One service at work: the loop that owns the core, and what runs behind it.
 //!
-//! - [`replica`]: the loop around `domain::core`: reads the journal, loads and writes rows, takes commands, appends. Every
+//! - [`replica`]: the loop around `core::machine`: reads the journal, loads and writes rows, takes commands, appends. Every
 //!   instance runs one; any of them may take any command.
 //! - [`relay`]: publishes what was accepted to the public topics, as [`cloudevents`].
 //! - [`reactor`]: answers other services' public events with commands of this one.
@@ -42,6 +42,8 @@ pub mod reactor;
 pub mod rebuild;
 pub mod relay;
 pub mod replica;
+#[cfg(test)]
+mod sample;
 pub mod snapshots;
 pub mod surroundings;
 pub mod timer;

@@ -5,7 +5,7 @@
 
 use blake3::Hasher;
 use bytes::Bytes;
-use orderlog_domain::{
+use orderlog_core::{
     header::{HEADER, Header},
     key::RecordId,
 };
@@ -96,7 +96,7 @@ pub async fn of_last(log: &dyn EventLog, partition: &Partition) -> Result<Option
 
 #[cfg(test)]
 mod tests {
-    use orderlog_domain::{
+    use orderlog_core::{
         header::{Expect, Origin},
         key::Key,
     };

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orderlog_domain::{core::Tally, decider::Millis};
+use orderlog_core::{decider::Millis, machine::Tally};
 use orderlog_eventlog::{AppendError, Landed, Partition, Position};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
@@ -200,7 +200,7 @@ impl Collector for Families {
 }
 
 /// What a command came to, as a label.
-pub fn outcome_of<D: orderlog_domain::decider::Decider>(
+pub fn outcome_of<D: orderlog_core::decider::Decider>(
     outcome: &Result<Executed<D>, ExecuteError<D::Rejection>>,
 ) -> &'static str {
     match outcome {

@@ -3,9 +3,9 @@
 //! Deliberately absent: lists as they were. They would need every row of every moment.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use orderlog_domain::{
-    core::Past,
+use orderlog_core::{
     decider::{At, Decider, Millis, Ref},
+    machine::Past,
 };
 use orderlog_eventlog::ReadError;
 use orderlog_readmodel::StoreError;

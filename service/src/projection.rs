@@ -9,10 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use orderlog_domain::{
-    core::{Checkpoint, Verdict},
+use orderlog_core::{
     decider::Decider,
-    values::Reason,
+    machine::{Checkpoint, Verdict},
+    reason::Reason,
 };
 use orderlog_readmodel::{Label, SnapshotError, StoreError};
 use serde::{Deserialize, Serialize};

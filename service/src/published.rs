@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use orderlog_domain::{
+use orderlog_core::{
     decider::Decider,
-    public::{Envelope, Public},
+    public::{Envelope, PublicEvent},
 };
 use orderlog_eventlog::{EventLog, NewRecord, Partition, ReadError, Record};
 use orderlog_readmodel::{Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, Store};
@@ -107,7 +107,7 @@ impl<D: Decider> Checking<'_, D> {
         let up_to = position.unwrap_or(u64::MAX).min(checkpoint.next);
         self.read_journal(genesis.log_id, checkpoint.next, up_to).await?;
         let mut faults = Vec::new();
-        for (topic, _) in Public::TOPICS.iter().filter(|(_, service)| *service == D::JOURNAL) {
+        for (topic, _) in D::Published::TOPICS {
             for partition in self.log.partitions(topic).await? {
                 faults.extend(self.find(&partition).await?);
             }
@@ -218,7 +218,7 @@ async fn is_the_same<D: Decider>(log: &dyn EventLog, log_id: Uuid, copy: &Differ
     let (Some(record), Some(found)) = (record.first(), found.first()) else { return Ok(false) };
     let published = published_by::<D>(log_id, record)?;
     let expected = usize::try_from(copy.line).ok().and_then(|line| published.get(line));
-    Ok(expected.is_some_and(|(_, expected)| is_same_event(expected, found)))
+    Ok(expected.is_some_and(|(_, expected)| is_same_event::<D::Published>(expected, found)))
 }
 
 /// The records that the relay makes of a record of the journal, each with its attributes.
@@ -256,11 +256,11 @@ fn found_at(partition: &Partition, record: &Record) -> Option<FoundEvent> {
 
 /// Whether a record tells the expected event in other bytes: with headers that others added, in other JSON, without a field that was
 /// added later, or by a version of its fields that this program does not know.
-fn is_same_event(expected: &NewRecord, found: &Record) -> bool {
+fn is_same_event<E: PublicEvent>(expected: &NewRecord, found: &Record) -> bool {
     let mut attributes = expected.headers.iter().filter(|(name, _)| ![TRACE, SCHEMA].contains(&name.as_ref()));
     expected.key == found.key
         && attributes.all(|(name, value)| found.header(name) == Some(value))
-        && (is_of_another_schema(expected, found) || has_same_fields(expected, &found.value))
+        && (is_of_another_schema(expected, found) || has_same_fields::<E>(expected, &found.value))
 }
 
 fn is_of_another_schema(expected: &NewRecord, found: &Record) -> bool {
@@ -274,10 +274,10 @@ fn is_of_another_schema(expected: &NewRecord, found: &Record) -> bool {
 }
 
 /// Fields may be added to an event, so an older program may have written fewer: those without which it can be read.
-fn has_same_fields(expected: &NewRecord, found: &[u8]) -> bool {
+fn has_same_fields<E: PublicEvent>(expected: &NewRecord, found: &[u8]) -> bool {
     let fields = |json: &[u8]| serde_json::from_slice::<Map<String, Value>>(json).ok();
     let (Some(expected_fields), Some(found_fields)) = (fields(&expected.value), fields(found)) else { return false };
-    Public::from_json(&expected.topic, found).is_ok()
+    E::from_json(&expected.topic, found).is_ok()
         && found_fields.iter().all(|(name, value)| expected_fields.get(name) == Some(value))
 }
 
@@ -302,45 +302,44 @@ impl PublicFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::Published;
 
     fn event(value: &str, schema: &str) -> NewRecord {
         let text = |name: &'static str, text: &str| (name.into(), text.to_owned().into());
         NewRecord {
-            topic: "stock.updated".into(),
+            topic: "shelf.weighed".into(),
             partition: None,
-            key: Some("beans".into()),
-            headers: vec![text(ID, "1"), text("ce_type", "stock.updated"), text(SCHEMA, schema)],
+            key: Some("a".into()),
+            headers: vec![text(ID, "1"), text("ce_type", "shelf.weighed"), text(SCHEMA, schema)],
             value: value.to_owned().into(),
         }
     }
 
-    const VALUE: &str = r#"{"sku":"beans","delta":1,"cause":"reserved","reservation_id":"a","reserved_for":"order",
-        "before":{"on_hand":1,"reserved":0,"low_stock_threshold":0},
-        "after":{"on_hand":1,"reserved":1,"low_stock_threshold":0},"version":2}"#;
+    const VALUE: &str = r#"{"shelf":"a","grams":1,"scale":"big","version":2}"#;
 
     fn is_same(value: &str, schema: &str, change: impl FnOnce(&mut Record)) -> bool {
         let NewRecord { key, headers, value, .. } = event(value, schema);
         let mut record = Record { offset: 0, time_ms: 0, key, headers, value };
         change(&mut record);
-        is_same_event(&event(VALUE, "urn:orderlog:stock.updated:1"), &record)
+        is_same_event::<Published>(&event(VALUE, "urn:orderlog:shelf.weighed:1"), &record)
     }
 
     #[test]
     fn an_event_is_the_same_in_other_bytes_but_not_with_another_meaning() {
-        let schema = "urn:orderlog:stock.updated:1";
+        let schema = "urn:orderlog:shelf.weighed:1";
         let same = |value: &str| is_same(value, schema, |_| {});
-        assert!(same(VALUE) && same(&VALUE.replace("\"delta\":1", " \"delta\" : 1 ")));
-        assert!(same(&VALUE.replace("\"reserved_for\":\"order\",", "")), "from before there was this field");
-        assert!(!same(&VALUE.replace("\"delta\":1", "\"delta\":2")));
-        assert!(!same(&VALUE.replace("\"delta\":1,", "")), "a field that was always there");
-        assert!(!same(&VALUE.replace("\"delta\":1", "\"delta\":1,\"more\":2")), "a field that this version has not");
+        assert!(same(VALUE) && same(&VALUE.replace("\"grams\":1", " \"grams\" : 1 ")));
+        assert!(same(&VALUE.replace("\"scale\":\"big\",", "")), "from before there was this field");
+        assert!(!same(&VALUE.replace("\"grams\":1", "\"grams\":2")));
+        assert!(!same(&VALUE.replace("\"grams\":1,", "")), "a field that was always there");
+        assert!(!same(&VALUE.replace("\"grams\":1", "\"grams\":1,\"more\":2")), "a field that this version has not");
         assert!(!same("{") && !same("[]") && !same(""));
-        assert!(is_same("{}", "urn:orderlog:stock.updated:2", |_| {}), "a version that this program does not know");
-        assert!(!is_same("{}", "urn:orderlog:low.stock:2", |_| {}) && !is_same("{}", "", |_| {}));
+        assert!(is_same("{}", "urn:orderlog:shelf.weighed:2", |_| {}), "a version that this program does not know");
+        assert!(!is_same("{}", "urn:orderlog:shelf.moved:2", |_| {}) && !is_same("{}", "", |_| {}));
         assert!(is_same(VALUE, schema, |record| record.headers.push((TRACE.into(), "00-1-2-01".into()))));
         assert!(is_same(VALUE, schema, |record| record.headers.push(("proxy".into(), "1".into()))));
-        assert!(!is_same(VALUE, schema, |record| record.key = Some("tea".into())));
-        assert!(!is_same(VALUE, schema, |record| record.headers[1].1 = "low.stock".into()));
+        assert!(!is_same(VALUE, schema, |record| record.key = Some("b".into())));
+        assert!(!is_same(VALUE, schema, |record| record.headers[1].1 = "shelf.moved".into()));
         assert!(!is_same(VALUE, schema, |record| drop(record.headers.remove(1))));
     }
 }

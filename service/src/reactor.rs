@@ -11,13 +11,13 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use orderlog_domain::{
-    core::Accepted,
+use orderlog_core::{
     decider::Decider,
     header::{CommandStamp, Origin},
     key::Key,
-    planted::{self, Bug},
-    public::Envelope,
+    machine::Accepted,
+    planted::Bug,
+    public::{Envelope, PublicEvent},
 };
 use orderlog_eventlog::{Lease, LeaseError, Mark, Partition, ReadError, Record};
 use orderlog_readmodel::Rows;
@@ -93,7 +93,7 @@ impl UnderWay {
 
     /// Everything up to the result is done with, which was not so before: a commit never passes over one that is still under way.
     fn end(&mut self, offset: u64) -> Option<Mark> {
-        if planted::has(Bug::PassOverUnderWay) {
+        if Bug::PassOverUnderWay.is_loose() {
             return self.0.last_key_value().map(|(_, (last, _))| last.clone());
         }
         if let Some((_, is_done)) = self.0.get_mut(&offset) {
@@ -165,7 +165,7 @@ const fn has_room(n_under_way: usize, n_aside: usize) -> bool {
 /// How the service answers the event in `record`, if it does.
 fn reaction<D: Decider>(partition: &Partition, record: &Record) -> Result<Option<Reaction<D>>, ReactorError> {
     let (partition, offset) = (partition.clone(), record.offset);
-    match cloudevents::decode(&partition.topic, record) {
+    match cloudevents::decode::<D::Heard>(&partition.topic, record) {
         Ok((envelope, event)) => {
             let command = D::react(&event);
             Ok(command.map(|command| Reaction { partition, offset, topic: event.topic(), envelope, command }))
@@ -179,11 +179,11 @@ async fn react<D: Decider, R: Rows<D>>(replica: Replica<D, R>, reaction: Reactio
     let Reaction { envelope, topic, .. } = &reaction;
     let (service, cause) = (D::JOURNAL, envelope.id);
     let mut name = cause.to_string();
-    if planted::has(Bug::AnswerEachCopy) {
+    if Bug::AnswerEachCopy.is_loose() {
         name.push_str(&reaction.offset.to_string());
     }
     let stamp = CommandStamp { key: Key::named("reaction", &name), fingerprint: [0; 16] };
-    let correlation = Some(if planted::has(Bug::ForgetCorrelation) { cause } else { envelope.correlation });
+    let correlation = Some(if Bug::ForgetCorrelation.is_loose() { cause } else { envelope.correlation });
     let mut span =
         Span::follow(Kind::Consumer, || format!("process {topic}"), (envelope.trace.as_deref(), envelope.time_ms));
     span.set("orderlog.service", service);
@@ -209,7 +209,7 @@ async fn react<D: Decider, R: Rows<D>>(replica: Replica<D, R>, reaction: Reactio
                 warn!(service, %cause, "{service} does not react to {topic} {cause}: {failure}");
                 break None;
             }
-            Err(ExecuteError::Parked) if planted::has(Bug::DropSetAside) => break None,
+            Err(ExecuteError::Parked) if Bug::DropSetAside.is_loose() => break None,
             Err(failure @ ExecuteError::Parked) => {
                 warn!(service, %cause, "{service} sets {topic} {cause} aside: {failure}");
                 return Outcome::SetAside(reaction);

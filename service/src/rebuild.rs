@@ -14,7 +14,7 @@ mod builder;
 
 use std::{sync::Arc, time::Duration};
 
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_eventlog::{EventLog, LeaseError, ReadError};
 use orderlog_readmodel::{Difference, Generations, PublicationsError, SnapshotError, Store, StoreError};
 use tokio::{sync::watch, time::Instant};

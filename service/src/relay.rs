@@ -7,11 +7,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use orderlog_domain::{
-    core::Verdict,
+use orderlog_core::{
     decider::Decider,
-    planted::{self, Bug},
-    public::{Envelope, Public, event_id},
+    machine::Verdict,
+    planted::Bug,
+    public::{Envelope, PublicEvent, event_id},
 };
 use orderlog_eventlog::{
     AppendError, Batch, EventLog, Landed, Lease, LeaseError, Mark, NewRecord, Partition, ReadError,
@@ -91,7 +91,7 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn 
                 let Settled { accepted, last, ends } = settled(&replica, &batch).await?;
                 let (mut events, spans): (Vec<_>, Vec<_>) =
                     accepted.iter().flat_map(|recorded| translate(genesis.log_id, recorded)).unzip();
-                if planted::has(Bug::PublishInReverse) {
+                if Bug::PublishInReverse.is_loose() {
                     events.reverse();
                 }
                 publish(log.as_ref(), events, &mut progress).await?;
@@ -134,7 +134,7 @@ pub(crate) async fn settled<D: Decider, R: Rows<D>>(
         tokio::time::sleep(LOOK_AGAIN).await;
     };
     let verdict = |offset| match unaccepted.binary_search_by_key(&offset, |it| it.0) {
-        Ok(at) if unaccepted[at].1 == Verdict::Void && planted::has(Bug::PublishVoid) => Verdict::Accepted,
+        Ok(at) if unaccepted[at].1 == Verdict::Void && Bug::PublishVoid.is_loose() => Verdict::Accepted,
         Ok(at) => unaccepted[at].1,
         Err(_) => Verdict::Accepted,
     };
@@ -147,7 +147,7 @@ pub(crate) async fn settled<D: Decider, R: Rows<D>>(
                 Ok(recorded) => settled.accepted.extend(recorded),
                 Err(source) => settled.ends = Some(RelayError::Untranslatable { journal, offset, source }),
             },
-            Verdict::Parked if planted::has(Bug::PassOverParked) => {}
+            Verdict::Parked if Bug::PassOverParked.is_loose() => {}
             Verdict::Parked => settled.ends = Some(RelayError::Parked { journal, offset }),
             Verdict::Void | Verdict::Discarded => {}
         }
@@ -166,13 +166,13 @@ pub(crate) async fn stand(mut progress: Progress, why: RelayError) -> Result<(),
 }
 
 /// What a record tells others, each event with its attributes: all but the trace, which is that of the publication.
-pub(crate) fn events_of<D: Decider>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(Envelope, Public)> {
+pub(crate) fn events_of<D: Decider>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(Envelope, D::Published)> {
     let origin = &recorded.header.origin;
     let envelope = |id| Envelope {
         id,
         time_ms: recorded.header.time_ms,
         correlation: origin.correlation.unwrap_or(id),
-        cause: origin.cause.filter(|_| !planted::has(Bug::PublishWithoutCause)),
+        cause: origin.cause.filter(|_| !Bug::PublishWithoutCause.is_loose()),
         trace: None,
     };
     let events = D::publish(&recorded.event).into_iter().enumerate();
@@ -208,7 +208,7 @@ async fn publish(log: &dyn EventLog, events: Vec<NewRecord>, progress: &mut Prog
             Ok(Landed { partition, offset }) => {
                 progress.came_of_it(Mark { partition: Partition::new(topic, partition), offset, print });
             }
-            Err(_) if planted::has(Bug::IgnoreFailedPublication) => {}
+            Err(_) if Bug::IgnoreFailedPublication.is_loose() => {}
             Err(failure) => return Err(failure.into()),
         }
     }

@@ -34,13 +34,13 @@ pub(crate) use start::same_history;
 use steps::Steps;
 pub use switch::{Rebuilding, Switch, SwitchError};
 
-use orderlog_domain::{
-    core::{Accepted, CopiedRow, Outcome, Request, Stop},
+use orderlog_core::{
     decider::{At, Decider, Millis},
     header::{CommandStamp, HEADER, Header, Origin},
     key::{HashKey, RecordId},
     known::decode,
-    planted::{self, Bug},
+    machine::{Accepted, CopiedRow, Outcome, Request, Stop},
+    planted::Bug,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 use orderlog_readmodel::{Rows, Store, StoreError};
@@ -362,7 +362,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
 
     /// Wait until everything below `position` is in the rows; in vain if the replica has stopped.
     pub async fn has_committed(&self, position: u64) {
-        if planted::has(Bug::ReadWithoutWaiting) {
+        if Bug::ReadWithoutWaiting.is_loose() {
             return;
         }
         let (mut committed, mut state) = (self.committed(), self.state());
@@ -377,7 +377,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// Wait until the rows reflect the record of another service's `journal` at `offset`, by what this service consumes of its events;
     /// in vain if the replica has stopped. `lacks` says what is still missing if the caller stops waiting.
     pub async fn has_taken_in(&self, journal: &str, offset: u64, lacks: &mut Lacks) {
-        if planted::has(Bug::ReadBeforeNews) {
+        if Bug::ReadBeforeNews.is_loose() {
             return;
         }
         let Some(news) = &self.news else { return std::future::pending().await };
@@ -529,7 +529,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         let header = record.header(HEADER).ok_or_else(|| unreadable("it has no header".to_owned()))?;
         let header = Header::decode(header).map_err(|error| unreadable(error.to_string()))?;
         let is_same = header.command.map(|command| command.fingerprint) == stamp.map(|stamp| stamp.fingerprint);
-        if !is_same && !planted::has(Bug::RepeatAnyBody) {
+        if !is_same && !Bug::RepeatAnyBody.is_loose() {
             return Err(ExecuteError::KeyReused);
         }
         let unknown = self.setup.surroundings.unknown();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_eventlog::EventLog;
 use orderlog_readmodel::{Generations, Label, SNAPSHOTS, SnapshotError, Store, StoreError, Tables};
 use tracing::{info, warn};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use orderlog_domain::{decider::Millis, known::Unknown};
+use orderlog_core::{decider::Millis, known::Unknown};
 use uuid::{ContextV7, Timestamp, Uuid};
 
 /// The clock, and new ids. Asked once per turn or command, never per record.

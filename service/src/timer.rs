@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use orderlog_domain::{
+use orderlog_core::{
     decider::Decider,
     header::{CommandStamp, Origin},
     key::Key,
-    planted::{self, Bug},
+    planted::Bug,
 };
 use orderlog_readmodel::{Due, Rows, StoreError, Timer};
 use tokio::time::MissedTickBehavior;
@@ -40,10 +40,10 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>) -> Result<(), S
         // Else what was just done would be found once more.
         replica.read_your_writes().await;
         let mut now_ms = replica.now_ms();
-        if planted::has(Bug::ExpireEarly) {
+        if orderlog_domain::planted::Bug::ExpireEarly.is_loose() {
             now_ms += 1_000;
         }
-        if planted::has(Bug::ExpireLate) {
+        if Bug::ExpireLate.is_loose() {
             now_ms -= 10_000;
         }
         let rows = replica.store();

@@ -18,7 +18,7 @@ use opentelemetry::{
         TraceState, Tracer,
     },
 };
-use orderlog_domain::decider::Millis;
+use orderlog_core::decider::Millis;
 
 pub use opentelemetry::trace::SpanKind as Kind;
 

@@ -8,11 +8,9 @@ use std::sync::{
 };
 
 use futures_util::future::BoxFuture;
+use orderlog_core::{decider::Millis, header::Origin, key::HashKey};
 use orderlog_domain::{
-    decider::Millis,
-    header::Origin,
     inventory::{Command, Inventory, StockItem},
-    key::HashKey,
     values::{Quantity, Sku},
 };
 use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
@@ -56,7 +54,7 @@ impl Beans {
     async fn new() -> Self {
         let clock = Arc::new(Clock(AtomicI64::new(NOON)));
         let log: Arc<dyn EventLog> = SimulatedLog::new();
-        log.prepare(&assembly::topics()).await.unwrap();
+        log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
         let rows = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(rows.path(), &orderlog_projections::inventory::TABLES).await.unwrap());
         let (hash_key, writer) = (HashKey::from_secret("test"), Uuid::now_v7());

@@ -4,11 +4,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use orderlog_domain::{
-    core::Verdict,
-    customers::{Address, Command, Customers, Rejection},
+use orderlog_core::{
     header::{HEADER, Header, Origin},
     key::HashKey,
+    machine::Verdict,
+};
+use orderlog_domain::{
+    customers::{Address, Command, Customers, Rejection},
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
@@ -30,7 +32,7 @@ const DECOMPOSED: &str = "rene\u{301}e@xn--bcher-kva.example";
 
 async fn log_in(folder: &TempDir) -> Arc<dyn EventLog> {
     let log = EmbeddedLog::open(folder.path()).await.unwrap();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     log
 }
 

@@ -4,14 +4,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use orderlog_core::{decider::Decider, header::Origin, key::HashKey, public::Envelope};
 use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
     customers::{self, Address},
-    decider::Decider,
-    header::Origin,
-    key::HashKey,
-    orders::{self, Orders},
-    public::{Envelope, OrderCreated, OrderLine, Public},
+    orders::{self, OrderLine, Orders, public::OrderCreated},
     values::{Currency, CustomerId, Email, Money, Name, OrderId, PaymentId, PaymentReference, Quantity, Sku},
 };
 use orderlog_eventlog::{EventLog, Mark, NewRecord, Partition, Position, simulated::SimulatedLog};
@@ -66,11 +63,11 @@ async fn instance<D: Decider>(tables: &'static Tables<D>, log: &Arc<dyn EventLog
 #[tokio::test]
 async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_order() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     let order = old_order();
     let id = Uuid::now_v7();
     let envelope = Envelope { id, time_ms: now_ms(), correlation: id, cause: None, trace: None };
-    let event = cloudevents::encode(&envelope, &Public::OrderCreated(order.clone()), "orders");
+    let event = cloudevents::encode(&envelope, &orders::Published::Created(order.clone()), "orders");
     log.append(vec![event]).await.remove(0).unwrap();
 
     let (deaf, _folder) = instance(&projections::billing::TABLES, &log).await;
@@ -91,7 +88,7 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
 #[tokio::test]
 async fn a_customer_who_is_not_published_yet_is_no_unknown_customer_whatever_the_time_in_the_id() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     let (customers, _of_customers) = instance(&projections::customers::TABLES, &log).await;
     let OrderCreated { order_id, currency, lines, .. } = old_order();
     let customer_id = CustomerId(order_id.0);
@@ -116,7 +113,7 @@ async fn a_customer_who_is_not_published_yet_is_no_unknown_customer_whatever_the
 #[tokio::test]
 async fn a_copied_fact_that_cannot_be_read_is_not_passed_over() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     let rubbish = NewRecord {
         topic: "customer.created".into(),
         partition: Some(0),
@@ -143,7 +140,7 @@ async fn a_copied_fact_that_cannot_be_read_is_not_passed_over() {
 #[tokio::test]
 async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     let ((holder, _holders), (other, _others)) =
         (instance(&projections::billing::TABLES, &log).await, instance(&projections::billing::TABLES, &log).await);
     let lease = log.lead("orderlog.billing", "billing").await.unwrap();
@@ -162,7 +159,7 @@ async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows()
     assert_eq!(lacking(5).await, Err(Lacks::Publication));
     let (order, id) = (old_order(), Uuid::now_v7());
     let envelope = Envelope { id, time_ms: now_ms(), correlation: id, cause: None, trace: None };
-    let event = cloudevents::encode(&envelope, &Public::OrderCreated(order.clone()), "orders");
+    let event = cloudevents::encode(&envelope, &orders::Published::Created(order.clone()), "orders");
     log.append(vec![event]).await.remove(0).unwrap();
     passes(6).await;
     assert_eq!(lacking(5).await, Err(Lacks::Reaction));
@@ -183,7 +180,7 @@ async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows()
 #[tokio::test]
 async fn a_relay_that_was_at_home_on_another_log_has_published_nothing() {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     let (replica, _folder) = instance(&projections::billing::TABLES, &log).await;
     let lease = log.lead("orderlog.billing", "billing").await.unwrap();
     let replica = replica.hearing(News::of::<Billing>(Arc::clone(&log), lease).await.unwrap());

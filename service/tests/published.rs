@@ -5,10 +5,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use orderlog_core::{header::Origin, key::HashKey};
 use orderlog_domain::{
     customers::{Address, Command, Customers},
-    header::Origin,
-    key::HashKey,
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{EventLog, NewRecord, Partition, Record, simulated::SimulatedLog};
@@ -47,7 +46,7 @@ async fn replica(log: &Arc<SimulatedLog>, dir: &tempfile::TempDir) -> Replica<Cu
 /// A log in which customers were created, and each was renamed twice; all of it is published in three partitions.
 async fn log() -> Arc<SimulatedLog> {
     let (log, dir) = (SimulatedLog::new(), tempfile::tempdir().unwrap());
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     let rows = Arc::new(Store::open(dir.path(), &TABLES).await.unwrap());
     let service = assembly::start_on(setup(&log), rows, &Troubles::default()).await.unwrap();
     service.replica.ready().await.unwrap();
@@ -79,7 +78,7 @@ async fn verify(log: &SimulatedLog, change: impl FnOnce(&mut Topics)) -> Publish
     let mut topics = log.contents();
     change(&mut topics);
     let copy = SimulatedLog::new();
-    copy.prepare(&assembly::topics()).await.unwrap();
+    copy.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     for (partition, records) in topics {
         for Record { key, headers, value, .. } in records {
             let (topic, index) = (Arc::clone(&partition.topic), Some(partition.index));

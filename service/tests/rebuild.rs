@@ -10,10 +10,12 @@ use std::{
     },
 };
 
-use orderlog_domain::{
-    customers::{Address, CUSTOMERS, Command, Customers},
+use orderlog_core::{
     header::Origin,
     key::{HashKey, Key},
+};
+use orderlog_domain::{
+    customers::{Address, CUSTOMERS, Command, Customers},
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
@@ -41,7 +43,7 @@ impl Service {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log: Arc<dyn EventLog> = EmbeddedLog::open(folder.path()).await.unwrap();
-        log.prepare(&assembly::topics()).await.unwrap();
+        log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
         let replica = open(&log, folder.path()).await;
         Self { replica, log, folder }
     }

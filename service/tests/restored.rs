@@ -5,13 +5,16 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use orderlog_domain::{
-    core::{Changes, CopiedRow},
-    customers::{Address, Command, Customers},
+use orderlog_core::{
     decider::Decider,
     header::Origin,
     key::HashKey,
-    public::{Envelope, OrderCreated, OrderLine, Public},
+    machine::{Changes, CopiedRow},
+    public::Envelope,
+};
+use orderlog_domain::{
+    customers::{Address, Command, Customers},
+    orders::{self, OrderLine, public::OrderCreated},
     values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, Sku},
 };
 use orderlog_eventlog::{EventLog, NewRecord, Partition, embedded::EmbeddedLog, simulated::SimulatedLog};
@@ -79,7 +82,7 @@ async fn create(customers: &Replica<Customers, MemoryRows<Customers>>, n: u32) {
 fn create_all(dir: &Path, numbers: std::ops::Range<u32>) {
     process(async {
         let log: Arc<dyn EventLog> = EmbeddedLog::open(dir).await.unwrap();
-        log.prepare(&assembly::topics()).await.unwrap();
+        log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
         let customers = serve(&projections::customers::TABLES, &log).await;
         for n in numbers {
             create(&customers.replica, n).await;
@@ -126,7 +129,7 @@ fn a_relay_begins_anew_where_what_it_had_published_is_not_there_any_more() {
     let simulated = SimulatedLog::new();
     let log: Arc<dyn EventLog> = simulated.clone();
     let serving = async |created: std::ops::Range<u32>, n_published| {
-        log.prepare(&assembly::topics()).await.unwrap();
+        log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
         let customers = serve(&projections::customers::TABLES, &log).await;
         for n in created {
             create(&customers.replica, n).await;
@@ -150,7 +153,7 @@ fn a_reactor_begins_anew_where_its_reactions_are_not_there_any_more() {
         quantity: Quantity::new(1).unwrap(),
         unit_price: Money::new(500).unwrap(),
     };
-    let order = Public::OrderCreated(OrderCreated {
+    let order = orders::Published::Created(OrderCreated {
         order_id: OrderId(Uuid::now_v7()),
         customer_id: CustomerId(Uuid::now_v7()),
         currency: Currency::new("EUR").unwrap(),
@@ -167,7 +170,7 @@ fn a_reactor_begins_anew_where_its_reactions_are_not_there_any_more() {
         eventually("the position is kept", async || kept(&billing, "order.created").await == 1).await;
     };
     process(async {
-        log.prepare(&assembly::topics()).await.unwrap();
+        log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
         log.append(vec![event]).await.remove(0).unwrap();
         serving().await;
     });
@@ -179,7 +182,7 @@ fn a_reactor_begins_anew_where_its_reactions_are_not_there_any_more() {
 /// Rows of orders that have copied one fact, on a log whose topic has one record that is it, or is not, or has none.
 async fn start_on_copied(there: Option<&'static str>, copied: &'static str) -> Result<(), StartError> {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     let fact = |value: &'static str| NewRecord {
         topic: "customer.created".into(),
         partition: Some(0),

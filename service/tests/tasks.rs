@@ -13,16 +13,18 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use orderlog_domain::{
-    core::{Changes, Verdict},
-    customers::{self, Address, Customers},
+use orderlog_core::{
     decider::{Decider, Millis},
     header::Origin,
-    inventory::{self, Inventory, Reserve},
     key::HashKey,
     known::Unknown,
-    public::StockLine,
-    values::{CustomerId, Email, Name, Quantity, Reason, ReservationName, Sku, TtlSeconds},
+    machine::{Changes, Verdict},
+    reason::Reason,
+};
+use orderlog_domain::{
+    customers::{self, Address, Customers},
+    inventory::{self, Inventory, Reserve, StockLine},
+    values::{CustomerId, Email, Name, Quantity, ReservationName, Sku, TtlSeconds},
 };
 use orderlog_eventlog::{EventLog, Lease, NewRecord, Partition, Position, simulated::SimulatedLog};
 use orderlog_projections as projections;
@@ -69,7 +71,7 @@ impl Surroundings for Program {
 
 async fn empty_log() -> Arc<SimulatedLog> {
     let log = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     log
 }
 

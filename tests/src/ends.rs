@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orderlog_domain::public::Public;
+use orderlog_domain::SERVICES;
 
-use crate::{deployment::SERVICES, eventually, http::Http};
+use crate::{eventually, http::Http};
 
 /// Where each topic ends.
 pub type Ends = BTreeMap<&'static str, u64>;
@@ -15,7 +15,8 @@ pub type Ends = BTreeMap<&'static str, u64>;
 /// If a topic has no end.
 pub async fn ends(http: &Http) -> Ends {
     let mut ends = BTreeMap::new();
-    for topic in Public::TOPICS.iter().map(|(topic, _)| *topic).chain(SERVICES) {
+    let public = SERVICES.iter().flat_map(|(_, published)| *published).map(|(topic, _)| *topic);
+    for topic in public.chain(SERVICES.iter().map(|(journal, _)| *journal)) {
         let chunk = http.get(&format!("/admin/log/{topic}/0?limit=0")).await.expect(200);
         ends.insert(topic, chunk["end"].as_u64().unwrap_or_else(|| panic!("{topic} has an end: {chunk}")));
     }

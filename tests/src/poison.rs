@@ -3,11 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use futures_util::StreamExt;
-use orderlog_domain::{
-    core::{DISCARD, Discard},
+use orderlog_core::{
     header::{Expect, HEADER, Header, Origin},
     key::{Key, RecordId},
-    values::Reason,
+    machine::{DISCARD, Discard},
+    reason::Reason,
 };
 use orderlog_eventlog::{EventLog, NewRecord, Partition, embedded::EmbeddedLog};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_projections::{billing, customers, inventory, notifications, orders};
 use orderlog_readmodel::{Store, Tables};
 

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use orderlog_domain::{
+use orderlog_core::{
     header::{CommandStamp, Header},
     key::{HashKey, Key},
 };

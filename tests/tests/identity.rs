@@ -9,10 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orderlog_domain::{
-    core::{Checkpoint, Core},
+use orderlog_core::{
     header::HEADER,
     key::HashKey,
+    machine::{Checkpoint, Core},
 };
 use orderlog_eventlog::{EventLog, NewRecord, TopicKind, TopicSpec, embedded::EmbeddedLog};
 use orderlog_tests::{
@@ -135,7 +135,7 @@ async fn a_secret_beside_another_one_is_refused_as_long_as_the_log_is_empty() {
 }
 
 /// The first record of a journal, as a deployment with this hash key writes it.
-fn genesis<D: orderlog_domain::decider::Decider>(secret: &str) -> NewRecord {
+fn genesis<D: orderlog_core::decider::Decider>(secret: &str) -> NewRecord {
     let fingerprint = HashKey::from_secret(secret).fingerprint();
     let mut core = Core::<D>::new(Checkpoint::default(), Uuid::now_v7(), fingerprint, Box::new(Uuid::now_v7), 10);
     let first = core.genesis_record(Uuid::now_v7(), 0);

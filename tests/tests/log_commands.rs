@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use orderlog_domain::{
+use orderlog_core::{
     header::{Expect, HEADER, Header, Origin},
     key::{Key, RecordId},
 };

@@ -5,7 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
-use orderlog_domain::key::Key;
+use orderlog_core::key::Key;
 use orderlog_eventlog::kafka::{KafkaConfig, KafkaLog};
 use orderlog_projections::orders::TABLES;
 use orderlog_readmodel::Store;

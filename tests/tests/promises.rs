@@ -43,7 +43,11 @@ impl Checks {
             collect(&root.join(folder), &root, &mut sources);
         }
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();
-        Self { sources, plants: text("domain/src/planted.rs"), run: text("tests/run") }
+        Self {
+            sources,
+            plants: text("engine/core/src/planted.rs") + &text("domain/src/planted.rs"),
+            run: text("tests/run"),
+        }
     }
 
     /// Why there is no such check.

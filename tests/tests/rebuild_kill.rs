@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-use orderlog_domain::{key::HashKey, orders::Orders};
+use orderlog_core::key::HashKey;
+use orderlog_domain::orders::Orders;
 use orderlog_eventlog::embedded::EmbeddedLog;
 use orderlog_projections::orders::TABLES;
 use orderlog_readmodel::{MemoryRows, Store};

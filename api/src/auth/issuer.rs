@@ -12,7 +12,7 @@ use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
-use orderlog_domain::decoding;
+use orderlog_core::decoding;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -14,7 +14,8 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use orderlog_domain::{decoding, values::CustomerId};
+use orderlog_core::decoding;
+use orderlog_domain::values::CustomerId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

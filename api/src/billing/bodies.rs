@@ -1,9 +1,10 @@
 //! The bodies of the billing service's requests and answers.
 
 use chrono::{DateTime, Utc};
+use orderlog_core::reason::Reason;
 use orderlog_domain::{
     billing::{self, Billing, Command, Event, InvoiceTotals, PaymentEntry, RefundEntry},
-    values::{Currency, Money, OrderId, PaymentId, PaymentReference, Reason},
+    values::{Currency, Money, OrderId, PaymentId, PaymentReference},
 };
 use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{Enum, Object, types::Example};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use orderlog_core::key::Key;
 use orderlog_domain::{
-    key::Key,
     notifications::OPERATIONS,
     values::{Currency, Money, OrderId, PaymentReference},
 };

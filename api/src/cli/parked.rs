@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt::Write as _};
 
 use clap::{Args, Subcommand};
-use orderlog_domain::values::Reason;
+use orderlog_core::reason::Reason;
 use orderlog_service::{
     projection::ParkedRecord,
     replica::{Discarded, Retried},

@@ -5,10 +5,13 @@ mod movements;
 use std::num::NonZeroI64;
 
 use chrono::{DateTime, Utc};
+use orderlog_core::reason::Reason;
 use orderlog_domain::{
-    inventory::{self, Event, Inventory, MAX_ON_HAND, Rejection, ReservationAnswer, Reserve, StockItem},
-    public::{StockLevel, StockLine as StoredLine},
-    values::{OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
+    inventory::{
+        self, Event, Inventory, MAX_ON_HAND, Rejection, ReservationAnswer, Reserve, StockItem, StockLevel,
+        StockLine as StoredLine,
+    },
+    values::{OrderId, Quantity, ReservationName, Sku, TtlSeconds},
 };
 use orderlog_service::replica::Executed;
 use poem_openapi::{Enum, Object, types::Example};

@@ -1,6 +1,6 @@
 //! The codes of inventory's problems.
 
-use orderlog_domain::public;
+use orderlog_domain::inventory;
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -18,8 +18,8 @@ pub struct Shortage {
     pub available: u32,
 }
 
-impl From<&public::Shortage> for Shortage {
-    fn from(shortage: &public::Shortage) -> Self {
+impl From<&inventory::Shortage> for Shortage {
+    fn from(shortage: &inventory::Shortage) -> Self {
         Self { sku: shortage.sku.to_string(), requested: shortage.requested, available: shortage.available }
     }
 }

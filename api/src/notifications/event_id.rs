@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use orderlog_domain::key::RecordId;
+use orderlog_core::key::RecordId;
 use orderlog_service::marks;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::{

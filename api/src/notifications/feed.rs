@@ -160,8 +160,8 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
+    use orderlog_core::key::RecordId;
     use orderlog_domain::{
-        key::RecordId,
         notifications,
         values::{Body, NotificationId, Subject},
     };

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
-    orders::{self, Event, OrderPlaced, Orders, Standing},
-    public::{OrderLine as StoredLine, ShortageReason as StoredReason},
+    inventory::ShortageReason as StoredReason,
+    orders::{self, Event, OrderLine as StoredLine, OrderPlaced, Orders, Standing},
     values::{Currency, CustomerId, Money, Quantity, Sku},
 };
 use orderlog_service::replica::Executed;

@@ -1,12 +1,8 @@
 //! The history of one order: what its records say, in the order of the log.
 
 use chrono::{DateTime, Utc};
-use orderlog_domain::{
-    core::Verdict,
-    decider::Decider,
-    key::Key,
-    orders::{DeclineReason, Event, Orders, Reaction},
-};
+use orderlog_core::{decider::Decider, key::Key, machine::Verdict};
+use orderlog_domain::orders::{DeclineReason, Event, Orders, Reaction};
 use orderlog_readmodel::{Cursor, Page, Paging};
 use orderlog_service::replica::{Recorded, Replica};
 use poem_openapi::Object;

@@ -15,7 +15,8 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use orderlog_domain::values::{Reason, ValueError};
+use orderlog_core::reason::Reason;
+use orderlog_core::text::TextError;
 use orderlog_eventlog::{EventLog, ReadError};
 use orderlog_readmodel::SnapshotError;
 use orderlog_service::{
@@ -142,7 +143,7 @@ impl Checked for Discarding {
     type Values = Reason;
 
     fn checked(self) -> Result<Reason, ApiError> {
-        let wrong = |error: ValueError| Fault::of_body("#/reason", codes::INVALID_TEXT, error.to_string());
+        let wrong = |error: TextError| Fault::of_body("#/reason", codes::INVALID_TEXT, error.to_string());
         Reason::new(self.reason).map_err(|error| Faults::from(wrong(error)).into())
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orderlog_domain::{core::Genesis, key::HashKey};
+use orderlog_core::{key::HashKey, machine::Genesis};
 use orderlog_service::identity::{self, IdentityError};
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orderlog_domain::core::Genesis;
+use orderlog_core::machine::Genesis;
 use orderlog_eventlog::{
     EventLog,
     embedded::{EmbeddedLog, OpenError},
@@ -134,10 +134,12 @@ async fn open_existing(storage: &Storage) -> Result<Arc<dyn EventLog>, StartErro
 pub async fn open_to_read(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => return Err(no_log(storage)),
-        LogUrl::Embedded => match EmbeddedLog::open_to_read(&storage.data, &assembly::topics()).await {
-            Err(OpenError::NotBegun { .. }) => return Err(no_log(storage)),
-            log => log?,
-        },
+        LogUrl::Embedded => {
+            match EmbeddedLog::open_to_read(&storage.data, &assembly::topics(&orderlog_domain::SERVICES)).await {
+                Err(OpenError::NotBegun { .. }) => return Err(no_log(storage)),
+                log => log?,
+            }
+        }
         LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
     };
     whole(storage, log).await
@@ -188,7 +190,7 @@ pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartEr
         LogUrl::Embedded => open_embedded(storage).await?,
         LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
     };
-    for warning in log.prepare(&assembly::topics()).await? {
+    for warning in log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await? {
         tracing::warn!("{warning}");
     }
     Ok(log)

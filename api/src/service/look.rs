@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use orderlog_domain::{
-    decider::{Decider, Ref},
-    values::CustomerId,
-};
+use orderlog_core::decider::{Decider, Ref};
+use orderlog_domain::values::CustomerId;
 use orderlog_service::past::{Moment, PastError};
 
 use crate::{

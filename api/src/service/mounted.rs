@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_eventlog::Lease;
 use orderlog_service::projection::{Projection, Rows};
 use poem::{endpoint::BoxEndpoint, http::Method};

@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Arc};
 
-use orderlog_domain::decider::{Decider, Millis};
+use orderlog_core::decider::{Decider, Millis};
 use orderlog_projections::RedisAddress;
 use orderlog_readmodel::Tables;
 use orderlog_service::{

@@ -1,6 +1,6 @@
 //! A service waits for the records that a caller has seen: the one place where a request waits for positions.
 
-use orderlog_domain::{decider::Decider, key::Key};
+use orderlog_core::{decider::Decider, key::Key};
 use orderlog_eventlog::{Partition, ReadError};
 use orderlog_readmodel::Store;
 use orderlog_service::replica::Lacks;

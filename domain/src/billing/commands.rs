@@ -1,10 +1,11 @@
 //! What can be asked of billing, and why it may be refused.
 
 use super::state::{Invoice, InvoiceState};
+use orderlog_core::{decider::Ref, reason::Reason};
+
 use crate::{
-    decider::Ref,
     fingerprint,
-    values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason},
+    values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference},
 };
 
 /// What can be asked.

@@ -4,26 +4,31 @@ use uuid::Uuid;
 
 use super::{
     Billing, Command, DeclineReason, Entity, Event, INVOICES, Invoice, InvoiceFilledIn, InvoiceOpened, InvoiceRefunded,
-    InvoiceState, InvoiceTotals, InvoiceVoided, PaymentEntry, PaymentRecorded, Reaction, ReactionDeclined, RefundCause,
-    RefundEntry, Rejection, react,
+    InvoiceState, InvoiceTotals, InvoiceVoided, PaymentEntry, PaymentRecorded, Published, Reaction, ReactionDeclined,
+    RefundCause, RefundEntry, Rejection, react,
 };
-use crate::{
+use orderlog_core::{
     decider::{At, Decider, Kind, Millis, Ref, View},
-    planted::{self, Bug},
-    public::Public,
-    values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason},
+    reason::Reason,
+};
+
+use crate::{
+    orders,
+    planted::Bug,
+    values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference},
 };
 
 impl Decider for Billing {
     const JOURNAL: &'static str = "billing";
     const KINDS: &'static [Kind] = &[INVOICES];
     const REACTS_TO: &'static [&'static str] = &["order.created", "order.rejected", "order.cancelled"];
-    const COPIES: &'static [&'static str] = &[];
 
     type Command = Command;
     type Event = Event;
     type Entity = Entity;
     type Rejection = Rejection;
+    type Published = Published;
+    type Heard = orders::Published;
 
     fn decide(command: &Command, view: &View<'_, Entity>, _now: Millis) -> Result<Event, Rejection> {
         match command {
@@ -86,16 +91,12 @@ impl Decider for Billing {
         Entity::Invoice(invoice)
     }
 
-    fn publish(event: &Event) -> Vec<Public> {
+    fn publish(event: &Event) -> Vec<Published> {
         react::publish(event)
     }
 
-    fn react(event: &Public) -> Option<Command> {
+    fn react(event: &orders::Published) -> Option<Command> {
         react::react(event)
-    }
-
-    fn copy(_: &Public) -> Option<(Ref, u64, Entity)> {
-        None
     }
 
     fn rests_on(rejection: &Rejection) -> &'static [&'static str] {
@@ -143,7 +144,7 @@ fn pay(
         InvoiceState::Void | InvoiceState::Refunded => return Err(closed),
     }
     let currency = invoice.currency.ok_or(closed)?;
-    if currency != given && !planted::has(Bug::TakeAnyCurrency) {
+    if currency != given && !Bug::TakeAnyCurrency.is_loose() {
         return Err(Rejection::WrongCurrency { invoice: currency, given });
     }
     let open_amount = invoice.open_amount();
@@ -177,7 +178,7 @@ fn refund(invoice: &Invoice, amount: Option<Money>, reason: Option<&Reason>) -> 
     if asked > refundable {
         return Err(Rejection::RefundTooLarge { refundable, asked });
     }
-    let reason = reason.filter(|_| !planted::has(Bug::DropReason));
+    let reason = reason.filter(|_| !Bug::DropReason.is_loose());
     give_back(invoice, asked, RefundCause::Requested, reason.cloned()).ok_or(not_paid)
 }
 
@@ -227,7 +228,7 @@ fn close(view: &View<'_, Entity>, order_id: OrderId, customer_id: CustomerId, ca
         return Event::InvoiceVoided(InvoiceVoided { order_id, customer_id, cause, totals });
     };
     match invoice.state {
-        InvoiceState::Refunded if planted::has(Bug::RefundTwice) => {
+        InvoiceState::Refunded if Bug::RefundTwice.is_loose() => {
             let again = give_back(
                 &Invoice { amount_refunded: Money::ZERO, ..invoice.clone() },
                 invoice.amount_paid,

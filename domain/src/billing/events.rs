@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::state::InvoiceState;
-use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason};
+use orderlog_core::reason::Reason;
+
+use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference};
 
 /// An invoice's figures after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

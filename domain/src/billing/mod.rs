@@ -8,6 +8,7 @@
 mod commands;
 mod decide;
 mod events;
+pub mod public;
 mod react;
 mod state;
 
@@ -16,6 +17,7 @@ pub use events::{
     DeclineReason, Event, InvoiceFilledIn, InvoiceOpened, InvoiceRefunded, InvoiceTotals, InvoiceVoided,
     PaymentRecorded, Reaction, ReactionDeclined, RefundCause,
 };
+pub use public::Published;
 pub use state::{Entity, INVOICES, Invoice, InvoiceState, PaymentEntry, RefundEntry};
 
 /// The billing service.

@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::RefundCause;
-use crate::{
+use orderlog_core::{
     decider::{Kind, Millis, Ref},
     key::Key,
-    values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference, Reason},
+    reason::Reason,
 };
+
+use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference};
 
 /// The kind of aggregate that an invoice is.
 pub const INVOICES: Kind = "invoices";

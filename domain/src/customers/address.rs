@@ -1,9 +1,8 @@
 //! An e-mail address with the keys under which nobody else may have it.
 
-use crate::{
-    key::{HashKey, Key},
-    values::Email,
-};
+use orderlog_core::key::{HashKey, Key};
+
+use crate::values::Email;
 
 /// An e-mail address with its keys.
 ///

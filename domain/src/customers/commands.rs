@@ -3,8 +3,9 @@
 //! Absent: an update that gives nothing. It is no command; the edge refuses it.
 
 use super::{address::Address, state::Customer};
+use orderlog_core::decider::Ref;
+
 use crate::{
-    decider::Ref,
     fingerprint,
     values::{CustomerId, Name},
 };

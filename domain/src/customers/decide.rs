@@ -1,10 +1,13 @@
 //! How the customers service decides. One function per command, guards first.
 
-use crate::{
+use orderlog_core::{
     decider::{At, Decider, Kind, Millis, Ref, View},
     key::Key,
-    planted::{self, Bug},
-    public::Public,
+    public::Nothing,
+};
+
+use crate::{
+    planted::Bug,
     values::{CustomerId, Name},
 };
 
@@ -16,6 +19,7 @@ use super::{
         Claim, CustomerCreated, CustomerDeactivated, CustomerEmailKeyClaimed, CustomerFacts, CustomerUnchanged,
         CustomerUpdated, Event,
     },
+    public::Published,
     react,
     state::{CUSTOMERS, Customer, EMAIL_CLAIMS, EmailClaim, Entity},
 };
@@ -23,13 +27,13 @@ use super::{
 impl Decider for Customers {
     const JOURNAL: &'static str = "customers";
     const KINDS: &'static [Kind] = &[CUSTOMERS, EMAIL_CLAIMS];
-    const REACTS_TO: &'static [&'static str] = &[];
-    const COPIES: &'static [&'static str] = &[];
 
     type Command = Command;
     type Event = Event;
     type Entity = Entity;
     type Rejection = Rejection;
+    type Published = Published;
+    type Heard = Nothing;
 
     fn decide(command: &Command, view: &View<'_, Entity>, _now: Millis) -> Result<Event, Rejection> {
         match command {
@@ -76,16 +80,8 @@ impl Decider for Customers {
         }
     }
 
-    fn publish(event: &Event) -> Vec<Public> {
+    fn publish(event: &Event) -> Vec<Published> {
         react::publish(event)
-    }
-
-    fn react(_event: &Public) -> Option<Command> {
-        None
-    }
-
-    fn copy(_event: &Public) -> Option<(Ref, u64, Entity)> {
-        None
     }
 }
 
@@ -120,7 +116,7 @@ fn customer_after(before: Option<&Customer>, event: &Event, at: &At) -> Customer
         active: facts.active,
         version: facts.version,
         created_ms: before
-            .filter(|_| !planted::has(Bug::ForgetCreation))
+            .filter(|_| !Bug::ForgetCreation.is_loose())
             .map_or(at.time_ms, |customer| customer.created_ms),
         updated_ms: changed_ms.unwrap_or(at.time_ms),
     }
@@ -196,7 +192,7 @@ fn update(
     Ok(Event::CustomerUpdated(CustomerUpdated {
         customer: facts,
         claimed: changed(claimed),
-        freed: changed(freed.filter(|_| !planted::has(Bug::KeepGivenUp))),
+        freed: changed(freed.filter(|_| !Bug::KeepGivenUp.is_loose())),
         claimed_canonical: changed(claimed_canonical),
         freed_canonical: changed(freed_canonical),
     }))

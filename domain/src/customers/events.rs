@@ -6,10 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    key::Key,
-    values::{CustomerId, Email, Name},
-};
+use orderlog_core::key::Key;
+
+use crate::values::{CustomerId, Email, Name};
 
 /// All there is to know of a customer after an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod address;
 mod commands;
 mod decide;
 mod events;
+pub mod public;
 mod react;
 mod state;
 
@@ -19,6 +20,7 @@ pub use events::{
     Claim, CustomerCreated, CustomerDeactivated, CustomerEmailKeyClaimed, CustomerFacts, CustomerUnchanged,
     CustomerUpdated, Event,
 };
+pub use public::Published;
 pub use state::{CUSTOMERS, Customer, EMAIL_CLAIMS, EmailClaim, Entity};
 
 /// The customers service.

@@ -1,15 +1,16 @@
 //! What the customers service tells others. It listens to nobody.
 
-use crate::public::{CustomerChanged, Public};
-
-use super::events::{CustomerFacts, Event};
+use super::{
+    events::{CustomerFacts, Event},
+    public::{CustomerChanged, Published},
+};
 
 /// What others are told of `event`: nothing personal, since a topic can't forget.
-pub(super) fn publish(event: &Event) -> Vec<Public> {
+pub(super) fn publish(event: &Event) -> Vec<Published> {
     match event {
-        Event::CustomerCreated(created) => vec![Public::CustomerCreated(changed(&created.customer))],
-        Event::CustomerUpdated(updated) => vec![Public::CustomerUpdated(changed(&updated.customer))],
-        Event::CustomerDeactivated(deactivated) => vec![Public::CustomerUpdated(changed(&deactivated.customer))],
+        Event::CustomerCreated(created) => vec![Published::Created(changed(&created.customer))],
+        Event::CustomerUpdated(updated) => vec![Published::Updated(changed(&updated.customer))],
+        Event::CustomerDeactivated(deactivated) => vec![Published::Updated(changed(&deactivated.customer))],
         Event::CustomerUnchanged(_) | Event::CustomerEmailKeyClaimed(_) => Vec::new(),
     }
 }

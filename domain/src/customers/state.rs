@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use orderlog_core::{
     decider::{Kind, Millis, Ref},
     key::Key,
-    values::{CustomerId, Email, Name},
 };
+
+use crate::values::{CustomerId, Email, Name};
 
 /// The kind of [`Customer`].
 pub const CUSTOMERS: Kind = "customers";

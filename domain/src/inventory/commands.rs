@@ -7,10 +7,11 @@ use std::{
 };
 
 use super::{ReservationId, ReservationState, StockItem};
+use orderlog_core::{decider::Ref, reason::Reason};
+
 use crate::{
-    decider::Ref,
-    public::{Shortage, ShortageReason, StockLine},
-    values::{OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
+    inventory::{Shortage, ShortageReason, StockLine},
+    values::{OrderId, Quantity, ReservationName, Sku, TtlSeconds},
 };
 
 /// The most lines of one reservation: a record can name only so many keys.

@@ -3,30 +3,35 @@
 use std::num::NonZeroI64;
 
 use super::{
-    Because, Command, Entity, Event, Inventory, MAX_LINES, MAX_ON_HAND, RESERVATIONS, Reaction, Rejection, Reservation,
-    ReservationCancelled, ReservationDeclined, ReservationId, ReservationMoved, ReservationRejected,
-    ReservationRepeated, ReservationState, Reserve, STOCK, StockAdjusted, StockReceived, ThresholdSet,
-    ThresholdUnchanged,
+    Because, Command, Entity, Event, Inventory, MAX_LINES, MAX_ON_HAND, Published, RESERVATIONS, Reaction, Rejection,
+    Reservation, ReservationCancelled, ReservationDeclined, ReservationId, ReservationMoved, ReservationRejected,
+    ReservationRepeated, ReservationState, Reserve, STOCK, Shortage, ShortageReason, StockAdjusted, StockLevel,
+    StockLine, StockReceived, ThresholdSet, ThresholdUnchanged,
     moves::{Move, Shelf, TooManySkus, Wanted, find, shortages, wanted},
     publish, react, state,
 };
-use crate::{
+use orderlog_core::{
     decider::{At, Decider, Kind, Millis, Ref, View},
-    planted::{self, Bug},
-    public::{Public, Shortage, ShortageReason, StockLevel, StockLine},
-    values::{OrderId, Quantity, Reason, ReservationName, Sku},
+    reason::Reason,
+};
+
+use crate::{
+    orders,
+    planted::Bug,
+    values::{OrderId, Quantity, ReservationName, Sku},
 };
 
 impl Decider for Inventory {
     const JOURNAL: &'static str = "inventory";
     const KINDS: &'static [Kind] = &[STOCK, RESERVATIONS];
     const REACTS_TO: &'static [&'static str] = &["order.created", "order.cancelled", "order.fulfilled"];
-    const COPIES: &'static [&'static str] = &[];
 
     type Command = Command;
     type Event = Event;
     type Entity = Entity;
     type Rejection = Rejection;
+    type Published = Published;
+    type Heard = orders::Published;
 
     fn decide(command: &Command, view: &View<'_, Entity>, now: Millis) -> Result<Event, Rejection> {
         match command {
@@ -69,16 +74,12 @@ impl Decider for Inventory {
         state::carries_state(event, which)
     }
 
-    fn publish(event: &Event) -> Vec<Public> {
+    fn publish(event: &Event) -> Vec<Published> {
         publish::publish(event)
     }
 
-    fn react(event: &Public) -> Option<Command> {
+    fn react(event: &orders::Published) -> Option<Command> {
         react::react(event)
-    }
-
-    fn copy(_: &Public) -> Option<(Ref, u64, Entity)> {
-        None
     }
 }
 
@@ -181,7 +182,7 @@ fn release(view: &View<'_, Entity>, name: &ReservationName) -> Result<Event, Rej
     };
     match found.state {
         ReservationState::Held => Ok(Event::ReservationReleased(moved(view, found, Move::GiveBack))),
-        ReservationState::Released if planted::has(Bug::ReleaseTwice) => {
+        ReservationState::Released if Bug::ReleaseTwice.is_loose() => {
             Ok(Event::ReservationReleased(moved(view, found, Move::GiveBack)))
         }
         ReservationState::Released => Ok(repeated(found)),
@@ -195,10 +196,10 @@ fn expire(view: &View<'_, Entity>, reservation: &ReservationId, now: Millis) -> 
     let Some(found) = find(view, reservation) else {
         return Err(Rejection::UnknownReservation { reservation: reservation.clone() });
     };
-    if found.state != ReservationState::Held && !planted::has(Bug::ExpireTheEnded) {
+    if found.state != ReservationState::Held && !Bug::ExpireTheEnded.is_loose() {
         return Ok(declined(found, Reaction::Expire, Because::Already(found.state)));
     }
-    let now = if planted::has(Bug::ExpireEarly) { now + 1_000 } else { now };
+    let now = if Bug::ExpireEarly.is_loose() { now + 1_000 } else { now };
     if found.expires_at_ms.is_none_or(|at| now < at) {
         return Ok(declined(found, Reaction::Expire, Because::NotDue));
     }
@@ -206,7 +207,7 @@ fn expire(view: &View<'_, Entity>, reservation: &ReservationId, now: Millis) -> 
 }
 
 fn reserve_for_order(view: &View<'_, Entity>, order_id: OrderId, lines: &[StockLine]) -> Event {
-    let found = find(view, &ReservationId::Order(order_id)).filter(|_| !planted::has(Bug::HoldAfterCancel));
+    let found = find(view, &ReservationId::Order(order_id)).filter(|_| !Bug::HoldAfterCancel.is_loose());
     let wanted = wanted(view, lines);
     if let Some(found) = found {
         return declined(found, Reaction::Reserve, Because::Already(found.state));

@@ -8,10 +8,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ReservationId, ReservationState, StockItem};
-use crate::{
+use orderlog_core::{
     decider::{Millis, Ref},
-    public::{Shortage, ShortageReason, StockLevel, StockLine},
-    values::{OrderId, Quantity, Reason, Sku, TtlSeconds},
+    reason::Reason,
+};
+
+use crate::{
+    inventory::{Shortage, ShortageReason, StockLevel, StockLine},
+    values::{OrderId, Quantity, Sku, TtlSeconds},
 };
 
 /// An event of the inventory.

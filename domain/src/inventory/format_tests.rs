@@ -3,9 +3,11 @@
 use uuid::Uuid;
 
 use super::*;
+use orderlog_core::reason::Reason;
+
 use crate::{
-    public::{Shortage, ShortageReason, StockLevel, StockLine},
-    values::{OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
+    inventory::{Shortage, ShortageReason, StockLevel, StockLine},
+    values::{OrderId, Quantity, ReservationName, Sku, TtlSeconds},
 };
 
 const ORDER: OrderId = OrderId(Uuid::from_u128(1));

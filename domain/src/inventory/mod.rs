@@ -13,6 +13,7 @@ mod commands;
 mod decide;
 mod events;
 mod moves;
+pub mod public;
 mod publish;
 mod react;
 mod state;
@@ -30,6 +31,7 @@ pub use events::{
     ReservationMoved, ReservationRejected, ReservationRepeated, SeenSku, StockAdjusted, StockReceived, ThresholdSet,
     ThresholdUnchanged,
 };
+pub use public::{MovementCause, Published, ReservedFor, Shortage, ShortageReason, StockLevel, StockLine};
 pub use publish::{Movement, movements};
 pub use state::{Entity, MAX_ON_HAND, Reservation, ReservationId, ReservationState, StockItem, UnreceivedSku};
 

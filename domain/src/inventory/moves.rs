@@ -1,10 +1,11 @@
 //! How lines move stock: what is on the shelf, what is short, and the levels before and after.
 
 use super::{Entity, MAX_LINES, MovedLine, Reservation, ReservationId, SeenSku, StockItem, commands::added_up};
+use orderlog_core::decider::View;
+
 use crate::{
-    decider::View,
-    planted::{self, Bug},
-    public::{Shortage, ShortageReason, StockLevel, StockLine},
+    inventory::{Shortage, ShortageReason, StockLevel, StockLine},
+    planted::Bug,
     values::{Quantity, Sku},
 };
 
@@ -58,7 +59,7 @@ pub(super) struct TooManySkus(pub usize);
 
 /// What is short, and the reason that stands for all of it.
 pub(super) fn shortages(wanted: &[Wanted]) -> Option<(ShortageReason, Vec<Shortage>)> {
-    let n_named = if planted::has(Bug::FirstShortageOnly) { 1 } else { wanted.len() };
+    let n_named = if Bug::FirstShortageOnly.is_loose() { 1 } else { wanted.len() };
     let shortages: Vec<_> = wanted.iter().filter_map(Wanted::shortage).take(n_named).collect();
     if shortages.is_empty() {
         return None;
@@ -72,7 +73,7 @@ impl Wanted {
     fn shortage(&self) -> Option<Shortage> {
         // More than a quantity can't be set aside at once, however much there is.
         let available = self.shelf.level.map_or(0, |level| level.available().min(Quantity::MAX));
-        let lent = u32::from(planted::has(Bug::OversellByOne));
+        let lent = u32::from(Bug::OversellByOne.is_loose());
         (self.units > available + lent).then(|| Shortage { sku: self.sku.clone(), requested: self.units, available })
     }
 

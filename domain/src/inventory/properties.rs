@@ -11,13 +11,18 @@ use super::{
     tests::{cancelled, created, fulfilled, lines, named, order, receive, sku},
     *,
 };
-use crate::{
-    core::Past,
+use orderlog_core::{
     decider::{Decider, Millis},
     key::Key,
-    public::{MovementCause, Public, Shortage, StockLevel, StockLine},
+    machine::Past,
+    public::PublicEvent,
+    reason::Reason,
     story::{Story, given},
-    values::{Reason, Sku, TtlSeconds},
+};
+
+use crate::{
+    orders,
+    values::{Sku, TtlSeconds},
 };
 
 type Entities = HashMap<Key, Entity>;
@@ -31,7 +36,7 @@ enum Step {
     /// Somebody, or a timer, asks.
     Asked(Command),
     /// News of an order comes, for the first time or again.
-    Told(Public),
+    Told(orders::Published),
     /// Time passes.
     Later(Millis),
 }
@@ -88,7 +93,7 @@ fn units_of_order(n: u128) -> &'static [(&'static str, u32)] {
     }
 }
 
-fn any_news() -> impl Strategy<Value = Public> {
+fn any_news() -> impl Strategy<Value = orders::Published> {
     prop_oneof![
         3 => any_order().prop_map(|n| created(n, units_of_order(n))),
         1 => any_order().prop_map(cancelled),
@@ -157,10 +162,10 @@ fn check_told(before: &Entities, after: &Entities, event: &Event) -> Result<(), 
     let told = Inventory::publish(event);
     for name in SKUS.map(sku) {
         let [before, after] = [before, after].map(|entities| level_in(entities, &name).unwrap_or_default());
-        let of_it = |event: &&Public| event.subject() == name.as_str();
+        let of_it = |event: &&Published| event.subject() == name.as_str();
         let updates: Vec<_> = told.iter().filter(of_it).filter(|event| event.topic() == "stock.updated").collect();
         prop_assert_eq!(updates.len(), usize::from(before != after));
-        if let [Public::StockUpdated(updated)] = updates[..] {
+        if let [Published::StockUpdated(updated)] = updates[..] {
             prop_assert_eq!((updated.before, updated.after), (before, after));
             prop_assert_eq!(updated.delta, i64::from(after.available()) - i64::from(before.available()));
         }
@@ -266,7 +271,7 @@ impl Seen {
     }
 
     /// News comes, twice.
-    fn hear(&mut self, news: &Public) -> Result<(), TestCaseError> {
+    fn hear(&mut self, news: &orders::Published) -> Result<(), TestCaseError> {
         let Some(command) = Inventory::react(news) else { return Err(TestCaseError::fail("all of it is answered")) };
         prop_assert!(self.play(&command)?.is_some(), "a reaction is never refused");
         self.repeat(&command)

@@ -1,11 +1,12 @@
 //! What the inventory tells others, and the movements it keeps a list of.
 
-use super::{Event, MovedLine, ReservationId, ReservationMoved};
-use crate::{
-    planted::{self, Bug},
-    public::{LowStock, MovementCause, Public, StockLevel, StockRejected, StockReserved, StockUpdated},
-    values::{Reason, Sku},
+use super::{
+    Event, MovedLine, MovementCause, Published, ReservationId, ReservationMoved, StockLevel,
+    public::{LowStock, StockRejected, StockReserved, StockUpdated},
 };
+use orderlog_core::reason::Reason;
+
+use crate::{planted::Bug, values::Sku};
 
 /// One movement of one SKU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct Movement {
 impl Movement {
     fn new(sku: &Sku, cause: MovementCause, before: StockLevel, after: StockLevel, version: u64) -> Self {
         let mut delta = i64::from(after.available()) - i64::from(before.available());
-        if planted::has(Bug::CountUnitsOnHand) {
+        if Bug::CountUnitsOnHand.is_loose() {
             delta = i64::from(after.on_hand) - i64::from(before.on_hand);
         }
         Self { sku: sku.clone(), cause, delta, reservation: None, before, after, version, reason: None }
@@ -65,20 +66,20 @@ fn of_reservation(event: &ReservationMoved, cause: MovementCause) -> Vec<Movemen
         reservation: Some(event.reservation.clone()),
         ..Movement::new(&line.sku, cause, line.before, line.after, line.version)
     };
-    let n_listed = if planted::has(Bug::FirstMovementOnly) { 1 } else { event.lines.len() };
+    let n_listed = if Bug::FirstMovementOnly.is_loose() { 1 } else { event.lines.len() };
     event.lines.iter().take(n_listed).map(movement).collect()
 }
 
 /// First every movement, then what became low by it, then what became of the reservation.
-pub(super) fn publish(event: &Event) -> Vec<Public> {
+pub(super) fn publish(event: &Event) -> Vec<Published> {
     let movements = movements(event);
     let updated = movements.iter().map(stock_updated);
     let low = movements.iter().filter_map(low_stock);
     updated.chain(low).chain(outcome(event)).collect()
 }
 
-fn stock_updated(movement: &Movement) -> Public {
-    Public::StockUpdated(StockUpdated {
+fn stock_updated(movement: &Movement) -> Published {
+    Published::StockUpdated(StockUpdated {
         sku: movement.sku.clone(),
         delta: movement.delta,
         cause: movement.cause,
@@ -91,10 +92,10 @@ fn stock_updated(movement: &Movement) -> Public {
 }
 
 /// Only the fall is told, not the lying low.
-fn low_stock(movement: &Movement) -> Option<Public> {
+fn low_stock(movement: &Movement) -> Option<Published> {
     let fell = !movement.before.is_low() && movement.after.is_low();
     fell.then(|| {
-        Public::LowStock(LowStock {
+        Published::LowStock(LowStock {
             sku: movement.sku.clone(),
             available: movement.after.available(),
             low_stock_threshold: movement.after.low_stock_threshold,
@@ -103,16 +104,16 @@ fn low_stock(movement: &Movement) -> Option<Public> {
     })
 }
 
-fn outcome(event: &Event) -> Option<Public> {
+fn outcome(event: &Event) -> Option<Published> {
     match event {
-        Event::ReservationHeld(e) => Some(Public::StockReserved(StockReserved {
+        Event::ReservationHeld(e) => Some(Published::StockReserved(StockReserved {
             reservation_id: e.reservation.to_string(),
             reserved_for: e.reservation.reserved_for(),
             order_id: e.order_id,
             lines: e.stock_lines(),
             version: e.version,
         })),
-        Event::ReservationRejected(e) => Some(Public::StockRejected(StockRejected {
+        Event::ReservationRejected(e) => Some(Published::StockRejected(StockRejected {
             order_id: e.order_id,
             reason: e.reason,
             shortages: e.shortages.clone(),

@@ -1,31 +1,22 @@
 //! How the inventory answers the orders service: pure, in any order, as often as it comes.
 
-use super::Command;
+use super::{Command, StockLine};
 use crate::{
-    planted::{self, Bug},
-    public::{Public, StockLine},
+    orders::{OrderLine, Published},
+    planted::Bug,
 };
 
 /// The command by which the inventory answers `event`.
-pub(super) fn react(event: &Public) -> Option<Command> {
+pub(super) fn react(event: &Published) -> Option<Command> {
     match event {
-        Public::OrderCreated(e) => {
-            let line = |line: &crate::public::OrderLine| StockLine { sku: line.sku.clone(), quantity: line.quantity };
-            let n_lines = if planted::has(Bug::ReserveFirstLine) { 1 } else { e.lines.len() };
+        Published::Created(e) => {
+            let line = |line: &OrderLine| StockLine { sku: line.sku.clone(), quantity: line.quantity };
+            let n_lines = if Bug::ReserveFirstLine.is_loose() { 1 } else { e.lines.len() };
             let lines = e.lines.iter().take(n_lines).map(line).collect();
             Some(Command::ReserveForOrder { order_id: e.order_id, lines })
         }
-        Public::OrderCancelled(e) => Some(Command::CancelForOrder { order_id: e.order_id }),
-        Public::OrderFulfilled(e) => Some(Command::CommitForOrder { order_id: e.order_id, lines: e.lines.clone() }),
-        Public::CustomerCreated(_)
-        | Public::CustomerUpdated(_)
-        | Public::OrderConfirmed(_)
-        | Public::OrderRejected(_)
-        | Public::OrderPaid(_)
-        | Public::PaymentRefunded(_)
-        | Public::StockUpdated(_)
-        | Public::LowStock(_)
-        | Public::StockReserved(_)
-        | Public::StockRejected(_) => None,
+        Published::Cancelled(e) => Some(Command::CancelForOrder { order_id: e.order_id }),
+        Published::Fulfilled(e) => Some(Command::CommitForOrder { order_id: e.order_id, lines: e.lines.clone() }),
+        Published::Confirmed(_) | Published::Rejected(_) => None,
     }
 }

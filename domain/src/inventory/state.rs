@@ -8,10 +8,13 @@ use super::{
     Event, MovedLine, RESERVATIONS, ReservationAnswer, STOCK,
     events::{ReservationDeclined, SeenSku},
 };
-use crate::{
+use orderlog_core::{
     decider::{At, Millis, Ref},
     key::Key,
-    public::{ReservedFor, StockLevel, StockLine},
+};
+
+use crate::{
+    inventory::{ReservedFor, StockLevel, StockLine},
     values::{OrderId, ReservationName, Sku, TtlSeconds},
 };
 

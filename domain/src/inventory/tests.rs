@@ -5,15 +5,21 @@ use std::num::NonZeroI64;
 use uuid::Uuid;
 
 use super::*;
-use crate::{
-    core::Past,
+use orderlog_core::{
     decider::{At, Decider, Millis},
-    public::{
-        LowStock, MovementCause, OrderCancelled, OrderCreated, OrderFulfilled, OrderLine, Public, ReservedFor,
-        Shortage, ShortageReason, StockLevel, StockLine, StockRejected, StockReserved,
-    },
+    machine::Past,
+    public::PublicEvent,
+    reason::Reason,
     story::{NOW, Story, given},
-    values::{Currency, CustomerId, Money, OrderId, Quantity, Reason, ReservationName, Sku, TtlSeconds},
+};
+
+use crate::{
+    inventory::public::{LowStock, StockRejected, StockReserved},
+    orders::{
+        self, OrderLine,
+        public::{OrderCancelled, OrderCreated, OrderFulfilled},
+    },
+    values::{Currency, CustomerId, Money, OrderId, Quantity, ReservationName, Sku, TtlSeconds},
 };
 
 pub(super) fn sku(name: &str) -> Sku {
@@ -114,7 +120,7 @@ fn not_enough(reason: ShortageReason, shortages: &[Shortage]) -> Rejection {
 }
 
 fn topics(event: &Event) -> Vec<&'static str> {
-    Inventory::publish(event).iter().map(Public::topic).collect()
+    Inventory::publish(event).iter().map(Published::topic).collect()
 }
 
 #[test]
@@ -350,7 +356,7 @@ fn others_are_told_for_whom_stock_was_set_aside() {
     let labelled = Command::Reserve(Reserve { order_id: Some(order(1)), ..asked("r", &[("a", 3)]) });
     let expected = |reservation_id: &str, reserved_for| {
         let (order_id, lines) = (Some(order(1)), lines(&[("a", 3)]));
-        Public::StockReserved(StockReserved {
+        Published::StockReserved(StockReserved {
             reservation_id: reservation_id.into(),
             reserved_for,
             order_id,
@@ -367,7 +373,7 @@ fn others_are_told_for_whom_stock_moved() {
     let id = order(1).to_string();
     let mut story = after(&[receive("a", 9)]);
     let mut told = |command: &Command| match Inventory::publish(&story.play(command).unwrap()).swap_remove(0) {
-        Public::StockUpdated(updated) => (updated.reservation_id, updated.reserved_for),
+        Published::StockUpdated(updated) => (updated.reservation_id, updated.reserved_for),
         other => panic!("{other:?}"),
     };
     // A caller may call a reservation as an order is called.
@@ -384,7 +390,7 @@ fn an_order_that_can_not_be_supplied_is_rejected_by_a_record_that_names_what_it_
     let event = story.play(&order_reserve(1, &[("a", 1), ("b", 2), ("x", 1)])).unwrap();
     let shortages = vec![short("b", 2, 1), short("x", 1, 0)];
     let rejected = StockRejected { order_id: order(1), reason: ShortageReason::UnknownSku, shortages, version: 1 };
-    assert_eq!(Inventory::publish(&event), [Public::StockRejected(rejected)]);
+    assert_eq!(Inventory::publish(&event), [Published::StockRejected(rejected)]);
     let touched: Vec<_> = ["a", "b", "x"].map(|name| StockItem::aggregate(&sku(name))).into();
     assert_eq!(Inventory::touches(&event)[1..], touched);
     assert_eq!(level_of(&story, "a"), level(5, 0, 0));
@@ -440,7 +446,7 @@ fn a_public_low_stock_says_what_is_left() {
     let mut story = after(&[receive("a", 5), threshold("a", 4)]);
     let event = story.play(&reserve("r", &[("a", 3)])).unwrap();
     let low = LowStock { sku: sku("a"), available: 2, low_stock_threshold: 4, version: 3 };
-    assert_eq!(Inventory::publish(&event)[1], Public::LowStock(low));
+    assert_eq!(Inventory::publish(&event)[1], Published::LowStock(low));
     assert_eq!(topics(&event), ["stock.updated", "low.stock", "stock.reserved"]);
 }
 
@@ -460,9 +466,9 @@ fn commands_are_told_apart_by_what_they_ask_not_by_how() {
     assert_eq!(text(Command::Expire { reservation: ReservationId::Order(id) }), format!("expire order {id}"));
 }
 
-pub(super) fn created(n: u128, wanted: &[(&str, u32)]) -> Public {
+pub(super) fn created(n: u128, wanted: &[(&str, u32)]) -> orders::Published {
     let order_line = |line: StockLine| OrderLine { sku: line.sku, quantity: line.quantity, unit_price: Money::ZERO };
-    Public::OrderCreated(OrderCreated {
+    orders::Published::Created(OrderCreated {
         order_id: order(n),
         customer_id: CustomerId(Uuid::from_u128(9)),
         currency: Currency::new("EUR").unwrap(),
@@ -472,14 +478,14 @@ pub(super) fn created(n: u128, wanted: &[(&str, u32)]) -> Public {
     })
 }
 
-pub(super) fn cancelled(n: u128) -> Public {
+pub(super) fn cancelled(n: u128) -> orders::Published {
     let customer_id = CustomerId(Uuid::from_u128(9));
-    Public::OrderCancelled(OrderCancelled { order_id: order(n), customer_id, version: 2 })
+    orders::Published::Cancelled(OrderCancelled { order_id: order(n), customer_id, version: 2 })
 }
 
-pub(super) fn fulfilled(n: u128, wanted: &[(&str, u32)]) -> Public {
+pub(super) fn fulfilled(n: u128, wanted: &[(&str, u32)]) -> orders::Published {
     let customer_id = CustomerId(Uuid::from_u128(9));
-    Public::OrderFulfilled(OrderFulfilled { order_id: order(n), customer_id, lines: lines(wanted), version: 3 })
+    orders::Published::Fulfilled(OrderFulfilled { order_id: order(n), customer_id, lines: lines(wanted), version: 3 })
 }
 
 #[test]

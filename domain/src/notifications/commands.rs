@@ -1,7 +1,8 @@
 //! What can be asked of the notifications service, and why it may be refused.
 
+use orderlog_core::decider::Ref;
+
 use crate::{
-    decider::Ref,
     fingerprint,
     values::{Body, NotificationId, Recipient, Subject},
 };

@@ -1,16 +1,17 @@
 //! How the notifications service decides. One function per command, guards first.
 
-use crate::{
+use orderlog_core::{
     decider::{At, Decider, Kind, Millis, Ref, View},
-    public::Public,
-    values::NotificationId,
+    public::Nothing,
 };
+
+use crate::values::NotificationId;
 
 use super::{
     Notifications,
     commands::{Command, Rejection},
     events::{Event, NotificationAlreadyMade, NotificationAlreadyRead, NotificationMade, NotificationRead, Source},
-    react,
+    react::{self, Heard},
     state::{Entity, NOTIFICATIONS, Notification, StrayNotification},
 };
 
@@ -18,12 +19,13 @@ impl Decider for Notifications {
     const JOURNAL: &'static str = "notifications";
     const KINDS: &'static [Kind] = &[NOTIFICATIONS];
     const REACTS_TO: &'static [&'static str] = &["stock.updated", "low.stock", "order.paid"];
-    const COPIES: &'static [&'static str] = &[];
 
     type Command = Command;
     type Event = Event;
     type Entity = Entity;
     type Rejection = Rejection;
+    type Published = Nothing;
+    type Heard = Heard;
 
     fn decide(command: &Command, view: &View<'_, Entity>, now: Millis) -> Result<Event, Rejection> {
         match command {
@@ -85,16 +87,8 @@ impl Decider for Notifications {
         }
     }
 
-    fn publish(_event: &Event) -> Vec<Public> {
-        Vec::new()
-    }
-
-    fn react(event: &Public) -> Option<Command> {
+    fn react(event: &Heard) -> Option<Command> {
         react::react(event)
-    }
-
-    fn copy(_event: &Public) -> Option<(Ref, u64, Entity)> {
-        None
     }
 }
 

@@ -6,10 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    decider::Millis,
-    values::{Body, NotificationId, Recipient, Subject},
-};
+use orderlog_core::decider::Millis;
+
+use crate::values::{Body, NotificationId, Recipient, Subject};
 
 /// Who asked for a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ mod state;
 
 pub use commands::{Command, Rejection};
 pub use events::{Event, NotificationAlreadyMade, NotificationAlreadyRead, NotificationMade, NotificationRead, Source};
-pub use react::OPERATIONS;
+pub use react::{Heard, OPERATIONS};
 pub use state::{Entity, NOTIFICATIONS, Notification, StrayNotification};
 
 /// The notifications service.

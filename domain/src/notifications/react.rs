@@ -2,10 +2,15 @@
 
 use uuid::{Builder, Uuid};
 
+use orderlog_core::{heard, key::Key, public::PublicEvent as _};
+
 use crate::{
-    key::Key,
-    planted::{self, Bug},
-    public::{LowStock, OrderPaid, Public, StockUpdated},
+    billing::{self, public::OrderPaid},
+    inventory::{
+        self,
+        public::{LowStock, StockUpdated},
+    },
+    planted::Bug,
     values::{Body, Currency, Money, NotificationId, OrderId, Recipient, Subject},
 };
 
@@ -14,23 +19,28 @@ use super::{commands::Command, events::Source};
 /// The role that looks after stock.
 pub const OPERATIONS: &str = "operations";
 
+heard! {
+    /// What the notifications service hears.
+    pub enum Heard {
+        /// How stock moves.
+        Inventory(inventory::Published),
+        /// What is paid.
+        Billing(billing::Published),
+    }
+}
+
 /// Whom to tell what about `event`.
-pub(super) fn react(event: &Public) -> Option<Command> {
+pub(super) fn react(event: &Heard) -> Option<Command> {
+    use billing::Published as Payment;
+    use inventory::Published as Stock;
     let (recipient, subject, body) = match event {
-        Public::LowStock(low) => low_stock(low),
-        Public::StockUpdated(moved) if moved.before.is_low() && !moved.after.is_low() => stock_recovered(moved),
-        Public::OrderPaid(paid) => order_paid(paid),
-        Public::StockUpdated(_)
-        | Public::CustomerCreated(_)
-        | Public::CustomerUpdated(_)
-        | Public::OrderCreated(_)
-        | Public::OrderConfirmed(_)
-        | Public::OrderRejected(_)
-        | Public::OrderCancelled(_)
-        | Public::OrderFulfilled(_)
-        | Public::PaymentRefunded(_)
-        | Public::StockReserved(_)
-        | Public::StockRejected(_) => return None,
+        Heard::Inventory(Stock::LowStock(low)) => low_stock(low),
+        Heard::Inventory(Stock::StockUpdated(moved)) if moved.before.is_low() && !moved.after.is_low() => {
+            stock_recovered(moved)
+        }
+        Heard::Billing(Payment::OrderPaid(paid)) => order_paid(paid),
+        Heard::Inventory(Stock::StockUpdated(_) | Stock::StockReserved(_) | Stock::StockRejected(_))
+        | Heard::Billing(Payment::PaymentRefunded(_)) => return None,
     };
     Some(Command::Notify {
         notification_id: derived_id(event),
@@ -44,7 +54,7 @@ pub(super) fn react(event: &Public) -> Option<Command> {
 
 /// The id of the notification that tells of `event`: the same whenever the event comes. Version 8 of UUIDs, made for ids
 /// like this one, so it can't be taken for one that holds a time.
-fn derived_id(event: &Public) -> NotificationId {
+fn derived_id(event: &Heard) -> NotificationId {
     let source = format!("{}/{}/{}", event.topic(), event.subject(), event.version());
     let bytes: [u8; 16] = *Key::named("notification", &source).as_bytes();
     let id: Uuid = Builder::from_custom_bytes(bytes).into_uuid();
@@ -65,7 +75,7 @@ fn stock_recovered(moved: &StockUpdated) -> (String, String, String) {
 }
 
 fn order_paid(paid: &OrderPaid) -> (String, String, String) {
-    let order_id = if planted::has(Bug::NoticeOfAnotherOrder) { OrderId(paid.customer_id.0) } else { paid.order_id };
+    let order_id = if Bug::NoticeOfAnotherOrder.is_loose() { OrderId(paid.customer_id.0) } else { paid.order_id };
     // An order of nothing but gifts is paid from the beginning. Its customer waits to hear so, as of every order, but must not
     // read of money that nobody sent.
     let body = if paid.amount == Money::ZERO {

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use orderlog_core::{
     decider::{Kind, Millis, Ref},
     key::Key,
-    values::{Body, NotificationId, Recipient, Subject},
 };
+
+use crate::values::{Body, NotificationId, Recipient, Subject};
 
 /// The kind of [`Notification`].
 pub const NOTIFICATIONS: Kind = "notifications";

@@ -4,10 +4,12 @@
 
 use std::fmt;
 
+use orderlog_core::decider::Ref;
+
 use crate::{
-    decider::Ref,
     fingerprint,
-    public::{OrderLine, Shortage, ShortageReason},
+    inventory::{Shortage, ShortageReason},
+    orders::OrderLine,
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
 

@@ -1,9 +1,9 @@
 //! How the orders service decides. One function per command, guards first.
 
+use orderlog_core::decider::{At, Decider, Kind, Millis, Ref, View};
+
 use crate::{
-    decider::{At, Decider, Kind, Millis, Ref, View},
-    planted::{self, Bug},
-    public::{OrderLine, Public},
+    planted::Bug,
     values::{Currency, CustomerId, Money, OrderId},
 };
 
@@ -15,7 +15,8 @@ use super::{
         OrderPlaced, OrderReactionDeclined, OrderRejected, OrderUnchanged, Reaction,
     },
     lines::{QuantityOverflow, added_up, total_of},
-    react,
+    public::{OrderLine, Published},
+    react::{self, Heard},
     state::{Entity, KNOWN_CUSTOMERS, KnownCustomer, ORDERS, Order, OrderState, Payment, StrayOrder, Unsupplied},
 };
 
@@ -29,6 +30,8 @@ impl Decider for Orders {
     type Event = Event;
     type Entity = Entity;
     type Rejection = Rejection;
+    type Published = Published;
+    type Heard = Heard;
 
     fn decide(command: &Command, view: &View<'_, Entity>, _now: Millis) -> Result<Event, Rejection> {
         match command {
@@ -97,15 +100,15 @@ impl Decider for Orders {
         }
     }
 
-    fn publish(event: &Event) -> Vec<Public> {
+    fn publish(event: &Event) -> Vec<Published> {
         react::publish(event)
     }
 
-    fn react(event: &Public) -> Option<Command> {
+    fn react(event: &Heard) -> Option<Command> {
         react::react(event)
     }
 
-    fn copy(event: &Public) -> Option<(Ref, u64, Entity)> {
+    fn copy(event: &Heard) -> Option<(Ref, u64, Entity)> {
         react::copy(event)
     }
 
@@ -187,7 +190,7 @@ fn place(
     lines: &[OrderLine],
 ) -> Result<Event, Rejection> {
     let customer = view.get(&KnownCustomer::aggregate(customer_id)).and_then(Entity::as_known_customer);
-    let lines = if planted::has(Bug::FirstLineOnly) { lines.get(..1).unwrap_or(lines) } else { lines };
+    let lines = if Bug::FirstLineOnly.is_loose() { lines.get(..1).unwrap_or(lines) } else { lines };
     let total = total_of_order(lines)?;
     let customer = customer.ok_or(Rejection::UnknownCustomer { customer_id })?;
     if !customer.active {
@@ -221,7 +224,7 @@ fn fulfil(view: &View<'_, Entity>, order_id: OrderId) -> Result<Event, Rejection
             return Err(Rejection::IllegalTransition { order_id, from, action: Action::Fulfil });
         }
     }
-    if order.payment != Payment::Paid && !planted::has(Bug::FulfilUnpaid) {
+    if order.payment != Payment::Paid && !Bug::FulfilUnpaid.is_loose() {
         return Err(Rejection::NotPaid { order_id, payment: order.payment });
     }
     let lines = added_up(&order.lines).map_err(|QuantityOverflow(sku)| Rejection::quantity_too_large(sku))?;

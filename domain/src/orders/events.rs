@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    public::{OrderLine, StockLine},
+    inventory::StockLine,
+    orders::OrderLine,
     values::{Currency, CustomerId, Money, OrderId},
 };
 

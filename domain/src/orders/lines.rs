@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    public::{OrderLine, StockLine},
+    inventory::StockLine,
+    orders::OrderLine,
     values::{Money, Sku},
 };
 

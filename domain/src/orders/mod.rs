@@ -11,6 +11,7 @@ mod commands;
 mod decide;
 mod events;
 mod lines;
+pub mod public;
 mod react;
 mod state;
 
@@ -21,6 +22,8 @@ pub use events::{
     OrderPlaced, OrderReactionDeclined, OrderRejected, OrderUnchanged, Reaction, Standing,
 };
 pub use lines::{QuantityOverflow, added_up, total_of};
+pub use public::{OrderLine, Published};
+pub use react::Heard;
 pub use state::{Entity, KNOWN_CUSTOMERS, KnownCustomer, ORDERS, Order, OrderState, Payment, StrayOrder, Unsupplied};
 
 /// The orders service.

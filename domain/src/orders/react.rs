@@ -1,21 +1,24 @@
 //! What the orders service tells others, what it does about their news, and what it copies from them.
 
+use orderlog_core::{decider::Ref, heard};
+
 use crate::{
-    decider::Ref,
-    planted::{self, Bug},
-    public::{self, Public, ReservedFor},
+    billing, customers,
+    inventory::{self, ReservedFor},
+    planted::Bug,
 };
 
 use super::{
     commands::Command,
     events::Event,
+    public::{self, Published},
     state::{Entity, KnownCustomer},
 };
 
 /// What others are told of `event`.
-pub(super) fn publish(event: &Event) -> Vec<Public> {
+pub(super) fn publish(event: &Event) -> Vec<Published> {
     match event {
-        Event::OrderPlaced(placed) => vec![Public::OrderCreated(public::OrderCreated {
+        Event::OrderPlaced(placed) => vec![Published::Created(public::OrderCreated {
             order_id: placed.order_id,
             customer_id: placed.customer_id,
             currency: placed.currency,
@@ -23,24 +26,24 @@ pub(super) fn publish(event: &Event) -> Vec<Public> {
             total: placed.total,
             version: placed.version,
         })],
-        Event::OrderConfirmed(confirmed) => vec![Public::OrderConfirmed(public::OrderConfirmed {
+        Event::OrderConfirmed(confirmed) => vec![Published::Confirmed(public::OrderConfirmed {
             order_id: confirmed.order_id,
             customer_id: confirmed.customer_id,
             version: confirmed.version,
         })],
-        Event::OrderRejected(rejected) => vec![Public::OrderRejected(public::OrderRejected {
+        Event::OrderRejected(rejected) => vec![Published::Rejected(public::OrderRejected {
             order_id: rejected.order_id,
             customer_id: rejected.customer_id,
             reason: rejected.rejection.reason,
             shortages: rejected.rejection.shortages.clone(),
             version: rejected.version,
         })],
-        Event::OrderCancelled(cancelled) => vec![Public::OrderCancelled(public::OrderCancelled {
+        Event::OrderCancelled(cancelled) => vec![Published::Cancelled(public::OrderCancelled {
             order_id: cancelled.order_id,
             customer_id: cancelled.customer_id,
             version: cancelled.version,
         })],
-        Event::OrderFulfilled(fulfilled) => vec![Public::OrderFulfilled(public::OrderFulfilled {
+        Event::OrderFulfilled(fulfilled) => vec![Published::Fulfilled(public::OrderFulfilled {
             order_id: fulfilled.order_id,
             customer_id: fulfilled.customer_id,
             lines: fulfilled.lines.clone(),
@@ -54,55 +57,67 @@ pub(super) fn publish(event: &Event) -> Vec<Public> {
     }
 }
 
+heard! {
+    /// What the orders service hears.
+    pub enum Heard {
+        /// Whom it may sell to.
+        Customers(customers::Published),
+        /// What of an order was set aside.
+        Inventory(inventory::Published),
+        /// What of an order was paid and given back.
+        Billing(billing::Published),
+    }
+}
+
 /// What this service does about `event`.
-pub(super) fn react(event: &Public) -> Option<Command> {
+pub(super) fn react(event: &Heard) -> Option<Command> {
+    match event {
+        // They are copied.
+        Heard::Customers(_) => None,
+        Heard::Inventory(event) => react_to_stock(event),
+        Heard::Billing(event) => react_to_payment(event),
+    }
+}
+
+fn react_to_stock(event: &inventory::Published) -> Option<Command> {
+    use inventory::Published as Stock;
     match event {
         // A caller's reservation may name any order: it is a mere label, and decides nothing.
-        Public::StockReserved(reserved) => match (reserved.reserved_for, reserved.order_id) {
+        Stock::StockReserved(reserved) => match (reserved.reserved_for, reserved.order_id) {
             (ReservedFor::Order, Some(order_id)) => Some(Command::Confirm { order_id }),
             (ReservedFor::Order, None) | (ReservedFor::Caller, _) => None,
         },
-        Public::StockRejected(rejected) => Some(Command::Reject {
+        Stock::StockRejected(rejected) => Some(Command::Reject {
             order_id: rejected.order_id,
             reason: rejected.reason,
             shortages: rejected.shortages.clone(),
         }),
-        Public::OrderPaid(paid) => Some(Command::MarkPaid { order_id: paid.order_id, invoice_version: paid.version }),
+        Stock::StockUpdated(_) | Stock::LowStock(_) => None,
+    }
+}
+
+fn react_to_payment(event: &billing::Published) -> Option<Command> {
+    match event {
+        billing::Published::OrderPaid(paid) => {
+            Some(Command::MarkPaid { order_id: paid.order_id, invoice_version: paid.version })
+        }
         // A partial refund leaves a paid order paid.
-        Public::PaymentRefunded(refunded) => (refunded.amount_refunded == refunded.amount_paid
-            || planted::has(Bug::RefundInPart))
+        billing::Published::PaymentRefunded(refunded) => (refunded.amount_refunded == refunded.amount_paid
+            || Bug::RefundInPart.is_loose())
         .then_some(Command::MarkRefunded { order_id: refunded.order_id, invoice_version: refunded.version }),
-        Public::CustomerCreated(_)
-        | Public::CustomerUpdated(_)
-        | Public::OrderCreated(_)
-        | Public::OrderConfirmed(_)
-        | Public::OrderRejected(_)
-        | Public::OrderCancelled(_)
-        | Public::OrderFulfilled(_)
-        | Public::StockUpdated(_)
-        | Public::LowStock(_) => None,
     }
 }
 
 /// The row that a customer's news stands for.
-pub(super) fn copy(event: &Public) -> Option<(Ref, u64, Entity)> {
+pub(super) fn copy(event: &Heard) -> Option<(Ref, u64, Entity)> {
+    use customers::Published as Customer;
     match event {
-        Public::CustomerCreated(changed) | Public::CustomerUpdated(changed) => {
-            let public::CustomerChanged { customer_id, active, version } = *changed;
+        Heard::Customers(Customer::Created(changed) | Customer::Updated(changed)) => {
+            let customers::public::CustomerChanged { customer_id, active, version } = *changed;
             let known = KnownCustomer { customer_id, active, version };
             Some((KnownCustomer::aggregate(customer_id), version, Entity::KnownCustomer(known)))
         }
-        Public::OrderCreated(_)
-        | Public::OrderConfirmed(_)
-        | Public::OrderRejected(_)
-        | Public::OrderCancelled(_)
-        | Public::OrderFulfilled(_)
-        | Public::OrderPaid(_)
-        | Public::PaymentRefunded(_)
-        | Public::StockUpdated(_)
-        | Public::LowStock(_)
-        | Public::StockReserved(_)
-        | Public::StockRejected(_) => None,
+        Heard::Inventory(_) | Heard::Billing(_) => None,
     }
 }
 

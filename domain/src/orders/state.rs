@@ -4,10 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use orderlog_core::{
     decider::{Kind, Millis, Ref},
     key::Key,
-    public::{OrderLine, Shortage, ShortageReason},
+};
+
+use crate::{
+    inventory::{Shortage, ShortageReason},
+    orders::OrderLine,
     values::{Currency, CustomerId, Money, OrderId},
 };
 

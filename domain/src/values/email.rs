@@ -8,6 +8,7 @@ use icu_properties::{
     props::{BidiControl, GeneralCategory},
 };
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use orderlog_core::text::{self, TextError};
 
 use super::{ValueError, unicode};
 
@@ -39,7 +40,7 @@ pub(super) fn stored(text: String) -> Result<String, ValueError> {
 pub(super) fn given(text: String) -> Result<String, ValueError> {
     let controls = CodePointSetData::new::<BidiControl>();
     if let Some(character) = text.chars().find(|c| controls.contains(*c)) {
-        return Err(ValueError::Invisible { what: "an e-mail address", character });
+        return Err(TextError::Invisible { what: "an e-mail address", character }.into());
     }
     if text.len() > LENGTH_MAX {
         return Err(wrong("it is too long"));
@@ -97,7 +98,7 @@ pub(super) fn canonical(text: &str) -> String {
 
 /// The address without characters that nobody sees, such as those that come along when it is copied.
 pub(super) fn visible(text: &str) -> String {
-    let hidden: Vec<usize> = unicode::hidden(text).map(|(at, _)| at).collect();
+    let hidden: Vec<usize> = text::hidden(text).map(|(at, _)| at).collect();
     text.char_indices().filter(|(at, _)| !hidden.contains(at)).map(|(_, c)| c).collect()
 }
 
@@ -218,7 +219,7 @@ mod tests {
             for text in
                 [format!("a{hidden}@example.com"), format!("a@exa{hidden}mple.com"), format!("{hidden}a@example.com")]
             {
-                let invisible = ValueError::Invisible { what: "an e-mail address", character: hidden };
+                let invisible = ValueError::from(TextError::Invisible { what: "an e-mail address", character: hidden });
                 assert_eq!(Email::new(text), Err(invisible));
             }
         }

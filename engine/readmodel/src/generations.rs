@@ -18,7 +18,7 @@ use crate::{
     snapshots::{SnapshotError, Snapshots},
     tables::Tables,
 };
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 
 /// Where snapshots are, unless it is said.
 pub const SNAPSHOTS: &str = "snapshots";

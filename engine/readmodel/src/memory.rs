@@ -9,13 +9,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use orderlog_domain::{
-    core::{
+use orderlog_core::{
+    decider::{Decider, Kind, Millis},
+    key::Key,
+    machine::{
         Changes, Checkpoint, CopiedRow, DiscardedRow, Genesis, Head, Loaded, ParkedRow, RecordRow, SetAside, Verdict,
         Wanted,
     },
-    decider::{Decider, Kind, Millis},
-    key::Key,
 };
 
 use crate::{

@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use crate::{error::StoreError, origin::Origin, schema, tables::Tables};
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 
 /// How long a connection waits for another one's lock.
 const BUSY: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orderlog_domain::key::Key;
+use orderlog_core::key::Key;
 use rusqlite::ffi;
 use sqlx::{ColumnIndex, Decode, Row, Sqlite, Type, sqlite::SqliteRow};
 

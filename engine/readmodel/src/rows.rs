@@ -3,10 +3,10 @@
 //! The program runs on [`Store`]. That the same code can also run on [`MemoryRows`](crate::MemoryRows) is what makes it possible to
 //! run all of it in one thread, from one seed. Lists, generations and snapshots are not in here: only people ask for them.
 
-use orderlog_domain::{
-    core::{Changes, Checkpoint, DiscardedRow, Loaded, SetAside, Wanted},
+use orderlog_core::{
     decider::{Decider, Millis},
     key::Key,
+    machine::{Changes, Checkpoint, DiscardedRow, Loaded, SetAside, Wanted},
 };
 
 use crate::{

@@ -1,7 +1,7 @@
 //! The text of every table: what is in each service's file, and the version by which a file of another text is recognised.
 
 use crate::tables::{Column, Tables};
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 
 /// To be counted up when the fixed tables change their meaning.
 const LAYOUT: u32 = 1;

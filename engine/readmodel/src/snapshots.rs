@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orderlog_domain::{decider::Decider, decoding};
+use orderlog_core::{decider::Decider, decoding};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 

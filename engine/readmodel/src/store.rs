@@ -18,11 +18,11 @@ mod writing;
 
 use std::{path::Path, sync::Arc};
 
-use orderlog_domain::{
-    core::{Checkpoint, CopiedRow, Genesis, RecordRow, Verdict},
+use orderlog_core::{
     decider::Decider,
     decoding,
     key::{Key, RecordId},
+    machine::{Checkpoint, CopiedRow, Genesis, RecordRow, Verdict},
 };
 use sqlx::{
     Connection, SqliteConnection, SqlitePool,

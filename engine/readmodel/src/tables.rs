@@ -1,6 +1,6 @@
 //! How a service's aggregates become rows: what each kind of aggregate has besides its document.
 
-use orderlog_domain::{
+use orderlog_core::{
     decider::{At, Decider, Kind, Millis},
     key::Key,
 };

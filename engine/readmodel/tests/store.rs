@@ -5,10 +5,10 @@ mod counters;
 use std::{error::Error, fs, path::Path};
 
 use counters::{Counters, Journal, Row, TABLES, accepted, id, key, limit};
-use orderlog_domain::{
-    core::{Changes, Checkpoint, CopiedRow, DiscardedRow, Head, ParkedRow, SetAside, Verdict, Wanted},
+use orderlog_core::{
     decider::Ref,
     key::Key,
+    machine::{Changes, Checkpoint, CopiedRow, DiscardedRow, Head, ParkedRow, SetAside, Verdict, Wanted},
 };
 use orderlog_readmodel::{Pace, Store, StoreError, Unaccepted, Writer};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};

@@ -21,8 +21,8 @@ use std::{
     time::Instant,
 };
 
+use orderlog_core::header::Origin;
 use orderlog_domain::{
-    header::Origin,
     inventory::{Command, Inventory},
     values::{Quantity, Sku},
 };
@@ -48,7 +48,7 @@ struct Run {
 /// So many commands by so many callers at once, of so many SKUs.
 async fn run(source: &Source, n_commands: usize, n_callers: usize, n_skus: usize) -> Result<Run> {
     let log = source.open().await?;
-    log.prepare(&assembly::topics()).await?;
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await?;
     let rows = tempfile::tempdir()?;
     let store = Arc::new(Store::open(rows.path(), &orderlog_projections::inventory::TABLES).await?);
     let replica = Replica::start(setup(Arc::clone(&log)), store).await?;

@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
-use orderlog_domain::key::HashKey;
+use orderlog_core::key::HashKey;
 use orderlog_eventlog::{
     EventLog,
     embedded::{EmbeddedLog, OpenError},

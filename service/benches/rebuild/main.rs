@@ -92,7 +92,7 @@ async fn measure(source: &Source, sizes: &[usize], n_keyed: u64, n_runs: usize) 
     let mut bytes = 0;
     for &size in sizes {
         let log = source.open().await?;
-        log.prepare(&assembly::topics()).await?;
+        log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await?;
         bytes += maker.fill(log.as_ref(), size).await?;
         drop(log);
         let runs = (0..n_runs).map(|_| run(source, size)).collect::<Result<Vec<Run>>>()?;

@@ -1,12 +1,14 @@
 //! Making a journal of orders as a service would.
 
 use bytes::Bytes;
-use orderlog_domain::{
-    core::{Appended, Checkpoint, Core, Loaded, Outcome, Outgoing, Request, Step},
+use orderlog_core::{
     header::{CommandStamp, HEADER, Origin},
     key::HashKey,
-    orders::{Command, Entity, KnownCustomer, Orders},
-    public::{CustomerChanged, OrderLine, Public},
+    machine::{Appended, Checkpoint, Core, Loaded, Outcome, Outgoing, Request, Step},
+};
+use orderlog_domain::{
+    customers::{self, public::CustomerChanged},
+    orders::{Command, Entity, KnownCustomer, OrderLine, Orders},
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
 use orderlog_eventlog::{EventLog, NewRecord};
@@ -34,8 +36,8 @@ impl Maker {
         let (writer, mint) = (Uuid::now_v7(), Box::new(Uuid::now_v7));
         let mut core = Core::new(Checkpoint::default(), writer, hash_key.fingerprint(), mint, N_SLOTS);
         let customer_id = CustomerId(Uuid::now_v7());
-        let news = Public::CustomerCreated(CustomerChanged { customer_id, active: true, version: 1 });
-        core.copy("customer.created", 0, (0, 0), &news);
+        let news = customers::Published::Created(CustomerChanged { customer_id, active: true, version: 1 });
+        core.copy("customer.created", 0, (0, 0), &news.into());
         let genesis = core.genesis_record(Uuid::now_v7(), now_ms());
         core.read(0, Some(&genesis.header), &genesis.value)?;
         core.run(now_ms())?;

@@ -14,7 +14,7 @@ use futures_util::{
 use orderlog_eventlog::{EventLog, Partition, ReadError, Reading, Record};
 use serde::{Deserialize, Serialize};
 
-use crate::assembly::SERVICES;
+use crate::archive::JOURNALS as SERVICES;
 
 /// So often is asked where the journals end. If something is appended every time, the last answer has to do.
 const N_TRIES: u32 = 200;

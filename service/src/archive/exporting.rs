@@ -15,7 +15,7 @@ use super::{
     Cut, FORMAT, Journals, MANIFEST, Manifest, SigningKey, Tell, file_name, signing::SIGNATURE, sync_folder,
     with_suffix, writing::JournalWriter,
 };
-use crate::{assembly::SERVICES, envelope};
+use crate::{archive::JOURNALS as SERVICES, envelope};
 
 /// Why there is no export.
 #[derive(Debug, thiserror::Error)]

@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use futures_util::StreamExt;
-use orderlog_domain::{
-    core::{Digest, chain},
+use orderlog_core::{
     key::HashKey,
+    machine::{Digest, chain},
 };
 use orderlog_eventlog::{AppendError, EventLog, NewRecord, Partition, ReadError, Record, TopicError, TopicKind};
 use serde::Serialize;
@@ -190,7 +190,7 @@ async fn may_go_on(log: &dyn EventLog, manifest: &Manifest) -> Result<bool, Impo
         None => false,
     };
     // An import writes to journals only.
-    let topics = assembly::topics();
+    let topics = assembly::topics(&orderlog_domain::SERVICES);
     let must_be_empty = topics.iter().filter(|topic| !resumed || topic.kind == TopicKind::Public);
     let names: Vec<&str> = must_be_empty.map(|topic| topic.name.as_ref()).collect();
     let partitions = partitions_of(log, &names).await?;

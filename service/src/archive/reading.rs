@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use orderlog_domain::core::{Digest, chain};
+use orderlog_core::machine::{Digest, chain};
 use orderlog_eventlog::Record;
 
 use super::{Entry, Tell, frames, hex, packed, title, writing::checksum};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use orderlog_domain::core::{Digest, chain};
+use orderlog_core::machine::{Digest, chain};
 use orderlog_eventlog::Record;
 
 use super::{Entry, ExportError, file_name, frames, hex, packed, title, with_suffix};

@@ -40,9 +40,10 @@ fn corrected(adjusted: &StockAdjusted) -> Notice {
 
 #[cfg(test)]
 mod tests {
+    use orderlog_core::reason::Reason;
     use orderlog_domain::{
-        public::StockLevel,
-        values::{Body, Reason, Recipient, Sku, Subject},
+        inventory::StockLevel,
+        values::{Body, Recipient, Sku, Subject},
     };
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_readmodel::{Difference, Generations, Store};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;

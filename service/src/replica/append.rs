@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Instant};
 
 use futures_util::FutureExt;
-use orderlog_domain::{
-    core::{Appended, Outgoing, Ticket},
+use orderlog_core::{
     decider::Decider,
     header::HEADER,
     key::RecordId,
+    machine::{Appended, Outgoing, Ticket},
 };
 use orderlog_eventlog::{AppendError, Landed, NewRecord};
 use orderlog_readmodel::Rows;

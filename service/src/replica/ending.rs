@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use orderlog_readmodel::Rows;
 use tokio::sync::watch;
 

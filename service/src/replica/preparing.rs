@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use orderlog_domain::{
-    core::Request,
+use orderlog_core::{
     decider::{Decider, Millis},
     header::Origin,
+    machine::Request,
 };
 use orderlog_readmodel::Rows;
 use tracing::info;

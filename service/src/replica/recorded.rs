@@ -1,12 +1,12 @@
 //! Records of a journal as events.
 
 use bytes::Bytes;
-use orderlog_domain::{
-    core::{DISCARD, GENESIS},
+use orderlog_core::{
     decider::Decider,
     decoding::DecodeError,
     header::{HEADER, Header},
     known::{self, Unknown},
+    machine::{DISCARD, GENESIS},
 };
 
 /// An event of a journal record, with its header.
@@ -25,7 +25,7 @@ pub struct Recorded<D: Decider> {
 pub enum RecordedError {
     /// Its header.
     #[error(transparent)]
-    Header(#[from] orderlog_domain::header::HeaderError),
+    Header(#[from] orderlog_core::header::HeaderError),
     /// Its payload.
     #[error("its payload is no event of this service")]
     Payload(#[from] DecodeError),

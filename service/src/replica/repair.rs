@@ -7,12 +7,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use orderlog_domain::{
-    core::{Appended, CannotDiscard, SetAside},
+use orderlog_core::{
     decider::Decider,
     header::HEADER,
     key::RecordId,
-    values::Reason,
+    machine::{Appended, CannotDiscard, SetAside},
+    reason::Reason,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 use orderlog_readmodel::{Rows, StoreError};

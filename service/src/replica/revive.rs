@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use orderlog_domain::{core::Outcome, decider::Decider};
+use orderlog_core::{decider::Decider, machine::Outcome};
 use orderlog_readmodel::Rows;
 use tokio::sync::watch;
 use tracing::info;

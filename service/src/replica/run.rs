@@ -8,12 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use orderlog_domain::{
-    core::{Checkpoint, Core, Ends, Outcome, Stop, Tally, Ticket},
+use orderlog_core::{
     decider::Decider,
     header::HEADER,
-    planted::{self, Bug},
-    public::Public,
+    machine::{Checkpoint, Core, Ends, Outcome, Stop, Tally, Ticket},
+    planted::Bug,
+    public::PublicEvent,
 };
 use orderlog_eventlog::{Batch, EventLog, Partition, ReadError, Reading, Record};
 use orderlog_readmodel::{Pace, Rows};
@@ -259,7 +259,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         let batch = next_batch(batch)?;
         let (topic, part) = (&batch.partition.topic, batch.partition.index);
         for record in batch.records {
-            match Public::from_json(topic, &record.value) {
+            match D::Heard::from_json(topic, &record.value) {
                 Ok(event) => self.core.copy(topic, part, (record.offset, marks::print_of(&record)), &event),
                 Err(failure) => {
                     let trouble =
@@ -383,7 +383,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             | Outcome::Expired
             | Outcome::Unknown => 0,
         };
-        let next = if planted::has(Bug::ReadOneBehind) { next.saturating_sub(1) } else { next };
+        let next = if Bug::ReadOneBehind.is_loose() { next.saturating_sub(1) } else { next };
         self.shared.answered.fetch_max(next, Ordering::AcqRel);
         if let Some(Waiting { reply, steps }) = self.replies.remove(&ticket) {
             // A caller that has gone away does not want to know.

@@ -6,11 +6,11 @@ use std::sync::{
 };
 
 use futures_util::FutureExt;
-use orderlog_domain::{
-    core::{Checkpoint, CopiedRow, Core, chain},
+use orderlog_core::{
     decider::Decider,
     header::HEADER,
-    planted::{self, Bug},
+    machine::{Checkpoint, CopiedRow, Core, chain},
+    planted::Bug,
 };
 use orderlog_eventlog::{EventLog, Mark, Partition, ReadError};
 use orderlog_readmodel::Rows;
@@ -107,7 +107,7 @@ impl<D: Decider> Beginning<D> {
         core.expect(end);
         core.recall(store.set_aside().await?);
         // What parked it may have been an older program.
-        if !planted::has(Bug::NeverRetry) {
+        if !Bug::NeverRetry.is_loose() {
             core.retry();
         }
         Ok(Self { core, new_core, copies, next, copied, end })
@@ -179,7 +179,7 @@ fn cores<D: Decider>(setup: &Setup) -> NewCore<D> {
 /// The last record that the rows were built from must be the journal's, and the last of each topic that facts were copied from must be
 /// the topic's: a restored or exchanged log is noticed here.
 pub(crate) async fn same_history<D: Decider>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
-    if planted::has(Bug::IgnoreOtherHistory) {
+    if Bug::IgnoreOtherHistory.is_loose() {
         return Ok(());
     }
     let other = |why: String| StartError::OtherHistory { service: D::JOURNAL, why };

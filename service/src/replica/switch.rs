@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use orderlog_domain::{core::CopiedRow, decider::Decider};
+use orderlog_core::{decider::Decider, machine::CopiedRow};
 use orderlog_readmodel::{Rows, Store, StoreError};
 use tokio::{
     sync::{oneshot, watch},

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use orderlog_domain::{
-    core::{Changes, CopiedRow},
+use orderlog_core::{
     decider::Decider,
-    planted::{self, Bug},
+    machine::{Changes, CopiedRow},
+    planted::Bug,
 };
 use orderlog_readmodel::{Pace, Rows, StoreError};
 use tokio::sync::mpsc;
@@ -139,7 +139,7 @@ async fn carry_out<D: Decider, R: Rows<D>>(
     match task {
         Task::Write(change_set, changes, pace) => {
             while let Err(failure) = rows.write(writer, &changes, pace).await {
-                if planted::has(Bug::ForgetFailedWrites) {
+                if Bug::ForgetFailedWrites.is_loose() {
                     break;
                 }
                 try_again::<D>("written", failure, shared).await?;

@@ -7,12 +7,14 @@ mod gate;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use orderlog_domain::{
-    core::Verdict,
-    customers::{Address, Command, Customers, Rejection},
+use orderlog_core::{
     decider::Decider,
     header::Origin,
     key::{HashKey, Key},
+    machine::Verdict,
+};
+use orderlog_domain::{
+    customers::{Address, Command, Customers, Rejection},
     values::{CustomerId, Email, Name},
 };
 use orderlog_eventlog::{
@@ -47,7 +49,7 @@ struct Pair {
 
 impl Pair {
     async fn start(log: Arc<dyn EventLog>, mut folders: Vec<TempDir>) -> Self {
-        log.prepare(&assembly::topics()).await.unwrap();
+        log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
         let gate = Gate::on(Arc::clone(&log));
         let mut replicas = Vec::new();
         for log in [Arc::clone(&gate) as Arc<dyn EventLog>, Arc::clone(&log)] {
@@ -165,7 +167,7 @@ async fn a_repeated_key_is_answered_from_the_log_at_any_instance(pair: Pair) {
     let ask = |replica: &Replica<Customers>, email: &str| {
         let command = create(replica, Uuid::now_v7(), email);
         let fingerprint = replica.hash_key().command_fingerprint(&command.fingerprint_text());
-        let stamp = orderlog_domain::header::CommandStamp { key, fingerprint };
+        let stamp = orderlog_core::header::CommandStamp { key, fingerprint };
         let replica = replica.clone();
         async move { replica.execute(command, Some(stamp), Origin::default(), now_ms() + 60_000).await }
     };

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use orderlog_domain::key::{HashKey, Key};
+use orderlog_core::key::{HashKey, Key};
 use orderlog_history::{Ask, Attempt, Line, Outcome, Read, Refusal};
 use orderlog_tests::http::{Answer, Http};
 use reqwest::{Method, StatusCode};

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
-use orderlog_domain::{decider::Decider, header::HEADER, key::Key, notifications::Notification};
+use orderlog_core::{decider::Decider, header::HEADER, key::Key};
+use orderlog_domain::notifications::Notification;
 use orderlog_eventlog::{EventLog, Partition, Record, TopicKind};
 use orderlog_history::{History, Line, PublicRecord, Row};
 use orderlog_projections::{self as projections, Inbox, RedisAddress, RedisInbox};
@@ -17,7 +18,7 @@ use orderlog_service::{assembly, now_ms};
 /// If log or rows can't be read.
 pub async fn history(log: &dyn EventLog, rows: impl Fn(&str) -> Box<Path>, lines: Vec<Line>) -> Result<History> {
     let mut history = History { lines, rested_ms: Some(now_ms()), ..History::default() };
-    for topic in assembly::topics() {
+    for topic in assembly::topics(&orderlog_domain::SERVICES) {
         let name = topic.name.to_string();
         for partition in log.partitions(&name).await.with_context(|| name.clone())? {
             let (index, records) = (partition.index, contents(log, partition).await?.into_iter());

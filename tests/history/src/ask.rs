@@ -1,6 +1,6 @@
 //! What clients ask and what they are answered.
 
-use orderlog_domain::key::Key;
+use orderlog_core::key::Key;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;

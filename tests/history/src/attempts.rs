@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use orderlog_domain::key::Key;
+use orderlog_core::key::Key;
 use uuid::Uuid;
 
 use crate::{

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use orderlog_domain::header::Origin;
+use orderlog_core::header::Origin;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orderlog_domain::key::Key;
+use orderlog_core::key::Key;
 use serde_json::json;
 
 use crate::{

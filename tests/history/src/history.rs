@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
-use orderlog_domain::key::Key;
+use orderlog_core::key::Key;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;

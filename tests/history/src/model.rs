@@ -9,7 +9,7 @@ pub mod inventory;
 pub mod notifications;
 pub mod orders;
 
-use orderlog_domain::key::Key;
+use orderlog_core::key::Key;
 use serde_json::Value;
 use uuid::Uuid;
 

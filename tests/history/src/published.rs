@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
 use chrono::DateTime;
-use orderlog_domain::{header::Origin, public::event_id};
+use orderlog_core::{header::Origin, public::event_id};
 use uuid::Uuid;
 
 use crate::{

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use orderlog_domain::{
+use orderlog_core::{
     header::Header,
     key::{Key, RecordId},
 };

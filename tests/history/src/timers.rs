@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use orderlog_domain::header::Origin;
+use orderlog_core::header::Origin;
 use serde_json::{Value, json};
 
 use crate::{

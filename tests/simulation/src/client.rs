@@ -7,11 +7,11 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use orderlog_domain::{
-    core::{Request, Versions},
+use orderlog_core::{
     decider::Kind,
     header::{CommandStamp, Origin},
     key::{HashKey, Key},
+    machine::{Request, Versions},
 };
 use orderlog_history::{Attempt, Line, Outcome, Read};
 use orderlog_service::{
@@ -205,7 +205,7 @@ impl Client {
     }
 }
 
-type Told<D> = Result<Executed<D>, ExecuteError<<D as orderlog_domain::decider::Decider>::Rejection>>;
+type Told<D> = Result<Executed<D>, ExecuteError<<D as orderlog_core::decider::Decider>::Rejection>>;
 
 fn told<D: Service>(executed: Told<D>) -> (Outcome, Option<Executed<D>>) {
     match executed {

@@ -2,17 +2,16 @@
 
 use std::num::NonZeroI64;
 
+use orderlog_core::{key::HashKey, reason::Reason};
 use orderlog_domain::{
     billing,
     customers::{self, Address},
-    inventory::{self, Reserve},
-    key::HashKey,
+    inventory::{self, Reserve, StockLine},
     notifications::{self, OPERATIONS, Source},
-    orders,
-    public::{OrderLine, StockLine},
+    orders::{self, OrderLine},
     values::{
         Body, Currency, CustomerId, Email, Money, Name, NotificationId, OrderId, PaymentId, PaymentReference, Quantity,
-        Reason, Recipient, ReservationName, Sku, Subject, TtlSeconds,
+        Recipient, ReservationName, Sku, Subject, TtlSeconds,
     },
 };
 use uuid::Uuid;

@@ -6,13 +6,11 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use orderlog_core::{decider::Decider, key::HashKey, known::Unknown};
 use orderlog_domain::{
     billing::{self, Billing},
     customers::{self, Customers},
-    decider::Decider,
     inventory::{Event, Inventory},
-    key::HashKey,
-    known::Unknown,
     notifications::{self, Notifications},
     orders::{self, Orders},
 };

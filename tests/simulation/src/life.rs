@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use orderlog_domain::{decider::Millis, known::Unknown};
+use orderlog_core::{decider::Millis, known::Unknown};
 use orderlog_service::surroundings::Surroundings;
 use tokio::sync::watch;
 use uuid::{Builder, Uuid};

@@ -1,6 +1,11 @@
 //! What commands and refusals mean to the checker: requests and problem codes, as the contracts have them.
 
-use orderlog_domain::{billing, core::Versions, customers, inventory, notifications, orders, public::StockLine};
+use orderlog_core::machine::Versions;
+use orderlog_domain::{
+    billing, customers,
+    inventory::{self, StockLine},
+    notifications, orders,
+};
 use orderlog_history::{Address, Ask, IfMatch, OrderLine, Refusal, Units};
 use serde_json::{Value, json};
 
@@ -40,7 +45,7 @@ pub fn of_orders(command: &orders::Command) -> Option<Ask> {
     use orders::Command;
     Some(match command {
         Command::Place { order_id: _, customer_id, currency, lines } => {
-            let line = |line: &orderlog_domain::public::OrderLine| OrderLine {
+            let line = |line: &orderlog_domain::orders::OrderLine| OrderLine {
                 sku: text(line.sku.clone()),
                 quantity: line.quantity.get().into(),
                 unit_price: line.unit_price.minor_units(),
@@ -182,7 +187,7 @@ pub fn by_orders(rejection: &orders::Rejection) -> Refusal {
 /// A refusal by the inventory.
 pub fn by_inventory(rejection: &inventory::Rejection) -> Refusal {
     use inventory::Rejection;
-    use orderlog_domain::public::ShortageReason;
+    use orderlog_domain::inventory::ShortageReason;
     match rejection {
         Rejection::UnknownSku { sku } => refusal("unknown_sku", json!({ "sku": sku })),
         Rejection::TooMuchStock { sku: _, on_hand, max: _ } => refusal("too_much_stock", json!({ "on_hand": on_hand })),

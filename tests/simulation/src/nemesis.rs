@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use orderlog_domain::{decider::Decider, orders::Orders};
+use orderlog_core::decider::Decider;
+use orderlog_domain::orders::Orders;
 use orderlog_eventlog::{Partition, Position};
-use orderlog_history::{Line, Outcome};
-use orderlog_service::assembly::SERVICES;
+use orderlog_history::{Line, Outcome, SERVICES};
 
 use crate::{
     instance::{DELIVERIES, Victim},

@@ -7,9 +7,11 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use orderlog_domain::{
+use orderlog_core::{
     header::{CommandStamp, Origin},
     key::{HashKey, Key},
+};
+use orderlog_domain::{
     notifications::{Command, Notifications, Source},
     values::{Body, NotificationId, Recipient, Subject},
 };

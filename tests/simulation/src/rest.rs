@@ -3,11 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use orderlog_domain::{
-    decider::Millis,
-    header::HEADER,
-    inventory::{Inventory, ReservationState},
-};
+use orderlog_core::{decider::Millis, header::HEADER};
+use orderlog_domain::inventory::{Inventory, ReservationState};
 use orderlog_eventlog::{Partition, Record};
 use orderlog_history::{Fault, History, PublicRecord, Row, SERVICES, fault};
 use orderlog_readmodel::{Cell, Contents, MemoryRows};

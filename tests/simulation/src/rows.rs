@@ -2,10 +2,10 @@
 
 use std::{io, sync::Arc};
 
-use orderlog_domain::{
-    core::{Changes, Checkpoint, DiscardedRow, Loaded, RecordRow, SetAside, Verdict, Wanted},
+use orderlog_core::{
     decider::{Decider, Millis},
     key::Key,
+    machine::{Changes, Checkpoint, DiscardedRow, Loaded, RecordRow, SetAside, Verdict, Wanted},
 };
 use orderlog_readmodel::{Due, MemoryRows, Pace, Rows, StoreError, Tables, Timer, Unaccepted};
 

@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use orderlog_core::{decider::Ref, machine::Versions};
 use orderlog_domain::{
     billing::{Billing, Invoice},
-    core::Versions,
     customers::{Customer, Customers},
-    decider::Ref,
     inventory::{self, Inventory, ReservationId, Reserve, StockItem},
     notifications::{self, Notification, Notifications},
     orders::{self, Order, Orders},

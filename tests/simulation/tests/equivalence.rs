@@ -6,7 +6,7 @@
 use std::{path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use orderlog_domain::{core::Wanted, decider::Decider, key::HashKey, known::Unknown};
+use orderlog_core::{decider::Decider, key::HashKey, known::Unknown, machine::Wanted};
 use orderlog_eventlog::{EventLog, NewRecord, simulated::SimulatedLog};
 use orderlog_history::History;
 use orderlog_projections::{billing, customers, inventory, notifications, orders};
@@ -42,7 +42,7 @@ impl Surroundings for Older {
 /// A log that holds these journals.
 async fn log_of(history: &History) -> Arc<dyn EventLog> {
     let log = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     for (journal, records) in &history.journals {
         for record in records {
             log.append_raw(NewRecord {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use orderlog_domain::core::{DISCARD, Discard};
+use orderlog_core::machine::{DISCARD, Discard};
 use orderlog_service::envelope::Envelopes;
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use orderlog_domain::{decider::Decider, values::Reason};
+use orderlog_core::{decider::Decider, reason::Reason};
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 use orderlog_projections::{billing, customers, inventory, notifications, orders};
 use orderlog_readmodel::{Label, SnapshotError, StoreError, Tables};

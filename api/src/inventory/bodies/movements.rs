@@ -1,10 +1,7 @@
 //! What a SKU's movements look like in answers.
 
 use chrono::{DateTime, Utc};
-use orderlog_domain::{
-    inventory,
-    public::{MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel},
-};
+use orderlog_domain::inventory::{self, MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel};
 use orderlog_projections::inventory::MovementRow;
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,7 @@
 use std::time::Duration;
 
+use orderlog_core::{header::Origin, key::HashKey};
 use orderlog_domain::{
-    header::Origin,
-    key::HashKey,
     notifications::{Command, Source},
     values::{Body, NotificationId, Subject},
 };
@@ -66,7 +65,7 @@ fn operations() -> Recipient {
 
 async fn log() -> Arc<dyn EventLog> {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
-    log.prepare(&assembly::topics()).await.unwrap();
+    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
     log
 }
 
@@ -103,7 +102,7 @@ async fn while_the_service_catches_up_a_stream_waits_and_misses_nothing() {
     assert_eq!(next(&mut beyond).await, ("third".to_owned(), EventId::new(third, id_of(&writer, third).await)));
 }
 
-async fn id_of(instance: &Instance, sequence: u64) -> Option<orderlog_domain::key::RecordId> {
+async fn id_of(instance: &Instance, sequence: u64) -> Option<orderlog_core::key::RecordId> {
     instance.feed.replica().store().record_id(sequence).await.unwrap()
 }
 

@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use orderlog_core::story::{Story, given};
+
 use crate::{
-    public::{self, ShortageReason},
-    story::{Story, given},
+    inventory::ShortageReason,
+    orders::public::{OrderCancelled, OrderCreated, OrderRejected},
 };
 
 fn order() -> OrderId {
@@ -24,8 +26,8 @@ fn customer() -> CustomerId {
     CustomerId(Uuid::from_u128(2))
 }
 
-fn created(total: i64) -> Public {
-    Public::OrderCreated(public::OrderCreated {
+fn created(total: i64) -> orders::Published {
+    orders::Published::Created(OrderCreated {
         order_id: order(),
         customer_id: customer(),
         currency: currency("EUR"),
@@ -35,13 +37,13 @@ fn created(total: i64) -> Public {
     })
 }
 
-fn cancelled() -> Public {
-    Public::OrderCancelled(public::OrderCancelled { order_id: order(), customer_id: customer(), version: 2 })
+fn cancelled() -> orders::Published {
+    orders::Published::Cancelled(OrderCancelled { order_id: order(), customer_id: customer(), version: 2 })
 }
 
-fn rejected() -> Public {
+fn rejected() -> orders::Published {
     let (reason, shortages) = (ShortageReason::OutOfStock, Vec::new());
-    Public::OrderRejected(public::OrderRejected {
+    orders::Published::Rejected(OrderRejected {
         order_id: order(),
         customer_id: customer(),
         reason,
@@ -74,7 +76,7 @@ fn invoice_of_10(then: &[Command]) -> Story<Billing> {
     story
 }
 
-fn close_by(news: &Public) -> Command {
+fn close_by(news: &orders::Published) -> Command {
     Billing::react(news).unwrap()
 }
 
@@ -92,7 +94,7 @@ fn partial_payments_add_up_and_the_last_one_tells_that_the_order_is_paid() {
     assert_eq!(Billing::publish(&first), []);
     let second = story.play(&payment(6)).unwrap();
     let told = Billing::publish(&second);
-    assert!(matches!(&told[..], [Public::OrderPaid(paid)] if paid.amount == money(10)), "{told:?}");
+    assert!(matches!(&told[..], [Published::OrderPaid(paid)] if paid.amount == money(10)), "{told:?}");
     assert_eq!((invoice(&story).state, invoice(&story).payments.len()), (InvoiceState::Paid, 2));
 }
 
@@ -100,7 +102,7 @@ fn partial_payments_add_up_and_the_last_one_tells_that_the_order_is_paid() {
 fn nothing_to_pay_is_paid_at_once() {
     let mut story = given::<Billing>([]);
     let opened = story.play(&Billing::react(&created(0)).unwrap()).unwrap();
-    assert!(matches!(&Billing::publish(&opened)[..], [Public::OrderPaid(_)]));
+    assert!(matches!(&Billing::publish(&opened)[..], [Published::OrderPaid(_)]));
     // Nor is there anything to give back when it is cancelled.
     story.play(&close_by(&cancelled())).unwrap();
     assert_eq!(invoice(&story).state, InvoiceState::Void);
@@ -151,7 +153,7 @@ fn a_part_given_back_leaves_the_invoice_paid_and_all_of_it_ends_it() {
     let rest = story.play(&refund_of(None)).unwrap();
     let told = Billing::publish(&rest);
     assert!(
-        matches!(&told[..], [Public::PaymentRefunded(it)] if it.amount == money(7) && it.amount_refunded == money(10))
+        matches!(&told[..], [Published::PaymentRefunded(it)] if it.amount == money(7) && it.amount_refunded == money(10))
     );
     assert_eq!(invoice(&story).state, InvoiceState::Refunded);
 }
@@ -196,7 +198,7 @@ fn the_fingerprints_of_what_callers_ask_are_stable() {
 }
 
 /// Every way to deliver some of the news, each at most twice, in any order.
-fn deliveries(news: &[Public], left: usize) -> Vec<Vec<Public>> {
+fn deliveries(news: &[orders::Published], left: usize) -> Vec<Vec<orders::Published>> {
     let mut all = vec![Vec::new()];
     if left > 0 {
         for rest in deliveries(news, left - 1) {
@@ -207,7 +209,7 @@ fn deliveries(news: &[Public], left: usize) -> Vec<Vec<Public>> {
 }
 
 /// The invoice that this news leaves, apart from how often and when it was changed.
-fn left_by(told: &[Public]) -> Option<Invoice> {
+fn left_by(told: &[orders::Published]) -> Option<Invoice> {
     let mut story = given::<Billing>([]);
     for news in told {
         story = story.later(1);

@@ -6,13 +6,14 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::{
+use orderlog_core::{
     decider::Lookup,
     key::HashKey,
-    public::CustomerChanged,
+    public::PublicEvent,
     story::{NOW, Story, given},
-    values::Email,
 };
+
+use crate::{customers::public::CustomerChanged, values::Email};
 
 fn id(n: u128) -> CustomerId {
     CustomerId(Uuid::from_u128(n))
@@ -261,7 +262,7 @@ fn an_inactive_customer_can_be_updated_and_stays_inactive() {
 
 #[test]
 fn deactivating_twice_is_told_once() {
-    let told = |active, version| vec![Public::CustomerUpdated(CustomerChanged { customer_id: id(1), active, version })];
+    let told = |active, version| vec![Published::Updated(CustomerChanged { customer_id: id(1), active, version })];
     let story = given::<Customers>([created(1, "ada@example.com")]).when(deactivate(1)).then(deactivated(
         1,
         "ada@example.com",
@@ -287,7 +288,7 @@ fn an_unknown_customer_is_neither_updated_nor_deactivated() {
 fn others_are_told_of_a_new_customer_without_personal_data() {
     let told = Customers::publish(&created(1, "ada@example.com"));
     let expected = CustomerChanged { customer_id: id(1), active: true, version: 1 };
-    assert_eq!(told, [Public::CustomerCreated(expected)]);
+    assert_eq!(told, [Published::Created(expected)]);
     assert!(!String::from_utf8(told[0].to_json()).unwrap().contains("ada"));
 }
 

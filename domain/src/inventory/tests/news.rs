@@ -1,9 +1,10 @@
 //! What becomes of one order's news, in any order, as often as it comes.
 
 use super::*;
+use crate::orders::public::OrderConfirmed;
 
 /// Every order in which `news` can come.
-fn permutations(news: &[Public]) -> Vec<Vec<Public>> {
+fn permutations(news: &[orders::Published]) -> Vec<Vec<orders::Published>> {
     if news.is_empty() {
         return vec![Vec::new()];
     }
@@ -17,7 +18,7 @@ fn permutations(news: &[Public]) -> Vec<Vec<Public>> {
 
 /// How it ended, over every permutation of `news` in which each comes once or twice; what must hold always is looked at
 /// after every prefix.
-fn endings(stock: u32, news: &[Public]) -> Vec<(StockLevel, ReservationState)> {
+fn endings(stock: u32, news: &[orders::Published]) -> Vec<(StockLevel, ReservationState)> {
     let mut endings = Vec::new();
     for delivered in permutations(&[news, news].concat()).iter().chain(&permutations(news)) {
         let mut story = after(&[receive("a", stock)]);
@@ -75,8 +76,9 @@ fn contradictory_news_of_an_order_end_its_reservation_once_all_the_same() {
 
 #[test]
 fn news_that_concern_no_stock_are_not_answered() {
-    let low = LowStock { sku: sku("a"), available: 1, low_stock_threshold: 2, version: 1 };
-    assert_eq!(Inventory::react(&Public::LowStock(low)), None);
+    let customer_id = CustomerId(Uuid::from_u128(9));
+    let confirmed = OrderConfirmed { order_id: order(1), customer_id, version: 2 };
+    assert_eq!(Inventory::react(&orders::Published::Confirmed(confirmed)), None);
     let (topics, answered) = (Inventory::REACTS_TO, [created(1, &ONCE), cancelled(1), fulfilled(1, &ONCE)]);
-    assert_eq!(topics, answered.each_ref().map(Public::topic));
+    assert_eq!(topics, answered.each_ref().map(orders::Published::topic));
 }

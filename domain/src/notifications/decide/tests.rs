@@ -4,12 +4,13 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::{
+use orderlog_core::{
     decider::Lookup,
     key::Key,
     story::{NOW, Story, given},
-    values::{Body, Recipient, Subject},
 };
+
+use crate::values::{Body, Recipient, Subject};
 
 fn id(n: u128) -> NotificationId {
     NotificationId(Uuid::from_u128(n))

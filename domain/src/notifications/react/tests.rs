@@ -3,25 +3,33 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::{
+use orderlog_core::{
     decider::Decider,
-    notifications::{Entity, Event, Notification, Notifications},
-    public::{CustomerChanged, MovementCause, StockLevel},
     story::{given, sequences},
+};
+
+use crate::{
+    inventory::{MovementCause, ReservedFor, StockLevel, public::StockReserved},
+    notifications::{Entity, Event, Notification, Notifications},
     values::{CustomerId, OrderId, Sku},
 };
 
 const CUSTOMER: CustomerId = CustomerId(Uuid::from_u128(1));
 const ORDER: OrderId = OrderId(Uuid::from_u128(2));
 
-fn low(version: u64) -> Public {
-    Public::LowStock(LowStock { sku: Sku::new("a").unwrap(), available: 3, low_stock_threshold: 5, version })
+fn low(version: u64) -> Heard {
+    Heard::Inventory(inventory::Published::LowStock(LowStock {
+        sku: Sku::new("a").unwrap(),
+        available: 3,
+        low_stock_threshold: 5,
+        version,
+    }))
 }
 
 /// A movement of SKU `a` with threshold 5 and nothing reserved.
-fn moved(before: u32, after: u32, version: u64) -> Public {
+fn moved(before: u32, after: u32, version: u64) -> Heard {
     let level = |on_hand| StockLevel { on_hand, reserved: 0, low_stock_threshold: 5 };
-    Public::StockUpdated(StockUpdated {
+    Heard::Inventory(inventory::Published::StockUpdated(StockUpdated {
         sku: Sku::new("a").unwrap(),
         delta: i64::from(after) - i64::from(before),
         cause: MovementCause::Received,
@@ -30,21 +38,21 @@ fn moved(before: u32, after: u32, version: u64) -> Public {
         before: level(before),
         after: level(after),
         version,
-    })
+    }))
 }
 
-fn paid(amount: i64, currency: &str) -> Public {
-    Public::OrderPaid(OrderPaid {
+fn paid(amount: i64, currency: &str) -> Heard {
+    Heard::Billing(billing::Published::OrderPaid(OrderPaid {
         order_id: ORDER,
         customer_id: CUSTOMER,
         amount: Money::new(amount).unwrap(),
         currency: Currency::new(currency).unwrap(),
         version: 2,
-    })
+    }))
 }
 
 /// Recipient, subject and body of what somebody is told.
-fn told(event: &Public) -> Option<(String, String, String)> {
+fn told(event: &Heard) -> Option<(String, String, String)> {
     match Notifications::react(event)? {
         Command::Notify { recipient, subject, body, .. } => Some((recipient.into(), subject.into(), body.into())),
         Command::MarkRead { .. } => None,
@@ -52,7 +60,7 @@ fn told(event: &Public) -> Option<(String, String, String)> {
 }
 
 #[track_caller]
-fn is_told(event: &Public, recipient: &str, subject: &str, body: &str) {
+fn is_told(event: &Heard, recipient: &str, subject: &str, body: &str) {
     assert_eq!(told(event), Some((recipient.to_owned(), subject.to_owned(), body.to_owned())));
 }
 
@@ -100,14 +108,19 @@ fn amounts_are_written_with_the_decimals_of_their_currency() {
 fn the_longest_sku_fits_into_subject_and_body() {
     let sku = Sku::new("s".repeat(64)).unwrap();
     let low = LowStock { sku, available: u32::MAX, low_stock_threshold: u32::MAX, version: u64::MAX };
-    assert!(told(&Public::LowStock(low)).is_some());
+    assert!(told(&Heard::Inventory(inventory::Published::LowStock(low))).is_some());
 }
 
 #[test]
 fn nobody_is_told_of_other_news() {
-    let changed = CustomerChanged { customer_id: CUSTOMER, active: true, version: 1 };
-    assert_eq!(told(&Public::CustomerCreated(changed.clone())), None);
-    assert_eq!(Notifications::copy(&Public::CustomerCreated(changed)), None);
+    let reserved = StockReserved {
+        reservation_id: "r".to_owned(),
+        reserved_for: ReservedFor::Caller,
+        order_id: None,
+        lines: Vec::new(),
+        version: 1,
+    };
+    assert_eq!(told(&Heard::Inventory(inventory::Published::StockReserved(reserved))), None);
     for event in [low(1), moved(4, 5, 1), paid(1, "EUR")] {
         assert!(Notifications::REACTS_TO.contains(&event.topic()));
     }
@@ -115,7 +128,7 @@ fn nobody_is_told_of_other_news() {
 
 #[test]
 fn an_id_follows_from_the_news_alone() {
-    let id = |event: &Public| derived_id(event).to_string();
+    let id = |event: &Heard| derived_id(event).to_string();
     assert_eq!(id(&low(4)), id(&low(4)));
     assert_ne!(id(&low(4)), id(&low(5)));
     assert_ne!(id(&low(4)), id(&moved(4, 5, 4)));

@@ -4,11 +4,15 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::{
+use orderlog_core::{
     decider::Lookup,
     key::Key,
-    public::{CustomerChanged, Shortage, ShortageReason, StockLine},
     story::{NOW, Story, given},
+};
+
+use crate::{
+    customers::{self, public::CustomerChanged},
+    inventory::{Shortage, ShortageReason, StockLine},
     values::{Money, Quantity, Sku},
 };
 
@@ -51,8 +55,8 @@ fn reject() -> Command {
     Command::Reject { order_id: ORDER, reason: ShortageReason::OutOfStock, shortages: shortage() }
 }
 
-fn customer(active: bool, version: u64) -> Public {
-    Public::CustomerUpdated(CustomerChanged { customer_id: CUSTOMER, active, version })
+fn customer(active: bool, version: u64) -> Heard {
+    Heard::Customers(customers::Published::Updated(CustomerChanged { customer_id: CUSTOMER, active, version }))
 }
 
 fn known() -> Story<Orders> {
@@ -96,7 +100,7 @@ fn an_active_customer_places_an_order() {
     assert_eq!((order.state, order.payment, order.created_ms), (OrderState::Placed, Payment::Unpaid, NOW));
     assert_eq!(Orders::touches(&event), [Ref::minted(ORDERS, Key::of(ORDER))]);
     let told = Orders::publish(&event);
-    let [Public::OrderCreated(told)] = told.as_slice() else { panic!("order.created") };
+    let [Published::Created(told)] = told.as_slice() else { panic!("order.created") };
     assert_eq!((told.order_id, &told.lines, told.total.minor_units()), (ORDER, &some_lines(), 230));
 }
 
@@ -235,7 +239,7 @@ fn fulfilling_tells_each_sku_once() {
         version: 4,
     });
     let told = Orders::publish(&event);
-    let [Public::OrderFulfilled(told)] = told.as_slice() else { panic!("order.fulfilled") };
+    let [Published::Fulfilled(told)] = told.as_slice() else { panic!("order.fulfilled") };
     assert_eq!(told.lines, [units("a", 4), units("b", 2)]);
     let story = placed_then([CONFIRM, PAY]).when(FULFIL).then(event);
     assert_eq!(order(&story).state, OrderState::Fulfilled);

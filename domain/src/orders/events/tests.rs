@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    public::{Shortage, ShortageReason},
+    inventory::{Shortage, ShortageReason},
     values::{Quantity, Sku},
 };
 

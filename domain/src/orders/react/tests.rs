@@ -5,12 +5,17 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::*;
-use crate::{
+use orderlog_core::{
     decider::Decider,
     key::Key,
-    orders::{Entity, Event, Order, OrderState, Orders, Payment, decide::tests::check_step},
-    public::{OrderLine, Shortage, ShortageReason, StockLine},
+    public::PublicEvent,
     story::{Story, given, sequences},
+};
+
+use crate::{
+    customers::public::CustomerChanged,
+    inventory::{Shortage, ShortageReason, StockLine},
+    orders::{Entity, Event, Order, OrderLine, OrderState, Orders, Payment, decide::tests::check_step},
     values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
 
@@ -33,41 +38,41 @@ fn eur() -> Currency {
     Currency::new("EUR").unwrap()
 }
 
-fn reserved(reserved_for: ReservedFor, order_id: Option<OrderId>) -> Public {
-    Public::StockReserved(public::StockReserved {
+fn reserved(reserved_for: ReservedFor, order_id: Option<OrderId>) -> Heard {
+    Heard::Inventory(inventory::Published::StockReserved(inventory::public::StockReserved {
         reservation_id: ORDER.to_string(),
         reserved_for,
         order_id,
         lines: vec![StockLine { sku: sku(), quantity: two() }],
         version: 1,
-    })
+    }))
 }
 
-fn stock_reserved() -> Public {
+fn stock_reserved() -> Heard {
     reserved(ReservedFor::Order, Some(ORDER))
 }
 
-fn stock_rejected() -> Public {
-    Public::StockRejected(public::StockRejected {
+fn stock_rejected() -> Heard {
+    Heard::Inventory(inventory::Published::StockRejected(inventory::public::StockRejected {
         order_id: ORDER,
         reason: ShortageReason::UnknownSku,
         shortages: vec![Shortage { sku: sku(), requested: 2, available: 0 }],
         version: 1,
-    })
+    }))
 }
 
-fn order_paid() -> Public {
-    Public::OrderPaid(public::OrderPaid {
+fn order_paid() -> Heard {
+    Heard::Billing(billing::Published::OrderPaid(billing::public::OrderPaid {
         order_id: ORDER,
         customer_id: CUSTOMER,
         amount: money(20),
         currency: eur(),
         version: 2,
-    })
+    }))
 }
 
-fn refunded(amount_paid: i64, amount_refunded: i64) -> Public {
-    Public::PaymentRefunded(public::PaymentRefunded {
+fn refunded(amount_paid: i64, amount_refunded: i64) -> Heard {
+    Heard::Billing(billing::Published::PaymentRefunded(billing::public::PaymentRefunded {
         order_id: ORDER,
         customer_id: CUSTOMER,
         amount: money(1),
@@ -75,19 +80,19 @@ fn refunded(amount_paid: i64, amount_refunded: i64) -> Public {
         amount_refunded: money(amount_refunded),
         currency: eur(),
         version: 3,
-    })
+    }))
 }
 
 /// Something that happens to the order: another service's news, or what a person asks.
 #[derive(Clone)]
 enum Input {
-    News(Public),
+    News(Heard),
     Asked(Command),
 }
 
 fn placed() -> Story<Orders> {
-    let news = public::CustomerChanged { customer_id: CUSTOMER, active: true, version: 1 };
-    let mut story = given::<Orders>([]).heard(&Public::CustomerCreated(news));
+    let news = CustomerChanged { customer_id: CUSTOMER, active: true, version: 1 };
+    let mut story = given::<Orders>([]).heard(&Heard::Customers(customers::Published::Created(news)));
     let lines = vec![OrderLine { sku: sku(), quantity: two(), unit_price: money(10) }];
     story.play(&Command::Place { order_id: ORDER, customer_id: CUSTOMER, currency: eur(), lines }).unwrap();
     story
@@ -208,16 +213,16 @@ fn only_a_full_refund_refunds_an_order() {
 
 #[test]
 fn every_topic_reacted_to_or_copied_is_listed_and_no_other() {
-    let customer = public::CustomerChanged { customer_id: CUSTOMER, active: false, version: 7 };
-    let order = public::OrderConfirmed { order_id: ORDER, customer_id: CUSTOMER, version: 2 };
+    let customer = CustomerChanged { customer_id: CUSTOMER, active: false, version: 7 };
+    let low = inventory::public::LowStock { sku: sku(), available: 0, low_stock_threshold: 1, version: 1 };
     let all = [
         stock_reserved(),
         stock_rejected(),
         order_paid(),
         refunded(20, 20),
-        Public::CustomerCreated(customer.clone()),
-        Public::CustomerUpdated(customer),
-        Public::OrderConfirmed(order),
+        Heard::Customers(customers::Published::Created(customer.clone())),
+        Heard::Customers(customers::Published::Updated(customer)),
+        Heard::Inventory(inventory::Published::LowStock(low)),
     ];
     for event in all {
         assert_eq!(Orders::react(&event).is_some(), Orders::REACTS_TO.contains(&event.topic()), "{}", event.topic());
@@ -227,21 +232,21 @@ fn every_topic_reacted_to_or_copied_is_listed_and_no_other() {
 
 #[test]
 fn a_customers_news_becomes_a_known_customer() {
-    let news = public::CustomerChanged { customer_id: CUSTOMER, active: false, version: 7 };
+    let news = CustomerChanged { customer_id: CUSTOMER, active: false, version: 7 };
     let known = KnownCustomer { customer_id: CUSTOMER, active: false, version: 7 };
     let expected = (KnownCustomer::aggregate(CUSTOMER), 7, Entity::KnownCustomer(known));
-    assert_eq!(Orders::copy(&Public::CustomerUpdated(news)), Some(expected));
+    assert_eq!(Orders::copy(&Heard::Customers(customers::Published::Updated(news))), Some(expected));
 }
 
 #[test]
 fn what_is_told_of_stock_news_names_the_customer() {
-    let tell = |news: &Public| {
+    let tell = |news: &Heard| {
         let mut story = placed();
         let event: Event = story.play(&Orders::react(news).unwrap()).unwrap();
         Orders::publish(&event)
     };
     let confirmed = public::OrderConfirmed { order_id: ORDER, customer_id: CUSTOMER, version: 2 };
-    assert_eq!(tell(&stock_reserved()), [Public::OrderConfirmed(confirmed)]);
+    assert_eq!(tell(&stock_reserved()), [Published::Confirmed(confirmed)]);
     let rejected = public::OrderRejected {
         order_id: ORDER,
         customer_id: CUSTOMER,
@@ -249,7 +254,7 @@ fn what_is_told_of_stock_news_names_the_customer() {
         shortages: vec![Shortage { sku: sku(), requested: 2, available: 0 }],
         version: 2,
     };
-    assert_eq!(tell(&stock_rejected()), [Public::OrderRejected(rejected)]);
+    assert_eq!(tell(&stock_rejected()), [Published::Rejected(rejected)]);
     assert_eq!(tell(&order_paid()), []);
     assert_eq!(tell(&refunded(20, 20)), []);
 }

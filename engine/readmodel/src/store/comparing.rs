@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use futures_util::TryStreamExt;
-use orderlog_domain::{
-    core::{CopiedRow, EntityRow},
+use orderlog_core::{
     decider::Decider,
+    machine::{CopiedRow, EntityRow},
 };
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 

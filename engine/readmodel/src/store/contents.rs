@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use orderlog_domain::{
-    core::Head,
+use orderlog_core::{
     decider::Decider,
     key::{Key, RecordId},
+    machine::Head,
 };
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, TypeInfo, ValueRef, sqlite::SqliteRow};
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 use sqlx::Connection;
 
 use super::{Origin, Store, reader};

@@ -3,7 +3,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use orderlog_domain::key::Key;
+use orderlog_core::key::Key;
 use rusqlite::{
     Connection,
     types::{ToSqlOutput, ValueRef},

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use orderlog_domain::{decider::Decider, key::Key};
+use orderlog_core::{decider::Decider, key::Key};
 use serde::de::DeserializeOwned;
 use sqlx::{
     AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Transaction, TypeInfo, ValueRef,

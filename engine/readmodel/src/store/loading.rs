@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use orderlog_domain::{
-    core::{Head, Loaded, Wanted},
+use orderlog_core::{
     decider::{Decider, Kind, Millis},
     decoding,
     key::{Key, RecordId},
+    machine::{Head, Loaded, Wanted},
 };
 use serde::de::DeserializeOwned;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteRow};

@@ -7,9 +7,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use orderlog_domain::{
-    core::{Changes, Verdict},
+use orderlog_core::{
     decider::Decider,
+    machine::{Changes, Verdict},
 };
 
 use super::Unaccepted;

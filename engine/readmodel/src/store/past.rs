@@ -1,6 +1,6 @@
 //! When records were written, and which of them touch an aggregate.
 
-use orderlog_domain::{
+use orderlog_core::{
     decider::{Decider, Millis},
     key::Key,
 };

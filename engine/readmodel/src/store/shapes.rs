@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::Origin;
 use crate::{error::StoreError, tables::Tables};
-use orderlog_domain::decider::Decider;
+use orderlog_core::decider::Decider;
 
 /// A table: its primary key and all of its columns, each in the order of its declaration.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! What became of records: for the relay and for operators, and for a core that goes on from these rows.
 
-use orderlog_domain::{
-    core::{DiscardedRow, ParkedRow, SetAside, Verdict},
+use orderlog_core::{
     decider::Decider,
     key::{Key, RecordId},
+    machine::{DiscardedRow, ParkedRow, SetAside, Verdict},
 };
 use sqlx::{Connection, sqlite::SqliteRow};
 use uuid::Uuid;

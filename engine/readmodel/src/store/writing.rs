@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use orderlog_domain::{
-    core::{Changes, EntityRow, Happened, Head, RecordRow, Verdict},
+use orderlog_core::{
     decider::{Decider, Millis},
     key::Key,
+    machine::{Changes, EntityRow, Happened, Head, RecordRow, Verdict},
 };
 use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 

@@ -2,11 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use orderlog_domain::{
-    core::{Changes, Digest, EntityRow, Genesis, Happened, Head, RecordRow, Verdict, chain},
+use orderlog_core::{
     decider::{At, Decider, Kind, Millis, Ref, View},
     key::{Key, RecordId},
-    public::Public,
+    machine::{Changes, Digest, EntityRow, Genesis, Happened, Head, RecordRow, Verdict, chain},
+    public::Nothing,
 };
 use orderlog_readmodel::{Cell, Column, Index, Ledger, Table, Tables};
 use serde::{Deserialize, Serialize};
@@ -41,12 +41,12 @@ impl std::error::Error for Never {}
 impl Decider for Counters {
     const JOURNAL: &'static str = "counters";
     const KINDS: &'static [Kind] = &["counters", "limits"];
-    const REACTS_TO: &'static [&'static str] = &[];
-    const COPIES: &'static [&'static str] = &[];
     type Command = Stepped;
     type Event = Stepped;
     type Entity = Row;
     type Rejection = Never;
+    type Published = Nothing;
+    type Heard = Nothing;
 
     fn decide(command: &Stepped, _: &View<'_, Row>, _: Millis) -> Result<Stepped, Never> {
         Ok(command.clone())
@@ -63,15 +63,6 @@ impl Decider for Counters {
     }
     fn evolve(_: Option<Row>, _: usize, event: &Stepped, _: &At) -> Row {
         Row::Counter { name: event.name.clone(), total: event.by.iter().sum() }
-    }
-    fn publish(_: &Stepped) -> Vec<Public> {
-        Vec::new()
-    }
-    fn react(_: &Public) -> Option<Stepped> {
-        None
-    }
-    fn copy(_: &Public) -> Option<(Ref, u64, Row)> {
-        None
     }
 }
 

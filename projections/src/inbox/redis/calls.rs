@@ -1,7 +1,8 @@
 //! The calls to Redis: each once, with a time limit, and with what its answer means.
 
 use ::redis::RedisResult;
-use orderlog_domain::{decoding, notifications::Notification, values::Recipient};
+use orderlog_core::decoding;
+use orderlog_domain::{notifications::Notification, values::Recipient};
 use tokio::time::timeout;
 
 use super::{Applied, Found, InboxError, PATIENCE, RedisInbox, Run, Which};

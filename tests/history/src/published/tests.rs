@@ -1,7 +1,7 @@
 //! A topic may repeat events and, until they are repeated, be out of order. Nothing else.
 
 use bytes::Bytes;
-use orderlog_domain::{
+use orderlog_core::{
     header::{Expect, Header},
     key::{Key, RecordId},
 };

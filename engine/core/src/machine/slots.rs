@@ -13,7 +13,7 @@ use super::{
 use crate::{
     decider::{Kind, Lookup, Ref},
     key::Key,
-    planted::{self, Bug},
+    planted::Bug,
 };
 
 /// Keys are hashes or ids already; mixing their halves is hash enough.
@@ -367,7 +367,7 @@ impl<E: Clone> Slots<E> {
         // From the end, so that the free slots are taken again in the order of memory.
         for (number, slot) in self.slots.iter_mut().enumerate().rev() {
             let is_old = slot.used_in < self.round && slot.changed_in <= self.written;
-            if !slot.is_free && (is_old || planted::has(Bug::ForgetUnwritten)) {
+            if !slot.is_free && (is_old || Bug::ForgetUnwritten.is_loose()) {
                 self.ids.remove(&slot.key);
                 (slot.is_free, slot.aggregate) = (true, Aggregate::NotLoaded);
                 self.free.push(SlotId::new(number));

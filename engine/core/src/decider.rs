@@ -4,7 +4,7 @@ use std::{cell::RefCell, error::Error, fmt::Debug};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{key::Key, public::Public};
+use crate::{key::Key, public::PublicEvent};
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
@@ -98,9 +98,9 @@ pub trait Decider: Clone + Send + Sync + Sized + 'static {
     /// The kinds of aggregates, each a table of the read side.
     const KINDS: &'static [Kind];
     /// The public topics whose events this service answers with commands of its own.
-    const REACTS_TO: &'static [&'static str];
+    const REACTS_TO: &'static [&'static str] = &[];
     /// The public topics from which this service copies facts it decides by (each row keeps the highest version).
-    const COPIES: &'static [&'static str];
+    const COPIES: &'static [&'static str] = &[];
 
     /// What can be asked of the service.
     type Command: Clone + Debug + Send + Sync + 'static;
@@ -110,6 +110,10 @@ pub trait Decider: Clone + Send + Sync + Sized + 'static {
     type Entity: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// Why a command was refused: data that the caller can act on.
     type Rejection: Clone + PartialEq + Error + Send + Sync + 'static;
+    /// What others may hear of it: [`public_events!`](crate::public_events) declares it.
+    type Published: PublicEvent;
+    /// What it hears of others: what one of them publishes, of several [together](crate::heard), or [nothing](crate::public::Nothing).
+    type Heard: PublicEvent;
 
     /// The one event to append if `command` is accepted. Also a command that changes nothing has one ("already so", or, for
     /// a reaction, "declined, because"): the log, not this instance, must have the last word on it.
@@ -144,14 +148,20 @@ pub trait Decider: Clone + Send + Sync + Sized + 'static {
         false
     }
 
-    /// What others are told of `event`, in this order.
-    fn publish(event: &Self::Event) -> Vec<Public>;
+    /// The public events that follow from `event`, in this order. None, unless it is written.
+    fn publish(_event: &Self::Event) -> Vec<Self::Published> {
+        Vec::new()
+    }
 
-    /// The command by which this service answers a public event.
-    fn react(event: &Public) -> Option<Self::Command>;
+    /// The command by which this service answers a public event; of none, unless it is written.
+    fn react(_event: &Self::Heard) -> Option<Self::Command> {
+        None
+    }
 
-    /// The row that a public event of [`Decider::COPIES`] stands for, and its version.
-    fn copy(event: &Public) -> Option<(Ref, u64, Self::Entity)>;
+    /// The row that a public event of [`Decider::COPIES`] stands for, and its version. None, unless it is written.
+    fn copy(_event: &Self::Heard) -> Option<(Ref, u64, Self::Entity)> {
+        None
+    }
 
     /// The public topics, of those that this service reacts to or copies, by whose events `rejection` could become a yes. A caller
     /// gets it only once what their publishers had accepted before is published there, which is waited for a second at most, and

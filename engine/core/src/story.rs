@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::{
     decider::{At, Decider, Lookup, Millis, Ref, View},
     key::Key,
-    public::Public,
 };
 
 /// When stories take place, unless they say otherwise.
@@ -47,8 +46,8 @@ impl<D: Decider> Story<D> {
     }
 
     /// A public event of [`Decider::COPIES`] came in.
-    pub fn heard(mut self, news: &Public) -> Self {
-        if let Some((aggregate, _, entity)) = D::copy(news) {
+    pub fn heard(mut self, event: &D::Heard) -> Self {
+        if let Some((aggregate, _, entity)) = D::copy(event) {
             self.entities.insert(aggregate.key, entity);
         }
         self
@@ -109,8 +108,8 @@ where
 
 /// The name of the event's variant in its JSON, in snake case.
 fn variant_of(event: &impl Serialize) -> String {
-    let json = serde_json::to_value(event).unwrap();
-    let variant = json.as_object().and_then(|object| object.keys().next()).unwrap();
+    let json = serde_json::to_value(event).expect("events have a JSON form");
+    let variant = json.as_object().and_then(|object| object.keys().next()).expect("an event is an enum with content");
     let mut name = String::new();
     for letter in variant.chars() {
         if letter.is_uppercase() && !name.is_empty() {

@@ -10,12 +10,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::*;
-use crate::decider::{Ref, View};
+use crate::{
+    decider::{Ref, View},
+    public::Nothing,
+};
 
 mod appends;
 mod copies;
 mod days;
 mod kinds;
+mod lending;
 mod parked;
 mod races;
 
@@ -67,12 +71,12 @@ fn shelf(name: &str) -> Ref {
 impl Decider for Warehouse {
     const JOURNAL: &'static str = "warehouse";
     const KINDS: &'static [Kind] = &["shelves"];
-    const REACTS_TO: &'static [&'static str] = &[];
-    const COPIES: &'static [&'static str] = &[];
     type Command = Take;
     type Event = Taken;
     type Entity = i64;
     type Rejection = TooLittle;
+    type Published = Nothing;
+    type Heard = Nothing;
 
     fn decide(command: &Take, view: &View<'_, i64>, _: Millis) -> Result<Taken, TooLittle> {
         let on_shelf: Vec<_> =
@@ -101,18 +105,6 @@ impl Decider for Warehouse {
         let units = event.lines.values().nth(which).copied().unwrap_or_default();
         assert!(units != POISON || REPAIRED.get(), "a fold that can't be");
         entity.unwrap_or(STOCK) - units
-    }
-
-    fn publish(_: &Taken) -> Vec<Public> {
-        Vec::new()
-    }
-
-    fn react(_: &Public) -> Option<Take> {
-        None
-    }
-
-    fn copy(_: &Public) -> Option<(Ref, u64, i64)> {
-        None
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     header::{Expect, Header},
-    values::Reason,
+    reason::Reason,
 };
 
 /// Whether the program is the repaired one from here on, on this thread.

@@ -103,17 +103,30 @@ fn kind_of(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use serde::Deserialize;
 
     use super::*;
-    use crate::values::{Email, Quantity};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(try_from = "String")]
+    struct Email;
+
+    impl TryFrom<String> for Email {
+        type Error = String;
+
+        fn try_from(text: String) -> Result<Self, String> {
+            if text.contains('@') && !text.contains(',') { Ok(Self) } else { Err(format!("{text} is no address")) }
+        }
+    }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     #[expect(dead_code, reason = "only read by serde")]
     struct Facts {
         email: Email,
-        quantities: Vec<Quantity>,
+        quantities: Vec<NonZeroU32>,
     }
 
     #[derive(Debug, Deserialize)]

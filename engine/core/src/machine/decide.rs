@@ -9,7 +9,7 @@ use crate::{
     decider::{At, Decider, Lookup, Millis, Ref, View},
     header::{Expect, Header},
     key::{Key, RecordId},
-    planted::{self, Bug},
+    planted::Bug,
 };
 
 /// More records than this are not let into the air at once.
@@ -87,7 +87,7 @@ impl<D: Decider> Core<D> {
     }
 
     fn look_at(&mut self, request: &Request<D>, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
-        if let Some(stamp) = request.stamp.filter(|_| !planted::has(Bug::IgnoreIdempotencyKey)) {
+        if let Some(stamp) = request.stamp.filter(|_| !Bug::IgnoreIdempotencyKey.is_loose()) {
             let wanted = Wanted { key: stamp.key, kind: None };
             match self.slots.get(&stamp.key, None) {
                 None => drop(self.missing.insert((wanted.key, wanted.kind))),
@@ -104,9 +104,9 @@ impl<D: Decider> Core<D> {
         if self.flights.len() >= N_FLIGHTS_MAX {
             return Verdict::Wait;
         }
-        let Decision { result, mut missing, sight } = self.decide(request, !planted::has(Bug::ForgetFlights), now);
+        let Decision { result, mut missing, sight } = self.decide(request, !Bug::ForgetFlights.is_loose(), now);
         let result = match result {
-            Err(refusal) if planted::has(Bug::RefuseFromFlights) => Err(refusal),
+            Err(refusal) if Bug::RefuseFromFlights.is_loose() => Err(refusal),
             Err(_) if missing.is_empty() && sight.ahead.get() && !sight.blocked.get() => {
                 // Only what is ahead may say no; then the no waits for its verdicts. What is folded may have to be loaded for that.
                 let folded = self.decide(request, false, now);
@@ -122,7 +122,7 @@ impl<D: Decider> Core<D> {
             self.missing.extend(missing.iter().map(|aggregate| (aggregate.key, Some(aggregate.kind))));
             return Verdict::Wait;
         }
-        if sight.parked.get() && !planted::has(Bug::DecideOnParked) {
+        if sight.parked.get() && !Bug::DecideOnParked.is_loose() {
             return Verdict::Tell(Outcome::Parked);
         }
         if sight.blocked.get() {
@@ -161,7 +161,7 @@ impl<D: Decider> Core<D> {
                 self.missing.insert((wanted.key, wanted.kind));
                 wait = true;
             }
-            if self.parking.holds(&aggregate.key) && !planted::has(Bug::DecideOnParked) {
+            if self.parking.holds(&aggregate.key) && !Bug::DecideOnParked.is_loose() {
                 return Verdict::Tell(Outcome::Parked);
             }
             wait |= self.flights.ahead(&aggregate.key).is_some_and(|ahead| ahead.blocked);
@@ -172,7 +172,7 @@ impl<D: Decider> Core<D> {
 
     /// A no must be as new as the command: the journal, and for a foreign fact its topics too, read to where they ended.
     fn refuse(&mut self, refusal: Refusal<D>, ends: Option<&Ends>) -> Verdict<D> {
-        if planted::has(Bug::RefuseFromStaleState) {
+        if Bug::RefuseFromStaleState.is_loose() {
             return Verdict::Tell(refusal.into());
         }
         let Some(ends) = ends else {
@@ -212,9 +212,9 @@ impl<D: Decider> Core<D> {
         let view = View::new(&lookup);
         let result = D::decide(&request.command, &view, now).map_err(Refusal::Rule);
         let mut missing = view.into_missing();
-        let is_shown = |entity: &Versioned<D::Entity>| D::is_shown(&entity.state) || planted::has(Bug::MatchTheHidden);
+        let is_shown = |entity: &Versioned<D::Entity>| D::is_shown(&entity.state) || Bug::MatchTheHidden.is_loose();
         // Few commands say which version they have seen; the others need not have their target made.
-        let versions = request.versions.as_ref().filter(|_| !planted::has(Bug::IgnoreVersions));
+        let versions = request.versions.as_ref().filter(|_| !Bug::IgnoreVersions.is_loose());
         let seen = versions.and_then(|versions| Some((versions, D::target(&request.command)?)));
         let result = match seen.map(|(versions, target)| (versions, target, versioned(&target))) {
             None => result,
@@ -239,7 +239,7 @@ impl<D: Decider> Core<D> {
     fn launch(&mut self, ticket: Ticket, request: &Request<D>, event: D::Event, now: Millis) {
         let id = RecordId((self.mint)());
         let touched = D::touches(&event);
-        let n_named = if planted::has(Bug::NameFirstOnly) { 1 } else { touched.len() };
+        let n_named = if Bug::NameFirstOnly.is_loose() { 1 } else { touched.len() };
         let keys =
             touched.iter().take(n_named).map(|aggregate| aggregate.key).chain(request.stamp.map(|stamp| stamp.key));
         let last = |key: &Key| match self.flights.ahead(key) {
@@ -252,14 +252,14 @@ impl<D: Decider> Core<D> {
         let entities = evolve_all::<D>(&event, &touched, at, |_, aggregate| self.entity_ahead(aggregate));
         let header = Header {
             id,
-            time_ms: if planted::has(Bug::WrongTime) { now + 3_600_000 } else { now },
+            time_ms: if Bug::WrongTime.is_loose() { now + 3_600_000 } else { now },
             writer: self.writer,
             kind: D::kind(&event).to_owned(),
             expects,
             command: request.stamp,
             origin: request.origin.clone(),
         };
-        if planted::has(Bug::AnswerBeforeAppend) {
+        if Bug::AnswerBeforeAppend.is_loose() {
             let event = serde_json::to_vec(&event).ok().and_then(|json| serde_json::from_slice(&json).ok());
             let event = Arc::new(event.expect("what can be written can be read"));
             self.answer(ticket, Outcome::Accepted(super::Accepted { at, id, event }));

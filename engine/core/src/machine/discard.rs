@@ -15,7 +15,7 @@ use crate::{
     decider::{At, Decider, Millis},
     header::{Expect, Header, Origin},
     key::{Key, RecordId},
-    values::Reason,
+    reason::Reason,
 };
 
 /// The kind of a discard.

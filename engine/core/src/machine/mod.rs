@@ -52,8 +52,7 @@ use crate::{
     header::{CommandStamp, HeaderError, Origin},
     key::{Key, RecordId},
     known::Unknown,
-    planted::{self, Bug},
-    public::Public,
+    planted::Bug,
 };
 
 /// A command's number at this instance, ascending.
@@ -458,10 +457,10 @@ impl<D: Decider> Core<D> {
     pub fn appended(&mut self, id: RecordId, result: Appended, now: Millis) {
         self.tell_time(now);
         let is_unknown = result == Appended::Unknown;
-        match if is_unknown && planted::has(Bug::UnknownIsRefused) { Appended::Refused } else { result } {
+        match if is_unknown && Bug::UnknownIsRefused.is_loose() { Appended::Refused } else { result } {
             Appended::At(offset) => self.acknowledged(id, offset),
             Appended::Refused | Appended::TooLarge
-                if self.flights.get(id).is_some_and(|it| !it.in_doubt || planted::has(Bug::ForgetDoubt)) =>
+                if self.flights.get(id).is_some_and(|it| !it.in_doubt || Bug::ForgetDoubt.is_loose()) =>
             {
                 match self.flights.bury(id) {
                     Some(flight) if result == Appended::TooLarge => {
@@ -491,7 +490,7 @@ impl<D: Decider> Core<D> {
         let tail = self.tail();
         let Some(flight) = self.flights.get_mut(id) else { return };
         flight.append = Append::Acknowledged;
-        if planted::has(Bug::AnswerBeforeVerdict) {
+        if Bug::AnswerBeforeVerdict.is_loose() {
             let (ticket, event) = (flight.ticket, Arc::clone(&flight.event));
             let at = At { offset, time_ms: flight.header.time_ms };
             return self.answer(ticket, Outcome::Accepted(Accepted { at, id, event }));
@@ -505,7 +504,7 @@ impl<D: Decider> Core<D> {
     }
 
     /// A public event of [`Decider::COPIES`], read from this place, with what tells its record from another one there.
-    pub fn copy(&mut self, topic: &str, part: u32, (offset, print): (u64, u64), event: &Public) {
+    pub fn copy(&mut self, topic: &str, part: u32, (offset, print): (u64, u64), event: &D::Heard) {
         let read = CopiedRow { topic: topic.to_owned(), part, next: offset + 1, print };
         self.copies.push_back((read, D::copy(event)));
     }
@@ -634,7 +633,7 @@ impl<D: Decider> Core<D> {
         for (ticket, flight, stamp) in late {
             let is_in_use = || stamp.is_some_and(|stamp| self.flights.ahead(&stamp.key).is_some());
             let outcome = match flight {
-                Some(_) if planted::has(Bug::ExpiredWhateverFlies) => Outcome::Expired,
+                Some(_) if Bug::ExpiredWhateverFlies.is_loose() => Outcome::Expired,
                 Some(_) => Outcome::Unknown,
                 None if is_in_use() => Outcome::KeyInUse,
                 None => Outcome::Expired,

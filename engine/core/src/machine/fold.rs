@@ -21,7 +21,7 @@ use crate::{
     header::{Expect, Header, HeaderError, Origin},
     key::{Key, RecordId},
     known::{Unknown, decode},
-    planted::{self, Bug},
+    planted::Bug,
 };
 
 /// A record that is read but not folded yet.
@@ -98,10 +98,10 @@ impl<D: Decider> Core<D> {
     /// # Errors
     /// [`Stop::Header`]: it can't be skipped, so nothing more can be read.
     pub fn read(&mut self, offset: u64, header: Option<&Bytes>, value: &Bytes) -> Result<(), Stop> {
-        if planted::has(Bug::SkipAnOffset) && offset % 16 == 15 {
+        if Bug::SkipAnOffset.is_loose() && offset % 16 == 15 {
             return Ok(());
         }
-        if offset < self.tail() && !(planted::has(Bug::FoldTwice) && offset + 1 == self.tail()) {
+        if offset < self.tail() && !(Bug::FoldTwice.is_loose() && offset + 1 == self.tail()) {
             return Ok(());
         }
         let stop = |source| Stop::Header { journal: D::JOURNAL, offset, source };
@@ -195,7 +195,7 @@ impl<D: Decider> Core<D> {
             if let Some((aggregate, version, state)) = row {
                 let state = Arc::new(state);
                 let known = self.slots.peek_aggregate(&aggregate);
-                if known.is_none_or(|known| known.version < version || planted::has(Bug::CopyAnyVersion)) {
+                if known.is_none_or(|known| known.version < version || Bug::CopyAnyVersion.is_loose()) {
                     let place = self.slots.claim(aggregate.key);
                     self.slots.set_entity(place, Versioned { kind: aggregate.kind, version, offset: 0, state });
                 }
@@ -220,7 +220,7 @@ impl<D: Decider> Core<D> {
             };
             head.map(|head| head.last)
         };
-        let n_judged = if planted::has(Bug::ArbitrateFirstKeyOnly) { 1 } else { parsed.expects.len() };
+        let n_judged = if Bug::ArbitrateFirstKeyOnly.is_loose() { 1 } else { parsed.expects.len() };
         let verdict = if !accepts(parsed.id, &parsed.expects[..n_judged.min(parsed.expects.len())], last) {
             Verdict::Void
         } else if let Payload::Genesis = &payload {
@@ -277,7 +277,7 @@ impl<D: Decider> Core<D> {
         if self.parking.is_discarded(at.offset) {
             return Ok(Verdict::Discarded);
         }
-        let is_parked = |key: &Key| self.parking.holds(key) && !planted::has(Bug::FoldBehindParked);
+        let is_parked = |key: &Key| self.parking.holds(key) && !Bug::FoldBehindParked.is_loose();
         let is_behind = parsed.expects.iter().any(|expect| is_parked(&expect.key));
         let reason = match payload {
             // Its keys are parked: that is what it is for.
@@ -288,7 +288,7 @@ impl<D: Decider> Core<D> {
             // Folded where the journal begins; a second one is void.
             Payload::Genesis => return Ok(Verdict::Accepted),
             Payload::Event(_) | Payload::Unreadable(_) if is_behind => BEHIND.to_owned(),
-            Payload::Unreadable(_) if planted::has(Bug::SkipUnreadable) => return Ok(Verdict::Accepted),
+            Payload::Unreadable(_) if Bug::SkipUnreadable.is_loose() => return Ok(Verdict::Accepted),
             Payload::Unreadable(reason) => reason.clone(),
             Payload::Event(event) => match self.fold_event(event, (touched, places), at) {
                 Ok(()) => return Ok(Verdict::Accepted),
@@ -321,7 +321,7 @@ impl<D: Decider> Core<D> {
 
     fn settle(&mut self, parsed: &Header, verdict: Verdict, at: At, payload: Payload<D>) {
         if verdict == Verdict::Void {
-            if !planted::has(Bug::ForgetVoidIds) {
+            if !Bug::ForgetVoidIds.is_loose() {
                 let place = self.slots.claim(parsed.id.as_key());
                 self.slots.set_head(place, Head { last: parsed.id, offset: at.offset });
             }

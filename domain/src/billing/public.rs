@@ -1,0 +1,54 @@
+//! What billing publishes.
+//!
+//! ## Storage format: these names and fields are a contract
+//! See [`orderlog_core::public`].
+
+use orderlog_core::{decider::Decider, public_events};
+use serde::{Deserialize, Serialize};
+
+use super::Billing;
+use crate::values::{Currency, CustomerId, Money, OrderId};
+
+public_events! {
+    /// What billing publishes.
+    pub enum Published by Billing::JOURNAL {
+        /// An order is paid in full.
+        OrderPaid(OrderPaid) = "order.paid", order_id;
+        /// Money was given back.
+        PaymentRefunded(PaymentRefunded) = "payment.refunded", order_id;
+    }
+}
+
+/// `order.paid`: the invoice is paid in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderPaid {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// What was paid in all, minor units.
+    pub amount: Money,
+    /// Of the amount.
+    pub currency: Currency,
+    /// Of the invoice.
+    pub version: u64,
+}
+
+/// `payment.refunded`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefunded {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// What was given back this time, minor units.
+    pub amount: Money,
+    /// What was paid in all.
+    pub amount_paid: Money,
+    /// What was given back in all.
+    pub amount_refunded: Money,
+    /// Of the amounts.
+    pub currency: Currency,
+    /// Of the invoice.
+    pub version: u64,
+}

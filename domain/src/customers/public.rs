@@ -1,0 +1,31 @@
+//! What the customers service publishes.
+//!
+//! ## Storage format: these names and fields are a contract
+//! See [`orderlog_core::public`].
+
+use orderlog_core::{decider::Decider, public_events};
+use serde::{Deserialize, Serialize};
+
+use super::Customers;
+use crate::values::CustomerId;
+
+public_events! {
+    /// What the customers service publishes.
+    pub enum Published by Customers::JOURNAL {
+        /// A customer exists.
+        Created(CustomerChanged) = "customer.created", customer_id;
+        /// A customer was changed or deactivated.
+        Updated(CustomerChanged) = "customer.updated", customer_id;
+    }
+}
+
+/// `customer.created` and `customer.updated`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomerChanged {
+    /// Who. Names and addresses stay in the customers service.
+    pub customer_id: CustomerId,
+    /// Whether the customer may place orders.
+    pub active: bool,
+    /// Of the customer.
+    pub version: u64,
+}

@@ -1,0 +1,107 @@
+//! What the orders service publishes.
+//!
+//! ## Storage format: these names and fields are a contract
+//! See [`orderlog_core::public`].
+
+use orderlog_core::{decider::Decider, public_events};
+use serde::{Deserialize, Serialize};
+
+use super::Orders;
+use crate::{
+    inventory::{Shortage, ShortageReason, StockLine},
+    values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
+};
+
+public_events! {
+    /// What the orders service publishes.
+    pub enum Published by Orders::JOURNAL {
+        /// An order was placed.
+        Created(OrderCreated) = "order.created", order_id;
+        /// All stock of an order is set aside.
+        Confirmed(OrderConfirmed) = "order.confirmed", order_id;
+        /// An order can't be supplied.
+        Rejected(OrderRejected) = "order.rejected", order_id;
+        /// An order was cancelled.
+        Cancelled(OrderCancelled) = "order.cancelled", order_id;
+        /// An order left the house.
+        Fulfilled(OrderFulfilled) = "order.fulfilled", order_id;
+    }
+}
+
+/// A line of an order: a SKU at the price that the customer was promised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderLine {
+    /// What.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
+    /// For how much each, in minor units.
+    pub unit_price: Money,
+}
+
+/// `order.created`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCreated {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// Of the prices and the total.
+    pub currency: Currency,
+    /// As ordered; SKUs may repeat.
+    pub lines: Vec<OrderLine>,
+    /// Sum of the lines, minor units.
+    pub total: Money,
+    /// Of the order.
+    pub version: u64,
+}
+
+/// `order.confirmed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderConfirmed {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// Of the order.
+    pub version: u64,
+}
+
+/// `order.rejected`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRejected {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// Why.
+    pub reason: ShortageReason,
+    /// Each SKU of which there was not enough.
+    pub shortages: Vec<Shortage>,
+    /// Of the order.
+    pub version: u64,
+}
+
+/// `order.cancelled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCancelled {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// Of the order.
+    pub version: u64,
+}
+
+/// `order.fulfilled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderFulfilled {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// What left the house, each SKU once.
+    pub lines: Vec<StockLine>,
+    /// Of the order.
+    pub version: u64,
+}

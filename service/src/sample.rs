@@ -1,0 +1,24 @@
+//! A public event to test with.
+
+use orderlog_core::public_events;
+use serde::{Deserialize, Serialize};
+
+/// The journal of its publisher.
+pub const JOURNAL: &str = "shelves";
+
+/// A shelf was weighed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weighed {
+    pub shelf: String,
+    pub grams: i64,
+    /// Not in earlier versions.
+    #[serde(default)]
+    pub scale: Option<String>,
+    pub version: u64,
+}
+
+public_events! {
+    pub enum Published by JOURNAL {
+        Weighed(Weighed) = "shelf.weighed", shelf;
+    }
+}
