@@ -103,8 +103,6 @@ fn kind_of(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use serde::Deserialize;
 
     use super::*;
@@ -122,11 +120,23 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize)]
+    #[serde(try_from = "u32")]
+    struct Units;
+
+    impl TryFrom<u32> for Units {
+        type Error = String;
+
+        fn try_from(units: u32) -> Result<Self, String> {
+            if units > 0 { Ok(Self) } else { Err(format!("{units} are none")) }
+        }
+    }
+
+    #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     #[expect(dead_code, reason = "only read by serde")]
     struct Facts {
         email: Email,
-        quantities: Vec<NonZeroU32>,
+        quantities: Vec<Units>,
     }
 
     #[derive(Debug, Deserialize)]
