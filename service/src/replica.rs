@@ -6,6 +6,7 @@
 
 mod append;
 mod ending;
+mod intake;
 mod news;
 mod preparing;
 mod recorded;
@@ -27,6 +28,7 @@ use std::{
 };
 
 use ending::Ending;
+pub use intake::Reach;
 pub use news::{Lacks, News, sources};
 pub use recorded::{Recorded, RecordedError};
 pub use repair::{Discarded, RepairError, Retried};

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::{CheckedSnapshot, LOOK_EVERY, RebuildError, RowDifference};
 use crate::{
     aside, copies,
-    replica::{Replica, Setup, State, SwitchError},
+    replica::{Reach, Replica, Setup, State, SwitchError},
 };
 
 /// A builder that is farther behind than this is left to catch up before the rows are compared or switched.
@@ -40,9 +40,9 @@ impl<D: Decider> Builder<D> {
         let setup = of.setup().clone();
         let (writer, log) = (setup.surroundings.mint(), Arc::clone(&setup.log).stored());
         let setup = Setup { writer, log, ..setup };
-        let (generations, up_to) = (generations.clone(), (target, limit.subscribe()));
+        let (generations, reach) = (generations.clone(), Reach { target, limit: limit.subscribe() });
         let name = format!("rebuild-{}", D::JOURNAL);
-        aside::spawn(name, move || build(setup, generations, number, up_to, started))?;
+        aside::spawn(name, move || build(setup, generations, number, reach, started))?;
         let ended = || RebuildError::Stopped("its thread ended".to_owned());
         let (replica, from) = outcome.await.map_err(|_| ended())??;
         Ok(Self { replica, from, limit })
@@ -162,13 +162,13 @@ async fn build<D: Decider>(
     setup: Setup,
     generations: Generations<D>,
     number: u32,
-    up_to: (u64, watch::Receiver<u64>),
+    reach: Reach,
     started: oneshot::Sender<Result<(Replica<D>, u64), RebuildError>>,
 ) {
     let building = async {
         let store = Arc::new(Store::open_generation(&generations, number).await?);
         let from = store.checkpoint().await?.next;
-        Ok((Replica::start_up_to(setup, store, up_to).await?, from))
+        Ok((Replica::start_up_to(setup, store, reach).await?, from))
     };
     let building = building.await;
     let state = building.as_ref().map(|(replica, _)| replica.state()).ok();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{LoopError, Replica, State, SwitchError, run::Loop, writer::Done};
+use super::{LoopError, Replica, State, SwitchError, intake::if_any, run::Loop, writer::Done};
 
 /// How long a discard may take until it stands in the rows.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,7 +30,7 @@ const FETCH_AGAIN: Duration = Duration::from_secs(1);
 /// Records at offsets of the journal, each if it is there.
 type Found = Vec<(u64, Option<Record>)>;
 /// Records that the core asks for, on their way.
-pub(super) type Fetching = BoxFuture<'static, Result<Found, ReadError>>;
+type Fetching = BoxFuture<'static, Result<Found, ReadError>>;
 
 /// A discard that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,21 @@ pub(super) struct Repairs {
     discards: HashMap<RecordId, Discarding>,
     /// With the change set that they are written in, and how many records were parked.
     retries: Vec<(u64, usize, oneshot::Sender<Retried>)>,
+    /// Folding waits for them.
+    fetching: Option<Fetching>,
+}
+
+impl Repairs {
+    pub fn is_fetching(&self) -> bool {
+        self.fetching.is_some()
+    }
+
+    /// What was fetched; never, if nothing is.
+    pub async fn fetched(&mut self) -> Result<Found, ReadError> {
+        let found = if_any(&mut self.fetching).await;
+        self.fetching = None;
+        found
+    }
 }
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
@@ -152,7 +167,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             Repair::Discard { offset, reason, reply } => {
                 let record = match self.core.named_by_discard(offset) {
                     Ok(wanted) => {
-                        let loaded = self.store.load(&wanted).await?;
+                        let loaded = self.rows.store.load(&wanted).await?;
                         self.core.provide(loaded);
                         self.core.discard_record(offset, reason, self.surroundings.now_ms())
                     }
@@ -197,15 +212,14 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     /// Have records fetched that the core asks for. Nothing is folded until they are here, but the loop goes round, so that
     /// commands are told when their time is up. The core asks again for what it still lacks then.
     pub(super) fn fetch(&mut self, offsets: Vec<u64>) {
-        if !offsets.is_empty() && self.fetching.is_none() {
+        if !offsets.is_empty() && !self.repairs.is_fetching() {
             let log = Arc::clone(&self.log);
-            self.fetching = Some(async move { fetch::<D>(log.as_ref(), &offsets).await }.boxed());
+            self.repairs.fetching = Some(async move { fetch::<D>(log.as_ref(), &offsets).await }.boxed());
         }
     }
 
     /// Hand them to the core.
     pub(super) fn fetched(&mut self, found: Result<Found, ReadError>) -> Result<(), LoopError> {
-        self.fetching = None;
         self.core.provide_records(found?.into_iter().map(|(offset, record)| {
             let record = record.and_then(|record| Some((record.header(HEADER)?.clone(), record.value)));
             (offset, record)
@@ -222,19 +236,19 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             D::JOURNAL
         );
         self.refuse_to_switch(SwitchError::StartedOver(D::JOURNAL));
-        while !self.writer.is_idle() {
-            let done = self.writer.done().await?;
+        while !self.rows.writer.is_idle() {
+            let done = self.rows.writer.done().await?;
             self.done(done);
         }
         self.shared.state.send_replace(State::CatchingUp);
-        self.writer.clear();
-        while !matches!(self.writer.done().await?, Done::Cleared) {}
+        self.rows.writer.clear();
+        while !matches!(self.rows.writer.done().await?, Done::Cleared) {}
         let discarded = self.core.discarded().chain([offset]).collect();
         let end = self.log.ends(&[Partition::journal(D::JOURNAL)]).await?.first().copied().unwrap_or(0);
         self.forget(end);
         self.shared.committed.send_replace(0);
         self.shared.copied.send_replace(Vec::new());
-        self.core = (self.new_core)(self.store.checkpoint().await?);
+        self.core = (self.new_core)(self.rows.store.checkpoint().await?);
         self.core.recall(SetAside { parked: Vec::new(), discarded });
         info!(service = D::JOURNAL, "{} begins again at offset 0", D::JOURNAL);
         Ok(())

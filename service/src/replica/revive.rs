@@ -4,13 +4,11 @@ use std::sync::{Arc, PoisonError};
 
 use orderlog_core::{decider::Decider, machine::Outcome};
 use orderlog_readmodel::Rows;
-use tokio::sync::watch;
 use tracing::info;
 
 use super::{
-    State, Switch, SwitchError,
-    run::{Inbox, Loop},
-    start::{Beginning, Own},
+    Reach, State, Switch, SwitchError,
+    run::{Beginning, Inbox, Loop, Own},
     switch::has_stopped,
 };
 
@@ -34,7 +32,7 @@ impl<R> Own<R> {
             match self.take_over(builder).await {
                 Ok(beginning) => {
                     let next = beginning.next;
-                    let event_loop = self.begin(beginning, inbox, (u64::MAX, watch::Sender::new(u64::MAX).subscribe()));
+                    let event_loop = Loop::new(beginning, self, inbox, Reach::unlimited());
                     info!(
                         service = D::JOURNAL,
                         "the rows of {} were damaged: others serve from offset {next} on",

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,21 +11,22 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use orderlog_core::{
     decider::Decider,
     header::HEADER,
-    machine::{Checkpoint, Core, Ends, Outcome, Stop, Tally, Ticket},
+    machine::{Checkpoint, CopiedRow, Core, Outcome, Stop, Tally, Ticket},
     planted::Bug,
     public::PublicEvent,
 };
-use orderlog_eventlog::{Batch, EventLog, Partition, ReadError, Reading, Record};
+use orderlog_eventlog::{Batch, EventLog, Partition, ReadError, Reading};
 use orderlog_readmodel::{Pace, Rows};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::{
-    Ask, LoopError, Serving, Setup, Shared, State, Switch, Waiting,
+    Ask, LoopError, Reach, Serving, Setup, Shared, State, Switch, Waiting,
     append::AppendResult,
-    repair::{Fetching, Repair, Repairs},
-    switch::Switching,
-    writer::{Done, Writer},
+    intake::{Copies, EndsQuery, Held},
+    repair::{Repair, Repairs},
+    switch::{ServedRows, Switching},
+    writer::Done,
 };
 use crate::{marks, surroundings::Surroundings};
 
@@ -41,17 +42,44 @@ const N_PENDING_MAX: usize = 8_192;
 /// How often waiting commands are looked at when nothing else happens.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Where the log's partitions end, and the last command that this answers.
-type AskedEnds = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
-
 /// A core that goes on from there.
 pub(super) type NewCore<D> = Box<dyn Fn(Checkpoint) -> Core<D> + Send + Sync>;
+
+/// Where rows and journal stand when a loop begins.
+pub(super) struct Beginning<D: Decider> {
+    pub core: Core<D>,
+    pub new_core: NewCore<D>,
+    pub copies: Vec<Partition>,
+    /// The first offset that is not in the rows.
+    pub next: u64,
+    /// How far facts are copied in the rows.
+    pub copied: Vec<CopiedRow>,
+    pub end: u64,
+}
+
+/// What the task of an instance has besides its loop.
+pub(super) struct Own<R> {
+    pub setup: Setup,
+    pub serving: Serving<R>,
+    pub shared: Arc<Shared>,
+}
 
 /// What is asked of the task.
 pub(super) struct Inbox<D: Decider, R> {
     pub asked: mpsc::Receiver<Ask<D>>,
     pub to_switch: mpsc::Receiver<Switch<D, R>>,
     pub to_repair: mpsc::Receiver<Repair>,
+    /// Somebody may still ask.
+    pub is_open: bool,
+}
+
+/// How far the rows have to come before they are queried.
+struct CatchingUp {
+    /// Nobody had begun the journal when the replica started.
+    is_new: bool,
+    /// Where the journal ended then; an empty one has to be begun first.
+    until: u64,
+    is_done: bool,
 }
 
 /// Everything that the task owns.
@@ -60,76 +88,40 @@ pub(super) struct Loop<D: Decider, R> {
     pub(super) new_core: NewCore<D>,
     pub(super) log: Arc<dyn EventLog>,
     pub(super) surroundings: Arc<dyn Surroundings>,
-    pub(super) store: Arc<R>,
-    pub(super) serving: Serving<R>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) rows: ServedRows<D, R>,
     inbox: Inbox<D, R>,
     pub(super) repairs: Repairs,
-    /// Folding waits for them.
-    pub(super) fetching: Option<Fetching>,
-    /// The generation that is to take over, if one is.
-    pub(super) switching: Option<Switching<D, R>>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) copies: Vec<Partition>,
-    /// No record at or above this is folded.
-    limit: watch::Receiver<u64>,
-    /// Read, but above the limit.
-    held: VecDeque<Record>,
-    /// There is something to copy, and all of it could be read so far.
-    may_copy: bool,
-    /// Nobody had begun the journal when the replica started.
-    is_empty: bool,
-    /// Where the journal ended then; an empty one has to be begun first.
-    caught_up_at: u64,
-    /// The rows have come as far.
-    is_caught_up: bool,
+    held: Held,
+    pub(super) copies: Copies,
+    ends: EndsQuery,
+    catching_up: CatchingUp,
     pub(super) replies: HashMap<Ticket, Waiting<D>>,
     pub(super) appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
-    ends: Option<AskedEnds>,
-    wants_ends: bool,
-    pub(super) writer: Writer<D>,
-    is_open: bool,
     /// What was folded, as far as it is counted.
     counted: Tally,
 }
 
 impl<D: Decider, R: Rows<D>> Loop<D, R> {
-    pub fn new(
-        (core, new_core): (Core<D>, NewCore<D>),
-        setup: Setup,
-        serving: Serving<R>,
-        inbox: Inbox<D, R>,
-        shared: Arc<Shared>,
-        copies: Vec<Partition>,
-        (end, target, limit): (u64, u64, watch::Receiver<u64>),
-    ) -> Self {
-        let store = Arc::clone(&serving.read().unwrap_or_else(PoisonError::into_inner));
-        let writer = Writer::start(Arc::clone(&store), Arc::clone(&shared), setup.surroundings.as_ref());
-        let caught_up_at = end.max(1).min(target);
+    pub fn new(beginning: Beginning<D>, own: &Own<R>, inbox: Inbox<D, R>, reach: Reach) -> Self {
+        let Beginning { core, new_core, copies, end, .. } = beginning;
+        let Setup { log, surroundings, .. } = own.setup.clone();
+        let until = end.max(1).min(reach.target);
         Self {
             core,
             new_core,
-            log: setup.log,
-            surroundings: setup.surroundings,
-            store,
-            serving,
+            rows: ServedRows::of(Arc::clone(&own.serving), &own.shared, surroundings.as_ref()),
+            log,
+            surroundings,
+            shared: Arc::clone(&own.shared),
             inbox,
             repairs: Repairs::default(),
-            fetching: None,
-            switching: None,
-            shared,
-            caught_up_at,
-            limit,
-            held: VecDeque::new(),
-            may_copy: !copies.is_empty(),
-            copies,
-            is_empty: end == 0,
-            is_caught_up: false,
+            held: Held { limit: reach.limit, records: VecDeque::new() },
+            copies: Copies::of(copies),
+            ends: EndsQuery::default(),
+            catching_up: CatchingUp { is_new: end == 0, until, is_done: false },
             replies: HashMap::new(),
             appends: FuturesUnordered::new(),
-            ends: None,
-            wants_ends: false,
-            writer,
-            is_open: true,
             counted: Tally::default(),
         }
     }
@@ -137,7 +129,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     /// Run until every handle is gone and everything asked is answered and written. What is asked after a failure is left in the
     /// inbox.
     pub async fn run(mut self) -> (Result<(), LoopError>, Inbox<D, R>) {
-        if self.is_empty {
+        if self.catching_up.is_new {
             self.begin();
         }
         loop {
@@ -156,33 +148,33 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     async fn work(&mut self) -> Result<(), LoopError> {
         let journal = Partition::journal(D::JOURNAL);
         let mut reading = self.log.read(vec![(journal, self.core.next())]);
-        let mut copying = self.read_copies();
+        let mut copying = self.copies.read(self.log.as_ref(), &self.core);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asks = Vec::new();
-        while self.is_open || self.core.n_pending() > 0 || !self.writer.is_idle() {
+        while self.inbox.is_open || self.core.n_pending() > 0 || !self.rows.writer.is_idle() {
             let has_room = self.core.n_unwritten() < N_UNWRITTEN_MAX && self.core.n_queued() < N_UNWRITTEN_MAX;
-            let may_read = has_room && self.held.is_empty();
-            let may_ask = self.is_open && self.core.n_pending() < N_PENDING_MAX;
+            let may_read = has_room && self.held.records.is_empty();
+            let may_ask = self.inbox.is_open && self.core.n_pending() < N_PENDING_MAX;
             // In this order, so that the same things happening lead to the same turns. What comes rarely is first; of the rest
             // nothing is held up by what is before it, since a turn takes whatever has queued.
             tokio::select! {
                 biased;
-                (up_to, ends) = if_any(&mut self.ends) => self.learn_ends(up_to, ends),
-                found = if_any(&mut self.fetching) => self.fetched(found)?,
-                done = self.writer.done() => self.done(done?),
-                Some(switch) = self.inbox.to_switch.recv(), if self.switching.is_none() => {
-                    self.switching = Some(Switching::begin(switch));
+                (up_to, ends) = self.ends.answer() => self.learn_ends(up_to, ends),
+                found = self.repairs.fetched() => self.fetched(found)?,
+                done = self.rows.writer.done() => self.done(done?),
+                Some(switch) = self.inbox.to_switch.recv(), if self.rows.switching.is_none() => {
+                    self.rows.switching = Some(Switching::begin(switch));
                 }
                 Some(repair) = self.inbox.to_repair.recv() => self.repair(repair).await?,
-                () = raised(&mut self.limit), if !self.held.is_empty() => {}
+                () = self.held.raised(), if !self.held.records.is_empty() => {}
                 Some(results) = self.appends.next() => self.appended(results),
                 n = self.inbox.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
-                    self.is_open = n > 0;
+                    self.inbox.is_open = n > 0;
                     asks.drain(..).for_each(|ask| self.ask(ask));
                 }
                 batch = reading.next(), if may_read => self.read(batch)?,
-                batch = copying.next(), if has_room && self.may_copy => self.copy(batch)?,
+                batch = copying.next(), if has_room && self.copies.is_possible => self.copy(batch)?,
                 _ = tick.tick() => {}
             }
             self.take_what_has_queued(&mut reading, &mut copying)?;
@@ -197,27 +189,19 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         self.append(vec![genesis]);
     }
 
-    fn read_copies(&self) -> Reading {
-        if self.copies.is_empty() {
-            return futures_util::stream::pending().boxed();
-        }
-        let next = |partition: &Partition| self.core.copied_next(&partition.topic, partition.index);
-        self.log.read(self.copies.iter().map(|partition| (partition.clone(), next(partition))).collect())
-    }
-
     /// Whatever else is there already goes into the same turn: larger batches, fewer of everything.
     fn take_what_has_queued(&mut self, reading: &mut Reading, copying: &mut Reading) -> Result<(), LoopError> {
         while let Some(Some(results)) = self.appends.next().now_or_never() {
             self.appended(results);
         }
-        while self.held.is_empty()
+        while self.held.records.is_empty()
             && self.core.n_queued() < N_UNWRITTEN_MIN
             && self.core.n_unwritten() < N_UNWRITTEN_MAX
             && let Some(batch) = reading.next().now_or_never()
         {
             self.read(batch)?;
         }
-        if self.may_copy
+        if self.copies.is_possible
             && let Some(batch) = copying.next().now_or_never()
         {
             self.copy(batch)?;
@@ -236,14 +220,14 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 
     fn read(&mut self, batch: Option<Result<Batch, ReadError>>) -> Result<(), LoopError> {
-        self.held.extend(next_batch(batch)?.records);
+        self.held.records.extend(next_batch(batch)?.records);
         self.feed()
     }
 
     /// Hand what was read to the core, as far as the limit allows.
     fn feed(&mut self) -> Result<(), LoopError> {
-        let (limit, mut n_bytes) = (*self.limit.borrow_and_update(), 0);
-        while let Some(record) = self.held.pop_front_if(|record| record.offset < limit) {
+        let (limit, mut n_bytes) = (*self.held.limit.borrow_and_update(), 0);
+        while let Some(record) = self.held.records.pop_front_if(|record| record.offset < limit) {
             let header = record.header(HEADER);
             n_bytes += header.map_or(0, Bytes::len) + record.value.len();
             self.core.read(record.offset, header, &record.value)?;
@@ -265,7 +249,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                     let trouble =
                         format!("{topic}/{part}@{} can't be read, nothing more is copied: {failure}", record.offset);
                     error!(service = D::JOURNAL, "{trouble}");
-                    self.may_copy = false;
+                    self.copies.is_possible = false;
                     self.shared.trouble.send_replace(Some(trouble));
                     break;
                 }
@@ -275,17 +259,12 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 
     fn learn_ends(&mut self, up_to: Ticket, ends: Result<Vec<u64>, ReadError>) {
-        self.ends = None;
         match ends {
-            Ok(ends) => {
-                let copied = self.copies.iter().zip(ends.iter().skip(1));
-                let copied = copied.map(|(it, end)| (it.topic.to_string(), it.index, *end)).collect();
-                self.core.ends(up_to, Ends { journal: ends[0], copied });
-            }
+            Ok(ends) => self.core.ends(up_to, self.copies.ends(&ends)),
             // Asked again on the next tick; the commands that need it wait until their time is up.
             Err(error) => {
                 warn!(service = D::JOURNAL, "the log's ends can't be read: {error}");
-                self.wants_ends = true;
+                self.ends.is_wanted = true;
             }
         }
     }
@@ -313,23 +292,23 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     /// Begin again with empty rows: nothing of what is under way counts any more. The journal ends at `end`.
     pub(super) fn forget(&mut self, end: u64) {
-        self.held.clear();
+        self.held.records.clear();
         self.replies.clear();
         self.repairs = Repairs::default();
-        (self.ends, self.wants_ends, self.fetching) = (None, false, None);
-        self.may_copy = !self.copies.is_empty();
+        self.ends = EndsQuery::default();
+        self.copies.start_over();
         // The new core counts from 0.
         self.counted = Tally::default();
-        self.is_caught_up = false;
-        self.caught_up_at = end.min(*self.limit.borrow());
+        self.catching_up.is_done = false;
+        self.catching_up.until = end.min(*self.held.limit.borrow());
     }
 
     /// Once the rows hold what the journal held at the start, only their indexes are missing. Earlier a query would be
     /// answered from old rows.
     fn finish_catching_up(&mut self) {
-        if !self.is_caught_up && *self.shared.committed.borrow() >= self.caught_up_at {
-            self.is_caught_up = true;
-            self.writer.create_indexes();
+        if !self.catching_up.is_done && *self.shared.committed.borrow() >= self.catching_up.until {
+            self.catching_up.is_done = true;
+            self.rows.writer.create_indexes();
         }
     }
 
@@ -342,7 +321,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                 .folded
                 .send_if_modified(|folded| std::mem::replace(folded, self.core.next()) != self.core.next());
             self.append(step.appends);
-            self.wants_ends |= step.wants_ends;
+            self.ends.is_wanted |= step.wants_ends;
             for (ticket, outcome) in step.answers {
                 self.answer(ticket, outcome);
             }
@@ -350,15 +329,15 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             if step.missing.is_empty() {
                 break;
             }
-            let loaded = self.store.load(&step.missing).await?;
+            let loaded = self.rows.store.load(&step.missing).await?;
             self.core.provide(loaded);
         }
-        self.look_for_ends();
+        self.ends.ask::<D>(&self.log, &self.copies, self.core.last_ticket());
         self.finish_catching_up();
         self.go_on_switching().await?;
         self.write();
         self.count();
-        if self.writer.is_idle() && !self.core.is_changed() && self.fetching.is_none() {
+        if self.rows.writer.is_idle() && !self.core.is_changed() && !self.repairs.is_fetching() {
             self.tell_retried(self.core.change_set());
         }
         Ok(())
@@ -391,49 +370,22 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// One call answers every command that was asked before it.
-    fn look_for_ends(&mut self) {
-        if self.wants_ends && self.ends.is_none() {
-            self.wants_ends = false;
-            let (log, up_to) = (Arc::clone(&self.log), self.core.last_ticket());
-            let mut partitions = vec![Partition::journal(D::JOURNAL)];
-            partitions.extend(self.copies.iter().cloned());
-            self.ends = Some(async move { (up_to, log.ends(&partitions).await) }.boxed());
-        }
-    }
-
     fn write(&mut self) {
         // At the limit somebody waits for them.
-        let is_catching_up = self.core.next() < self.caught_up_at.min(*self.limit.borrow());
-        let n_worth_it = match self.writer.n_under_way() {
+        let is_catching_up = self.core.next() < self.catching_up.until.min(*self.held.limit.borrow());
+        let n_worth_it = match self.rows.writer.n_under_way() {
             0 if is_catching_up => N_UNWRITTEN_MIN,
             0 => 0,
             1 if is_catching_up => N_UNWRITTEN_MANY,
             _ => return,
         };
         // While another generation takes over, it has to stand exactly where this one does.
-        if self.switching.is_none()
+        if self.rows.switching.is_none()
             && self.core.n_unwritten() >= n_worth_it
             && let Some((change_set, changes)) = self.core.take_changes()
         {
-            self.writer.write(change_set, changes, if is_catching_up { Pace::Mass } else { Pace::Steady });
+            self.rows.writer.write(change_set, changes, if is_catching_up { Pace::Mass } else { Pace::Steady });
         }
-    }
-}
-
-/// Until the limit is raised.
-async fn raised(limit: &mut watch::Receiver<u64>) {
-    if limit.changed().await.is_err() {
-        // Nobody can raise it any more.
-        std::future::pending().await
-    }
-}
-
-/// What comes of it; never anything, if there is nothing.
-async fn if_any<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
     }
 }
 

@@ -18,9 +18,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use super::{
-    Damage, LoopError, Replica, Serving, Setup, Shared, StartError, State, Trials,
+    Damage, LoopError, Reach, Replica, Setup, Shared, StartError, State, Trials,
     ending::Ending,
-    run::{Inbox, Loop, NewCore},
+    run::{Beginning, Inbox, Loop, NewCore, Own},
 };
 use crate::{lag::Lag, marks, measures::Measures, partitions_of};
 
@@ -33,19 +33,14 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// # Errors
     /// [`StartError`], where going on would mix two histories.
     pub async fn start(setup: Setup, store: Arc<R>) -> Result<Self, StartError> {
-        Self::start_up_to(setup, store, (u64::MAX, watch::Sender::new(u64::MAX).subscribe())).await
+        Self::start_up_to(setup, store, Reach::unlimited()).await
     }
 
-    /// The same, for an instance that folds no record at or above `limit`, which may be raised. It is ready once it has come
-    /// to where the journal ends now, or to `target`.
+    /// The same, for an instance that folds so far.
     ///
     /// # Errors
     /// [`StartError`], where going on would mix two histories.
-    pub async fn start_up_to(
-        setup: Setup,
-        store: Arc<R>,
-        (target, limit): (u64, watch::Receiver<u64>),
-    ) -> Result<Self, StartError> {
+    pub async fn start_up_to(setup: Setup, store: Arc<R>, reach: Reach) -> Result<Self, StartError> {
         let beginning = Beginning::of(&setup, store.as_ref()).await?;
         let (next, end) = (beginning.next, beginning.end);
         info!(service = D::JOURNAL, from = next, end, "{} goes on at offset {next}", D::JOURNAL);
@@ -73,25 +68,13 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         });
         let surroundings = Arc::clone(&setup.surroundings);
         let serving = Arc::new(RwLock::new(store));
-        let inbox = Inbox { asked, to_switch, to_repair };
+        let inbox = Inbox { asked, to_switch, to_repair, is_open: true };
         let own = Own { setup: setup.clone(), serving: Arc::clone(&serving), shared: Arc::clone(&shared) };
-        let event_loop = own.begin(beginning, inbox, (target, limit));
+        let event_loop = Loop::new(beginning, &own, inbox, reach);
         let replica = Self { asks, switches, repairs, shared, serving, setup, news: None };
         surroundings.spawn(own.keep_running(event_loop).boxed());
         Ok(replica)
     }
-}
-
-/// Where rows and journal stand when a loop begins.
-pub(super) struct Beginning<D: Decider> {
-    core: Core<D>,
-    new_core: NewCore<D>,
-    copies: Vec<Partition>,
-    /// The first offset that is not in the rows.
-    pub next: u64,
-    /// How far facts are copied in the rows.
-    pub copied: Vec<CopiedRow>,
-    end: u64,
 }
 
 impl<D: Decider> Beginning<D> {
@@ -114,28 +97,7 @@ impl<D: Decider> Beginning<D> {
     }
 }
 
-/// What the task of an instance has besides its loop.
-pub(super) struct Own<R> {
-    pub setup: Setup,
-    pub serving: Serving<R>,
-    pub shared: Arc<Shared>,
-}
-
 impl<R> Own<R> {
-    pub fn begin<D: Decider>(
-        &self,
-        beginning: Beginning<D>,
-        inbox: Inbox<D, R>,
-        (target, limit): (u64, watch::Receiver<u64>),
-    ) -> Loop<D, R>
-    where
-        R: Rows<D>,
-    {
-        let Beginning { core, new_core, copies, end, next: _, copied: _ } = beginning;
-        let (rows, shared) = (Arc::clone(&self.serving), Arc::clone(&self.shared));
-        Loop::new((core, new_core), self.setup.clone(), rows, inbox, shared, copies, (end, target, limit))
-    }
-
     /// Run the loop until it ends; of damaged rows, another one on those that take over.
     async fn keep_running<D: Decider>(self, mut event_loop: Loop<D, R>)
     where

@@ -14,7 +14,8 @@ use tokio::{
 };
 use tracing::info;
 
-use super::{LoopError, Replica, State, run::Loop, writer::Writer};
+use super::{LoopError, Replica, Serving, Shared, State, run::Loop, writer::Writer};
+use crate::surroundings::Surroundings;
 
 /// Rows are not written while a generation takes over, and queries wait for them. Longer than this is not tried.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,6 +67,38 @@ impl<D: Decider, R> Switching<D, R> {
     }
 }
 
+/// The generation of the rows that serves, and what is to follow it.
+pub(super) struct ServedRows<D: Decider, R> {
+    pub store: Arc<R>,
+    pub writer: Writer<D>,
+    /// The generation that is to take over, if one is.
+    pub switching: Option<Switching<D, R>>,
+    serving: Serving<R>,
+}
+
+impl<D: Decider, R: Rows<D>> ServedRows<D, R> {
+    pub fn of(serving: Serving<R>, shared: &Arc<Shared>, surroundings: &dyn Surroundings) -> Self {
+        let store = Arc::clone(&serving.read().unwrap_or_else(PoisonError::into_inner));
+        let writer = Writer::start(Arc::clone(&store), Arc::clone(shared), surroundings);
+        Self { store, writer, switching: None, serving }
+    }
+
+    /// Generation `number`, which nobody else writes to, serves from now on.
+    async fn replace(
+        &mut self,
+        number: u32,
+        shared: &Arc<Shared>,
+        surroundings: &dyn Surroundings,
+    ) -> Result<(), StoreError> {
+        self.store = Arc::new(self.store.have_serve(number).await?);
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.store);
+        self.writer = Writer::start(Arc::clone(&self.store), Arc::clone(shared), surroundings);
+        // They are there: this says that from now on rows come one by one.
+        self.writer.create_indexes();
+        Ok(())
+    }
+}
+
 /// The right to build the next generation of an instance's rows; there is only one at a time.
 pub struct Rebuilding<D: Decider, R = Store<D>>(Replica<D, R>);
 
@@ -110,10 +143,12 @@ pub(super) async fn has_stopped(number: u32, mut state: watch::Receiver<State>) 
 impl<D: Decider, R: Rows<D>> Loop<D, R> {
     /// Once the writer rests, bring the other generation to the same offset; once it is there, let it take over.
     pub(super) async fn go_on_switching(&mut self) -> Result<(), LoopError> {
-        if !self.writer.is_idle() {
+        if !self.rows.writer.is_idle() {
             return Ok(());
         }
-        let Some(Switching { switch: Switch { builder, limit, .. }, until }) = &self.switching else { return Ok(()) };
+        let Some(Switching { switch: Switch { builder, limit, .. }, until }) = &self.rows.switching else {
+            return Ok(());
+        };
         let here = *self.shared.committed.borrow();
         limit.send_if_modified(|limit| std::mem::replace(limit, here) != here);
         let (theirs, is_here, until) = (builder.store(), *builder.committed().borrow() == here, *until);
@@ -132,7 +167,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             }
             State::Ready | State::CatchingUp | State::Preparing => return Ok(()),
         };
-        if let Some(Switching { switch, .. }) = self.switching.take() {
+        if let Some(Switching { switch, .. }) = self.rows.switching.take() {
             let outcome = match failure {
                 Some(failure) => Err(failure),
                 None => self.take_over(switch.builder, here).await,
@@ -145,14 +180,14 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     /// No generation takes over now.
     pub(super) fn refuse_to_switch(&mut self, failure: SwitchError) {
-        if let Some(switching) = self.switching.take() {
+        if let Some(switching) = self.rows.switching.take() {
             drop(switching.switch.done.send(Err(failure)));
         }
     }
 
     /// Copied facts keep the highest version in each row, so the other generation may have read farther, but not less.
     fn has_copied_no_more_than(&self, theirs: &[CopiedRow]) -> bool {
-        self.copies.iter().all(|partition| {
+        self.copies.partitions.iter().all(|partition| {
             let (topic, index) = (partition.topic.as_ref(), partition.index);
             let read =
                 theirs.iter().find(|row| (row.topic.as_str(), row.part) == (topic, index)).map_or(0, |row| row.next);
@@ -165,12 +200,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         // Its loop ends with its last handle; two that write to one file would not follow on each other.
         drop(builder);
         has_stopped(number, state).await?;
-        let store = Arc::new(self.store.have_serve(number).await?);
-        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&store);
-        self.writer = Writer::start(Arc::clone(&store), Arc::clone(&self.shared), self.surroundings.as_ref());
-        // They are there: this says that from now on rows come one by one.
-        self.writer.create_indexes();
-        self.store = store;
+        self.rows.replace(number, &self.shared, self.surroundings.as_ref()).await?;
         info!(service = D::JOURNAL, "generation {number} of the rows of {} serves from offset {here} on", D::JOURNAL);
         Ok(here)
     }

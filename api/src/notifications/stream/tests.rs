@@ -7,7 +7,11 @@ use orderlog_domain::{
 };
 use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
 use orderlog_readmodel::Store;
-use orderlog_service::{assembly, now_ms, replica::Setup, surroundings::Machine};
+use orderlog_service::{
+    assembly, now_ms,
+    replica::{Reach, Setup},
+    surroundings::Machine,
+};
 use poem_openapi::types::Example;
 use uuid::Uuid;
 
@@ -28,7 +32,8 @@ impl Instance {
         let (log, hash_key) = (Arc::clone(log), HashKey::from_secret("test"));
         let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
         let limit = watch::Sender::new(limit);
-        let replica = Replica::start_up_to(setup, store, (u64::MAX, limit.subscribe())).await.unwrap();
+        let replica =
+            Replica::start_up_to(setup, store, Reach { target: u64::MAX, limit: limit.subscribe() }).await.unwrap();
         Self { feed: Feed::start(replica), limit, stopping: watch::Sender::new(false), _rows: rows }
     }
 
