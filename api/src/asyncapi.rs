@@ -3,23 +3,26 @@
 //! Topics, publishers and consumers come from the deciders themselves; the fields stand in [`payload`], and a test compares
 //! them with real events.
 
-mod payload;
+pub mod payload;
 
 use std::collections::BTreeSet;
 
-use orderlog_core::decider::Decider;
-use orderlog_domain::{
-    SERVICES, billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications,
-    orders::Orders,
-};
 use serde_json::{Map, Value, json};
 
+use crate::{
+    names::ServiceName,
+    registry::{AnyService, Registry},
+    service::contract::TopicContract,
+};
+
 /// The AsyncAPI document.
-pub fn document() -> Value {
+pub fn document(registry: &Registry) -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
-    for &(topic, publisher) in SERVICES.iter().flat_map(|(_, published)| *published) {
+    let published = |service: &'static dyn AnyService| service.topics().iter().map(move |(topic, _)| (*topic, service));
+    for (topic, publisher) in registry.services.iter().copied().flat_map(published) {
         let name = pascal(topic);
-        let (summary, fields) = payload::of(topic);
+        let TopicContract { summary, key, payload } = publisher.topic(topic);
+        let publisher = publisher.name();
         channels.insert(
             name.clone(),
             json!({
@@ -40,7 +43,7 @@ pub fn document() -> Value {
         };
         operations
             .insert(format!("{publisher}Sends{name}"), operation("send", format!("{publisher} publishes {topic}")));
-        for consumer in consumers(topic) {
+        for consumer in registry.services.iter().filter(|service| service.consumes(topic)).map(|it| it.name()) {
             let what = format!("{consumer} consumes {topic}");
             operations.insert(format!("{consumer}Receives{name}"), operation("receive", what));
         }
@@ -51,15 +54,15 @@ pub fn document() -> Value {
                 "title": topic,
                 "summary": summary,
                 "contentType": "application/json",
-                "headers": headers(topic, publisher),
-                "payload": fields,
-                "bindings": { "kafka": { "key": { "type": "string", "description": payload::key(topic) } } },
+                "headers": headers(topic, key, publisher),
+                "payload": payload,
+                "bindings": { "kafka": { "key": { "type": "string", "description": key } } },
             }),
         );
     }
     json!({
         "asyncapi": "3.1.0",
-        "info": info(),
+        "info": info(registry),
         "servers": servers(),
         "defaultContentType": "application/json",
         "channels": channels,
@@ -68,9 +71,9 @@ pub fn document() -> Value {
     })
 }
 
-fn info() -> Value {
-    let publishing = SERVICES.iter().filter(|(_, published)| !published.is_empty());
-    let publishers: BTreeSet<_> = publishing.map(|(journal, _)| *journal).collect();
+fn info(registry: &Registry) -> Value {
+    let publishers = registry.services.iter().filter(|service| !service.topics().is_empty());
+    let publishers: BTreeSet<_> = publishers.map(|service| service.name().as_str()).collect();
     let tags: Vec<_> = publishers.iter().map(|name| json!({ "name": name, "description": "A publisher." })).collect();
     json!({
         "title": "orderlog: public topics",
@@ -96,15 +99,6 @@ fn servers() -> Value {
     })
 }
 
-/// The services that react to a topic or copy facts from it.
-fn consumers(topic: &str) -> Vec<&'static str> {
-    fn of<D: Decider>(topic: &str) -> Option<&'static str> {
-        D::REACTS_TO.iter().chain(D::COPIES).any(|consumed| *consumed == topic).then_some(D::JOURNAL)
-    }
-    let all = [of::<Customers>, of::<Orders>, of::<Inventory>, of::<Billing>, of::<Notifications>].map(|of| of(topic));
-    all.into_iter().flatten().collect()
-}
-
 /// `order.created` as `OrderCreated`.
 fn pascal(topic: &str) -> String {
     let capitalised = topic.split('.').map(|word| {
@@ -114,7 +108,7 @@ fn pascal(topic: &str) -> String {
     capitalised.collect()
 }
 
-fn headers(topic: &str, publisher: &str) -> Value {
+fn headers(topic: &str, key: &str, publisher: ServiceName) -> Value {
     json!({
         "type": "object",
         "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_dataschema", "ce_sequence",
@@ -124,7 +118,7 @@ fn headers(topic: &str, publisher: &str) -> Value {
             "ce_id": { "type": "string", "format": "uuid", "description": "The same for every copy of the event." },
             "ce_type": { "type": "string", "const": topic },
             "ce_source": { "type": "string", "const": format!("/orderlog/{publisher}") },
-            "ce_subject": { "type": "string", "description": payload::key(topic) },
+            "ce_subject": { "type": "string", "description": key },
             "ce_time": { "type": "string", "format": "date-time" },
             "ce_dataschema": { "type": "string", "const": format!("urn:orderlog:{topic}:1") },
             "ce_sequence": { "type": "string", "description": "The version, as a number." },

@@ -3,14 +3,19 @@
 mod bodies;
 pub mod codes;
 mod overpayments;
+mod topics;
+
+use std::sync::Arc;
 
 use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
     values::OrderId,
 };
 use orderlog_projections::billing as projections;
+use orderlog_readmodel::Tables;
 use orderlog_service::replica::Executed;
-use poem_openapi::{OpenApi, param::Query};
+use poem_openapi::{OpenApi, Tags, param::Query};
+use serde_json::Value;
 
 pub use bodies::{
     Invoice, InvoiceList, InvoiceState, Payment, PaymentAnswer, RecordPayment, Refund, RefundAnswer, RefundCause,
@@ -22,13 +27,14 @@ use crate::{
     auth::{Caller, Scope},
     freshness::Freshness,
     json::{Given, MaybeGiven},
-    names::{ServiceName, Tag},
+    notifications::ByNotifications,
     operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
-    problem::ApiError,
+    problem::{ApiError, Code},
     service::{
-        Service,
+        Service, ServiceDefinition,
+        contract::TopicContract,
         look::Visibility,
         mounted::Mounted,
         parts::{NotStarted, Parts},
@@ -37,34 +43,58 @@ use crate::{
 
 use overpayments::{Overpayment, Overpayments};
 
-impl From<Rejection> for ApiError {
-    fn from(rejection: Rejection) -> Self {
-        let detail = rejection.to_string();
-        match rejection {
-            Rejection::UnknownOrder { .. } => Self::not_found(crate::orders::codes::UNKNOWN_ORDER, detail),
-            Rejection::WrongCurrency { .. } => Self::conflict(codes::WRONG_CURRENCY, detail).at("#/currency"),
-            Rejection::Overpayment { .. } => Self::conflict(codes::OVERPAYMENT, detail).at("#/amount"),
-            Rejection::InvoiceClosed { .. } => Self::conflict(codes::INVOICE_CLOSED, detail),
-            Rejection::NotPaid { .. } => Self::conflict(crate::orders::codes::NOT_PAID, detail),
-            Rejection::RefundTooLarge { .. } => Self::conflict(codes::REFUND_TOO_LARGE, detail).at("#/amount"),
-        }
-    }
-}
-
 /// The routes.
 pub struct BillingApi {
-    service: Service<Billing>,
+    service: Service<BillingService>,
     overpayments: Overpayments,
 }
 
-/// Start the service and offer its routes.
-///
-/// # Errors
-/// [`NotStarted`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start(&projections::TABLES).await?;
-    let overpayments = Overpayments::new(parts.peers.clone());
-    Ok(Mounted::new(ServiceName::Billing, &service.clone(), BillingApi { service, overpayments }))
+/// The billing service.
+pub struct BillingService;
+
+impl ServiceDefinition for BillingService {
+    type Decider = Billing;
+    type Api = BillingApi;
+
+    const ABOUT: &'static str = "What is paid";
+    const CODES: &'static [Code] = codes::ALL;
+
+    fn tables() -> &'static Tables<Billing> {
+        &projections::TABLES
+    }
+
+    fn problem_of(rejection: Rejection) -> ApiError {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::UnknownOrder { .. } => ApiError::not_found(crate::orders::codes::UNKNOWN_ORDER, detail),
+            Rejection::WrongCurrency { .. } => ApiError::conflict(codes::WRONG_CURRENCY, detail).at("#/currency"),
+            Rejection::Overpayment { .. } => ApiError::conflict(codes::OVERPAYMENT, detail).at("#/amount"),
+            Rejection::InvoiceClosed { .. } => ApiError::conflict(codes::INVOICE_CLOSED, detail),
+            Rejection::NotPaid { .. } => ApiError::conflict(crate::orders::codes::NOT_PAID, detail),
+            Rejection::RefundTooLarge { .. } => ApiError::conflict(codes::REFUND_TOO_LARGE, detail).at("#/amount"),
+        }
+    }
+
+    async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+        let service = parts.start::<Self>().await?;
+        let overpayments = Overpayments::new(Arc::new(ByNotifications(Arc::clone(&parts.peers))));
+        Ok(Mounted::new(&service.clone(), BillingApi { service, overpayments }))
+    }
+
+    fn topic(topic: &str) -> TopicContract {
+        topics::of(topic)
+    }
+
+    fn examples() -> Vec<(&'static str, Value)> {
+        bodies::examples()
+    }
+}
+
+#[derive(Tags)]
+enum Tag {
+    /// What is due, paid and refunded for each order.
+    #[oai(rename = "billing")]
+    Billing,
 }
 
 impl BillingApi {
@@ -91,7 +121,7 @@ impl BillingApi {
         let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of, seen, shown).await?;
         match looked.entity {
             Some(billing::Entity::Invoice(invoice)) => Ok((invoice, looked.position)),
-            None => Err(looked.absent(Rejection::UnknownOrder { order_id })),
+            None => Err(looked.absent(BillingService::problem_of(Rejection::UnknownOrder { order_id }))),
         }
     }
 }

@@ -8,7 +8,7 @@ mod security;
 
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use orderlog_service::snapshots::Keeping;
 use tracing_subscriber::EnvFilter;
 
@@ -265,43 +265,54 @@ pub struct Options {
     #[arg(long, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
     pub command_timeout_ms: i64,
 
-    /// Refuse commands that move stock or money, and orders, if they come without an `Idempotency-Key`: `POST /orders`, `POST
-    /// /billing`, refunds, and every command under `/stock`
+    /// Refuse some commands if they come without an `Idempotency-Key`
     #[arg(long, env = "ORDERLOG_REQUIRE_IDEMPOTENCY_KEYS")]
     pub require_idempotency_keys: bool,
 
-    /// Where the customers service is; default: in this process
-    #[arg(long, env = "ORDERLOG_CUSTOMERS_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
-    pub customers_url: Option<String>,
-
-    /// Where the orders service is; default: in this process
-    #[arg(long, env = "ORDERLOG_ORDERS_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
-    pub orders_url: Option<String>,
-
-    /// Where the inventory service is; default: in this process
-    #[arg(long, env = "ORDERLOG_INVENTORY_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
-    pub inventory_url: Option<String>,
-
-    /// Where the billing service is; default: in this process
-    #[arg(long, env = "ORDERLOG_BILLING_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
-    pub billing_url: Option<String>,
-
-    /// Where the notifications service is; default: in this process
-    #[arg(long, env = "ORDERLOG_NOTIFICATIONS_URL", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
-    pub notifications_url: Option<String>,
+    /// Where the other services are.
+    #[command(flatten)]
+    pub peer_urls: PeerUrls,
 }
 
-impl Options {
-    /// Where other services were said to be.
-    pub fn peer_urls(&self) -> BTreeMap<ServiceName, String> {
-        let url = |service| match service {
-            ServiceName::Customers => &self.customers_url,
-            ServiceName::Orders => &self.orders_url,
-            ServiceName::Inventory => &self.inventory_url,
-            ServiceName::Billing => &self.billing_url,
-            ServiceName::Notifications => &self.notifications_url,
-        };
-        ServiceName::ALL.into_iter().filter_map(|service| Some((service, url(service).clone()?))).collect()
+/// Where services of other processes are, as far as that was said. The options are made from the registry.
+#[derive(Clone, Debug, Default)]
+pub struct PeerUrls(BTreeMap<String, String>);
+
+impl PeerUrls {
+    /// With this the ids of their options begin. The rest is the service's name.
+    pub const ID: &str = "url_of_";
+
+    /// Those of these services.
+    pub fn of(&self, services: &[ServiceName]) -> BTreeMap<ServiceName, String> {
+        services.iter().filter_map(|service| Some((*service, self.0.get(service.as_str())?.clone()))).collect()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.0.values()
+    }
+}
+
+impl Args for PeerUrls {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}
+
+impl FromArgMatches for PeerUrls {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let named = matches.ids().filter_map(|id| Some((id.as_str(), id.as_str().strip_prefix(Self::ID)?)));
+        let url = |(id, name): (&str, &str)| Some((name.to_owned(), matches.get_one::<String>(id)?.clone()));
+        Ok(Self(named.filter_map(url).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 

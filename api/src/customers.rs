@@ -1,16 +1,18 @@
 //! The routes of the customers service.
 
 pub mod codes;
+mod topics;
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
     customers::{self, Address, Command, Customers, Rejection},
-    orders as orders_domain,
+    orders::{self as orders_domain, Orders},
     values::{CustomerId, Email, Name},
 };
 use orderlog_projections::customers as projections;
+use orderlog_readmodel::Tables;
 use orderlog_service::{email_keys, replica::Executed, surroundings::mint};
-use poem_openapi::{Object, OpenApi, param::Query, types::Example};
+use poem_openapi::{Object, OpenApi, Tags, param::Query, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -19,14 +21,15 @@ use crate::{
     auth::{Caller, Scope},
     freshness::Freshness,
     json::{Checked, Given},
-    names::{ServiceName, Tag},
+    names::ServiceName,
     operations::operations,
     orders::{OrderList, OrderPayment, OrderState},
     paging::Paged,
     params::{CommandHeaders, EXAMPLE_CUSTOMER, Path},
-    problem::{ApiError, Faults},
+    problem::{ApiError, Code, Faults},
     service::{
-        Service,
+        Service, ServiceDefinition,
+        contract::{ExampleId, TopicContract},
         look::Visibility,
         mounted::Mounted,
         parts::{NotStarted, Parts},
@@ -197,29 +200,53 @@ pub struct CustomerList {
     pub next_cursor: Option<String>,
 }
 
-impl From<Rejection> for ApiError {
-    fn from(rejection: Rejection) -> Self {
+/// The routes.
+pub struct CustomersApi(Service<CustomersService>);
+
+/// The customers service.
+pub struct CustomersService;
+
+impl ServiceDefinition for CustomersService {
+    type Decider = Customers;
+    type Api = CustomersApi;
+
+    const ABOUT: &'static str = "Who customers are";
+    const CODES: &'static [Code] = codes::ALL;
+
+    fn tables() -> &'static Tables<Customers> {
+        &projections::TABLES
+    }
+
+    fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::EmailTaken => Self::conflict(codes::DUPLICATE_EMAIL, detail).at("#/email"),
-            Rejection::UnknownCustomer { .. } => Self::not_found(codes::UNKNOWN_CUSTOMER, detail),
+            Rejection::EmailTaken => ApiError::conflict(codes::DUPLICATE_EMAIL, detail).at("#/email"),
+            Rejection::UnknownCustomer { .. } => ApiError::not_found(codes::UNKNOWN_CUSTOMER, detail),
             // No caller can ask for such a claim.
-            Rejection::EmailKeyTaken { .. } | Rejection::NothingToClaim { .. } => Self::internal(&detail),
+            Rejection::EmailKeyTaken { .. } | Rejection::NothingToClaim { .. } => ApiError::internal(&detail),
         }
+    }
+
+    async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+        let service = parts.start::<Self>().await?;
+        email_keys::begin(&service.replica);
+        Ok(Mounted::new(&service.clone(), CustomersApi(service)))
+    }
+
+    fn topic(topic: &str) -> TopicContract {
+        topics::of(topic)
+    }
+
+    fn example_ids() -> Vec<ExampleId> {
+        vec![ExampleId { id: EXAMPLE_CUSTOMER, list: "/customers?limit=1", field: "customer_id" }]
     }
 }
 
-/// The routes.
-pub struct CustomersApi(Service<Customers>);
-
-/// Start the service and offer its routes.
-///
-/// # Errors
-/// [`NotStarted`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start(&projections::TABLES).await?;
-    email_keys::begin(&service.replica);
-    Ok(Mounted::new(ServiceName::Customers, &service.clone(), CustomersApi(service)))
+#[derive(Tags)]
+enum Tag {
+    /// Who customers are, and whether they may place orders.
+    #[oai(rename = "customers")]
+    Customers,
 }
 
 impl CustomersApi {
@@ -249,7 +276,7 @@ impl CustomersApi {
         match looked.entity {
             Some(customers::Entity::Customer(customer)) => Ok((customer, looked.position)),
             Some(customers::Entity::EmailClaim(_)) | None => {
-                Err(looked.absent(Rejection::UnknownCustomer { customer_id: id }))
+                Err(looked.absent(CustomersService::problem_of(Rejection::UnknownCustomer { customer_id: id })))
             }
         }
     }
@@ -257,7 +284,11 @@ impl CustomersApi {
 
 /// A customer who is not there for the caller is not there.
 fn visible(id: CustomerId, caller: &Caller) -> Result<CustomerId, ApiError> {
-    if caller.sees(id) { Ok(id) } else { Err(Rejection::UnknownCustomer { customer_id: id }.into()) }
+    if caller.sees(id) {
+        Ok(id)
+    } else {
+        Err(CustomersService::problem_of(Rejection::UnknownCustomer { customer_id: id }))
+    }
 }
 
 fn done(executed: &Executed<Customers>) -> Done<CustomerChanged> {
@@ -394,14 +425,14 @@ impl CustomersApi {
         seen: Freshness,
     ) -> Result<Listed<OrderList>, ApiError> {
         // What was seen of other services is for orders to wait for.
-        let (seen, elsewhere) = seen.part(ServiceName::Customers);
+        let (seen, elsewhere) = seen.part(ServiceName::of::<Customers>());
         let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller, &seen)).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(payment.0.map(|it| ("payment", orders_domain::Payment::from(it).as_str().to_owned())));
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
         query.extend(page.cursor().map(|cursor| ("cursor", cursor.to_owned())));
-        let orders = self.0.peers.get(ServiceName::Orders, "/orders", &query, &elsewhere).await?;
+        let orders = self.0.peers.get(ServiceName::of::<Orders>(), "/orders", &query, &elsewhere).await?;
         let orders: OrderList = orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None });
         let next = orders.next_cursor.as_deref().map(|cursor| page.link(cursor));
         Ok(Listed::new(orders, next))

@@ -4,7 +4,7 @@
 //! consumes is waited for until the rows hold all that follows from it here (`service/src/replica/news.rs`). Then a "not found" is
 //! the truth. If the time is up before, the answer is 504. Any other position is refused, since the wait would have no end.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
 use orderlog_core::decider::Decider;
 use orderlog_service::replica::sources;
@@ -15,7 +15,7 @@ use poem_openapi::{
 };
 
 use crate::{
-    names::ServiceName,
+    names::{ServiceName, ServiceNames},
     problem::{ApiError, codes},
 };
 
@@ -25,8 +25,6 @@ pub const MIN_POSITION: &str = "Orderlog-Min-Position";
 const WAIT: Duration = Duration::from_secs(5);
 /// And at most.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// More positions than one for each service make no sense.
-const N_POSITIONS_MAX: usize = 5;
 
 /// A record of some service's journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +41,12 @@ impl fmt::Display for Position {
     }
 }
 
-impl FromStr for Position {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (name, offset) = text.trim().split_once('@').ok_or(())?;
-        let journal = ServiceName::ALL.into_iter().find(|service| service.as_str() == name).ok_or(())?;
-        Ok(Self { journal, offset: offset.parse().map_err(|_| ())? })
+impl Position {
+    /// The position that `text` is, in one of these journals.
+    pub fn read(text: &str, journals: &[ServiceName]) -> Option<Self> {
+        let (name, offset) = text.trim().split_once('@')?;
+        let journal = *journals.iter().find(|journal| journal.as_str() == name)?;
+        Some(Self { journal, offset: offset.parse().ok()? })
     }
 }
 
@@ -65,16 +62,17 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// What the headers of a request say. Preferences that are not understood are ignored, as RFC 7240 wants it.
+    /// What the headers of a request say, where there are these journals. Preferences that are not understood are ignored, as RFC 7240 wants it.
     ///
     /// # Errors
     /// 400 for positions that are none.
-    pub fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub fn read(headers: &HeaderMap, journals: &[ServiceName]) -> Result<Self, ApiError> {
         // What is no text is no position, and no preference that is understood.
         let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
-        let seen =
-            text(MIN_POSITION).flat_map(|value| value.split(',')).map(str::parse).collect::<Result<Vec<_>, ()>>();
-        let seen = seen.ok().filter(|seen| seen.len() <= N_POSITIONS_MAX).ok_or_else(|| {
+        let seen = text(MIN_POSITION).flat_map(|value| value.split(','));
+        let seen: Option<Vec<_>> = seen.map(|position| Position::read(position, journals)).collect();
+        // More positions than one for each service make no sense.
+        let seen = seen.filter(|seen| seen.len() <= journals.len()).ok_or_else(|| {
             let detail = "it must be positions that answers told, such as `orders@1042`, with commas between them";
             ApiError::parameter(MIN_POSITION, codes::INVALID_POSITION, detail)
         })?;
@@ -90,6 +88,15 @@ impl Freshness {
             }
         }
         Ok(freshness)
+    }
+
+    /// What a request says.
+    ///
+    /// # Errors
+    /// As [`Freshness::read`].
+    pub fn of(request: &Request) -> Result<Self, ApiError> {
+        let journals = request.data::<ServiceNames>().map_or(&[][..], |names| names);
+        Self::read(request.headers(), journals)
     }
 
     /// The preference that was honoured, as the answer says it; of a caller that likes both, the waiting.
@@ -175,24 +182,23 @@ impl<'a> ApiExtractor<'a> for Freshness {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self::read(request.headers())?)
+        Ok(Self::of(request)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use orderlog_domain::{
-        billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
-    };
-
     use super::*;
+
+    const ORDERS: ServiceName = ServiceName::named("orders");
+    const BILLING: ServiceName = ServiceName::named("billing");
 
     fn read(headers: &[(&'static str, &'static str)]) -> Result<Freshness, ApiError> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        Freshness::read(&map)
+        Freshness::read(&map, &[ORDERS, BILLING])
     }
 
     #[test]
@@ -200,7 +206,7 @@ mod tests {
         let position = |journal, offset| Position { journal, offset };
         let given = [("orderlog-min-position", "orders@7, billing@0"), ("prefer", "respond-async, wait=10")];
         let freshness = read(&given).unwrap();
-        assert_eq!(freshness.seen, [position(ServiceName::Orders, 7), position(ServiceName::Billing, 0)]);
+        assert_eq!(freshness.seen, [position(ORDERS, 7), position(BILLING, 0)]);
         assert_eq!((freshness.wait, freshness.respond_async), (Some(Duration::from_secs(10)), true));
         assert_eq!(read(&[]), Ok(Freshness::default()));
     }
@@ -214,22 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn a_service_waits_for_its_own_journal_and_those_that_it_takes_news_from() {
-        fn told<D: Decider>() -> Vec<&'static str> {
-            awaited::<D>().collect()
-        }
-        assert_eq!(told::<Customers>(), ["customers"]);
-        assert_eq!(told::<Orders>(), ["orders", "customers", "inventory", "billing"]);
-        assert_eq!(told::<Inventory>(), ["inventory", "orders"]);
-        assert_eq!(told::<Billing>(), ["billing", "orders"]);
-        assert_eq!(told::<Notifications>(), ["notifications", "inventory", "billing"]);
-    }
-
-    #[test]
     fn what_is_no_position_is_refused() {
         let no_text = "orders@1\u{e4}";
         for wrong in ["", "7", "orders", "orders@", "shipping@1", "orders@1;billing@2", "orders@-1", no_text] {
             assert!(read(&[("orderlog-min-position", wrong)]).is_err(), "{wrong}");
         }
+        assert!(read(&[("orderlog-min-position", "orders@1,orders@2,billing@1")]).is_err(), "more than services");
     }
 }

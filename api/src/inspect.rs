@@ -1,25 +1,23 @@
 //! The log's records as operators see them: JSON documents, the same from a running server and from a stopped one's files.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use orderlog_core::{
-    decider::Decider,
     decoding::{self, DecodeError},
     header::{HEADER, Header},
     machine::{DISCARD, Discard, GENESIS, Verdict},
 };
-use orderlog_domain::{
-    billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
-};
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
-use orderlog_projections::{billing, customers, inventory, notifications, orders};
-use orderlog_readmodel::{Generations, Store, StoreError, Tables};
+use orderlog_readmodel::StoreError;
 use orderlog_service::{envelope, projection::Projection};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::names::ServiceName;
+use crate::{
+    names::ServiceName,
+    registry::{AnyService, Registry},
+};
 
 /// Some records of one partition, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +67,7 @@ pub struct Inspected {
 /// Reads records for operators.
 #[derive(Clone)]
 pub struct Inspector {
+    registry: &'static Registry,
     log: Arc<dyn EventLog>,
     verdicts: Arc<dyn Verdicts>,
 }
@@ -76,19 +75,19 @@ pub struct Inspector {
 /// Knows what became of a journal's records.
 #[async_trait]
 pub trait Verdicts: Send + Sync {
-    /// Those of `journal` from an offset up to and without another, ascending, as far as they are known.
-    async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
+    /// Those of a journal from an offset up to and without another, ascending, as far as they are known.
+    async fn verdicts(&self, of: &dyn AnyService, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
 }
 
 impl Inspector {
-    /// Reads `log`; `verdicts` tells which records are void.
-    pub fn new(log: Arc<dyn EventLog>, verdicts: Arc<dyn Verdicts>) -> Self {
-        Self { log, verdicts }
+    /// Reads `log`; `verdicts` knows which records are void.
+    pub fn new(registry: &'static Registry, log: Arc<dyn EventLog>, verdicts: Arc<dyn Verdicts>) -> Self {
+        Self { registry, log, verdicts }
     }
 
     /// Let go of the log.
     pub async fn close(self) {
-        let Self { log, verdicts } = self;
+        let Self { registry: _, log, verdicts } = self;
         drop(verdicts);
         log.close().await;
     }
@@ -115,7 +114,7 @@ impl Inspector {
         // Fewer are all: behind the last one there may be offsets without records.
         let behind = records.last().map_or(from, |last| last.offset + 1);
         let next = if records.len() < limit { end } else { behind };
-        let journal = ServiceName::ALL.into_iter().find(|service| service.as_str() == topic);
+        let journal = self.registry.find(topic);
         let verdicts = match journal {
             Some(journal) if !records.is_empty() => self.verdicts.verdicts(journal, from, next).await?,
             Some(_) | None => Vec::new(),
@@ -188,40 +187,31 @@ fn of_public(record: &Record) -> Told {
 }
 
 /// Why this program can't read `record` as an event of its journal, without any value of it; nothing if it can.
-pub fn unreadable(journal: ServiceName, record: &Inspected) -> Option<String> {
-    fn of<D: Decider>(record: &Inspected) -> Option<String> {
-        let name = Some(record.kind.as_str()).filter(|kind| decoding::is_identifier(kind)).unwrap_or("the record");
-        let undecodable = |error: DecodeError| format!("{name} can't be decoded: {error}");
-        match record.kind.as_str() {
-            GENESIS => None,
-            DISCARD => decoding::from_value::<Discard>(&record.value).err().map(undecodable),
-            kind => match decoding::from_value::<D::Event>(&record.value) {
-                Ok(event) if D::kind(&event) == kind => None,
-                Ok(event) => Some(format!("its header says {name}, its payload is {}", D::kind(&event))),
-                Err(error) => Some(undecodable(error)),
-            },
-        }
-    }
-    record.error.clone().or_else(|| match journal {
-        ServiceName::Customers => of::<Customers>(record),
-        ServiceName::Orders => of::<Orders>(record),
-        ServiceName::Inventory => of::<Inventory>(record),
-        ServiceName::Billing => of::<Billing>(record),
-        ServiceName::Notifications => of::<Notifications>(record),
+pub fn unreadable(journal: &dyn AnyService, record: &Inspected) -> Option<String> {
+    let name = Some(record.kind.as_str()).filter(|kind| decoding::is_identifier(kind)).unwrap_or("the record");
+    let undecodable = |error: DecodeError| format!("{name} can't be decoded: {error}");
+    record.error.clone().or_else(|| match record.kind.as_str() {
+        GENESIS => None,
+        DISCARD => decoding::from_value::<Discard>(&record.value).err().map(undecodable),
+        kind => match journal.kind_of(&record.value) {
+            Ok(event) if event == kind => None,
+            Ok(event) => Some(format!("its header says {name}, its payload is {event}")),
+            Err(error) => Some(undecodable(error)),
+        },
     })
 }
 
 /// Services' rows that are open in this process.
-pub type Projections = Arc<BTreeMap<ServiceName, Arc<dyn Projection>>>;
+pub type Projections = Arc<[(ServiceName, Arc<dyn Projection>)]>;
 
 /// The verdicts in rows that are open in this process.
 pub struct InRows(pub Projections);
 
 #[async_trait]
 impl Verdicts for InRows {
-    async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
-        match self.0.get(&journal) {
-            Some(projection) => projection.verdicts(from, to).await,
+    async fn verdicts(&self, of: &dyn AnyService, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        match self.0.iter().find(|(service, _)| *service == of.name()) {
+            Some((_, projection)) => projection.verdicts(from, to).await,
             // Another process has them.
             None => Ok(Vec::new()),
         }
@@ -240,24 +230,7 @@ impl InFolder {
 
 #[async_trait]
 impl Verdicts for InFolder {
-    async fn verdicts(&self, journal: ServiceName, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
-        async fn of<D: Decider>(
-            tables: &'static Tables<D>,
-            dir: &Path,
-            from: u64,
-            to: u64,
-        ) -> Result<Vec<(u64, Verdict)>, StoreError> {
-            match Store::read_serving(&Generations::to_read(dir, tables)?).await? {
-                Some(store) => store.verdicts(from, to).await,
-                None => Ok(Vec::new()),
-            }
-        }
-        match journal {
-            ServiceName::Customers => of(&customers::TABLES, &self.0, from, to).await,
-            ServiceName::Orders => of(&orders::TABLES, &self.0, from, to).await,
-            ServiceName::Inventory => of(&inventory::TABLES, &self.0, from, to).await,
-            ServiceName::Billing => of(&billing::TABLES, &self.0, from, to).await,
-            ServiceName::Notifications => of(&notifications::TABLES, &self.0, from, to).await,
-        }
+    async fn verdicts(&self, of: &dyn AnyService, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        of.verdicts_in(&self.0, from, to).await
     }
 }

@@ -2,20 +2,23 @@
 
 mod bodies;
 pub mod codes;
+pub mod topics;
 
 use std::sync::Arc;
 
+use orderlog_core::decider::Decider;
 use orderlog_domain::{
     inventory::{self, Command, Inventory, Rejection, ReservationId, ShortageReason, StockItem},
     values::{ReservationName, Sku},
 };
 use orderlog_projections::inventory as projections;
+use orderlog_readmodel::Tables;
 use orderlog_service::{
     assembly,
     delivery::{self, corrections},
     replica::{Executed, Replica},
 };
-use poem_openapi::{OpenApi, param::Query};
+use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::{Value, json};
 
 pub use bodies::{
@@ -29,13 +32,14 @@ use crate::{
     auth::Scope,
     freshness::Freshness,
     json::Given,
-    names::{ServiceName, Tag},
+    notifications::ByNotifications,
     operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
-    problem::ApiError,
+    problem::{ApiError, Code},
     service::{
-        Service,
+        Service, ServiceDefinition,
+        contract::TopicContract,
         look::Visibility,
         mounted::Mounted,
         parts::{NotStarted, Parts},
@@ -52,52 +56,80 @@ const DELIVERIES: &str = "orderlog.inventory.deliveries";
 /// What means something else at `/stock/...`. A SKU of such a name could not be asked for, so none comes to be.
 const NO_SKUS: [&str; 2] = ["reserve", "reservations"];
 
-impl From<Rejection> for ApiError {
-    fn from(rejection: Rejection) -> Self {
+/// The routes.
+pub struct InventoryApi(Service<InventoryService>);
+
+/// The inventory service.
+pub struct InventoryService;
+
+impl ServiceDefinition for InventoryService {
+    type Decider = Inventory;
+    type Api = InventoryApi;
+
+    const ABOUT: &'static str = "What there is";
+    const CODES: &'static [Code] = codes::ALL;
+
+    fn tables() -> &'static Tables<Inventory> {
+        &projections::TABLES
+    }
+
+    fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::UnknownSku { .. } => Self::not_found(codes::UNKNOWN_SKU, detail),
-            Rejection::TooMuchStock { .. } => Self::conflict(codes::TOO_MUCH_STOCK, detail),
-            Rejection::AdjustedBelowReserved { .. } => Self::conflict(codes::BELOW_RESERVED, detail).at("#/delta"),
-            Rejection::NoLines => Self::invalid_at("#/lines", crate::orders::codes::NO_LINES, detail),
-            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", crate::orders::codes::TOO_MANY_LINES, detail),
+            Rejection::UnknownSku { .. } => ApiError::not_found(codes::UNKNOWN_SKU, detail),
+            Rejection::TooMuchStock { .. } => ApiError::conflict(codes::TOO_MUCH_STOCK, detail),
+            Rejection::AdjustedBelowReserved { .. } => ApiError::conflict(codes::BELOW_RESERVED, detail).at("#/delta"),
+            Rejection::NoLines => ApiError::invalid_at("#/lines", crate::orders::codes::NO_LINES, detail),
+            Rejection::TooManyLines { .. } => {
+                ApiError::invalid_at("#/lines", crate::orders::codes::TOO_MANY_LINES, detail)
+            }
             Rejection::TooManyUnits { .. } => {
-                Self::invalid_at("#/lines", crate::orders::codes::QUANTITY_TOO_LARGE, detail)
+                ApiError::invalid_at("#/lines", crate::orders::codes::QUANTITY_TOO_LARGE, detail)
             }
             Rejection::NotEnoughStock { shortages, reason: ShortageReason::OutOfStock } => {
-                Self::conflict(codes::NOT_ENOUGH_STOCK, detail).with(&codes::SHORTAGES, short(&shortages))
+                ApiError::conflict(codes::NOT_ENOUGH_STOCK, detail).with(&codes::SHORTAGES, short(&shortages))
             }
             Rejection::NotEnoughStock { shortages, reason: ShortageReason::UnknownSku } => {
-                Self::not_found(codes::UNKNOWN_SKU, detail).at("#/lines").with(&codes::SHORTAGES, short(&shortages))
+                ApiError::not_found(codes::UNKNOWN_SKU, detail).at("#/lines").with(&codes::SHORTAGES, short(&shortages))
             }
-            Rejection::ReservationExists { .. } => Self::conflict(codes::RESERVATION_EXISTS, detail),
-            Rejection::ReservationEnded { .. } => Self::conflict(codes::RESERVATION_ENDED, detail),
-            Rejection::UnknownReservation { .. } => Self::not_found(codes::UNKNOWN_RESERVATION, detail),
+            Rejection::ReservationExists { .. } => ApiError::conflict(codes::RESERVATION_EXISTS, detail),
+            Rejection::ReservationEnded { .. } => ApiError::conflict(codes::RESERVATION_ENDED, detail),
+            Rejection::UnknownReservation { .. } => ApiError::not_found(codes::UNKNOWN_RESERVATION, detail),
         }
+    }
+
+    async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+        let service = parts.start::<Self>().await?;
+        let replica = service.replica.clone();
+        let deliveries = parts.setup.log.lead(DELIVERIES, Inventory::JOURNAL).await;
+        let deliveries = deliveries.map_err(|source| NotStarted::new(Inventory::JOURNAL, source))?;
+        let notifier = Arc::new(ByNotifications(Arc::clone(&parts.peers)));
+        assembly::perform(
+            &deliveries,
+            &parts.troubles,
+            "deliveries",
+            &replica,
+            move |replica: Replica<Inventory>, lease| {
+                delivery::run(replica, lease, notifier.clone(), corrections::notice)
+            },
+        );
+        Ok(Mounted::new(&service.clone(), InventoryApi(service)))
+    }
+
+    fn topic(topic: &str) -> TopicContract {
+        topics::of(topic)
+    }
+
+    fn examples() -> Vec<(&'static str, Value)> {
+        bodies::examples()
     }
 }
 
-/// The routes.
-pub struct InventoryApi(Service<Inventory>);
-
-/// Start the service and its deliveries, and offer its routes.
-///
-/// # Errors
-/// [`NotStarted`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start(&projections::TABLES).await?;
-    let replica = service.replica.clone();
-    let deliveries = parts.setup.log.lead(DELIVERIES, ServiceName::Inventory.as_str()).await;
-    let deliveries = deliveries.map_err(|source| NotStarted::new(ServiceName::Inventory.as_str(), source))?;
-    let peers = Arc::clone(&parts.peers);
-    assembly::perform(
-        &deliveries,
-        &parts.troubles,
-        "deliveries",
-        &replica,
-        move |replica: Replica<Inventory>, lease| delivery::run(replica, lease, peers.clone(), corrections::notice),
-    );
-    Ok(Mounted::new(ServiceName::Inventory, &service.clone(), InventoryApi(service)))
+#[derive(Tags)]
+enum Tag {
+    /// What there is of each SKU, and what is set aside.
+    #[oai(rename = "inventory")]
+    Inventory,
 }
 
 impl InventoryApi {
@@ -121,7 +153,7 @@ impl InventoryApi {
         match looked.entity {
             Some(inventory::Entity::Stock(item)) => Ok((item, looked.position)),
             Some(inventory::Entity::Unreceived(_) | inventory::Entity::Reservation(_)) | None => {
-                Err(looked.absent(Rejection::UnknownSku { sku: sku.clone() }))
+                Err(looked.absent(InventoryService::problem_of(Rejection::UnknownSku { sku: sku.clone() })))
             }
         }
     }
@@ -137,7 +169,8 @@ impl InventoryApi {
         match looked.entity {
             Some(inventory::Entity::Reservation(found)) => Ok((found, looked.position)),
             Some(inventory::Entity::Stock(_) | inventory::Entity::Unreceived(_)) | None => {
-                Err(looked.absent(Rejection::UnknownReservation { reservation: id.clone() }))
+                Err(looked
+                    .absent(InventoryService::problem_of(Rejection::UnknownReservation { reservation: id.clone() })))
             }
         }
     }

@@ -5,10 +5,14 @@ use std::{
     process::ExitCode,
 };
 
+use futures_util::FutureExt;
 use orderlog_api::{
-    cli::{Cli, Exit, exit_code},
-    output, private,
+    cli::{Cli, Exit, Program, exit_code},
+    demo, output, private,
+    shop::SHOP,
 };
+
+const PROGRAM: Program = Program { registry: &SHOP, demo: |url, key| demo::play(url, key).boxed() };
 
 /// Folding is made of many small allocations on several threads: with this allocator rows are rebuilt 1.3 times as fast as with
 /// the system's.
@@ -18,7 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     private::begin();
     output::report_panics();
-    let exit = match Cli::read(std::env::args_os()) {
+    let exit = match Cli::read(&SHOP, std::env::args_os()) {
         Ok(cli) => run(cli),
         Err(answer) => answered(&answer),
     };
@@ -28,7 +32,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(cli: Cli) -> Exit {
-    match cli.run().await {
+    match cli.run(PROGRAM).await {
         Ok(exit) => exit,
         Err(error) => {
             note(&error);

@@ -4,28 +4,33 @@ mod bodies;
 pub mod codes;
 mod event_id;
 mod feed;
+mod notifier;
 mod reading;
 mod stream;
 
 use std::sync::{Arc, OnceLock};
 
+use orderlog_core::decider::Decider;
 use orderlog_domain::{
     notifications::{self, Command, Notifications, Rejection},
     values::{CustomerId, NotificationId, Recipient},
 };
 use orderlog_eventlog::ReadError;
 use orderlog_projections::{RedisAddress, RedisInbox};
+use orderlog_readmodel::Tables;
 use orderlog_service::{
     assembly,
     duty::Troubles,
     inbox,
     replica::{Executed, State},
 };
-use poem_openapi::{OpenApi, param::Query};
+use poem_openapi::{OpenApi, Tags, param::Query};
+use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use bodies::{Notification, NotificationList, NotificationRead, Notify};
+pub use notifier::ByNotifications;
 pub use stream::Streamed;
 
 use crate::{
@@ -33,13 +38,13 @@ use crate::{
     auth::{Caller, Scope},
     freshness::Freshness,
     json::Given,
-    names::{ServiceName, Tag},
     operations::operations,
     paging::Paged,
-    params::{CommandHeaders, Path},
-    problem::{self, ApiError},
+    params::{CommandHeaders, EXAMPLE_NOTIFICATION, Path},
+    problem::{self, ApiError, Code},
     service::{
-        Service,
+        Service, ServiceDefinition,
+        contract::ExampleId,
         look::Visibility,
         mounted::{Dependency, Mounted},
         parts::{NotStarted, Parts},
@@ -51,44 +56,69 @@ use feed::Feed;
 use reading::{Reading, Redis};
 use stream::Begin;
 
-impl From<Rejection> for ApiError {
-    fn from(rejection: Rejection) -> Self {
-        let detail = rejection.to_string();
-        match rejection {
-            Rejection::UnknownNotification { .. } => Self::not_found(codes::UNKNOWN_NOTIFICATION, detail),
-        }
-    }
-}
-
 /// The routes.
 pub struct NotificationsApi {
-    service: Service<Notifications>,
+    service: Service<NotificationsService>,
     reading: Reading,
     feed: Arc<Feed>,
     stopping: watch::Receiver<bool>,
 }
 
-/// Start the service, have Redis follow it if there is one, and offer its routes.
-///
-/// # Errors
-/// [`NotStarted`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start(&orderlog_projections::notifications::TABLES).await?;
-    let redis = match &parts.redis {
-        Some(at) => Some(follow(at.clone(), &service, parts.troubles.clone())?),
-        None => None,
-    };
-    let mut dependencies: Vec<(_, Arc<dyn Dependency>)> = Vec::new();
-    dependencies.extend(redis.clone().map(|redis| ("redis", redis as _)));
-    let (reading, feed) = (Reading::new(redis), Feed::start(service.replica.clone()));
-    let api = NotificationsApi { service: service.clone(), reading, feed, stopping: parts.stopping.clone() };
-    Ok(Mounted { dependencies, ..Mounted::new(ServiceName::Notifications, &service, api) })
+/// The notifications service.
+pub struct NotificationsService;
+
+impl ServiceDefinition for NotificationsService {
+    type Decider = Notifications;
+    type Api = NotificationsApi;
+
+    const ABOUT: &'static str = "What people are told";
+    const CODES: &'static [Code] = codes::ALL;
+
+    fn tables() -> &'static Tables<Notifications> {
+        &orderlog_projections::notifications::TABLES
+    }
+
+    fn problem_of(rejection: Rejection) -> ApiError {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::UnknownNotification { .. } => ApiError::not_found(codes::UNKNOWN_NOTIFICATION, detail),
+        }
+    }
+
+    async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+        let service = parts.start::<Self>().await?;
+        let redis = match &parts.redis {
+            Some(at) => Some(follow(at.clone(), &service, parts.troubles.clone())?),
+            None => None,
+        };
+        let mut dependencies: Vec<(_, Arc<dyn Dependency>)> = Vec::new();
+        dependencies.extend(redis.clone().map(|redis| ("redis", redis as _)));
+        let (reading, feed) = (Reading::new(redis), Feed::start(service.replica.clone()));
+        let api = NotificationsApi { service: service.clone(), reading, feed, stopping: parts.stopping.clone() };
+        Ok(Mounted { dependencies, ..Mounted::new(&service, api) })
+    }
+
+    fn example_ids() -> Vec<ExampleId> {
+        let list = "/notifications?recipient=operations&limit=1";
+        vec![ExampleId { id: EXAMPLE_NOTIFICATION, list, field: "notification_id" }]
+    }
+
+    fn examples() -> Vec<(&'static str, Value)> {
+        bodies::examples()
+    }
+}
+
+#[derive(Tags)]
+enum Tag {
+    /// What people are told, and whether they have read it.
+    #[oai(rename = "notifications")]
+    Notifications,
 }
 
 /// Have the Redis at this address follow the rows. What its keys are called follows from the journal's id, which is not known
 /// before the journal has begun: so deployments that share a Redis never meet.
-fn follow(at: RedisAddress, service: &Service<Notifications>, troubles: Troubles) -> Result<Redis, NotStarted> {
-    let name = ServiceName::Notifications.as_str();
+fn follow(at: RedisAddress, service: &Service<NotificationsService>, troubles: Troubles) -> Result<Redis, NotStarted> {
+    let name = Notifications::JOURNAL;
     // Nothing connects yet: this only tells at the start, and not later, that the URL is none.
     drop(RedisInbox::new(&at, "", Uuid::nil()).map_err(|source| NotStarted::new(name, source))?);
     let redis: Redis = Arc::new(OnceLock::new());
@@ -154,7 +184,10 @@ impl NotificationsApi {
         let looked = self.service.look(aggregate, None, &asked.freshness, shown).await?;
         match looked.entity {
             Some(_) => Ok(()),
-            None => Err(looked.absent(Rejection::UnknownNotification { notification_id: id })),
+            None => {
+                Err(looked
+                    .absent(NotificationsService::problem_of(Rejection::UnknownNotification { notification_id: id })))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ mod bodies;
 pub mod codes;
 mod expand;
 mod history;
+pub mod topics;
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,10 @@ use orderlog_domain::{
     values::{CustomerId, OrderId},
 };
 use orderlog_projections::orders::{self as projections, OrderFilter};
+use orderlog_readmodel::Tables;
 use orderlog_service::{replica::Executed, surroundings::mint};
-use poem_openapi::{OpenApi, param::Query};
+use poem_openapi::{OpenApi, Tags, param::Query};
+use serde_json::Value;
 use uuid::Uuid;
 
 pub use bodies::{
@@ -29,13 +32,13 @@ use crate::{
     auth::{Caller, Scope},
     freshness::Freshness,
     json::Given,
-    names::{ServiceName, Tag},
     operations::operations,
     paging::Paged,
-    params::{CommandHeaders, Path},
-    problem::ApiError,
+    params::{CommandHeaders, EXAMPLE_ORDER, Path},
+    problem::{ApiError, Code},
     service::{
-        Service,
+        Service, ServiceDefinition,
+        contract::{ExampleId, TopicContract},
         look::Visibility,
         mounted::Mounted,
         parts::{NotStarted, Parts},
@@ -46,35 +49,65 @@ use crate::{
 
 use expand::Expand;
 
-impl From<Rejection> for ApiError {
-    fn from(rejection: Rejection) -> Self {
+/// The routes.
+pub struct OrdersApi(Service<OrdersService>);
+
+/// The orders service.
+pub struct OrdersService;
+
+impl ServiceDefinition for OrdersService {
+    type Decider = Orders;
+    type Api = OrdersApi;
+
+    const ABOUT: &'static str = "What they order";
+    const CODES: &'static [Code] = codes::ALL;
+
+    fn tables() -> &'static Tables<Orders> {
+        &projections::TABLES
+    }
+
+    fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
         match rejection {
-            Rejection::NoLines => Self::invalid_at("#/lines", codes::NO_LINES, detail),
-            Rejection::TooManyLines { .. } => Self::invalid_at("#/lines", codes::TOO_MANY_LINES, detail),
-            Rejection::TotalTooLarge { .. } => Self::invalid_at("#/lines", codes::TOTAL_TOO_LARGE, detail),
-            Rejection::QuantityTooLarge { .. } => Self::invalid_at("#/lines", codes::QUANTITY_TOO_LARGE, detail),
+            Rejection::NoLines => ApiError::invalid_at("#/lines", codes::NO_LINES, detail),
+            Rejection::TooManyLines { .. } => ApiError::invalid_at("#/lines", codes::TOO_MANY_LINES, detail),
+            Rejection::TotalTooLarge { .. } => ApiError::invalid_at("#/lines", codes::TOTAL_TOO_LARGE, detail),
+            Rejection::QuantityTooLarge { .. } => ApiError::invalid_at("#/lines", codes::QUANTITY_TOO_LARGE, detail),
             Rejection::UnknownCustomer { .. } => {
-                Self::not_found(crate::customers::codes::UNKNOWN_CUSTOMER, detail).at("#/customer_id")
+                ApiError::not_found(crate::customers::codes::UNKNOWN_CUSTOMER, detail).at("#/customer_id")
             }
-            Rejection::CustomerInactive { .. } => Self::conflict(codes::CUSTOMER_INACTIVE, detail).at("#/customer_id"),
-            Rejection::UnknownOrder { .. } => Self::not_found(codes::UNKNOWN_ORDER, detail),
-            Rejection::IllegalTransition { .. } => Self::conflict(codes::ILLEGAL_TRANSITION, detail),
-            Rejection::NotPaid { .. } => Self::conflict(codes::NOT_PAID, detail),
+            Rejection::CustomerInactive { .. } => {
+                ApiError::conflict(codes::CUSTOMER_INACTIVE, detail).at("#/customer_id")
+            }
+            Rejection::UnknownOrder { .. } => ApiError::not_found(codes::UNKNOWN_ORDER, detail),
+            Rejection::IllegalTransition { .. } => ApiError::conflict(codes::ILLEGAL_TRANSITION, detail),
+            Rejection::NotPaid { .. } => ApiError::conflict(codes::NOT_PAID, detail),
         }
+    }
+
+    async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+        let service = parts.start::<Self>().await?;
+        Ok(Mounted::new(&service.clone(), OrdersApi(service)))
+    }
+
+    fn topic(topic: &str) -> TopicContract {
+        topics::of(topic)
+    }
+
+    fn example_ids() -> Vec<ExampleId> {
+        vec![ExampleId { id: EXAMPLE_ORDER, list: "/orders?limit=1", field: "order_id" }]
+    }
+
+    fn examples() -> Vec<(&'static str, Value)> {
+        bodies::examples()
     }
 }
 
-/// The routes.
-pub struct OrdersApi(Service<Orders>);
-
-/// Start the service and offer its routes.
-///
-/// # Errors
-/// [`NotStarted`] if it can't run.
-pub async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-    let service = parts.start(&projections::TABLES).await?;
-    Ok(Mounted::new(ServiceName::Orders, &service.clone(), OrdersApi(service)))
+#[derive(Tags)]
+enum Tag {
+    /// What customers order, whether it can be supplied, and whether it is paid.
+    #[oai(rename = "orders")]
+    Orders,
 }
 
 impl OrdersApi {
@@ -129,7 +162,7 @@ impl OrdersApi {
         match looked.entity {
             Some(orders::Entity::Order(order)) => Ok((order, looked.position)),
             Some(orders::Entity::StrayOrder(_) | orders::Entity::KnownCustomer(_)) | None => {
-                Err(looked.absent(Rejection::UnknownOrder { order_id: id }))
+                Err(looked.absent(OrdersService::problem_of(Rejection::UnknownOrder { order_id: id })))
             }
         }
     }
@@ -167,7 +200,7 @@ impl OrdersApi {
         asked.caller.may_name_prices()?;
         let (customer_id, currency, lines) = body.0;
         if !asked.caller.sees(customer_id) {
-            return Err(Rejection::UnknownCustomer { customer_id }.into());
+            return Err(OrdersService::problem_of(Rejection::UnknownCustomer { customer_id }));
         }
         let order_id = OrderId(mint());
         let command = Command::Place { order_id, customer_id, currency, lines };

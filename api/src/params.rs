@@ -156,15 +156,10 @@ impl CommandHeaders {
     /// The header that carries the trace.
     pub const TRACE: &'static str = "traceparent";
 
-    fn read(caller: Caller, headers: &HeaderMap) -> Result<Self, ApiError> {
+    fn read(caller: Caller, request: &Request) -> Result<Self, ApiError> {
+        let headers = request.headers();
         let trace = trace_of(headers).map(str::to_owned);
-        Ok(Self {
-            caller,
-            key: key(headers)?,
-            trace,
-            freshness: Freshness::read(headers)?,
-            versions: versions(headers)?,
-        })
+        Ok(Self { caller, key: key(headers)?, trace, freshness: Freshness::of(request)?, versions: versions(headers)? })
     }
 }
 
@@ -259,7 +254,7 @@ impl<'a> ApiExtractor<'a> for CommandHeaders {
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         let caller = <Caller as poem::FromRequest>::from_request(request, body).await?;
-        Ok(Self::read(caller, request.headers())?)
+        Ok(Self::read(caller, request)?)
     }
 }
 

@@ -1,10 +1,10 @@
-//! The other services, asked over HTTP: for a query that needs what they know, and to notify.
+//! The other services over HTTP, for queries that need what they know and for commands to them.
 //!
 //! Those in this process get the same requests by their routes, without a connection: so the process neither waits behind its own
 //! callers nor takes room from them ([decision 26](../../docs/decisions/0026-one-caller-cannot-starve-the-others.md)).
 //!
 //! Every call has a timeout, and nothing here repeats one: a query tells its caller that the other service did not answer,
-//! and notices are repeated by `orderlog_service::delivery`.
+//! and commands are repeated by `orderlog_service::delivery`.
 
 use std::{
     collections::BTreeMap,
@@ -13,15 +13,12 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use orderlog_service::{
-    delivery::{Notice, Notifier},
-    trace::{self, Kind, Span},
-};
+use orderlog_service::trace::{self, Kind, Span};
 use poem::{Endpoint, Response, endpoint::DynEndpoint, http::StatusCode};
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::SetOnce;
 use uuid::Uuid;
 
@@ -201,6 +198,19 @@ impl Peers {
             Ok(_) | Err(_) => Err(PeerError::Unavailable(service)),
         }
     }
+
+    /// Have `service` execute the command at `path`, once for this idempotency key.
+    ///
+    /// # Errors
+    /// Why it is not known to have done that.
+    pub async fn post(&self, service: ServiceName, path: &str, body: &Value, key: Uuid) -> Result<(), String> {
+        let mut span = self.span("POST", service);
+        let request = self.request(Method::POST, service, path).json(body);
+        let request = traced(request.header(CommandHeaders::KEY, key.to_string()), &span);
+        let (status, _) = self.send(service, request).await.map_err(|silence| silence.why)?;
+        span.set("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
+    }
 }
 
 /// The request, as a part of this trace.
@@ -215,19 +225,5 @@ impl From<reqwest::Error> for Silence {
     fn from(error: reqwest::Error) -> Self {
         // Without the URL: it may hold credentials.
         Self { is_timeout: error.is_timeout(), why: error.without_url().to_string() }
-    }
-}
-
-#[async_trait]
-impl Notifier for Peers {
-    async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
-        let Notice { recipient, subject, body } = notice;
-        let notice = serde_json::json!({ "recipient": recipient, "subject": subject, "body": body });
-        let request = self.request(Method::POST, ServiceName::Notifications, "/notify").json(&notice);
-        let mut span = self.span("POST", ServiceName::Notifications);
-        let request = traced(request.header(CommandHeaders::KEY, key.to_string()), &span);
-        let (status, _) = self.send(ServiceName::Notifications, request).await.map_err(|silence| silence.why)?;
-        span.set("http.response.status_code", i64::from(status.as_u16()));
-        if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
     }
 }

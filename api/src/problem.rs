@@ -28,7 +28,7 @@ pub mod codes;
 mod faults;
 mod framework;
 
-use std::fmt::Display;
+use std::{error::Error, fmt::Display};
 
 use orderlog_readmodel::StoreError;
 use orderlog_service::replica::ExecuteError;
@@ -249,14 +249,12 @@ impl From<ApiError> for Problem {
     }
 }
 
-impl<R> From<ExecuteError<R>> for ApiError
-where
-    R: std::error::Error + Into<Self>,
-{
-    fn from(error: ExecuteError<R>) -> Self {
+impl ApiError {
+    /// The problem of a command that was not executed; `problem_of` says which one a rejection is.
+    pub fn of_command<R: Error>(error: ExecuteError<R>, problem_of: fn(R) -> Self) -> Self {
         let detail = error.to_string();
         match error {
-            ExecuteError::Rejected(rejection) => rejection.into(),
+            ExecuteError::Rejected(rejection) => problem_of(rejection),
             ExecuteError::OtherVersion(_) => {
                 Self::new(StatusCode::PRECONDITION_FAILED, codes::PRECONDITION_FAILED, detail)
             }

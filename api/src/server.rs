@@ -44,18 +44,14 @@ use uuid::Uuid;
 
 use crate::{
     auth::Scope,
-    billing,
     config::{Config, Options},
-    customers, inventory,
     names::ServiceName,
-    notifications,
-    openapi::operations,
-    orders,
     peers::{self, Peers, Place},
     problem::{ApiError, codes, problem_of},
+    registry,
     service::{
         mounted::{Mounted, RouteTable},
-        parts::{NotStarted, Parts},
+        parts::Parts,
     },
     telemetry::metrics::{HttpMeasures, Measured, Metrics},
     tls,
@@ -86,7 +82,7 @@ const N_RESERVED: usize = 64;
 ///
 /// # Errors
 /// [`StartError`], with what is in the way.
-pub async fn start(config: Config) -> Result<Running, StartError> {
+pub async fn start(registry: &'static registry::Registry, config: Config) -> Result<Running, StartError> {
     let Config { services, options } = config;
     // First, so that a taken port is told at once, and since services have to know where they are. Whoever connects
     // already waits until the services have been started.
@@ -95,27 +91,28 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let gate = Arc::new(secured::gate(addr, &options)?);
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
-    let setup = opening::open(storage).await?;
+    let setup = opening::open(registry, storage).await?;
     let stopping = Stopping::default();
     let instances = token_of_instances(&setup);
-    let parts = parts(setup, &options, &stopping)?;
+    let parts = parts(registry, setup, &options, &stopping)?;
     let forwarding = forwarding(&options, &instances)?;
     let mut mounted = Vec::with_capacity(services.len());
-    for service in &services {
-        mounted.push(mount(*service, &parts).await?);
+    for service in registry.those(&services) {
+        mounted.push(service.start(&parts).await?);
     }
     opening::agree_on_hash_key(storage, &parts.setup, &services).await?;
     let health = health(&mounted, &parts, &stopping, &options);
-    let probes = health.probes.values().cloned().collect();
+    let probes = health.probes.iter().map(|(_, probe)| Arc::clone(probe)).collect();
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
-    let admin = admin::Admin::new(projections, Arc::clone(&parts.setup.log));
+    let admin = admin::Admin::new(registry, projections, Arc::clone(&parts.setup.log));
     let instance = Uuid::new_v4();
     let found_at = admin::tell_where(&storage.data, &own_url, &gate.process, instance)?;
-    let documented = crate::openapi::of_services(&services, crate::openapi::Form::Modern);
+    let documented = crate::openapi::of_services(registry, &services, crate::openapi::Form::Modern);
     let http = HttpMeasures::new();
     let metrics = metrics(&mounted, &http, &parts);
     let admission = Arc::new(Admission::new(&options.limits, stopping.draining.subscribe(), http.clone()));
     let routes = Routes {
+        registry,
         mounted,
         forwarding,
         health,
@@ -127,7 +124,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
     let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
-    let app = gate::Gated::new(strict.catch_all_error(problem_of), Arc::clone(&gate), &options.limits, instances);
+    let app = strict.catch_all_error(problem_of);
+    let app = gate::Gated::new(app, Arc::clone(&gate), &options.limits, registry.names(), instances);
     let app = instance::OfInstance::new(caught::Caught(conditional::Conditional(app)), instance);
     let app = observe::Observed::new(app, http.clone());
     let app: Arc<peers::Routes> = Arc::new(ToDynEndpoint(app));
@@ -149,7 +147,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// What every service starts with.
-fn parts(setup: Setup, options: &Options, stopping: &Stopping) -> Result<Parts, StartError> {
+fn parts(
+    registry: &registry::Registry,
+    setup: Setup,
+    options: &Options,
+    stopping: &Stopping,
+) -> Result<Parts, StartError> {
     let keeping = Keeping {
         every: options.snapshot_every,
         n_kept: usize::from(options.snapshots_kept),
@@ -160,7 +163,7 @@ fn parts(setup: Setup, options: &Options, stopping: &Stopping) -> Result<Parts, 
         keeping,
         troubles: Troubles::default(),
         stopping: stopping.draining.subscribe(),
-        peers: Arc::new(peers(options)?),
+        peers: Arc::new(peers(registry, options)?),
         redis: redis(options)?,
         command_timeout_ms: options.command_timeout_ms,
     })
@@ -188,9 +191,10 @@ fn redis(options: &Options) -> Result<Option<RedisAddress>, StartError> {
     Ok(Some(RedisAddress { url, user: access.redis_user.clone(), password, ca_pem }))
 }
 
-fn peers(options: &Options) -> Result<Peers, StartError> {
+fn peers(registry: &registry::Registry, options: &Options) -> Result<Peers, StartError> {
     let key = options.security.peer_key().map_err(SecureError::PeerKey)?;
-    let others = options.peer_urls().into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
+    let others = options.peer_urls.of(&registry.names());
+    let others = others.into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
     Ok(Peers::new(others.collect(), options.security.trust.ca.as_deref())?)
 }
 
@@ -215,18 +219,9 @@ fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {
     Metrics::new(measured.collect(), http, Arc::clone(&parts.setup.log))
 }
 
-async fn mount(service: ServiceName, parts: &Parts) -> Result<Mounted, NotStarted> {
-    match service {
-        ServiceName::Customers => customers::start(parts).await,
-        ServiceName::Orders => orders::start(parts).await,
-        ServiceName::Inventory => inventory::start(parts).await,
-        ServiceName::Billing => billing::start(parts).await,
-        ServiceName::Notifications => notifications::start(parts).await,
-    }
-}
-
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.
 struct Routes {
+    registry: &'static registry::Registry,
     mounted: Vec<Mounted>,
     /// How commands are forwarded to other instances, if they are.
     forwarding: Option<ForwardingSettings>,
@@ -257,15 +252,15 @@ impl OpenApi for Routes {
                 None => of_service,
             });
         }
-        table.extend(gate::Gate::guard(of_services, operations(), &self.admission, self.keys_required));
+        table.extend(gate::Gate::guard(of_services, self.registry.operations(), &self.admission, self.keys_required));
         self.health.add_routes(table);
         self.admin.add_routes(table);
         let metrics = gate::Gate::guarded(self.metrics.endpoint(), Scope::AdminRead);
         table.entry("/metrics".to_owned()).or_default().insert(Method::GET, metrics);
-        docs::add_routes(&self.services, table);
-        problems::add_routes(table);
+        docs::add_routes(self.registry, &self.services, table);
+        problems::add_routes(self.registry, table);
         methods::refuse_others(table);
-        observe::name_routes(table, operations());
+        observe::name_routes(table, self.registry.operations());
     }
 }
 

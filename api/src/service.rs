@@ -1,5 +1,6 @@
 //! From a request to the service: commands with their idempotency key, trace and deadline, and rows for queries.
 
+pub mod contract;
 pub mod look;
 pub mod mounted;
 pub mod parts;
@@ -13,24 +14,80 @@ use orderlog_core::{
     machine::Request,
 };
 use orderlog_eventlog::Lease;
-use orderlog_readmodel::Store;
+use orderlog_readmodel::{Store, Tables};
 use orderlog_service::{
     now_ms,
     replica::{Damage, Executed, Replica, State},
 };
+use poem_openapi::OpenApi;
+use serde_json::Value;
 
 use crate::{
     freshness::Freshness,
+    operations::Operations,
     params::CommandHeaders,
     peers::Peers,
-    problem::{ApiError, codes},
+    problem::{ApiError, Code, codes},
     waiting::aside_if_possible,
 };
 
+use self::{
+    contract::{ExampleId, TopicContract},
+    mounted::Mounted,
+    parts::{NotStarted, Parts},
+};
+
+/// A service: a decider, its read model, and its routes. Implemented by a marker type, once for each service.
+pub trait ServiceDefinition: Send + Sync + 'static {
+    /// Decides its commands. Its journal is also the service's name.
+    type Decider: Decider;
+    /// Its routes.
+    type Api: OpenApi + Operations + Send + 'static;
+
+    /// What it is about, in a few words for the command line.
+    const ABOUT: &'static str;
+    /// The codes of problems that it declares.
+    const CODES: &'static [Code] = &[];
+
+    /// Its read model.
+    fn tables() -> &'static Tables<Self::Decider>;
+
+    /// The problem with which a refused command is answered.
+    fn problem_of(rejection: Rejection<Self>) -> ApiError;
+
+    /// Start the service and offer its routes.
+    ///
+    /// # Errors
+    /// [`NotStarted`] if it can't run.
+    fn start(parts: &Parts) -> impl Future<Output = Result<Mounted, NotStarted>> + Send;
+
+    /// What the AsyncAPI document says of a topic that it publishes.
+    fn topic(_topic: &str) -> TopicContract {
+        TopicContract { summary: "", key: "", payload: Value::Null }
+    }
+
+    /// Examples for schemas of the OpenAPI document that can't be put together of others, by the schema's name.
+    fn examples() -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
+    /// The ids in its examples.
+    fn example_ids() -> Vec<ExampleId> {
+        Vec::new()
+    }
+}
+
+/// What a service has rows of.
+pub type Entity<S> = <<S as ServiceDefinition>::Decider as Decider>::Entity;
+/// What a service can be asked to do.
+pub type Command<S> = <<S as ServiceDefinition>::Decider as Decider>::Command;
+/// Why a service refuses a command.
+pub type Rejection<S> = <<S as ServiceDefinition>::Decider as Decider>::Rejection;
+
 /// A running service, as its routes see it.
-pub struct Service<D: Decider> {
+pub struct Service<S: ServiceDefinition> {
     /// The service itself.
-    pub replica: Replica<D>,
+    pub replica: Replica<S::Decider>,
     /// Says which instance performs the service's background tasks.
     pub lease: Arc<dyn Lease>,
     /// The other services.
@@ -39,7 +96,7 @@ pub struct Service<D: Decider> {
     pub command_timeout_ms: Millis,
 }
 
-impl<D: Decider> Clone for Service<D> {
+impl<S: ServiceDefinition> Clone for Service<S> {
     fn clone(&self) -> Self {
         let Self { replica, lease, peers, command_timeout_ms } = self;
         let (lease, peers) = (Arc::clone(lease), Arc::clone(peers));
@@ -47,10 +104,7 @@ impl<D: Decider> Clone for Service<D> {
     }
 }
 
-impl<D: Decider> Service<D>
-where
-    D::Rejection: Into<ApiError>,
-{
+impl<S: ServiceDefinition> Service<S> {
     /// Have a command decided and recorded. Whether its caller may is known already.
     ///
     /// `operation` is the method and path that was asked, with the ids in it: an idempotency key counts for one operation
@@ -61,11 +115,11 @@ where
     /// What became of it instead.
     pub fn execute(
         &self,
-        command: D::Command,
+        command: Command<S>,
         asked: CommandHeaders,
-        fingerprint: fn(&D::Command) -> String,
+        fingerprint: fn(&Command<S>) -> String,
         operation: impl FnOnce() -> String,
-    ) -> impl Future<Output = Result<Executed<D>, ApiError>> + Send {
+    ) -> impl Future<Output = Result<Executed<S::Decider>, ApiError>> + Send {
         let hash_key = self.replica.hash_key();
         let stamp = asked.key.map(|key| CommandStamp {
             key: hash_key.idempotency(asked.caller.id(), &operation(), &key),
@@ -77,22 +131,21 @@ where
             self.reached(&asked.freshness).await?;
             let deadline = now_ms() + self.command_timeout_ms;
             let request = Request { command, stamp, versions: asked.versions, origin, deadline };
-            Ok(self.replica.execute_request(request).await?)
+            let executed = self.replica.execute_request(request).await;
+            executed.map_err(|error| ApiError::of_command(error, S::problem_of))
         }
     }
-}
 
-impl<D: Decider> Service<D> {
     /// The rows, once they hold every command that this instance has answered.
     ///
     /// # Errors
     /// 503 while the service is still reading its history, can't go on, or can't write its rows: an old row, or a wrong
     /// "not found", would be worse.
-    pub async fn rows(&self) -> Result<Arc<Store<D>>, ApiError> {
+    pub async fn rows(&self) -> Result<Arc<Store<S::Decider>>, ApiError> {
         self.ready()?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         if aside_if_possible(tokio::time::timeout(wait, self.replica.read_your_writes())).await.is_err() {
-            let detail = format!("the rows of {} are behind what it has answered", D::JOURNAL);
+            let detail = format!("the rows of {} are behind what it has answered", S::Decider::JOURNAL);
             return Err(ApiError::unavailable(codes::ROWS_BEHIND, detail));
         }
         // It may have stopped meanwhile.
@@ -104,7 +157,7 @@ impl<D: Decider> Service<D> {
     ///
     /// # Errors
     /// As [`Service::reached`] and [`Service::rows`].
-    pub async fn fresh_rows(&self, freshness: &Freshness) -> Result<Arc<Store<D>>, ApiError> {
+    pub async fn fresh_rows(&self, freshness: &Freshness) -> Result<Arc<Store<S::Decider>>, ApiError> {
         self.reached(freshness).await?;
         self.rows().await
     }
@@ -112,11 +165,12 @@ impl<D: Decider> Service<D> {
     fn ready(&self) -> Result<(), ApiError> {
         match &*self.replica.state().borrow() {
             State::Ready => Ok(()),
-            State::CatchingUp => {
-                Err(ApiError::unavailable(codes::CATCHING_UP, format!("{} is still reading its journal", D::JOURNAL)))
-            }
+            State::CatchingUp => Err(ApiError::unavailable(
+                codes::CATCHING_UP,
+                format!("{} is still reading its journal", S::Decider::JOURNAL),
+            )),
             State::Preparing => {
-                let detail = format!("{} is preparing its data for this version", D::JOURNAL);
+                let detail = format!("{} is preparing its data for this version", S::Decider::JOURNAL);
                 Err(ApiError::unavailable(codes::CATCHING_UP, detail))
             }
             State::Stopped(why) => Err(match self.replica.damage() {

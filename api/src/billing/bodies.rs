@@ -9,13 +9,14 @@ use orderlog_domain::{
 use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     json::Checked,
     params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     problem::{ApiError, Faults},
-    service::unexpected,
+    service::{contract::EXAMPLE_TIME, unexpected},
     time::{time, time_of},
     values::CheckValues,
 };
@@ -413,6 +414,15 @@ pub struct InvoiceList {
     /// Hand this back as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// The examples that can't be put together of others without contradicting themselves.
+pub fn examples() -> Vec<(&'static str, Value)> {
+    let refund = json!({
+        "order_id": EXAMPLE_ORDER, "amount": 1890, "currency": "EUR", "state": "paid", "amount_due": 3780,
+        "amount_paid": 3780, "amount_refunded": 1890, "version": 3, "recorded_at": EXAMPLE_TIME,
+    });
+    vec![("RefundAnswer", refund)]
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::exit::{Exit, Failure};
 use crate::{
     auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, Token, scopes_of},
-    openapi::operations,
     operations::BoundCallers,
     output::{self, print},
+    registry::Registry,
 };
 
 /// What to do with keys. A running server takes it over within a second.
@@ -90,9 +90,9 @@ fn scopes(text: &str) -> Result<Scopes, String> {
 }
 
 /// Do it.
-pub fn run(verb: Verb) -> anyhow::Result<Exit> {
+pub fn run(registry: &Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
-        Verb::Create(create) => self::create(create)?,
+        Verb::Create(create) => self::create(registry, create)?,
         Verb::List { place, json } => list(&place.file(), json)?,
         Verb::Revoke { id, place } => {
             let revoked = place.file().revoke(&id).map_err(told)?;
@@ -102,7 +102,8 @@ pub fn run(verb: Verb) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn create(Create { name, scopes, customer, expires, place }: Create) -> anyhow::Result<()> {
+fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
+    let Create { name, scopes, customer, expires, place } = create;
     let scopes = scopes.into_iter().flat_map(|Scopes(scopes)| scopes).collect();
     if output::is_discarded() {
         let message =
@@ -111,8 +112,9 @@ fn create(Create { name, scopes, customer, expires, place }: Create) -> anyhow::
     }
     // The key alone goes to stdout, so that `> FILE` makes the file that other options want.
     let show = |token: &Token| output::deliver(&token.expose());
-    let is_for_customers =
-        |scope| operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused);
+    let is_for_customers = |scope| {
+        registry.operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused)
+    };
     let record =
         place.file().create(NewKey { name, scopes, customer, expires }, is_for_customers, show).map_err(told)?;
     output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));

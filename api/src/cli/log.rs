@@ -16,13 +16,15 @@ use self::{
 use super::{
     Services,
     exit::{Exit, Failure},
+    registered,
     running::Place,
-    serve, services_parser,
+    serve,
 };
 use crate::{
     inspect::Inspected,
     output,
     point::{Point, time},
+    registry::Registry,
 };
 
 /// How many records are asked for at a time.
@@ -43,8 +45,8 @@ pub enum Verb {
     /// that of its header. Foreign headers are a warning.
     Lint {
         /// Whose journals
-        #[arg(default_value = "all", value_parser = services_parser())]
-        service: Services,
+        #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
+        services: Services,
 
         /// Print the answer as JSON
         #[arg(long, env = "ORDERLOG_JSON")]
@@ -109,27 +111,27 @@ pub struct Replay {
 }
 
 /// Do it.
-pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
+pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Replay(replay) => {
             serve::tell(&replay.place.storage, "warn")?;
-            replay.run().await.map(|()| Exit::Done)
+            replay.run(registry).await.map(|()| Exit::Done)
         }
-        Verb::Lint { service, json, place } => {
+        Verb::Lint { services, json, place } => {
             serve::tell(&place.storage, "warn")?;
-            lint::run(&service, json, &place).await
+            lint::run(registry, &services, json, &place).await
         }
-        Verb::Export(export) => export.run().await,
-        Verb::Import(import) => import.run().await,
+        Verb::Export(export) => export.run(registry).await,
+        Verb::Import(import) => import.run(registry).await,
         Verb::Check(check) => check.run(),
     }
 }
 
 impl Replay {
-    async fn run(mut self) -> anyhow::Result<()> {
+    async fn run(mut self, registry: &'static Registry) -> anyhow::Result<()> {
         let of_topic = |point: &Point| point.of(&self.topic).map_err(|error| Failure::usage(error.to_string()));
         (self.from, self.to) = (of_topic(&self.from)?, of_topic(&self.to)?);
-        Source::find(&self.place).await?.ask(async |source| self.print(source).await).await
+        Source::find(registry, &self.place).await?.ask(async |source| self.print(source).await).await
     }
 
     async fn print(&self, source: &Source) -> anyhow::Result<()> {

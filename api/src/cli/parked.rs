@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{
     exit::{Exit, Failure},
     projection::{ServiceArgs, Target},
+    registered,
     running::Place,
     serve,
 };
@@ -21,6 +22,7 @@ use crate::{
     names::ServiceName,
     output::{self, print},
     point::time,
+    registry::Registry,
 };
 
 /// So many records that stand behind one are printed.
@@ -59,6 +61,7 @@ pub enum Verb {
 #[derive(Args, Clone, Debug)]
 pub struct One {
     /// Whose journal
+    #[arg(value_parser = registered::<ServiceName>)]
     service: ServiceName,
     /// Where in it the record stands
     offset: u64,
@@ -73,30 +76,30 @@ pub struct One {
 }
 
 /// Do it.
-pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
+pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
-        Verb::List(asked) => list(&asked).await,
-        Verb::Retry(asked) => retry(&asked).await,
-        Verb::Show(one) => show(&one).await,
+        Verb::List(asked) => list(registry, &asked).await,
+        Verb::Retry(asked) => retry(registry, &asked).await,
+        Verb::Show(one) => show(registry, &one).await,
         Verb::Discard { one, reason: _, dry_run: true } => {
-            show(&one).await?;
+            show(registry, &one).await?;
             output::note("nothing was changed: without --dry-run it is discarded, which can't be taken back");
             Ok(Exit::Done)
         }
-        Verb::Discard { one, reason, dry_run: false } => discard(&one, reason).await,
+        Verb::Discard { one, reason, dry_run: false } => discard(registry, &one, reason).await,
     }
 }
 
-async fn list(asked: &ServiceArgs) -> anyhow::Result<Exit> {
+async fn list(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
-    let target = Target::look(None, &asked.service.0, &asked.place, None).await?;
+    let target = Target::look(registry, None, &asked.services.0, &asked.place, None).await?;
     target.ask(async |target| print_parked(target, asked).await).await?;
     Ok(Exit::Done)
 }
 
 async fn print_parked(target: &Target, asked: &ServiceArgs) -> anyhow::Result<()> {
     let mut n = 0;
-    for service in &asked.service.0 {
+    for service in &asked.services.0 {
         for ParkedRecord { offset, keys, reason } in target.parked(*service).await? {
             n += 1;
             print(&if asked.json {
@@ -112,17 +115,17 @@ async fn print_parked(target: &Target, asked: &ServiceArgs) -> anyhow::Result<()
     Ok(())
 }
 
-async fn show(one: &One) -> anyhow::Result<Exit> {
+async fn show(registry: &'static Registry, one: &One) -> anyhow::Result<Exit> {
     serve::tell(&one.place.storage, "warn")?;
-    let target = Target::look(None, &[one.service], &one.place, None).await?;
+    let target = Target::look(registry, None, &[one.service], &one.place, None).await?;
     let (record, sequence) = target.ask(async |target| one.find(target).await).await?;
     print(&if one.json { sequence.document(&record).to_string() } else { sequence.told(&record)? })?;
     Ok(Exit::Done)
 }
 
-async fn retry(asked: &ServiceArgs) -> anyhow::Result<Exit> {
+async fn retry(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
-    let target = Target::find(&asked.service.0, &asked.place).await?;
+    let target = Target::find(registry, &asked.services.0, &asked.place).await?;
     let exit = target.ask(async |target| retry_all(target, asked).await).await?;
     if exit != Exit::Done {
         output::note(
@@ -135,7 +138,7 @@ async fn retry(asked: &ServiceArgs) -> anyhow::Result<Exit> {
 
 async fn retry_all(target: &Target, asked: &ServiceArgs) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
-    for service in &asked.service.0 {
+    for service in &asked.services.0 {
         let Retried { before, after } = target.retry(*service).await?;
         if after > 0 {
             exit = Exit::Refused;
@@ -149,10 +152,10 @@ async fn retry_all(target: &Target, asked: &ServiceArgs) -> anyhow::Result<Exit>
     Ok(exit)
 }
 
-async fn discard(one: &One, reason: Reason) -> anyhow::Result<Exit> {
+async fn discard(registry: &'static Registry, one: &One, reason: Reason) -> anyhow::Result<Exit> {
     let service = one.service;
     serve::tell(&one.place.storage, "warn")?;
-    let target = Target::find(&[service], &one.place).await?;
+    let target = Target::find(registry, &[service], &one.place).await?;
     print(&target.ask(async |target| discard_by(target, one, reason).await).await?)?;
     Ok(Exit::Done)
 }
@@ -283,7 +286,7 @@ mod tests {
             ]
         };
         let of = |offset| {
-            Sequence::of(ServiceName::Orders, offset, all()).map(|sequence| (sequence.before, sequence.behind))
+            Sequence::of(ServiceName::named("orders"), offset, all()).map(|sequence| (sequence.before, sequence.behind))
         };
         assert_eq!(
             of(1),

@@ -23,13 +23,15 @@ pub use self::target::Target;
 use super::{
     Services,
     exit::{self, Exit, Failure},
+    registered,
     running::Place,
-    serve, services_parser,
+    serve,
 };
 use crate::{
     names::ServiceName,
     output::{self, print},
     point::Point,
+    registry::Registry,
 };
 
 /// How often is asked how far it has come.
@@ -88,8 +90,8 @@ pub enum Verb {
 #[derive(Args, Clone, Debug)]
 pub struct ServiceArgs {
     /// Whose rows
-    #[arg(default_value = "all", value_parser = services_parser())]
-    pub service: Services,
+    #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
+    pub services: Services,
 
     /// Print the answer as JSON
     #[arg(long, env = "ORDERLOG_JSON")]
@@ -101,30 +103,30 @@ pub struct ServiceArgs {
 }
 
 /// Do it.
-pub async fn run(verb: Verb) -> anyhow::Result<Exit> {
+pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     let (asked, goal, from, scratch) = match verb {
-        Verb::Status(asked) => return status(&asked).await,
-        Verb::Snapshot(asked) => return snapshot(&asked).await,
+        Verb::Status(asked) => return status(registry, &asked).await,
+        Verb::Snapshot(asked) => return snapshot(registry, &asked).await,
         Verb::Verify { asked, scratch } => (asked, Goal::Verify, Point::Beginning, scratch),
         Verb::Rebuild { asked, dry_run: true, .. } => (asked, Goal::Verify, Point::Beginning, None),
         Verb::Rebuild { asked, yes: true, from, .. } => (asked, Goal::Replace, from, None),
         Verb::Rebuild { asked, from, .. } => (asked, Goal::Rebuild, from, None),
         Verb::Rollback(asked) => (asked, Goal::Rollback, Point::Beginning, None),
     };
-    let froms: Vec<_> = asked.service.0.iter().map(|service| moment(*service, &from)).collect::<Result<_, _>>()?;
+    let froms: Vec<_> = asked.services.0.iter().map(|service| moment(*service, &from)).collect::<Result<_, _>>()?;
     serve::tell(&asked.place.storage, "warn")?;
     let target = match goal {
-        Goal::Verify => Target::look(Some(goal), &asked.service.0, &asked.place, scratch.as_deref()).await?,
+        Goal::Verify => Target::look(registry, Some(goal), &asked.services.0, &asked.place, scratch.as_deref()).await?,
         Goal::Rebuild | Goal::Replace | Goal::Rollback => {
-            Target::find_for(goal, &asked.service.0, &asked.place).await?
+            Target::find_for(registry, goal, &asked.services.0, &asked.place).await?
         }
     };
     let doing = async |target: &Target| {
         let mut done = Vec::new();
-        for (service, from) in asked.service.0.iter().zip(froms) {
+        for (service, from) in asked.services.0.iter().zip(froms) {
             match rebuilt(target, *service, RebuildRequest { goal, from }).await {
                 // The others are still verified, and reported.
-                Err(error) if goal != Goal::Verify || asked.service.0.len() == 1 => return Err(error),
+                Err(error) if goal != Goal::Verify || asked.services.0.len() == 1 => return Err(error),
                 outcome => done.push((*service, outcome)),
             }
         }
@@ -180,16 +182,16 @@ fn moment(service: ServiceName, from: &Point) -> anyhow::Result<Option<Moment>> 
     }
 }
 
-async fn snapshot(asked: &ServiceArgs) -> anyhow::Result<Exit> {
+async fn snapshot(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let making = async |target: &Target| {
         let mut labels = Vec::new();
-        for service in &asked.service.0 {
+        for service in &asked.services.0 {
             labels.push(target.snapshot(*service).await?);
         }
         Ok(labels)
     };
-    let labels = Target::find(&asked.service.0, &asked.place).await?.ask(making).await?;
+    let labels = Target::find(registry, &asked.services.0, &asked.place).await?.ask(making).await?;
     if asked.json {
         print(&format!("{:#}", serde_json::json!(labels)))?;
     } else {
@@ -200,16 +202,16 @@ async fn snapshot(asked: &ServiceArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn status(asked: &ServiceArgs) -> anyhow::Result<Exit> {
+async fn status(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
     let asking = async |target: &Target| {
         let mut statuses = Vec::new();
-        for service in &asked.service.0 {
+        for service in &asked.services.0 {
             statuses.push(target.status(*service).await?);
         }
         Ok(statuses)
     };
-    let statuses = Target::look(None, &asked.service.0, &asked.place, None).await?.ask(asking).await?;
+    let statuses = Target::look(registry, None, &asked.services.0, &asked.place, None).await?.ask(asking).await?;
     if asked.json {
         print(&format!("{:#}", serde_json::json!(statuses)))?;
     } else {

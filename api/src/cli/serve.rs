@@ -6,15 +6,16 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::Program;
 use crate::{
     config::{Config, LogFormat, LogUrl, Storage},
-    demo, output,
+    output,
     server::{self, StartError},
     telemetry::otlp,
 };
 
 /// Serve until the process is told to stop.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(program: Program, config: Config) -> anyhow::Result<()> {
     tell(&config.options.storage, "info,poem=warn,sqlx=warn,opentelemetry=warn")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
@@ -23,9 +24,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let traces = traces
         .map(|to| otlp::begin(to, options.security.trust.ca.as_deref(), options.trace_ratio, &config.services))
         .transpose()?;
-    let running = server::start(config.clone()).await.map_err(StartError::with_exit)?;
+    let running = server::start(program.registry, config.clone()).await.map_err(StartError::with_exit)?;
     greet(&config, &running.url());
-    let story = running.demo_key().map(|key| demo::play(running.own_url(), key));
+    let story = running.demo_key().map(|key| (program.demo)(running.own_url(), key));
     let story = async move {
         match story {
             Some(story) => story.await,

@@ -19,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::codes;
-pub use movements::{Level, Movement, MovementCause, MovementList, ReservedFor};
+pub use movements::{Level, Movement, MovementCause, MovementList, ReservedFor, examples};
 
+use super::InventoryService;
 use crate::{
     json::Checked,
     problem::{ApiError, Faults},
-    service::unexpected,
+    service::{ServiceDefinition, unexpected},
     time::{time, time_of},
     values::CheckValues,
 };
@@ -201,7 +202,7 @@ impl Checked for ReserveStock {
         }
         // By itself it is the service that refuses it; beside something else it is told at once.
         if !faults.is_empty() && n_lines == 0 {
-            faults.extend(Some(Rejection::NoLines.into()));
+            faults.extend(Some(InventoryService::problem_of(Rejection::NoLines)));
         }
         let Some(name) = name else { return Err(faults.into()) };
         faults.none()?;

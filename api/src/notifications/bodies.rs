@@ -8,13 +8,14 @@ use orderlog_domain::{
 use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{Object, types::Example};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     json::Checked,
     params::EXAMPLE_NOTIFICATION,
     problem::{ApiError, Faults},
-    service::unexpected,
+    service::{contract::EXAMPLE_TIME, unexpected},
     time::{time, time_of},
     values::CheckValues,
 };
@@ -177,6 +178,12 @@ pub struct NotificationList {
     /// Hand this back as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// The examples that can't be put together of others without contradicting themselves.
+pub fn examples() -> Vec<(&'static str, Value)> {
+    let read = json!({ "notification_id": EXAMPLE_NOTIFICATION, "read": true, "version": 2, "read_at": EXAMPLE_TIME });
+    vec![("NotificationRead", read)]
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::{fmt, str::FromStr};
 
 use orderlog_core::key::RecordId;
+use orderlog_domain::notifications::Notifications;
 use orderlog_service::marks;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::{
@@ -12,6 +13,8 @@ use poem_openapi::{
 };
 
 use crate::{freshness::Position, names::ServiceName};
+
+const JOURNAL: ServiceName = ServiceName::of::<Notifications>();
 
 /// The id of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let position = Position { journal: ServiceName::Notifications, offset: self.sequence };
+        let position = Position { journal: JOURNAL, offset: self.sequence };
         match self.print {
             Some(print) => write!(f, "{position}.{print:016x}"),
             None => write!(f, "{position}"),
@@ -50,8 +53,8 @@ impl FromStr for EventId {
             Some((position, print)) => (position, Some(u64::from_str_radix(print, 16).map_err(drop)?)),
             None => (text, None),
         };
-        let Position { journal, offset } = position.parse()?;
-        (journal == ServiceName::Notifications).then_some(Self { sequence: offset, print }).ok_or(())
+        let position = Position::read(position, &[JOURNAL]).ok_or(())?;
+        Ok(Self { sequence: position.offset, print })
     }
 }
 

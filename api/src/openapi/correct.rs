@@ -1,17 +1,10 @@
 //! Corrections of what the framework generates.
 
-use orderlog_domain::{
-    billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
-};
 use serde_json::{Value, json};
 
-use super::operations;
 use crate::{
-    freshness::{MIN_POSITION, awaited},
-    names::ServiceName,
-    operations::Operation,
-    paging::LIMIT,
-    params::CommandHeaders,
+    freshness::MIN_POSITION, names::ServiceName, operations::Operation, paging::LIMIT, params::CommandHeaders,
+    registry::Registry,
 };
 
 /// What the scheme of keys is called.
@@ -37,14 +30,14 @@ const PATTERNS: [(&str, &str); 2] =
     [("Idempotency-Key", r#"^("[!#-~]+"|[!#-~]+)$"#), ("If-Match", r#"^(\*|"[0-9]{1,18}"(, ?"[0-9]{1,18}"){0,4})$"#)];
 
 /// All corrections.
-pub fn all(document: &mut Value) {
+pub fn all(document: &mut Value, registry: &Registry) {
     walk(document, &mut |key, value| match key {
         "minimum" | "maximum" | "multipleOf" => whole(value),
         "example" => walk(value, &mut |_, value| zulu(value)),
         _ => {}
     });
     for_operations(document, &mut |path, method, operation| {
-        let declared = declared(operation);
+        let declared = declared(operation, registry);
         if let Some(Operation { scope, .. }) = declared {
             operation["security"] = json!([{ KEY: [scope] }, { TOKEN: [scope] }]);
         }
@@ -67,7 +60,7 @@ pub fn all(document: &mut Value) {
             }
         }
         patterns(operation);
-        positions(operation);
+        positions(operation, registry);
         pages(operation);
         if declared.is_some_and(|declared| declared.key_may_be_required) {
             may_need_key(operation);
@@ -162,8 +155,8 @@ pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &m
 }
 
 /// What the handler of an operation declares.
-pub fn declared(operation: &Value) -> Option<&'static Operation> {
-    operations().find(|declared| operation["operationId"] == declared.id)
+pub fn declared(operation: &Value, registry: &Registry) -> Option<&'static Operation> {
+    registry.operations().find(|declared| operation["operationId"] == declared.id)
 }
 
 /// Say what the headers of an operation look like. Of positions the usual one: a list with commas is taken as well.
@@ -176,12 +169,13 @@ fn patterns(operation: &mut Value) {
 }
 
 /// Say whose positions an operation can wait for.
-fn positions(operation: &mut Value) {
-    let Some(own) = operation["tags"][0].as_str().and_then(named) else { return };
-    let mut journals = awaited_by(own);
-    if let Some(other) = declared(operation).and_then(|declared| declared.asks).and_then(named) {
+fn positions(operation: &mut Value, registry: &Registry) {
+    let Some(own) = operation["tags"][0].as_str().and_then(|tag| registry.find(tag)) else { return };
+    let mut journals = own.awaited();
+    let asked = declared(operation, registry).and_then(|declared| declared.asks);
+    if let Some(other) = asked.and_then(|name| registry.find(name)) {
         // The positions of others are passed on.
-        journals.extend(awaited_by(other).into_iter().filter(|it| *it != own.as_str()));
+        journals.extend(other.awaited().into_iter().filter(|journal| *journal != own.name().as_str()));
     }
     let elsewhere = if journals.len() > 1 {
         " All that this service makes of another one's record is there then, or the answer is 504. What a third service makes of it is a \
@@ -213,20 +207,6 @@ fn pages(operation: &mut Value) {
             let parked = "An object with a record that this version can't read is listed as it was before that.";
             parameter["description"] = format!("{words} {parked}").into();
         }
-    }
-}
-
-fn named(service: &str) -> Option<ServiceName> {
-    ServiceName::ALL.into_iter().find(|it| it.as_str() == service)
-}
-
-fn awaited_by(service: ServiceName) -> Vec<&'static str> {
-    match service {
-        ServiceName::Customers => awaited::<Customers>().collect(),
-        ServiceName::Orders => awaited::<Orders>().collect(),
-        ServiceName::Inventory => awaited::<Inventory>().collect(),
-        ServiceName::Billing => awaited::<Billing>().collect(),
-        ServiceName::Notifications => awaited::<Notifications>().collect(),
     }
 }
 
@@ -277,11 +257,12 @@ fn without_precondition(operation: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::About;
 
     #[test]
     fn bounds_and_times_are_written_as_answers_have_them() {
         let mut document = json!({ "maximum": 1.0e12, "example": { "at": "2026-01-01T00:00:00+00:00", "n": 1 } });
-        all(&mut document);
+        all(&mut document, &Registry { about: About::NONE, codes: &[], services: &[] });
         let expected = json!({ "maximum": 1_000_000_000_000_i64, "example": { "at": "2026-01-01T00:00:00Z", "n": 1 } });
         assert_eq!(document["maximum"], expected["maximum"]);
         assert_eq!(document["example"], expected["example"]);

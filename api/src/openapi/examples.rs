@@ -3,62 +3,22 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
-use crate::params::{EXAMPLE_CUSTOMER, EXAMPLE_NOTIFICATION, EXAMPLE_ORDER};
-
-const TIME: &str = "2026-09-21T14:13:20Z";
-const SKU: &str = "espresso-beans-1kg";
-const QUANTITY: &str = "a quantity must be from 1 to 1000000";
+use crate::{registry::Registry, service::contract::EXAMPLE_TIME};
 
 /// No example goes deeper than this.
 const MAX_DEPTH: usize = 8;
 
-/// Examples that can't be put together of others without contradicting themselves.
-fn own() -> [(&'static str, Value); 9] {
-    let line = json!({ "sku": SKU, "quantity": 2, "unit_price": 1890 });
-    let level = |on_hand: u32, available: u32| json!({ "on_hand": on_hand, "reserved": 2, "available": available, "low_stock_threshold": 5 });
-    let order = json!({
-        "order_id": EXAMPLE_ORDER, "customer_id": EXAMPLE_CUSTOMER, "state": "confirmed", "payment": "unpaid",
-        "currency": "EUR", "total": 3780, "lines": [line], "version": 2, "created_at": TIME, "updated_at": TIME,
-    });
-    let changed = json!({
-        "order_id": EXAMPLE_ORDER, "customer_id": EXAMPLE_CUSTOMER, "state": "cancelled", "payment": "unpaid", "version": 3,
-        "changed_at": TIME,
-    });
-    let refund = json!({
-        "order_id": EXAMPLE_ORDER, "amount": 1890, "currency": "EUR", "state": "paid", "amount_due": 3780,
-        "amount_paid": 3780, "amount_refunded": 1890, "version": 3, "recorded_at": TIME,
-    });
-    let moved = json!({
-        "sku": SKU, "delta": -1, "cause": "adjusted", "before": level(10, 8), "after": level(9, 7), "version": 4,
-        "offset": 1042, "moved_at": TIME,
-    });
-    let entry = json!({
-        "offset": 1042, "time": TIME, "type": "order_confirmed", "version": 2, "summary": "All of its stock is set aside.",
-    });
-    let read = json!({ "notification_id": EXAMPLE_NOTIFICATION, "read": true, "version": 2, "read_at": TIME });
-    [
-        ("OrderLine", line),
-        ("Level", level(10, 8)),
-        ("Order", order),
-        ("OrderChanged", changed),
-        ("RefundAnswer", refund),
-        ("Movement", moved),
-        ("HistoryEntry", entry),
-        ("NotificationRead", read),
-        ("Fault", json!({ "pointer": "#/lines/0/quantity", "code": "invalid_quantity", "detail": QUANTITY })),
-    ]
-}
-
 /// Give every object schema an example.
-pub fn all(document: &mut Value) {
+pub fn all(document: &mut Value, registry: &Registry) {
     let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) else { return };
-    for (name, example) in own() {
+    for (name, example) in registry.services.iter().flat_map(|service| service.examples()) {
         if let Some(schema) = schemas.get_mut(name) {
             schema["example"] = example;
         }
     }
-    let known = Known { values: values(schemas), schemas: schemas.clone() };
+    let known = Known { values: values(schemas), schemas: schemas.clone(), id: registry.about.example_id };
     for schema in schemas.values_mut() {
         if schema["type"] == "object" && schema.get("example").is_none() {
             schema["example"] = known.example(schema, "", 0);
@@ -78,6 +38,8 @@ fn values(schemas: &Map<String, Value>) -> BTreeMap<String, Value> {
 }
 
 struct Known {
+    /// For ids that have no example.
+    id: Uuid,
     values: BTreeMap<String, Value>,
     schemas: Map<String, Value>,
 }
@@ -110,8 +72,8 @@ impl Known {
                 Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or_else(|| 1.into()),
                 Some("boolean") => true.into(),
                 _ => match schema["format"].as_str() {
-                    Some("date-time") => TIME.into(),
-                    Some("uuid") => json!(EXAMPLE_ORDER),
+                    Some("date-time") => EXAMPLE_TIME.into(),
+                    Some("uuid") => json!(self.id),
                     Some(_) | None => "...".into(),
                 },
             }),

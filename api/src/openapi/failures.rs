@@ -1,15 +1,15 @@
 //! What can go wrong with each operation, from the catalogue of codes.
 
 use poem_openapi::{
-    registry::{MetaSchema, Registry},
+    registry::{self, MetaSchema},
     types::Type,
 };
 use serde_json::{Map, Value, json};
 
 use super::correct::{declared, for_operations};
 use crate::{
-    names,
     problem::{self, CONTENT_TYPE, Code, Problem, Scope},
+    registry::Registry,
 };
 
 /// Statuses that say when to ask again.
@@ -31,35 +31,37 @@ const WITH_CHALLENGE: [&str; 2] = ["401", "403"];
 const UNSUPPORTED: &str = "415";
 
 /// Adds to problems what only some codes have.
-pub fn members(document: &mut Value) {
-    let mut registry = Registry::new();
+pub fn members(document: &mut Value, registry: &Registry) {
+    let mut framework = registry::Registry::new();
     let schemas = &mut document["components"]["schemas"];
-    for member in names::codes().flat_map(|code| code.members) {
-        let schema = (member.schema)(&mut registry);
+    for member in registry.codes().flat_map(|code| code.members) {
+        let schema = (member.schema)(&mut framework);
         let described = schema.merge(MetaSchema { description: Some(member.description), ..MetaSchema::ANY });
         schemas[&*Problem::name()]["properties"][member.name] = json!(described);
     }
-    for (name, schema) in &registry.schemas {
+    for (name, schema) in &framework.schemas {
         schemas[name] = json!(schema);
     }
 }
 
 /// Leave out the failures that can't happen to an operation, and name the codes of the others. A status that has the same codes
 /// wherever it can be is described once.
-pub fn all(document: &mut Value) {
+pub fn all(document: &mut Value, registry: &Registry) {
     let (mut shared, mut examples) = (Map::new(), Map::new());
     for_operations(document, &mut |_, _, operation| {
         let has_body = operation.get("requestBody").is_some();
-        let Some(declared) = declared(operation) else { return };
+        let Some(declared) = declared(operation, registry) else { return };
         let Some(responses) = operation["responses"].as_object_mut() else { return };
         responses.retain(|status, response| {
             if response["content"].get(CONTENT_TYPE).is_none() {
                 return true;
             }
-            let codes: Vec<Code> = with_status(status).filter(|it| declared.may_answer(*it, has_body)).collect();
+            let codes: Vec<Code> =
+                with_status(registry, status).filter(|it| declared.may_answer(*it, has_body)).collect();
             describe(status, response, &codes);
             examples.extend(codes.iter().map(|code| (code.name.to_owned(), example(*code))));
-            if with_status(status).all(|it| it.scope != Scope::Declared && declared.may_answer(it, has_body)) {
+            if with_status(registry, status).all(|it| it.scope != Scope::Declared && declared.may_answer(it, has_body))
+            {
                 let name = format!("Problem{status}");
                 let reference = json!({ "$ref": format!("#/components/responses/{name}") });
                 shared.insert(name, std::mem::replace(response, reference));
@@ -75,8 +77,8 @@ pub fn all(document: &mut Value) {
 }
 
 /// The codes with which operations answer this status.
-fn with_status(status: &str) -> impl Iterator<Item = Code> {
-    names::codes().filter(move |code| {
+fn with_status(registry: &Registry, status: &str) -> impl Iterator<Item = Code> {
+    registry.codes().filter(move |code| {
         !matches!(code.scope, Scope::Values | Scope::Elsewhere)
             && code.statuses.iter().any(|it| it.to_string() == status)
     })

@@ -9,8 +9,10 @@ use orderlog_domain::{
 use orderlog_service::replica::Executed;
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::OrdersService;
 use crate::{
     billing::Invoice,
     inventory::Shortage,
@@ -18,7 +20,7 @@ use crate::{
     json::Checked,
     params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     problem::{ApiError, Faults},
-    service::unexpected,
+    service::{ServiceDefinition, contract::EXAMPLE_TIME, unexpected},
     time::{time, time_of},
     values::CheckValues,
 };
@@ -163,7 +165,7 @@ impl Checked for PlaceOrder {
         }
         // By itself it is the service that refuses it; beside something else it is told at once.
         if !faults.is_empty() && lines.len() == n_lines {
-            faults.extend(orders::total_of_order(&lines).err().map(ApiError::from));
+            faults.extend(orders::total_of_order(&lines).err().map(OrdersService::problem_of));
         }
         let Some(currency) = currency else { return Err(faults.into()) };
         faults.none()?;
@@ -396,6 +398,27 @@ pub struct OrderList {
     /// Hand this back as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// The examples that can't be put together of others without contradicting themselves.
+pub fn examples() -> Vec<(&'static str, Value)> {
+    let line = json!({ "sku": "espresso-beans-1kg", "quantity": 2, "unit_price": 1890 });
+    let order = json!({
+        "order_id": EXAMPLE_ORDER, "customer_id": EXAMPLE_CUSTOMER, "state": "confirmed", "payment": "unpaid",
+        "currency": "EUR", "total": 3780, "lines": [line], "version": 2, "created_at": EXAMPLE_TIME,
+        "updated_at": EXAMPLE_TIME,
+    });
+    let changed = json!({
+        "order_id": EXAMPLE_ORDER, "customer_id": EXAMPLE_CUSTOMER, "state": "cancelled", "payment": "unpaid", "version": 3,
+        "changed_at": EXAMPLE_TIME,
+    });
+    let entry = json!({
+        "offset": 1042, "time": EXAMPLE_TIME, "type": "order_confirmed", "version": 2,
+        "summary": "All of its stock is set aside.",
+    });
+    let detail = "a quantity must be from 1 to 1000000";
+    let fault = json!({ "pointer": "#/lines/0/quantity", "code": "invalid_quantity", "detail": detail });
+    vec![("OrderLine", line), ("Order", order), ("OrderChanged", changed), ("HistoryEntry", entry), ("Fault", fault)]
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ use crate::{
     problem::{self, ApiError},
 };
 
+const INVENTORY: ServiceName = ServiceName::of::<Inventory>();
+const BILLING: ServiceName = ServiceName::of::<Billing>();
+
 /// How long the other services have.
 const WAIT: Duration = Duration::from_millis(1_000);
 /// So many SKUs are asked for at once.
@@ -69,16 +72,16 @@ async fn stock(peers: &Peers, order: &Order, seen: &Freshness) -> Result<Vec<Sto
     // Collected first: a stream over borrowed names would tie the future to them.
     let paths: Vec<String> = skus.into_iter().map(|sku| format!("/stock/{sku}")).collect();
     let asked = stream::iter(paths)
-        .map(|path| async move { peers.get(ServiceName::Inventory, &path, &[], seen).await })
+        .map(|path| async move { peers.get(INVENTORY, &path, &[], seen).await })
         .buffered(N_AT_ONCE)
         .try_collect::<Vec<Option<Stock>>>();
-    Ok(in_time(ServiceName::Inventory, asked).await?.into_iter().flatten().collect())
+    Ok(in_time(INVENTORY, asked).await?.into_iter().flatten().collect())
 }
 
 async fn invoice(peers: &Peers, order: &Order, seen: &Freshness) -> Result<Option<Invoice>, PeerError> {
     let path = format!("/billing/{}", order.order_id);
     let seen = seen.awaited_by::<Billing>();
-    in_time(ServiceName::Billing, peers.get(ServiceName::Billing, &path, &[], &seen)).await
+    in_time(BILLING, peers.get(BILLING, &path, &[], &seen)).await
 }
 
 async fn in_time<T>(service: ServiceName, asked: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {

@@ -9,6 +9,7 @@ use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::OrdersService;
 use crate::{
     problem::{self, ApiError},
     service::Service,
@@ -58,7 +59,7 @@ pub struct History {
 ///
 /// # Errors
 /// 400 for a cursor that is none; else what went wrong.
-pub async fn of(service: &Service<Orders>, key: &Key, paging: &Paging) -> Result<Page<HistoryEntry>, ApiError> {
+pub async fn of(service: &Service<OrdersService>, key: &Key, paging: &Paging) -> Result<Page<HistoryEntry>, ApiError> {
     let after = paging.after.as_ref().map(|cursor| cursor.as_str().parse::<u64>()).transpose();
     let after = after
         .map_err(|_| ApiError::parameter("cursor", problem::codes::INVALID_CURSOR, "not a cursor of this list"))?;

@@ -6,7 +6,6 @@
 mod journals;
 
 use std::{
-    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
@@ -37,8 +36,8 @@ use crate::{
     auth::{Scope, Token},
     inspect::{InRows, Inspector, Projections},
     json::{self, Checked},
-    names::ServiceName,
     problem::{ApiError, Fault, Faults, codes},
+    registry::Registry,
     service::mounted::RouteTable,
 };
 
@@ -101,6 +100,7 @@ pub fn found_at(data: &Path) -> Option<LastServer> {
 /// The rows and the log of this process.
 #[derive(Clone)]
 pub struct Admin {
+    registry: &'static Registry,
     projections: Projections,
     inspector: Inspector,
     log: Arc<dyn EventLog>,
@@ -158,11 +158,10 @@ impl Checked for RebuildRequest {
 
 impl Admin {
     /// For these rows, by service, and this log, of which operators see what is stored.
-    pub fn new(projections: BTreeMap<ServiceName, Arc<dyn Projection>>, log: Arc<dyn EventLog>) -> Self {
+    pub fn new(registry: &'static Registry, projections: Projections, log: Arc<dyn EventLog>) -> Self {
         let log = log.stored();
-        let projections = Arc::new(projections);
         let verdicts = Arc::new(InRows(Arc::clone(&projections)));
-        Self { projections, inspector: Inspector::new(Arc::clone(&log), verdicts), log }
+        Self { registry, projections, inspector: Inspector::new(registry, Arc::clone(&log), verdicts), log }
     }
 
     /// Everything under `/admin`.
@@ -251,7 +250,7 @@ impl Admin {
 
     async fn statuses(&self) -> poem::Result<Response> {
         let mut statuses = Vec::with_capacity(self.projections.len());
-        for projection in self.projections.values() {
+        for (_, projection) in self.projections.iter() {
             statuses.push(status_of(projection.as_ref()).await?);
         }
         Ok(json_answer(StatusCode::OK, &serde_json::json!({ "projections": statuses })))

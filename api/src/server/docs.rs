@@ -8,13 +8,13 @@ use poem::{
     http::{Method, StatusCode, header},
 };
 use poem_openapi::OpenApiService;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::not_here;
 use crate::{
     names::ServiceName,
     openapi::{self, Form},
-    params::{EXAMPLE_CUSTOMER, EXAMPLE_NOTIFICATION, EXAMPLE_ORDER},
+    registry::Registry,
     service::mounted::RouteTable,
 };
 
@@ -25,13 +25,10 @@ const START: &str = include_str!("docs/start.js");
 
 /// What the page has to know: the services of this process, and where the newest objects are found, whose ids are sent instead
 /// of those in the examples.
-fn config(services: &[ServiceName]) -> String {
+fn config(registry: &Registry, services: &[ServiceName]) -> String {
     let names: Vec<_> = services.iter().map(|service| service.as_str()).collect();
-    let newest = json!({
-        EXAMPLE_CUSTOMER.to_string(): { "list": "/customers?limit=1", "id": "customer_id" },
-        EXAMPLE_ORDER.to_string(): { "list": "/orders?limit=1", "id": "order_id" },
-        EXAMPLE_NOTIFICATION.to_string(): { "list": "/notifications?recipient=operations&limit=1", "id": "notification_id" },
-    });
+    let ids = registry.services.iter().flat_map(|service| service.example_ids());
+    let newest: Map<_, _> = ids.map(|it| (it.id.to_string(), json!({ "list": it.list, "id": it.field }))).collect();
     json!({ "services": names, "newest": newest }).to_string()
 }
 
@@ -40,7 +37,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// `/docs`, `/openapi.json` and `/openapi/{service}.json`, the same with `-3.0` before `.json`; `/` leads to `/docs`.
-pub fn add_routes(services: &[ServiceName], table: &mut RouteTable) {
+pub fn add_routes(registry: &Registry, services: &[ServiceName], table: &mut RouteTable) {
     let (script, style) = swagger_ui();
     let mut get = |path: &str, endpoint: BoxEndpoint<'static>| {
         table.entry(path.to_owned()).or_default().insert(Method::GET, endpoint);
@@ -48,16 +45,17 @@ pub fn add_routes(services: &[ServiceName], table: &mut RouteTable) {
     get("/docs", File::new("text/html; charset=utf-8", PAGE).endpoint());
     get("/docs/page.css", File::new("text/css; charset=utf-8", STYLE).endpoint());
     get("/docs/start.js", File::new("text/javascript; charset=utf-8", START).endpoint());
-    get("/docs/config.json", File::new("application/json", config(services)).endpoint());
+    get("/docs/config.json", File::new("application/json", config(registry, services)).endpoint());
     get("/docs/swagger-ui.js", File::new("text/javascript; charset=utf-8", script).endpoint());
     get("/docs/swagger-ui.css", File::new("text/css; charset=utf-8", style).endpoint());
     let document = |document: Value| File::new("application/json", openapi::to_text(&document));
     let mut each: Vec<(String, File)> = Vec::new();
     for (form, suffix) in [(Form::Modern, ""), (Form::Classic, "-3.0")] {
-        get(&format!("/openapi{suffix}.json"), document(openapi::of_services(services, form)).endpoint());
-        let named =
-            |service: &ServiceName| (format!("{service}{suffix}.json"), document(openapi::of_service(*service, form)));
-        each.extend(services.iter().map(named));
+        get(&format!("/openapi{suffix}.json"), document(openapi::of_services(registry, services, form)).endpoint());
+        each.extend(registry.those(services).map(|service| {
+            let name = format!("{}{suffix}.json", service.name());
+            (name, document(openapi::of_service(registry, service, form)))
+        }));
     }
     let one = move |request: Request| {
         let name = request.raw_path_param("service").unwrap_or_default();

@@ -166,7 +166,7 @@ impl Forwarding {
             headers.insert(CommandHeaders::TRACE, trace);
         }
         // Positions that are none are for the holder to refuse.
-        let wait = Freshness::read(request.headers()).ok().and_then(|freshness| freshness.wait);
+        let wait = Freshness::of(request).ok().and_then(|freshness| freshness.wait);
         let patience = PATIENCE + wait.unwrap_or_default();
         let asking = async {
             let answer = self.settings.client.request(method, url).headers(headers).body(body).send().await?;

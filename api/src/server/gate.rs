@@ -30,6 +30,7 @@ use crate::{
     auth::{Caller, KeyRing, Scope, Token, TokenError, Tokens},
     config::Limits,
     json::BodyLimits,
+    names::ServiceNames,
     operations::{Operation, nameless},
     params::CommandHeaders,
     peers::FromWithin,
@@ -341,6 +342,8 @@ pub struct Gated<E> {
     shares: Option<Shares>,
     /// What bodies may be.
     body: BodyLimits,
+    /// Whose positions there are.
+    names: ServiceNames,
     /// By which instances of the deployment know each other.
     instances: HeaderValue,
     /// Makes numbers of callers, which nobody can foresee.
@@ -365,9 +368,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Gated<E> {
 
 impl<E> Gated<E> {
     /// `inner` behind this gate, with these limits for each caller and each request.
-    pub fn new(inner: E, gate: Arc<Gate>, limits: &Limits, instances: HeaderValue) -> Self {
+    pub fn new(inner: E, gate: Arc<Gate>, limits: &Limits, names: ServiceNames, instances: HeaderValue) -> Self {
         let hasher = RandomState::new();
-        Self { inner, gate, shares: limits.rate().map(Shares::new), body: limits.body(), instances, hasher }
+        Self { inner, gate, shares: limits.rate().map(Shares::new), body: limits.body(), names, instances, hasher }
     }
 
     /// Have the request name its caller. What is left of whose share it is, or the answer to a request that is not let in.
@@ -406,6 +409,7 @@ impl<E> Gated<E> {
             Err(Refusal::Head(error)) => return Err(error.into()),
         }
         request.set_data(self.body);
+        request.set_data(ServiceNames::clone(&self.names));
         Ok(share)
     }
 

@@ -52,7 +52,7 @@ impl LagLimits {
 #[derive(Clone)]
 pub struct Health {
     /// Its services.
-    pub probes: BTreeMap<ServiceName, Arc<dyn Probe>>,
+    pub probes: Vec<(ServiceName, Arc<dyn Probe>)>,
     /// What else they use, by name.
     pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
     /// What is wrong with their duties.

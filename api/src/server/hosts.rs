@@ -65,7 +65,7 @@ impl Authority {
 impl Hosts {
     /// Those that were allowed, and those of this deployment's own URLs.
     pub fn of(options: &Options) -> Self {
-        let urls = options.peer_urls().into_values().chain(options.storage.advertised_url.clone());
+        let urls = options.peer_urls.all().chain(&options.storage.advertised_url);
         let own = urls.filter_map(|url| url.parse::<Uri>().ok()?.host().map(str::to_owned));
         let names = own.chain(options.security.allowed_hosts.iter().cloned());
         Self { names: names.filter_map(|name| host_name(&name).ok()).collect() }

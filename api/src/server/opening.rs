@@ -12,7 +12,7 @@ use orderlog_eventlog::{
     kafka::{KafkaConfig, KafkaLog},
 };
 use orderlog_service::{
-    archive, assembly,
+    archive,
     identity::{self, IdentityError},
     replica::Setup,
     surroundings::Machine,
@@ -24,6 +24,7 @@ use crate::{
     config::{LogUrl, Storage},
     names::ServiceName,
     private,
+    registry::Registry,
 };
 
 /// How long a start waits for its journals to begin before it stops comparing hash keys with processes that start beside it.
@@ -35,9 +36,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// [`StartError`], with what is in the way: also that the log was begun with another hash key.
-pub(super) async fn open(storage: &Storage) -> Result<Setup, StartError> {
+pub(super) async fn open(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
-    let log = open_log(storage).await?;
+    let log = open_log(registry, storage).await?;
     let begun = identity::begun(log.as_ref()).await;
     settled(storage, log, begun.map_err(StartError::from)).await
 }
@@ -46,18 +47,18 @@ pub(super) async fn open(storage: &Storage) -> Result<Setup, StartError> {
 ///
 /// # Errors
 /// [`StartError`], with what is in the way.
-pub async fn open_begun(storage: &Storage) -> Result<Setup, StartError> {
+pub async fn open_begun(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
-    begun(storage, open_existing(storage).await?).await
+    begun(storage, open_existing(registry, storage).await?).await
 }
 
 /// The same for reading only: no file or topic is made or changed.
 ///
 /// # Errors
 /// [`StartError`], with what is in the way.
-pub async fn open_begun_to_read(storage: &Storage) -> Result<Setup, StartError> {
+pub async fn open_begun_to_read(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
-    begun(storage, open_to_read(storage).await?).await
+    begun(storage, open_to_read(registry, storage).await?).await
 }
 
 async fn begun(storage: &Storage, log: Arc<dyn EventLog>) -> Result<Setup, StartError> {
@@ -120,10 +121,10 @@ pub(super) async fn agree_on_hash_key(
 ///
 /// # Errors
 /// [`StartError`], with what is in the way.
-async fn open_existing(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+async fn open_existing(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     match &storage.log {
         LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => Err(no_log(storage)),
-        LogUrl::Embedded | LogUrl::Kafka(_) => open_log(storage).await,
+        LogUrl::Embedded | LogUrl::Kafka(_) => open_log(registry, storage).await,
     }
 }
 
@@ -131,15 +132,13 @@ async fn open_existing(storage: &Storage) -> Result<Arc<dyn EventLog>, StartErro
 ///
 /// # Errors
 /// [`StartError`], with what is in the way.
-pub async fn open_to_read(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+pub async fn open_to_read(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => return Err(no_log(storage)),
-        LogUrl::Embedded => {
-            match EmbeddedLog::open_to_read(&storage.data, &assembly::topics(&orderlog_domain::SERVICES)).await {
-                Err(OpenError::NotBegun { .. }) => return Err(no_log(storage)),
-                log => log?,
-            }
-        }
+        LogUrl::Embedded => match EmbeddedLog::open_to_read(&storage.data, &registry.topics()).await {
+            Err(OpenError::NotBegun { .. }) => return Err(no_log(storage)),
+            log => log?,
+        },
         LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
     };
     whole(storage, log).await
@@ -158,8 +157,8 @@ fn no_log(storage: &Storage) -> StartError {
 ///
 /// # Errors
 /// [`StartError`], with what is in the way.
-async fn open_log(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
-    whole(storage, open_topics(storage).await?).await
+async fn open_log(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+    whole(storage, open_topics(registry, storage).await?).await
 }
 
 /// The log, if it does not hold half of an import.
@@ -185,12 +184,12 @@ pub async fn open_embedded(storage: &Storage) -> Result<Arc<EmbeddedLog>, StartE
 ///
 /// # Errors
 /// [`StartError`], with what is in the way.
-pub async fn open_topics(storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+pub async fn open_topics(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded => open_embedded(storage).await?,
         LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
     };
-    for warning in log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await? {
+    for warning in log.prepare(&registry.topics()).await? {
         tracing::warn!("{warning}");
     }
     Ok(log)

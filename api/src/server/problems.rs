@@ -4,16 +4,15 @@ use std::fmt::Write;
 
 use poem::{
     EndpointExt, IntoResponse, Request, Response,
-    endpoint::make_sync,
+    endpoint::{BoxEndpoint, make_sync},
     http::{Method, header},
 };
 use serde_json::{Value, json};
 
 use super::not_here;
 use crate::{
-    names,
-    openapi::operations,
     problem::{Code, Scope},
+    registry::Registry,
     service::mounted::RouteTable,
 };
 
@@ -38,31 +37,30 @@ a { color: #0645ad; }
 ";
 
 /// The list, each code, and the style sheet.
-pub fn add_routes(table: &mut RouteTable) {
-    let mut get = |path: &str, answer: fn(Request) -> Response| {
-        let endpoint = make_sync(answer).map_to_response().boxed();
+pub fn add_routes(registry: &'static Registry, table: &mut RouteTable) {
+    let mut get = |path: &str, endpoint: BoxEndpoint<'static>| {
         table.entry(path.to_owned()).or_default().insert(Method::GET, endpoint);
     };
-    get("/problems", |request| {
-        let all = names::codes();
+    let all = |request: Request| {
         if wants_html(&request) {
-            answer("text/html; charset=utf-8", list_page())
+            answer("text/html; charset=utf-8", list_page(registry))
         } else {
-            answer(
-                "application/json",
-                json!({ "problems": all.map(|it| it.in_short()).collect::<Vec<_>>() }).to_string(),
-            )
+            let all: Vec<_> = registry.codes().map(|it| it.in_short()).collect();
+            answer("application/json", json!({ "problems": all }).to_string())
         }
-    });
-    get("/problems/:code", |request| {
+    };
+    get("/problems", make_sync(all).map_to_response().boxed());
+    let one = |request: Request| {
         let name = request.raw_path_param("code").unwrap_or_default();
-        match names::codes().find(|code| code.name == name) {
-            Some(code) if wants_html(&request) => answer("text/html; charset=utf-8", page(code)),
-            Some(code) => answer("application/json", in_full(code).to_string()),
+        match registry.codes().find(|code| code.name == name) {
+            Some(code) if wants_html(&request) => answer("text/html; charset=utf-8", page(registry, code)),
+            Some(code) => answer("application/json", in_full(registry, code).to_string()),
             None => not_here(name).into_response(),
         }
-    });
-    get("/docs/problems.css", |_| answer("text/css; charset=utf-8", STYLE.to_owned()));
+    };
+    get("/problems/:code", make_sync(one).map_to_response().boxed());
+    let style = |_| answer("text/css; charset=utf-8", STYLE.to_owned());
+    get("/docs/problems.css", make_sync(style).map_to_response().boxed());
 }
 
 /// Whether HTML is named, and nothing that is liked better is JSON. Programs that say nothing get JSON.
@@ -121,7 +119,7 @@ fn around(title: &str, body: &str) -> String {
     )
 }
 
-fn list_page() -> String {
+fn list_page(registry: &Registry) -> String {
     let mut body =
         "<p>Every failure is <code>application/problem+json</code> (RFC 9457), with one of these codes.</p>\n\
         <p><a href=\"/docs\">The operations</a></p>\n"
@@ -129,7 +127,7 @@ fn list_page() -> String {
     let section = |body: &mut String, title: &str, is_here: fn(Scope) -> bool| {
         // Writing into a text can't fail.
         write!(body, "<h2>{title}</h2>\n<dl>\n").ok();
-        for code in names::codes().filter(|code| is_here(code.scope)) {
+        for code in registry.codes().filter(|code| is_here(code.scope)) {
             let (path, name, meaning) = (code.path(), code.name, html(&code.meaning()));
             let statuses = statuses(code);
             write!(body, "<dt><a href=\"{path}\"><code>{name}</code></a> {statuses}</dt>\n<dd>{meaning}</dd>\n").ok();
@@ -142,14 +140,14 @@ fn list_page() -> String {
 }
 
 /// The operations whose handlers declare this code, by their ids.
-fn operations_with(code: Code) -> impl Iterator<Item = &'static str> {
-    operations().filter(move |operation| operation.declares(code)).map(|operation| operation.id)
+fn operations_with(registry: &Registry, code: Code) -> impl Iterator<Item = &'static str> {
+    registry.operations().filter(move |operation| operation.declares(code)).map(|operation| operation.id)
 }
 
-fn in_full(code: Code) -> Value {
+fn in_full(registry: &Registry, code: Code) -> Value {
     let mut full = code.in_full();
     if code.scope == Scope::Declared {
-        full["operations"] = operations_with(code).collect();
+        full["operations"] = operations_with(registry, code).collect();
     }
     full
 }
@@ -158,7 +156,7 @@ fn statuses(code: Code) -> String {
     code.statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn page(code: Code) -> String {
+fn page(registry: &Registry, code: Code) -> String {
     let (meaning, remedy, statuses) = (html(&code.meaning()), html(code.remedy), statuses(code));
     let example = serde_json::to_string_pretty(&code.example()).unwrap_or_default();
     // Backticks of an example are no markup.
@@ -168,7 +166,7 @@ fn page(code: Code) -> String {
             <code>invalid_request</code></a>.</p>\n"
             .to_owned(),
         Scope::Declared => {
-            let names: Vec<_> = operations_with(code).map(|id| format!("<code>{id}</code>")).collect();
+            let names: Vec<_> = operations_with(registry, code).map(|id| format!("<code>{id}</code>")).collect();
             format!("<p>Operations: {}</p>\n", names.join(", "))
         }
         Scope::Any | Scope::Queries | Scope::Commands | Scope::Bodies | Scope::Elsewhere => String::new(),
@@ -187,10 +185,13 @@ mod tests {
     use poem::Endpoint;
 
     use super::*;
+    use crate::registry::About;
+
+    static REGISTRY: Registry = Registry { about: About::NONE, codes: &[], services: &[] };
 
     async fn asked(path: &str, accept: &str) -> (u16, String, String) {
         let mut table = RouteTable::new();
-        add_routes(&mut table);
+        add_routes(&REGISTRY, &mut table);
         let mut route = poem::Route::new();
         for (path, methods) in table {
             let methods = methods.into_iter();
@@ -204,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_problem_is_explained_where_its_type_leads() {
-        for code in names::codes() {
+        for code in REGISTRY.codes() {
             let (status, content_type, text) = asked(&code.path(), "*/*").await;
             assert_eq!((status, content_type.as_str()), (200, "application/json"));
             let told: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(asked("/problems/no_such_code", "*/*").await.0, 404);
         let (_, _, list) = asked("/problems", "application/json").await;
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-        assert_eq!(list["problems"].as_array().map(Vec::len), Some(names::codes().count()));
+        assert_eq!(list["problems"].as_array().map(Vec::len), Some(REGISTRY.codes().count()));
     }
 
     #[tokio::test]

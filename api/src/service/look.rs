@@ -12,7 +12,7 @@ use crate::{
     freshness::Freshness,
     point::Point,
     problem::{ApiError, codes},
-    service::Service,
+    service::{Entity, Service, ServiceDefinition},
     waiting::aside_if_possible,
 };
 
@@ -57,8 +57,7 @@ pub struct Lookup<E> {
 
 impl<E> Lookup<E> {
     /// `error`, that there is no such thing, with when it was looked for.
-    pub fn absent(&self, error: impl Into<ApiError>) -> ApiError {
-        let mut error = error.into();
+    pub fn absent(&self, mut error: ApiError) -> ApiError {
         if let Some(position) = &self.position {
             error.append(&format!(" as of {position}"));
         }
@@ -69,7 +68,7 @@ impl<E> Lookup<E> {
     }
 }
 
-impl<D: Decider> Service<D> {
+impl<S: ServiceDefinition> Service<S> {
     /// An aggregate as who asks is shown it: with everything that this instance has answered so far, or as it was at `as_of`. From whom
     /// it is hidden, to them it is not there, whatever else could be said of it.
     ///
@@ -83,19 +82,19 @@ impl<D: Decider> Service<D> {
         aggregate: Ref,
         as_of: Option<&str>,
         seen: &Freshness,
-        visible: Visibility<'_, D::Entity>,
-    ) -> Result<Lookup<D::Entity>, ApiError> {
+        visible: Visibility<'_, Entity<S>>,
+    ) -> Result<Lookup<Entity<S>>, ApiError> {
         let rows = self.rows().await?;
         let offset = match as_of {
             Some(as_of) => Some(self.located(as_of).await?),
             None => None,
         };
-        let as_of = offset.map(position::<D>);
+        let as_of = offset.map(position::<S::Decider>);
         let now = rows.get(aggregate.kind, &aggregate.key).await?.map(|(_, _, entity)| entity);
         if now.as_ref().is_some_and(|entity| visible.hides(entity)) {
             return Ok(Lookup { entity: None, position: as_of, later: None });
         }
-        if let Some(up_to) = offset.or_else(|| seen.must_reflect::<D>()) {
+        if let Some(up_to) = offset.or_else(|| seen.must_reflect::<S::Decider>()) {
             self.reflects(&rows, &aggregate.key, up_to).await?;
         }
         let Some(offset) = offset else {
@@ -103,7 +102,7 @@ impl<D: Decider> Service<D> {
         };
         let entity = self.replica.as_of(aggregate, offset).await?.filter(|entity| !visible.hides(entity));
         let later = match &entity {
-            None if visible.is_to_all() => rows.first_touching(&aggregate.key).await?.map(position::<D>),
+            None if visible.is_to_all() => rows.first_touching(&aggregate.key).await?.map(position::<S::Decider>),
             None | Some(_) => None,
         };
         Ok(Lookup { entity, position: as_of, later })
@@ -111,13 +110,13 @@ impl<D: Decider> Service<D> {
 
     /// The last record of a moment.
     async fn located(&self, as_of: &str) -> Result<u64, ApiError> {
-        let moment = moment::<D>(as_of)?;
+        let moment = moment::<S::Decider>(as_of)?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         let located =
             aside_if_possible(tokio::time::timeout(wait, self.replica.locate(moment))).await.map_err(|_| {
                 ApiError::unavailable(
                     codes::ROWS_BEHIND,
-                    format!("the rows of {} do not reach {as_of} yet", D::JOURNAL),
+                    format!("the rows of {} do not reach {as_of} yet", S::Decider::JOURNAL),
                 )
             })?;
         Ok(located?)

@@ -3,13 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use orderlog_core::decider::Decider;
 use orderlog_eventlog::Lease;
 use orderlog_service::projection::{Projection, Rows};
 use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::OpenApi;
 
-use super::Service;
+use super::{Service, ServiceDefinition};
 use crate::{names::ServiceName, probe::Probe};
 
 /// Endpoints by path and method.
@@ -39,10 +38,10 @@ pub trait Dependency: Send + Sync {
 
 impl Mounted {
     /// The service behind `api`.
-    pub fn new<D: Decider>(name: ServiceName, service: &Service<D>, api: impl OpenApi + Send + 'static) -> Self {
+    pub fn new<S: ServiceDefinition>(service: &Service<S>, api: S::Api) -> Self {
         let Service { replica, lease, .. } = service;
         Self {
-            name,
+            name: ServiceName::of::<S::Decider>(),
             routes: Box::new(move |table| api.add_routes(table)),
             probe: Arc::new(replica.clone()),
             projection: Arc::new(Rows::of(replica.clone())),

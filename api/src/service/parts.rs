@@ -4,7 +4,6 @@ use std::{error::Error, sync::Arc};
 
 use orderlog_core::decider::{Decider, Millis};
 use orderlog_projections::RedisAddress;
-use orderlog_readmodel::Tables;
 use orderlog_service::{
     assembly::{self, Assembled},
     duty::Troubles,
@@ -13,7 +12,7 @@ use orderlog_service::{
 };
 use tokio::sync::watch;
 
-use super::Service;
+use super::{Service, ServiceDefinition};
 use crate::peers::Peers;
 
 /// What every service of a process needs to start.
@@ -55,9 +54,9 @@ impl Parts {
     ///
     /// # Errors
     /// [`NotStarted`] if it can't run.
-    pub async fn start<D: Decider>(&self, tables: &'static Tables<D>) -> Result<Service<D>, NotStarted> {
-        let assembled = assembly::start(self.setup.clone(), tables, &self.keeping, &self.troubles).await;
-        let Assembled { replica, lease } = assembled.map_err(|why| NotStarted::new(D::JOURNAL, why))?;
+    pub async fn start<S: ServiceDefinition>(&self) -> Result<Service<S>, NotStarted> {
+        let assembled = assembly::start(self.setup.clone(), S::tables(), &self.keeping, &self.troubles).await;
+        let Assembled { replica, lease } = assembled.map_err(|why| NotStarted::new(S::Decider::JOURNAL, why))?;
         let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
         Ok(Service { replica, lease, peers, command_timeout_ms })
     }

@@ -6,7 +6,7 @@ use orderlog_readmodel::Store;
 use orderlog_service::replica::Lacks;
 use tokio::time::{Instant, timeout_at};
 
-use super::Service;
+use super::{Service, ServiceDefinition};
 use crate::{
     freshness::{Freshness, MIN_POSITION, Position},
     problem::{ApiError, codes},
@@ -16,7 +16,7 @@ use crate::{
 /// What the problem of a request adds that was not allowed to wait.
 const NOT_WAITED: &str = "; it did not wait: too many requests of the caller wait already, or the process is stopping";
 
-impl<D: Decider> Service<D> {
+impl<S: ServiceDefinition> Service<S> {
     /// Wait until the rows reflect all that the caller has seen. The one place where a request waits for positions.
     ///
     /// # Errors
@@ -26,22 +26,24 @@ impl<D: Decider> Service<D> {
             return Ok(());
         }
         let until = Instant::now() + freshness.patience();
-        freshness.known::<D>()?;
+        freshness.known::<S::Decider>()?;
         self.exist(&freshness.seen).await?;
-        if let Some(position) = freshness.last_of::<D>().map(|offset| offset + 1) {
+        if let Some(position) = freshness.last_of::<S::Decider>().map(|offset| offset + 1) {
             let reached = self.replica.has_committed(position);
             waited(until, reached).await.map_err(|why| {
                 let lag = position.saturating_sub(*self.replica.committed().borrow());
-                let detail =
-                    format!("the rows of {} are {lag} records behind what the caller has seen{why}", D::JOURNAL);
+                let detail = format!(
+                    "the rows of {} are {lag} records behind what the caller has seen{why}",
+                    S::Decider::JOURNAL
+                );
                 ApiError::timed_out(codes::NOT_YET, detail).with(&codes::LAG, lag)
             })?;
         }
-        for position in freshness.foreign::<D>() {
+        for position in freshness.foreign::<S::Decider>() {
             let mut lacks = Lacks::Publication;
             let taking_in = self.replica.has_taken_in(position.journal.as_str(), position.offset, &mut lacks);
             if let Err(why) = waited(until, taking_in).await {
-                let detail = format!("{} does not reflect {position} yet: {lacks}{why}", D::JOURNAL);
+                let detail = format!("{} does not reflect {position} yet: {lacks}{why}", S::Decider::JOURNAL);
                 return Err(ApiError::timed_out(codes::NOT_YET, detail));
             }
         }
@@ -69,11 +71,12 @@ impl<D: Decider> Service<D> {
     ///
     /// # Errors
     /// 503 then: the state from before would be worse.
-    pub async fn reflects(&self, rows: &Store<D>, about: &Key, up_to: u64) -> Result<(), ApiError> {
+    pub async fn reflects(&self, rows: &Store<S::Decider>, about: &Key, up_to: u64) -> Result<(), ApiError> {
         match rows.first_parked(about).await?.filter(|parked| *parked <= up_to) {
             None => Ok(()),
             Some(parked) => {
-                let detail = format!("{}@{parked} is about this, and can't be read by this program", D::JOURNAL);
+                let detail =
+                    format!("{}@{parked} is about this, and can't be read by this program", S::Decider::JOURNAL);
                 Err(ApiError::unavailable(codes::PARKED, detail))
             }
         }

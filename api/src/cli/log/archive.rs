@@ -30,6 +30,7 @@ use crate::{
     },
     config::{Storage, Trust, quoted},
     output,
+    registry::Registry,
     server::{self, StartError},
 };
 
@@ -107,14 +108,14 @@ impl Export {
     ///
     /// # Errors
     /// Why there is no export.
-    pub async fn run(&self) -> anyhow::Result<Exit> {
+    pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         serve::tell(&self.place.storage, "warn")?;
         let key = self.sign_key.as_deref().map(SigningKey::read).transpose().map_err(no_key)?;
         let key = key.as_ref();
         let manifest = match Running::find(&self.place).await? {
             Some(running) => self.export(&OfServer(Arc::new(running)), key).await?,
             None => {
-                let log = server::open_to_read(&self.place.storage).await.map_err(StartError::told)?;
+                let log = server::open_to_read(registry, &self.place.storage).await.map_err(StartError::told)?;
                 let manifest = self.export(&OfLog(Arc::clone(&log)), key).await;
                 log.close().await;
                 manifest?
@@ -144,7 +145,7 @@ impl Import {
     ///
     /// # Errors
     /// Why nothing, or not all, was imported or undone.
-    pub async fn run(&self) -> anyhow::Result<Exit> {
+    pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         let storage = &self.storage;
         serve::tell(storage, "warn")?;
         // Before anything is made: a folder in which there is no export is a mistyped one.
@@ -153,13 +154,13 @@ impl Import {
         if storage.data.is_dir() && Running::find(&place).await?.is_some() {
             return Err(Failure::refused("a server runs on this data folder: stop it first"));
         }
-        let Some(archive) = archive else { return undo::run(storage, self.json).await };
+        let Some(archive) = archive else { return undo::run(registry, storage, self.json).await };
         let refused = |error| StartError::HashKey(error).told();
         let hash_key = server::given_hash_key(storage).map_err(refused)?;
         if let Some(hash_key) = &hash_key {
             server::refuse_another_hash_key(storage, hash_key).map_err(refused)?;
         }
-        let log = server::open_topics(storage).await.map_err(StartError::told)?;
+        let log = server::open_topics(registry, storage).await.map_err(StartError::told)?;
         let mut shown = Shown::new("of the import");
         let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
         let mut tell = |journal: &str, n, of| shown.show(journal, n, of);

@@ -12,6 +12,7 @@ use crate::{
     inspect::{self, Inspected},
     names::ServiceName,
     output,
+    registry::{AnyService, Registry},
 };
 
 /// So many unreadable records of a journal are printed.
@@ -33,15 +34,20 @@ struct Linted {
 ///
 /// # Errors
 /// Why they can't be read.
-pub async fn run(services: &Services, as_json: bool, place: &Place) -> anyhow::Result<Exit> {
+pub async fn run(
+    registry: &'static Registry,
+    services: &Services,
+    as_json: bool,
+    place: &Place,
+) -> anyhow::Result<Exit> {
     let reading = async |source: &Source| {
         let mut all = Vec::new();
-        for service in &services.0 {
-            all.push(read(source, *service).await?);
+        for service in services.of(registry) {
+            all.push(read(source, service).await?);
         }
         Ok(all)
     };
-    let all = Source::find(place).await?.ask(reading).await?;
+    let all = Source::find(registry, place).await?.ask(reading).await?;
     let text = if as_json {
         format!("{:#}", Value::from_iter(all.iter().map(Linted::document)))
     } else {
@@ -52,13 +58,13 @@ pub async fn run(services: &Services, as_json: bool, place: &Place) -> anyhow::R
     Ok(if is_clean { Exit::Done } else { Exit::Differs })
 }
 
-async fn read(source: &Source, journal: ServiceName) -> anyhow::Result<Linted> {
+async fn read(source: &Source, service: &dyn AnyService) -> anyhow::Result<Linted> {
     let (mut next, mut unreadable, mut discards) = (0, Vec::new(), HashSet::new());
-    let mut envelopes = Envelopes::default();
+    let (journal, mut envelopes) = (service.name(), Envelopes::default());
     loop {
         let chunk = source.chunk(journal.as_str(), 0, next, N_AT_A_TIME).await?;
         for record in &chunk.records {
-            unreadable.extend(inspect::unreadable(journal, record).map(|why| (record.offset, why)));
+            unreadable.extend(inspect::unreadable(service, record).map(|why| (record.offset, why)));
             discards.extend(discarded_by(record));
             if let Some(what) = &record.difference {
                 envelopes.differences.push(record.offset, what.clone());

@@ -10,6 +10,7 @@ use crate::{
         running::{Place, Running},
     },
     inspect::{Chunk, InFolder, Inspector},
+    registry::Registry,
     server,
 };
 
@@ -26,13 +27,13 @@ impl Source {
     ///
     /// # Errors
     /// Why neither can be read.
-    pub async fn find(place: &Place) -> anyhow::Result<Self> {
+    pub async fn find(registry: &'static Registry, place: &Place) -> anyhow::Result<Self> {
         if let Some(running) = Running::find(place).await? {
             return Ok(Self::Server(running));
         }
         let storage = &place.storage;
-        let log = server::open_to_read(storage).await.map_err(server::StartError::told)?;
-        Ok(Self::Here(Inspector::new(log, Arc::new(InFolder::new(&storage.data)))))
+        let log = server::open_to_read(registry, storage).await.map_err(server::StartError::told)?;
+        Ok(Self::Here(Inspector::new(registry, log, Arc::new(InFolder::new(&storage.data)))))
     }
 
     /// What `work` comes to. Then the log is let go of, if it was opened for this: the embedded one is one file again.

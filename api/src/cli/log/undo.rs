@@ -11,6 +11,7 @@ use crate::{
     cli::exit::{Exit, Failure},
     config::{LogUrl, Storage},
     output,
+    registry::Registry,
     server::{self, StartError},
 };
 
@@ -18,7 +19,7 @@ use crate::{
 ///
 /// # Errors
 /// Why nothing was undone.
-pub async fn run(storage: &Storage, as_json: bool) -> anyhow::Result<Exit> {
+pub async fn run(registry: &Registry, storage: &Storage, as_json: bool) -> anyhow::Result<Exit> {
     match &storage.log {
         LogUrl::Embedded if !storage.data.is_dir() => {
             Err(Failure::refused(format!("there is no data folder {}: use --data", storage.data.display())))
@@ -46,7 +47,7 @@ pub async fn run(storage: &Storage, as_json: bool) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         LogUrl::Kafka(_) => {
-            let log = server::open_topics(storage).await.map_err(StartError::told)?;
+            let log = server::open_topics(registry, storage).await.map_err(StartError::told)?;
             let export_id = unfinished(log.as_ref(), storage).await;
             log.close().await;
             let topics = archive::JOURNALS.into_iter().chain([archive::IMPORTS]);

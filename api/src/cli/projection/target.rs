@@ -4,18 +4,16 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use orderlog_core::{decider::Decider, reason::Reason};
-use orderlog_eventlog::{EventLog, Partition, ReadError};
-use orderlog_projections::{billing, customers, inventory, notifications, orders};
-use orderlog_readmodel::{Label, SnapshotError, StoreError, Tables};
+use orderlog_core::reason::Reason;
+use orderlog_eventlog::{EventLog, Partition};
+use orderlog_readmodel::{Label, SnapshotError, StoreError};
 use orderlog_service::{
-    projection::{ParkedRecord, Projection, Rebuild, RebuildRequest, Rows, Status},
+    projection::{ParkedRecord, Projection, Rebuild, RebuildRequest, Status},
     rebuild::{Goal, RebuildError},
-    replica::{self, Damage, Discarded, RepairError, Replica, Retried, Setup},
+    replica::{self, Discarded, RepairError, Retried, Setup},
     snapshots::Keeping,
 };
 use serde_json::json;
@@ -30,13 +28,9 @@ use crate::{
     config::Storage,
     inspect::{Chunk, InRows, Inspected, Inspector, Projections},
     names::ServiceName,
+    registry::{AnyService, FoldError, Registry},
     server::{self, StartError},
 };
-
-/// How long a file may stay open after the instance that used it has stopped.
-const CLOSED_WITHIN: Duration = Duration::from_secs(10);
-/// How soon it is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Whom to ask.
 pub enum Target {
@@ -79,7 +73,8 @@ impl Here {
 
     fn rows_of(&self, service: ServiceName) -> anyhow::Result<&Arc<dyn Projection>> {
         let fault = || self.faults.lock().unwrap_or_else(PoisonError::into_inner).remove(&service);
-        self.projections.get(&service).ok_or_else(|| fault().unwrap_or_else(|| anyhow::anyhow!("no rows of {service}")))
+        let found = self.projections.iter().find(|(name, _)| *name == service).map(|(_, rows)| rows);
+        found.ok_or_else(|| fault().unwrap_or_else(|| anyhow::anyhow!("no rows of {service}")))
     }
 }
 
@@ -90,6 +85,7 @@ impl Target {
     /// # Errors
     /// Why neither can be asked.
     pub async fn look(
+        registry: &'static Registry,
         goal: Option<Goal>,
         services: &[ServiceName],
         place: &Place,
@@ -99,7 +95,7 @@ impl Target {
             return Ok(Self::Server(running));
         }
         let storage = &place.storage;
-        let setup = server::open_begun_to_read(storage).await.map_err(StartError::told)?;
+        let setup = server::open_begun_to_read(registry, storage).await.map_err(StartError::told)?;
         have_rows(&storage.data)?;
         have_begun(setup.log.as_ref(), services).await?;
         let dir = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
@@ -111,17 +107,17 @@ impl Target {
             ))
         })?;
         let copies = Copies { scratch, data: storage.data.clone() };
-        Self::open(goal, services, (setup, storage.keeping()), Some(copies)).await
+        Self::open(registry, goal, services, (setup, storage.keeping()), Some(copies)).await
     }
 
     /// The server at `place`, or what is in its data folder.
     ///
     /// # Errors
     /// Why neither can be asked.
-    pub async fn find(services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
+    pub async fn find(registry: &'static Registry, services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
         match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
-            None => Self::change(None, services, &place.storage).await,
+            None => Self::change(registry, None, services, &place.storage).await,
         }
     }
 
@@ -130,10 +126,15 @@ impl Target {
     ///
     /// # Errors
     /// Why neither can be asked.
-    pub async fn find_for(goal: Goal, services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
+    pub async fn find_for(
+        registry: &'static Registry,
+        goal: Goal,
+        services: &[ServiceName],
+        place: &Place,
+    ) -> anyhow::Result<Self> {
         match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
-            None => Self::change(Some(goal), services, &place.storage).await,
+            None => Self::change(registry, Some(goal), services, &place.storage).await,
         }
     }
 
@@ -150,38 +151,36 @@ impl Target {
         outcome
     }
 
-    async fn change(goal: Option<Goal>, services: &[ServiceName], storage: &Storage) -> anyhow::Result<Self> {
-        let setup = server::open_begun(storage).await.map_err(StartError::told)?;
-        Self::open(goal, services, (setup, storage.keeping()), None).await
+    async fn change(
+        registry: &'static Registry,
+        goal: Option<Goal>,
+        services: &[ServiceName],
+        storage: &Storage,
+    ) -> anyhow::Result<Self> {
+        let setup = server::open_begun(registry, storage).await.map_err(StartError::told)?;
+        Self::open(registry, goal, services, (setup, storage.keeping()), None).await
     }
 
     /// Starts an instance of each service, on copies of its rows if there is a folder for them.
     async fn open(
+        registry: &'static Registry,
         goal: Option<Goal>,
         services: &[ServiceName],
         (setup, keeping): (Setup, Keeping),
         copies: Option<Copies>,
     ) -> anyhow::Result<Self> {
-        let (mut projections, mut faults) = (BTreeMap::new(), BTreeMap::new());
-        for service in services {
-            let setup = setup.clone();
-            let rows = match service {
-                ServiceName::Customers => rows(goal, setup, &customers::TABLES, &keeping, copies.as_ref()).await,
-                ServiceName::Orders => rows(goal, setup, &orders::TABLES, &keeping, copies.as_ref()).await,
-                ServiceName::Inventory => rows(goal, setup, &inventory::TABLES, &keeping, copies.as_ref()).await,
-                ServiceName::Billing => rows(goal, setup, &billing::TABLES, &keeping, copies.as_ref()).await,
-                ServiceName::Notifications => {
-                    rows(goal, setup, &notifications::TABLES, &keeping, copies.as_ref()).await
-                }
-            };
-            match rows.with_context(|| format!("the rows of {service}")) {
-                Ok(rows) => drop(projections.insert(*service, rows)),
-                Err(error) if goal == Some(Goal::Verify) => drop(faults.insert(*service, error)),
+        let (mut projections, mut faults) = (Vec::new(), BTreeMap::new());
+        for service in registry.those(services) {
+            let name = service.name();
+            let rows = rows(service, goal, &setup, &keeping, copies.as_ref()).await;
+            match rows.with_context(|| format!("the rows of {name}")) {
+                Ok(rows) => projections.push((name, rows)),
+                Err(error) if goal == Some(Goal::Verify) => drop(faults.insert(name, error)),
                 Err(error) => return Err(error),
             }
         }
-        let projections = Arc::new(projections);
-        let inspector = Inspector::new(setup.log, Arc::new(InRows(Arc::clone(&projections))));
+        let projections: Projections = projections.into();
+        let inspector = Inspector::new(registry, setup.log, Arc::new(InRows(Arc::clone(&projections))));
         Ok(Self::Here(Here { projections, inspector, faults: Mutex::new(faults), copies }))
     }
 
@@ -314,90 +313,42 @@ fn unrepaired(error: RepairError) -> anyhow::Error {
     }
 }
 
-/// An instance that only folds: it has no duties, so it publishes nothing and tells nobody.
-async fn rows<D: Decider>(
+/// An instance of a service that only folds. Which errors are the fault of rows depends on what is to be done.
+async fn rows(
+    service: &dyn AnyService,
     goal: Option<Goal>,
-    setup: Setup,
-    tables: &'static Tables<D>,
+    setup: &Setup,
     keeping: &Keeping,
     copies: Option<&Copies>,
 ) -> anyhow::Result<Arc<dyn Projection>> {
-    let told = |error: &anyhow::Error| {
-        let told = format!("{error:#}");
-        copies.map(|copies| copies.named_as_copied(&told)).unwrap_or(told)
+    let error = match service.fold(setup.clone(), keeping, copies.map(|copies| copies.scratch.path())).await {
+        Ok(rows) => return Ok(rows),
+        Err(error) => error,
     };
-    match serving(setup.clone(), tables, keeping, copies).await {
-        Err(error) if is_damaged_log(&error) => Err(Failure::differs(told(&error))),
-        Err(error) if goal == Some(Goal::Verify) && is_fault(&error) => Err(Failure::differs(told(&error))),
-        Err(error) if goal == Some(Goal::Replace) && is_fault(&error) => {
-            warn!("the rows of {} are built anew from the log: {}", D::JOURNAL, told(&error));
-            let began = Instant::now();
-            begin_anew(&setup, tables, keeping).await?;
-            Ok(Arc::new(Rows::built(serving(setup, tables, keeping, copies).await?, began.elapsed())))
+    let (is_damaged_log, is_fault) = (error.is_damaged_log(), error.is_fault_of_rows());
+    let error = failed(error);
+    let told = format!("{error:#}");
+    let told = copies.map(|copies| copies.named_as_copied(&told)).unwrap_or(told);
+    match goal {
+        _ if is_damaged_log => Err(Failure::differs(told)),
+        Some(Goal::Verify) if is_fault => Err(Failure::differs(told)),
+        Some(Goal::Replace) if is_fault => {
+            warn!("the rows of {} are built anew from the log: {told}", service.name());
+            service.fold_anew(setup.clone(), keeping).await.map_err(failed)
         }
-        Err(error) if is_fault(&error) => Err(Failure::refused(told(&error))),
-        rows => Ok(Arc::new(Rows::of(rows?))),
+        _ if is_fault => Err(Failure::refused(told)),
+        _ => Err(error),
     }
 }
 
-/// Rows that turned out to be damaged while they caught up.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct DamagedRows(String);
-
-/// Whether the rows are at fault: damaged, another log's, or no rows of this service.
-fn is_fault(error: &anyhow::Error) -> bool {
-    error.is::<DamagedRows>()
-        || error.downcast_ref().is_some_and(|error: &replica::StartError| match error {
-            replica::StartError::OtherHistory { .. } | replica::StartError::Rows(StoreError::Foreign { .. }) => true,
-            replica::StartError::Rows(error) => error.is_damage(),
-            replica::StartError::Journal(_) => false,
-        })
-}
-
-/// Has empty rows serve, once the instance that found the damage has closed its file.
-async fn begin_anew<D: Decider>(
-    setup: &Setup,
-    tables: &'static Tables<D>,
-    keeping: &Keeping,
-) -> Result<(), replica::StartError> {
-    let until = Instant::now() + CLOSED_WITHIN;
-    loop {
-        match keeping.begin_anew(tables, setup.log.as_ref()).await {
-            Err(replica::StartError::Rows(StoreError::InUse { .. })) if Instant::now() < until => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            outcome => return outcome,
+fn failed(error: FoldError) -> anyhow::Error {
+    match error {
+        FoldError::Start(replica::StartError::Rows(used @ StoreError::InUse { .. })) => {
+            Failure::unavailable(used.to_string())
         }
-    }
-}
-
-/// Whether a record of the journal is damaged, which no rows can repair.
-fn is_damaged_log(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(replica::StartError::Journal(ReadError::Damaged { .. })))
-}
-
-async fn serving<D: Decider>(
-    setup: Setup,
-    tables: &'static Tables<D>,
-    keeping: &Keeping,
-    copies: Option<&Copies>,
-) -> anyhow::Result<Replica<D>> {
-    let store = match copies.map(|copies| keeping.in_scratch(tables, copies.scratch.path())).transpose() {
-        Ok(copied) => copied.as_ref().unwrap_or(keeping).open(tables, setup.log.as_ref()).await,
-        Err(error) => Err(error.into()),
-    };
-    let store = store.map_err(|error| match error {
-        replica::StartError::Rows(used @ StoreError::InUse { .. }) => Failure::unavailable(used.to_string()),
-        error => error.into(),
-    })?;
-    let replica = Replica::start(setup, Arc::new(store)).await?;
-    match replica.ready().await {
-        Ok(()) => Ok(replica),
-        Err(why) => Err(match replica.damage() {
-            Some(Damage::Rows) => DamagedRows(why).into(),
-            Some(Damage::Journal) => Failure::differs(why),
-            None => Failure::unavailable(why),
-        }),
+        FoldError::Start(error) => error.into(),
+        FoldError::DamagedJournal(why) => Failure::differs(why),
+        FoldError::Stopped(why) => Failure::unavailable(why),
+        FoldError::DamagedRows(_) => error.into(),
     }
 }

@@ -5,8 +5,10 @@ use orderlog_domain::inventory::{self, MovementCause as StoredCause, ReservedFor
 use orderlog_projections::inventory::MovementRow;
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::time::time;
+use super::EXAMPLE_SKU;
+use crate::{service::contract::EXAMPLE_TIME, time::time};
 
 /// What moved stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
@@ -143,4 +145,14 @@ pub struct MovementList {
     /// Hand this back as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// The examples that can't be put together of others without contradicting themselves.
+pub fn examples() -> Vec<(&'static str, Value)> {
+    let level = |on_hand: u32, available: u32| json!({ "on_hand": on_hand, "reserved": 2, "available": available, "low_stock_threshold": 5 });
+    let moved = json!({
+        "sku": EXAMPLE_SKU, "delta": -1, "cause": "adjusted", "before": level(10, 8), "after": level(9, 7), "version": 4,
+        "offset": 1042, "moved_at": EXAMPLE_TIME,
+    });
+    vec![("Level", level(10, 8)), ("Movement", moved)]
 }

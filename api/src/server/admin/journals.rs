@@ -8,7 +8,6 @@ use poem::{Body, Request, Response, http::StatusCode};
 use serde::Deserialize;
 
 use super::{Admin, json_answer, not_here, unread};
-use crate::names::ServiceName;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,8 +25,7 @@ impl Admin {
     /// The records of a journal below an end.
     pub(super) fn journal(&self, request: &Request) -> poem::Result<Response> {
         let name = request.raw_path_param("journal").unwrap_or_default();
-        let journal = ServiceName::ALL.into_iter().find(|service| service.as_str() == name);
-        let journal = journal.ok_or_else(|| not_here(name))?;
+        let journal = self.registry.find(name).ok_or_else(|| not_here(name))?.name();
         let Wanted { end } = request.params()?;
         let bytes = archive::records(self.log.as_ref(), journal.as_str(), end).map(move |records| {
             let mut bytes = BytesMut::new();

@@ -1,0 +1,24 @@
+//! The fields of this service's public events.
+
+use crate::{
+    asyncapi::payload::object,
+    orders::topics::{ORDER_KEY, currency, money, order},
+    service::contract::TopicContract,
+};
+
+/// What the events of `topic` say.
+pub fn of(topic: &str) -> TopicContract {
+    let (summary, amounts) = match topic {
+        "order.paid" => ("An order is paid in full.", vec![("amount", money("What was paid in all."))]),
+        _ => {
+            let amounts = vec![
+                ("amount", money("What was given back this time.")),
+                ("amount_paid", money("What was paid in all.")),
+                ("amount_refunded", money("What was given back in all.")),
+            ];
+            ("Money was given back.", amounts)
+        }
+    };
+    let payload = object([order(), vec![currency()], amounts].concat(), &[]);
+    TopicContract { summary, key: ORDER_KEY, payload }
+}

@@ -1,0 +1,18 @@
+//! The fields of this service's public events.
+
+use serde_json::json;
+
+use crate::{
+    asyncapi::payload::{id, object, version},
+    service::contract::TopicContract,
+};
+
+/// What the events of `topic` say.
+pub fn of(topic: &str) -> TopicContract {
+    let summary = match topic {
+        "customer.created" => "A customer exists.",
+        _ => "A customer was changed or deactivated.",
+    };
+    let payload = object(vec![id("customer_id"), ("active", json!({ "type": "boolean" })), version()], &[]);
+    TopicContract { summary, key: "The customer's id.", payload }
+}

@@ -1,0 +1,92 @@
+//! The fields of this service's public events.
+
+use serde_json::{Value, json};
+
+use crate::{
+    asyncapi::payload::{Field, id, many, object, text, version},
+    service::contract::TopicContract,
+};
+
+/// What the events of `topic` say.
+pub fn of(topic: &str) -> TopicContract {
+    match topic {
+        "stock.updated" => {
+            TopicContract { summary: "Stock of a SKU moved.", key: "The SKU.", payload: stock_updated() }
+        }
+        "low.stock" => {
+            let fields = vec![sku(), ("available", units()), ("low_stock_threshold", units()), version()];
+            TopicContract {
+                summary: "The available units of a SKU fell below its threshold. Told once, until it has recovered.",
+                key: "The SKU.",
+                payload: object(fields, &[]),
+            }
+        }
+        "stock.reserved" => {
+            let fields = vec![
+                ("reservation_id", text("The reservation: an order's id for an order's own.")),
+                ("reserved_for", reserved_for()),
+                ("order_id", json!({ "type": ["string", "null"], "format": "uuid" })),
+                ("lines", many(stock_line())),
+                version(),
+            ];
+            let (key, payload) = ("The reservation's id.", object(fields, &["order_id"]));
+            TopicContract { summary: "Stock was set aside.", key, payload }
+        }
+        _ => {
+            let payload = object([vec![id("order_id"), version()], rejected()].concat(), &[]);
+            TopicContract { summary: "An order's stock could not be set aside.", key: "The order's id.", payload }
+        }
+    }
+}
+
+fn units() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+/// A SKU.
+pub fn sku() -> Field {
+    ("sku", json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" }))
+}
+
+/// Units of a SKU.
+pub fn quantity() -> Field {
+    ("quantity", json!({ "type": "integer", "minimum": 1, "maximum": 1_000_000 }))
+}
+
+/// Units of a SKU, with the SKU.
+pub fn stock_line() -> Value {
+    object(vec![sku(), quantity()], &[])
+}
+
+/// Why there is not enough.
+pub fn rejected() -> Vec<Field> {
+    let shortage = object(vec![sku(), ("requested", units()), ("available", units())], &[]);
+    vec![
+        ("reason", json!({ "type": "string", "enum": ["out_of_stock", "unknown_sku"] })),
+        ("shortages", many(shortage)),
+    ]
+}
+
+fn stock_updated() -> Value {
+    let level = || object(vec![("on_hand", units()), ("reserved", units()), ("low_stock_threshold", units())], &[]);
+    let causes = ["received", "adjusted", "reserved", "released", "expired", "committed", "threshold_changed"];
+    let fields = vec![
+        sku(),
+        ("delta", json!({ "type": "integer", "description": "By how much the available units changed." })),
+        ("cause", json!({ "type": "string", "enum": causes })),
+        (
+            "reservation_id",
+            json!({ "type": ["string", "null"], "description": "The reservation, where one moved it." }),
+        ),
+        ("reserved_for", reserved_for()),
+        ("before", level()),
+        ("after", level()),
+        version(),
+    ];
+    object(fields, &["reservation_id", "reserved_for"])
+}
+
+fn reserved_for() -> Value {
+    let description = "Who made the reservation: only an order's own decides about the order.";
+    json!({ "type": "string", "enum": ["order", "caller"], "description": description })
+}

@@ -1,0 +1,23 @@
+//! Tells people something by the notifications service, wherever that is.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use orderlog_domain::notifications::Notifications;
+use orderlog_service::delivery::{Notice, Notifier};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{names::ServiceName, peers::Peers};
+
+/// Notifies by `POST /notify`.
+pub struct ByNotifications(pub Arc<Peers>);
+
+#[async_trait]
+impl Notifier for ByNotifications {
+    async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
+        let Notice { recipient, subject, body } = notice;
+        let notice = json!({ "recipient": recipient, "subject": subject, "body": body });
+        self.0.post(ServiceName::of::<Notifications>(), "/notify", &notice, key).await
+    }
+}

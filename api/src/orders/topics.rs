@@ -1,0 +1,47 @@
+//! The fields of this service's public events.
+
+use serde_json::{Value, json};
+
+use crate::{
+    asyncapi::payload::{Field, id, many, object, version},
+    inventory::topics::{quantity, rejected, sku, stock_line},
+    service::contract::TopicContract,
+};
+
+/// What the events of `topic` say.
+pub fn of(topic: &str) -> TopicContract {
+    let (summary, more) = match topic {
+        "order.created" => {
+            let total = ("total", money("Sum of the lines."));
+            ("An order was placed.", vec![currency(), ("lines", many(order_line())), total])
+        }
+        "order.confirmed" => ("All stock of an order is set aside.", Vec::new()),
+        "order.rejected" => ("An order can't be supplied.", rejected()),
+        "order.cancelled" => ("An order was cancelled.", Vec::new()),
+        _ => ("An order left the house.", vec![("lines", many(stock_line()))]),
+    };
+    TopicContract { summary, key: ORDER_KEY, payload: object([order(), more].concat(), &[]) }
+}
+
+/// The key of topics about orders.
+pub const ORDER_KEY: &str = "The order's id.";
+
+/// What every event about an order has.
+pub fn order() -> Vec<Field> {
+    vec![id("order_id"), id("customer_id"), version()]
+}
+
+/// An amount.
+pub fn money(description: &str) -> Value {
+    let description = format!("{description} In minor units.");
+    json!({ "type": "integer", "minimum": 0, "maximum": 1_000_000_000_000_i64, "description": description })
+}
+
+/// The currency of the amounts.
+pub fn currency() -> Field {
+    ("currency", json!({ "type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217." }))
+}
+
+fn order_line() -> Value {
+    object(vec![sku(), quantity(), ("unit_price", money("For each."))], &[])
+}
