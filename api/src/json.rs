@@ -2,6 +2,7 @@
 
 mod encoding;
 mod number;
+mod shape;
 mod strict;
 
 use std::time::Duration;
@@ -14,25 +15,13 @@ use poem_openapi::{
     registry::{MetaRequest, MetaSchemaRef, Registry},
     types::Type,
 };
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use serde_path_to_error::Segment;
-use strict::{FRACTION, OUT_OF_RANGE, Strict};
-use uuid::Uuid;
+use shape::Shape;
+use strict::Strict;
 
-use crate::problem::{ApiError, Code, Fault, Faults, codes, too_large};
-
-/// So many faults of a body are mended to find the next one: a body may have more of them than anybody reads.
-const N_MENDED_MAX: usize = 64;
-/// So many bytes are read again for that, since each fault that is mended means reading the whole body once more.
-const N_BYTES_AGAIN_MAX: usize = 4 * 1024 * 1024;
-
-/// What is expected of an integer, as faults say it.
-const WHOLE_NUMBER: &str = "a whole number";
-/// The same of a number that is none.
-const WITHOUT_FRACTION: &str = "a whole number, without a fraction";
-/// The same of an integer that is too large or too small.
-const IN_RANGE: &str = "a whole number within the range of a 64-bit integer";
+use crate::problem::{ApiError, Fault, Faults, codes, too_large};
 
 /// What a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,11 +92,14 @@ impl<T: Type + DeserializeOwned + Checked> ParsePayload for Given<T> {
 ///
 /// # Errors
 /// 415 for anything but JSON in UTF-8 without compression, 413 and 408 by the limits of the request, 400 with every fault of the body.
-pub async fn given<T: DeserializeOwned + Checked>(request: &Request, body: &mut RequestBody) -> Result<T::Values> {
+pub async fn given<T: Type + DeserializeOwned + Checked>(
+    request: &Request,
+    body: &mut RequestBody,
+) -> Result<T::Values> {
     encoding::check_head(request)?;
     let limits = limits_of(request)?;
     let bytes = arrived(declared_length(request), body.take()?, limits).await?;
-    let body: T = parsed(&bytes).map_err(|_| explain::<T>(&bytes))?;
+    let body: T = parsed(&bytes).map_err(|error| explain::<T>(&bytes, &error))?;
     Ok(body.checked()?)
 }
 
@@ -202,161 +194,79 @@ impl<'a, T: Type + DeserializeOwned + Checked> ApiExtractor<'a> for MaybeGiven<T
     }
 }
 
-/// Why these bytes are no `T`: all that is wrong with them. They are read once more, since keeping track of where we are costs time.
-fn explain<T: DeserializeOwned + Checked>(bytes: &[u8]) -> ApiError {
+/// Why these bytes are no `T`, as `error` says: all that is wrong with them. They are read once more, since keeping track of where we
+/// are costs time.
+fn explain<T: Type + DeserializeOwned + Checked>(bytes: &[u8], error: &serde_json::Error) -> ApiError {
     if let Err(error) = encoding::check_bytes(bytes) {
         return error;
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let Err(error) = serde_path_to_error::deserialize::<_, T>(Strict(&mut json)) else {
-        return ApiError::invalid(codes::MALFORMED_JSON, "something follows the JSON value");
+    let body = match <&RawValue>::deserialize(&mut json) {
+        Ok(_) if json.end().is_err() => {
+            return ApiError::invalid(codes::MALFORMED_JSON, "something follows the JSON value");
+        }
+        // Escapes in texts are looked at by whoever reads the text.
+        Ok(_) if !error.is_data() => return malformed(error),
+        Ok(body) => body,
+        Err(error) => return malformed(&error),
     };
-    if !error.inner().is_data() {
-        let (line, column) = (error.inner().line(), error.inner().column());
-        return ApiError::invalid(
-            codes::MALFORMED_JSON,
-            format!("this is no JSON, from line {line}, column {column} on"),
-        );
+    let mut registry = Registry::new();
+    T::register(&mut registry);
+    let schema = T::schema_ref();
+    let mut shape = Shape::compared(&registry.schemas, &schema, body);
+    if shape.faults.is_empty() {
+        return beyond_the_schema::<T>(bytes).into();
     }
-    let first = fault_of(&error);
-    let mut faults = Faults::from(first.clone());
-    // What comes after the first fault may be no JSON.
-    if let Ok(value) = serde_json::from_slice(bytes) {
-        let n_rounds = (N_BYTES_AGAIN_MAX / bytes.len().max(1)).clamp(1, N_MENDED_MAX);
-        add_others::<T>(&mut faults, value, first, n_rounds);
+    let mut faults = std::mem::take(&mut shape.faults);
+    if !faults.is_full()
+        && let Ok(body) = parsed::<T>(shape.mended.as_bytes())
+    {
+        faults.extend_where(body.checked().err(), |fault| {
+            !shape.has_mended(fault.pointer.as_deref().unwrap_or_default())
+        });
     }
     faults.into()
 }
 
-/// What else is wrong. Serde ends at the first fault: so that is mended, by anything that serde takes there, and the rest is read again,
-/// until the shape is right and the values can be looked at.
-fn add_others<T: DeserializeOwned + Checked>(faults: &mut Faults, mut value: Value, first: Fault, n_rounds: usize) {
-    let (mut mended, mut fault) = (Vec::new(), first);
-    for _ in 0..n_rounds {
-        let Some(pointer) = mend(&mut value, &fault) else { break };
-        mended.push(pointer);
-        match serde_path_to_error::deserialize::<_, T>(Strict(&value)) {
-            Err(error) => fault = fault_of(&error),
-            Ok(body) => {
-                faults.extend_where(body.checked().err(), |fault| !is_at(fault, &mended));
-                break;
-            }
-        }
-        if !is_at(&fault, &mended) {
-            faults.push(fault.clone());
-        }
-    }
+fn malformed(error: &serde_json::Error) -> ApiError {
+    let (line, column) = (error.line(), error.column());
+    ApiError::invalid(codes::MALFORMED_JSON, format!("this is no JSON, from line {line}, column {column} on"))
 }
 
-/// Whether the fault is at one of these places, which were mended, or below: what is wrong with the mending is no news.
-fn is_at(fault: &Fault, mended: &[String]) -> bool {
-    let place = fault.pointer.as_deref().unwrap_or_default();
-    mended.iter().any(|it| place.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-}
-
-/// Change the value so that this fault is gone; where that was.
-fn mend(value: &mut Value, fault: &Fault) -> Option<String> {
-    let pointer = fault.pointer.clone()?;
-    let place = pointer.strip_prefix('#')?;
-    if fault.code == codes::WRONG_TYPE.name {
-        *value.pointer_mut(place)? = instead(&fault.detail)?;
-        return Some(pointer);
-    }
-    let (parent, field) = place.rsplit_once('/')?;
-    let (parent, field) = (value.pointer_mut(parent)?.as_object_mut()?, unescaped(field));
-    if fault.code == codes::MISSING_FIELD.name {
-        parent.insert(field, Value::Null);
-    } else if fault.code == codes::UNKNOWN_FIELD.name {
-        parent.remove(&field);
-    }
-    // Of a field that is there twice, the value has one already.
-    Some(pointer)
-}
-
-/// Something that can be where this was expected.
-fn instead(detail: &str) -> Option<Value> {
-    let expected = detail.strip_prefix("expected ")?;
-    let name = || expected.split('`').nth(1).map(Value::from);
-    match expected {
-        WHOLE_NUMBER | WITHOUT_FRACTION | IN_RANGE => Some(0.into()),
-        "a string" => Some("".into()),
-        "a boolean" => Some(false.into()),
-        "a sequence" => Some(Value::Array(Vec::new())),
-        "an object" | "a map" => Some(Value::Object(Map::new())),
-        "a UUID" => Some(Uuid::nil().to_string().into()),
-        _ => name(),
-    }
-}
-
-fn fault_of(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
-    let (code, detail, field) = described(&error.inner().to_string());
-    Fault::of_body(pointer_of(error.path(), field.as_deref()), code, detail)
-}
-
-/// Code and sentence of what serde found wrong, and the field that is missing or doubled, below the place it names. Serde's own
-/// sentence may repeat a value, which may be an e-mail address: only the parts that come from our types are kept.
-fn described(error: &str) -> (Code, String, Option<String>) {
-    let field = error.split('`').nth(1).map(str::to_owned);
-    if error.starts_with("missing field") {
-        return (codes::MISSING_FIELD, "this field is missing".to_owned(), field);
-    }
-    if error.starts_with("unknown field") {
-        return (codes::UNKNOWN_FIELD, "there is no such field here".to_owned(), None);
-    }
-    if error.starts_with("duplicate field") {
-        return (codes::DUPLICATE_FIELD, "this field is here twice".to_owned(), field);
-    }
-    if error.starts_with("UUID parsing failed") {
-        return (codes::WRONG_TYPE, "expected a UUID".to_owned(), None);
-    }
-    // `invalid type: string "x", expected u32 at line 1 column 2`: the last `expected` is serde's.
-    let expected =
-        error.rsplit_once(", expected ").map(|(_, rest)| rest.rsplit_once(" at line ").map_or(rest, |(it, _)| it));
-    let is = |what: &str| error.strip_prefix("invalid value: ").is_some_and(|rest| rest.starts_with(what));
-    let expected = expected.map(|expected| match expected {
-        "i64" | "u64" | "i32" | "u32" if is(FRACTION) => WITHOUT_FRACTION,
-        // An integer that is too large for a smaller type is what serde calls `integer`.
-        "i64" | "u64" | "i32" | "u32" if is(OUT_OF_RANGE) || is("integer") => IN_RANGE,
-        "i64" | "u64" | "i32" | "u32" => WHOLE_NUMBER,
-        "a formatted UUID string" => "a UUID",
-        expected if expected.starts_with("struct ") => "an object",
-        expected => expected,
-    });
-    (
-        codes::WRONG_TYPE,
-        expected.map_or_else(|| "this value can't be here".to_owned(), |it| format!("expected {it}")),
-        None,
-    )
+/// What serde refuses though the schema does not: schemas say less of what is in the bodies of operators.
+fn beyond_the_schema<T: DeserializeOwned>(bytes: &[u8]) -> Faults {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let error = serde_path_to_error::deserialize::<_, T>(Strict(&mut json)).err();
+    let pointer = error.map_or_else(|| "#".to_owned(), |error| pointer_of(error.path()));
+    Fault::of_body(pointer, codes::WRONG_TYPE, "this value can't be here").into()
 }
 
 /// A place in a document as a JSON pointer, as a URI fragment.
-fn pointer_of(path: &serde_path_to_error::Path, below: Option<&str>) -> String {
-    let mut pointer = "#".to_owned();
-    let named = path.iter().map(|segment| match segment {
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    let segments = path.iter().map(|segment| match segment {
         Segment::Seq { index } => index.to_string(),
         Segment::Map { key } | Segment::Enum { variant: key } => escaped(key),
         Segment::Unknown => "?".to_owned(),
     });
-    for part in named.chain(below.map(escaped)) {
-        pointer.push('/');
-        pointer.push_str(&part);
-    }
-    pointer
+    ["#".to_owned()].into_iter().chain(segments).collect::<Vec<_>>().join("/")
 }
 
 fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-fn unescaped(key: &str) -> String {
-    key.replace("~1", "/").replace("~0", "~")
+#[cfg(test)]
+#[track_caller]
+fn refused<T: Type + DeserializeOwned + Checked>(body: &str) -> ApiError {
+    let Err(error) = parsed::<T>(body.as_bytes()) else { panic!("{body} is right") };
+    explain::<T>(body.as_bytes(), &error)
 }
 
 /// Asserts which faults a body has: each one's pointer and code, sorted.
 #[cfg(test)]
 #[track_caller]
-pub fn assert_all_told<T: DeserializeOwned + Checked>(body: &str, expected: &[(&str, &str)]) {
-    let faults = explain::<T>(body.as_bytes()).faults();
+pub fn assert_all_told<T: Type + DeserializeOwned + Checked>(body: &str, expected: &[(&str, &str)]) {
+    let faults = refused::<T>(body).faults();
     let mut told: Vec<_> =
         faults.iter().map(|it| (it.pointer.as_deref().unwrap_or_default(), it.code.as_str())).collect();
     told.sort_unstable();
@@ -365,18 +275,19 @@ pub fn assert_all_told<T: DeserializeOwned + Checked>(body: &str, expected: &[(&
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
+    use poem_openapi::{Enum, Object};
+    use uuid::Uuid;
 
     use super::*;
     use crate::problem::Problem;
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Object, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Order {
         lines: Vec<Line>,
     }
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Object, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Line {
         quantity: i64,
@@ -392,7 +303,7 @@ mod tests {
 
     #[track_caller]
     fn told(body: &str) -> (String, String, String) {
-        let problem = Problem::from(explain::<Order>(body.as_bytes()));
+        let problem = Problem::from(refused::<Order>(body));
         let fault = problem.errors.unwrap_or_default().pop();
         let pointer = fault.as_ref().and_then(|fault| fault.pointer.clone()).unwrap_or_default();
         (problem.code, pointer, fault.map(|fault| fault.code).unwrap_or_default())
@@ -424,25 +335,25 @@ mod tests {
             let order: Order = parsed(body.as_bytes()).unwrap();
             assert_eq!(order.lines[0].quantity, 2, "{quantity}");
         }
+        let in_range = "a whole number within the range of a 64-bit integer";
         for (quantity, expected) in [
-            ("1.5", WITHOUT_FRACTION),
-            ("1e-1", WITHOUT_FRACTION),
-            ("9223372036854775808", IN_RANGE),
-            ("-1e19", IN_RANGE),
-            ("1e400", IN_RANGE),
-            ("\"5\"", WHOLE_NUMBER),
-            ("null", WHOLE_NUMBER),
-            ("[2]", WHOLE_NUMBER),
+            ("1.5", "a whole number, without a fraction"),
+            ("1e-1", "a whole number, without a fraction"),
+            ("9223372036854775808", in_range),
+            ("-1e19", in_range),
+            ("1e400", in_range),
+            ("\"5\"", "a whole number"),
+            ("null", "a whole number"),
+            ("[2]", "a whole number"),
         ] {
-            let faults = explain::<Order>(format!(r#"{{"lines": [{{"quantity": {quantity}}}]}}"#).as_bytes()).faults();
+            let faults = refused::<Order>(&format!(r#"{{"lines": [{{"quantity": {quantity}}}]}}"#)).faults();
             assert_eq!(faults[0].detail, format!("expected {expected}"), "{quantity}");
             assert_eq!(faults.len(), 1, "{quantity}: {faults:?}");
         }
     }
 
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "snake_case")]
-    #[expect(dead_code, reason = "only read by serde")]
+    #[derive(Debug, Object, Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Payment {
         invoice_id: Uuid,
         amount: i64,
@@ -451,7 +362,8 @@ mod tests {
         note: Option<String>,
     }
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Enum, Deserialize)]
+    #[oai(rename_all = "snake_case")]
     #[serde(rename_all = "snake_case")]
     enum Method {
         Card,
@@ -494,8 +406,38 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_told_from_what_is_no_order() {
-        for body in ["", "{", "{\"lines\":[]} x", "nonsense"] {
+        for body in ["", "{", "{\"lines\":[]} x", "nonsense", "[", "{\"lines\":7} x", "{\"x\":1"] {
             assert_eq!(told(body).0, "malformed_json", "{body}");
         }
+    }
+
+    #[test]
+    fn a_number_too_large_for_a_float_and_a_doubled_field_hide_no_other_fault() {
+        assert_all_told::<Payment>(
+            r#"{"invoice_id": [7], "amount": 1e400, "amount": 1, "amount": 2, "method": {"card": null}, "lines": [{"a/b~": 1}]}"#,
+            &[
+                ("#/amount", "wrong_type"),
+                ("#/invoice_id", "wrong_type"),
+                ("#/lines", "too_long"),
+                ("#/lines/0/a~1b~0", "unknown_field"),
+                ("#/lines/0/quantity", "missing_field"),
+                ("#/method", "wrong_type"),
+            ],
+        );
+        let faults = refused::<Payment>(r#"{"method": "shells"}"#).faults();
+        let method = faults.into_iter().find(|fault| fault.pointer.as_deref() == Some("#/method")).unwrap();
+        assert_eq!(method.detail, "expected one of `card`, `transfer`");
+    }
+
+    #[test]
+    fn only_what_may_be_left_out_may_be_null() {
+        let body = r#"{"invoice_id": null, "amount": 1, "method": "card", "lines": null, "note": null}"#;
+        assert_all_told::<Payment>(body, &[("#/invoice_id", "wrong_type"), ("#/lines", "wrong_type")]);
+    }
+
+    #[test]
+    fn faults_of_shape_are_all_counted() {
+        let problem = Problem::from(refused::<Order>(&format!(r#"{{"lines": [{}7]}}"#, "{},".repeat(30_000))));
+        assert_eq!((problem.errors.unwrap().len(), problem.error_count), (100, Some(30_001)));
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{
     Deserialize,
-    de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor},
     forward_to_deserialize_any,
 };
 use serde_json::value::RawValue;
@@ -15,34 +15,20 @@ use super::number::{Number, number};
 /// Wraps a deserializer of JSON, and everything that serde makes of it on the way down.
 pub struct Strict<T>(pub T);
 
-/// What was found where an integer was expected, as [`super::described`] recognises it.
-pub const FRACTION: &str = "number with a fraction";
-/// The same of a whole number.
-pub const OUT_OF_RANGE: &str = "number out of range";
-
 fn integer<'de, D: Deserializer<'de>, V: Visitor<'de>>(deserializer: D, visitor: V) -> Result<V::Value, D::Error> {
     // As text, because a float in between would lose digits.
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     let text = raw.get();
-    let wrong = match text.as_bytes().first() {
-        Some(b'-' | b'0'..=b'9') => match number(text) {
-            Number::Whole(whole) => {
-                return match (i64::try_from(whole), u64::try_from(whole)) {
-                    (Ok(whole), _) => visitor.visit_i64(whole),
-                    (Err(_), Ok(whole)) => visitor.visit_u64(whole),
-                    (Err(_), Err(_)) => Err(Error::invalid_value(Unexpected::Other(OUT_OF_RANGE), &visitor)),
-                };
-            }
-            Number::Fraction => return Err(Error::invalid_value(Unexpected::Other(FRACTION), &visitor)),
-            Number::OutOfRange => return Err(Error::invalid_value(Unexpected::Other(OUT_OF_RANGE), &visitor)),
-        },
-        Some(b'"') => "string",
-        Some(b'[') => "sequence",
-        Some(b'{') => "map",
-        Some(b'n') => "null",
-        Some(_) | None => "boolean",
-    };
-    Err(Error::invalid_type(Unexpected::Other(wrong), &visitor))
+    if text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        && let Number::Whole(whole) = number(text)
+    {
+        match (i64::try_from(whole), u64::try_from(whole)) {
+            (Ok(whole), _) => return visitor.visit_i64(whole),
+            (Err(_), Ok(whole)) => return visitor.visit_u64(whole),
+            (Err(_), Err(_)) => {}
+        }
+    }
+    Err(Error::custom("expected an integer within the range of its type"))
 }
 
 macro_rules! integers {

@@ -69,20 +69,29 @@ pub struct Faults {
 impl Faults {
     /// One more, of the body.
     pub fn add(&mut self, pointer: impl Display, code: Code, detail: impl Into<String>) {
-        self.push(Fault::of_body(pointer, code, detail));
+        self.push_with(|| Fault::of_body(pointer, code, detail));
     }
 
     /// One more.
     pub fn push(&mut self, fault: Fault) {
+        self.push_with(|| fault);
+    }
+
+    fn push_with(&mut self, fault: impl FnOnce() -> Fault) {
         self.n = self.n.saturating_add(1);
-        if self.kept.len() < N_KEPT_MAX {
-            self.kept.push(fault.shortened());
+        if !self.is_full() {
+            self.kept.push(fault().shortened());
         }
     }
 
     /// Whether nothing was wrong so far.
     pub fn is_empty(&self) -> bool {
         self.n == 0
+    }
+
+    /// Whether no more of them are named, only counted.
+    pub fn is_full(&self) -> bool {
+        self.kept.len() >= N_KEPT_MAX
     }
 
     /// Those of another error, too.

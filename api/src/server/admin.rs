@@ -19,8 +19,9 @@ use orderlog_core::text::TextError;
 use orderlog_eventlog::{EventLog, ReadError};
 use orderlog_readmodel::SnapshotError;
 use orderlog_service::{
+    past::Moment,
     projection::{Projection, RebuildRequest, Status},
-    rebuild::RebuildError,
+    rebuild::{Goal, RebuildError},
     replica::RepairError,
 };
 use poem::{
@@ -28,6 +29,7 @@ use poem::{
     endpoint::{BoxEndpoint, make},
     http::{Method, StatusCode},
 };
+use poem_openapi::{Object, types::Any};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -120,12 +122,12 @@ struct Wanted {
 
 /// Nothing more is said. Whatever changes something has a body, with its content type, since no page of another site can send
 /// that unasked.
-#[derive(Deserialize)]
+#[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
 /// Why a record is to be discarded.
-#[derive(Deserialize)]
+#[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Discarding {
     reason: String,
@@ -148,11 +150,18 @@ impl Checked for Discarding {
     }
 }
 
-impl Checked for RebuildRequest {
-    type Values = Self;
+/// Which rebuild is asked for.
+#[derive(Object, Deserialize)]
+struct Rebuilding {
+    goal: Any<Goal>,
+    from: Option<Any<Moment>>,
+}
 
-    fn checked(self) -> Result<Self, ApiError> {
-        Ok(self)
+impl Checked for Rebuilding {
+    type Values = RebuildRequest;
+
+    fn checked(self) -> Result<RebuildRequest, ApiError> {
+        Ok(RebuildRequest { goal: self.goal.0, from: self.from.map(|from| from.0) })
     }
 }
 
@@ -264,7 +273,7 @@ impl Admin {
     async fn begin(&self, request: Request) -> poem::Result<Response> {
         let projection = Arc::clone(self.named(&request)?);
         let (request, mut body) = request.split();
-        let asked = json::given::<RebuildRequest>(&request, &mut body).await?;
+        let asked = json::given::<Rebuilding>(&request, &mut body).await?;
         projection.begin(asked).await.map_err(refused)?;
         Ok(json_answer(StatusCode::ACCEPTED, &serde_json::json!(status_of(projection.as_ref()).await?)))
     }
