@@ -15,5 +15,5 @@ pub use caller::{Caller, OPERATOR};
 pub use issuer::{IssuerError, KeySource, is_url};
 pub use keys::{KeyFile, KeyFileError, KeyRecord, NewKey, Token};
 pub use ring::KeyRing;
-pub use scope::{Scope, scopes_of};
+pub use scope::{Scope, Scopes};
 pub use tokens::{TokenError, Tokens};

@@ -3,13 +3,14 @@
 mod bodies;
 pub mod codes;
 mod overpayments;
+pub mod scopes;
 mod topics;
 
 use std::sync::Arc;
 
 use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
-    values::OrderId,
+    values::{CustomerId, OrderId},
 };
 use orderlog_projections::billing as projections;
 use orderlog_readmodel::Tables;
@@ -57,6 +58,7 @@ impl ServiceDefinition for BillingService {
     type Api = BillingApi;
 
     const ABOUT: &'static str = "What is paid";
+    const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
 
     fn tables() -> &'static Tables<Billing> {
@@ -115,9 +117,8 @@ impl BillingApi {
         caller: &Caller,
         seen: &Freshness,
     ) -> Result<(billing::Invoice, Option<String>), ApiError> {
-        let shown = Visibility::ToItsOwner(caller, |customer, billing::Entity::Invoice(invoice)| {
-            invoice.customer_id == customer
-        });
+        let shown =
+            Visibility::ToItsOwner(caller, |owner, billing::Entity::Invoice(invoice)| invoice.customer_id.0 == owner);
         let looked = self.service.look(billing::Invoice::aggregate(order_id), as_of, seen, shown).await?;
         match looked.entity {
             Some(billing::Entity::Invoice(invoice)) => Ok((invoice, looked.position)),
@@ -146,7 +147,7 @@ impl BillingApi {
     /// and operations are told. An example needs an `order_id` that `POST /orders` has answered.
     #[oai(path = "/", method = "post", operation_id = "record_payment")]
     #[operation(
-        scope = Scope::BillingWrite, bound = refused, key_may_be_required,
+        scope = scopes::WRITE, bound = refused, key_may_be_required,
         problems(codes::WRONG_CURRENCY, codes::OVERPAYMENT, codes::INVOICE_CLOSED, crate::orders::codes::UNKNOWN_ORDER)
     )]
     async fn record_payment(
@@ -176,7 +177,7 @@ impl BillingApi {
     /// by itself. Without a body, all that is left of what was paid is given back.
     #[oai(path = "/:order_id/refund", method = "post", operation_id = "refund_order")]
     #[operation(
-        scope = Scope::BillingRefund, bound = refused, key_may_be_required,
+        scope = scopes::REFUND, bound = refused, key_may_be_required,
         problems(
             codes::INVOICE_CLOSED, codes::REFUND_TOO_LARGE, crate::orders::codes::UNKNOWN_ORDER,
             crate::orders::codes::NOT_PAID,
@@ -202,7 +203,7 @@ impl BillingApi {
     ///
     /// With everything that this instance has answered so far. An order that was placed a moment ago may not have one yet.
     #[oai(path = "/:order_id", method = "get", operation_id = "get_invoice")]
-    #[operation(scope = Scope::BillingRead, bound = own, problems(crate::orders::codes::UNKNOWN_ORDER))]
+    #[operation(scope = scopes::READ, bound = own, problems(crate::orders::codes::UNKNOWN_ORDER))]
     async fn get_invoice(
         &self,
         caller: Caller,
@@ -224,7 +225,7 @@ impl BillingApi {
     ///
     /// Those of the newest orders first, page by page. Callers that act as a customer see that one's.
     #[oai(path = "/", method = "get", operation_id = "list_invoices")]
-    #[operation(scope = Scope::BillingRead, bound = own)]
+    #[operation(scope = scopes::READ, bound = own)]
     async fn list_invoices(
         &self,
         caller: Caller,
@@ -238,7 +239,7 @@ impl BillingApi {
     ) -> Result<Listed<InvoiceList>, ApiError> {
         let state = state.0.map(billing::InvoiceState::from);
         let rows = self.service.fresh_rows(&seen).await?;
-        let found = projections::list(&rows, state, caller.customer(), &page.paging(limit.0)?).await?;
+        let found = projections::list(&rows, state, caller.owner().map(CustomerId), &page.paging(limit.0)?).await?;
         let list = |items, next_cursor| InvoiceList { items, next_cursor };
         Ok(page.answer(found, |invoice| Invoice::from(&invoice), list))
     }

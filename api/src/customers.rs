@@ -1,6 +1,7 @@
 //! The routes of the customers service.
 
 pub mod codes;
+pub mod scopes;
 mod topics;
 
 use chrono::{DateTime, Utc};
@@ -211,6 +212,7 @@ impl ServiceDefinition for CustomersService {
     type Api = CustomersApi;
 
     const ABOUT: &'static str = "Who customers are";
+    const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
 
     fn tables() -> &'static Tables<Customers> {
@@ -284,7 +286,7 @@ impl CustomersApi {
 
 /// A customer who is not there for the caller is not there.
 fn visible(id: CustomerId, caller: &Caller) -> Result<CustomerId, ApiError> {
-    if caller.sees(id) {
+    if caller.sees(id.0) {
         Ok(id)
     } else {
         Err(CustomersService::problem_of(Rejection::UnknownCustomer { customer_id: id }))
@@ -305,7 +307,7 @@ impl CustomersApi {
     /// The e-mail address must be nobody else's, however it is spelled. Other services learn of the customer by
     /// `customer.created`; the name and the address stay here.
     #[oai(path = "/", method = "post", operation_id = "create_customer")]
-    #[operation(scope = Scope::CustomersWrite, bound = refused, no_target, problems(codes::DUPLICATE_EMAIL))]
+    #[operation(scope = scopes::WRITE, bound = refused, no_target, problems(codes::DUPLICATE_EMAIL))]
     async fn create_customer(
         &self,
         asked: CommandHeaders,
@@ -324,7 +326,7 @@ impl CustomersApi {
     /// What is left out stays as it is. Inactive customers can be changed too.
     #[oai(path = "/:customer_id", method = "patch", operation_id = "update_customer")]
     #[operation(
-        scope = Scope::CustomersWrite, bound = own,
+        scope = scopes::WRITE, bound = own,
         problems(codes::DUPLICATE_EMAIL, codes::UNKNOWN_CUSTOMER, codes::NOTHING_TO_CHANGE)
     )]
     async fn update_customer(
@@ -343,7 +345,7 @@ impl CustomersApi {
     ///
     /// An inactive customer can't place orders. Doing it again changes nothing.
     #[oai(path = "/:customer_id/deactivate", method = "post", operation_id = "deactivate_customer")]
-    #[operation(scope = Scope::CustomersWrite, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
+    #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
     async fn deactivate_customer(
         &self,
         /// Which customer.
@@ -359,7 +361,7 @@ impl CustomersApi {
     ///
     /// With everything that this instance has answered so far.
     #[oai(path = "/:customer_id", method = "get", operation_id = "get_customer")]
-    #[operation(scope = Scope::CustomersRead, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
+    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
     async fn get_customer(
         &self,
         caller: Caller,
@@ -380,7 +382,7 @@ impl CustomersApi {
     ///
     /// Newest first, page by page. Callers that act as a customer see that one.
     #[oai(path = "/", method = "get", operation_id = "list_customers")]
-    #[operation(scope = Scope::CustomersRead, bound = own)]
+    #[operation(scope = scopes::READ, bound = own)]
     async fn list_customers(
         &self,
         caller: Caller,
@@ -390,7 +392,7 @@ impl CustomersApi {
         page: Paged,
         seen: Freshness,
     ) -> Result<Listed<CustomerList>, ApiError> {
-        if let Some(own) = caller.customer() {
+        if let Some(own) = caller.owner().map(CustomerId) {
             self.0.fresh_rows(&seen).await?;
             let looked = self.0.look(customers::Customer::aggregate(own), None, &seen, Visibility::ToAll).await?;
             let own = looked.entity.as_ref().and_then(customers::Entity::as_customer);
@@ -407,7 +409,7 @@ impl CustomersApi {
     ///
     /// Newest first, page by page. Asks the orders service: 503 or 504 if it does not answer.
     #[oai(path = "/:customer_id/orders", method = "get", operation_id = "list_customer_orders")]
-    #[operation(scope = Scope::OrdersRead, bound = own, asks = "orders", problems(codes::UNKNOWN_CUSTOMER))]
+    #[operation(scope = crate::orders::scopes::READ, bound = own, asks = "orders", problems(codes::UNKNOWN_CUSTOMER))]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_customer_orders(
         &self,

@@ -2,6 +2,7 @@
 
 mod bodies;
 pub mod codes;
+pub mod scopes;
 pub mod topics;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ impl ServiceDefinition for InventoryService {
     type Api = InventoryApi;
 
     const ABOUT: &'static str = "What there is";
+    const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
 
     fn tables() -> &'static Tables<Inventory> {
@@ -189,7 +191,7 @@ impl InventoryApi {
     ///
     /// The first receipt of a SKU creates it.
     #[oai(path = "/:sku/receive", method = "post", operation_id = "receive_stock")]
-    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required, problems(codes::TOO_MUCH_STOCK))]
+    #[operation(scope = scopes::ADJUST, bound = refused, key_may_be_required, problems(codes::TOO_MUCH_STOCK))]
     async fn receive_stock(
         &self,
         /// Which SKU.
@@ -212,7 +214,7 @@ impl InventoryApi {
     /// Never below what is set aside. Operations are told of corrections downwards.
     #[oai(path = "/:sku/adjust", method = "post", operation_id = "adjust_stock")]
     #[operation(
-        scope = Scope::StockAdjust, bound = refused, key_may_be_required,
+        scope = scopes::ADJUST, bound = refused, key_may_be_required,
         problems(codes::UNKNOWN_SKU, codes::TOO_MUCH_STOCK, codes::BELOW_RESERVED)
     )]
     async fn adjust_stock(
@@ -231,7 +233,7 @@ impl InventoryApi {
     ///
     /// Operations are told once when fewer units are available, and once when enough are again.
     #[oai(path = "/:sku/threshold", method = "put", operation_id = "set_low_stock_threshold")]
-    #[operation(scope = Scope::StockAdjust, bound = refused, key_may_be_required, problems(codes::UNKNOWN_SKU))]
+    #[operation(scope = scopes::ADJUST, bound = refused, key_may_be_required, problems(codes::UNKNOWN_SKU))]
     async fn set_low_stock_threshold(
         &self,
         /// Which SKU.
@@ -250,7 +252,7 @@ impl InventoryApi {
     /// The same reservation once more changes nothing. Orders reserve their stock by themselves.
     #[oai(path = "/reserve", method = "post", operation_id = "reserve_stock")]
     #[operation(
-        scope = Scope::StockReserve, bound = refused, no_target, key_may_be_required,
+        scope = scopes::RESERVE, bound = refused, no_target, key_may_be_required,
         problems(
             codes::UNKNOWN_SKU, codes::NOT_ENOUGH_STOCK, codes::RESERVATION_EXISTS, codes::RESERVATION_ENDED,
             crate::orders::codes::NO_LINES, crate::orders::codes::TOO_MANY_LINES,
@@ -274,7 +276,7 @@ impl InventoryApi {
     /// cancel the order.
     #[oai(path = "/reservations/:reservation_id/release", method = "post", operation_id = "release_reservation")]
     #[operation(
-        scope = Scope::StockReserve, bound = refused, key_may_be_required,
+        scope = scopes::RESERVE, bound = refused, key_may_be_required,
         problems(codes::RESERVATION_ENDED, codes::UNKNOWN_RESERVATION)
     )]
     async fn release_reservation(
@@ -296,7 +298,7 @@ impl InventoryApi {
     /// With everything that this instance has answered so far.
     #[oai(path = "/reservations/:reservation_id", method = "get", operation_id = "get_reservation")]
     // Names of reservations are their callers' own.
-    #[operation(scope = Scope::StockRead, bound = refused, problems(codes::UNKNOWN_RESERVATION))]
+    #[operation(scope = scopes::READ, bound = refused, problems(codes::UNKNOWN_RESERVATION))]
     async fn get_reservation(
         &self,
         /// Which reservation.
@@ -317,7 +319,7 @@ impl InventoryApi {
     ///
     /// With everything that this instance has answered so far.
     #[oai(path = "/:sku", method = "get", operation_id = "get_stock")]
-    #[operation(scope = Scope::StockRead, bound = shared, problems(codes::UNKNOWN_SKU))]
+    #[operation(scope = scopes::READ, bound = shared, problems(codes::UNKNOWN_SKU))]
     async fn get_stock(
         &self,
         /// Which SKU.
@@ -336,7 +338,7 @@ impl InventoryApi {
     ///
     /// By the SKUs' names, page by page.
     #[oai(path = "/", method = "get", operation_id = "list_stock")]
-    #[operation(scope = Scope::StockRead, bound = shared)]
+    #[operation(scope = scopes::READ, bound = shared)]
     async fn list_stock(
         &self,
         /// `true`: only SKUs of which fewer units are available than their threshold says.
@@ -357,7 +359,7 @@ impl InventoryApi {
     /// Newest first, page by page: by how much, why, from what level to what level.
     #[oai(path = "/:sku/movements", method = "get", operation_id = "list_stock_movements")]
     // Movements name the orders of others.
-    #[operation(scope = Scope::StockRead, bound = refused, problems(codes::UNKNOWN_SKU))]
+    #[operation(scope = scopes::READ, bound = refused, problems(codes::UNKNOWN_SKU))]
     async fn list_stock_movements(
         &self,
         /// Which SKU.

@@ -6,6 +6,7 @@ mod event_id;
 mod feed;
 mod notifier;
 mod reading;
+pub mod scopes;
 mod stream;
 
 use std::sync::{Arc, OnceLock};
@@ -13,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use orderlog_core::decider::Decider;
 use orderlog_domain::{
     notifications::{self, Command, Notifications, Rejection},
-    values::{CustomerId, NotificationId, Recipient},
+    values::{NotificationId, Recipient},
 };
 use orderlog_eventlog::ReadError;
 use orderlog_projections::{RedisAddress, RedisInbox};
@@ -72,6 +73,7 @@ impl ServiceDefinition for NotificationsService {
     type Api = NotificationsApi;
 
     const ABOUT: &'static str = "What people are told";
+    const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
 
     fn tables() -> &'static Tables<Notifications> {
@@ -177,8 +179,8 @@ impl NotificationsApi {
 
     /// An error if there is no such notification for who asks.
     async fn is_there(&self, id: NotificationId, asked: &CommandHeaders) -> Result<(), ApiError> {
-        let shown = Visibility::ToItsOwner(&asked.caller, |customer, entity: &notifications::Entity| {
-            entity.as_notification().is_some_and(|notification| is_for(&notification.recipient, customer))
+        let shown = Visibility::ToItsOwner(&asked.caller, |owner, entity: &notifications::Entity| {
+            entity.as_notification().is_some_and(|notification| is_for(&notification.recipient, owner))
         });
         let aggregate = notifications::Notification::aggregate(id);
         let looked = self.service.look(aggregate, None, &asked.freshness, shown).await?;
@@ -196,15 +198,15 @@ fn recipient_of(text: String, caller: &Caller) -> Result<Recipient, ApiError> {
     let recipient = Recipient::new(text).map_err(|error| {
         ApiError::parameter("recipient", crate::values::codes::INVALID_IDENTIFIER, error.to_string())
     })?;
-    if caller.customer().is_none_or(|customer| is_for(&recipient, customer)) {
+    if caller.owner().is_none_or(|owner| is_for(&recipient, owner)) {
         return Ok(recipient);
     }
     Err(ApiError::not_found(codes::UNKNOWN_RECIPIENT, "there is no such recipient"))
 }
 
 /// Whether this recipient is that customer: customers are told under their ids.
-fn is_for(recipient: &Recipient, customer: CustomerId) -> bool {
-    customer.to_string() == recipient.as_str()
+fn is_for(recipient: &Recipient, owner: Uuid) -> bool {
+    owner.to_string() == recipient.as_str()
 }
 
 #[operations]
@@ -214,7 +216,7 @@ impl NotificationsApi {
     ///
     /// Recipients are customers' ids and roles such as `operations`; nobody has to be registered.
     #[oai(path = "/notify", method = "post", operation_id = "notify")]
-    #[operation(scope = Scope::NotificationsWrite, bound = refused, no_target)]
+    #[operation(scope = scopes::WRITE, bound = refused, no_target)]
     async fn notify(&self, asked: CommandHeaders, body: Given<Notify>) -> Result<Created<Notification>, ApiError> {
         let executed = self.execute(body.0, asked, || "POST /notify".to_owned()).await?;
         let made = Notification::of(&executed)?;
@@ -226,7 +228,7 @@ impl NotificationsApi {
     ///
     /// Doing it again changes nothing.
     #[oai(path = "/notifications/:notification_id/read", method = "post", operation_id = "read_notification")]
-    #[operation(scope = Scope::NotificationsWrite, bound = own, problems(codes::UNKNOWN_NOTIFICATION))]
+    #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_NOTIFICATION))]
     async fn read_notification(
         &self,
         /// Which notification.
@@ -234,7 +236,7 @@ impl NotificationsApi {
         asked: CommandHeaders,
     ) -> Result<Done<NotificationRead>, ApiError> {
         let id = notification_id.0;
-        if asked.caller.customer().is_some() {
+        if asked.caller.owner().is_some() {
             self.service.held_back(&asked.freshness, || self.is_there(id, &asked)).await?;
         }
         let command = Command::MarkRead { notification_id: id };
@@ -248,7 +250,7 @@ impl NotificationsApi {
     ///
     /// Newest first, page by page, with the number of unread ones.
     #[oai(path = "/notifications", method = "get", operation_id = "list_notifications")]
-    #[operation(scope = Scope::NotificationsRead, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
+    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
     async fn list_notifications(
         &self,
         caller: Caller,
@@ -279,7 +281,7 @@ impl NotificationsApi {
     /// that it missed; others begin with the next one. While the service catches up the stream opens and waits. An id that is not one of
     /// this log, or not an id at all, is answered by an event `reset`, which has an id of its own: reload the list, and go on.
     #[oai(path = "/notifications/stream", method = "get", operation_id = "stream_notifications")]
-    #[operation(scope = Scope::NotificationsRead, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
+    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
     async fn stream_notifications(
         &self,
         caller: Caller,

@@ -76,7 +76,7 @@ impl Operation {
     /// 403, saying what is missing.
     pub fn admit(&self, caller: &Caller) -> Result<(), ApiError> {
         caller.require(self.scope)?;
-        match (caller.customer(), self.bound) {
+        match (caller.owner(), self.bound) {
             (Some(_), BoundCallers::Refused) => {
                 let detail = "this is not for callers that act as a customer";
                 Err(ApiError::new(StatusCode::FORBIDDEN, codes::NOT_FOR_CUSTOMERS, detail))

@@ -4,6 +4,7 @@ mod bodies;
 pub mod codes;
 mod expand;
 mod history;
+pub mod scopes;
 pub mod topics;
 
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use orderlog_domain::{
 use orderlog_projections::orders::{self as projections, OrderFilter};
 use orderlog_readmodel::Tables;
 use orderlog_service::{replica::Executed, surroundings::mint};
+use poem::http::StatusCode;
 use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;
 use uuid::Uuid;
@@ -60,6 +62,7 @@ impl ServiceDefinition for OrdersService {
     type Api = OrdersApi;
 
     const ABOUT: &'static str = "What they order";
+    const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
 
     fn tables() -> &'static Tables<Orders> {
@@ -155,8 +158,8 @@ impl OrdersApi {
         caller: &Caller,
         seen: &Freshness,
     ) -> Result<(orders::Order, Option<String>), ApiError> {
-        let shown = Visibility::ToItsOwner(caller, |customer, entity: &orders::Entity| {
-            entity.as_order().is_some_and(|order| order.customer_id == customer)
+        let shown = Visibility::ToItsOwner(caller, |owner, entity: &orders::Entity| {
+            entity.as_order().is_some_and(|order| order.customer_id.0 == owner)
         });
         let looked = self.0.look(orders::Order::aggregate(id), as_of, seen, shown).await?;
         match looked.entity {
@@ -166,6 +169,19 @@ impl OrdersApi {
             }
         }
     }
+}
+
+/// Go on only if the caller may say what something costs. For callers that are bound to no customer, `orders:write` implies
+/// `orders:price` until prices come from a catalogue.
+///
+/// # Errors
+/// 403, for every caller that acts as a customer.
+fn may_name_prices(caller: &Caller) -> Result<(), ApiError> {
+    if caller.owner().is_none() && (caller.has(scopes::PRICE) || caller.has(scopes::WRITE)) {
+        return Ok(());
+    }
+    let detail = "callers that act as a customer cannot name prices, and there is no catalogue of prices yet";
+    Err(ApiError::new(StatusCode::FORBIDDEN, codes::PRICE_NOT_ALLOWED, detail))
 }
 
 fn done(executed: &Executed<Orders>) -> Result<Done<OrderChanged>, ApiError> {
@@ -186,7 +202,7 @@ impl OrdersApi {
     /// The caller names the prices, so one that acts as a customer gets 403 `price_not_allowed`.
     #[oai(path = "/", method = "post", operation_id = "place_order")]
     #[operation(
-        scope = Scope::OrdersWrite, bound = own, no_target, key_may_be_required,
+        scope = scopes::WRITE, bound = own, no_target, key_may_be_required,
         problems(
             codes::PRICE_NOT_ALLOWED, codes::NO_LINES, codes::TOO_MANY_LINES, codes::TOTAL_TOO_LARGE,
             codes::QUANTITY_TOO_LARGE, codes::CUSTOMER_INACTIVE, crate::customers::codes::UNKNOWN_CUSTOMER,
@@ -197,9 +213,9 @@ impl OrdersApi {
         asked: CommandHeaders,
         body: Given<PlaceOrder>,
     ) -> Result<Created<PlacedOrder>, ApiError> {
-        asked.caller.may_name_prices()?;
+        may_name_prices(&asked.caller)?;
         let (customer_id, currency, lines) = body.0;
-        if !asked.caller.sees(customer_id) {
+        if !asked.caller.sees(customer_id.0) {
             return Err(OrdersService::problem_of(Rejection::UnknownCustomer { customer_id }));
         }
         let order_id = OrderId(mint());
@@ -223,7 +239,7 @@ impl OrdersApi {
     /// Possible until it is fulfilled. Its stock is released; its invoice is voided, or refunded if something was paid.
     /// Doing it again changes nothing.
     #[oai(path = "/:order_id/cancel", method = "post", operation_id = "cancel_order")]
-    #[operation(scope = Scope::OrdersWrite, bound = own, problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION))]
+    #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION))]
     async fn cancel_order(
         &self,
         /// Which order.
@@ -231,7 +247,7 @@ impl OrdersApi {
         asked: CommandHeaders,
     ) -> Result<Done<OrderChanged>, ApiError> {
         let id = order_id.0;
-        if asked.caller.customer().is_some() {
+        if asked.caller.owner().is_some() {
             // Whose an order is never changes: this can be looked at before.
             let look = || self.order(id, None, &asked.caller, &asked.freshness);
             self.0.held_back(&asked.freshness, look).await?;
@@ -245,7 +261,7 @@ impl OrdersApi {
     /// Needs an order that is `confirmed` and `paid`. Its units leave the stock. Doing it again changes nothing.
     #[oai(path = "/:order_id/fulfil", method = "post", operation_id = "fulfil_order")]
     #[operation(
-        scope = Scope::OrdersWrite, bound = refused,
+        scope = scopes::WRITE, bound = refused,
         problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION, codes::NOT_PAID)
     )]
     async fn fulfil_order(
@@ -264,7 +280,7 @@ impl OrdersApi {
     /// With everything that this instance has answered so far. `expand` asks other services too; one that does not answer
     /// within a second is named under `unavailable`.
     #[oai(path = "/:order_id", method = "get", operation_id = "get_order")]
-    #[operation(scope = Scope::OrdersRead, bound = own, problems(codes::UNKNOWN_ORDER))]
+    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_ORDER))]
     async fn get_order(
         &self,
         caller: Caller,
@@ -286,10 +302,10 @@ impl OrdersApi {
         let expand = Expand::parse(expand.0.as_deref())?;
         // Other services are asked in this one's name: what the caller may see there is known here only.
         if expand.stock {
-            caller.require(Scope::StockRead)?;
+            caller.require(crate::inventory::scopes::READ)?;
         }
         if expand.invoice {
-            caller.require(Scope::BillingRead)?;
+            caller.require(crate::billing::scopes::READ)?;
         }
         let look = || self.order(order_id.0, as_of.0.as_deref(), &caller, &seen);
         let (order, position) = self.0.held_back(&seen, look).await?;
@@ -302,7 +318,7 @@ impl OrdersApi {
     ///
     /// Newest first unless you say otherwise, page by page. Callers that act as a customer see that one's.
     #[oai(path = "/", method = "get", operation_id = "list_orders")]
-    #[operation(scope = Scope::OrdersRead, bound = own)]
+    #[operation(scope = scopes::READ, bound = own)]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_orders(
         &self,
@@ -326,12 +342,12 @@ impl OrdersApi {
         seen: Freshness,
     ) -> Result<Listed<OrderList>, ApiError> {
         let customer_id = customer_id.0.map(CustomerId);
-        if customer_id.is_some_and(|id| !caller.sees(id)) {
+        if customer_id.is_some_and(|id| !caller.sees(id.0)) {
             // As of a customer who has ordered nothing.
             return Ok(Listed::new(OrderList { items: Vec::new(), next_cursor: None }, None));
         }
         let filter = OrderFilter {
-            customer_id: customer_id.or(caller.customer()),
+            customer_id: customer_id.or_else(|| caller.owner().map(CustomerId)),
             state: state.0.map(orders::OrderState::from),
             payment: payment.0.map(orders::Payment::from),
             created_ms: (created_from.0.map(ms), created_to.0.map(ms)),
@@ -346,7 +362,7 @@ impl OrdersApi {
     ///
     /// Every record about it, oldest first: what happened, when, and which event of which service caused it.
     #[oai(path = "/:order_id/history", method = "get", operation_id = "get_order_history")]
-    #[operation(scope = Scope::OrdersRead, bound = own, problems(codes::UNKNOWN_ORDER))]
+    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_ORDER))]
     async fn get_order_history(
         &self,
         caller: Caller,
@@ -362,5 +378,20 @@ impl OrdersApi {
         let key = Key::of(order.order_id);
         let found = history::of(&self.0, &key, &page.paging(limit.0)?).await?;
         Ok(page.answer(found, |entry| entry, |items, next_cursor| History { items, next_cursor }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_callers_that_are_bound_to_no_customer_name_prices() {
+        let caller = |scope, owner| Caller::new("key:app".to_owned(), [scope], owner);
+        for scope in [scopes::WRITE, scopes::PRICE] {
+            assert!(may_name_prices(&caller(scope, None)).is_ok(), "{scope}");
+            let refused = may_name_prices(&caller(scope, Some(Uuid::from_u128(1)))).unwrap_err();
+            assert!(refused.is(codes::PRICE_NOT_ALLOWED), "{scope}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use orderlog_service::assembly;
 use uuid::Uuid;
 
 use crate::{
+    auth::Scopes,
     names::{ServiceName, ServiceNames},
     operations::Operation,
     problem::{self, Code},
@@ -67,6 +68,11 @@ impl Registry {
     /// The operations of all services.
     pub fn operations(&self) -> impl Iterator<Item = &'static Operation> {
         self.services.iter().flat_map(|service| service.operations())
+    }
+
+    /// The scopes of all services, and of operators.
+    pub fn scopes(&self) -> Scopes {
+        Scopes::new(self.services.iter().flat_map(|service| service.scopes()).copied())
     }
 
     /// The codes of all problems: those of the HTTP layer, of each service, and those that services share.

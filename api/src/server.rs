@@ -88,7 +88,7 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     // already waits until the services have been started.
     let doors = Doors::open(&options).await?;
     let (addr, own_url) = (doors.addr, doors.own_url());
-    let gate = Arc::new(secured::gate(addr, &options)?);
+    let gate = Arc::new(secured::gate(addr, &options, &registry.scopes())?);
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
     let setup = opening::open(registry, storage).await?;
@@ -255,7 +255,7 @@ impl OpenApi for Routes {
         table.extend(gate::Gate::guard(of_services, self.registry.operations(), &self.admission, self.keys_required));
         self.health.add_routes(table);
         self.admin.add_routes(table);
-        let metrics = gate::Gate::guarded(self.metrics.endpoint(), Scope::AdminRead);
+        let metrics = gate::Gate::guarded(self.metrics.endpoint(), Scope::ADMIN_READ);
         table.entry("/metrics".to_owned()).or_default().insert(Method::GET, metrics);
         docs::add_routes(self.registry, &self.services, table);
         problems::add_routes(self.registry, table);

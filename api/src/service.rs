@@ -23,6 +23,7 @@ use poem_openapi::OpenApi;
 use serde_json::Value;
 
 use crate::{
+    auth::Scope,
     freshness::Freshness,
     operations::Operations,
     params::CommandHeaders,
@@ -46,6 +47,8 @@ pub trait ServiceDefinition: Send + Sync + 'static {
 
     /// What it is about, in a few words for the command line.
     const ABOUT: &'static str;
+    /// The scopes that its operations need.
+    const SCOPES: &'static [Scope] = &[];
     /// The codes of problems that it declares.
     const CODES: &'static [Code] = &[];
 

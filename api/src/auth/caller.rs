@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use orderlog_domain::values::CustomerId;
 use poem::{FromRequest, Request, RequestBody, Result, http::StatusCode};
+use uuid::Uuid;
 
 use super::scope::Scope;
 use crate::problem::{ApiError, codes};
@@ -21,31 +21,39 @@ pub struct Caller(Arc<Inner>);
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
     id: String,
-    scopes: BTreeSet<Scope>,
-    customer: Option<CustomerId>,
+    granted: Granted,
+    owner: Option<Uuid>,
+}
+
+/// The scopes that a caller has.
+#[derive(Debug, PartialEq, Eq)]
+enum Granted {
+    All,
+    AllButOperators,
+    These(BTreeSet<Scope>),
 }
 
 impl Caller {
-    /// A caller. The same `id` means the same caller: it has its idempotency keys to itself, and its share of requests.
-    pub fn new(id: String, scopes: BTreeSet<Scope>, customer: Option<CustomerId>) -> Self {
-        Self(Arc::new(Inner { id, scopes, customer }))
+    /// A caller, bound to an owner or not. The same `id` means the same caller: it has its idempotency keys to itself, and its share of
+    /// requests.
+    pub fn new(id: String, scopes: impl IntoIterator<Item = Scope>, owner: Option<Uuid>) -> Self {
+        Self(Arc::new(Inner { id, granted: Granted::These(scopes.into_iter().collect()), owner }))
     }
 
     /// Whoever runs the process: may do everything.
     pub fn operator() -> Self {
-        static OPERATORS: LazyLock<Caller> =
-            LazyLock::new(|| Caller::new(OPERATOR.to_owned(), Scope::ALL.iter().copied().collect(), None));
-        // Made once: each request is somebody's.
-        OPERATORS.clone()
+        static OPERATOR: LazyLock<Caller> = LazyLock::new(|| Caller::without_key(Granted::All));
+        OPERATOR.clone()
     }
 
     /// Anybody, where that was asked for: everything but what is for operators.
     pub fn anybody() -> Self {
-        static ANYBODY: LazyLock<Caller> = LazyLock::new(|| {
-            let scopes = Scope::ALL.iter().copied().filter(|scope| !scope.as_str().starts_with("admin:"));
-            Caller::new(OPERATOR.to_owned(), scopes.collect(), None)
-        });
+        static ANYBODY: LazyLock<Caller> = LazyLock::new(|| Caller::without_key(Granted::AllButOperators));
         ANYBODY.clone()
+    }
+
+    fn without_key(granted: Granted) -> Self {
+        Self(Arc::new(Inner { id: OPERATOR.to_owned(), granted, owner: None }))
     }
 
     /// What tells callers apart.
@@ -53,19 +61,28 @@ impl Caller {
         &self.0.id
     }
 
-    /// The customer that they act as, if they are bound to one.
-    pub fn customer(&self) -> Option<CustomerId> {
-        self.0.customer
+    /// The owner that they act as, if they are bound to one. Who owns things is the services' matter.
+    pub fn owner(&self) -> Option<Uuid> {
+        self.0.owner
     }
 
     /// Whether they look after the process: any of the scopes `admin:*` makes them an operator.
     pub fn is_operator(&self) -> bool {
-        self.0.scopes.iter().any(|scope| scope.as_str().starts_with("admin:"))
+        self.has(Scope::ADMIN_READ) || self.has(Scope::ADMIN_REBUILD)
     }
 
-    /// Whether what belongs to this customer is there for them.
-    pub fn sees(&self, owner: CustomerId) -> bool {
-        self.0.customer.is_none_or(|own| own == owner)
+    /// Whether what belongs to this owner is there for them.
+    pub fn sees(&self, owner: Uuid) -> bool {
+        self.0.owner.is_none_or(|own| own == owner)
+    }
+
+    /// Whether they have this scope.
+    pub fn has(&self, scope: Scope) -> bool {
+        match &self.0.granted {
+            Granted::All => true,
+            Granted::AllButOperators => !scope.is_for_operators(),
+            Granted::These(scopes) => scopes.contains(&scope),
+        }
     }
 
     /// Go on only with this scope.
@@ -73,26 +90,11 @@ impl Caller {
     /// # Errors
     /// 403, naming it.
     pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.0.scopes.contains(&scope) {
+        if self.has(scope) {
             return Ok(());
         }
         let detail = format!("this needs the scope {scope}, which the caller does not have");
         Err(ApiError::new(StatusCode::FORBIDDEN, codes::INSUFFICIENT_SCOPE, detail))
-    }
-
-    /// Go on only if they may say what something costs. For callers that are bound to no customer, `orders:write` implies
-    /// `orders:price` until prices come from a catalogue.
-    ///
-    /// # Errors
-    /// 403, for every caller that acts as a customer.
-    pub fn may_name_prices(&self) -> Result<(), ApiError> {
-        let scopes = &self.0.scopes;
-        let has_scope = scopes.contains(&Scope::OrdersPrice) || scopes.contains(&Scope::OrdersWrite);
-        if self.0.customer.is_none() && has_scope {
-            return Ok(());
-        }
-        let detail = "callers that act as a customer cannot name prices, and there is no catalogue of prices yet";
-        Err(ApiError::new(StatusCode::FORBIDDEN, crate::orders::codes::PRICE_NOT_ALLOWED, detail))
     }
 }
 
@@ -106,33 +108,22 @@ impl<'a> FromRequest<'a> for Caller {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::auth::scope::tests::{READ, WRITE};
 
     #[test]
-    fn a_caller_bound_to_a_customer_sees_that_one_only() {
-        let (own, other) = (CustomerId(Uuid::from_u128(1)), CustomerId(Uuid::from_u128(2)));
-        let bound = Caller::new("key:app".to_owned(), [Scope::OrdersRead].into(), Some(own));
+    fn a_caller_bound_to_an_owner_sees_what_is_that_ones_only() {
+        let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let bound = Caller::new("key:app".to_owned(), [READ], Some(own));
         assert!(bound.sees(own) && !bound.sees(other));
+        assert!(bound.has(READ) && !bound.has(WRITE) && !bound.is_operator());
         assert!(Caller::operator().sees(other));
     }
 
     #[test]
-    fn only_callers_that_are_bound_to_no_customer_name_prices() {
-        let customer = Some(CustomerId(Uuid::from_u128(1)));
-        let caller = |scope, customer| Caller::new("key:app".to_owned(), [scope].into(), customer);
-        for scope in [Scope::OrdersWrite, Scope::OrdersPrice] {
-            assert!(caller(scope, None).may_name_prices().is_ok(), "{scope}");
-            let refused = caller(scope, customer).may_name_prices().unwrap_err();
-            assert!(refused.is(crate::orders::codes::PRICE_NOT_ALLOWED), "{scope}");
-        }
-    }
-
-    #[test]
     fn anybody_is_no_operator() {
-        assert!(Caller::operator().require(Scope::AdminRebuild).is_ok());
-        assert!(Caller::anybody().require(Scope::AdminRead).unwrap_err().is(codes::INSUFFICIENT_SCOPE));
-        assert!(Caller::anybody().require(Scope::BillingRefund).is_ok());
+        assert!(Caller::operator().require(Scope::ADMIN_REBUILD).is_ok() && Caller::operator().is_operator());
+        assert!(Caller::anybody().require(Scope::ADMIN_READ).unwrap_err().is(codes::INSUFFICIENT_SCOPE));
+        assert!(Caller::anybody().require(WRITE).is_ok() && !Caller::anybody().is_operator());
     }
 }

@@ -15,11 +15,13 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use orderlog_core::decoding;
-use orderlog_domain::values::CustomerId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{caller::Caller, scope::Scope};
+use super::{
+    caller::Caller,
+    scope::{Scope, Scopes},
+};
 
 /// The file's form. Another one is refused.
 const FORMAT: u32 = 1;
@@ -52,9 +54,9 @@ pub enum KeyFileError {
     /// A key without a scope opens nothing.
     #[error("a key needs at least one scope")]
     NoScope,
-    /// Customers must not get this.
+    /// No operation that needs the scope lets callers in that are bound to an owner.
     #[error("{0} is not for callers that act as a customer")]
-    NotForCustomers(Scope),
+    NotForBound(Scope),
     /// A key that nobody has seen must not be kept: the first one closes a server.
     #[error("the key can't be printed, so none was made")]
     NotShown(#[source] io::Error),
@@ -122,19 +124,19 @@ impl FromStr for Token {
     }
 }
 
-/// What is kept of a key.
+/// What is kept of a key. In the file its scopes are names, which this program may not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyRecord {
+pub struct KeyRecord<S = Scope> {
     /// Which, to revoke it by.
     pub id: String,
     /// Whose. Two keys of one name are the same caller, so that one can replace the other.
     pub name: String,
     /// What it opens.
-    pub scopes: BTreeSet<Scope>,
-    /// The customer that its caller acts as.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub customer: Option<Uuid>,
+    pub scopes: Vec<S>,
+    /// The owner that its caller acts as.
+    #[serde(default, rename = "customer", skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Uuid>,
     /// When it was made.
     pub created: DateTime<Utc>,
     /// From when on it opens nothing.
@@ -157,12 +159,21 @@ impl KeyRecord {
 
     /// Who asks with it.
     pub fn caller(&self) -> Caller {
-        // With the customer in it: what one customer has asked is never answered to another.
-        let id = match self.customer {
-            Some(customer) => format!("key:{}:{customer}", self.name),
+        // With the owner in it: what was asked for one owner is never answered to another.
+        let id = match self.owner {
+            Some(owner) => format!("key:{}:{owner}", self.name),
             None => format!("key:{}", self.name),
         };
-        Caller::new(id, self.scopes.clone(), self.customer.map(CustomerId))
+        Caller::new(id, self.scopes.iter().copied(), self.owner)
+    }
+}
+
+impl KeyRecord<String> {
+    /// The record, if this program knows its scopes.
+    fn known(self, scopes: &Scopes) -> Result<KeyRecord, String> {
+        let Self { id, name, scopes: named, owner, created, expires, hash } = self;
+        let scopes = scopes.in_order(named.iter().map(String::as_str)).map_err(|why| format!("key {id}: {why}"))?;
+        Ok(KeyRecord { id, name, scopes, owner, created, expires, hash })
     }
 }
 
@@ -173,14 +184,14 @@ pub struct NewKey {
     pub name: String,
     /// What it opens.
     pub scopes: BTreeSet<Scope>,
-    /// The customer that its caller acts as.
-    pub customer: Option<Uuid>,
+    /// The owner that its caller acts as.
+    pub owner: Option<Uuid>,
     /// From when on it opens nothing.
     pub expires: Option<DateTime<Utc>>,
 }
 
 impl NewKey {
-    fn check(&self, is_for_customers: impl Fn(Scope) -> bool) -> Result<(), KeyFileError> {
+    fn check(&self, is_for_bound: impl Fn(Scope) -> bool) -> Result<(), KeyFileError> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(fits) {
             return Err(KeyFileError::Name);
@@ -188,8 +199,8 @@ impl NewKey {
         if self.scopes.is_empty() {
             return Err(KeyFileError::NoScope);
         }
-        match self.scopes.iter().find(|scope| self.customer.is_some() && !is_for_customers(**scope)) {
-            Some(scope) => Err(KeyFileError::NotForCustomers(*scope)),
+        match self.scopes.iter().find(|scope| self.owner.is_some() && !is_for_bound(**scope)) {
+            Some(scope) => Err(KeyFileError::NotForBound(*scope)),
             None => Ok(()),
         }
     }
@@ -197,24 +208,27 @@ impl NewKey {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Contents {
+struct Contents<S> {
     format: u32,
-    keys: Vec<KeyRecord>,
+    keys: Vec<KeyRecord<S>>,
 }
 
 /// The file of keys. What changes it takes a lock on the file beside it, and puts a whole new file in its place.
 #[derive(Clone, Debug)]
-pub struct KeyFile(PathBuf);
+pub struct KeyFile {
+    path: PathBuf,
+    scopes: Scopes,
+}
 
 impl KeyFile {
-    /// At this path; it need not exist.
-    pub const fn new(path: PathBuf) -> Self {
-        Self(path)
+    /// At this path; it need not exist. A file with other scopes than these is rejected.
+    pub const fn new(path: PathBuf, scopes: Scopes) -> Self {
+        Self { path, scopes }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// All keys in it, also those that have expired; `None` if there is no file.
@@ -222,38 +236,40 @@ impl KeyFile {
     /// # Errors
     /// [`KeyFileError`] if it is no file of keys.
     pub fn read(&self) -> Result<Option<Vec<KeyRecord>>, KeyFileError> {
-        let text = match fs::read_to_string(&self.0) {
+        let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.failed(error)),
         };
-        let unreadable = |why: String| KeyFileError::Unreadable { file: self.0.clone(), why };
-        let Contents { format, keys } =
+        let unreadable = |why: String| KeyFileError::Unreadable { file: self.path.clone(), why };
+        let Contents::<String> { format, keys } =
             decoding::from_slice(text.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
         if format != FORMAT {
             return Err(unreadable(format!("its format is {format}, this program knows {FORMAT}")));
         }
-        Ok(Some(keys))
+        let known = keys.into_iter().map(|key| key.known(&self.scopes)).collect::<Result<_, _>>();
+        known.map(Some).map_err(unreadable)
     }
 
-    /// Makes a key, passes it to `show`, and keeps its hash if that succeeds. A key that is bound to a customer has only scopes that
-    /// are for customers.
+    /// Makes a key, passes it to `show`, and keeps its hash if that succeeds. A key that is bound to an owner has only scopes that
+    /// `is_for_bound` allows.
     ///
     /// # Errors
     /// [`KeyFileError`]; nothing was made then.
     pub fn create(
         &self,
         new: NewKey,
-        is_for_customers: impl Fn(Scope) -> bool,
+        is_for_bound: impl Fn(Scope) -> bool,
         show: impl FnOnce(&Token) -> io::Result<()>,
     ) -> Result<KeyRecord, KeyFileError> {
-        new.check(is_for_customers)?;
+        new.check(is_for_bound)?;
         let _lock = self.lock()?;
         let mut keys = self.read()?.unwrap_or_default();
         let token = Token::random(Uuid::new_v4().simple().to_string()[..12].to_owned());
-        let NewKey { name, scopes, customer, expires } = new;
+        let NewKey { name, scopes, owner, expires } = new;
+        let scopes = self.scopes.ordered(&scopes);
         let hash = token.hash().to_hex().to_string();
-        let record = KeyRecord { id: token.id.clone(), name, scopes, customer, created: Utc::now(), expires, hash };
+        let record = KeyRecord { id: token.id.clone(), name, scopes, owner, created: Utc::now(), expires, hash };
         keys.push(record.clone());
         // Between writing and keeping: whatever fails, a key was not both unseen and kept.
         let fresh = self.write(keys)?;
@@ -280,16 +296,16 @@ impl KeyFile {
     }
 
     fn failed(&self, source: io::Error) -> KeyFileError {
-        KeyFileError::File { file: self.0.clone(), source }
+        KeyFileError::File { file: self.path.clone(), source }
     }
 
     /// Released when the file is closed.
     fn lock(&self) -> Result<File, KeyFileError> {
-        if let Some(dir) = self.0.parent() {
+        if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir).map_err(|error| self.failed(error))?;
         }
         let mut open = OpenOptions::new();
-        let file = open.write(true).create(true).truncate(false).mode(0o600).open(self.0.with_extension("lock"));
+        let file = open.write(true).create(true).truncate(false).mode(0o600).open(self.path.with_extension("lock"));
         let file = file.map_err(|error| self.failed(error))?;
         file.lock().map_err(|error| self.failed(error))?;
         Ok(file)
@@ -298,7 +314,7 @@ impl KeyFile {
     /// Writes a whole new file beside the present one.
     fn write(&self, keys: Vec<KeyRecord>) -> Result<PathBuf, KeyFileError> {
         let text = format!("{:#}\n", serde_json::json!(Contents { format: FORMAT, keys }));
-        let fresh = self.0.with_extension("new");
+        let fresh = self.path.with_extension("new");
         let written = (|| {
             let mut open = OpenOptions::new();
             let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
@@ -310,7 +326,7 @@ impl KeyFile {
 
     /// Puts the new file in the place of the present one.
     fn keep(&self, fresh: &Path) -> Result<(), KeyFileError> {
-        fs::rename(fresh, &self.0).map_err(|error| self.failed(error))
+        fs::rename(fresh, &self.path).map_err(|error| self.failed(error))
     }
 }
 
@@ -334,17 +350,18 @@ impl KeyFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::scope::tests::{READ, WRITE, scopes};
 
-    fn new(name: &str, scopes: &[Scope], customer: Option<Uuid>) -> NewKey {
-        NewKey { name: name.to_owned(), scopes: scopes.iter().copied().collect(), customer, expires: None }
+    fn new(name: &str, scopes: &[Scope], owner: Option<Uuid>) -> NewKey {
+        NewKey { name: name.to_owned(), scopes: scopes.iter().copied().collect(), owner, expires: None }
     }
 
     #[test]
     fn a_key_is_kept_as_a_hash_and_can_be_revoked() {
         let dir = tempfile::tempdir().unwrap();
-        let file = KeyFile::new(dir.path().join("keys.json"));
+        let file = KeyFile::new(dir.path().join("keys.json"), scopes());
         assert!(file.read().unwrap().is_none());
-        let (token, record) = file.created(new("shop", &[Scope::OrdersRead], None));
+        let (token, record) = file.created(new("shop", &[READ], None));
         let text = fs::read_to_string(file.path()).unwrap();
         assert!(!text.contains(&token.secret) && text.contains(&record.hash), "{text}");
         let same: Token = token.expose().parse().unwrap();
@@ -358,26 +375,36 @@ mod tests {
 
     #[test]
     fn a_key_is_not_made_if_it_could_not_be_meant() {
-        let file = KeyFile::new("/nowhere/keys.json".into());
-        let customer = Some(Uuid::from_u128(1));
-        let is_for_customers = |scope| scope == Scope::OrdersRead;
-        let refused = |new| file.create(new, is_for_customers, |_| panic!("there is nothing to show")).unwrap_err();
-        assert!(matches!(refused(new("", &[Scope::OrdersRead], None)), KeyFileError::Name));
+        let file = KeyFile::new("/nowhere/keys.json".into(), scopes());
+        let owner = Some(Uuid::from_u128(1));
+        let is_for_bound = |scope| scope == READ;
+        let refused = |new| file.create(new, is_for_bound, |_| panic!("there is nothing to show")).unwrap_err();
+        assert!(matches!(refused(new("", &[READ], None)), KeyFileError::Name));
         assert!(matches!(refused(new("shop", &[], None)), KeyFileError::NoScope));
-        let error = refused(new("app", &[Scope::OrdersRead, Scope::BillingRefund], customer));
-        assert!(matches!(error, KeyFileError::NotForCustomers(Scope::BillingRefund)));
+        let error = refused(new("app", &[READ, WRITE], owner));
+        assert!(matches!(error, KeyFileError::NotForBound(scope) if scope == WRITE));
+    }
+
+    #[test]
+    fn a_file_with_a_scope_that_is_not_known_is_rejected() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.json");
+        KeyFile::new(path.clone(), scopes()).created(new("shop", &[WRITE, READ], None));
+        let older = KeyFile::new(path, Scopes::new([WRITE]));
+        let told = older.read().unwrap_err().to_string();
+        assert!(told.contains("there is no scope `things:read`"), "{told}");
+        assert!(older.revoke("x").is_err(), "and is not written anew without it");
     }
 
     #[test]
     fn a_key_that_cannot_be_shown_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let file = KeyFile::new(dir.path().join("keys.json"));
-        let refused = |name| {
-            file.create(new(name, &[Scope::OrdersRead], None), |_| true, |_| Err(io::ErrorKind::StorageFull.into()))
-        };
+        let file = KeyFile::new(dir.path().join("keys.json"), scopes());
+        let refused =
+            |name| file.create(new(name, &[READ], None), |_| true, |_| Err(io::ErrorKind::StorageFull.into()));
         assert!(matches!(refused("a"), Err(KeyFileError::NotShown(_))));
         assert!(file.read().unwrap().is_none(), "a server without keys still has none");
-        file.created(new("b", &[Scope::OrdersRead], None));
+        file.created(new("b", &[READ], None));
         assert!(refused("c").is_err());
         assert_eq!(file.read().unwrap().unwrap().iter().map(|key| key.name.clone()).collect::<Vec<_>>(), ["b"]);
         assert!(!file.path().with_extension("new").exists());

@@ -90,17 +90,20 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::auth::{NewKey, Scope};
+    use crate::auth::{
+        NewKey,
+        scope::tests::{READ, scopes},
+    };
 
     fn new(expires: Option<TimeDelta>) -> NewKey {
         let expires = expires.map(|it| Utc::now() + it);
-        NewKey { name: "shop".to_owned(), scopes: [Scope::OrdersRead].into(), customer: None, expires }
+        NewKey { name: "shop".to_owned(), scopes: [READ].into(), owner: None, expires }
     }
 
     #[test]
     fn keys_are_known_until_they_expire_or_are_revoked() {
         let dir = tempfile::tempdir().unwrap();
-        let file = KeyFile::new(dir.path().join("keys.json"));
+        let file = KeyFile::new(dir.path().join("keys.json"), scopes());
         let ring = KeyRing::open(file.clone()).unwrap();
         assert!(!ring.is_there());
         let (token, record) = file.created(new(None));

@@ -1,125 +1,142 @@
-//! What callers may do: one scope per group of operations.
+//! What callers may do: one scope per group of operations. Each service declares its own; those of operators are here.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
-macro_rules! scopes {
-    ($($(#[$doc:meta])* $scope:ident $name:literal),+ $(,)?) => {
-        /// What a caller may do.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum Scope {
-            $($(#[$doc])* #[serde(rename = $name)] $scope),+
-        }
-
-        impl Scope {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$scope),+];
-
-            /// As keys and tokens name it.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$scope => $name),+
-                }
-            }
-        }
-    };
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope {
+    name: &'static str,
+    is_in_groups: bool,
 }
 
-scopes!(
-    /// See customers.
-    CustomersRead "customers:read",
-    /// Create and change customers.
-    CustomersWrite "customers:write",
-    /// See orders.
-    OrdersRead "orders:read",
-    /// Place, cancel and fulfil orders.
-    OrdersWrite "orders:write",
-    /// Name the prices of the order that is placed.
-    OrdersPrice "orders:price",
-    /// See stock, its movements, and reservations.
-    StockRead "stock:read",
-    /// Receive and correct stock, set thresholds.
-    StockAdjust "stock:adjust",
-    /// Reserve stock, and release it.
-    StockReserve "stock:reserve",
-    /// See invoices.
-    BillingRead "billing:read",
-    /// Record payments.
-    BillingWrite "billing:write",
-    /// Give money back.
-    BillingRefund "billing:refund",
-    /// See notifications.
-    NotificationsRead "notifications:read",
-    /// Notify, and mark notifications as read.
-    NotificationsWrite "notifications:write",
-    /// See how rows stand, and read the log.
-    AdminRead "admin:read",
-    /// Rebuild rows, and copy them.
-    AdminRebuild "admin:rebuild",
-);
-
 impl Scope {
-    /// Whether `*` and `orders:*` stand for this scope, too. A program that does not know a scope rejects a whole file of keys
-    /// with it, so a new one is written only for who asks for it by name.
-    const fn is_in_groups(self) -> bool {
-        !matches!(self, Self::OrdersPrice)
+    /// See the state of read models, and read the log.
+    pub const ADMIN_READ: Self = Self::new("admin:read");
+    /// Rebuild read models, and take snapshots of them.
+    pub const ADMIN_REBUILD: Self = Self::new("admin:rebuild");
+
+    /// The scope that keys and tokens call `name`: `group:what`.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, is_in_groups: true }
+    }
+
+    /// A scope that neither `*` nor `group:*` includes. A program that does not know a scope rejects a whole file of keys with it, so a
+    /// new one is written only when it is asked for by name.
+    pub const fn by_name_only(name: &'static str) -> Self {
+        Self { name, is_in_groups: false }
+    }
+
+    /// The name, as in keys and tokens.
+    pub const fn as_str(self) -> &'static str {
+        self.name
+    }
+
+    /// Whether it is for those who look after the process.
+    pub fn is_for_operators(self) -> bool {
+        self.name.starts_with("admin:")
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name)
     }
 }
 
-impl FromStr for Scope {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().copied().find(|scope| scope.as_str() == text);
-        found.ok_or_else(|| {
-            let all: Vec<&str> = Self::ALL.iter().map(|scope| scope.as_str()).collect();
-            format!("there is no scope `{text}`; there are: {}", all.join(", "))
-        })
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
     }
 }
 
-/// The scopes that `text` stands for: one, all of a group (`orders:*`), or all (`*`). Those of today: what is added later is
-/// not among them, nor is a scope that older programs do not know.
-///
-/// # Errors
-/// Which there are.
-pub fn scopes_of(text: &str) -> Result<BTreeSet<Scope>, String> {
-    let Some(group) = text.strip_suffix('*') else { return text.parse().map(|scope| BTreeSet::from([scope])) };
-    let is_meant = |scope: &Scope| scope.is_in_groups() && scope.as_str().starts_with(group);
-    let found: BTreeSet<Scope> = Scope::ALL.iter().copied().filter(is_meant).collect();
-    // `o*` is a slip of the pen.
-    if found.is_empty() || !(group.is_empty() || group.ends_with(':')) {
-        text.parse().map(|scope| [scope].into())
-    } else {
-        Ok(found)
+/// The scopes of a deployment, in the order in which they are listed everywhere: those of its services, then those of operators.
+#[derive(Clone, Debug)]
+pub struct Scopes(Arc<[Scope]>);
+
+impl Scopes {
+    /// These scopes of services, and those of operators.
+    pub fn new(of_services: impl IntoIterator<Item = Scope>) -> Self {
+        Self(of_services.into_iter().chain([Scope::ADMIN_READ, Scope::ADMIN_REBUILD]).collect())
+    }
+
+    /// The scope of this name.
+    pub fn find(&self, name: &str) -> Option<Scope> {
+        self.0.iter().copied().find(|scope| scope.name == name)
+    }
+
+    /// The scopes that `text` stands for: one, all of a group (`orders:*`), or all (`*`). Those of today: what is added later is
+    /// not among them, nor is a scope that older programs do not know.
+    ///
+    /// # Errors
+    /// Which there are.
+    pub fn meant_by(&self, text: &str) -> Result<BTreeSet<Scope>, String> {
+        let is_meant = |scope: &Scope| match text.strip_suffix('*') {
+            // `o*` is a slip of the pen.
+            Some(group) if group.is_empty() || group.ends_with(':') => {
+                scope.is_in_groups && scope.name.starts_with(group)
+            }
+            Some(_) | None => scope.name == text,
+        };
+        let found: BTreeSet<Scope> = self.0.iter().copied().filter(is_meant).collect();
+        if found.is_empty() { Err(self.unknown(text)) } else { Ok(found) }
+    }
+
+    /// The scopes of these names, each once, in the order of the list.
+    ///
+    /// # Errors
+    /// A name that is none, and which there are.
+    pub fn in_order<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Scope>, String> {
+        let names = names.into_iter().map(|name| self.find(name).ok_or_else(|| self.unknown(name)));
+        names.collect::<Result<_, _>>().map(|named| self.ordered(&named))
+    }
+
+    /// These in the order of the list.
+    pub fn ordered(&self, scopes: &BTreeSet<Scope>) -> Vec<Scope> {
+        self.0.iter().copied().filter(|scope| scopes.contains(scope)).collect()
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let all: Vec<&str> = self.0.iter().map(|scope| scope.name).collect();
+        format!("there is no scope `{name}`; there are: {}", all.join(", "))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    pub const READ: Scope = Scope::new("things:read");
+    pub const WRITE: Scope = Scope::new("things:write");
+    pub const NAME: Scope = Scope::by_name_only("things:name");
+
+    pub fn scopes() -> Scopes {
+        Scopes::new([READ, WRITE, NAME])
+    }
 
     #[test]
     fn scopes_are_named_one_by_one_or_by_group() {
-        assert_eq!(scopes_of("stock:read"), Ok([Scope::StockRead].into()));
-        assert_eq!(scopes_of("orders:*"), Ok([Scope::OrdersRead, Scope::OrdersWrite].into()));
-        for wrong in ["", "orders", "o*", "orders*", "shipping:*", "orders:delete", "orders:p*"] {
-            assert!(scopes_of(wrong).is_err(), "{wrong}");
+        assert_eq!(scopes().meant_by("things:read"), Ok([READ].into()));
+        assert_eq!(scopes().meant_by("things:*"), Ok([READ, WRITE].into()));
+        for wrong in ["", "things", "t*", "things*", "shipping:*", "things:delete", "things:n*"] {
+            assert!(scopes().meant_by(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_scope_that_older_programs_do_not_know_is_only_given_by_name() {
-        let all = scopes_of("*").unwrap();
-        assert_eq!(all.len(), Scope::ALL.len() - 1);
-        assert!(!all.contains(&Scope::OrdersPrice));
-        assert_eq!(scopes_of("orders:price"), Ok([Scope::OrdersPrice].into()));
+        let all = scopes().meant_by("*").unwrap();
+        assert_eq!(all, [READ, WRITE, Scope::ADMIN_READ, Scope::ADMIN_REBUILD].into());
+        assert_eq!(scopes().meant_by("things:name"), Ok([NAME].into()));
+    }
+
+    #[test]
+    fn scopes_are_listed_in_the_order_in_which_they_are_declared() {
+        assert_eq!(
+            scopes().in_order(["admin:read", "things:write", "things:read", "things:write"]).unwrap(),
+            [READ, WRITE, Scope::ADMIN_READ]
+        );
+        assert!(scopes().in_order(["things:read", "things:delete"]).unwrap_err().contains("`things:delete`"));
     }
 }

@@ -3,17 +3,16 @@
 //! A token opens what its scopes say, until it expires. It is believed if the issuer has signed it, for us. Deliberately absent:
 //! asking the issuer about single tokens, so a token that was revoked opens what it opens until it expires.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use jsonwebtoken::{Header, Validation, decode, decode_header, errors::ErrorKind};
-use orderlog_domain::values::CustomerId;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     caller::Caller,
     issuer::{IssuerError, KeySource},
-    scope::Scope,
+    scope::{Scope, Scopes},
     signatures,
 };
 
@@ -38,18 +37,25 @@ pub struct Tokens {
     keys: Arc<KeySource>,
     issuer: String,
     audience: String,
-    /// The claim with the customer that the caller acts as.
-    customer_claim: Option<String>,
+    /// The claim with the owner that the caller acts as.
+    owner_claim: Option<String>,
+    scopes: Scopes,
 }
 
 type Claims = Map<String, Value>;
 
 impl Tokens {
-    /// Those of `issuer`, for `audience`, signed with one of `keys`. Where `customer_claim` names a claim, a token that has it is
-    /// that customer's.
-    pub fn new(keys: Arc<KeySource>, issuer: String, audience: String, customer_claim: Option<String>) -> Self {
+    /// Those of `issuer`, for `audience`, signed with one of `keys`. Where `owner_claim` names a claim, a token that has it is
+    /// bound to that owner.
+    pub fn new(
+        keys: Arc<KeySource>,
+        issuer: String,
+        audience: String,
+        owner_claim: Option<String>,
+        scopes: Scopes,
+    ) -> Self {
         signatures::prepare();
-        Self { keys, issuer, audience, customer_claim }
+        Self { keys, issuer, audience, owner_claim, scopes }
     }
 
     /// Who asks with this token.
@@ -88,26 +94,26 @@ impl Tokens {
         if !(1..=N_SUBJECT_MAX).contains(&subject.len()) {
             return Err(TokenError::Refused("its subject (`sub`) must have 1 to 255 characters"));
         }
-        let customer = self.customer_claim.as_ref().and_then(|name| claims.get(name));
-        let customer = customer.map(|id| id.as_str().and_then(|id| Uuid::try_parse(id).ok()).ok_or(()));
-        // A customer that can't be read must not make the caller one who sees all.
-        let customer = customer.transpose();
-        let customer = customer.map_err(|()| TokenError::Refused("its claim with the customer is no UUID"))?;
+        let owner = self.owner_claim.as_ref().and_then(|name| claims.get(name));
+        let owner = owner.map(|id| id.as_str().and_then(|id| Uuid::try_parse(id).ok()).ok_or(()));
+        // An owner that can't be read must not make the caller one who sees all.
+        let owner = owner.transpose();
+        let owner = owner.map_err(|()| TokenError::Refused("its claim with the customer is no UUID"))?;
         // Ids of keys begin otherwise: nobody else has this one.
-        let id = match customer {
-            Some(customer) => format!("token:{customer}:{subject}"),
+        let id = match owner {
+            Some(owner) => format!("token:{owner}:{subject}"),
             None => format!("token::{subject}"),
         };
-        Ok(Caller::new(id, scopes(claims), customer.map(CustomerId)))
+        Ok(Caller::new(id, self.scopes(claims), owner))
     }
-}
 
-/// Those that the token names and this program knows. Others, such as `openid`, are somebody else's.
-fn scopes(claims: &Claims) -> BTreeSet<Scope> {
-    let named = ["scope", "scp"].map(|claim| claims.get(claim).map(words).unwrap_or_default());
-    // An issuer that fills one claim may still send the other, as `null` or empty.
-    let filled = named.iter().find(|words| !words.is_empty());
-    filled.into_iter().flatten().filter_map(|word| word.parse().ok()).collect()
+    /// Those that the token names and this program knows. Others, such as `openid`, are somebody else's.
+    fn scopes(&self, claims: &Claims) -> Vec<Scope> {
+        let named = ["scope", "scp"].map(|claim| claims.get(claim).map(words).unwrap_or_default());
+        // An issuer that fills one claim may still send the other, as `null` or empty.
+        let filled = named.iter().find(|words| !words.is_empty());
+        filled.into_iter().flatten().filter_map(|word| self.scopes.find(word)).collect()
+    }
 }
 
 /// The words of a claim, which has them in one string or in a list.

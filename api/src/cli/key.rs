@@ -6,9 +6,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
-use super::exit::{Exit, Failure};
+use super::{
+    exit::{Exit, Failure},
+    services::registered,
+};
 use crate::{
-    auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, Token, scopes_of},
+    auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, Token},
     operations::BoundCallers,
     output::{self, print},
     registry::Registry,
@@ -53,8 +56,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn file(&self) -> KeyFile {
-        KeyFile::new(self.keys.clone().unwrap_or_else(|| self.data.join("keys.json")))
+    fn file(&self, registry: &Registry) -> KeyFile {
+        KeyFile::new(self.keys.clone().unwrap_or_else(|| self.data.join("keys.json")), registry.scopes())
     }
 }
 
@@ -66,8 +69,8 @@ pub struct Create {
     name: String,
 
     /// What it opens, such as `orders:read`, `orders:*`, or `*` for everything there is today; may be repeated
-    #[arg(long = "scope", env = "ORDERLOG_KEY_SCOPES", value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = scopes)]
-    scopes: Vec<Scopes>,
+    #[arg(long = "scope", env = "ORDERLOG_KEY_SCOPES", value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = registered::<Meant>)]
+    scopes: Vec<Meant>,
 
     /// Whom its caller acts as: a customer, who sees nobody else's
     #[arg(long, env = "ORDERLOG_KEY_CUSTOMER", value_name = "UUID")]
@@ -81,21 +84,17 @@ pub struct Create {
     place: Place,
 }
 
-/// What one `--scope` says.
+/// The scopes that one `--scope` stands for.
 #[derive(Clone, Debug)]
-struct Scopes(BTreeSet<Scope>);
-
-fn scopes(text: &str) -> Result<Scopes, String> {
-    scopes_of(text).map(Scopes)
-}
+pub struct Meant(pub BTreeSet<Scope>);
 
 /// Do it.
 pub fn run(registry: &Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Create(create) => self::create(registry, create)?,
-        Verb::List { place, json } => list(&place.file(), json)?,
+        Verb::List { place, json } => list(&place.file(registry), json)?,
         Verb::Revoke { id, place } => {
-            let revoked = place.file().revoke(&id).map_err(told)?;
+            let revoked = place.file(registry).revoke(&id).map_err(told)?;
             print(&format!("revoked {} of {}", revoked.id, revoked.name))?;
         }
     }
@@ -104,7 +103,7 @@ pub fn run(registry: &Registry, verb: Verb) -> anyhow::Result<Exit> {
 
 fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
     let Create { name, scopes, customer, expires, place } = create;
-    let scopes = scopes.into_iter().flat_map(|Scopes(scopes)| scopes).collect();
+    let scopes = scopes.into_iter().flat_map(|Meant(scopes)| scopes).collect();
     if output::is_discarded() {
         let message =
             "stdout is closed or /dev/null, so the key would be lost: no key was made. Redirect stdout to a file";
@@ -112,11 +111,13 @@ fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
     }
     // The key alone goes to stdout, so that `> FILE` makes the file that other options want.
     let show = |token: &Token| output::deliver(&token.expose());
-    let is_for_customers = |scope| {
+    let is_for_bound = |scope| {
         registry.operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused)
     };
-    let record =
-        place.file().create(NewKey { name, scopes, customer, expires }, is_for_customers, show).map_err(told)?;
+    let record = place
+        .file(registry)
+        .create(NewKey { name, scopes, owner: customer, expires }, is_for_bound, show)
+        .map_err(told)?;
     output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));
     Ok(())
 }
@@ -134,7 +135,7 @@ fn list(file: &KeyFile, json: bool) -> anyhow::Result<()> {
 }
 
 fn as_json(key: &KeyRecord, now: DateTime<Utc>) -> String {
-    let KeyRecord { id, name, scopes, customer, created, expires, hash: _ } = key;
+    let KeyRecord { id, name, scopes, owner: customer, created, expires, hash: _ } = key;
     let expired = key.has_expired(now);
     serde_json::json!({
         "id": id, "name": name, "scopes": scopes, "customer": customer, "created": created, "expires": expires,
@@ -151,7 +152,7 @@ fn as_line(key: &KeyRecord, now: DateTime<Utc>) -> String {
         line.push_str(if key.has_expired(now) { ", expired " } else { ", until " });
         line.push_str(&time(expires));
     }
-    if let Some(customer) = key.customer {
+    if let Some(customer) = key.owner {
         line.push_str(&format!(", for customer {customer}"));
     }
     format!("{line}\n  {}", scopes.join(" "))
@@ -160,9 +161,7 @@ fn as_line(key: &KeyRecord, now: DateTime<Utc>) -> String {
 fn told(error: KeyFileError) -> anyhow::Error {
     match error {
         KeyFileError::Unknown(_) => Failure::refused(error.to_string()),
-        KeyFileError::Name | KeyFileError::NoScope | KeyFileError::NotForCustomers(_) => {
-            Failure::usage(error.to_string())
-        }
+        KeyFileError::Name | KeyFileError::NoScope | KeyFileError::NotForBound(_) => Failure::usage(error.to_string()),
         KeyFileError::File { .. } | KeyFileError::Unreadable { .. } | KeyFileError::NotShown(_) => error.into(),
     }
 }

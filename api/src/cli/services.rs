@@ -5,6 +5,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser},
 };
 
+use super::key::Meant;
 use crate::{
     config::{PeerUrls, Untold, http_url},
     names::ServiceName,
@@ -39,6 +40,7 @@ fn with_services(command: Command, registry: &'static Registry) -> Command {
     let serves = command.get_arguments().any(|arg| arg.get_id() == "require_idempotency_keys");
     let command = command.mut_args(|arg| match arg.get_id().as_str() {
         "services" => arg.value_parser(some_of(registry)),
+        "scopes" => arg.value_parser(scopes_of(registry)),
         "service" => arg.value_parser(one_of(registry)),
         "require_idempotency_keys" => arg.help(registry.about.demanded_keys),
         _ => arg,
@@ -53,6 +55,11 @@ fn some_of(registry: &'static Registry) -> ValueParser {
     let parser = PossibleValuesParser::new(possible);
     let chosen = move |name: String| names.iter().filter(|it| name == "all" || it.as_str() == name).copied().collect();
     ValueParser::new(parser.map(move |name| Services(chosen(name))))
+}
+
+fn scopes_of(registry: &'static Registry) -> ValueParser {
+    let scopes = registry.scopes();
+    ValueParser::new(move |text: &str| scopes.meant_by(text).map(Meant))
 }
 
 fn one_of(registry: &'static Registry) -> ValueParser {

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::{oidc::Oidc, secret::Untold};
 use crate::{
-    auth::{IssuerError, KeyFile, KeySource, Token, Tokens},
+    auth::{IssuerError, KeyFile, KeySource, Scopes, Token, Tokens},
     tls::{Identity, TlsError},
 };
 
@@ -118,9 +118,9 @@ pub fn token_in(file: &Path) -> io::Result<Token> {
 }
 
 impl Security {
-    /// The file of keys of the process on this data folder.
-    pub fn key_file(&self, data: &Path) -> KeyFile {
-        KeyFile::new(self.keys.clone().unwrap_or_else(|| data.join("keys.json")))
+    /// The file of keys of the process on this data folder, with some of these scopes.
+    pub fn key_file(&self, data: &Path, scopes: Scopes) -> KeyFile {
+        KeyFile::new(self.keys.clone().unwrap_or_else(|| data.join("keys.json")), scopes)
     }
 
     /// Whether this was said not to be demanded.
@@ -141,13 +141,13 @@ impl Security {
     ///
     /// # Errors
     /// The issuer's keys can't be read.
-    pub fn tokens(&self) -> Result<Option<Tokens>, IssuerError> {
+    pub fn tokens(&self, scopes: Scopes) -> Result<Option<Tokens>, IssuerError> {
         let Oidc { oidc_issuer, oidc_audience, oidc_jwks, oidc_customer_claim } = self.oidc.clone();
         let (Some(issuer), Some(audience), Some(jwks)) = (oidc_issuer, oidc_audience, oidc_jwks) else {
             return Ok(None);
         };
         let keys = KeySource::open(&jwks, self.trust.ca.as_deref())?;
-        Ok(Some(Tokens::new(keys, issuer, audience, oidc_customer_claim)))
+        Ok(Some(Tokens::new(keys, issuer, audience, oidc_customer_claim, scopes)))
     }
 
     /// The key with which other services are asked, if there is one.

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::folding::{self, FoldError};
 use crate::{
+    auth::Scope,
     freshness::awaited,
     names::ServiceName,
     openapi::raw,
@@ -43,6 +44,9 @@ pub trait AnyService: Send + Sync {
 
     /// Its operations.
     fn operations(&self) -> &'static [Operation];
+
+    /// The scopes that its operations need.
+    fn scopes(&self) -> &'static [Scope];
 
     /// The codes of problems that it declares.
     fn codes(&self) -> &'static [Code];
@@ -118,6 +122,10 @@ impl<S: ServiceDefinition> AnyService for S {
 
     fn operations(&self) -> &'static [Operation] {
         S::Api::OPERATIONS
+    }
+
+    fn scopes(&self) -> &'static [Scope] {
+        S::SCOPES
     }
 
     fn codes(&self) -> &'static [Code] {

@@ -176,7 +176,7 @@ impl Admin {
     /// Everything under `/admin`.
     pub fn add_routes(self, table: &mut RouteTable) {
         let mut on = |path: &str, method: Method, endpoint: BoxEndpoint<'static>| {
-            let scope = if method == Method::GET { Scope::AdminRead } else { Scope::AdminRebuild };
+            let scope = if method == Method::GET { Scope::ADMIN_READ } else { Scope::ADMIN_REBUILD };
             let endpoint = Gate::guarded(endpoint, scope);
             table.entry(path.to_owned()).or_default().insert(method, endpoint);
         };

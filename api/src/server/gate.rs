@@ -194,7 +194,7 @@ impl Gate {
             let name = nameless(&path);
             let operations = operations.into_iter().map(|(method, inner)| {
                 let operation = declared.get(&(name.clone(), &method)).copied();
-                let needs = operation.map_or(Needs::Scope(Scope::AdminRebuild), Needs::Operation);
+                let needs = operation.map_or(Needs::Scope(Scope::ADMIN_REBUILD), Needs::Operation);
                 let key_required = keys_required && operation.is_some_and(|operation| operation.key_may_be_required);
                 let guard = Guard { inner, needs, key_required, admission: Some(Arc::clone(admission)) };
                 (method, Box::new(poem::endpoint::ToDynEndpoint(guard)) as BoxEndpoint<'static>)

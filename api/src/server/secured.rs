@@ -7,7 +7,7 @@ use super::{
     hosts::Hosts,
 };
 use crate::{
-    auth::{IssuerError, KeyFileError, KeyRing, Token},
+    auth::{IssuerError, KeyFileError, KeyRing, Scopes, Token},
     config::{Insecure, Options},
 };
 
@@ -56,15 +56,15 @@ pub enum SecureError {
 ///
 /// # Errors
 /// [`SecureError`]: what is missing for that.
-pub fn gate(addr: SocketAddr, options: &Options) -> Result<Gate, SecureError> {
+pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate, SecureError> {
     let security = &options.security;
-    let keys = security.key_file(&options.storage.data);
+    let keys = security.key_file(&options.storage.data, scopes.clone());
     let path = keys.path().to_owned();
     let ring = KeyRing::open(keys)?;
     if security.oidc.is_forgeable() && !security.goes_without(Insecure::NoTls) {
         return Err(SecureError::Forgeable);
     }
-    let tokens = security.tokens()?;
+    let tokens = security.tokens(scopes.clone())?;
     let open = if addr.ip().is_loopback() {
         Open::Local
     } else if security.goes_without(Insecure::NoKeys) {

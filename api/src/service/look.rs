@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use orderlog_core::decider::{Decider, Ref};
-use orderlog_domain::values::CustomerId;
 use orderlog_service::past::{Moment, PastError};
+use uuid::Uuid;
 
 use crate::{
     answer::position,
@@ -24,15 +24,15 @@ const AS_OF: &str = "as_of";
 pub enum Visibility<'a, E> {
     /// Whoever may ask for it.
     ToAll,
-    /// Of those who are bound to a customer only that one, as this tells.
-    ToItsOwner(&'a Caller, fn(CustomerId, &E) -> bool),
+    /// Of the callers that are bound to an owner only those whose owner it belongs to.
+    ToItsOwner(&'a Caller, fn(Uuid, &E) -> bool),
 }
 
 impl<E> Visibility<'_, E> {
     fn hides(&self, entity: &E) -> bool {
         match self {
             Self::ToAll => false,
-            Self::ToItsOwner(caller, is_its) => caller.customer().is_some_and(|customer| !is_its(customer, entity)),
+            Self::ToItsOwner(caller, is_its) => caller.owner().is_some_and(|owner| !is_its(owner, entity)),
         }
     }
 
@@ -40,7 +40,7 @@ impl<E> Visibility<'_, E> {
     fn is_to_all(&self) -> bool {
         match self {
             Self::ToAll => true,
-            Self::ToItsOwner(caller, _) => caller.customer().is_none(),
+            Self::ToItsOwner(caller, _) => caller.owner().is_none(),
         }
     }
 }

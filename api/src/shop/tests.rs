@@ -245,7 +245,7 @@ enum Tag {
 impl ParcelsApi {
     /// Track the parcels
     #[oai(path = "/", method = "get", operation_id = "track_parcels")]
-    #[operation(scope = Scope::AdminRead, bound = refused)]
+    #[operation(scope = Scope::ADMIN_READ, bound = refused)]
     async fn track_parcels(&self, seen: Freshness) -> Result<PlainText<String>, ApiError> {
         self.0.reached(&seen).await?;
         Err(ParcelsService::problem_of(NoParcel))

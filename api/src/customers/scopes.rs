@@ -1,0 +1,11 @@
+//! The scopes of operations on customers.
+
+use crate::auth::Scope;
+
+/// See customers.
+pub const READ: Scope = Scope::new("customers:read");
+/// Create and change customers.
+pub const WRITE: Scope = Scope::new("customers:write");
+
+/// All of these.
+pub const ALL: &[Scope] = &[READ, WRITE];

@@ -1,0 +1,13 @@
+//! The scopes of operations on stock.
+
+use crate::auth::Scope;
+
+/// See stock, its movements, and reservations.
+pub const READ: Scope = Scope::new("stock:read");
+/// Receive and correct stock, set thresholds.
+pub const ADJUST: Scope = Scope::new("stock:adjust");
+/// Reserve stock, and release it.
+pub const RESERVE: Scope = Scope::new("stock:reserve");
+
+/// All of these.
+pub const ALL: &[Scope] = &[READ, ADJUST, RESERVE];
