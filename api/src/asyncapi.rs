@@ -1,9 +1,7 @@
 //! The published contract of the public topics: an AsyncAPI 3.1 document.
 //!
-//! Topics, publishers and consumers come from the deciders themselves; the fields stand in [`payload`], and a test compares
-//! them with real events.
-
-pub mod payload;
+//! Topics, publishers and consumers come from the deciders themselves; the fields are what each service says of its topics
+//! ([`TopicContract`]), and a test compares them with real events.
 
 use std::collections::BTreeSet;
 

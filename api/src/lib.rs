@@ -29,6 +29,7 @@ pub mod freshness;
 pub mod inspect;
 pub mod inventory;
 pub mod json;
+pub mod measures;
 pub mod names;
 pub mod notifications;
 pub mod openapi;

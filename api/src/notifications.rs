@@ -17,8 +17,8 @@ use orderlog_domain::{
     values::{NotificationId, Recipient},
 };
 use orderlog_eventlog::ReadError;
-use orderlog_projections::{RedisAddress, RedisInbox};
-use orderlog_readmodel::Tables;
+use orderlog_projections::RedisInbox;
+use orderlog_readmodel::{RedisAddress, Tables};
 use orderlog_service::{
     assembly,
     duty::Troubles,

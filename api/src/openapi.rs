@@ -44,7 +44,7 @@ fn finished(registry: &Registry, mut document: Value, form: Form) -> Value {
     document["info"]["description"] = registry.about.description.into();
     failures::members(&mut document, registry);
     correct::all(&mut document, registry);
-    texts::all(&mut document);
+    texts::all(&mut document, registry.about.vocabularies);
     failures::all(&mut document, registry);
     examples::all(&mut document, registry);
     requests::all(&mut document);

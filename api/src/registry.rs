@@ -39,14 +39,31 @@ pub struct About {
     pub program: &'static str,
     /// The rest of `--help`.
     pub usage: &'static str,
+    /// Texts of requests of which only certain words are valid.
+    pub vocabularies: &'static [Vocabulary],
     /// The help of `--require-idempotency-keys`.
     pub demanded_keys: &'static str,
 }
 
+/// A closed list of words, which the framework knows by a pattern only. The published documents list them.
+pub struct Vocabulary {
+    /// The pattern by which bodies declare such a text.
+    pub pattern: &'static str,
+    /// The words.
+    pub words: fn() -> Vec<&'static str>,
+}
+
 impl About {
     /// Nothing is said.
-    pub const NONE: Self =
-        Self { summary: "", description: "", example_id: Uuid::nil(), program: "", usage: "", demanded_keys: "" };
+    pub const NONE: Self = Self {
+        summary: "",
+        description: "",
+        example_id: Uuid::nil(),
+        program: "",
+        usage: "",
+        vocabularies: &[],
+        demanded_keys: "",
+    };
 }
 
 impl Registry {

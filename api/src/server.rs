@@ -29,7 +29,7 @@ mod strict;
 
 use std::{sync::Arc, time::Duration};
 
-use orderlog_projections::RedisAddress;
+use orderlog_readmodel::RedisAddress;
 use orderlog_service::{duty::Troubles, replica::Setup, snapshots::Keeping};
 use poem::{
     EndpointExt,
@@ -45,6 +45,7 @@ use uuid::Uuid;
 use crate::{
     auth::Scope,
     config::{Config, Options},
+    measures::HttpMeasures,
     names::ServiceName,
     peers::{self, Peers, Place},
     problem::{ApiError, codes, problem_of},
@@ -53,7 +54,7 @@ use crate::{
         mounted::{Mounted, RouteTable},
         parts::Parts,
     },
-    telemetry::metrics::{HttpMeasures, Measured, Metrics},
+    telemetry::metrics::{Measured, Metrics},
     tls,
 };
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use orderlog_domain::values::Currency;
+
 use crate::{
     billing::BillingService,
     customers::CustomersService,
@@ -10,7 +12,7 @@ use crate::{
     notifications::NotificationsService,
     orders::OrdersService,
     params::EXAMPLE_ORDER,
-    registry::{About, Registry},
+    registry::{About, Registry, Vocabulary},
     values,
 };
 
@@ -27,6 +29,7 @@ const ABOUT: About = About {
     example_id: EXAMPLE_ORDER,
     program: "An order backend whose only truth is an append-only log",
     usage: "Without a command all five services are served on the embedded log.",
+    vocabularies: &[Vocabulary { pattern: "^[A-Z]{3}$", words: || Currency::codes().collect() }],
     demanded_keys: "Refuse commands that move stock or money, and orders, if they come without an `Idempotency-Key`: \
         `POST /orders`, `POST /billing`, refunds, and every command under `/stock`",
 };

@@ -13,8 +13,8 @@ use futures_util::poll;
 use tokio::sync::watch;
 
 use crate::{
+    measures::{HttpMeasures, Limit},
     pool::{Pool, Standing, Ticket},
-    telemetry::metrics::{HttpMeasures, Limit},
 };
 
 tokio::task_local! {

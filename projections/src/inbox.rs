@@ -8,7 +8,7 @@ use orderlog_domain::{
     values::Recipient,
 };
 
-pub use self::redis::{Applied, RedisAddress, RedisInbox};
+pub use self::redis::{Applied, RedisInbox};
 use orderlog_readmodel::{Paging, Store, StoreError};
 
 use crate::notifications::{self, InboxPage};

@@ -13,4 +13,4 @@ pub mod inventory;
 pub mod notifications;
 pub mod orders;
 
-pub use inbox::{Applied, Inbox, InboxError, RedisAddress, RedisInbox};
+pub use inbox::{Applied, Inbox, InboxError, RedisInbox};

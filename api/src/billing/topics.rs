@@ -1,9 +1,9 @@
 //! The fields of this service's public events.
 
 use crate::{
-    asyncapi::payload::object,
     orders::topics::{ORDER_KEY, currency, money, order},
     service::contract::TopicContract,
+    service::contract::payload::object,
 };
 
 /// What the events of `topic` say.

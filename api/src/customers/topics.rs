@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    asyncapi::payload::{id, object, version},
     service::contract::TopicContract,
+    service::contract::payload::{id, object, version},
 };
 
 /// What the events of `topic` say.

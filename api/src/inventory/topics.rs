@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    asyncapi::payload::{Field, id, many, object, text, version},
     service::contract::TopicContract,
+    service::contract::payload::{Field, id, many, object, text, version},
 };
 
 /// What the events of `topic` say.

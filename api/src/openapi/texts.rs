@@ -1,15 +1,12 @@
 //! What texts look like, as exactly as the domain checks them and as a pattern can say it that every generator of clients reads.
 
-use orderlog_domain::values::Currency;
 use serde_json::{Map, Value};
 
 use super::requests::schemas_of_requests;
-use crate::params::IDENTIFIER;
+use crate::{params::IDENTIFIER, registry::Vocabulary};
 
 /// What [`IDENTIFIER`] looks like exactly: with at least one letter or digit.
 const IDENTIFIER_EXACTLY: &str = "^[._-]*[A-Za-z0-9][A-Za-z0-9._-]*$";
-/// What the framework is told of currencies.
-const CURRENCY: &str = "^[A-Z]{3}$";
 /// ASCII characters that no text on one line has. Patterns are ASCII, and use only escapes that JavaScript, PCRE2 and RE2 have in
 /// common, so that generated clients can compile them: what Unicode adds is said in words.
 const CONTROL: &str = r"\x00-\x1f\x7f";
@@ -28,7 +25,7 @@ const IN_WORDS_OF_AN_EMAIL: &str = "White space and control characters beyond AS
 const N_LINE_MAX: u64 = 200;
 
 /// Say what every text of a request has to look like.
-pub fn all(document: &mut Value) {
+pub fn all(document: &mut Value, vocabularies: &[Vocabulary]) {
     identifiers(document);
     for schema in schemas_of_requests(document) {
         let Some(properties) = document["components"]["schemas"][&schema]["properties"].as_object_mut() else {
@@ -36,9 +33,10 @@ pub fn all(document: &mut Value) {
         };
         for (name, property) in properties {
             let Some(property) = property.as_object_mut() else { continue };
-            if property.get("pattern").is_some_and(|pattern| pattern == CURRENCY) {
+            let pattern = property.get("pattern");
+            if let Some(known) = vocabularies.iter().find(|known| pattern.is_some_and(|it| it == known.pattern)) {
                 property.remove("pattern");
-                property.insert("enum".to_owned(), Currency::codes().collect());
+                property.insert("enum".to_owned(), (known.words)().into());
             } else if let Some((pattern, words)) = pattern_of(name, property) {
                 property.insert("pattern".to_owned(), pattern.into());
                 let description = property.get("description").and_then(Value::as_str).unwrap_or_default();

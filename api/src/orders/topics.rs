@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    asyncapi::payload::{Field, id, many, object, version},
     inventory::topics::{quantity, rejected, sku, stock_line},
     service::contract::TopicContract,
+    service::contract::payload::{Field, id, many, object, version},
 };
 
 /// What the events of `topic` say.

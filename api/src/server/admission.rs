@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use super::N_RESERVED;
 use crate::{
     config::Limits,
+    measures::HttpMeasures,
     pool::Standing,
     problem::{ApiError, codes},
-    telemetry::metrics::HttpMeasures,
     waiting::Room,
 };
 

@@ -26,7 +26,7 @@ use super::{
     paced::{Paced, Turns},
     seats::{Seat, Seats},
 };
-use crate::{config::Limits, peers::Routes, telemetry::metrics::HttpMeasures, tls::Identity};
+use crate::{config::Limits, measures::HttpMeasures, peers::Routes, tls::Identity};
 
 /// How long nothing is accepted after a failure, such as too many open files; else it would be tried again at once, for ever.
 const REST: Duration = Duration::from_millis(50);

@@ -15,13 +15,11 @@ use poem::{
 use tracing::{Instrument, field};
 
 use crate::{
+    measures::HttpMeasures,
     operations::{Operation, nameless},
     params::{CommandHeaders, trace_of},
     service::mounted::RouteTable,
-    telemetry::{
-        metrics::HttpMeasures,
-        request::{Current, REQUEST_ID, taken_by},
-    },
+    telemetry::request::{Current, REQUEST_ID, taken_by},
 };
 
 /// What asks these asks all the time.

@@ -16,8 +16,8 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
+    measures::{HttpMeasures, Limit},
     pool::{Pool, Standing, Ticket},
-    telemetry::metrics::{HttpMeasures, Limit},
 };
 
 /// The seats of one door.

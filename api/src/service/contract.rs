@@ -1,5 +1,7 @@
 //! What a service adds to the published documents, beyond what its types say.
 
+pub mod payload;
+
 use serde_json::Value;
 use uuid::Uuid;
 

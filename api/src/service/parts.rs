@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use orderlog_core::decider::{Decider, Millis};
-use orderlog_projections::RedisAddress;
+use orderlog_readmodel::RedisAddress;
 use orderlog_service::{
     assembly::{self, Assembled},
     duty::Troubles,

@@ -14,6 +14,7 @@ mod memory;
 mod opening;
 mod origin;
 mod publications;
+mod redis;
 mod replacing;
 mod rows;
 mod schema;
@@ -27,6 +28,7 @@ pub use memory::{Contents, MemoryRows};
 pub use publications::{
     Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, PublicationsError,
 };
+pub use redis::RedisAddress;
 pub use rows::Rows;
 pub use snapshots::{Label, SnapshotError, Snapshots};
 pub use store::{

@@ -26,10 +26,8 @@ use orderlog_domain::{
     notifications::{Notification, Notifications},
     values::Recipient,
 };
-use orderlog_readmodel::{Cursor, Page, Paging, Store};
+use orderlog_readmodel::{Cursor, Page, Paging, RedisAddress, Store};
 use uuid::Uuid;
-
-pub use address::RedisAddress;
 
 use super::{Inbox, InboxError};
 use crate::notifications::{self, InboxPage};
@@ -90,7 +88,7 @@ impl RedisInbox {
     /// # Errors
     /// [`InboxError::Redis`] if the URL is none.
     pub fn new(at: &RedisAddress, prefix: &str, log_id: Uuid) -> Result<Self, InboxError> {
-        let client = at.client().map_err(InboxError::Redis)?;
+        let client = address::client(at).map_err(InboxError::Redis)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE))

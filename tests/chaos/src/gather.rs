@@ -8,8 +8,8 @@ use orderlog_core::{decider::Decider, header::HEADER, key::Key};
 use orderlog_domain::notifications::Notification;
 use orderlog_eventlog::{EventLog, Partition, Record, TopicKind};
 use orderlog_history::{History, Line, PublicRecord, Row};
-use orderlog_projections::{self as projections, Inbox, RedisAddress, RedisInbox};
-use orderlog_readmodel::{Paging, Store, Tables};
+use orderlog_projections::{self as projections, Inbox, RedisInbox};
+use orderlog_readmodel::{Paging, RedisAddress, Store, Tables};
 use orderlog_service::{assembly, now_ms};
 
 /// Everything there is to check. `rows` tells the data folder of each service.
