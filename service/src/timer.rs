@@ -40,9 +40,6 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>) -> Result<(), S
         // Else what was just done would be found once more.
         replica.read_your_writes().await;
         let mut now_ms = replica.now_ms();
-        if orderlog_domain::planted::Bug::ExpireEarly.is_loose() {
-            now_ms += 1_000;
-        }
         if Bug::ExpireLate.is_loose() {
             now_ms -= 10_000;
         }
