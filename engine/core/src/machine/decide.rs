@@ -8,7 +8,7 @@ use super::{Core, Ends, Outcome, Request, Ticket, Wanted, flights::Flight, fold:
 use crate::{
     decider::{At, Decider, Lookup, Millis, Ref, View},
     header::{Expect, Header},
-    key::{Key, RecordId},
+    key::Key,
     planted::Bug,
 };
 
@@ -59,29 +59,29 @@ struct Decision<D: Decider> {
 
 impl<D: Decider> Core<D> {
     pub(super) fn decide_waiting(&mut self, now: Millis) {
-        let fresh = std::mem::take(&mut self.fresh);
-        if self.genesis.is_none() {
+        let fresh = std::mem::take(&mut self.commands.fresh);
+        if self.folded.genesis.is_none() {
             // Nobody appends before having read who the journal is.
-            self.waiting.extend(fresh);
+            self.commands.waiting.extend(fresh);
             return;
         }
-        let stirred = std::mem::take(&mut self.stirred) || now >= self.wake_at;
-        let again = if stirred { self.waiting.iter().copied().collect() } else { Vec::new() };
+        let stirred = std::mem::take(&mut self.commands.stirred) || now >= self.commands.wake_at;
+        let again = if stirred { self.commands.waiting.iter().copied().collect() } else { Vec::new() };
         if stirred {
-            self.wake_at = Millis::MAX;
+            self.commands.wake_at = Millis::MAX;
         }
         // Older commands go first; a ticket grows with age.
         for ticket in again.into_iter().chain(fresh) {
-            let Some(pending) = self.pending.get(&ticket) else { continue };
+            let Some(pending) = self.commands.pending.get(&ticket) else { continue };
             if pending.rests_until > now {
-                self.wake_at = self.wake_at.min(pending.rests_until);
+                self.commands.wake_at = self.commands.wake_at.min(pending.rests_until);
                 continue;
             }
             let (request, ends) = (Arc::clone(&pending.request), pending.ends.clone());
             match self.look_at(&request, ends.as_deref(), now) {
                 Verdict::Yes(event) => self.launch(ticket, &request, event, now),
                 Verdict::Tell(outcome) => self.answer(ticket, outcome),
-                Verdict::Wait => drop(self.waiting.insert(ticket)),
+                Verdict::Wait => drop(self.commands.waiting.insert(ticket)),
             }
         }
     }
@@ -147,7 +147,7 @@ impl<D: Decider> Core<D> {
 
     /// A yes may go once all it names is known and alive.
     fn may_launch(&mut self, request: &Request<D>, event: D::Event) -> Verdict<D> {
-        if self.unknown.contains(&D::kind(&event)) {
+        if self.author.unknown.contains(&D::kind(&event)) {
             // An older program would do something else, or nothing: it can't write what it has never heard of.
             return Verdict::Tell(Outcome::Parked);
         }
@@ -183,11 +183,9 @@ impl<D: Decider> Core<D> {
             Refusal::Rule(rejection) => D::rests_on(rejection),
             Refusal::Version(_) => &[],
         };
-        let is_copied = |(topic, part, end): &(String, u32, u64)| {
-            self.copied.get(&(topic.clone(), *part)).map_or(0, |row| row.next) >= *end
-        };
+        let is_copied = |(topic, part, end): &(String, u32, u64)| self.copying.next(topic, *part) >= *end;
         let mut awaited = ends.copied.iter().filter(|(topic, ..)| rests_on.contains(&topic.as_str()));
-        let is_fresh = self.next >= ends.journal && awaited.all(is_copied);
+        let is_fresh = self.folded.next >= ends.journal && awaited.all(is_copied);
         if is_fresh { Verdict::Tell(refusal.into()) } else { Verdict::Wait }
     }
 
@@ -237,7 +235,6 @@ impl<D: Decider> Core<D> {
     }
 
     fn launch(&mut self, ticket: Ticket, request: &Request<D>, event: D::Event, now: Millis) {
-        let id = RecordId((self.mint)());
         let touched = D::touches(&event);
         let n_named = if Bug::NameFirstOnly.is_loose() { 1 } else { touched.len() };
         let keys =
@@ -248,17 +245,12 @@ impl<D: Decider> Core<D> {
         };
         let expects: Vec<_> = keys.map(|key| Expect { key, last: last(&key) }).collect();
         // Only the fold knows the offset, and nothing is decided by it.
-        let at = At { offset: self.next, time_ms: now };
+        let at = At { offset: self.folded.next, time_ms: now };
         let entities = evolve_all::<D>(&event, &touched, at, |_, aggregate| self.entity_ahead(aggregate));
-        let header = Header {
-            id,
-            time_ms: if Bug::WrongTime.is_loose() { now + 3_600_000 } else { now },
-            writer: self.writer,
-            kind: D::kind(&event).to_owned(),
-            expects,
-            command: request.stamp,
-            origin: request.origin.clone(),
-        };
+        let time_ms = if Bug::WrongTime.is_loose() { now + 3_600_000 } else { now };
+        let header = self.author.header(D::kind(&event), expects, time_ms);
+        let header = Header { command: request.stamp, origin: request.origin.clone(), ..header };
+        let id = header.id;
         if Bug::AnswerBeforeAppend.is_loose() {
             let event = serde_json::to_vec(&event).ok().and_then(|json| serde_json::from_slice(&json).ok());
             let event = Arc::new(event.expect("what can be written can be read"));
@@ -268,10 +260,7 @@ impl<D: Decider> Core<D> {
             serde_json::to_vec(&event).expect("events have string keys and no failing serialiser").into();
         self.flights.launch(ticket, header, Arc::new(event), value, entities);
         self.step.appends.extend(self.flights.get(id).map(Flight::outgoing));
-        self.waiting.remove(&ticket);
-        if let Some(pending) = self.pending.get_mut(&ticket) {
-            pending.flight = Some(id);
-        }
+        self.commands.take_off(ticket, id);
     }
 
     fn entity_ahead(&self, aggregate: &Ref) -> Option<&Versioned<D::Entity>> {

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{Core, DiscardedRow, Outgoing, Stop, Verdict, Wanted, fold::Payload};
 use crate::{
     decider::{At, Decider, Millis},
-    header::{Expect, Header, Origin},
-    key::{Key, RecordId},
+    header::{Expect, Header},
+    key::Key,
     reason::Reason,
 };
 
@@ -76,15 +76,7 @@ impl<D: Decider> Core<D> {
         let last = |key: &Key| self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last);
         let expects: Vec<_> = named.map(|Wanted { key, .. }| Expect { key, last: last(&key) }).collect();
         let record = self.parking.get(offset).map(|parked| parked.id.0).unwrap_or_default();
-        let header = Header {
-            id: RecordId((self.mint)()),
-            time_ms: now,
-            writer: self.writer,
-            kind: DISCARD.to_owned(),
-            expects,
-            command: None,
-            origin: Origin::default(),
-        };
+        let header = self.author.header(DISCARD, expects, now);
         let value = serde_json::to_vec(&Discard { offset, record, reason }).expect("a discard is plain text").into();
         Ok(Outgoing { id: header.id, ticket: None, about: header.about(), header: header.encode().into(), value })
     }
@@ -117,13 +109,13 @@ impl<D: Decider> Core<D> {
         if let Some(parked) = self.parking.get(*offset) {
             if parked.id.0 == *record && parked.keys.iter().all(names) {
                 self.parking.discard(*offset);
-                self.discarded.push(discarded);
+                self.unwritten.discarded.push(discarded);
                 self.set_verdict(*offset, Verdict::Discarded);
                 self.retry();
             }
         } else if self.parking.is_discarded(*offset) {
             // Known beforehand, or discarded twice: the first one stands in the rows.
-            self.discarded.push(discarded);
+            self.unwritten.discarded.push(discarded);
         } else if let Some(Some(folded)) = self.fetched.get(offset).filter(|_| *offset < at.offset) {
             let is_void = self.slots.peek(&folded.parsed.id.as_key()).is_some_and(|slot| slot.head.is_some());
             let has_effect = !matches!(folded.payload, Payload::Genesis);

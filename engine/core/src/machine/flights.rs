@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Outgoing, Ticket,
+    Accepted, Outgoing, Ticket,
     fold::Evolved,
     slots::{KeyMap, Versioned},
 };
@@ -87,11 +87,19 @@ pub struct Flights<D: Decider> {
     order: BTreeMap<u64, RecordId>,
     ahead: KeyMap<Ahead<D::Entity>>,
     next_turn: u64,
+    /// Folded before the log's acknowledgement came.
+    pub unacknowledged: BTreeMap<RecordId, (Ticket, Accepted<D>)>,
 }
 
 impl<D: Decider> Flights<D> {
     pub fn new() -> Self {
-        Self { flights: HashMap::new(), order: BTreeMap::new(), ahead: KeyMap::default(), next_turn: 0 }
+        Self {
+            flights: HashMap::new(),
+            order: BTreeMap::new(),
+            ahead: KeyMap::default(),
+            next_turn: 0,
+            unacknowledged: BTreeMap::new(),
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
     decoding::{self, DecodeError},
-    header::{Expect, Header, HeaderError, Origin},
-    key::{Key, RecordId},
+    header::{Expect, Header, HeaderError},
+    key::Key,
     known::{Unknown, decode},
     planted::Bug,
 };
@@ -109,38 +109,37 @@ impl<D: Decider> Core<D> {
         let parsed = Header::decode(header).map_err(stop)?;
         let own = self.flights.get(parsed.id).filter(|flight| flight.value == *value);
         let event = own.map(|flight| Arc::clone(&flight.event));
-        self.queue.push_back(Queued::new(offset, header.clone(), value.clone(), parsed, event, self.unknown));
+        self.queue.records.push_back(Queued::new(
+            offset,
+            header.clone(),
+            value.clone(),
+            parsed,
+            event,
+            self.author.unknown,
+        ));
         Ok(())
     }
 
     /// The record that begins a journal. Whoever finds the journal empty appends one; the first wins.
     pub fn genesis_record(&mut self, log_id: uuid::Uuid, now: Millis) -> Outgoing {
-        let genesis = Genesis { log_id, journal: D::JOURNAL.to_owned(), hash_key: self.hash_key.clone() };
-        let header = Header {
-            id: RecordId((self.mint)()),
-            time_ms: now,
-            writer: self.writer,
-            kind: GENESIS.to_owned(),
-            expects: vec![Expect { key: Key::GENESIS, last: None }],
-            command: None,
-            origin: Origin::default(),
-        };
+        let genesis = Genesis { log_id, journal: D::JOURNAL.to_owned(), hash_key: self.author.hash_key.clone() };
+        let header = self.author.header(GENESIS, vec![Expect { key: Key::GENESIS, last: None }], now);
         let value = serde_json::to_vec(&genesis).expect("a genesis is plain text").into();
         Outgoing { id: header.id, ticket: None, about: Key::GENESIS, header: header.encode().into(), value }
     }
 
     /// The first offset that is neither folded nor queued.
     pub(super) fn tail(&self) -> u64 {
-        self.queue.back().map_or(self.next, |queued| queued.offset + 1)
+        self.queue.records.back().map_or(self.folded.next, |queued| queued.offset + 1)
     }
 
     pub(super) fn fold_queue(&mut self) -> Result<(), Stop> {
         // All that is missing is asked for at once, so look through the whole queue and fold as far as it is ready.
         let mut missing = Vec::new();
         let mut n_ready = 0;
-        let mut places = std::mem::take(&mut self.places);
+        let mut places = std::mem::take(&mut self.queue.places);
         places.clear();
-        for queued in &self.queue {
+        for queued in &self.queue.records {
             let id = queued.parsed.id;
             if self.flights.get(id).is_none() && !self.slots.is_known(&id.as_key()) {
                 missing.push((id.as_key(), None));
@@ -154,25 +153,25 @@ impl<D: Decider> Core<D> {
         let mut rest = places.as_slice();
         for _ in 0..n_ready {
             // What stood behind a discarded record is folded before what comes behind the discard.
-            if self.pass.is_some() || !self.knows_front() {
+            if self.parking.pass.is_some() || !self.knows_front() {
                 break;
             }
-            let Some(queued) = self.queue.pop_front() else { break };
+            let Some(queued) = self.queue.records.pop_front() else { break };
             let n_places = queued.parsed.expects.len() + queued.touched.len();
             let (of_queued, others) = rest.split_at(n_places);
             rest = others;
             let of_queued = Places::of(&queued, of_queued);
             self.fold(queued, of_queued)?;
         }
-        self.places = places;
-        if self.pass.is_none() && !self.is_wanting() {
+        self.queue.places = places;
+        if self.parking.pass.is_none() && !self.is_wanting() {
             self.fetched.clear();
         }
         Ok(())
     }
 
     fn knows_front(&mut self) -> bool {
-        match self.queue.front() {
+        match self.queue.records.front() {
             Some(Queued { offset, payload: Payload::Discard(discard), .. }) => {
                 let (by, discarded) = (*offset, discard.offset);
                 self.knows_discarded(by, discarded)
@@ -183,7 +182,7 @@ impl<D: Decider> Core<D> {
 
     /// Copied facts: of each the highest version counts, since copies of old news may come late.
     pub(super) fn fold_copies(&mut self) {
-        while let Some((_, row)) = self.copies.front() {
+        while let Some((_, row)) = self.copying.queue.front() {
             if let Some((aggregate, _, _)) = row {
                 let wanted = Wanted { key: aggregate.key, kind: Some(aggregate.kind) };
                 if !self.slots.ready(&wanted) {
@@ -191,7 +190,7 @@ impl<D: Decider> Core<D> {
                     break;
                 }
             }
-            let Some((read, row)) = self.copies.pop_front() else { break };
+            let Some((read, row)) = self.copying.queue.pop_front() else { break };
             if let Some((aggregate, version, state)) = row {
                 let state = Arc::new(state);
                 let known = self.slots.peek_aggregate(&aggregate);
@@ -200,17 +199,17 @@ impl<D: Decider> Core<D> {
                     self.slots.set_entity(place, Versioned { kind: aggregate.kind, version, offset: 0, state });
                 }
             }
-            self.copied.insert((read.topic.clone(), read.part), read);
-            self.copied_changed = true;
-            self.stirred = true;
+            self.copying.read.insert((read.topic.clone(), read.part), read);
+            self.copying.is_changed = true;
+            self.commands.stirred = true;
         }
     }
 
     fn fold(&mut self, queued: Queued<D>, places: Places<'_>) -> Result<(), Stop> {
         let Queued { offset, header, value, parsed, payload, touched } = queued;
-        self.digest = chain(&self.digest, offset, &header, &value);
-        self.next = offset + 1;
-        self.stirred = true;
+        self.folded.digest = chain(&self.folded.digest, offset, &header, &value);
+        self.folded.next = offset + 1;
+        self.commands.stirred = true;
         let at = At { offset, time_ms: parsed.time_ms };
         let last = |key: &Key| {
             let place = parsed.expects.iter().position(|expect| expect.key == *key);
@@ -232,30 +231,30 @@ impl<D: Decider> Core<D> {
             self.fold_accepted(&parsed, &payload, (touched, places), at)?
         };
         *match verdict {
-            Verdict::Accepted => &mut self.tally.accepted,
-            Verdict::Void => &mut self.tally.void,
-            Verdict::Parked => &mut self.tally.parked,
-            Verdict::Discarded => &mut self.tally.discarded,
+            Verdict::Accepted => &mut self.folded.tally.accepted,
+            Verdict::Void => &mut self.folded.tally.void,
+            Verdict::Parked => &mut self.folded.tally.parked,
+            Verdict::Discarded => &mut self.folded.tally.discarded,
         } += 1;
         let about = parsed.about();
-        let (id, time_ms, digest) = (parsed.id, parsed.time_ms, self.digest);
-        self.records.push(RecordRow { offset, id, time_ms, about, verdict, digest });
+        let (id, time_ms, digest) = (parsed.id, parsed.time_ms, self.folded.digest);
+        self.unwritten.records.push(RecordRow { offset, id, time_ms, about, verdict, digest });
         self.settle(&parsed, verdict, at, payload);
         Ok(())
     }
 
     fn check_begun(&self, offset: u64) -> Result<(), Stop> {
-        if self.genesis.is_some() { Ok(()) } else { Err(Stop::NoGenesis { journal: D::JOURNAL, offset }) }
+        if self.folded.genesis.is_some() { Ok(()) } else { Err(Stop::NoGenesis { journal: D::JOURNAL, offset }) }
     }
 
     fn begin(&mut self, offset: u64, value: &[u8]) -> Result<(), Stop> {
         let genesis = serde_json::from_slice::<Genesis>(value).ok().filter(|genesis| genesis.journal == D::JOURNAL);
         let genesis = genesis.ok_or(Stop::NoGenesis { journal: D::JOURNAL, offset })?;
-        if genesis.hash_key != self.hash_key {
-            let (found, configured) = (genesis.hash_key, self.hash_key.clone());
+        if genesis.hash_key != self.author.hash_key {
+            let (found, configured) = (genesis.hash_key, self.author.hash_key.clone());
             return Err(Stop::OtherHashKey { journal: D::JOURNAL, found, configured });
         }
-        self.genesis = Some(genesis);
+        self.folded.genesis = Some(genesis);
         Ok(())
     }
 
@@ -309,7 +308,7 @@ impl<D: Decider> Core<D> {
         for (place, (_, entity)) in places.touched.iter().zip(self.evolve(event, (&touched, places), at)?) {
             self.slots.set_entity(*place, entity);
         }
-        self.happened.push(Happened { at, event: Arc::clone(event), touched });
+        self.unwritten.happened.push(Happened { at, event: Arc::clone(event), touched });
         Ok(())
     }
 
@@ -326,9 +325,9 @@ impl<D: Decider> Core<D> {
                 self.slots.set_head(place, Head { last: parsed.id, offset: at.offset });
             }
             if let Some(flight) = self.flights.bury(parsed.id) {
-                self.tally.lost_races += 1;
+                self.folded.tally.lost_races += 1;
                 // The log took it: a lost race, after which another attempt may win at once.
-                self.wait_again(flight.ticket, Millis::MIN);
+                self.commands.wait_again(flight.ticket, Millis::MIN);
             }
             return;
         }
@@ -339,7 +338,7 @@ impl<D: Decider> Core<D> {
             Payload::Event(event) if verdict == Verdict::Accepted => {
                 let accepted = Accepted { at, id: parsed.id, event };
                 match flight.append {
-                    Append::Sent => drop(self.unacknowledged.insert(parsed.id, (flight.ticket, accepted))),
+                    Append::Sent => drop(self.flights.unacknowledged.insert(parsed.id, (flight.ticket, accepted))),
                     // In doubt no more: it was read back from the log, which is all that an acknowledgement could promise.
                     Append::Acknowledged | Append::Unknown { .. } => {
                         self.answer(flight.ticket, Outcome::Accepted(accepted));

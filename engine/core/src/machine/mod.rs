@@ -13,6 +13,7 @@
 
 mod arbitration;
 mod changes;
+mod commands;
 mod decide;
 mod discard;
 mod flights;
@@ -42,14 +43,15 @@ pub use discard::{CannotDiscard, DISCARD, Discard};
 pub use past::Past;
 
 use self::{
+    commands::{Commands, Pending},
     flights::{Append, Flights},
     fold::Queued,
-    parking::{Parking, Pass},
+    parking::Parking,
     slots::{SlotId, Slots},
 };
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
-    header::{CommandStamp, HeaderError, Origin},
+    header::{CommandStamp, Expect, Header, HeaderError, Origin},
     key::{Key, RecordId},
     known::Unknown,
     planted::Bug,
@@ -264,62 +266,68 @@ impl Tally {
 /// The kind of a journal's first record.
 pub const GENESIS: &str = "genesis";
 
-/// A command that is not answered yet.
-struct Pending<D: Decider> {
-    request: Arc<Request<D>>,
-    deadline: Millis,
-    /// Where the logs ended at some moment after the command was asked.
-    ends: Option<Arc<Ends>>,
-    /// Its record in flight; none while it waits.
-    flight: Option<RecordId>,
-    /// It is not looked at before this time.
-    rests_until: Millis,
-}
-
 /// How far facts are copied with a public event of [`Decider::COPIES`], and the row it stands for.
 type Copied<D> = (CopiedRow, Option<(Ref, u64, <D as Decider>::Entity)>);
 
-/// The state machine of one service at one instance.
-pub struct Core<D: Decider> {
+/// Facts of other services.
+struct Copying<D: Decider> {
+    queue: VecDeque<Copied<D>>,
+    read: BTreeMap<(String, u32), CopiedRow>,
+    is_changed: bool,
+}
+
+impl<D: Decider> Copying<D> {
+    fn next(&self, topic: &str, part: u32) -> u64 {
+        self.read.get(&(topic.to_owned(), part)).map_or(0, |row| row.next)
+    }
+}
+
+/// Who writes records, and which events its program does not know.
+struct Author {
     writer: Uuid,
     hash_key: String,
     mint: Box<dyn FnMut() -> Uuid + Send>,
     unknown: Unknown,
+}
+
+impl Author {
+    /// The header of a new record, which no command asks for.
+    fn header(&mut self, kind: &str, expects: Vec<Expect>, time_ms: Millis) -> Header {
+        let (id, kind) = (RecordId((self.mint)()), kind.to_owned());
+        Header { id, time_ms, writer: self.writer, kind, expects, command: None, origin: Origin::default() }
+    }
+}
+
+/// What was folded of the journal.
+struct Folded {
     genesis: Option<Genesis>,
-    slots: Slots<D::Entity>,
     /// The first offset not folded, and the chain up to it.
     next: u64,
     digest: Digest,
     tally: Tally,
-    queue: VecDeque<Queued<D>>,
-    /// Where the keys of the queue's records are while these are folded; kept for its memory.
+}
+
+/// What was read of the journal and is not folded yet.
+struct Queue<D: Decider> {
+    records: VecDeque<Queued<D>>,
+    /// Where the keys of the records are while these are folded; kept for its memory.
     places: Vec<SlotId>,
-    copies: VecDeque<Copied<D>>,
-    copied: BTreeMap<(String, u32), CopiedRow>,
-    copied_changed: bool,
+}
+
+/// The state machine of one service at one instance.
+pub struct Core<D: Decider> {
+    author: Author,
+    folded: Folded,
+    slots: Slots<D::Entity>,
+    queue: Queue<D>,
+    copying: Copying<D>,
     flights: Flights<D>,
-    /// Of our own, folded before the log's acknowledgement came.
-    unacknowledged: BTreeMap<RecordId, (Ticket, Accepted<D>)>,
-    pending: BTreeMap<Ticket, Pending<D>>,
-    waiting: BTreeSet<Ticket>,
-    fresh: Vec<Ticket>,
-    next_ticket: Ticket,
-    /// Something happened that may let waiting commands go on.
-    stirred: bool,
-    /// The time as it was last told.
-    now: Millis,
-    wake_at: Millis,
-    expire_at: Millis,
-    records: Vec<RecordRow>,
-    /// Records of earlier change sets that have become something else.
-    verdicts: BTreeMap<u64, Verdict>,
-    happened: Vec<Happened<D>>,
+    commands: Commands<D>,
     parking: Parking,
-    discarded: Vec<DiscardedRow>,
-    /// What is parked is gone through; nothing else is folded meanwhile.
-    pass: Option<Pass>,
     /// Records of the journal that were asked for; none where there is no such record.
     fetched: BTreeMap<u64, Option<Queued<D>>>,
+    /// What was folded since the last changes were taken; the rest is gathered when they are.
+    unwritten: Changes<D>,
     missing: BTreeSet<(Key, Option<Kind>)>,
     step: Step<D>,
 }
@@ -343,38 +351,18 @@ impl<D: Decider> Core<D> {
     ) -> Self {
         let Checkpoint { next, digest, genesis, last: _, copied } = checkpoint;
         let from_start = next == 0 && copied.is_empty();
+        let copied = copied.into_iter().map(|row| ((row.topic.clone(), row.part), row)).collect();
         Self {
-            writer,
-            hash_key,
-            mint,
-            unknown: &[],
-            genesis,
+            author: Author { writer, hash_key, mint, unknown: &[] },
+            folded: Folded { genesis, next, digest, tally: Tally::default() },
             slots: Slots::new(from_start, n_slots_max),
-            next,
-            digest,
-            tally: Tally::default(),
-            queue: VecDeque::new(),
-            places: Vec::new(),
-            copies: VecDeque::new(),
-            copied: copied.into_iter().map(|row| ((row.topic.clone(), row.part), row)).collect(),
-            copied_changed: false,
+            queue: Queue { records: VecDeque::new(), places: Vec::new() },
+            copying: Copying { queue: VecDeque::new(), read: copied, is_changed: false },
             flights: Flights::new(),
-            unacknowledged: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            fresh: Vec::new(),
-            next_ticket: 1,
-            stirred: false,
-            now: Millis::MIN,
-            wake_at: Millis::MAX,
-            expire_at: Millis::MAX,
-            records: Vec::new(),
-            verdicts: BTreeMap::new(),
-            happened: Vec::new(),
+            commands: Commands::none(),
             parking: Parking::default(),
-            discarded: Vec::new(),
-            pass: None,
             fetched: BTreeMap::new(),
+            unwritten: Changes::nothing(0),
             missing: BTreeSet::new(),
             step: Step::empty(),
         }
@@ -382,8 +370,9 @@ impl<D: Decider> Core<D> {
 
     /// The same of an older program, which neither reads nor writes events of these kinds.
     #[must_use]
-    pub fn without(self, unknown: Unknown) -> Self {
-        Self { unknown, ..self }
+    pub fn without(mut self, unknown: Unknown) -> Self {
+        self.author.unknown = unknown;
+        self
     }
 
     /// About so many records are to be folded: room is made for the keys that they name.
@@ -393,32 +382,32 @@ impl<D: Decider> Core<D> {
 
     /// The first offset that is not folded.
     pub fn next(&self) -> u64 {
-        self.next
+        self.folded.next
     }
 
     /// The chain over everything below [`Core::next`].
     pub fn digest(&self) -> &Digest {
-        &self.digest
+        &self.folded.digest
     }
 
     /// Who the journal is, once its first record is folded.
     pub fn genesis(&self) -> Option<&Genesis> {
-        self.genesis.as_ref()
+        self.folded.genesis.as_ref()
     }
 
     /// What was folded since [`Core::new`].
     pub fn tally(&self) -> Tally {
-        self.tally
+        self.folded.tally
     }
 
     /// Commands that are not answered yet.
     pub fn n_pending(&self) -> usize {
-        self.pending.len()
+        self.commands.pending.len()
     }
 
     /// Records that are read but not folded yet.
     pub fn n_queued(&self) -> usize {
-        self.queue.len()
+        self.queue.records.len()
     }
 
     /// Records of ours without a verdict.
@@ -429,28 +418,17 @@ impl<D: Decider> Core<D> {
     /// A command is asked.
     pub fn ask(&mut self, request: impl Into<Arc<Request<D>>>, now: Millis) -> Ticket {
         self.tell_time(now);
-        let (request, ticket) = (request.into(), self.next_ticket);
-        let deadline = request.deadline;
-        self.next_ticket += 1;
-        self.expire_at = self.expire_at.min(deadline);
-        let pending = Pending { request, deadline, ends: None, flight: None, rests_until: now };
-        self.pending.insert(ticket, pending);
-        self.fresh.push(ticket);
-        ticket
+        self.commands.ask(request.into(), now)
     }
 
     /// Every command asked so far has a ticket up to this one.
     pub fn last_ticket(&self) -> Ticket {
-        self.next_ticket - 1
+        self.commands.ticket
     }
 
     /// The logs ended there, at some moment after the command with ticket `up_to` was asked.
     pub fn ends(&mut self, up_to: Ticket, ends: Ends) {
-        let ends = Arc::new(ends);
-        for (_, pending) in self.pending.range_mut(..=up_to) {
-            pending.ends.get_or_insert_with(|| Arc::clone(&ends));
-        }
-        self.stirred = true;
+        self.commands.learn_ends(up_to, ends);
     }
 
     /// What the log said of an append.
@@ -464,10 +442,10 @@ impl<D: Decider> Core<D> {
             {
                 match self.flights.bury(id) {
                     Some(flight) if result == Appended::TooLarge => {
-                        self.stirred = true;
+                        self.commands.stirred = true;
                         self.answer(flight.ticket, Outcome::TooLarge);
                     }
-                    Some(flight) => self.wait_again(flight.ticket, now + APPEND_AGAIN_MS),
+                    Some(flight) => self.commands.wait_again(flight.ticket, now + APPEND_AGAIN_MS),
                     None => {}
                 }
             }
@@ -475,7 +453,7 @@ impl<D: Decider> Core<D> {
                 if let Some(flight) = self.flights.get_mut(id) {
                     flight.in_doubt = true;
                     flight.append = Append::Unknown { again_at: now + APPEND_AGAIN_MS };
-                } else if let Some((ticket, accepted)) = self.unacknowledged.remove(&id) {
+                } else if let Some((ticket, accepted)) = self.flights.unacknowledged.remove(&id) {
                     // As when it is read back after this: the log has it.
                     self.answer(ticket, Outcome::Accepted(accepted));
                 }
@@ -484,7 +462,7 @@ impl<D: Decider> Core<D> {
     }
 
     fn acknowledged(&mut self, id: RecordId, offset: u64) {
-        if let Some((ticket, accepted)) = self.unacknowledged.remove(&id) {
+        if let Some((ticket, accepted)) = self.flights.unacknowledged.remove(&id) {
             return self.answer(ticket, Outcome::Accepted(accepted));
         }
         let tail = self.tail();
@@ -499,19 +477,19 @@ impl<D: Decider> Core<D> {
             // It stands right behind what was read: no need to wait until the log brings it back.
             let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
             let (parsed, event) = (flight.header.clone(), Arc::clone(&flight.event));
-            self.queue.push_back(Queued::new(offset, header, value, parsed, Some(event), self.unknown));
+            self.queue.records.push_back(Queued::new(offset, header, value, parsed, Some(event), self.author.unknown));
         }
     }
 
     /// A public event of [`Decider::COPIES`], read from this place, with what tells its record from another one there.
     pub fn copy(&mut self, topic: &str, part: u32, (offset, print): (u64, u64), event: &D::Heard) {
         let read = CopiedRow { topic: topic.to_owned(), part, next: offset + 1, print };
-        self.copies.push_back((read, D::copy(event)));
+        self.copying.queue.push_back((read, D::copy(event)));
     }
 
     /// Where to go on reading a partition with copied facts.
     pub fn copied_next(&self, topic: &str, part: u32) -> u64 {
-        self.copied.get(&(topic.to_owned(), part)).map_or(0, |row| row.next)
+        self.copying.next(topic, part)
     }
 
     /// What was [missing](Step::missing).
@@ -519,7 +497,7 @@ impl<D: Decider> Core<D> {
         for loaded in loaded {
             self.slots.provide(loaded);
         }
-        self.stirred = true;
+        self.commands.stirred = true;
     }
 
     /// Fold, decide and answer whatever can be.
@@ -532,7 +510,7 @@ impl<D: Decider> Core<D> {
             self.go_on_passing()?;
             self.fold_queue()?;
             // A discard begins a pass.
-            if self.pass.is_none() || self.is_wanting() {
+            if self.parking.pass.is_none() || self.is_wanting() {
                 break;
             }
         }
@@ -554,24 +532,22 @@ impl<D: Decider> Core<D> {
     /// The rows that changed since the last take, with the number of the change set for [`Core::written`]. None while what is
     /// parked is gone through: rows never show half of that.
     pub fn take_changes(&mut self) -> Option<(u64, Changes<D>)> {
-        if self.pass.is_some() || !self.is_changed() {
+        if self.parking.pass.is_some() || !self.is_changed() {
             return None;
         }
         let (change_set, heads, entities) = self.slots.take_changed();
         let (parked, unparked) = self.parking.take_changed();
-        self.copied_changed = false;
+        self.copying.is_changed = false;
         let changes = Changes {
-            next: self.next,
-            genesis: self.genesis.clone(),
+            next: self.folded.next,
+            genesis: self.folded.genesis.clone(),
             heads,
             entities,
-            records: std::mem::take(&mut self.records),
-            verdicts: std::mem::take(&mut self.verdicts).into_iter().collect(),
-            happened: std::mem::take(&mut self.happened),
+            verdicts: std::mem::take(&mut self.parking.verdicts).into_iter().collect(),
             parked,
             unparked,
-            discarded: std::mem::take(&mut self.discarded),
-            copied: self.copied.values().cloned().collect(),
+            copied: self.copying.read.values().cloned().collect(),
+            ..std::mem::replace(&mut self.unwritten, Changes::nothing(0))
         };
         Some((change_set, changes))
     }
@@ -584,7 +560,7 @@ impl<D: Decider> Core<D> {
     /// Whether there is anything to write.
     pub fn is_changed(&self) -> bool {
         // Keys and discards change only by one of these.
-        !self.records.is_empty() || self.copied_changed || self.parking.is_changed()
+        !self.unwritten.records.is_empty() || self.copying.is_changed || self.parking.is_changed()
     }
 
     /// A change set and all before it are written: they can be loaded again, and may be forgotten.
@@ -594,24 +570,14 @@ impl<D: Decider> Core<D> {
 
     /// Whether there is so much to write that it should be taken now.
     pub fn n_unwritten(&self) -> usize {
-        self.records.len()
+        self.unwritten.records.len()
     }
 
     fn answer(&mut self, ticket: Ticket, outcome: Outcome<D>) {
         // A command whose time was up has been answered already; its record is settled all the same.
-        if self.pending.remove(&ticket).is_some() {
-            self.waiting.remove(&ticket);
+        if self.commands.remove(ticket) {
             self.step.answers.push((ticket, outcome));
         }
-    }
-
-    fn wait_again(&mut self, ticket: Ticket, rests_until: Millis) {
-        if let Some(pending) = self.pending.get_mut(&ticket) {
-            pending.flight = None;
-            pending.rests_until = rests_until;
-            self.waiting.insert(ticket);
-        }
-        self.stirred = true;
     }
 
     fn append_again(&mut self, now: Millis) {
@@ -624,11 +590,11 @@ impl<D: Decider> Core<D> {
     }
 
     fn expire(&mut self, now: Millis) {
-        if now < self.expire_at {
+        if now < self.commands.expire_at {
             return;
         }
         let deadline = |pending: &Pending<D>| pending.deadline;
-        let late = self.pending.iter().filter(|(_, pending)| deadline(pending) <= now);
+        let late = self.commands.pending.iter().filter(|(_, pending)| deadline(pending) <= now);
         let late: Vec<_> = late.map(|(ticket, pending)| (*ticket, pending.flight, pending.request.stamp)).collect();
         for (ticket, flight, stamp) in late {
             let is_in_use = || stamp.is_some_and(|stamp| self.flights.ahead(&stamp.key).is_some());
@@ -640,6 +606,6 @@ impl<D: Decider> Core<D> {
             };
             self.answer(ticket, outcome);
         }
-        self.expire_at = self.pending.values().map(deadline).min().unwrap_or(Millis::MAX);
+        self.commands.expire_at = self.commands.pending.values().map(deadline).min().unwrap_or(Millis::MAX);
     }
 }

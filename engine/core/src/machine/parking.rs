@@ -46,6 +46,10 @@ pub(super) struct Parking {
     discarded: BTreeSet<u64>,
     /// Of these the rows do not know yet what became of them.
     changed: BTreeSet<u64>,
+    /// Records of earlier change sets that have become something else.
+    pub verdicts: BTreeMap<u64, Verdict>,
+    /// What is parked is gone through; nothing else is folded meanwhile.
+    pub pass: Option<Pass>,
 }
 
 impl Parking {
@@ -98,9 +102,14 @@ impl Parking {
     }
 
     fn stay(&mut self, offset: u64, reason: &str) {
-        if let Some(parked) = self.records.get_mut(&offset).filter(|parked| parked.reason != reason) {
+        let Some(parked) = self.records.get_mut(&offset) else { return };
+        if parked.reason != reason {
             reason.clone_into(&mut parked.reason);
             self.changed.insert(offset);
+        }
+        if let Some(pass) = &mut self.pass {
+            pass.blocked.extend(&parked.keys);
+            pass.next = offset + 1;
         }
     }
 
@@ -164,7 +173,7 @@ impl<D: Decider> Core<D> {
     /// do it, before anything else is folded.
     pub fn retry(&mut self) {
         if !self.parking.records.is_empty() {
-            self.pass = Some(Pass::default());
+            self.parking.pass = Some(Pass::default());
         }
     }
 
@@ -174,7 +183,7 @@ impl<D: Decider> Core<D> {
         for (offset, record) in records {
             let parsed = record.and_then(|(header, value)| {
                 let parsed = Header::decode(&header).ok()?;
-                Some(Queued::new(offset, header, value, parsed, None, self.unknown))
+                Some(Queued::new(offset, header, value, parsed, None, self.author.unknown))
             });
             self.fetched.insert(offset, parsed);
         }
@@ -182,21 +191,21 @@ impl<D: Decider> Core<D> {
 
     /// Go on with the pass as far as what it needs is there.
     pub(super) fn go_on_passing(&mut self) -> Result<(), Stop> {
-        while let Some(pass) = &self.pass {
+        while let Some(pass) = &self.parking.pass {
             let Some((&offset, parked)) = self.parking.records.range(pass.next..).next() else {
-                self.pass = None;
-                self.stirred = true;
+                self.parking.pass = None;
+                self.commands.stirred = true;
                 break;
             };
             if pass.blocks(parked) {
-                self.stays(offset, BEHIND);
+                self.parking.stay(offset, BEHIND);
             } else if self.fetched.contains_key(&offset) {
                 if !self.are_fetched_ready() || !self.knows_what_it_discards(offset) {
                     break;
                 }
                 match self.fetched.remove(&offset).flatten() {
                     Some(queued) => self.fold_parked(queued)?,
-                    None => self.stays(offset, "the journal does not have it any more"),
+                    None => self.parking.stay(offset, "the journal does not have it any more"),
                 }
             } else {
                 self.fetch_parked();
@@ -206,17 +215,9 @@ impl<D: Decider> Core<D> {
         Ok(())
     }
 
-    fn stays(&mut self, offset: u64, reason: &str) {
-        self.parking.stay(offset, reason);
-        if let (Some(pass), Some(parked)) = (&mut self.pass, self.parking.get(offset)) {
-            pass.blocked.extend(&parked.keys);
-            pass.next = offset + 1;
-        }
-    }
-
     /// Many at once: each round trip to the log takes its time.
     fn fetch_parked(&mut self) {
-        let Some(pass) = &self.pass else { return };
+        let Some(pass) = &self.parking.pass else { return };
         let is_wanted =
             |(offset, parked): &(&u64, &Parked)| !pass.blocks(parked) && !self.fetched.contains_key(*offset);
         let wanted = self.parking.records.range(pass.next..).filter(is_wanted).map(|(offset, _)| *offset);
@@ -257,7 +258,7 @@ impl<D: Decider> Core<D> {
             Payload::Discard(_) | Payload::Genesis => Ok(()),
         };
         if let Err(reason) = outcome {
-            self.stays(offset, &reason);
+            self.parking.stay(offset, &reason);
             return Ok(());
         }
         self.parking.leave(offset);
@@ -271,9 +272,9 @@ impl<D: Decider> Core<D> {
 
     /// A record that was folded before has become something else.
     pub(super) fn set_verdict(&mut self, offset: u64, verdict: Verdict) {
-        match self.records.binary_search_by_key(&offset, |record| record.offset) {
-            Ok(at) => self.records[at].verdict = verdict,
-            Err(_) => drop(self.verdicts.insert(offset, verdict)),
+        match self.unwritten.records.binary_search_by_key(&offset, |record| record.offset) {
+            Ok(at) => self.unwritten.records[at].verdict = verdict,
+            Err(_) => drop(self.parking.verdicts.insert(offset, verdict)),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The time as the core is told it. A clock may be set back, by an hour or by a second; what waits must not wait longer for it.
 
-use super::{Core, Pending, flights::Append};
+use super::{Core, commands::Pending, flights::Append};
 use crate::decider::{Decider, Millis};
 
 impl<D: Decider> Core<D> {
     /// It is `now`. If that is earlier than it was, all times that are waited for move back by as much.
     pub(super) fn tell_time(&mut self, now: Millis) {
-        let back = self.now.saturating_sub(now);
-        self.now = now;
+        let back = self.commands.now.saturating_sub(now);
+        self.commands.now = now;
         if back <= 0 {
             return;
         }
@@ -17,7 +17,7 @@ impl<D: Decider> Core<D> {
                 *time = time.saturating_sub(back);
             }
         };
-        for Pending { deadline, rests_until, .. } in self.pending.values_mut() {
+        for Pending { deadline, rests_until, .. } in self.commands.pending.values_mut() {
             [deadline, rests_until].into_iter().for_each(earlier);
         }
         for flight in self.flights.all_mut() {
@@ -25,7 +25,7 @@ impl<D: Decider> Core<D> {
                 earlier(again_at);
             }
         }
-        earlier(&mut self.wake_at);
-        earlier(&mut self.expire_at);
+        earlier(&mut self.commands.wake_at);
+        earlier(&mut self.commands.expire_at);
     }
 }

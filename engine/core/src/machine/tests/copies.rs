@@ -29,7 +29,7 @@ fn row_of(instance: &InstanceOf<Lending>) -> Option<(u64, Entity)> {
 
 /// Hands over one piece of news, from the place in its topic where the instance wants to go on reading.
 fn tell(instance: &mut InstanceOf<Lending>, event: &MemberNews) {
-    let queued = instance.core.copies.iter().filter(|(read, _)| read.topic == event.topic()).count() as u64;
+    let queued = instance.core.copying.queue.iter().filter(|(read, _)| read.topic == event.topic()).count() as u64;
     let offset = instance.core.copied_next(event.topic(), 0) + queued;
     instance.core.copy(event.topic(), 0, (offset, offset * 10), &event.clone().into());
 }
