@@ -1,7 +1,9 @@
 //! orderlog over HTTP: routes, contracts, configuration, command line.
 //!
 //! - One module per service ([`customers`], [`orders`], [`inventory`], [`billing`], [`notifications`]): its routes, bodies
-//!   and answers, and which status tells of which refusal.
+//!   and answers, and the problem of each rejection. [`shop`] lists them, [`demo`] plays a story with them, [`values`] has the
+//!   problems of values that they share. No other module names a service.
+//! - [`registry`]: what the other modules know of the services. [`names`]: how services are called.
 //! - [`problem`], [`answer`], [`json`], [`params`], [`service`]: what all routes have in common.
 //! - [`operations`]: what the handlers declare of each operation, for the gate and the contract.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
@@ -9,7 +11,7 @@
 //! - [`telemetry`]: what operators see of a process; [`output`]: what it prints;
 //!   [`private`]: who may read its files.
 //! - [`inspect`]: the log's records as operators see them.
-//! - [`peers`]: the other services over HTTP. [`demo`]: a story for people who look at it for the first time.
+//! - [`peers`]: the other services over HTTP.
 //! - [`auth`]: who asks, and what they may.
 //!
 //! Deliberately absent: rules (they are in `orderlog-domain`) and SQL.

@@ -66,7 +66,7 @@ pub trait ServiceDefinition: Send + Sync + 'static {
 
     /// What the AsyncAPI document says of a topic that it publishes.
     fn topic(_topic: &str) -> TopicContract {
-        TopicContract { summary: "", key: "", payload: Value::Null }
+        TopicContract::default()
     }
 
     /// Examples for schemas of the OpenAPI document that can't be put together of others, by the schema's name.

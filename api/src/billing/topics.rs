@@ -10,7 +10,7 @@ use crate::{
 pub fn of(topic: &str) -> TopicContract {
     let (summary, amounts) = match topic {
         "order.paid" => ("An order is paid in full.", vec![("amount", money("What was paid in all."))]),
-        _ => {
+        "payment.refunded" => {
             let amounts = vec![
                 ("amount", money("What was given back this time.")),
                 ("amount_paid", money("What was paid in all.")),
@@ -18,6 +18,7 @@ pub fn of(topic: &str) -> TopicContract {
             ];
             ("Money was given back.", amounts)
         }
+        _ => return TopicContract::default(),
     };
     let payload = object([order(), vec![currency()], amounts].concat(), &[]);
     TopicContract { summary, key: ORDER_KEY, payload }

@@ -32,7 +32,7 @@ pub fn registered<T>(_: &str) -> Result<T, String> {
 /// where each service is.
 pub fn all(command: Command, registry: &'static Registry) -> Command {
     let about = &registry.about;
-    let command = command.about(about.program).long_about(format!("{}\n\n{}", about.program, about.usage));
+    let command = command.about(about.program).long_about(format!("{}.\n\n{}", about.program, about.usage));
     with_services(command, registry)
 }
 

@@ -11,7 +11,8 @@ use crate::{
 pub fn of(topic: &str) -> TopicContract {
     let summary = match topic {
         "customer.created" => "A customer exists.",
-        _ => "A customer was changed or deactivated.",
+        "customer.updated" => "A customer was changed or deactivated.",
+        _ => return TopicContract::default(),
     };
     let payload = object(vec![id("customer_id"), ("active", json!({ "type": "boolean" })), version()], &[]);
     TopicContract { summary, key: "The customer's id.", payload }

@@ -32,10 +32,11 @@ pub fn of(topic: &str) -> TopicContract {
             let (key, payload) = ("The reservation's id.", object(fields, &["order_id"]));
             TopicContract { summary: "Stock was set aside.", key, payload }
         }
-        _ => {
+        "stock.rejected" => {
             let payload = object([vec![id("order_id"), version()], rejected()].concat(), &[]);
             TopicContract { summary: "An order's stock could not be set aside.", key: "The order's id.", payload }
         }
+        _ => TopicContract::default(),
     }
 }
 

@@ -18,7 +18,8 @@ pub fn of(topic: &str) -> TopicContract {
         "order.confirmed" => ("All stock of an order is set aside.", Vec::new()),
         "order.rejected" => ("An order can't be supplied.", rejected()),
         "order.cancelled" => ("An order was cancelled.", Vec::new()),
-        _ => ("An order left the house.", vec![("lines", many(stock_line()))]),
+        "order.fulfilled" => ("An order left the house.", vec![("lines", many(stock_line()))]),
+        _ => return TopicContract::default(),
     };
     TopicContract { summary, key: ORDER_KEY, payload: object([order(), more].concat(), &[]) }
 }

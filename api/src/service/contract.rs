@@ -9,6 +9,7 @@ use uuid::Uuid;
 pub const EXAMPLE_TIME: &str = "2026-09-21T14:13:20Z";
 
 /// A public topic in the AsyncAPI document.
+#[derive(Default)]
 pub struct TopicContract {
     /// In a sentence, what its events say.
     pub summary: &'static str,

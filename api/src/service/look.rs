@@ -110,7 +110,7 @@ impl<S: ServiceDefinition> Service<S> {
 
     /// The last record of a moment.
     async fn located(&self, as_of: &str) -> Result<u64, ApiError> {
-        let moment = moment::<S::Decider>(as_of)?;
+        let moment = moment(as_of, S::Decider::JOURNAL)?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         let located =
             aside_if_possible(tokio::time::timeout(wait, self.replica.locate(moment))).await.map_err(|_| {
@@ -123,9 +123,8 @@ impl<S: ServiceDefinition> Service<S> {
     }
 }
 
-fn moment<D: Decider>(text: &str) -> Result<Moment, ApiError> {
+fn moment(text: &str, journal: &str) -> Result<Moment, ApiError> {
     let wrong = || {
-        let journal = D::JOURNAL;
         let detail = format!(
             "it must be a position in this journal, such as {journal}@1042, or an RFC 3339 time, such as \
              2026-01-31T12:00:00Z"
@@ -133,7 +132,7 @@ fn moment<D: Decider>(text: &str) -> Result<Moment, ApiError> {
         ApiError::parameter(AS_OF, codes::INVALID_AS_OF, detail)
     };
     match unplussed(text).parse().map_err(|_| wrong())? {
-        Point::Position(topic, offset) if topic == D::JOURNAL => Ok(Moment::Offset(offset)),
+        Point::Position(topic, offset) if topic == journal => Ok(Moment::Offset(offset)),
         Point::Time(time) => Ok(Moment::Time(time)),
         Point::Position(..) | Point::Offset(_) | Point::Beginning | Point::End => Err(wrong()),
     }
@@ -162,13 +161,11 @@ impl From<PastError> for ApiError {
 
 #[cfg(test)]
 mod tests {
-    use orderlog_domain::orders::Orders;
-
     use super::*;
 
     #[test]
     fn a_moment_is_a_position_in_the_journal_or_a_time() {
-        let moment = |text| moment::<Orders>(text).map_err(|error| error.faults()[0].code.clone());
+        let moment = |text| moment(text, "orders").map_err(|error| error.faults()[0].code.clone());
         assert_eq!(moment("orders@7"), Ok(Moment::Offset(7)));
         assert_eq!(moment("1970-01-01T01:00:01+01:00"), Ok(Moment::Time(1_000)));
         assert_eq!(moment("1970-01-01T01:00:01 01:00"), Ok(Moment::Time(1_000)), "a plus that was not escaped");

@@ -276,7 +276,7 @@ impl ServiceDefinition for ParcelsService {
 
 static SIX: Registry = Registry {
     about: ABOUT,
-    codes: values::codes::ALL,
+    codes: SHOP.codes,
     services: &[
         &CustomersService,
         &OrdersService,
