@@ -9,7 +9,7 @@ mod reading;
 pub mod scopes;
 mod stream;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use orderlog_core::decider::Decider;
 use orderlog_domain::{
@@ -119,11 +119,11 @@ enum Tag {
 
 /// Have the Redis at this address follow the rows. What its keys are called follows from the journal's id, which is not known
 /// before the journal has begun: so deployments that share a Redis never meet.
-fn follow(at: RedisAddress, service: &Service<NotificationsService>, troubles: Troubles) -> Result<Redis, NotStarted> {
+fn follow(at: RedisAddress, service: &Service<NotificationsService>, troubles: Troubles) -> Result<Arc<Redis>, NotStarted> {
     let name = Notifications::JOURNAL;
     // Nothing connects yet: this only tells at the start, and not later, that the URL is none.
     drop(RedisInbox::new(&at, "", Uuid::nil()).map_err(|source| NotStarted::new(name, source))?);
-    let redis: Redis = Arc::new(OnceLock::new());
+    let redis: Arc<Redis> = Arc::default();
     let (known, Service { replica, lease, .. }) = (Arc::clone(&redis), service.clone());
     tokio::spawn(async move {
         drop(replica.committed().wait_for(|committed| *committed > 0).await);
@@ -137,7 +137,7 @@ fn follow(at: RedisAddress, service: &Service<NotificationsService>, troubles: T
         };
         match inbox {
             Ok(inbox) => {
-                let inbox = Arc::clone(known.get_or_init(|| Arc::new(inbox)));
+                let inbox = Arc::clone(known.0.get_or_init(|| Arc::new(inbox)));
                 let work = move |replica, _| inbox::run(replica, Arc::clone(&inbox));
                 assembly::perform(&lease, &troubles, "inbox", &replica, work);
             }

@@ -26,12 +26,13 @@ const REST: Duration = Duration::from_secs(1);
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Redis, once it is known whose inbox it is to hold.
-pub type Redis = Arc<OnceLock<Arc<RedisInbox>>>;
+#[derive(Default)]
+pub struct Redis(pub OnceLock<Arc<RedisInbox>>);
 
-impl Dependency for OnceLock<Arc<RedisInbox>> {
+impl Dependency for Redis {
     fn answers(&self) -> BoxFuture<'_, Result<(), String>> {
         async move {
-            match self.get() {
+            match self.0.get() {
                 Some(redis) => redis.position().await.map(drop).map_err(|error| error.to_string()),
                 None => Err("it is not used yet".to_owned()),
             }
@@ -43,7 +44,7 @@ impl Dependency for OnceLock<Arc<RedisInbox>> {
 /// Reads lists. Where one comes from shows in the log only.
 #[derive(Default)]
 pub struct Reading {
-    redis: Option<Redis>,
+    redis: Option<Arc<Redis>>,
     trouble: Mutex<Trouble>,
 }
 
@@ -63,7 +64,7 @@ enum Without {
 
 impl Reading {
     /// Reads in Redis, if there is one.
-    pub fn new(redis: Option<Redis>) -> Self {
+    pub fn new(redis: Option<Arc<Redis>>) -> Self {
         Self { redis, trouble: Mutex::default() }
     }
 
@@ -79,7 +80,7 @@ impl Reading {
         unread_only: bool,
         paging: &Paging,
     ) -> Result<InboxPage, StoreError> {
-        if let Some(redis) = self.redis.as_ref().and_then(|redis| redis.get()).filter(|_| !self.is_resting()) {
+        if let Some(redis) = self.redis.as_ref().and_then(|redis| redis.0.get()).filter(|_| !self.is_resting()) {
             match caught_up(redis.as_ref(), committed, recipient, unread_only, paging).await {
                 Ok(page) => return Ok(page),
                 Err(Without::Cursor(error)) => return Err(error),
