@@ -7,7 +7,7 @@ COPY . .
 # Cache mounts are not part of the image, so the binary is copied out of the target folder.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package orderlog-api --bin orderlog \
+    cargo build --release --locked --package orderlog-cli --bin orderlog \
     && install -D target/release/orderlog /out/orderlog
 
 FROM debian:bookworm-slim

@@ -12,23 +12,11 @@ use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
     values::{CustomerId, OrderId},
 };
-use orderlog_projections::billing as projections;
-use orderlog_readmodel::Tables;
-use orderlog_service::replica::Executed;
-use poem_openapi::{OpenApi, Tags, param::Query};
-use serde_json::Value;
-
-pub use bodies::{
-    Invoice, InvoiceList, InvoiceState, Payment, PaymentAnswer, RecordPayment, Refund, RefundAnswer, RefundCause,
-    RefundPayment,
-};
-
-use crate::{
+use orderlog_http::{
     answer::{Created, Done, Found, Listed},
     auth::{Caller, Scope},
     freshness::Freshness,
     json::{Given, MaybeGiven},
-    notifications::ByNotifications,
     operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
@@ -41,6 +29,18 @@ use crate::{
         parts::{NotStarted, Parts},
     },
 };
+use orderlog_projections::billing as projections;
+use orderlog_readmodel::Tables;
+use orderlog_service::replica::Executed;
+use poem_openapi::{OpenApi, Tags, param::Query};
+use serde_json::Value;
+
+pub use bodies::{
+    Invoice, InvoiceList, InvoiceState, Payment, PaymentAnswer, RecordPayment, Refund, RefundAnswer, RefundCause,
+    RefundPayment,
+};
+
+use crate::notifications::ByNotifications;
 
 use overpayments::{Overpayment, Overpayments};
 

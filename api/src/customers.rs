@@ -10,21 +10,13 @@ use orderlog_domain::{
     orders::{self as orders_domain, Orders},
     values::{CustomerId, Email, Name},
 };
-use orderlog_projections::customers as projections;
-use orderlog_readmodel::Tables;
-use orderlog_service::{email_keys, replica::Executed, surroundings::mint};
-use poem_openapi::{Object, OpenApi, Tags, param::Query, types::Example};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-use crate::{
+use orderlog_http::{
     answer::{Created, Done, Found, Listed},
     auth::{Caller, Scope},
     freshness::Freshness,
     json::{Checked, Given},
     names::ServiceName,
     operations::operations,
-    orders::{OrderList, OrderPayment, OrderState},
     paging::Paged,
     params::{CommandHeaders, EXAMPLE_CUSTOMER, Path},
     problem::{ApiError, Code, Faults},
@@ -36,6 +28,16 @@ use crate::{
         parts::{NotStarted, Parts},
     },
     time::{time, time_of},
+};
+use orderlog_projections::customers as projections;
+use orderlog_readmodel::Tables;
+use orderlog_service::{email_keys, replica::Executed, surroundings::mint};
+use poem_openapi::{Object, OpenApi, Tags, param::Query, types::Example};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    orders::{OrderList, OrderPayment, OrderState},
     values::CheckValues,
 };
 

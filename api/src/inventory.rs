@@ -12,6 +12,23 @@ use orderlog_domain::{
     inventory::{self, Command, Inventory, Rejection, ReservationId, ShortageReason, StockItem},
     values::{ReservationName, Sku},
 };
+use orderlog_http::{
+    answer::{Created, Done, Found, Listed},
+    auth::Scope,
+    freshness::Freshness,
+    json::Given,
+    operations::operations,
+    paging::Paged,
+    params::{CommandHeaders, Path},
+    problem::{ApiError, Code},
+    service::{
+        Service, ServiceDefinition,
+        contract::TopicContract,
+        look::Visibility,
+        mounted::Mounted,
+        parts::{NotStarted, Parts},
+    },
+};
 use orderlog_projections::inventory as projections;
 use orderlog_readmodel::Tables;
 use orderlog_service::{
@@ -28,24 +45,7 @@ pub use bodies::{
 };
 pub use codes::Shortage;
 
-use crate::{
-    answer::{Created, Done, Found, Listed},
-    auth::Scope,
-    freshness::Freshness,
-    json::Given,
-    notifications::ByNotifications,
-    operations::operations,
-    paging::Paged,
-    params::{CommandHeaders, Path},
-    problem::{ApiError, Code},
-    service::{
-        Service, ServiceDefinition,
-        contract::TopicContract,
-        look::Visibility,
-        mounted::Mounted,
-        parts::{NotStarted, Parts},
-    },
-};
+use crate::notifications::ByNotifications;
 
 fn short(shortages: &[inventory::Shortage]) -> Value {
     shortages.iter().map(|shortage| json!(codes::Shortage::from(shortage))).collect()

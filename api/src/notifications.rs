@@ -17,24 +17,7 @@ use orderlog_domain::{
     values::{NotificationId, Recipient},
 };
 use orderlog_eventlog::ReadError;
-use orderlog_projections::RedisInbox;
-use orderlog_readmodel::{RedisAddress, Tables};
-use orderlog_service::{
-    assembly,
-    duty::Troubles,
-    inbox,
-    replica::{Executed, State},
-};
-use poem_openapi::{OpenApi, Tags, param::Query};
-use serde_json::Value;
-use tokio::sync::watch;
-use uuid::Uuid;
-
-pub use bodies::{Notification, NotificationList, NotificationRead, Notify};
-pub use notifier::ByNotifications;
-pub use stream::Streamed;
-
-use crate::{
+use orderlog_http::{
     answer::{Created, Done, Listed},
     auth::{Caller, Scope},
     freshness::Freshness,
@@ -51,6 +34,22 @@ use crate::{
         parts::{NotStarted, Parts},
     },
 };
+use orderlog_projections::RedisInbox;
+use orderlog_readmodel::{RedisAddress, Tables};
+use orderlog_service::{
+    assembly,
+    duty::Troubles,
+    inbox,
+    replica::{Executed, State},
+};
+use poem_openapi::{OpenApi, Tags, param::Query};
+use serde_json::Value;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use bodies::{Notification, NotificationList, NotificationRead, Notify};
+pub use notifier::ByNotifications;
+pub use stream::Streamed;
 
 use event_id::LastEventId;
 use feed::Feed;
@@ -119,7 +118,11 @@ enum Tag {
 
 /// Have the Redis at this address follow the rows. What its keys are called follows from the journal's id, which is not known
 /// before the journal has begun: so deployments that share a Redis never meet.
-fn follow(at: RedisAddress, service: &Service<NotificationsService>, troubles: Troubles) -> Result<Arc<Redis>, NotStarted> {
+fn follow(
+    at: RedisAddress,
+    service: &Service<NotificationsService>,
+    troubles: Troubles,
+) -> Result<Arc<Redis>, NotStarted> {
     let name = Notifications::JOURNAL;
     // Nothing connects yet: this only tells at the start, and not later, that the URL is none.
     drop(RedisInbox::new(&at, "", Uuid::nil()).map_err(|source| NotStarted::new(name, source))?);

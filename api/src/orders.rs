@@ -15,21 +15,7 @@ use orderlog_domain::{
     orders::{self, Command, Orders, Rejection},
     values::{CustomerId, OrderId},
 };
-use orderlog_projections::orders::{self as projections, OrderFilter};
-use orderlog_readmodel::Tables;
-use orderlog_service::{replica::Executed, surroundings::mint};
-use poem::http::StatusCode;
-use poem_openapi::{OpenApi, Tags, param::Query};
-use serde_json::Value;
-use uuid::Uuid;
-
-pub use bodies::{
-    Order, OrderChanged, OrderLine, OrderList, OrderPayment, OrderRejection, OrderSort, OrderState, PlaceOrder,
-    PlacedOrder, ShortageReason,
-};
-pub use history::{History, HistoryEntry};
-
-use crate::{
+use orderlog_http::{
     answer::{Created, Done, Found, Listed},
     auth::{Caller, Scope},
     freshness::Freshness,
@@ -48,6 +34,19 @@ use crate::{
     time::ms,
     waiting::aside,
 };
+use orderlog_projections::orders::{self as projections, OrderFilter};
+use orderlog_readmodel::Tables;
+use orderlog_service::{replica::Executed, surroundings::mint};
+use poem::http::StatusCode;
+use poem_openapi::{OpenApi, Tags, param::Query};
+use serde_json::Value;
+use uuid::Uuid;
+
+pub use bodies::{
+    Order, OrderChanged, OrderLine, OrderList, OrderPayment, OrderRejection, OrderSort, OrderState, PlaceOrder,
+    PlacedOrder, ShortageReason,
+};
+pub use history::{History, HistoryEntry};
 
 use expand::Expand;
 

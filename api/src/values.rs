@@ -5,8 +5,7 @@ pub mod codes;
 use std::fmt::Display;
 
 use orderlog_domain::values::ValueError;
-
-use crate::problem::{self, Code, Faults};
+use orderlog_http::problem::{self, Code, Faults};
 
 /// Collects the faults of values that the domain refuses.
 pub trait CheckValues {

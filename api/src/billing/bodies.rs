@@ -6,20 +6,20 @@ use orderlog_domain::{
     billing::{self, Billing, Command, Event, InvoiceTotals, PaymentEntry, RefundEntry},
     values::{Currency, Money, OrderId, PaymentId, PaymentReference},
 };
+use orderlog_http::{
+    json::Checked,
+    params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
+    problem::{ApiError, Faults},
+    service::{contract::EXAMPLE_TIME, unexpected},
+    time::{time, time_of},
+};
 use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
-    json::Checked,
-    params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
-    problem::{ApiError, Faults},
-    service::{contract::EXAMPLE_TIME, unexpected},
-    time::{time, time_of},
-    values::CheckValues,
-};
+use crate::values::CheckValues;
 
 /// Money that came in for an order.
 #[derive(Debug, Object, Deserialize, Serialize)]

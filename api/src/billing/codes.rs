@@ -1,6 +1,6 @@
 //! The codes of problems with invoices, payments and refunds.
 
-crate::problem_codes! {
+orderlog_http::problem_codes! {
     /// The payment is in another currency than the invoice.
     WRONG_CURRENCY "wrong_currency" [409], Declared,
         says "the invoice is in EUR, the payment in USD",

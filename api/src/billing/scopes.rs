@@ -1,6 +1,6 @@
 //! The scopes of operations on invoices.
 
-use crate::auth::Scope;
+use orderlog_http::auth::Scope;
 
 /// See invoices.
 pub const READ: Scope = Scope::new("billing:read");

@@ -1,10 +1,8 @@
 //! The fields of this service's public events.
 
-use crate::{
-    orders::topics::{ORDER_KEY, currency, money, order},
-    service::contract::TopicContract,
-    service::contract::payload::object,
-};
+use orderlog_http::service::contract::{TopicContract, payload::object};
+
+use crate::orders::topics::{ORDER_KEY, currency, money, order};
 
 /// What the events of `topic` say.
 pub fn of(topic: &str) -> TopicContract {

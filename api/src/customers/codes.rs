@@ -1,6 +1,6 @@
 //! The codes of problems with customers.
 
-crate::problem_codes! {
+orderlog_http::problem_codes! {
     /// The e-mail address belongs to another customer. Upper and lower case count as the same.
     DUPLICATE_EMAIL "duplicate_email" [409], Declared,
         says "the e-mail address belongs to another customer",

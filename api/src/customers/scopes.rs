@@ -1,6 +1,6 @@
 //! The scopes of operations on customers.
 
-use crate::auth::Scope;
+use orderlog_http::auth::Scope;
 
 /// See customers.
 pub const READ: Scope = Scope::new("customers:read");

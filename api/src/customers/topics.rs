@@ -1,11 +1,10 @@
 //! The fields of this service's public events.
 
-use serde_json::json;
-
-use crate::{
-    service::contract::TopicContract,
-    service::contract::payload::{id, object, version},
+use orderlog_http::service::contract::{
+    TopicContract,
+    payload::{id, object, version},
 };
+use serde_json::json;
 
 /// What the events of `topic` say.
 pub fn of(topic: &str) -> TopicContract {

@@ -13,6 +13,12 @@ use orderlog_domain::{
     },
     values::{OrderId, Quantity, ReservationName, Sku, TtlSeconds},
 };
+use orderlog_http::{
+    json::Checked,
+    problem::{ApiError, Faults},
+    service::{ServiceDefinition, unexpected},
+    time::{time, time_of},
+};
 use orderlog_service::replica::Executed;
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
@@ -22,13 +28,7 @@ use super::codes;
 pub use movements::{Level, Movement, MovementCause, MovementList, ReservedFor, examples};
 
 use super::InventoryService;
-use crate::{
-    json::Checked,
-    problem::{ApiError, Faults},
-    service::{ServiceDefinition, unexpected},
-    time::{time, time_of},
-    values::CheckValues,
-};
+use crate::values::CheckValues;
 
 /// The SKU of the examples; the same as in those of orders, so that they can be tried out one after the other.
 const EXAMPLE_SKU: &str = "espresso-beans-1kg";

@@ -1,11 +1,10 @@
 //! The codes of inventory's problems.
 
 use orderlog_domain::inventory;
+use orderlog_http::problem::Member;
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-
-use crate::problem::Member;
 
 /// A SKU of which there is not enough.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize, Serialize)]
@@ -32,7 +31,7 @@ pub static SHORTAGES: Member = Member {
     example: || json!([{ "sku": "espresso-beans-1kg", "requested": 99, "available": 8 }]),
 };
 
-crate::problem_codes! {
+orderlog_http::problem_codes! {
     /// Nobody has received this SKU yet, or one of several. `shortages` names every short SKU of a reservation.
     UNKNOWN_SKU "unknown_sku" [404], Declared,
         says "SKU espresso-beans-1kg has never been received",

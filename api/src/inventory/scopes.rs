@@ -1,6 +1,6 @@
 //! The scopes of operations on stock.
 
-use crate::auth::Scope;
+use orderlog_http::auth::Scope;
 
 /// See stock, its movements, and reservations.
 pub const READ: Scope = Scope::new("stock:read");

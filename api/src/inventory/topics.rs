@@ -1,11 +1,10 @@
 //! The fields of this service's public events.
 
-use serde_json::{Value, json};
-
-use crate::{
-    service::contract::TopicContract,
-    service::contract::payload::{Field, id, many, object, text, version},
+use orderlog_http::service::contract::{
+    TopicContract,
+    payload::{Field, id, many, object, text, version},
 };
+use serde_json::{Value, json};
 
 /// What the events of `topic` say.
 pub fn of(topic: &str) -> TopicContract {

@@ -5,20 +5,20 @@ use orderlog_domain::{
     notifications::{self, Command, Event, Notifications, Source},
     values::{Body, NotificationId, Recipient, Subject},
 };
+use orderlog_http::{
+    json::Checked,
+    params::EXAMPLE_NOTIFICATION,
+    problem::{ApiError, Faults},
+    service::{contract::EXAMPLE_TIME, unexpected},
+    time::{time, time_of},
+};
 use orderlog_service::{replica::Executed, surroundings::mint};
 use poem_openapi::{Object, types::Example};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
-    json::Checked,
-    params::EXAMPLE_NOTIFICATION,
-    problem::{ApiError, Faults},
-    service::{contract::EXAMPLE_TIME, unexpected},
-    time::{time, time_of},
-    values::CheckValues,
-};
+use crate::values::CheckValues;
 
 /// Something that somebody should know.
 #[derive(Debug, Object, Deserialize, Serialize)]

@@ -1,6 +1,6 @@
 //! The codes of problems with notifications.
 
-crate::problem_codes! {
+orderlog_http::problem_codes! {
     /// The recipient is another customer than the one that the caller acts as.
     UNKNOWN_RECIPIENT "unknown_recipient" [404], Declared,
         says "there is no such recipient",

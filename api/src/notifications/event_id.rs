@@ -5,14 +5,13 @@ use std::{fmt, str::FromStr};
 
 use orderlog_core::key::RecordId;
 use orderlog_domain::notifications::Notifications;
+use orderlog_http::{freshness::Position, names::ServiceName};
 use orderlog_service::marks;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
-
-use crate::{freshness::Position, names::ServiceName};
 
 const JOURNAL: ServiceName = ServiceName::of::<Notifications>();
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use orderlog_domain::notifications::Notifications;
+use orderlog_http::{names::ServiceName, peers::Peers};
 use orderlog_service::delivery::{Notice, Notifier};
 use serde_json::json;
 use uuid::Uuid;
-
-use crate::{names::ServiceName, peers::Peers};
 
 /// Notifies by `POST /notify`.
 pub struct ByNotifications(pub Arc<Peers>);

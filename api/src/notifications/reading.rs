@@ -7,14 +7,13 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::{notifications::Notifications, values::Recipient};
+use orderlog_http::service::mounted::Dependency;
 use orderlog_projections::{
     Inbox, InboxError, RedisInbox,
     notifications::{self as projections, InboxPage},
 };
 use orderlog_readmodel::{Paging, Store, StoreError};
 use tokio::time::{Instant, sleep, timeout_at};
-
-use crate::service::mounted::Dependency;
 
 /// How long Redis may take to answer with everything that the rows hold.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! The scopes of operations on notifications.
 
-use crate::auth::Scope;
+use orderlog_http::auth::Scope;
 
 /// See notifications.
 pub const READ: Scope = Scope::new("notifications:read");

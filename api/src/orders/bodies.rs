@@ -6,6 +6,13 @@ use orderlog_domain::{
     orders::{self, Event, OrderLine as StoredLine, OrderPlaced, Orders, Standing},
     values::{Currency, CustomerId, Money, Quantity, Sku},
 };
+use orderlog_http::{
+    json::Checked,
+    params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
+    problem::{ApiError, Faults},
+    service::{ServiceDefinition, contract::EXAMPLE_TIME, unexpected},
+    time::{time, time_of},
+};
 use orderlog_service::replica::Executed;
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
@@ -15,13 +22,7 @@ use uuid::Uuid;
 use super::OrdersService;
 use crate::{
     billing::Invoice,
-    inventory::Shortage,
-    inventory::Stock,
-    json::Checked,
-    params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
-    problem::{ApiError, Faults},
-    service::{ServiceDefinition, contract::EXAMPLE_TIME, unexpected},
-    time::{time, time_of},
+    inventory::{Shortage, Stock},
     values::CheckValues,
 };
 
@@ -424,7 +425,7 @@ pub fn examples() -> Vec<(&'static str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::assert_all_told;
+    use orderlog_http::json::assert_all_told;
 
     #[test]
     fn wrong_values_are_told_beside_wrong_types() {

@@ -1,6 +1,6 @@
 //! The codes of problems with orders.
 
-crate::problem_codes! {
+orderlog_http::problem_codes! {
     /// The caller acts as a customer, and every order names its prices. Nothing was written.
     PRICE_NOT_ALLOWED "price_not_allowed" [403], Declared,
         says "callers that act as a customer cannot name prices, and there is no catalogue of prices yet",

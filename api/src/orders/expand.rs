@@ -5,16 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use orderlog_domain::{billing::Billing, inventory::Inventory};
-
-use super::bodies::Order;
-use crate::{
-    billing::Invoice,
+use orderlog_http::{
     freshness::Freshness,
-    inventory::Stock,
     names::ServiceName,
     peers::{PeerError, Peers},
     problem::{self, ApiError},
 };
+
+use super::bodies::Order;
+use crate::{billing::Invoice, inventory::Stock};
 
 const INVENTORY: ServiceName = ServiceName::of::<Inventory>();
 const BILLING: ServiceName = ServiceName::of::<Billing>();

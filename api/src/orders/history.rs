@@ -3,6 +3,11 @@
 use chrono::{DateTime, Utc};
 use orderlog_core::{decider::Decider, key::Key, machine::Verdict};
 use orderlog_domain::orders::{DeclineReason, Event, Orders, Reaction};
+use orderlog_http::{
+    problem::{self, ApiError},
+    service::Service,
+    time::time,
+};
 use orderlog_readmodel::{Cursor, Page, Paging};
 use orderlog_service::replica::{Recorded, Replica};
 use poem_openapi::Object;
@@ -10,11 +15,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::OrdersService;
-use crate::{
-    problem::{self, ApiError},
-    service::Service,
-    time::time,
-};
 
 /// One record.
 #[derive(Debug, Object, Deserialize, Serialize)]

@@ -1,6 +1,6 @@
 //! The scopes of operations on orders.
 
-use crate::auth::Scope;
+use orderlog_http::auth::Scope;
 
 /// See orders.
 pub const READ: Scope = Scope::new("orders:read");

@@ -1,12 +1,12 @@
 //! The fields of this service's public events.
 
+use orderlog_http::service::contract::{
+    TopicContract,
+    payload::{Field, id, many, object, version},
+};
 use serde_json::{Value, json};
 
-use crate::{
-    inventory::topics::{quantity, rejected, sku, stock_line},
-    service::contract::TopicContract,
-    service::contract::payload::{Field, id, many, object, version},
-};
+use crate::inventory::topics::{quantity, rejected, sku, stock_line};
 
 /// What the events of `topic` say.
 pub fn of(topic: &str) -> TopicContract {

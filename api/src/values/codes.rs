@@ -1,6 +1,6 @@
 //! The codes of values that several services take.
 
-crate::problem_codes! {
+orderlog_http::problem_codes! {
     /// An amount is a whole number of minor units (cents) within bounds.
     INVALID_AMOUNT "invalid_amount" [400], Values,
         says "an amount must be from 1 to 1000000000000 minor units",

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::inventory::{self, MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel};
+use orderlog_http::{service::contract::EXAMPLE_TIME, time::time};
 use orderlog_projections::inventory::MovementRow;
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::EXAMPLE_SKU;
-use crate::{service::contract::EXAMPLE_TIME, time::time};
 
 /// What moved stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]

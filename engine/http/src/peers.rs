@@ -1,0 +1,229 @@
+//! The other services over HTTP, for queries that need what they know and for commands to them.
+//!
+//! Those in this process get the same requests by their routes, without a connection: so the process neither waits behind its own
+//! callers nor takes room from them ([decision 26](../../docs/decisions/0026-one-caller-cannot-starve-the-others.md)).
+//!
+//! Every call has a timeout, and nothing here repeats one: a query tells its caller that the other service did not answer,
+//! and commands are repeated by `orderlog_service::delivery`.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use orderlog_service::trace::{self, Kind, Span};
+use poem::{Endpoint, Response, endpoint::DynEndpoint, http::StatusCode};
+use reqwest::{Method, RequestBuilder};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::SetOnce;
+use uuid::Uuid;
+
+use crate::{
+    auth::Token,
+    freshness::{Freshness, MIN_POSITION},
+    names::ServiceName,
+    params::CommandHeaders,
+    problem::{ApiError, Problem, codes},
+    request,
+    tls::{self, TlsError},
+};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_millis(500);
+/// How long a call may take in all.
+const CALL: Duration = Duration::from_secs(2);
+
+/// Why another service did not answer as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// It did not answer in time.
+    #[error("the {0} service did not answer in time")]
+    TimedOut(ServiceName),
+    /// It can't be reached, or can't answer.
+    #[error("the {0} service can't be asked now")]
+    Unavailable(ServiceName),
+    /// It refused.
+    #[error("the {service} service refused: {}", problem.detail)]
+    Refused {
+        /// Which service.
+        service: ServiceName,
+        /// Its words.
+        problem: Box<Problem>,
+    },
+}
+
+impl From<PeerError> for ApiError {
+    fn from(error: PeerError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PeerError::TimedOut(_) => Self::timed_out(codes::SERVICE_TIMED_OUT, detail),
+            PeerError::Unavailable(_) => Self::unavailable(codes::SERVICE_UNAVAILABLE, detail),
+            PeerError::Refused { problem, .. } => Self::Relayed(problem),
+        }
+    }
+}
+
+/// Where a service of another process is asked.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its base URL.
+    pub url: String,
+    /// The key that it wants to see.
+    pub key: Option<Token>,
+}
+
+/// The routes of this process.
+pub type Routes = dyn DynEndpoint<Output = Response>;
+
+/// Marks a request that this process sends to itself. No request from outside can carry it.
+#[derive(Clone, Copy, Debug)]
+pub struct FromWithin;
+
+/// Why there is no answer, in the words of the HTTP client.
+struct Silence {
+    is_timeout: bool,
+    why: String,
+}
+
+/// The other services.
+pub struct Peers {
+    client: reqwest::Client,
+    places: BTreeMap<ServiceName, Place>,
+    /// Not to keep them: they hold these peers.
+    within: SetOnce<Weak<Routes>>,
+}
+
+impl Peers {
+    /// The services at these places; those without one are in this process. `ca` has the certificates that are believed.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made.
+    pub fn new(places: BTreeMap<ServiceName, Place>, ca: Option<&Path>) -> Result<Self, TlsError> {
+        let client = tls::client(ca, places.values().map(|place| place.url.as_str()))?
+            .connect_timeout(CONNECT)
+            .timeout(CALL)
+            .tcp_nodelay(true)
+            .user_agent(concat!("orderlog/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { client, places, within: SetOnce::new() })
+    }
+
+    /// From now on the services of this process answer, by these routes. What was sent to them before has waited for that.
+    pub fn open(&self, routes: &Arc<Routes>) {
+        // A process opens once.
+        drop(self.within.set(Arc::downgrade(routes)));
+    }
+
+    fn request(&self, method: Method, service: ServiceName, path: &str) -> RequestBuilder {
+        let Some(Place { url, key }) = self.places.get(&service) else {
+            // Only path and query count.
+            return self.client.request(method, format!("http://localhost{path}"));
+        };
+        let request = self.client.request(method, format!("{}{path}", url.trim_end_matches('/')));
+        match key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
+    }
+
+    /// Status and body of the answer.
+    async fn send(&self, service: ServiceName, request: RequestBuilder) -> Result<(StatusCode, Bytes), Silence> {
+        if !self.places.contains_key(&service) {
+            let answering = self.answer_within(request.build()?);
+            return tokio::time::timeout(CALL, answering).await.unwrap_or_else(|_| {
+                Err(Silence { is_timeout: true, why: format!("no answer within {} s", CALL.as_secs()) })
+            });
+        }
+        let response = request.send().await?;
+        Ok((response.status(), response.bytes().await?))
+    }
+
+    async fn answer_within(&self, request: reqwest::Request) -> Result<(StatusCode, Bytes), Silence> {
+        let failed = |why: String| Silence { is_timeout: false, why };
+        let routes = self.within.wait().await.upgrade().ok_or_else(|| failed("the process is stopping".to_owned()))?;
+        let url = request.url();
+        let uri = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let body = request.body().and_then(reqwest::Body::as_bytes).map(<[u8]>::to_vec).unwrap_or_default();
+        let mut within = poem::Request::builder().method(request.method().clone()).uri_str(uri).body(body);
+        *within.headers_mut() = request.headers().clone();
+        within.set_data(FromWithin);
+        let response = routes.get_response(within).await;
+        let status = response.status();
+        let body = response.into_body().into_bytes().await.map_err(|error| failed(error.to_string()))?;
+        Ok((status, body))
+    }
+
+    fn span(&self, method: &'static str, service: ServiceName) -> Span {
+        let mut span = Span::begin(Kind::Client, || format!("{method} {service}"), trace::current().as_deref());
+        span.set("http.request.method", method);
+        span.set("peer.service", service.as_str());
+        span
+    }
+
+    /// What `service` has at `path`, with everything in it that the caller has seen; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// [`PeerError`] if it does not say.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        service: ServiceName,
+        path: &str,
+        query: &[(&str, String)],
+        seen: &Freshness,
+    ) -> Result<Option<T>, PeerError> {
+        let mut request = self.request(Method::GET, service, path).query(query);
+        for position in &seen.seen {
+            request = request.header(MIN_POSITION, position.to_string());
+        }
+        if let Some(id) = request::header() {
+            request = request.header(request::REQUEST_ID, id);
+        }
+        let mut span = self.span("GET", service);
+        let (status, body) = self.send(service, traced(request, &span)).await.map_err(|silence| {
+            if silence.is_timeout { PeerError::TimedOut(service) } else { PeerError::Unavailable(service) }
+        })?;
+        span.set("http.response.status_code", i64::from(status.as_u16()));
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if status.is_success() {
+            return serde_json::from_slice(&body).map(Some).map_err(|_| PeerError::Unavailable(service));
+        }
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) if status.is_client_error() => Err(PeerError::Refused { service, problem: Box::new(problem) }),
+            Ok(_) | Err(_) => Err(PeerError::Unavailable(service)),
+        }
+    }
+
+    /// Have `service` execute the command at `path`, once for this idempotency key.
+    ///
+    /// # Errors
+    /// Why it is not known to have done that.
+    pub async fn post(&self, service: ServiceName, path: &str, body: &Value, key: Uuid) -> Result<(), String> {
+        let mut span = self.span("POST", service);
+        let request = self.request(Method::POST, service, path).json(body);
+        let request = traced(request.header(CommandHeaders::KEY, key.to_string()), &span);
+        let (status, _) = self.send(service, request).await.map_err(|silence| silence.why)?;
+        span.set("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
+    }
+}
+
+/// The request, as a part of this trace.
+fn traced(request: RequestBuilder, span: &Span) -> RequestBuilder {
+    match span.trace() {
+        Some(trace) => request.header(CommandHeaders::TRACE, trace),
+        None => request,
+    }
+}
+
+impl From<reqwest::Error> for Silence {
+    fn from(error: reqwest::Error) -> Self {
+        // Without the URL: it may hold credentials.
+        Self { is_timeout: error.is_timeout(), why: error.without_url().to_string() }
+    }
+}

@@ -1,0 +1,354 @@
+//! What a caller is told when something is wrong: RFC 9457 problem details, `application/problem+json`, with a stable `code`.
+//!
+//! Which status for what:
+//!
+//! | status | when |
+//! |---|---|
+//! | 400 | malformed JSON, a wrong type, an unknown field or query parameter, a missing field, a value that can't be |
+//! | 401 | there is no key or token where one is needed, or it opens nothing |
+//! | 403 | the key or token does not have the scope that is needed |
+//! | 404 | an object that the request names does not exist or is another customer's (also inside a body: an order for an unknown customer) |
+//! | 405, 415, 413 | the method, the content type, more of a body than is taken, or more of a record than the log takes |
+//! | 408 | the body does not arrive in time |
+//! | 409 | a command with the same idempotency key is still under way; or the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
+//! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
+//! | 421 | the request names another instance than the one at this address |
+//! | 422 | an idempotency key that was used for another command |
+//! | 429 | the caller asks more often than it may |
+//! | 431 | the head of the request is too large |
+//! | 500 | our own mistake |
+//! | 503 | the service (or another one that it has to ask) can't answer now; nothing was written |
+//! | 504 | the time is up, and it is not known what became of the command: ask again with the same idempotency key |
+//!
+//! Every problem of a request's values is told at once. Deliberately absent: request bodies and e-mail addresses; a problem
+//! may end up in a log.
+
+mod catalogue;
+pub mod codes;
+mod faults;
+mod framework;
+
+use std::{error::Error, fmt::Display};
+
+use orderlog_readmodel::StoreError;
+use orderlog_service::replica::ExecuteError;
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderValue, StatusCode, header},
+};
+use poem_openapi::{
+    ApiResponse, Object,
+    registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::request;
+
+pub use catalogue::{Code, Entry, Member, Scope};
+pub use faults::{Fault, Faults};
+pub use framework::problem_of;
+pub(crate) use framework::too_large;
+
+/// The content type of problems.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+/// The length of a `detail`: it may quote the request, which may be as long as a body or a head.
+const DETAIL_CHARS_MAX: usize = 1_000;
+
+/// What was wrong with a request (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
+#[oai(skip_serializing_if_is_none, example)]
+pub struct Problem {
+    /// The kind of problem, a relative URI reference.
+    #[oai(rename = "type")]
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in words; the same for every problem of the kind.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong this time.
+    pub detail: String,
+    /// The kind of problem, for programs. Codes never change their meaning.
+    pub code: String,
+    /// The request, as the logs of the services tell it: the `X-Request-Id` of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The values that were wrong, where it is known which: the first 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Vec<Fault>>,
+    /// How many values were wrong; more than `errors` has if there were more than 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_count: Option<u32>,
+    /// The [`Member`]s of its code.
+    #[oai(skip)]
+    #[serde(flatten)]
+    pub members: Map<String, Value>,
+}
+
+impl poem_openapi::types::Example for Problem {
+    fn example() -> Self {
+        codes::INVALID_REQUEST.example()
+    }
+}
+
+/// A request that failed. It becomes a [`Problem`] when it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiError {
+    /// It failed here.
+    Own(Box<Failure>),
+    /// Another service refused, in these words.
+    Relayed(Box<Problem>),
+}
+
+/// How a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The HTTP status, one of those of the code.
+    pub status: StatusCode,
+    /// The kind of problem.
+    pub code: Code,
+    /// What was wrong this time.
+    pub detail: String,
+    /// The values that were wrong, where it is known which.
+    pub faults: Faults,
+    /// The [`Member`]s of its code, by name.
+    pub members: Map<String, Value>,
+}
+
+impl ApiError {
+    /// A problem of this kind.
+    pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        debug_assert!(
+            code == codes::BAD_REQUEST || code.statuses.contains(&status.as_u16()),
+            "{code:?} does not come with {status}"
+        );
+        let detail = faults::shortened(detail.into(), DETAIL_CHARS_MAX);
+        Self::Own(Box::new(Failure { status, code, detail, faults: Faults::default(), members: Map::new() }))
+    }
+
+    /// 400: the request makes no sense as a whole.
+    pub fn invalid(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 400: this value of the body is wrong, which only the service could tell.
+    pub fn invalid_at(pointer: &str, code: Code, detail: impl Into<String>) -> Self {
+        Self::invalid(code, detail).at(pointer)
+    }
+
+    /// 400: this path or query parameter or header is wrong.
+    pub fn parameter(name: &str, code: Code, detail: impl Into<String>) -> Self {
+        Faults::from(Fault::of_parameter(name, code, detail)).into()
+    }
+
+    /// 404: there is no such object.
+    pub fn not_found(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// 409: as things stand, this can't be.
+    pub fn conflict(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 503: not now; nothing was written.
+    pub fn unavailable(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    /// 504: the time is up.
+    pub fn timed_out(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, code, detail)
+    }
+
+    /// 503: rows that the answer needs are damaged. `what` goes to the log: it names the file and the row.
+    pub fn damaged_rows(what: &dyn Display) -> Self {
+        tracing::error!("a request met damaged rows: {what}");
+        Self::unavailable(
+            codes::DAMAGED,
+            "the read model of this service is damaged: `orderlog projection rebuild --yes` repairs it from the log",
+        )
+    }
+
+    /// 500: our own mistake. `what` goes to the log, not to the caller.
+    pub fn internal(what: &dyn Display) -> Self {
+        tracing::error!("a request failed by our own mistake: {what:#}");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            codes::INTERNAL,
+            "something went wrong here; the log of the service says what",
+        )
+    }
+
+    /// Whether it is of this kind.
+    pub fn is(&self, code: Code) -> bool {
+        match self {
+            Self::Own(failure) => failure.code == code,
+            Self::Relayed(problem) => problem.is(code),
+        }
+    }
+
+    /// The values that were wrong, those that an answer names.
+    pub fn faults(self) -> Vec<Fault> {
+        Problem::from(self).errors.unwrap_or_default()
+    }
+
+    /// Appends to the detail.
+    pub fn append(&mut self, detail: &str) {
+        if let Self::Own(failure) = self {
+            failure.detail.push_str(detail);
+        }
+    }
+
+    /// The same problem, naming the value of the body that it is about.
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Self {
+        if let Self::Own(failure) = &mut self {
+            failure.faults.add(pointer, failure.code, &failure.detail);
+        }
+        self
+    }
+
+    /// The same problem, with a member of its code.
+    #[must_use]
+    pub fn with(mut self, member: &Member, value: impl Into<Value>) -> Self {
+        if let Self::Own(failure) = &mut self {
+            failure.members.insert(member.name.to_owned(), value.into());
+        }
+        self
+    }
+}
+
+impl Problem {
+    /// Whether it is of this kind.
+    pub fn is(&self, code: Code) -> bool {
+        self.code == code.name
+    }
+}
+
+impl From<ApiError> for Problem {
+    fn from(error: ApiError) -> Self {
+        let Failure { status, code, detail, faults, members } = match error {
+            ApiError::Own(failure) => *failure,
+            ApiError::Relayed(problem) => return *problem,
+        };
+        let (errors, error_count) = faults.named().unzip();
+        Self {
+            kind: code.path(),
+            title: code.title(),
+            status: status.as_u16(),
+            detail,
+            code: code.name.to_owned(),
+            request_id: None,
+            errors,
+            error_count,
+            members,
+        }
+    }
+}
+
+impl ApiError {
+    /// The problem of a command that was not executed; `problem_of` says which one a rejection is.
+    pub fn of_command<R: Error>(error: ExecuteError<R>, problem_of: fn(R) -> Self) -> Self {
+        let detail = error.to_string();
+        match error {
+            ExecuteError::Rejected(rejection) => problem_of(rejection),
+            ExecuteError::OtherVersion(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, codes::PRECONDITION_FAILED, detail)
+            }
+            ExecuteError::KeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, codes::IDEMPOTENCY_KEY_REUSED, detail)
+            }
+            ExecuteError::Discarded => Self::conflict(codes::COMMAND_DISCARDED, detail),
+            ExecuteError::KeyInUse => Self::conflict(codes::IDEMPOTENCY_KEY_IN_USE, detail),
+            ExecuteError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, codes::RECORD_TOO_LARGE, detail),
+            ExecuteError::Parked => Self::unavailable(codes::PARKED, detail),
+            ExecuteError::Unavailable(_) => Self::unavailable(codes::UNAVAILABLE, detail),
+            ExecuteError::Unknown => Self::timed_out(codes::OUTCOME_UNKNOWN, detail),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Cursor => Self::parameter("cursor", codes::INVALID_CURSOR, error.to_string()),
+            error if error.is_damage() => Self::damaged_rows(&error),
+            StoreError::Folder { .. }
+            | StoreError::InUse { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::OutOfOrder { .. }
+            | StoreError::NoTable { .. }
+            | StoreError::Unwritable { .. }
+            | StoreError::Database { .. } => Self::internal(&anyhow::Error::from(error)),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let of_key = self.is(codes::IDEMPOTENCY_KEY_IN_USE);
+        let mut problem = Problem::from(self);
+        // What another service refused has the id that this one gave it.
+        problem.request_id = request::id().or(problem.request_id);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // A problem consists of texts and numbers: it always has a JSON form.
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::builder().status(status).content_type(CONTENT_TYPE).body(body);
+        if of_key || status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<ApiError> for poem::Error {
+    fn from(error: ApiError) -> Self {
+        Self::from_response(error.into_response())
+    }
+}
+
+/// The failures that operations document. Those that can't happen to a query are left out of the published document by
+/// [`orderlog_server::openapi`].
+const DOCUMENTED: [(u16, &str); 14] = [
+    (400, "The request is malformed, or a value is not valid. Nothing was written."),
+    (401, "There is neither key nor token, or it opens nothing. Nothing was written."),
+    (403, "The key or token does not have the scope that this needs. Nothing was written."),
+    (404, "Something that the request names does not exist. Nothing was written."),
+    (408, "The body did not arrive in time. Nothing was written."),
+    (409, "As things stand this can't be done. Nothing was written."),
+    (412, "What the command is about has another version than `If-Match` says. Nothing was written."),
+    (
+        413,
+        "The body is larger than this deployment takes, 1 MiB if it does not say otherwise, or the record than the log takes. Nothing was written.",
+    ),
+    (415, "The body is not declared as application/json in UTF-8, or it is compressed. Nothing was written."),
+    (422, "The idempotency key was used for another command. Nothing was written."),
+    (429, "The caller asks more often than it may. Nothing was written."),
+    (500, "A mistake of the service."),
+    (503, "The service can't answer now. Nothing was written: try again."),
+    (504, "The time is up. Of a command the outcome is unknown: ask again with the same idempotency key."),
+];
+
+impl ApiResponse for ApiError {
+    fn meta() -> MetaResponses {
+        let responses = DOCUMENTED.iter().map(|&(status, description)| MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: CONTENT_TYPE,
+                schema: MetaSchemaRef::Reference(Problem::name().into_owned()),
+            }],
+            headers: Vec::new(),
+        });
+        MetaResponses { responses: responses.collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        Problem::register(registry);
+    }
+}

@@ -1,0 +1,167 @@
+//! The command line.
+
+mod exit;
+mod health;
+mod key;
+mod log;
+mod parked;
+mod projection;
+mod running;
+mod serve;
+mod services;
+mod variables;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use futures_util::future::BoxFuture;
+use orderlog_http::auth::Token;
+
+pub use exit::{Exit, Failure, of as exit_code};
+
+use services::{Services, registered};
+
+use crate::{
+    asyncapi,
+    config::{Config, Options},
+    openapi::{self, Form},
+    output,
+    registry::Registry,
+};
+
+/// A program: the services that it can run, and its demo.
+#[derive(Clone, Copy)]
+pub struct Program {
+    /// The services.
+    pub registry: &'static Registry,
+    /// Plays a story through the HTTP API at a URL, with this key, for `--demo`.
+    pub demo: fn(String, Token) -> BoxFuture<'static, anyhow::Result<()>>,
+}
+
+/// The command line. What it says of the services comes from the registry.
+#[derive(Debug, Parser)]
+#[command(name = "orderlog", version, args_conflicts_with_subcommands = true, after_help = exit::HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run services
+    Serve {
+        /// Which
+        #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
+        services: Services,
+
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Print the OpenAPI document of a service, or of all in one
+    Openapi {
+        /// Which
+        #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
+        services: Services,
+
+        /// Which version of OpenAPI: 3.0 is for generators that reject 3.1
+        #[arg(long, env = "ORDERLOG_OPENAPI_FORM", value_name = "VERSION", value_enum, default_value_t = Form::Modern)]
+        form: Form,
+    },
+    /// Print the AsyncAPI document of the public topics
+    Asyncapi,
+    /// Read the log itself, export and import it
+    Log {
+        #[command(subcommand)]
+        verb: Box<log::Verb>,
+    },
+    /// Look at records that could not be folded, fold them after all, discard them
+    Parked {
+        #[command(subcommand)]
+        verb: Box<parked::Verb>,
+    },
+    /// Look at the rows of services, prove them, rebuild them while they serve
+    Projection {
+        #[command(subcommand)]
+        verb: Box<projection::Verb>,
+    },
+    /// Make keys for callers, list them, revoke them
+    Key {
+        #[command(subcommand)]
+        verb: Box<key::Verb>,
+    },
+    /// Ask a running process whether it is ready; exits with 0 if it is
+    Health(health::Health),
+}
+
+impl Cli {
+    /// The command line `args`, which begin with the program's name, and the variables.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for. A value that comes from a variable is named by that.
+    pub fn read(registry: &'static Registry, args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let (command, args): (_, Vec<_>) = (Self::commands(registry), args.into_iter().collect());
+        let matches = match command.clone().try_get_matches_from(&args) {
+            Err(help) if !help.use_stderr() => return Err(help),
+            matches => matches,
+        };
+        variables::check(&command, &args)?;
+        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        read.map_err(|error| variables::named(error, &command, &args))
+    }
+
+    /// The commands of a program with these services.
+    pub fn commands(registry: &'static Registry) -> clap::Command {
+        variables::prepared(services::all(Self::command(), registry))
+    }
+
+    /// What to serve, if that is what is asked.
+    pub fn config(&self, registry: &Registry) -> Option<Config> {
+        match &self.command {
+            None => Some(Config { services: registry.names().to_vec(), options: self.options.clone() }),
+            Some(Command::Serve { services, options }) => {
+                Some(Config { services: services.0.clone(), options: (**options).clone() })
+            }
+            Some(
+                Command::Openapi { .. }
+                | Command::Asyncapi
+                | Command::Key { .. }
+                | Command::Log { .. }
+                | Command::Parked { .. }
+                | Command::Projection { .. }
+                | Command::Health(_),
+            ) => None,
+        }
+    }
+
+    /// Do what is asked.
+    ///
+    /// # Errors
+    /// Why it can't be done.
+    pub async fn run(self, program: Program) -> anyhow::Result<Exit> {
+        let registry = program.registry;
+        if let Some(config) = self.config(registry) {
+            return serve::run(program, config).await.map(|()| Exit::Done);
+        }
+        match self.command {
+            Some(Command::Openapi { services, form }) => print(&match &*services.of(registry) {
+                [one] => openapi::of_service(registry, *one, form),
+                _ => openapi::of_services(registry, &services.0, form),
+            })?,
+            Some(Command::Asyncapi) => print(&asyncapi::document(registry))?,
+            Some(Command::Key { verb }) => return key::run(registry, *verb),
+            Some(Command::Log { verb }) => return log::run(registry, *verb).await,
+            Some(Command::Parked { verb }) => return parked::run(registry, *verb).await,
+            Some(Command::Projection { verb }) => return projection::run(registry, *verb).await,
+            Some(Command::Health(health)) => health.run().await?,
+            Some(Command::Serve { .. }) | None => {}
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn print(document: &serde_json::Value) -> anyhow::Result<()> {
+    output::print(openapi::to_text(document).trim_end())
+}

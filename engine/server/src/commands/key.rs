@@ -1,0 +1,169 @@
+//! `orderlog key ...`: the keys of callers.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+use orderlog_http::{
+    auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, Token},
+    operations::BoundCallers,
+};
+use uuid::Uuid;
+
+use super::{
+    exit::{Exit, Failure},
+    services::registered,
+};
+use crate::{
+    output::{self, print},
+    registry::Registry,
+};
+
+/// What to do with keys. A running server takes it over within a second.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a key, and print it: it is shown this once only
+    ///
+    /// The first key closes a server that listens to this machine only: from then on it wants to see one.
+    Create(Create),
+    /// List the keys, without what would open anything
+    List {
+        #[command(flatten)]
+        place: Place,
+
+        /// One JSON object per line
+        #[arg(long, env = "ORDERLOG_JSON")]
+        json: bool,
+    },
+    /// Have a key open nothing any more
+    Revoke {
+        /// Its id, as `list` shows it: what stands between the first and the second `_`
+        id: String,
+
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where keys are.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// The file of keys. Default: keys.json in the data folder
+    #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
+    keys: Option<PathBuf>,
+
+    /// The data folder
+    #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+}
+
+impl Place {
+    fn file(&self, registry: &Registry) -> KeyFile {
+        KeyFile::new(self.keys.clone().unwrap_or_else(|| self.data.join("keys.json")), registry.scopes())
+    }
+}
+
+/// What a key is to open.
+#[derive(Args, Debug)]
+pub struct Create {
+    /// Whose: keys of one name are one caller, so that a new one can replace an old one
+    #[arg(long, env = "ORDERLOG_KEY_NAME", value_name = "NAME")]
+    name: String,
+
+    /// What it opens, such as `orders:read`, `orders:*`, or `*` for everything there is today; may be repeated
+    #[arg(long = "scope", env = "ORDERLOG_KEY_SCOPES", value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = registered::<Meant>)]
+    scopes: Vec<Meant>,
+
+    /// Whom its caller acts as: a customer, who sees nobody else's
+    #[arg(long, env = "ORDERLOG_KEY_CUSTOMER", value_name = "UUID")]
+    customer: Option<Uuid>,
+
+    /// From when on it opens nothing, such as 2027-01-31T12:00:00Z
+    #[arg(long, env = "ORDERLOG_KEY_EXPIRES", value_name = "TIME")]
+    expires: Option<DateTime<Utc>>,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// The scopes that one `--scope` stands for.
+#[derive(Clone, Debug)]
+pub struct Meant(pub BTreeSet<Scope>);
+
+/// Do it.
+pub fn run(registry: &Registry, verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Create(create) => self::create(registry, create)?,
+        Verb::List { place, json } => list(&place.file(registry), json)?,
+        Verb::Revoke { id, place } => {
+            let revoked = place.file(registry).revoke(&id).map_err(told)?;
+            print(&format!("revoked {} of {}", revoked.id, revoked.name))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
+    let Create { name, scopes, customer, expires, place } = create;
+    let scopes = scopes.into_iter().flat_map(|Meant(scopes)| scopes).collect();
+    if output::is_discarded() {
+        let message =
+            "stdout is closed or /dev/null, so the key would be lost: no key was made. Redirect stdout to a file";
+        return Err(Failure::refused(message));
+    }
+    // The key alone goes to stdout, so that `> FILE` makes the file that other options want.
+    let show = |token: &Token| output::deliver(&token.expose());
+    let is_for_bound = |scope| {
+        registry.operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused)
+    };
+    let record = place
+        .file(registry)
+        .create(NewKey { name, scopes, owner: customer, expires }, is_for_bound, show)
+        .map_err(told)?;
+    output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));
+    Ok(())
+}
+
+fn list(file: &KeyFile, json: bool) -> anyhow::Result<()> {
+    let keys = file.read().map_err(told)?.unwrap_or_default();
+    if keys.is_empty() && !json {
+        return print("there are no keys");
+    }
+    let now = Utc::now();
+    for key in keys {
+        print(&if json { as_json(&key, now) } else { as_line(&key, now) })?;
+    }
+    Ok(())
+}
+
+fn as_json(key: &KeyRecord, now: DateTime<Utc>) -> String {
+    let KeyRecord { id, name, scopes, owner: customer, created, expires, hash: _ } = key;
+    let expired = key.has_expired(now);
+    serde_json::json!({
+        "id": id, "name": name, "scopes": scopes, "customer": customer, "created": created, "expires": expires,
+        "expired": expired,
+    })
+    .to_string()
+}
+
+fn as_line(key: &KeyRecord, now: DateTime<Utc>) -> String {
+    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    let mut line = format!("{}  {}  made {}", key.id, key.name, time(key.created));
+    if let Some(expires) = key.expires {
+        line.push_str(if key.has_expired(now) { ", expired " } else { ", until " });
+        line.push_str(&time(expires));
+    }
+    if let Some(customer) = key.owner {
+        line.push_str(&format!(", for customer {customer}"));
+    }
+    format!("{line}\n  {}", scopes.join(" "))
+}
+
+fn told(error: KeyFileError) -> anyhow::Error {
+    match error {
+        KeyFileError::Unknown(_) => Failure::refused(error.to_string()),
+        KeyFileError::Name | KeyFileError::NoScope | KeyFileError::NotForBound(_) => Failure::usage(error.to_string()),
+        KeyFileError::File { .. } | KeyFileError::Unreadable { .. } | KeyFileError::NotShown(_) => error.into(),
+    }
+}

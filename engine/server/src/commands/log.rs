@@ -1,0 +1,201 @@
+//! `orderlog log ...`: the log itself, as its operator sees it.
+
+mod archive;
+mod lint;
+mod source;
+mod undo;
+
+use std::{io::IsTerminal, time::Duration};
+
+use clap::{Args, Subcommand};
+use orderlog_http::point::{Point, time};
+
+use self::{
+    archive::{Check, Export, Import},
+    source::Source,
+};
+use super::{
+    Services,
+    exit::{Exit, Failure},
+    registered,
+    running::Place,
+    serve,
+};
+use crate::{inspect::Inspected, output, registry::Registry};
+
+/// How many records are asked for at a time.
+const N_AT_A_TIME: usize = 1_000;
+/// How often a followed topic is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What to do with the log.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Print the records of a topic, journals and public topics alike
+    ///
+    /// Of journals also the void ones, marked as such. One JSON document a line, or a table.
+    Replay(Replay),
+    /// Read the journals with this program, and report which records it could not read
+    ///
+    /// For the time before a new version is deployed. Ends with 3 if there are any that are not discarded, and also if a record's key is not
+    /// that of its header. Foreign headers are a warning.
+    Lint {
+        /// Whose journals
+        #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
+        services: Services,
+
+        /// Print the answer as JSON
+        #[arg(long, env = "ORDERLOG_JSON")]
+        json: bool,
+
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Write all journals into compressed files with a digest chain
+    ///
+    /// On a running server or on a stopped one. `--sign-key` signs them. Public topics are not in it, they follow from the journals. Nor is the hash key:
+    /// keep that too.
+    Export(Export),
+    /// Bring an export into an empty log, on a stopped server
+    ///
+    /// The whole export is proven before the first record is written; a broken chain ends with 3 and names the record. An import
+    /// that was interrupted resumes when it is repeated, and no server starts before it has ended. `--undo` takes it back.
+    Import(Import),
+    /// Prove an export, without a log
+    ///
+    /// A record that was changed, or a signature that `--verify-key` does not confirm, ends with 3. Foreign headers and files are named.
+    Check(Check),
+}
+
+/// Which records.
+#[derive(Args, Clone, Debug)]
+pub struct Replay {
+    /// The topic: a journal such as `orders`, or a public one such as `order.created`
+    topic: String,
+
+    /// The first record: `beginning`, `end`, an offset, a position such as `orders@1042`, or an RFC 3339 time, which selects
+    /// records by their own time
+    #[arg(long, env = "ORDERLOG_FROM", value_name = "POINT", default_value = "beginning")]
+    from: Point,
+
+    /// Where to stop, without it: an offset, a position or a time; default: the end as it is now
+    #[arg(long, env = "ORDERLOG_TO", value_name = "POINT", default_value = "end", conflicts_with = "follow")]
+    to: Point,
+
+    /// Only records of this type, such as `order_placed`
+    #[arg(long = "type", env = "ORDERLOG_TYPE", value_name = "TYPE")]
+    kind: Option<String>,
+
+    /// Only records about this: an id, or a key as printed
+    #[arg(long, env = "ORDERLOG_KEY", value_name = "KEY")]
+    key: Option<String>,
+
+    /// Go on with what comes, until interrupted
+    #[arg(long, env = "ORDERLOG_FOLLOW")]
+    follow: bool,
+
+    /// One JSON document a line, also on a terminal
+    #[arg(long, env = "ORDERLOG_JSON", conflicts_with = "table")]
+    json: bool,
+
+    /// A table for people, also where there is no terminal
+    #[arg(long, env = "ORDERLOG_TABLE")]
+    table: bool,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Do it.
+pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Replay(replay) => {
+            serve::tell(&replay.place.storage, "warn")?;
+            replay.run(registry).await.map(|()| Exit::Done)
+        }
+        Verb::Lint { services, json, place } => {
+            serve::tell(&place.storage, "warn")?;
+            lint::run(registry, &services, json, &place).await
+        }
+        Verb::Export(export) => export.run(registry).await,
+        Verb::Import(import) => import.run(registry).await,
+        Verb::Check(check) => check.run(),
+    }
+}
+
+impl Replay {
+    async fn run(mut self, registry: &'static Registry) -> anyhow::Result<()> {
+        let of_topic = |point: &Point| point.of(&self.topic).map_err(|error| Failure::usage(error.to_string()));
+        (self.from, self.to) = (of_topic(&self.from)?, of_topic(&self.to)?);
+        Source::find(registry, &self.place).await?.ask(async |source| self.print(source).await).await
+    }
+
+    async fn print(&self, source: &Source) -> anyhow::Result<()> {
+        let mut places = Vec::new();
+        for partition in source.partitions(&self.topic).await? {
+            let end = source.chunk(&self.topic, partition, 0, 0).await?.end;
+            let from = match self.from {
+                Point::Beginning | Point::Time(_) => 0,
+                Point::End => end,
+                Point::Offset(offset) | Point::Position(_, offset) => offset,
+            };
+            places.push((partition, from));
+        }
+        loop {
+            for (partition, next) in &mut places {
+                self.print_from(source, *partition, next).await?;
+            }
+            if !self.follow || output::reader_is_gone() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Print a partition from `next` to its end or to where to stop.
+    async fn print_from(&self, source: &Source, partition: u32, next: &mut u64) -> anyhow::Result<()> {
+        let as_table = self.table || (!self.json && std::io::stdout().is_terminal());
+        loop {
+            let chunk = source.chunk(&self.topic, partition, *next, N_AT_A_TIME).await?;
+            for record in &chunk.records {
+                if self.ends_before(record) {
+                    return Ok(());
+                }
+                if self.is_wanted(record) {
+                    let line = if as_table { row(record) } else { serde_json::to_string(record)? };
+                    output::print(&line)?;
+                }
+            }
+            *next = chunk.next;
+            if chunk.next >= chunk.end || output::reader_is_gone() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether neither this record nor any after it is wanted. A time never says so: a clock may have been set back.
+    fn ends_before(&self, record: &Inspected) -> bool {
+        match self.to {
+            Point::Beginning => true,
+            Point::End | Point::Time(_) => false,
+            Point::Offset(offset) | Point::Position(_, offset) => record.offset >= offset,
+        }
+    }
+
+    fn is_wanted(&self, record: &Inspected) -> bool {
+        let plain = |key: &str| key.replace('-', "").to_ascii_lowercase();
+        let is_too_early = matches!(self.from, Point::Time(time) if record.time_ms < time);
+        let is_too_late = matches!(self.to, Point::Time(time) if record.time_ms >= time);
+        !is_too_early
+            && !is_too_late
+            && self.kind.as_ref().is_none_or(|kind| *kind == record.kind)
+            && self.key.as_ref().is_none_or(|key| record.key == *key || plain(&record.key) == plain(key))
+    }
+}
+
+fn row(record: &Inspected) -> String {
+    let Inspected { topic, partition, offset, time_ms, verdict, kind, key, value, .. } = record;
+    let place = if *partition == 0 { format!("{topic}@{offset}") } else { format!("{topic}/{partition}@{offset}") };
+    let verdict = verdict.as_deref().unwrap_or("");
+    format!("{place:<20} {} {verdict:<9} {kind:<24} {key:<36} {value}", time(*time_ms))
+}

@@ -1,0 +1,386 @@
+//! `orderlog log export`, `import` and `check`.
+
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use bytes::BytesMut;
+use clap::Args;
+use futures_util::{StreamExt, stream};
+use orderlog_eventlog::{Partition, ReadError};
+use orderlog_service::archive::{
+    self, Archive, Broken, Cut, ExportError, ImportError, Journals, KeyError, Manifest, Mode, OfLog, Records, Signed,
+    SigningKey, VerifyingKey,
+    frames::{self, FrameError},
+};
+use orderlog_service::envelope::{Finding, Findings};
+use serde_json::json;
+
+use super::undo;
+use crate::{
+    commands::{
+        exit::{Exit, Failure},
+        running::{Place, Running},
+        serve,
+    },
+    config::{Storage, Trust, quoted},
+    output,
+    registry::Registry,
+    server::{self, StartError},
+};
+
+/// How often progress is told.
+const LINE_EVERY: Duration = Duration::from_secs(2);
+
+/// What to export, and where to.
+#[derive(Args, Clone, Debug)]
+pub struct Export {
+    /// The folder for the files; made if it is missing
+    dir: PathBuf,
+
+    /// Sign the manifest with this private key of ed25519, a PEM file as `openssl genpkey -algorithm ed25519` writes it
+    #[arg(long, env = "ORDERLOG_SIGN_KEY", value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+
+    /// Print what was exported as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What to import, and where to.
+#[derive(Args, Clone, Debug)]
+pub struct Import {
+    /// The folder of the export
+    #[arg(required_unless_present = "undo")]
+    dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    signature: Signature,
+
+    /// Prove the export and look at the log, but write nothing
+    #[arg(long, env = "ORDERLOG_DRY_RUN")]
+    dry_run: bool,
+
+    /// Take back an import that did not end: the log is empty again. What it had written is kept in another file
+    #[arg(long, env = "ORDERLOG_UNDO", conflicts_with_all = ["dir", "dry_run"])]
+    undo: bool,
+
+    /// Print what was imported or undone as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+
+    #[command(flatten)]
+    storage: Storage,
+}
+
+/// By which key an export must be signed.
+#[derive(Args, Clone, Debug)]
+struct Signature {
+    /// Refuse an export that is not signed by the private key of this public one, a PEM file as `openssl pkey -pubout` writes it
+    #[arg(long, env = "ORDERLOG_VERIFY_KEY", value_name = "FILE")]
+    verify_key: Option<PathBuf>,
+}
+
+/// What to prove.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// The folder of the export
+    dir: PathBuf,
+
+    #[command(flatten)]
+    signature: Signature,
+
+    /// Print what is in it as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+}
+
+impl Export {
+    /// Do it.
+    ///
+    /// # Errors
+    /// Why there is no export.
+    pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
+        serve::tell(&self.place.storage, "warn")?;
+        let key = self.sign_key.as_deref().map(SigningKey::read).transpose().map_err(no_key)?;
+        let key = key.as_ref();
+        let manifest = match Running::find(&self.place).await? {
+            Some(running) => self.export(&OfServer(Arc::new(running)), key).await?,
+            None => {
+                let log = server::open_to_read(registry, &self.place.storage).await.map_err(StartError::told)?;
+                let manifest = self.export(&OfLog(Arc::clone(&log)), key).await;
+                log.close().await;
+                manifest?
+            }
+        };
+        if !manifest.one_moment {
+            output::note(
+                "the journals never stood still: their ends were read one right after the other, and what crossed from one service \
+                 to another in between may be in one journal only",
+            );
+        }
+        let signed = if key.is_some() { ", signed" } else { "" };
+        print(self.json, &json!(manifest), &format!("exported to {}{signed}", self.dir.display()), &manifest)?;
+        output::note("the hash key is not in the export: keep it too, without it the journals are of no use");
+        Ok(Exit::Done)
+    }
+
+    async fn export(&self, journals: &dyn Journals, key: Option<&SigningKey>) -> anyhow::Result<Manifest> {
+        let mut shown = Shown::new("exported");
+        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
+        archive::export(journals, &self.dir, key, &mut tell).await.map_err(not_exported)
+    }
+}
+
+impl Import {
+    /// Do it, and store the hash key beside an embedded log.
+    ///
+    /// # Errors
+    /// Why nothing, or not all, was imported or undone.
+    pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
+        let storage = &self.storage;
+        serve::tell(storage, "warn")?;
+        // Before anything is made: a folder in which there is no export is a mistyped one.
+        let archive = self.dir.as_deref().map(|dir| opened(dir, &self.signature)).transpose()?;
+        let place = Place { server: None, key_file: None, trust: Trust::default(), storage: storage.clone() };
+        if storage.data.is_dir() && Running::find(&place).await?.is_some() {
+            return Err(Failure::refused("a server runs on this data folder: stop it first"));
+        }
+        let Some(archive) = archive else { return undo::run(registry, storage, self.json).await };
+        let refused = |error| StartError::HashKey(error).told();
+        let hash_key = server::given_hash_key(storage).map_err(refused)?;
+        if let Some(hash_key) = &hash_key {
+            server::refuse_another_hash_key(storage, hash_key).map_err(refused)?;
+        }
+        let log = server::open_topics(registry, storage).await.map_err(StartError::told)?;
+        let mut shown = Shown::new("of the import");
+        let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
+        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
+        let imported = match archive::import(&log, &archive, hash_key.as_ref(), mode, &mut tell).await {
+            Ok(imported) => imported,
+            Err(error) => {
+                let left = archive::unfinished(log.as_ref()).await.ok().flatten();
+                log.close().await;
+                return Err(not_imported(&error, &left.map(|_| help(&error, &archive, storage)).unwrap_or_default()));
+            }
+        };
+        log.close().await;
+        if imported.written && hash_key.is_some() {
+            keep_hash_key(storage)?;
+        }
+        let what = match (imported.written, imported.n_there_before) {
+            (false, _) => "can be imported; nothing was written".to_owned(),
+            (true, 0) => "imported, and read back".to_owned(),
+            (true, n) => format!("imported, and read back ({n} records were there already)"),
+        };
+        print(self.json, &json!(imported), &what, &imported.manifest)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// What to do with the half of an import that a failed one leaves in the log.
+fn help(error: &ImportError, archive: &Archive, storage: &Storage) -> String {
+    let log = storage.log_options();
+    let resume = if error.can_resume() {
+        format!("resume it with `orderlog log import {} {log}`, or ", quoted(&archive.dir().display().to_string()))
+    } else {
+        String::new()
+    };
+    format!(
+        ". The log holds half of an import, and no server starts on it: {resume}undo it with `orderlog log import --undo {log}`"
+    )
+}
+
+/// Later commands need the hash key that the import was given.
+fn keep_hash_key(storage: &Storage) -> anyhow::Result<()> {
+    let failed = "everything was imported, but the hash key is not stored: pass it by --hash-key-file to every command";
+    match server::keep_hash_key(storage).context(failed)? {
+        Some(file) => output::note(&format!("the hash key is in {}", file.display())),
+        None => {
+            output::note("pass the same hash key to every process on this log, by --hash-key-file or ORDERLOG_HASH_KEY")
+        }
+    }
+    Ok(())
+}
+
+impl Check {
+    /// Do it.
+    ///
+    /// # Errors
+    /// What is wrong with the export.
+    pub fn run(&self) -> anyhow::Result<Exit> {
+        let archive = opened(&self.dir, &self.signature)?;
+        let mut shown = Shown::new("checked");
+        let warnings = archive.check(&mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
+        for (journal, Findings { n, first }) in warnings {
+            if let Some(Finding { offset, what }) = first.first() {
+                output::note(&format!(
+                    "warning: {n} records of {journal} have foreign headers, the first is {journal}@{offset}: {what}"
+                ));
+            }
+        }
+        let what = match archive.signed {
+            Signed::Verified => "every record is as it was exported, and the manifest is signed by the key",
+            Signed::No | Signed::NotVerified => "every record is as it was exported",
+        };
+        print(self.json, &json!(archive.manifest), what, &archive.manifest)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// The export in `dir`. What is in the folder beside it is named on stderr.
+fn opened(dir: &Path, Signature { verify_key }: &Signature) -> anyhow::Result<Archive> {
+    let key = verify_key.as_deref().map(VerifyingKey::read).transpose().map_err(no_key)?;
+    let archive = Archive::open(dir, key.as_ref()).map_err(broken)?;
+    if archive.signed == Signed::NotVerified {
+        output::note("the export is signed, but without --verify-key its signature was not verified");
+    }
+    for name in &archive.foreign_files {
+        output::note(&format!("{name} is not part of the export, and was not checked"));
+    }
+    Ok(archive)
+}
+
+fn no_key(error: KeyError) -> anyhow::Error {
+    Failure::usage(error.to_string())
+}
+
+fn broken(error: Broken) -> anyhow::Error {
+    with_exit(broken_exit(&error), error.to_string())
+}
+
+fn broken_exit(error: &Broken) -> Exit {
+    match error {
+        // The manifest lists it.
+        Broken::File { source, .. } if source.kind() == ErrorKind::NotFound => Exit::Differs,
+        Broken::NoManifest { .. } | Broken::File { .. } => Exit::Refused,
+        Broken::Manifest { .. } | Broken::Record { .. } | Broken::Unsigned { .. } | Broken::Signature { .. } => {
+            Exit::Differs
+        }
+    }
+}
+
+fn with_exit(exit: Exit, message: String) -> anyhow::Error {
+    Failure { exit, message }.into()
+}
+
+fn not_exported(error: ExportError) -> anyhow::Error {
+    match error {
+        ExportError::Exists { .. }
+        | ExportError::NotEmpty { .. }
+        | ExportError::Nothing
+        | ExportError::Gap { .. }
+        | ExportError::NoGenesis { .. } => Failure::refused(error.to_string()),
+        ExportError::Read { source: ReadError::Damaged { .. }, .. } => Failure::differs(error.to_string()),
+        ExportError::Read { .. } => Failure::unavailable(error.to_string()),
+        ExportError::Ends(error) => Failure::unread(error),
+        ExportError::File { .. } => error.into(),
+    }
+}
+
+fn not_imported(error: &ImportError, help: &str) -> anyhow::Error {
+    let exit = match error {
+        ImportError::Broken(error) => broken_exit(error),
+        ImportError::NotEmpty { .. }
+        | ImportError::OtherExport { .. }
+        | ImportError::OtherHashKey { .. }
+        | ImportError::OtherRecords { .. }
+        | ImportError::Displaced { .. } => Exit::Refused,
+        ImportError::ReadBack { .. } => Exit::Differs,
+        ImportError::Read(error) => error.into(),
+        ImportError::Append(_) | ImportError::Topics(_) => Exit::Unavailable,
+    };
+    with_exit(exit, format!("{error}{help}"))
+}
+
+fn print(as_json: bool, json: &serde_json::Value, what: &str, manifest: &Manifest) -> anyhow::Result<()> {
+    let text = if as_json { format!("{json:#}") } else { table(what, manifest) };
+    output::print(&text)
+}
+
+fn table(what: &str, manifest: &Manifest) -> String {
+    let mut lines =
+        vec![format!("{} of {}, {} records: {what}", manifest.export_id, manifest.time, manifest.n_records())];
+    lines.extend(manifest.journals.iter().map(|entry| {
+        let last = entry.last_offset.map_or_else(|| "empty".to_owned(), |last| format!("{}@{last}", entry.journal));
+        let hash_key = entry.hash_key.as_deref().unwrap_or("-");
+        format!("  {:<14} up to {last:<24} digest {}  hash key {hash_key}", entry.journal, entry.last_digest)
+    }));
+    lines.join("\n")
+}
+
+/// Now and then a line on stderr.
+struct Shown {
+    what: &'static str,
+    begun: Instant,
+    last_line: Instant,
+    journal: String,
+    n_before: u64,
+    n: u64,
+}
+
+impl Shown {
+    fn new(what: &'static str) -> Self {
+        Self { what, begun: Instant::now(), last_line: Instant::now(), journal: String::new(), n_before: 0, n: 0 }
+    }
+
+    fn show(&mut self, journal: &str, n: u64, of: u64) {
+        if self.journal != journal {
+            (self.journal, self.n_before) = (journal.to_owned(), self.n_before + self.n);
+        }
+        self.n = n;
+        if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            let per_second = (self.n_before + n) as f64 / self.begun.elapsed().as_secs_f64();
+            output::note(&format!("{journal}: {n} of {of} records {}, {per_second:.0} records/s", self.what));
+        }
+    }
+}
+
+/// The journals of a running server, whose log nobody else can open.
+struct OfServer(Arc<Running>);
+
+#[async_trait]
+impl Journals for OfServer {
+    async fn cut(&self) -> Result<Cut, ReadError> {
+        self.0.get("/admin/journals").await.map_err(|error| unavailable(&error))
+    }
+
+    fn records(&self, journal: &str, end: u64) -> Records {
+        let (running, path) = (Arc::clone(&self.0), format!("/admin/journals/{journal}?end={end}"));
+        let bytes = async move { running.stream(&path).await };
+        let bytes = stream::once(bytes).flat_map(|bytes| match bytes {
+            Ok(bytes) => bytes.boxed(),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        });
+        let (mut rest, partition) = (BytesMut::new(), Partition::journal(journal));
+        let not_taken = move |error: FrameError| match error {
+            FrameError::Damaged { offset, reason } => {
+                ReadError::Damaged { partition: partition.clone(), offset, reason }
+            }
+            FrameError::Bad => unavailable(&error.into()),
+        };
+        bytes
+            .map(move |some| {
+                rest.extend_from_slice(&some.map_err(|error| unavailable(&error))?);
+                let mut records = Vec::new();
+                while let Some(record) = frames::take_record(&mut rest).map_err(&not_taken)? {
+                    records.push(record);
+                }
+                Ok(records)
+            })
+            .boxed()
+    }
+}
+
+fn unavailable(error: &anyhow::Error) -> ReadError {
+    ReadError::Unavailable { reason: format!("the server's answer broke off: {error:#}") }
+}

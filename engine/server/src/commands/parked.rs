@@ -1,0 +1,299 @@
+//! `orderlog parked ...`: records that could not be folded, and with them the keys that take no commands.
+
+use std::{collections::HashSet, fmt::Write as _};
+
+use clap::{Args, Subcommand};
+use orderlog_core::reason::Reason;
+use orderlog_http::{names::ServiceName, point::time};
+use orderlog_service::{
+    projection::ParkedRecord,
+    replica::{Discarded, Retried},
+};
+use serde_json::json;
+
+use super::{
+    exit::{Exit, Failure},
+    projection::{ServiceArgs, Target},
+    registered,
+    running::Place,
+    serve,
+};
+use crate::{
+    inspect::Inspected,
+    output::{self, print},
+    registry::Registry,
+};
+
+/// So many records that stand behind one are printed.
+const N_SHOWN: usize = 20;
+
+/// What to do with parked records.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Say which records are parked, and why
+    ///
+    /// A program that can read them folds them when it starts. What nobody can read has to be discarded.
+    List(ServiceArgs),
+    /// Show a parked record: header, payload, why it is parked, and what stands behind it
+    Show(One),
+    /// Fold what is parked as far as this program can, in order, without a rebuild
+    ///
+    /// A start does the same; this is for a failure that rested on something else. Ends with 5 if anything stays parked.
+    Retry(ServiceArgs),
+    /// Write into the journal that a parked record is to have no effect, and fold what stands behind it
+    ///
+    /// It can't be taken back, so look first (`show`, or --dry-run). The log has the last word: if somebody whose program can read
+    /// the record wrote on its keys at the same moment, it stays as it is.
+    Discard {
+        #[command(flatten)]
+        one: One,
+        /// Why, for those who read the journal later; it is kept for ever. 1 to 200 characters on one line
+        #[arg(long, env = "ORDERLOG_REASON", value_parser = |text: &str| Reason::new(text))]
+        reason: Reason,
+        /// Only show what would be discarded
+        #[arg(long, env = "ORDERLOG_DRY_RUN")]
+        dry_run: bool,
+    },
+}
+
+/// One record.
+#[derive(Args, Clone, Debug)]
+pub struct One {
+    /// Whose journal
+    #[arg(value_parser = registered::<ServiceName>)]
+    service: ServiceName,
+    /// Where in it the record stands
+    offset: u64,
+
+    /// Print the answer as JSON
+    #[arg(long, env = "ORDERLOG_JSON")]
+    json: bool,
+
+    /// Where.
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Do it.
+pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::List(asked) => list(registry, &asked).await,
+        Verb::Retry(asked) => retry(registry, &asked).await,
+        Verb::Show(one) => show(registry, &one).await,
+        Verb::Discard { one, reason: _, dry_run: true } => {
+            show(registry, &one).await?;
+            output::note("nothing was changed: without --dry-run it is discarded, which can't be taken back");
+            Ok(Exit::Done)
+        }
+        Verb::Discard { one, reason, dry_run: false } => discard(registry, &one, reason).await,
+    }
+}
+
+async fn list(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
+    serve::tell(&asked.place.storage, "warn")?;
+    let target = Target::look(registry, None, &asked.services.0, &asked.place, None).await?;
+    target.ask(async |target| print_parked(target, asked).await).await?;
+    Ok(Exit::Done)
+}
+
+async fn print_parked(target: &Target, asked: &ServiceArgs) -> anyhow::Result<()> {
+    let mut n = 0;
+    for service in &asked.services.0 {
+        for ParkedRecord { offset, keys, reason } in target.parked(*service).await? {
+            n += 1;
+            print(&if asked.json {
+                json!({ "journal": service.as_str(), "offset": offset, "keys": keys, "reason": reason }).to_string()
+            } else {
+                format!("{service}@{offset}  {reason}\n  keys that take no commands: {}", keys.join(", "))
+            })?;
+        }
+    }
+    if n == 0 && !asked.json {
+        print("nothing is parked")?;
+    }
+    Ok(())
+}
+
+async fn show(registry: &'static Registry, one: &One) -> anyhow::Result<Exit> {
+    serve::tell(&one.place.storage, "warn")?;
+    let target = Target::look(registry, None, &[one.service], &one.place, None).await?;
+    let (record, sequence) = target.ask(async |target| one.find(target).await).await?;
+    print(&if one.json { sequence.document(&record).to_string() } else { sequence.told(&record)? })?;
+    Ok(Exit::Done)
+}
+
+async fn retry(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
+    serve::tell(&asked.place.storage, "warn")?;
+    let target = Target::find(registry, &asked.services.0, &asked.place).await?;
+    let exit = target.ask(async |target| retry_all(target, asked).await).await?;
+    if exit != Exit::Done {
+        output::note(
+            "this program can't fold them: start one that can, or give up what nobody can read \
+             (`orderlog parked list`, `orderlog parked discard`)",
+        );
+    }
+    Ok(exit)
+}
+
+async fn retry_all(target: &Target, asked: &ServiceArgs) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Done;
+    for service in &asked.services.0 {
+        let Retried { before, after } = target.retry(*service).await?;
+        if after > 0 {
+            exit = Exit::Refused;
+        }
+        print(&if asked.json {
+            json!({ "journal": service.as_str(), "before": before, "after": after }).to_string()
+        } else {
+            format!("{service:<14} {before} records were parked, {after} still are")
+        })?;
+    }
+    Ok(exit)
+}
+
+async fn discard(registry: &'static Registry, one: &One, reason: Reason) -> anyhow::Result<Exit> {
+    let service = one.service;
+    serve::tell(&one.place.storage, "warn")?;
+    let target = Target::find(registry, &[service], &one.place).await?;
+    print(&target.ask(async |target| discard_by(target, one, reason).await).await?)?;
+    Ok(Exit::Done)
+}
+
+/// Discard it, and tell what became of that.
+async fn discard_by(target: &Target, one: &One, reason: Reason) -> anyhow::Result<String> {
+    let (service, offset) = (one.service, one.offset);
+    let before = Sequence::of(service, offset, target.parked(service).await?);
+    let Discarded { by, already, .. } = target.discard(service, offset, reason).await?;
+    let after: HashSet<u64> = target.parked(service).await?.into_iter().map(|record| record.offset).collect();
+    let behind = before.map(|sequence| sequence.behind).unwrap_or_default();
+    let (still_parked, folded): (Vec<u64>, Vec<u64>) = behind.into_iter().partition(|offset| after.contains(offset));
+    Ok(if one.json {
+        let journal = service.as_str();
+        json!({ "journal": journal, "offset": offset, "by": by, "already": already, "folded": folded,
+            "still_parked": still_parked })
+        .to_string()
+    } else if already {
+        format!("{service}@{offset} is discarded already, by {service}@{by}")
+    } else {
+        let mut told = format!("{service}@{offset} is discarded, by {service}@{by}");
+        for (offsets, what) in
+            [(&folded, "folded now"), (&still_parked, "still parked: `orderlog parked list` says why")]
+        {
+            if !offsets.is_empty() {
+                write!(told, "\n  of what stood behind it, {} are {what}", offsets.len())?;
+            }
+        }
+        told
+    })
+}
+
+impl One {
+    async fn find(&self, target: &Target) -> anyhow::Result<(Inspected, Sequence)> {
+        let record = target.record(self.service, self.offset).await?;
+        match Sequence::of(self.service, self.offset, target.parked(self.service).await?) {
+            Some(sequence) => Ok((record, sequence)),
+            None => {
+                let is = record.verdict.as_deref().unwrap_or("not read yet");
+                Err(Failure::refused(format!("{}@{} is not parked: it is {is}", self.service, self.offset)))
+            }
+        }
+    }
+}
+
+/// A parked record and its sequence: what has to be folded before it, and what can only be folded after it.
+struct Sequence {
+    service: ServiceName,
+    parked: ParkedRecord,
+    before: Vec<u64>,
+    behind: Vec<u64>,
+}
+
+impl Sequence {
+    /// That of the record at `offset`, if it is among those that are parked.
+    fn of(service: ServiceName, offset: u64, mut all: Vec<ParkedRecord>) -> Option<Self> {
+        let at = all.iter().position(|record| record.offset == offset)?;
+        let behind = touching(&all[at], all[at + 1..].iter());
+        let mut before = touching(&all[at], all[..at].iter().rev());
+        before.reverse();
+        Some(Self { service, parked: all.swap_remove(at), before, behind })
+    }
+
+    fn document(&self, record: &Inspected) -> serde_json::Value {
+        let Self { service, parked: ParkedRecord { offset, keys, reason }, before, behind } = self;
+        json!({ "journal": service.as_str(), "offset": offset, "reason": reason, "keys": keys, "before": before,
+            "behind": behind, "record": record })
+    }
+
+    fn told(&self, record: &Inspected) -> anyhow::Result<String> {
+        let Self { service, parked: ParkedRecord { offset, keys, reason }, before, behind } = self;
+        let mut told = format!("{service}@{offset} is parked: {reason}\n");
+        writeln!(told, "  keys that take no commands: {}", keys.join(", "))?;
+        let Inspected { kind, time_ms, headers, value, .. } = record;
+        writeln!(told, "  type     {kind}\n  time     {}", time(*time_ms))?;
+        for (name, header) in headers {
+            writeln!(told, "  {name:<8} {}", header.as_str().map_or_else(|| header.to_string(), str::to_owned))?;
+        }
+        writeln!(told, "  payload  {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))?;
+        let places = |offsets: &[u64]| {
+            let shown = offsets.iter().take(N_SHOWN).map(|offset| format!("{service}@{offset}")).collect::<Vec<_>>();
+            let n_more = offsets.len().saturating_sub(N_SHOWN);
+            if n_more == 0 { shown.join(", ") } else { format!("{} and {n_more} more", shown.join(", ")) }
+        };
+        if !before.is_empty() {
+            writeln!(told, "  it stands behind {}", places(before))?;
+        }
+        match behind.as_slice() {
+            [] => write!(told, "  nothing stands behind it")?,
+            behind => write!(told, "  behind it stand, in this order: {}", places(behind))?,
+        }
+        Ok(told)
+    }
+}
+
+/// Those of `others`, in their order, that name a key of the record or of one of those before them.
+fn touching<'a>(record: &'a ParkedRecord, others: impl Iterator<Item = &'a ParkedRecord>) -> Vec<u64> {
+    let mut keys: HashSet<&String> = record.keys.iter().collect();
+    let mut found = Vec::new();
+    for other in others {
+        if other.keys.iter().any(|key| keys.contains(key)) {
+            keys.extend(&other.keys);
+            found.push(other.offset);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_is_what_hangs_together_by_keys_in_order() {
+        let record = |offset, keys: &[&str]| ParkedRecord {
+            offset,
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            reason: String::new(),
+        };
+        let all = || {
+            vec![
+                record(1, &["a"]),
+                record(2, &["x"]),
+                record(3, &["a", "b"]),
+                record(4, &["c"]),
+                record(5, &["b", "c"]),
+                record(6, &["c"]),
+            ]
+        };
+        let of = |offset| {
+            Sequence::of(ServiceName::named("orders"), offset, all()).map(|sequence| (sequence.before, sequence.behind))
+        };
+        assert_eq!(
+            of(1),
+            Some((vec![], vec![3, 5, 6])),
+            "the fourth was parked before its key hung together with the first"
+        );
+        assert_eq!(of(5), Some((vec![1, 3, 4], vec![6])));
+        assert_eq!(of(2), Some((vec![], vec![])));
+        assert_eq!(of(7), None);
+    }
+}

@@ -1,0 +1,211 @@
+//! The server that runs on a data folder, if one does.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use bytes::Bytes;
+use clap::Args;
+use futures_util::{Stream, StreamExt, stream};
+use orderlog_http::{
+    auth::Token,
+    problem::{Problem, codes},
+    tls,
+};
+use reqwest::{Method, StatusCode, header::LOCATION, redirect::Policy};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::exit::Failure;
+use crate::{
+    config::{Storage, Trust, token_in},
+    server::{INSTANCE, LastServer, found_at},
+};
+
+/// How long a running server may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The same, for what it has to do before: a copy of large rows.
+const LONG: Duration = Duration::from_secs(600);
+/// How long all of a stream may take.
+const WHOLE_STREAM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long nothing may come.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Where the server, or what it serves, is.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// Where the running server is; default: what it says of itself in the data folder
+    #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+
+    /// A file with the key for it; not needed where it works on the same data folder
+    #[arg(long, env = "ORDERLOG_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Whom to believe.
+    #[command(flatten)]
+    pub trust: Trust,
+
+    /// What to open if none runs.
+    #[command(flatten)]
+    pub storage: Storage,
+}
+
+/// A running server.
+pub struct Running {
+    client: reqwest::Client,
+    url: String,
+    key: Option<Token>,
+    /// The instance that it has to be; any, where an operator named the URL.
+    instance: Option<Uuid>,
+}
+
+impl Running {
+    /// The server that `place` names, or the one of the data folder; none if that has stopped, whoever answers at its address
+    /// by now.
+    ///
+    /// # Errors
+    /// There is no such data folder.
+    pub async fn find(Place { server, key_file, trust, storage }: &Place) -> anyhow::Result<Option<Self>> {
+        let client = client(trust, server.as_deref(), TIMEOUT)?;
+        let key =
+            key_file.as_deref().map(|file| token_in(file).with_context(|| format!("the key in {}", file.display())));
+        let key = key.transpose()?;
+        if let Some(url) = server {
+            return Ok(Some(Self { client, url: url.trim_end_matches('/').to_owned(), key, instance: None }));
+        }
+        if !storage.data.is_dir() {
+            return Err(Failure::refused(format!("there is no data folder {}: use --data", storage.data.display())));
+        }
+        let found = Self::of_folder(client, &storage.data).await;
+        Ok(found.map(|found| Self { key: key.or(found.key), ..found }))
+    }
+
+    /// The server of the data folder, if it runs.
+    pub async fn of_folder(client: reqwest::Client, data: &Path) -> Option<Self> {
+        let LastServer { url, key, instance } = found_at(data)?;
+        // Without the key: it is for nobody else.
+        let found = Self { client, url, key: None, instance: Some(instance) };
+        let alive = found.request(Method::GET, "/livez").send().await.ok()?;
+        (alive.status().is_success() && found.is_from_it(&alive)).then_some(Self { key: Some(key), ..found })
+    }
+
+    /// Its answer to whether it is ready.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not answer.
+    pub async fn readiness(&self) -> anyhow::Result<(StatusCode, String)> {
+        let answer = self.sent(self.request(Method::GET, "/readyz")).await?;
+        Ok((answer.status(), answer.text().await.map_err(unreachable)?))
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        let request = match &self.key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        };
+        match &self.instance {
+            Some(instance) => request.header(INSTANCE, instance.to_string()),
+            None => request,
+        }
+    }
+
+    fn is_from_it(&self, answer: &reqwest::Response) -> bool {
+        let named = answer.headers().get(INSTANCE).and_then(|value| value.to_str().ok()?.parse().ok());
+        self.instance.is_none_or(|instance| named == Some(instance))
+    }
+
+    /// The answer, if it is one of success.
+    async fn answered(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let answer = self.sent(request).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(failure(answer).await) }
+    }
+
+    /// The answer, if it is by the server that was found.
+    async fn sent(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let answer = request.send().await.map_err(unreachable)?;
+        if !self.is_from_it(&answer) {
+            return Err(Failure::unavailable(format!(
+                "the server of this data folder has stopped, and something else answers at {}: run the command again",
+                self.url
+            )));
+        }
+        Ok(answer)
+    }
+
+    /// What it has at `path`.
+    ///
+    /// # Errors
+    /// [`Failure`], by what it says.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        decoded(self.answered(self.request(Method::GET, path)).await?).await
+    }
+
+    /// The bytes that it has at `path`, as they come. There may be many, so only the silence between two of them has a limit.
+    ///
+    /// # Errors
+    /// [`Failure`], by what it says.
+    pub async fn stream(&self, path: &str) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Send + use<>> {
+        let answer = self.answered(self.request(Method::GET, path).timeout(WHOLE_STREAM)).await?;
+        Ok(stream::unfold(Box::pin(answer.bytes_stream()), |mut bytes| async move {
+            let some = match tokio::time::timeout(SILENCE, bytes.next()).await {
+                Ok(some) => some?.map_err(unreachable),
+                Err(_) => Err(Failure::unavailable("the server has fallen silent")),
+            };
+            Some((some, bytes))
+        }))
+    }
+
+    /// Have it do what `body` asks at `path`, and what it answers.
+    ///
+    /// # Errors
+    /// [`Failure`], by what it says.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<T> {
+        let request = self.request(Method::POST, path).timeout(LONG).json(body);
+        decoded(self.answered(request).await?).await
+    }
+}
+
+/// A client for commands. It follows no redirect: what answers there is not the server that was meant.
+pub(super) fn client(trust: &Trust, url: Option<&str>, timeout: Duration) -> anyhow::Result<reqwest::Client> {
+    let builder = tls::client(trust.ca.as_deref(), url)?.timeout(timeout).redirect(Policy::none());
+    builder.build().context("no HTTP client can be made")
+}
+
+async fn decoded<T: DeserializeOwned>(answer: reqwest::Response) -> anyhow::Result<T> {
+    let answer = answer.bytes().await.map_err(unreachable)?;
+    serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
+}
+
+fn unreachable(error: reqwest::Error) -> anyhow::Error {
+    Failure::unavailable(format!("the server does not answer: {error}"))
+}
+
+/// What an answer says that is no success.
+async fn failure(answer: reqwest::Response) -> anyhow::Error {
+    let status = answer.status();
+    if status.is_redirection() {
+        let to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("another place");
+        return Failure::refused(format!(
+            "{} redirects to {to}, which is not followed: name the server itself",
+            answer.url()
+        ));
+    }
+    let body = match answer.bytes().await {
+        Ok(body) => body,
+        Err(error) => return unreachable(error),
+    };
+    let problem = serde_json::from_slice::<Problem>(&body).ok();
+    let is_damaged = problem.as_ref().is_some_and(|problem| problem.is(codes::DAMAGED));
+    let detail = problem.map_or_else(|| status.to_string(), |problem| problem.detail);
+    match status.as_u16() {
+        _ if is_damaged => Failure::differs(detail),
+        401 | 403 | 404 | 409 => Failure::refused(detail),
+        503 | 504 => Failure::unavailable(detail),
+        _ => anyhow::anyhow!("{detail}"),
+    }
+}

@@ -1,0 +1,82 @@
+//! The arguments that depend on which services there are.
+
+use clap::{
+    Arg, Command,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser},
+};
+use orderlog_http::names::ServiceName;
+
+use super::key::Meant;
+use crate::{
+    config::{PeerUrls, Untold, http_url},
+    registry::{AnyService, Registry},
+};
+
+/// Some services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services(pub Vec<ServiceName>);
+
+impl Services {
+    /// They themselves.
+    pub fn of(&self, registry: &Registry) -> Vec<&'static dyn AnyService> {
+        registry.those(&self.0).collect()
+    }
+}
+
+/// Stands for the parser of an argument that depends on the registry, until [`all`] puts that in its place.
+pub fn registered<T>(_: &str) -> Result<T, String> {
+    Err("no services are known".to_owned())
+}
+
+/// The command and all below it, with the arguments that depend on the registry: `[SERVICE]`, and after the options of a server
+/// where each service is.
+pub fn all(command: Command, registry: &'static Registry) -> Command {
+    let about = &registry.about;
+    let command = command.about(about.program).long_about(format!("{}.\n\n{}", about.program, about.usage));
+    with_services(command, registry)
+}
+
+fn with_services(command: Command, registry: &'static Registry) -> Command {
+    let serves = command.get_arguments().any(|arg| arg.get_id() == "require_idempotency_keys");
+    let command = command.mut_args(|arg| match arg.get_id().as_str() {
+        "services" => arg.value_parser(some_of(registry)),
+        "scopes" => arg.value_parser(scopes_of(registry)),
+        "service" => arg.value_parser(one_of(registry)),
+        "require_idempotency_keys" => arg.help(registry.about.demanded_keys),
+        _ => arg,
+    });
+    let urls = registry.services.iter().filter(|_| serves).map(|service| url_of(service.name()));
+    command.args(urls).mut_subcommands(|command| with_services(command, registry))
+}
+
+fn some_of(registry: &'static Registry) -> ValueParser {
+    let names = registry.names();
+    let possible = std::iter::once("all").chain(names.iter().map(|service| service.as_str()));
+    let parser = PossibleValuesParser::new(possible);
+    let chosen = move |name: String| names.iter().filter(|it| name == "all" || it.as_str() == name).copied().collect();
+    ValueParser::new(parser.map(move |name| Services(chosen(name))))
+}
+
+fn scopes_of(registry: &'static Registry) -> ValueParser {
+    let scopes = registry.scopes();
+    ValueParser::new(move |text: &str| scopes.meant_by(text).map(Meant))
+}
+
+fn one_of(registry: &'static Registry) -> ValueParser {
+    let possible = registry.services.iter().map(|it| PossibleValue::new(it.name().as_str()).help(it.about()));
+    ValueParser::new(
+        PossibleValuesParser::new(possible)
+            .try_map(|name| registry.find(&name).map(|service| service.name()).ok_or("it is none of the services")),
+    )
+}
+
+/// The option that says where a service is.
+fn url_of(service: ServiceName) -> Arg {
+    Arg::new(format!("{}{service}", PeerUrls::ID))
+        .long(format!("{service}-url"))
+        .env(format!("ORDERLOG_{}_URL", service.as_str().to_uppercase()))
+        .value_name("URL")
+        .value_parser(Untold(http_url))
+        .hide_env_values(true)
+        .help(format!("Where the {service} service is; default: in this process"))
+}

@@ -1,0 +1,77 @@
+//! How much may be asked of a process at once, and how long it may take.
+
+use std::time::Duration;
+
+use clap::Args;
+use orderlog_http::json::BodyLimits;
+
+/// How much may be asked of a process at once, and how long it may take.
+#[derive(Args, Clone, Debug)]
+pub struct Limits {
+    /// How many bytes the body of a request may have
+    #[arg(long, env = "ORDERLOG_MAX_BODY_BYTES", value_name = "N", default_value_t = 1_048_576, value_parser = clap::value_parser!(u64).range(1..=67_108_864))]
+    pub max_body_bytes: u64,
+
+    /// How long a body may take to arrive before the request is answered with 408
+    #[arg(long, env = "ORDERLOG_BODY_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub body_timeout_ms: u64,
+
+    /// How long a request may take in all, whatever it waits for, before it is answered with 504; more than callers may ask to
+    /// wait for, which is 30 s
+    #[arg(long, env = "ORDERLOG_REQUEST_TIMEOUT_MS", value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub request_timeout_ms: u64,
+
+    /// How long the head of a request may take from its first byte on before the connection is closed
+    #[arg(long, env = "ORDERLOG_HEADER_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub header_timeout_ms: u64,
+
+    /// How long a connection may be without a request, or its caller without taking more of an answer, before it is closed
+    #[arg(long, env = "ORDERLOG_IDLE_TIMEOUT_MS", value_name = "MS", default_value_t = 75_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub idle_timeout_ms: u64,
+
+    /// How many connections are served at once, of one caller at most half; beyond that only operators, other services, /livez,
+    /// /readyz and /metrics are answered
+    #[arg(long, env = "ORDERLOG_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// How many requests are worked on at once, of one caller at most half; those beyond are answered with 503. As many may wait
+    #[arg(long, env = "ORDERLOG_MAX_REQUESTS", value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_requests: u32,
+
+    /// How many requests a second a caller may send in the long run, 0 for any number; those beyond are answered with 429
+    ///
+    /// Default: 1000. Who needs no key because they are on the same machine have no such limit, unless one is given
+    #[arg(long, env = "ORDERLOG_RATE_LIMIT", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub rate_limit: Option<u32>,
+
+    /// How many of them may come at once. Default: what may come in two seconds
+    #[arg(long, env = "ORDERLOG_RATE_BURST", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate_burst: Option<u32>,
+}
+
+/// How many requests a second a caller may send if nobody said otherwise.
+const PER_SECOND: u32 = 1_000;
+
+/// So many requests at once, and so many a second in the long run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run. At least 1.
+    pub per_second: u32,
+    /// At once. At least 1.
+    pub burst: u32,
+}
+
+impl Limits {
+    /// How often a caller may ask; none if as often as they like.
+    pub fn rate(&self) -> Option<Rate> {
+        let per_second = self.rate_limit.unwrap_or(PER_SECOND);
+        let burst = self.rate_burst.unwrap_or_else(|| per_second.saturating_mul(2));
+        (per_second > 0).then_some(Rate { per_second, burst })
+    }
+
+    /// What a body may be.
+    pub fn body(&self) -> BodyLimits {
+        let max_bytes = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
+        BodyLimits { max_bytes, timeout: Duration::from_millis(self.body_timeout_ms) }
+    }
+}

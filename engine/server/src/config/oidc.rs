@@ -1,0 +1,78 @@
+//! Whose tokens are taken.
+
+use clap::Args;
+use orderlog_http::auth::is_url;
+
+use super::secret::Untold;
+
+/// A file or a URL; not a URL with a slip of the pen in it, which would be told as a file.
+fn place(text: &str) -> Result<String, String> {
+    if is_url(text) || !text.contains("://") {
+        Ok(text.to_owned())
+    } else {
+        Err("it must be a file, or begin with https:// or http://".to_owned())
+    }
+}
+
+/// Whose tokens are taken.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Oidc {
+    /// Take tokens (JWT) of this issuer as well as keys: what their claim `iss` must be
+    #[arg(long, env = "ORDERLOG_OIDC_ISSUER", value_name = "URL", requires_all = ["oidc_audience", "oidc_jwks"])]
+    pub oidc_issuer: Option<String>,
+
+    /// What their claim `aud` must be, or have in its list
+    #[arg(long, env = "ORDERLOG_OIDC_AUDIENCE", value_name = "NAME", requires = "oidc_issuer")]
+    pub oidc_audience: Option<String>,
+
+    /// The issuer's keys (a JWKS): a file, read again when it changes, or a URL, asked again every five minutes and when a token names
+    /// a new one
+    #[arg(long, env = "ORDERLOG_OIDC_JWKS", value_name = "FILE|URL", requires = "oidc_issuer", hide_env_values = true, value_parser = Untold(place))]
+    pub oidc_jwks: Option<String>,
+
+    /// The claim with the id of the customer that a caller acts as. A token without it is bound to none: its scopes alone say what
+    /// it opens. Without this option, all tokens are
+    #[arg(long, env = "ORDERLOG_OIDC_CUSTOMER_CLAIM", value_name = "NAME", requires = "oidc_issuer")]
+    pub oidc_customer_claim: Option<String>,
+}
+
+impl Oidc {
+    /// Whether anybody on the way could put other keys in the place of the issuer's.
+    pub fn is_forgeable(&self) -> bool {
+        let Some(place) = self.oidc_jwks.as_deref().filter(|place| is_url(place)) else { return false };
+        let Ok(url) = reqwest::Url::parse(place) else { return true };
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let is_here = host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+        url.scheme() != "https" && !is_here
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_an_issuer_come_over_tls_or_from_this_machine() {
+        let is_forgeable = |place: &str| Oidc { oidc_jwks: Some(place.to_owned()), ..Oidc::default() }.is_forgeable();
+        for safe in [
+            "https://id.example/jwks",
+            "http://127.0.0.1:1/jwks",
+            "http://localhost/",
+            "http://[::1]:80/x",
+            "http://[::ffff:127.0.0.1]:80/x",
+            "jwks.json",
+        ] {
+            assert!(!is_forgeable(safe), "{safe}");
+        }
+        for other in [
+            "http://id.example/jwks",
+            "http://localhost.example:80/",
+            "http://localhost@id.example/",
+            "http://127.0.0.1:80@id.example/",
+            "http://",
+        ] {
+            assert!(is_forgeable(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Who may ask, and over what.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use orderlog_http::{
+    auth::{IssuerError, KeyFile, KeySource, Scopes, Token, Tokens},
+    tls::{Identity, TlsError},
+};
+
+use super::{oidc::Oidc, secret::Untold};
+
+/// What is not demanded, though others than this machine are listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Insecure {
+    /// Everybody may do everything, as long as there are no keys.
+    NoKeys,
+    /// Keys and answers go over the wire as they are: for when something else adds TLS.
+    NoTls,
+}
+
+/// Whom to believe where something is asked over `https://`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Trust {
+    /// The certificates on which others must stand where they are asked over https://, as PEM. Default: those that the system
+    /// trusts
+    #[arg(long, env = "ORDERLOG_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+/// Who may ask, and over what.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Security {
+    /// The file of keys, which `orderlog key create` makes; read again when it changes. Default: keys.json in the data folder
+    #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+
+    /// Listen to other machines without keys, without TLS, or both, which is refused else
+    #[arg(
+        long,
+        env = "ORDERLOG_INSECURE",
+        value_name = "WHAT",
+        value_enum,
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "no-keys,no-tls"
+    )]
+    pub insecure: Vec<Insecure>,
+
+    /// Another name by which this server may be asked, such as shop.example: by pages of that host, and by anybody where no key is
+    /// needed. May be repeated. Known anyhow: localhost, IP addresses, the hosts of --advertised-url, --orders-url and so on
+    #[arg(long = "allowed-host", env = "ORDERLOG_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',', value_parser = host_name)]
+    pub allowed_hosts: Vec<String>,
+
+    /// The certificate of this server, with those that it stands on, as PEM: then it speaks TLS only. Read again when it changes
+    #[arg(long, env = "ORDERLOG_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of that certificate, as PEM
+    #[arg(long, env = "ORDERLOG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Whom to believe.
+    #[command(flatten)]
+    pub trust: Trust,
+
+    /// Whose tokens are taken.
+    #[command(flatten)]
+    pub oidc: Oidc,
+
+    /// The key with which the other services are asked; needed where they are other processes and demand one
+    #[arg(
+        long,
+        env = "ORDERLOG_PEER_KEY",
+        value_name = "SECRET",
+        hide_env_values = true,
+        value_parser = Untold(token),
+        conflicts_with = "peer_key_file"
+    )]
+    pub peer_key: Option<Token>,
+
+    /// A file with that key
+    #[arg(long, env = "ORDERLOG_PEER_KEY_FILE", value_name = "FILE")]
+    pub peer_key_file: Option<PathBuf>,
+}
+
+fn token(text: &str) -> Result<Token, String> {
+    // Without what was given: it may be a secret of something else.
+    text.trim().parse().map_err(|()| format!("it is no key: keys begin with `{}`", Token::PREFIX))
+}
+
+/// The name of a host in lower case, without the dot that may end it.
+///
+/// # Errors
+/// It is not a name: it has a port or a scheme, for example.
+pub fn host_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    if name.len() <= 253 && name.split('.').all(fits) {
+        return Ok(name.to_ascii_lowercase());
+    }
+    Err("it is not the name of a host, such as shop.example, without scheme and port".to_owned())
+}
+
+/// The key in a file.
+///
+/// # Errors
+/// The system's words, or that there is no key in it.
+pub fn token_in(file: &Path) -> io::Result<Token> {
+    token(&fs::read_to_string(file)?).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
+}
+
+impl Security {
+    /// The file of keys of the process on this data folder, with some of these scopes.
+    pub fn key_file(&self, data: &Path, scopes: Scopes) -> KeyFile {
+        KeyFile::new(self.keys.clone().unwrap_or_else(|| data.join("keys.json")), scopes)
+    }
+
+    /// Whether this was said not to be demanded.
+    pub fn goes_without(&self, what: Insecure) -> bool {
+        self.insecure.contains(&what)
+    }
+
+    /// What this server shows of itself, if it speaks TLS.
+    ///
+    /// # Errors
+    /// [`TlsError`], naming the file.
+    pub fn identity(&self) -> Result<Option<Identity>, TlsError> {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        files.map(|(cert, key)| Identity::open(cert, key)).transpose()
+    }
+
+    /// Whose tokens are taken, if any are.
+    ///
+    /// # Errors
+    /// The issuer's keys can't be read.
+    pub fn tokens(&self, scopes: Scopes) -> Result<Option<Tokens>, IssuerError> {
+        let Oidc { oidc_issuer, oidc_audience, oidc_jwks, oidc_customer_claim } = self.oidc.clone();
+        let (Some(issuer), Some(audience), Some(jwks)) = (oidc_issuer, oidc_audience, oidc_jwks) else {
+            return Ok(None);
+        };
+        let keys = KeySource::open(&jwks, self.trust.ca.as_deref())?;
+        Ok(Some(Tokens::new(keys, issuer, audience, oidc_customer_claim, scopes)))
+    }
+
+    /// The key with which other services are asked, if there is one.
+    ///
+    /// # Errors
+    /// Why its file can't be read.
+    pub fn peer_key(&self) -> io::Result<Option<Token>> {
+        match &self.peer_key_file {
+            Some(file) => token_in(file).map(Some),
+            None => Ok(self.peer_key.clone()),
+        }
+    }
+}

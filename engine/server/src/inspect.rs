@@ -1,0 +1,234 @@
+//! The log's records as operators see them: JSON documents, the same from a running server and from a stopped one's files.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use orderlog_core::{
+    decoding::{self, DecodeError},
+    header::{HEADER, Header},
+    machine::{DISCARD, Discard, GENESIS, Verdict},
+};
+use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
+use orderlog_http::names::ServiceName;
+use orderlog_readmodel::StoreError;
+use orderlog_service::{envelope, projection::Projection};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::registry::{AnyService, Registry};
+
+/// Some records of one partition, in order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Chunk {
+    /// At most as many as were asked for.
+    pub records: Vec<Inspected>,
+    /// Where the next chunk begins.
+    pub next: u64,
+    /// One past the partition's last record.
+    pub end: u64,
+}
+
+/// A record of a journal or of a public topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Where it stands.
+    pub offset: u64,
+    /// When it was decided (public topics: taken by the log), in milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// What became of it: `accepted`, `void`, `parked` or `discarded`; nothing for public topics and for what the rows do not hold yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// The name of its event.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What orders it: an aggregate's key, or the public event's subject.
+    pub key: String,
+    /// The rest of its headers.
+    pub headers: Map<String, Value>,
+    /// The event; the bytes as text if it is no JSON.
+    pub value: Value,
+    /// Why its header can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Why it is not a record that orderlog wrote to a journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<String>,
+    /// Which headers of a journal's record orderlog does not write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Reads records for operators.
+#[derive(Clone)]
+pub struct Inspector {
+    registry: &'static Registry,
+    log: Arc<dyn EventLog>,
+    verdicts: Arc<dyn Verdicts>,
+}
+
+/// Knows what became of a journal's records.
+#[async_trait]
+pub trait Verdicts: Send + Sync {
+    /// Those of a journal from an offset up to and without another, ascending, as far as they are known.
+    async fn verdicts(&self, of: &dyn AnyService, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
+}
+
+impl Inspector {
+    /// Reads `log`; `verdicts` knows which records are void.
+    pub fn new(registry: &'static Registry, log: Arc<dyn EventLog>, verdicts: Arc<dyn Verdicts>) -> Self {
+        Self { registry, log, verdicts }
+    }
+
+    /// Let go of the log.
+    pub async fn close(self) {
+        let Self { registry: _, log, verdicts } = self;
+        drop(verdicts);
+        log.close().await;
+    }
+
+    /// The partitions of a topic.
+    ///
+    /// # Errors
+    /// [`ReadError`] if there is none of this name.
+    pub async fn partitions(&self, topic: &str) -> Result<Vec<u32>, ReadError> {
+        Ok(self.log.partitions(topic).await?.into_iter().map(|partition| partition.index).collect())
+    }
+
+    /// At most `limit` records from `from` on; none at the end.
+    ///
+    /// # Errors
+    /// Why they can't be read.
+    pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
+        let place = Partition::new(topic, partition);
+        let end = self.log.ends(std::slice::from_ref(&place)).await?.first().copied().unwrap_or(0);
+        if from > end {
+            return Err(ReadError::OutOfRange { partition: place, wanted: from, first: 0, end }.into());
+        }
+        let records = self.log.history(&place, from, end, limit).await?;
+        // Fewer are all: behind the last one there may be offsets without records.
+        let behind = records.last().map_or(from, |last| last.offset + 1);
+        let next = if records.len() < limit { end } else { behind };
+        let journal = self.registry.find(topic);
+        let verdicts = match journal {
+            Some(journal) if !records.is_empty() => self.verdicts.verdicts(journal, from, next).await?,
+            Some(_) | None => Vec::new(),
+        };
+        let verdict = |offset| verdicts.binary_search_by_key(&offset, |it| it.0).ok().map(|found| verdicts[found].1);
+        let inspected = |record: &Record| inspected(&place, journal.is_some(), record, verdict(record.offset));
+        let records = records.iter().map(inspected);
+        Ok(Chunk { records: records.collect(), next, end })
+    }
+}
+
+fn inspected(place: &Partition, is_journal: bool, record: &Record, verdict: Option<Verdict>) -> Inspected {
+    let (kind, key, time_ms, headers, error) = match record.header(HEADER).map(|header| Header::decode(header)) {
+        Some(Ok(header)) => of_journal(&header),
+        Some(Err(error)) => (String::new(), String::new(), record.time_ms, Map::new(), Some(error.to_string())),
+        None => of_public(record),
+    };
+    let value = serde_json::from_slice(&record.value);
+    Inspected {
+        topic: place.topic.to_string(),
+        partition: place.index,
+        offset: record.offset,
+        time_ms,
+        verdict: verdict.map(|verdict| {
+            match verdict {
+                Verdict::Accepted => "accepted",
+                Verdict::Void => "void",
+                Verdict::Parked => "parked",
+                Verdict::Discarded => "discarded",
+            }
+            .to_owned()
+        }),
+        kind,
+        key,
+        headers,
+        value: value.unwrap_or_else(|_| String::from_utf8_lossy(&record.value).into_owned().into()),
+        error,
+        difference: if is_journal { envelope::difference(record) } else { None },
+        warning: if is_journal { envelope::warning(record) } else { None },
+    }
+}
+
+type Told = (String, String, i64, Map<String, Value>, Option<String>);
+
+fn of_journal(header: &Header) -> Told {
+    let id = |id: Option<uuid::Uuid>| id.map_or(Value::Null, |id| id.to_string().into());
+    let expects = header.expects.iter().map(
+        |expect| serde_json::json!({ "key": String::from(expect.key), "last": id(expect.last.map(|last| last.0)) }),
+    );
+    let mut headers = Map::new();
+    headers.insert("id".to_owned(), header.id.to_string().into());
+    headers.insert("writer".to_owned(), header.writer.to_string().into());
+    headers.insert("expects".to_owned(), expects.collect());
+    headers.insert("command".to_owned(), header.command.map_or(Value::Null, |it| String::from(it.key).into()));
+    headers.insert("cause".to_owned(), id(header.origin.cause));
+    headers.insert("correlation".to_owned(), id(header.origin.correlation));
+    headers.insert("traceparent".to_owned(), header.origin.trace.clone().into());
+    headers.retain(|_, value| !value.is_null());
+    let about = header.expects.first().map(|expect| String::from(expect.key)).unwrap_or_default();
+    (header.kind.clone(), about, header.time_ms, headers, None)
+}
+
+fn of_public(record: &Record) -> Told {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers: Map<String, Value> =
+        record.headers.iter().map(|(name, value)| (name.to_string(), text(value).into())).collect();
+    let kind = headers.get("ce_type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let key = record.key.as_ref().map(|key| text(key)).unwrap_or_default();
+    (kind, key, record.time_ms, headers, None)
+}
+
+/// Why this program can't read `record` as an event of its journal, without any value of it; nothing if it can.
+pub fn unreadable(journal: &dyn AnyService, record: &Inspected) -> Option<String> {
+    let name = Some(record.kind.as_str()).filter(|kind| decoding::is_identifier(kind)).unwrap_or("the record");
+    let undecodable = |error: DecodeError| format!("{name} can't be decoded: {error}");
+    record.error.clone().or_else(|| match record.kind.as_str() {
+        GENESIS => None,
+        DISCARD => decoding::from_value::<Discard>(&record.value).err().map(undecodable),
+        kind => match journal.kind_of(&record.value) {
+            Ok(event) if event == kind => None,
+            Ok(event) => Some(format!("its header says {name}, its payload is {event}")),
+            Err(error) => Some(undecodable(error)),
+        },
+    })
+}
+
+/// Services' rows that are open in this process.
+pub type Projections = Arc<[(ServiceName, Arc<dyn Projection>)]>;
+
+/// The verdicts in rows that are open in this process.
+pub struct InRows(pub Projections);
+
+#[async_trait]
+impl Verdicts for InRows {
+    async fn verdicts(&self, of: &dyn AnyService, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        match self.0.iter().find(|(service, _)| *service == of.name()) {
+            Some((_, projection)) => projection.verdicts(from, to).await,
+            // Another process has them.
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The verdicts in the rows of a data folder that nobody else uses; of services that have rows there.
+pub struct InFolder(std::path::PathBuf);
+
+impl InFolder {
+    /// Those in `dir`.
+    pub fn new(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+}
+
+#[async_trait]
+impl Verdicts for InFolder {
+    async fn verdicts(&self, of: &dyn AnyService, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        of.verdicts_in(&self.0, from, to).await
+    }
+}

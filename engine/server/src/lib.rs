@@ -1,0 +1,21 @@
+//! A process over a list of services: start, gate, limits, contracts, command line.
+//!
+//! - [`registry`]: the services, listed once. Everything else in here is made from that list.
+//! - [`server`]: puts services, routes and documents together. [`config`] and [`commands`]: what can be set, and asked.
+//! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
+//! - [`inspect`]: the log's records as operators see them.
+//! - [`telemetry`]: what operators see of a process; [`output`]: what it prints; [`private`]: who may read its files.
+//!
+//! Deliberately absent: any service.
+
+pub mod asyncapi;
+pub mod commands;
+pub mod config;
+pub mod inspect;
+pub mod openapi;
+pub mod output;
+pub mod private;
+pub mod program;
+pub mod registry;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,82 @@
+//! The published contract of the HTTP API, as OpenAPI 3.1 and 3.0: what the framework generates from the routes, made right.
+//!
+//! [`raw`]: what the framework generates.
+//! [`correct`]: bounds of integers that come as fractions, times of examples in another form than answers have,
+//! headers that all operations take. [`failures`]: which failures an operation can have, and their codes.
+//! [`texts`]: what texts look like. [`examples`]: those that are missing. [`requests`]: refused unknown fields. [`tidy`]: what both
+//! forms are without. [`portable`]: forms of schemas that every generator of clients understands. [`modern`]: 3.1 out of the framework's 3.0. [`classic`]: what 3.0 does not have. Checked in under `openapi/` and compared by a test;
+//! `tests/contracts` has linters look at them.
+
+mod classic;
+mod correct;
+mod examples;
+mod failures;
+mod modern;
+mod portable;
+pub(crate) mod raw;
+mod requests;
+mod schemas;
+mod texts;
+mod tidy;
+
+use clap::ValueEnum;
+use orderlog_http::names::ServiceName;
+use serde_json::Value;
+
+use crate::registry::{AnyService, Registry};
+
+/// Which version of OpenAPI a document is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// 3.1, whose schemas are JSON Schema.
+    #[value(name = "3.1")]
+    Modern,
+    /// 3.0, for generators that reject 3.1.
+    #[value(name = "3.0")]
+    Classic,
+}
+
+/// As it is published.
+fn finished(registry: &Registry, mut document: Value, form: Form) -> Value {
+    document["info"]["summary"] = registry.about.summary.into();
+    document["info"]["description"] = registry.about.description.into();
+    failures::members(&mut document, registry);
+    correct::all(&mut document, registry);
+    texts::all(&mut document, registry.about.vocabularies);
+    failures::all(&mut document, registry);
+    examples::all(&mut document, registry);
+    requests::all(&mut document);
+    tidy::all(&mut document);
+    portable::all(&mut document);
+    match form {
+        Form::Modern => modern::all(&mut document),
+        Form::Classic => classic::all(&mut document),
+    }
+    document
+}
+
+fn raw(service: &dyn AnyService) -> Value {
+    service.described(format!("orderlog: {}", service.name()))
+}
+
+/// The OpenAPI document of one service of the registry.
+pub fn of_service(registry: &Registry, service: &dyn AnyService, form: Form) -> Value {
+    finished(registry, raw(service), form)
+}
+
+/// The OpenAPI document of several services in one.
+pub fn of_services(registry: &Registry, services: &[ServiceName], form: Form) -> Value {
+    let mut documents = registry.those(services).map(raw);
+    let mut all = documents.next().unwrap_or_default();
+    for document in documents {
+        correct::merge(&mut all, document);
+    }
+    all["info"]["title"] = "orderlog".into();
+    correct::in_the_order_of(services, &mut all);
+    finished(registry, all, form)
+}
+
+/// A document as text.
+pub fn to_text(document: &Value) -> String {
+    format!("{document:#}\n")
+}

@@ -1,0 +1,277 @@
+//! Corrections of what the framework generates.
+
+use orderlog_http::{
+    freshness::MIN_POSITION, names::ServiceName, operations::Operation, paging::LIMIT, params::CommandHeaders,
+};
+use serde_json::{Value, json};
+
+use crate::registry::Registry;
+
+/// What the scheme of keys is called.
+const KEY: &str = "key";
+/// What that of tokens is called.
+const TOKEN: &str = "token";
+
+/// What every command takes besides its idempotency key.
+const COMMAND_HEADERS: [(&str, &str); 4] = [
+    (
+        "If-Match",
+        "The `ETag` of what the caller has seen, or `*`: 412 if what the command is about has another version by now.",
+    ),
+    (
+        MIN_POSITION,
+        "Positions that the caller has seen, as answers told them: the command is decided with them in view.",
+    ),
+    ("Prefer", "`wait=N`: for how many seconds to wait for `Orderlog-Min-Position`, 5 if not given, at most 30."),
+    ("traceparent", "W3C Trace Context. It is kept with the record and handed on with every event that follows."),
+];
+/// What headers look like that are refused otherwise.
+const PATTERNS: [(&str, &str); 2] =
+    [("Idempotency-Key", r#"^("[!#-~]+"|[!#-~]+)$"#), ("If-Match", r#"^(\*|"[0-9]{1,18}"(, ?"[0-9]{1,18}"){0,4})$"#)];
+
+/// All corrections.
+pub fn all(document: &mut Value, registry: &Registry) {
+    walk(document, &mut |key, value| match key {
+        "minimum" | "maximum" | "multipleOf" => whole(value),
+        "example" => walk(value, &mut |_, value| zulu(value)),
+        _ => {}
+    });
+    for_operations(document, &mut |path, method, operation| {
+        let declared = declared(operation, registry);
+        if let Some(Operation { scope, .. }) = declared {
+            operation["security"] = json!([{ KEY: [scope] }, { TOKEN: [scope] }]);
+        }
+        if method == "get" {
+            header(
+                operation,
+                "Prefer",
+                "`wait=N`: for how many seconds to wait for `Orderlog-Min-Position`, 5 if not given, at most 30.",
+            );
+            if path.ends_with('}') {
+                header(operation, "If-None-Match", "The `ETag` of what the caller has: 304 if it is the newest.");
+                unchanged(operation);
+            }
+        } else {
+            for (name, description) in COMMAND_HEADERS {
+                header(operation, name, description);
+            }
+            if declared.is_some_and(|declared| !declared.has_target) {
+                without_precondition(operation);
+            }
+        }
+        patterns(operation);
+        positions(operation, registry);
+        pages(operation);
+        if declared.is_some_and(|declared| declared.key_may_be_required) {
+            may_need_key(operation);
+        }
+    });
+    document["components"]["securitySchemes"] = json!({
+        KEY: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "olk_<id>_<secret>",
+            "description": "A key that `orderlog key create` has made. Each operation names the scope that it needs.",
+        },
+        TOKEN: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token of the issuer that the deployment believes (OpenID Connect), with the scopes in `scope` or `scp`.",
+        },
+    });
+}
+
+/// Take over everything of `other` that is not there yet.
+pub fn merge(all: &mut Value, other: Value) {
+    match (all, other) {
+        (Value::Object(all), Value::Object(other)) => {
+            for (key, value) in other {
+                match all.get_mut(&key) {
+                    Some(there) => merge(there, value),
+                    None => drop(all.insert(key, value)),
+                }
+            }
+        }
+        (Value::Array(all), Value::Array(other)) => {
+            for value in other {
+                if !all.contains(&value) {
+                    all.push(value);
+                }
+            }
+        }
+        // Of the rest, such as the title, the first one stays.
+        (
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) | Value::Array(_),
+            _,
+        ) => {}
+    }
+}
+
+/// Have the groups of operations in the order in which an order flows through the services.
+pub fn in_the_order_of(services: &[ServiceName], document: &mut Value) {
+    let place = |tag: &Value| services.iter().position(|service| tag["name"] == service.as_str());
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.sort_by_key(place);
+    }
+}
+
+/// Every member of every object, the inner ones last.
+fn walk(value: &mut Value, visit: &mut dyn FnMut(&str, &mut Value)) {
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                visit(key, member);
+                walk(member, visit);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, visit)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// `100.0` as `100`.
+fn whole(value: &mut Value) {
+    // Bounds are small enough for a text in between to be exact.
+    if let Some(whole) = value.as_f64().and_then(|number| format!("{number}").parse::<i64>().ok()) {
+        *value = whole.into();
+    }
+}
+
+/// The end of a UTC time as answers have it.
+fn zulu(value: &mut Value) {
+    if let Some(time) = value.as_str().and_then(|text| text.strip_suffix("+00:00")) {
+        *value = format!("{time}Z").into();
+    }
+}
+
+/// Every operation, with its path and its method.
+pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &mut Value)) {
+    for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            visit(path, method, operation);
+        }
+    }
+}
+
+/// What the handler of an operation declares.
+pub fn declared(operation: &Value, registry: &Registry) -> Option<&'static Operation> {
+    registry.operations().find(|declared| operation["operationId"] == declared.id)
+}
+
+/// Say what the headers of an operation look like. Of positions the usual one: a list with commas is taken as well.
+fn patterns(operation: &mut Value) {
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        if let Some((_, pattern)) = PATTERNS.iter().find(|(name, _)| parameter["name"] == *name) {
+            parameter["schema"]["pattern"] = (*pattern).into();
+        }
+    }
+}
+
+/// Say whose positions an operation can wait for.
+fn positions(operation: &mut Value, registry: &Registry) {
+    let Some(own) = operation["tags"][0].as_str().and_then(|tag| registry.find(tag)) else { return };
+    let mut journals = own.awaited();
+    let asked = declared(operation, registry).and_then(|declared| declared.asks);
+    if let Some(other) = asked.and_then(|name| registry.find(name)) {
+        // The positions of others are passed on.
+        journals.extend(other.awaited().into_iter().filter(|journal| *journal != own.name().as_str()));
+    }
+    let elsewhere = if journals.len() > 1 {
+        " All that this service makes of another one's record is there then, or the answer is 504. What a third service makes of it is a \
+         record of that service, with a position of its own."
+    } else {
+        ""
+    };
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        if parameter["name"] == MIN_POSITION {
+            let words = parameter["description"].as_str().unwrap_or_default();
+            parameter["description"] = format!("{words} Of these journals: {}.{elsewhere}", journals.join(", ")).into();
+            parameter["schema"]["pattern"] = format!("^({})@[0-9]{{1,18}}$", journals.join("|")).into();
+        }
+    }
+}
+
+/// Say how many rows a page of a list has, and what a list can't do that a query for one object can.
+fn pages(operation: &mut Value) {
+    let Some(parameters) = operation["parameters"].as_array_mut() else { return };
+    if !parameters.iter().any(|parameter| parameter["name"] == "cursor") {
+        return;
+    }
+    for parameter in parameters {
+        if parameter["name"] == "limit" {
+            parameter["schema"]["default"] = LIMIT.into();
+        }
+        if parameter["name"] == MIN_POSITION {
+            let words = parameter["description"].as_str().unwrap_or_default();
+            let parked = "An object with a record that this version can't read is listed as it was before that.";
+            parameter["description"] = format!("{words} {parked}").into();
+        }
+    }
+}
+
+/// Say of which commands a deployment may demand an idempotency key.
+fn may_need_key(operation: &mut Value) {
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        if parameter["name"] == CommandHeaders::KEY {
+            let words = parameter["description"].as_str().unwrap_or_default();
+            parameter["description"] = format!("{words} Some deployments take this command only with one.").into();
+        }
+    }
+}
+
+/// A header that every operation of its kind takes.
+fn header(operation: &mut Value, name: &str, description: &str) {
+    let parameter = json!({
+        "name": name,
+        "in": "header",
+        "description": description,
+        "required": false,
+        "schema": { "type": "string" },
+    });
+    if let Some(operation) = operation.as_object_mut()
+        && let Some(parameters) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut()
+    {
+        parameters.push(parameter);
+    }
+}
+
+/// What is asked for may be unchanged.
+fn unchanged(operation: &mut Value) {
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        let response = json!({ "description": "The caller has the newest version: `If-None-Match` names it." });
+        responses.insert("304".to_owned(), response);
+    }
+}
+
+/// A command without a target takes no `If-Match`.
+fn without_precondition(operation: &mut Value) {
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.retain(|parameter| parameter["name"] != "If-Match");
+    }
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        responses.remove("412");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::About;
+
+    #[test]
+    fn bounds_and_times_are_written_as_answers_have_them() {
+        let mut document = json!({ "maximum": 1.0e12, "example": { "at": "2026-01-01T00:00:00+00:00", "n": 1 } });
+        all(&mut document, &Registry { about: About::NONE, codes: &[], services: &[] });
+        let expected = json!({ "maximum": 1_000_000_000_000_i64, "example": { "at": "2026-01-01T00:00:00Z", "n": 1 } });
+        assert_eq!(document["maximum"], expected["maximum"]);
+        assert_eq!(document["example"], expected["example"]);
+    }
+
+    #[test]
+    fn merging_keeps_what_is_there_and_adds_what_is_not() {
+        let mut all = json!({ "a": 1, "b": { "c": 1 }, "d": [1] });
+        merge(&mut all, json!({ "a": 2, "b": { "e": 2 }, "d": [1, 2] }));
+        assert_eq!(all, json!({ "a": 1, "b": { "c": 1, "e": 2 }, "d": [1, 2] }));
+    }
+}

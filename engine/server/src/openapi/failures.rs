@@ -1,0 +1,128 @@
+//! What can go wrong with each operation, from the catalogue of codes.
+
+use orderlog_http::problem::{self, CONTENT_TYPE, Code, Problem, Scope};
+use poem_openapi::{
+    registry::{self, MetaSchema},
+    types::Type,
+};
+use serde_json::{Map, Value, json};
+
+use super::correct::{declared, for_operations};
+use crate::registry::Registry;
+
+/// Statuses that say when to ask again.
+const WITH_RETRY_AFTER: [&str; 3] = ["429", "503", "504"];
+/// Statuses that say how often a caller may ask.
+const WITH_RATE: [&str; 1] = ["429"];
+/// What they say it with.
+const RATE: [(&str, &str); 2] = [
+    ("RateLimit-Policy", "The rule: `q` requests at once, and as many again in `w` seconds."),
+    (
+        "RateLimit",
+        "What is left of it: `r` requests now, and more in `t` seconds. On every answer to a caller with a limit.",
+    ),
+];
+/// Statuses that say which key is wanted.
+const WITH_CHALLENGE: [&str; 2] = ["401", "403"];
+
+/// The status of a body that can't be read as it was sent.
+const UNSUPPORTED: &str = "415";
+
+/// Adds to problems what only some codes have.
+pub fn members(document: &mut Value, registry: &Registry) {
+    let mut framework = registry::Registry::new();
+    let schemas = &mut document["components"]["schemas"];
+    for member in registry.codes().flat_map(|code| code.members) {
+        let schema = (member.schema)(&mut framework);
+        let described = schema.merge(MetaSchema { description: Some(member.description), ..MetaSchema::ANY });
+        schemas[&*Problem::name()]["properties"][member.name] = json!(described);
+    }
+    for (name, schema) in &framework.schemas {
+        schemas[name] = json!(schema);
+    }
+}
+
+/// Leave out the failures that can't happen to an operation, and name the codes of the others. A status that has the same codes
+/// wherever it can be is described once.
+pub fn all(document: &mut Value, registry: &Registry) {
+    let (mut shared, mut examples) = (Map::new(), Map::new());
+    for_operations(document, &mut |_, _, operation| {
+        let has_body = operation.get("requestBody").is_some();
+        let Some(declared) = declared(operation, registry) else { return };
+        let Some(responses) = operation["responses"].as_object_mut() else { return };
+        responses.retain(|status, response| {
+            if response["content"].get(CONTENT_TYPE).is_none() {
+                return true;
+            }
+            let codes: Vec<Code> =
+                with_status(registry, status).filter(|it| declared.may_answer(*it, has_body)).collect();
+            describe(status, response, &codes);
+            examples.extend(codes.iter().map(|code| (code.name.to_owned(), example(*code))));
+            if with_status(registry, status).all(|it| it.scope != Scope::Declared && declared.may_answer(it, has_body))
+            {
+                let name = format!("Problem{status}");
+                let reference = json!({ "$ref": format!("#/components/responses/{name}") });
+                shared.insert(name, std::mem::replace(response, reference));
+            }
+            !codes.is_empty()
+        });
+    });
+    for (name, part) in [("responses", shared), ("examples", examples)] {
+        if !part.is_empty() {
+            document["components"][name] = part.into();
+        }
+    }
+}
+
+/// The codes with which operations answer this status.
+fn with_status(registry: &Registry, status: &str) -> impl Iterator<Item = Code> {
+    registry.codes().filter(move |code| {
+        !matches!(code.scope, Scope::Values | Scope::Elsewhere)
+            && code.statuses.iter().any(|it| it.to_string() == status)
+    })
+}
+
+fn describe(status: &str, response: &mut Value, codes: &[Code]) {
+    let names: Vec<_> = codes.iter().map(|code| format!("`{}`", code.name)).collect();
+    let words = response["description"].as_str().unwrap_or_default();
+    response["description"] = format!("{words} Code: {}.", names.join(", ")).into();
+    let examples = codes
+        .iter()
+        .map(|code| (code.name.to_owned(), json!({ "$ref": format!("#/components/examples/{}", code.name) })));
+    response["content"][CONTENT_TYPE]["examples"] = examples.collect::<Map<_, _>>().into();
+    let of_key = codes.contains(&problem::codes::IDEMPOTENCY_KEY_IN_USE);
+    if WITH_RETRY_AFTER.contains(&status) || of_key {
+        let when =
+            if of_key { "if a command with the same idempotency key is under way" } else { "with every such answer" };
+        // Not required anywhere, since it can't be on 409: generators make one type of all problems with this header.
+        response["headers"]["Retry-After"] = json!({
+            "description": format!("In how many seconds to ask again, {when}."),
+            "required": false,
+            "schema": { "type": "integer", "minimum": 0 },
+        });
+    }
+    if WITH_RATE.contains(&status) {
+        for (name, description) in RATE {
+            response["headers"][name] =
+                json!({ "description": description, "required": true, "schema": { "type": "string" } });
+        }
+    }
+    if status == UNSUPPORTED {
+        response["headers"]["Accept-Encoding"] = json!({
+            "description": "`identity`, if the body was compressed (RFC 9110).",
+            "required": false,
+            "schema": { "type": "string" },
+        });
+    }
+    if WITH_CHALLENGE.contains(&status) {
+        response["headers"]["WWW-Authenticate"] = json!({
+            "description": "What the caller has to bring (RFC 6750).",
+            "required": false,
+            "schema": { "type": "string" },
+        });
+    }
+}
+
+fn example(code: Code) -> Value {
+    json!({ "summary": code.title(), "description": code.meaning(), "value": code.example() })
+}

@@ -1,0 +1,80 @@
+//! What texts look like, as exactly as the domain checks them and as a pattern can say it that every generator of clients reads.
+
+use orderlog_http::params::IDENTIFIER;
+use serde_json::{Map, Value};
+
+use super::requests::schemas_of_requests;
+use crate::registry::Vocabulary;
+
+/// What [`IDENTIFIER`] looks like exactly: with at least one letter or digit.
+const IDENTIFIER_EXACTLY: &str = "^[._-]*[A-Za-z0-9][A-Za-z0-9._-]*$";
+/// ASCII characters that no text on one line has. Patterns are ASCII, and use only escapes that JavaScript, PCRE2 and RE2 have in
+/// common, so that generated clients can compile them: what Unicode adds is said in words.
+const CONTROL: &str = r"\x00-\x1f\x7f";
+/// The same for texts on many lines.
+const CONTROL_BUT_LINES: &str = r"\x00-\x09\x0b-\x1f\x7f";
+/// The same with white space: a text has something else, too.
+const BLANK: &str = r"\x00-\x20\x7f";
+/// What the patterns of texts cannot say.
+const IN_WORDS: &str = "Characters from U+0080 to U+009F are refused as well, and white space alone.";
+/// The same of texts on one line.
+const IN_WORDS_OF_A_LINE: &str =
+    "Characters from U+0080 to U+009F, U+2028 and U+2029 are refused as well, and white space alone.";
+/// What the pattern of an e-mail address cannot say.
+const IN_WORDS_OF_AN_EMAIL: &str = "White space and control characters beyond ASCII are refused as well.";
+/// Texts of more characters than this may have many lines.
+const N_LINE_MAX: u64 = 200;
+
+/// Say what every text of a request has to look like.
+pub fn all(document: &mut Value, vocabularies: &[Vocabulary]) {
+    identifiers(document);
+    for schema in schemas_of_requests(document) {
+        let Some(properties) = document["components"]["schemas"][&schema]["properties"].as_object_mut() else {
+            continue;
+        };
+        for (name, property) in properties {
+            let Some(property) = property.as_object_mut() else { continue };
+            let pattern = property.get("pattern");
+            if let Some(known) = vocabularies.iter().find(|known| pattern.is_some_and(|it| it == known.pattern)) {
+                property.remove("pattern");
+                property.insert("enum".to_owned(), (known.words)().into());
+            } else if let Some((pattern, words)) = pattern_of(name, property) {
+                property.insert("pattern".to_owned(), pattern.into());
+                let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
+                property.insert("description".to_owned(), format!("{description} {words}").into());
+            }
+        }
+    }
+}
+
+/// What a property has to look like, and what the pattern leaves out; none if that is said already, or it is no text.
+fn pattern_of(name: &str, property: &Map<String, Value>) -> Option<(String, &'static str)> {
+    if property.contains_key("pattern") || property.get("type")? != "string" {
+        return None;
+    }
+    let n_max = property.get("maxLength")?.as_u64()?;
+    if name == "email" {
+        let part = format!("[^{BLANK}@]");
+        let end = format!("[^{BLANK}@.]");
+        return Some((format!("^{part}+@{end}({part}*{end})?\\.({part}*{end})$"), IN_WORDS_OF_AN_EMAIL));
+    }
+    let (control, words) =
+        if n_max > N_LINE_MAX { (CONTROL_BUT_LINES, IN_WORDS) } else { (CONTROL, IN_WORDS_OF_A_LINE) };
+    Some((format!("^[^{control}]*[^{BLANK}][^{control}]*$"), words))
+}
+
+/// Identifiers, wherever they stand.
+fn identifiers(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if members.get("pattern").is_some_and(|pattern| pattern == IDENTIFIER) {
+                members.insert("pattern".to_owned(), IDENTIFIER_EXACTLY.into());
+                members.insert("minLength".to_owned(), 1.into());
+                members.insert("maxLength".to_owned(), 64.into());
+            }
+            members.values_mut().for_each(identifiers);
+        }
+        Value::Array(items) => items.iter_mut().for_each(identifiers),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

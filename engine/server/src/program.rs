@@ -1,0 +1,63 @@
+//! The program around a registry of services.
+
+use std::{
+    io::{self, ErrorKind, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use crate::{
+    commands::{Cli, Exit, Program, exit_code},
+    output, private,
+};
+
+/// Runs a program: reads the command line, does what it says, and reports on stderr what went wrong.
+pub fn main(program: Program) -> ExitCode {
+    private::begin();
+    output::report_panics();
+    let exit = match Cli::read(program.registry, std::env::args_os()) {
+        Ok(cli) => run(cli, program),
+        Err(answer) => answered(&answer),
+    };
+    output::finish();
+    exit.into()
+}
+
+#[tokio::main]
+async fn run(cli: Cli, program: Program) -> Exit {
+    match cli.run(program).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            note(&error);
+            exit_code(&error)
+        }
+    }
+}
+
+/// One line per cause, unless the one before already ends with it.
+fn note(error: &anyhow::Error) {
+    let mut told = String::new();
+    for (i, cause) in error.chain().enumerate() {
+        let cause = cause.to_string();
+        if !told.ends_with(&cause) {
+            output::note(&format!("{}{cause}", if i == 0 { "error: " } else { "  because: " }));
+        }
+        told = cause;
+    }
+}
+
+/// Prints what the parser of the command line answers: help, the version, or what is wrong.
+fn answered(answer: &clap::Error) -> Exit {
+    if answer.use_stderr() {
+        let has_colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let text = answer.render();
+        output::note(&if has_colors { text.ansi().to_string() } else { text.to_string() });
+        return Exit::Usage;
+    }
+    match answer.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            output::note(&format!("error: stdout can't be written\n  because: {error}"));
+            Exit::Failed
+        }
+        Ok(()) | Err(_) => Exit::Done,
+    }
+}

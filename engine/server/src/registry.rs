@@ -1,0 +1,105 @@
+//! The services of a deployment, listed once: documents, routes, commands, options and topics are made from this list.
+
+mod any;
+mod folding;
+
+use orderlog_eventlog::TopicSpec;
+use orderlog_http::{
+    auth::Scopes,
+    names::{ServiceName, ServiceNames},
+    operations::Operation,
+    problem::{self, Code},
+};
+use orderlog_service::assembly;
+use uuid::Uuid;
+
+pub use any::AnyService;
+pub use folding::FoldError;
+
+/// The services of a deployment, and what is said of all of them together.
+pub struct Registry {
+    /// For the documents and the command line.
+    pub about: About,
+    /// The codes of problems that services share.
+    pub codes: &'static [Code],
+    /// In the order in which they are shown everywhere.
+    pub services: &'static [&'static dyn AnyService],
+}
+
+/// What the documents and the command line say of the services together.
+pub struct About {
+    /// The summary of the OpenAPI document.
+    pub summary: &'static str,
+    /// The description of the OpenAPI document.
+    pub description: &'static str,
+    /// The example of ids that have none of their own.
+    pub example_id: Uuid,
+    /// The first line of `--help`.
+    pub program: &'static str,
+    /// The rest of `--help`.
+    pub usage: &'static str,
+    /// Texts of requests of which only certain words are valid.
+    pub vocabularies: &'static [Vocabulary],
+    /// The help of `--require-idempotency-keys`.
+    pub demanded_keys: &'static str,
+}
+
+/// A closed list of words, which the framework knows by a pattern only. The published documents list them.
+pub struct Vocabulary {
+    /// The pattern by which bodies declare such a text.
+    pub pattern: &'static str,
+    /// The words.
+    pub words: fn() -> Vec<&'static str>,
+}
+
+impl About {
+    /// Nothing is said.
+    pub const NONE: Self = Self {
+        summary: "",
+        description: "",
+        example_id: Uuid::nil(),
+        program: "",
+        usage: "",
+        vocabularies: &[],
+        demanded_keys: "",
+    };
+}
+
+impl Registry {
+    /// The names of all services.
+    pub fn names(&self) -> ServiceNames {
+        self.services.iter().map(|service| service.name()).collect()
+    }
+
+    /// The service of this name.
+    pub fn find(&self, name: &str) -> Option<&'static dyn AnyService> {
+        self.services.iter().copied().find(|service| service.name().as_str() == name)
+    }
+
+    /// The services of these names.
+    pub fn those(&self, names: &[ServiceName]) -> impl Iterator<Item = &'static dyn AnyService> {
+        names.iter().filter_map(|name| self.find(name.as_str()))
+    }
+
+    /// The operations of all services.
+    pub fn operations(&self) -> impl Iterator<Item = &'static Operation> {
+        self.services.iter().flat_map(|service| service.operations())
+    }
+
+    /// The scopes of all services, and of operators.
+    pub fn scopes(&self) -> Scopes {
+        Scopes::new(self.services.iter().flat_map(|service| service.scopes()).copied())
+    }
+
+    /// The codes of all problems: those of the HTTP layer, of each service, and those that services share.
+    pub fn codes(&self) -> impl Iterator<Item = Code> {
+        let of_services = self.services.iter().map(|service| service.codes());
+        [problem::codes::ALL].into_iter().chain(of_services).chain([self.codes]).flatten().copied()
+    }
+
+    /// Every topic there is: the journals and the public ones.
+    pub fn topics(&self) -> Vec<TopicSpec> {
+        let services: Vec<_> = self.services.iter().map(|it| (it.name().as_str(), it.topics())).collect();
+        assembly::topics(&services)
+    }
+}

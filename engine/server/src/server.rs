@@ -1,0 +1,282 @@
+//! Puts it together: the log, the services of this process, and one HTTP server for all their routes.
+
+mod admin;
+mod admission;
+mod caught;
+mod conditional;
+mod connections;
+mod docs;
+mod doors;
+mod failure;
+mod forwarding;
+mod gate;
+mod hash_key;
+mod heads;
+mod health;
+mod hosts;
+mod instance;
+mod methods;
+mod observe;
+mod open_files;
+mod opening;
+mod paced;
+mod problems;
+mod running;
+mod seats;
+mod secured;
+mod shares;
+mod strict;
+
+use std::{sync::Arc, time::Duration};
+
+use orderlog_http::{
+    auth::Scope,
+    measures::HttpMeasures,
+    names::ServiceName,
+    peers::{self, Peers, Place},
+    problem::{ApiError, codes, problem_of},
+    service::{
+        mounted::{Mounted, RouteTable},
+        parts::Parts,
+    },
+    tls,
+};
+use orderlog_readmodel::RedisAddress;
+use orderlog_service::{duty::Troubles, replica::Setup, snapshots::Keeping};
+use poem::{
+    EndpointExt,
+    endpoint::ToDynEndpoint,
+    http::{HeaderValue, Method},
+};
+use poem_openapi::{
+    OpenApi, OpenApiService,
+    registry::{MetaApi, Registry},
+};
+use uuid::Uuid;
+
+use crate::{
+    config::{Config, Options},
+    registry,
+    telemetry::metrics::{Measured, Metrics},
+};
+
+use admission::Admission;
+use connections::{ConnectionLimits, Serving};
+use doors::Doors;
+use forwarding::{Forwarding, ForwardingSettings};
+use health::{Health, LagLimits};
+use running::Stopping;
+
+pub use admin::{LastServer, found_at};
+pub use failure::StartError;
+pub use hash_key::{
+    HashKeyError, given as given_hash_key, keep as keep_hash_key, refuse_another as refuse_another_hash_key,
+};
+pub use instance::INSTANCE;
+pub use opening::{open_begun, open_begun_to_read, open_embedded, open_to_read, open_topics};
+pub use running::Running;
+pub use secured::SecureError;
+
+/// How many connections, requests and waits there are beyond the limits: connections for probes, and all of them for operators and
+/// other services.
+const N_RESERVED: usize = 64;
+
+/// Start.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn start(registry: &'static registry::Registry, config: Config) -> Result<Running, StartError> {
+    let Config { services, options } = config;
+    // First, so that a taken port is told at once, and since services have to know where they are. Whoever connects
+    // already waits until the services have been started.
+    let doors = Doors::open(&options).await?;
+    let (addr, own_url) = (doors.addr, doors.own_url());
+    let gate = Arc::new(secured::gate(addr, &options, &registry.scopes())?);
+    let storage = &options.storage;
+    std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;
+    let setup = opening::open(registry, storage).await?;
+    let stopping = Stopping::default();
+    let instances = token_of_instances(&setup);
+    let parts = parts(registry, setup, &options, &stopping)?;
+    let forwarding = forwarding(&options, &instances)?;
+    let mut mounted = Vec::with_capacity(services.len());
+    for service in registry.those(&services) {
+        mounted.push(service.start(&parts).await?);
+    }
+    opening::agree_on_hash_key(storage, &parts.setup, &services).await?;
+    let health = health(&mounted, &parts, &stopping, &options);
+    let probes = health.probes.iter().map(|(_, probe)| Arc::clone(probe)).collect();
+    let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
+    let admin = admin::Admin::new(registry, projections, Arc::clone(&parts.setup.log));
+    let instance = Uuid::new_v4();
+    let found_at = admin::tell_where(&storage.data, &own_url, &gate.process, instance)?;
+    let documented = crate::openapi::of_services(registry, &services, crate::openapi::Form::Modern);
+    let http = HttpMeasures::new();
+    let metrics = metrics(&mounted, &http, &parts);
+    let admission = Arc::new(Admission::new(&options.limits, stopping.draining.subscribe(), http.clone()));
+    let routes = Routes {
+        registry,
+        mounted,
+        forwarding,
+        health,
+        admin,
+        metrics,
+        services,
+        admission,
+        keys_required: options.require_idempotency_keys,
+    };
+    let api = OpenApiService::new(routes, "orderlog", env!("CARGO_PKG_VERSION"));
+    let strict = strict::Strict::new(poem::IntoEndpoint::into_endpoint(api), &documented);
+    let app = strict.catch_all_error(problem_of);
+    let app = gate::Gated::new(app, Arc::clone(&gate), &options.limits, registry.names(), instances);
+    let app = instance::OfInstance::new(caught::Caught(conditional::Conditional(app)), instance);
+    let app = observe::Observed::new(app, http.clone());
+    let app: Arc<peers::Routes> = Arc::new(ToDynEndpoint(app));
+    parts.peers.open(&app);
+    let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);
+    let limits = ConnectionLimits::of(&options.limits);
+    let servers = doors.serve(&Serving { app, identity: None, limits, measures: http }, &stopping.draining, patience);
+    Ok(Running {
+        addr,
+        own_url,
+        stopping,
+        patience: (delay, patience),
+        servers,
+        probes,
+        log: parts.setup.log,
+        gate,
+        _found_at: found_at,
+    })
+}
+
+/// What every service starts with.
+fn parts(
+    registry: &registry::Registry,
+    setup: Setup,
+    options: &Options,
+    stopping: &Stopping,
+) -> Result<Parts, StartError> {
+    let keeping = Keeping {
+        every: options.snapshot_every,
+        n_kept: usize::from(options.snapshots_kept),
+        ..options.storage.keeping()
+    };
+    Ok(Parts {
+        setup,
+        keeping,
+        troubles: Troubles::default(),
+        stopping: stopping.draining.subscribe(),
+        peers: Arc::new(peers(registry, options)?),
+        redis: redis(options)?,
+        command_timeout_ms: options.command_timeout_ms,
+    })
+}
+
+/// What looks after this process.
+fn health(mounted: &[Mounted], parts: &Parts, stopping: &Stopping, options: &Options) -> Health {
+    Health {
+        probes: mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect(),
+        dependencies: mounted.iter().flat_map(|service| service.dependencies.clone()).collect(),
+        troubles: parts.troubles.clone(),
+        leaving: stopping.leaving.subscribe(),
+        limits: LagLimits { unready_ms: options.unready_lag_ms, ready_ms: options.ready_lag_ms },
+        too_far: Arc::default(),
+    }
+}
+
+fn redis(options: &Options) -> Result<Option<RedisAddress>, StartError> {
+    let access = &options.redis;
+    let Some(url) = access.redis.clone() else { return Ok(None) };
+    let password = access.password()?.map(|password| password.expose().to_owned());
+    let ca = options.security.trust.ca.as_deref().filter(|_| url.starts_with("rediss://"));
+    let ca_pem = ca.map(tls::pem).transpose()?;
+    tls::prepare();
+    Ok(Some(RedisAddress { url, user: access.redis_user.clone(), password, ca_pem }))
+}
+
+fn peers(registry: &registry::Registry, options: &Options) -> Result<Peers, StartError> {
+    let key = options.security.peer_key().map_err(SecureError::PeerKey)?;
+    let others = options.peer_urls.of(&registry.names());
+    let others = others.into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
+    Ok(Peers::new(others.collect(), options.security.trust.ca.as_deref())?)
+}
+
+/// What all instances of this deployment know, and nobody else, as long as nobody else knows its hash key.
+fn token_of_instances(setup: &Setup) -> HeaderValue {
+    let token = String::from(setup.hash_key.unique("instances", "token"));
+    HeaderValue::try_from(token).expect("a key is written in hexadecimal digits")
+}
+
+fn forwarding(options: &Options, instances: &HeaderValue) -> Result<Option<ForwardingSettings>, StartError> {
+    let ca = options.security.trust.ca.as_deref();
+    let begin = |own: &String| ForwardingSettings::new(own.clone(), instances.clone(), ca);
+    Ok(options.storage.advertised_url.as_ref().map(begin).transpose()?)
+}
+
+fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {
+    let measured = mounted.iter().map(|service| Measured {
+        name: service.name,
+        probe: Arc::clone(&service.probe),
+        projection: Arc::clone(&service.projection),
+    });
+    Metrics::new(measured.collect(), http, Arc::clone(&parts.setup.log))
+}
+
+/// The routes of all services of this process in one table: nested tables would rebuild every request's URI.
+struct Routes {
+    registry: &'static registry::Registry,
+    mounted: Vec<Mounted>,
+    /// How commands are forwarded to other instances, if they are.
+    forwarding: Option<ForwardingSettings>,
+    health: Health,
+    admin: admin::Admin,
+    metrics: Metrics,
+    services: Vec<ServiceName>,
+    admission: Arc<Admission>,
+    /// Whether some commands need an idempotency key.
+    keys_required: bool,
+}
+
+impl OpenApi for Routes {
+    fn meta() -> Vec<MetaApi> {
+        // The documents are made by `crate::openapi`.
+        Vec::new()
+    }
+
+    fn register(_: &mut Registry) {}
+
+    fn add_routes(self, table: &mut RouteTable) {
+        let mut of_services = RouteTable::new();
+        for service in self.mounted {
+            let mut of_service = RouteTable::new();
+            (service.routes)(&mut of_service);
+            of_services.extend(match self.forwarding.clone() {
+                Some(forwarding) => Forwarding::begin(forwarding, service.lease, service.probe).before(of_service),
+                None => of_service,
+            });
+        }
+        table.extend(gate::Gate::guard(of_services, self.registry.operations(), &self.admission, self.keys_required));
+        self.health.add_routes(table);
+        self.admin.add_routes(table);
+        let metrics = gate::Gate::guarded(self.metrics.endpoint(), Scope::ADMIN_READ);
+        table.entry("/metrics".to_owned()).or_default().insert(Method::GET, metrics);
+        docs::add_routes(self.registry, &self.services, table);
+        problems::add_routes(self.registry, table);
+        methods::refuse_others(table);
+        observe::name_routes(table, self.registry.operations());
+    }
+}
+
+/// An answer that is no operation's: never cached, JSON.
+fn json_answer(status: poem::http::StatusCode, body: &serde_json::Value) -> poem::Response {
+    poem::Response::builder()
+        .status(status)
+        .content_type("application/json")
+        .header("cache-control", "no-store")
+        .body(body.to_string())
+}
+
+/// The 404 for a document that is not there.
+fn not_here(what: &str) -> ApiError {
+    ApiError::not_found(codes::NO_SUCH_RESOURCE, format!("{what} is not served by this process"))
+}

@@ -1,0 +1,182 @@
+//! Takes connections and serves HTTP/1.1 on them, with limits that the framework's own server does not have: on how many there
+//! are, how long a head may take, and how long nothing may happen.
+//!
+//! Which connections are served where there is not room for all, [`super::seats`] decides. Deliberately absent: HTTP/2, which nobody
+//! who asks here needs, and which has more ways to be abused.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use orderlog_http::{measures::HttpMeasures, peers::Routes, tls::Identity};
+use poem::{
+    Endpoint,
+    http::uri::Scheme,
+    web::{LocalAddr, RemoteAddr},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+use super::{
+    N_RESERVED,
+    heads::HEAD_BYTES_MAX,
+    open_files,
+    paced::{Paced, Turns},
+    seats::{Seat, Seats},
+};
+use crate::config::Limits;
+
+/// How long nothing is accepted after a failure, such as too many open files; else it would be tried again at once, for ever.
+const REST: Duration = Duration::from_millis(50);
+/// How long a connection of the reserve may take with its only request.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many bytes of a head are taken, and how many of an answer wait for its caller.
+const BUFFER_BYTES: usize = HEAD_BYTES_MAX;
+
+/// How many connections there may be, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// So many.
+    pub n_max: usize,
+    /// For the head of a request, from its first byte.
+    pub header: Duration,
+    /// Without a request, or without taking any of an answer.
+    pub idle: Duration,
+}
+
+impl ConnectionLimits {
+    /// As the limits say, and the system allows.
+    pub fn of(limits: &Limits) -> Self {
+        let [header, idle] = [limits.header_timeout_ms, limits.idle_timeout_ms].map(Duration::from_millis);
+        Self { n_max: open_files::make_room_for(limits.max_connections as usize), header, idle }
+    }
+}
+
+/// What connections have in common.
+#[derive(Clone)]
+pub struct Serving {
+    /// What answers.
+    pub app: Arc<Routes>,
+    /// What the process shows of itself, if it speaks TLS here.
+    pub identity: Option<Arc<Identity>>,
+    /// How many there may be, and how long they may take.
+    pub limits: ConnectionLimits,
+    /// Counts those for which there is no room.
+    pub measures: HttpMeasures,
+}
+
+/// Serve what `listener` accepts until `stopped` says so; then those who are being answered have `patience`.
+pub async fn serve(listener: TcpListener, serving: Serving, mut stopped: watch::Receiver<bool>, patience: Duration) {
+    let seats = Seats::new(serving.limits.n_max, N_RESERVED, serving.measures.clone());
+    let (stopping, is_stopping) = watch::channel(false);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            stopped = stopped.wait_for(|stopped| *stopped) => break drop(stopped),
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                // Without a seat it is closed at once.
+                if let Some(seat) = seats.take() {
+                    tokio::spawn(connection(stream, canonical(from), seat, serving.clone(), is_stopping.clone()));
+                }
+            }
+            Err(error) => {
+                tracing::warn!("a connection could not be accepted: {error}");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+    drop((listener, is_stopping));
+    stopping.send_replace(true);
+    // Each connection holds a receiver.
+    if tokio::time::timeout(patience, stopping.closed()).await.is_err() {
+        tracing::warn!("not every request under way was answered in time");
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    from: SocketAddr,
+    seat: Seat,
+    mut serving: Serving,
+    stopping: watch::Receiver<bool>,
+) {
+    // Answers are small and whole: waiting for more of them only costs time. If it fails they are just slower.
+    drop(stream.set_nodelay(true));
+    let at = stream.local_addr().map_or_else(|_| LocalAddr::default(), |at| LocalAddr(at.into()));
+    if !seat.is_usual() {
+        (serving.limits.header, serving.limits.idle) = (RESERVE_TIMEOUT, RESERVE_TIMEOUT);
+    }
+    let Some(identity) = &serving.identity else {
+        return requests(stream, (at, from, Scheme::HTTP), &seat, &serving, stopping).await;
+    };
+    let shaking = tokio::time::timeout(serving.limits.header, identity.acceptor().accept(stream));
+    let shaken = tokio::select! {
+        shaken = shaking => shaken,
+        () = seat.is_wanted() => return,
+    };
+    // Whoever speaks no TLS, or does so too slowly, is not answered.
+    if let Ok(Ok(stream)) = shaken {
+        requests(stream, (at, from, Scheme::HTTPS), &seat, &serving, stopping).await;
+    }
+}
+
+/// Answer what comes on a connection at this address, from that one.
+async fn requests<S>(
+    stream: S,
+    (at, from, scheme): (LocalAddr, SocketAddr, Scheme),
+    seat: &Seat,
+    serving: &Serving,
+    mut stopping: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let turns = Turns::default();
+    let ConnectionLimits { header, idle, n_max: _ } = serving.limits;
+    let io = TokioIo::new(Paced::new(stream, turns.clone(), header, idle));
+    let worked_on = turns.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (app, turns, at, scheme) = (Arc::clone(&serving.app), worked_on.clone(), at.clone(), scheme.clone());
+        async move {
+            let mut request: poem::Request = (request, at, RemoteAddr(from.into()), scheme).into();
+            request.set_data(seat.clone());
+            let response: Response<_> = turns.work_on(app.get_response(request)).await.into();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(BUFFER_BYTES).keep_alive(seat.is_usual());
+    let connection = http.serve_connection(io, service);
+    tokio::pin!(connection);
+    // How it ends is its caller's business.
+    tokio::select! {
+        ended = &mut connection => return drop(ended),
+        stopped = stopping.wait_for(|stopping| *stopping) => drop(stopped),
+        () = seat.is_wanted() => {
+            if !turns.is_working() {
+                return;
+            }
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    drop(connection.await);
+}
+
+/// The same address, of IPv4 where IPv6 only maps it (`::ffff:127.0.0.1`): one machine has one address in rules, rates and logs.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// The URL by which this machine reaches what listens on `addr`.
+pub fn url(addr: SocketAddr) -> String {
+    let port = addr.port();
+    match addr {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("http://127.0.0.1:{port}"),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("http://[::1]:{port}"),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => format!("http://{addr}"),
+    }
+}

@@ -1,0 +1,70 @@
+//! Where requests come in. With TLS there is a second door without, for this machine only: commands on its data folder use it,
+//! whatever names the certificate has.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use orderlog_http::tls::Identity;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use super::{
+    StartError,
+    connections::{self, Serving},
+};
+use crate::config::Options;
+
+/// Any free port of this machine.
+const OWN: &str = "127.0.0.1:0";
+
+/// Where requests come in.
+pub struct Doors {
+    /// For everybody.
+    pub addr: SocketAddr,
+    listener: TcpListener,
+    secret: Option<Secret>,
+}
+
+/// With TLS.
+struct Secret {
+    identity: Arc<Identity>,
+    own: (TcpListener, SocketAddr),
+}
+
+impl Doors {
+    /// Listen, so that whoever connects waits until there is an answer.
+    ///
+    /// # Errors
+    /// [`StartError`], with what is in the way.
+    pub async fn open(options: &Options) -> Result<Self, StartError> {
+        let identity = options.security.identity()?;
+        let (listener, addr) = bind(&options.listen).await?;
+        let secret = match identity {
+            Some(identity) => Some(Secret { identity: Arc::new(identity), own: bind(OWN).await? }),
+            None => None,
+        };
+        Ok(Self { addr, listener, secret })
+    }
+
+    /// The URL by which commands on this machine reach the process.
+    pub fn own_url(&self) -> String {
+        connections::url(self.secret.as_ref().map_or(self.addr, |secret| secret.own.1))
+    }
+
+    /// Serve all doors until `stopping`; each has its seats to itself.
+    pub fn serve(self, serving: &Serving, stopping: &watch::Sender<bool>, patience: Duration) -> Vec<JoinHandle<()>> {
+        let serve = |listener, identity| {
+            let serving = Serving { identity, ..serving.clone() };
+            tokio::spawn(connections::serve(listener, serving, stopping.subscribe(), patience))
+        };
+        match self.secret {
+            Some(Secret { identity, own }) => vec![serve(self.listener, Some(identity)), serve(own.0, None)],
+            None => vec![serve(self.listener, None)],
+        }
+    }
+}
+
+async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address: address.to_owned(), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, connections::canonical(addr)))
+}

@@ -1,0 +1,176 @@
+//! What operators ask: is it alive, is it ready?
+//!
+//! Alive is who answers; nothing else is looked at, since a restart repairs neither a broker nor a disk. Ready is who can do its
+//! work now: it has caught up once since its start, log and rows answer, its duties go on, its rows are not too far behind, and it
+//! is not about to stop. Redis is told but decides nothing, since lists are read from SQLite where it fails.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use orderlog_http::{
+    names::ServiceName,
+    probe::{Probe, Standing},
+    service::mounted::{Dependency, RouteTable},
+};
+use orderlog_service::{duty::Troubles, replica::State};
+use poem::{
+    EndpointExt, Response,
+    endpoint::make,
+    http::{Method, StatusCode},
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::json_answer;
+
+/// How long whoever is asked has to answer.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// Duties without which everything can be answered.
+const DISPENSABLE: [&str; 1] = ["notifications inbox"];
+
+/// How far rows may be behind.
+#[derive(Clone, Copy, Debug)]
+pub struct LagLimits {
+    /// A service whose rows are farther behind, in milliseconds, is not ready.
+    pub unready_ms: u64,
+    /// Then it is ready again once they are no farther behind than this: else it would come and go around one limit.
+    pub ready_ms: u64,
+}
+
+impl LagLimits {
+    fn is_too_far(self, was_too_far: bool, ms: u64) -> bool {
+        if was_too_far { ms > self.ready_ms.min(self.unready_ms) } else { ms > self.unready_ms }
+    }
+}
+
+/// How this process does.
+#[derive(Clone)]
+pub struct Health {
+    /// Its services.
+    pub probes: Vec<(ServiceName, Arc<dyn Probe>)>,
+    /// What else they use, by name.
+    pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
+    /// What is wrong with their duties.
+    pub troubles: Troubles,
+    /// Turns true when the process is about to stop.
+    pub leaving: watch::Receiver<bool>,
+    /// How far rows may be behind.
+    pub limits: LagLimits,
+    /// Those that were too far behind when it was asked last.
+    pub too_far: Arc<Mutex<BTreeMap<ServiceName, bool>>>,
+}
+
+impl Health {
+    /// `/livez` and `/readyz`.
+    pub fn add_routes(self, table: &mut RouteTable) {
+        let alive = make(|_| async { Ok::<_, poem::Error>(json_answer(StatusCode::OK, &json!({ "alive": true }))) });
+        table.entry("/livez".to_owned()).or_default().insert(Method::GET, alive.boxed());
+        let ready = make(move |_| {
+            let health = self.clone();
+            async move { Ok::<_, poem::Error>(health.readiness().await) }
+        });
+        table.entry("/readyz".to_owned()).or_default().insert(Method::GET, ready.boxed());
+    }
+
+    async fn readiness(&self) -> Response {
+        let standings =
+            join_all(self.probes.iter().map(|(name, probe)| async move { (*name, probe.standing(WAIT).await) }));
+        let dependencies = join_all(self.dependencies.iter().map(|(name, dependency)| async move {
+            let answer = tokio::time::timeout(WAIT, dependency.answers()).await;
+            (*name, answer.unwrap_or_else(|_| Err("it does not answer".to_owned())))
+        }));
+        let (standings, dependencies) = tokio::join!(standings, dependencies);
+        let (troubles, stopping) = (self.troubles.all(), *self.leaving.borrow());
+        let mut ready = !stopping && troubles.iter().all(|(duty, _)| DISPENSABLE.contains(&duty.as_str()));
+        let mut services = Map::new();
+        for (name, standing) in standings {
+            let is_too_far = self.is_too_far(name, standing.behind_ms);
+            ready &= is_well(&standing) && !is_too_far;
+            services.insert(name.to_string(), shown(standing, is_too_far));
+        }
+        let troubles: Map<String, Value> = troubles.into_iter().map(|(duty, why)| (duty, why.into())).collect();
+        let mut answer = json!({ "ready": ready, "services": services, "troubles": troubles });
+        if !dependencies.is_empty() {
+            let shown = dependencies.into_iter().map(|(name, answer)| (name.to_owned(), answers(answer)));
+            answer["dependencies"] = shown.collect::<Map<_, _>>().into();
+        }
+        if stopping {
+            answer["stopping"] = true.into();
+        }
+        json_answer(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &answer)
+    }
+
+    fn is_too_far(&self, service: ServiceName, ms: u64) -> bool {
+        let mut all = self.too_far.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_too_far = all.entry(service).or_default();
+        *is_too_far = self.limits.is_too_far(*is_too_far, ms);
+        *is_too_far
+    }
+}
+
+fn is_well(standing: &Standing) -> bool {
+    let Standing { state, end, rows, trouble, .. } = standing;
+    *state == State::Ready && end.is_ok() && rows.is_ok() && trouble.is_none()
+}
+
+fn answers(answer: Result<(), String>) -> Value {
+    match answer {
+        Ok(()) => json!({ "answers": true }),
+        Err(why) => json!({ "answers": false, "why": why }),
+    }
+}
+
+fn shown(standing: Standing, is_too_far: bool) -> Value {
+    let Standing { state, position, end, behind_ms, rows, trouble } = standing;
+    let (state, why) = match state {
+        State::CatchingUp => ("catching_up", None),
+        State::Preparing => ("preparing", None),
+        State::Ready => ("ready", trouble.or_else(|| is_too_far.then(|| "its rows are too far behind".to_owned()))),
+        State::Stopped(why) => ("stopped", Some(why)),
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a lag of 2^53 milliseconds is not reached")]
+    let mut shown = json!({ "state": state, "position": position, "lag_seconds": behind_ms as f64 / 1_000.0 });
+    match end {
+        Ok(end) => {
+            shown["end"] = end.into();
+            shown["lag"] = end.saturating_sub(position).into();
+        }
+        Err(why) => shown["log"] = why.into(),
+    }
+    if let Err(why) = rows {
+        shown["rows"] = why.into();
+    }
+    if let Some(why) = why {
+        shown["why"] = why.into();
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_too_far_behind_has_to_come_well_below_the_limit() {
+        let limits = LagLimits { unready_ms: 30_000, ready_ms: 5_000 };
+        let mut is_too_far = false;
+        for (ms, wanted) in [
+            (0, false),
+            (30_000, false),
+            (30_001, true),
+            (20_000, true),
+            (5_001, true),
+            (5_000, false),
+            (20_000, false),
+        ] {
+            is_too_far = limits.is_too_far(is_too_far, ms);
+            assert_eq!(is_too_far, wanted, "{ms}");
+        }
+        assert!(!LagLimits { unready_ms: 10, ready_ms: 50 }.is_too_far(true, 10), "the lower one counts");
+    }
+}

@@ -1,0 +1,210 @@
+//! Opens the log to serve, to change something, or to look at it. A log that is not whole, or another deployment's, is refused.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use orderlog_core::machine::Genesis;
+use orderlog_eventlog::{
+    EventLog,
+    embedded::{EmbeddedLog, OpenError},
+    kafka::{KafkaConfig, KafkaLog},
+};
+use orderlog_http::names::ServiceName;
+use orderlog_service::{
+    archive,
+    identity::{self, IdentityError},
+    replica::Setup,
+    surroundings::Machine,
+};
+use uuid::Uuid;
+
+use super::{StartError, hash_key};
+use crate::{
+    config::{LogUrl, Storage},
+    private,
+    registry::Registry,
+};
+
+/// How long a start waits for its journals to begin before it stops comparing hash keys with processes that start beside it.
+const BEGIN_WITHIN: Duration = Duration::from_secs(10);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Opens the log for a server, which begins it if it is empty, and what else every replica needs.
+///
+/// # Errors
+/// [`StartError`], with what is in the way: also that the log was begun with another hash key.
+pub(super) async fn open(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
+    hash_key::check(storage)?;
+    let log = open_log(registry, storage).await?;
+    let begun = identity::begun(log.as_ref()).await;
+    settled(storage, log, begun.map_err(StartError::from)).await
+}
+
+/// The same for a command on a stopped server: there must be a log, and it must have begun.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn open_begun(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
+    hash_key::check(storage)?;
+    begun(storage, open_existing(registry, storage).await?).await
+}
+
+/// The same for reading only: no file or topic is made or changed.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn open_begun_to_read(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
+    hash_key::check(storage)?;
+    begun(storage, open_to_read(registry, storage).await?).await
+}
+
+async fn begun(storage: &Storage, log: Arc<dyn EventLog>) -> Result<Setup, StartError> {
+    let begun = match identity::begun(log.as_ref()).await {
+        Ok(begun) if begun.is_empty() => Err(no_log(storage)),
+        begun => begun.map_err(StartError::from),
+    };
+    settled(storage, log, begun).await
+}
+
+/// Replicas work on `log` only if its journals have begun with the hash key of this deployment.
+async fn settled(
+    storage: &Storage,
+    log: Arc<dyn EventLog>,
+    begun: Result<Vec<Genesis>, StartError>,
+) -> Result<Setup, StartError> {
+    match begun.and_then(|begun| Ok(hash_key::find(storage, &begun)?)) {
+        Ok(hash_key) => {
+            let (writer, n_slots_max) = (Uuid::now_v7(), storage.keys_in_memory);
+            Ok(Setup { log, hash_key, writer, n_slots_max, surroundings: Arc::new(Machine) })
+        }
+        Err(error) => {
+            log.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// Processes that begin an empty log on Kafka together may have different hash keys, and none of them sees what the others are about to
+/// write. So each looks again once its own journals have begun: the last one sees all.
+pub(super) async fn agree_on_hash_key(
+    storage: &Storage,
+    setup: &Setup,
+    services: &[ServiceName],
+) -> Result<(), StartError> {
+    if storage.log == LogUrl::Embedded {
+        // One process.
+        return Ok(());
+    }
+    let is_of = |genesis: &Genesis, service: &ServiceName| genesis.journal == service.as_str();
+    let deadline = Instant::now() + BEGIN_WITHIN;
+    loop {
+        match identity::begun(setup.log.as_ref()).await {
+            Ok(begun) if services.iter().all(|service| begun.iter().any(|genesis| is_of(genesis, service))) => {
+                return Ok(hash_key::find(storage, &begun).map(drop)?);
+            }
+            Ok(_) | Err(IdentityError::Read(_)) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
+            Ok(_) | Err(IdentityError::Read(_)) => {
+                tracing::warn!(
+                    "the journals have not begun yet: the next start compares hash keys with other processes"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Opens a log that must be there already, with a whole history.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+async fn open_existing(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+    match &storage.log {
+        LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => Err(no_log(storage)),
+        LogUrl::Embedded | LogUrl::Kafka(_) => open_log(registry, storage).await,
+    }
+}
+
+/// Opens a log that must be there already for reading only: no file or topic is made or changed.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn open_to_read(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+    let log: Arc<dyn EventLog> = match &storage.log {
+        LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => return Err(no_log(storage)),
+        LogUrl::Embedded => match EmbeddedLog::open_to_read(&storage.data, &registry.topics()).await {
+            Err(OpenError::NotBegun { .. }) => return Err(no_log(storage)),
+            log => log?,
+        },
+        LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
+    };
+    whole(storage, log).await
+}
+
+fn no_log(storage: &Storage) -> StartError {
+    StartError::NoLog {
+        place: match &storage.log {
+            LogUrl::Embedded => storage.data.display().to_string(),
+            LogUrl::Kafka(brokers) => format!("Kafka at {brokers}, under the topic prefix `{}`", storage.topic_prefix),
+        },
+    }
+}
+
+/// Open the log, which must hold a whole history.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+async fn open_log(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+    whole(storage, open_topics(registry, storage).await?).await
+}
+
+/// The log, if it does not hold half of an import.
+async fn whole(storage: &Storage, log: Arc<dyn EventLog>) -> Result<Arc<dyn EventLog>, StartError> {
+    match archive::unfinished(log.as_ref()).await {
+        Ok(None) => {}
+        Ok(Some(export_id)) => return Err(StartError::HalfImport { export_id, log: storage.log_options() }),
+        Err(error) => tracing::warn!("whether an import was interrupted is not known: {error}"),
+    }
+    Ok(log)
+}
+
+/// Opens the embedded log, whatever it holds.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn open_embedded(storage: &Storage) -> Result<Arc<EmbeddedLog>, StartError> {
+    private::tighten(&storage.data);
+    Ok(EmbeddedLog::open(&storage.data).await?)
+}
+
+/// Open the log, whatever it holds, and prepare its topics.
+///
+/// # Errors
+/// [`StartError`], with what is in the way.
+pub async fn open_topics(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
+    let log: Arc<dyn EventLog> = match &storage.log {
+        LogUrl::Embedded => open_embedded(storage).await?,
+        LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
+    };
+    for warning in log.prepare(&registry.topics()).await? {
+        tracing::warn!("{warning}");
+    }
+    Ok(log)
+}
+
+fn kafka(storage: &Storage, brokers: &str) -> Result<Arc<KafkaLog>, StartError> {
+    let defaults = KafkaConfig::new(brokers);
+    let mut extra = storage.kafka.settings()?;
+    extra.extend(storage.kafka_settings.iter().cloned());
+    Ok(KafkaLog::connect(KafkaConfig {
+        topic_prefix: storage.topic_prefix.clone(),
+        public_partitions: storage.public_partitions,
+        reached_at: storage.advertised_url.clone(),
+        replication: storage.kafka_replication.unwrap_or(defaults.replication),
+        extra,
+        ..defaults
+    })?)
+}

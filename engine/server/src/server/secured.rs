@@ -1,0 +1,89 @@
+//! How a process is opened: to whom, and what is refused at the start.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use orderlog_http::auth::{IssuerError, KeyFileError, KeyRing, Scopes, Token};
+
+use super::{
+    gate::{Gate, Open},
+    hosts::Hosts,
+};
+use crate::config::{Insecure, Options};
+
+/// Why a process is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SecureError {
+    /// Others than this machine would be listened to, and nothing tells callers apart.
+    #[error(
+        "{addr} is reached by other machines, and there are no keys in {}: make one with `orderlog key create`, take tokens \
+         (--oidc-issuer), listen on a loopback address, or say --insecure=no-keys to let everybody do everything",
+        keys.display()
+    )]
+    NoKeys {
+        /// Where it would listen.
+        addr: SocketAddr,
+        /// Where keys were looked for.
+        keys: PathBuf,
+    },
+    /// Keys would go over the wire as they are.
+    #[error(
+        "{addr} is reached by other machines, and keys would go there unencrypted: give a certificate (--tls-cert, --tls-key), \
+         listen on a loopback address behind something that adds TLS, or say --insecure=no-tls if the network between is your own"
+    )]
+    NoTls {
+        /// Where it would listen.
+        addr: SocketAddr,
+    },
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The keys of the issuer of tokens.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// Anybody on the way could put other keys in their place.
+    #[error(
+        "the issuer's keys (--oidc-jwks) would come unencrypted, so that anybody on the way could give others: use https://, a file, or \
+         say --insecure=no-tls if the network between is your own"
+    )]
+    Forgeable,
+    /// The key for the other services.
+    #[error("the key for the other services can't be read")]
+    PeerKey(#[source] io::Error),
+}
+
+/// The gate of a process that listens on `addr`.
+///
+/// # Errors
+/// [`SecureError`]: what is missing for that.
+pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate, SecureError> {
+    let security = &options.security;
+    let keys = security.key_file(&options.storage.data, scopes.clone());
+    let path = keys.path().to_owned();
+    let ring = KeyRing::open(keys)?;
+    if security.oidc.is_forgeable() && !security.goes_without(Insecure::NoTls) {
+        return Err(SecureError::Forgeable);
+    }
+    let tokens = security.tokens(scopes.clone())?;
+    let open = if addr.ip().is_loopback() {
+        Open::Local
+    } else if security.goes_without(Insecure::NoKeys) {
+        Open::Everybody
+    } else {
+        Open::Nobody
+    };
+    let are_told_apart = ring.is_there() || tokens.is_some();
+    if open == Open::Nobody && !are_told_apart {
+        return Err(SecureError::NoKeys { addr, keys: path });
+    }
+    if !addr.ip().is_loopback() && security.tls_cert.is_none() && !security.goes_without(Insecure::NoTls) {
+        return Err(SecureError::NoTls { addr });
+    }
+    if open == Open::Everybody && !are_told_apart {
+        tracing::warn!(%addr, "there are no keys: everybody who reaches {addr} can do everything");
+    }
+    let peer = security.peer_key().map_err(SecureError::PeerKey)?;
+    let demo = options.demo.then(Token::of_process);
+    let counts_own = options.limits.rate_limit.is_some();
+    let (process, hosts) = (Token::of_process(), Hosts::of(options));
+    Ok(Gate { ring, tokens, process, demo, peer, open, hosts, counts_own })
+}

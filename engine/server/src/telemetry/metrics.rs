@@ -1,0 +1,165 @@
+//! `/metrics`: what a process counts and where it stands, in the text format of Prometheus.
+//!
+//! Counts are kept as things happen, by atomic additions. Positions are looked up when somebody asks, with a limit of time: a log
+//! that does not answer leaves out what only it knows, and nothing else.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use orderlog_eventlog::{EventLog, Partition};
+use orderlog_http::{measures::HttpMeasures, names::ServiceName, probe::Probe, problem::ApiError};
+use orderlog_service::{
+    projection::{Projection, Status},
+    rebuild::Stage,
+};
+use poem::{
+    EndpointExt, Response,
+    endpoint::{BoxEndpoint, make},
+};
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+
+use super::{
+    process,
+    sheet::{Label, Sheet},
+};
+use crate::output;
+
+/// How long rows and log have to say where they stand.
+const WAIT: Duration = Duration::from_secs(2);
+/// A service, as metrics see it.
+pub struct Measured {
+    /// Which.
+    pub name: ServiceName,
+    /// How it does.
+    pub probe: Arc<dyn Probe>,
+    /// Its rows.
+    pub projection: Arc<dyn Projection>,
+}
+
+/// Everything that `/metrics` tells.
+pub struct Metrics {
+    registry: Registry,
+    services: Vec<Measured>,
+    log: Arc<dyn EventLog>,
+}
+
+impl Metrics {
+    /// Those of these services and of the requests for them.
+    pub fn new(services: Vec<Measured>, http: &HttpMeasures, log: Arc<dyn EventLog>) -> Self {
+        let registry = Registry::new();
+        let of_services = services.iter().map(|service| service.probe.measures().collector());
+        for collector in http.collectors().into_iter().chain(of_services) {
+            registry.register(collector).expect("services are told apart by a label");
+        }
+        process::begin();
+        Self { registry, services, log }
+    }
+
+    /// What answers with all of it.
+    pub fn endpoint(self) -> BoxEndpoint<'static> {
+        let metrics = Arc::new(self);
+        let endpoint = make(move |_| {
+            let metrics = Arc::clone(&metrics);
+            async move { Ok::<_, poem::Error>(metrics.answer().await?) }
+        });
+        endpoint.boxed()
+    }
+
+    async fn answer(&self) -> Result<Response, ApiError> {
+        let mut sheet = Sheet::default();
+        sheet.count("orderlog_build_info", "The program", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        process::write(&mut sheet);
+        for (output, n) in output::dropped() {
+            let help = "Lines of the log and of other output for people that could not be written";
+            #[expect(clippy::cast_precision_loss, reason = "a count of 2^53 lines is not reached")]
+            sheet.counter("orderlog_output_lines_dropped_total", help, &[("output", output)], n as f64);
+        }
+        let standings = self.services.iter().map(|service| async move {
+            let status = tokio::time::timeout(WAIT, service.projection.status()).await;
+            (service, status.ok().and_then(Result::ok))
+        });
+        for (service, status) in join_all(standings).await {
+            let name = service.name.as_str();
+            lag(&mut sheet, name, service.probe.behind().ms);
+            if let Some(status) = status {
+                rows(&mut sheet, name, &status);
+            }
+        }
+        self.duties(&mut sheet).await;
+        let mut families = self.registry.gather();
+        families.extend(sheet.families());
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        let text = TextEncoder::new().encode_to_string(&families).map_err(|error| ApiError::internal(&error))?;
+        Ok(Response::builder().content_type(TEXT_FORMAT).header("cache-control", "no-store").body(text))
+    }
+
+    /// How far relays, reactors and deliveries of this process have come in what they read.
+    async fn duties(&self, sheet: &mut Sheet) {
+        let mut all = Vec::new();
+        for Measured { name, probe, .. } in &self.services {
+            all.extend(probe.measures().duties().into_iter().map(|duty| (name.as_str(), duty)));
+        }
+        let mut partitions: Vec<Partition> = all.iter().map(|(_, (_, partition, _))| partition.clone()).collect();
+        partitions.sort();
+        partitions.dedup();
+        let ends = tokio::time::timeout(WAIT, self.log.ends(&partitions)).await.ok().and_then(Result::ok);
+        let ends: BTreeMap<&Partition, u64> = partitions.iter().zip(ends.unwrap_or_default()).collect();
+        for (service, (duty, partition, position)) in &all {
+            let index = partition.index.to_string();
+            let labels: [Label<'_>; 4] =
+                [("service", service), ("duty", duty), ("topic", &partition.topic), ("partition", &index)];
+            let help = "Where the duty stands in what it reads; only told where it is done";
+            sheet.count("orderlog_duty_position", help, &labels, *position);
+            if let Some(end) = ends.get(partition) {
+                let lag = end.saturating_sub(*position);
+                sheet.count("orderlog_duty_lag_events", "Records that the duty has not done yet", &labels, lag);
+            }
+        }
+    }
+}
+
+fn lag(sheet: &mut Sheet, service: &str, ms: u64) {
+    let help = "For how long there has been a record that is not in the rows";
+    #[expect(clippy::cast_precision_loss, reason = "a lag of 2^53 milliseconds is not reached")]
+    sheet.gauge("orderlog_projection_lag_seconds", help, &[("service", service)], ms as f64 / 1_000.0);
+}
+
+/// Where a service's rows stand.
+fn rows(sheet: &mut Sheet, service: &str, status: &Status) {
+    let labels = [("service", service)];
+    let lag = "Records of the journal that are not in the rows";
+    let snapshot = status.snapshots.last().copied().unwrap_or(0);
+    for (name, help, value) in [
+        ("orderlog_projection_position", "One past the last record in the rows", status.position),
+        ("orderlog_log_end_offset", "One past the last record of the journal", status.end),
+        ("orderlog_projection_lag_events", lag, status.lag),
+        ("orderlog_projection_generation", "The generation of the rows that serves", u64::from(status.generation)),
+        ("orderlog_projection_snapshot_position", "Where the newest snapshot stands; 0: there is none", snapshot),
+        ("orderlog_parked_records", "Records that can't be folded and wait for a repair", status.n_parked),
+        ("orderlog_dead_letters", "The same as orderlog_parked_records, until the next version", status.n_parked),
+    ] {
+        sheet.count(name, help, &labels, value);
+    }
+    for state in ["catching_up", "preparing", "ready", "stopped"] {
+        let help = "1 for what the service is doing";
+        let labels = [("service", service), ("status", state)];
+        sheet.count("orderlog_projection_status", help, &labels, u64::from(status.state == state));
+    }
+    rebuild(sheet, service, status);
+}
+
+fn rebuild(sheet: &mut Sheet, service: &str, status: &Status) {
+    let labels = [("service", service)];
+    let running = status.rebuild.as_ref().filter(|rebuild| rebuild.report.is_none() && rebuild.error.is_none());
+    let help = "1 while another generation of the rows is built or compared";
+    sheet.count("orderlog_projection_rebuild_running", help, &labels, u64::from(running.is_some()));
+    if let Some(progress) = running.and_then(|rebuild| rebuild.progress) {
+        let ratio = match progress.stage {
+            #[expect(clippy::cast_precision_loss, reason = "a ratio need not be exact")]
+            Stage::Replaying => progress.position as f64 / progress.end.max(1) as f64,
+            Stage::Comparing | Stage::Switching | Stage::Done => 1.0,
+        };
+        let help = "How much of the journal the generation that is built has";
+        sheet.gauge("orderlog_projection_rebuild_progress_ratio", help, &labels, ratio.min(1.0));
+    }
+}
