@@ -178,7 +178,7 @@ fn lock_file(dir: &Path, service: &str) -> PathBuf {
 }
 
 /// What a file holds.
-enum Found {
+enum FileState {
     Nothing,
     These,
     OtherTables { schema: String },
@@ -188,9 +188,9 @@ enum Found {
 pub(crate) async fn prepare<D: Decider>(file: &Path, origin: &Origin, tables: &Tables<D>) -> Result<(), StoreError> {
     let mut connection = connect(file, origin).await?;
     match inspect(&mut connection, origin, tables).await? {
-        Found::These => {}
-        Found::Nothing => create(&mut connection, origin, tables).await?,
-        Found::OtherTables { schema } => {
+        FileState::These => {}
+        FileState::Nothing => create(&mut connection, origin, tables).await?,
+        FileState::OtherTables { schema } => {
             // Closing the last connection empties the WAL into the file, so that one file is all there is to move.
             close(connection, origin).await?;
             let aside = move_aside(file, &schema)?;
@@ -221,7 +221,7 @@ pub(crate) async fn has_tables<D: Decider>(origin: &Origin, tables: &Tables<D>) 
     let mut connection = connection.map_err(|error| origin.error("opening the rows for reading", error))?;
     let found = inspect(&mut connection, origin, tables).await?;
     close(connection, origin).await?;
-    Ok(matches!(found, Found::These))
+    Ok(matches!(found, FileState::These))
 }
 
 async fn connect(file: &Path, origin: &Origin) -> Result<SqliteConnection, StoreError> {
@@ -236,13 +236,13 @@ async fn inspect<D: Decider>(
     connection: &mut SqliteConnection,
     origin: &Origin,
     tables: &Tables<D>,
-) -> Result<Found, StoreError> {
+) -> Result<FileState, StoreError> {
     let names = sqlx::query_scalar::<_, String>("select name from sqlite_schema where type = 'table'")
         .fetch_all(&mut *connection)
         .await
         .map_err(|error| origin.error("reading the tables", error))?;
     if names.is_empty() {
-        return Ok(Found::Nothing);
+        return Ok(FileState::Nothing);
     }
     let foreign = |found: String| StoreError::Foreign { file: origin.file.clone(), found, service: D::JOURNAL };
     // `only` is unique to ours: another program's `meta` makes this query fail, which says the same.
@@ -253,8 +253,8 @@ async fn inspect<D: Decider>(
     let (schema, service) = (meta.try_get::<String, _>(0), meta.try_get::<String, _>(1));
     match (schema, service) {
         (Ok(_), Ok(service)) if service != D::JOURNAL => Err(foreign(format!("the rows of `{service}`"))),
-        (Ok(schema), Ok(_)) if schema == tables.version() => Ok(Found::These),
-        (Ok(schema), Ok(_)) => Ok(Found::OtherTables { schema }),
+        (Ok(schema), Ok(_)) if schema == tables.version() => Ok(FileState::These),
+        (Ok(schema), Ok(_)) => Ok(FileState::OtherTables { schema }),
         (Err(_), _) | (_, Err(_)) => Err(foreign("something else".to_owned())),
     }
 }

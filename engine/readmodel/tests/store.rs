@@ -10,7 +10,7 @@ use orderlog_core::{
     key::Key,
     machine::{Changes, Checkpoint, CopiedRow, DiscardedRow, Head, ParkedRow, SetAside, Verdict, Wanted},
 };
-use orderlog_readmodel::{Pace, Store, StoreError, Unaccepted, Writer};
+use orderlog_readmodel::{Due, MemoryRows, Pace, Rows, Store, StoreError, Unaccepted, Writer};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
@@ -107,6 +107,25 @@ async fn any_number_of_keys_is_loaded_in_the_order_asked_for() -> Outcome {
         }
         assert_eq!((&loaded[count].head, &loaded[count].entity), (&None, &None));
         assert_eq!((loaded[count + 1].head.map(|head| head.offset), &loaded[count + 1].entity), (Some(7), &None));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_due_is_found_the_longest_overdue_first() -> Outcome {
+    let Fixture { dir: _dir, store, mut writer, mut journal } = Fixture::new().await?;
+    // Due at 1, 2 and 3.
+    let changes = journal.steps(accepted(["a", "c", "b", "a"]));
+    let memory = MemoryRows::new(&TABLES);
+    store.write(&mut writer, &changes, Pace::Steady).await?;
+    memory.put(&changes)?;
+    let named = |due: Vec<(Key, Due<Counters>)>| -> Vec<(Key, String)> {
+        due.into_iter().map(|(key, due)| (key, format!("{} {}", due.command.name, due.version))).collect()
+    };
+    for (now, limit, expected) in [(0, 9, ""), (1, 9, "c"), (2, 9, "cb"), (9, 9, "cba"), (9, 2, "cb")] {
+        let expected: Vec<_> = expected.chars().map(|name| (key(&name.to_string()), format!("{name} 17"))).collect();
+        assert_eq!(named(store.due(&TABLES.timers[0], now, limit).await?), expected);
+        assert_eq!(named(memory.due(&TABLES.timers[0], now, limit).await?), expected);
     }
     Ok(())
 }

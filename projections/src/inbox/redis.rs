@@ -208,7 +208,7 @@ impl RedisInbox {
     }
 
     /// Reads until the run is the one that was asked for.
-    async fn look(&self, which: &Which<'_>, bound: &str, limit: u32) -> Result<Found, InboxError> {
+    async fn look(&self, which: &Which<'_>, bound: &str, limit: u32) -> Result<Entries, InboxError> {
         for _ in 0..LOOKS {
             let run = self.stand().await?;
             match self.call_read(&run, which, bound, limit).await {
@@ -235,7 +235,7 @@ enum Which<'a> {
 }
 
 /// What was read, as of one moment.
-struct Found {
+struct Entries {
     position: u64,
     counted: u64,
     notifications: Vec<Notification>,

@@ -16,7 +16,7 @@ use crate::{
 const N_FLIGHTS_MAX: usize = 8_192;
 
 /// What a look at a command came to.
-enum Verdict<D: Decider> {
+enum Look<D: Decider> {
     /// Append this.
     Yes(D::Event),
     /// Tell this.
@@ -79,30 +79,30 @@ impl<D: Decider> Core<D> {
             }
             let (request, ends) = (Arc::clone(&pending.request), pending.ends.clone());
             match self.look_at(&request, ends.as_deref(), now) {
-                Verdict::Yes(event) => self.launch(ticket, &request, event, now),
-                Verdict::Tell(outcome) => self.answer(ticket, outcome),
-                Verdict::Wait => drop(self.commands.waiting.insert(ticket)),
+                Look::Yes(event) => self.launch(ticket, &request, event, now),
+                Look::Tell(outcome) => self.answer(ticket, outcome),
+                Look::Wait => drop(self.commands.waiting.insert(ticket)),
             }
         }
     }
 
-    fn look_at(&mut self, request: &Request<D>, ends: Option<&Ends>, now: Millis) -> Verdict<D> {
+    fn look_at(&mut self, request: &Request<D>, ends: Option<&Ends>, now: Millis) -> Look<D> {
         if let Some(stamp) = request.stamp.filter(|_| !Bug::IgnoreIdempotencyKey.is_loose()) {
             let wanted = Wanted { key: stamp.key, kind: None };
             match self.slots.get(&stamp.key, None) {
                 None => drop(self.missing.insert((wanted.key, wanted.kind))),
                 Some(slot) => {
                     if let Some(head) = slot.head {
-                        return Verdict::Tell(self.repeated(head.offset));
+                        return Look::Tell(self.repeated(head.offset));
                     }
                 }
             }
             if self.flights.ahead(&stamp.key).is_some() {
-                return Verdict::Wait;
+                return Look::Wait;
             }
         }
         if self.flights.len() >= N_FLIGHTS_MAX {
-            return Verdict::Wait;
+            return Look::Wait;
         }
         let Decision { result, mut missing, sight } = self.decide(request, !Bug::ForgetFlights.is_loose(), now);
         let result = match result {
@@ -111,7 +111,7 @@ impl<D: Decider> Core<D> {
                 // Only what is ahead may say no; then the no waits for its verdicts. What is folded may have to be loaded for that.
                 let folded = self.decide(request, false, now);
                 if folded.result.is_ok() && folded.missing.is_empty() {
-                    return Verdict::Wait;
+                    return Look::Wait;
                 }
                 missing = folded.missing;
                 folded.result
@@ -120,13 +120,13 @@ impl<D: Decider> Core<D> {
         };
         if !missing.is_empty() {
             self.missing.extend(missing.iter().map(|aggregate| (aggregate.key, Some(aggregate.kind))));
-            return Verdict::Wait;
+            return Look::Wait;
         }
         if sight.parked.get() && !Bug::DecideOnParked.is_loose() {
-            return Verdict::Tell(Outcome::Parked);
+            return Look::Tell(Outcome::Parked);
         }
         if sight.blocked.get() {
-            return Verdict::Wait;
+            return Look::Wait;
         }
         match result {
             Ok(event) => self.may_launch(request, event),
@@ -146,10 +146,10 @@ impl<D: Decider> Core<D> {
     }
 
     /// A yes may go once all it names is known and alive.
-    fn may_launch(&mut self, request: &Request<D>, event: D::Event) -> Verdict<D> {
+    fn may_launch(&mut self, request: &Request<D>, event: D::Event) -> Look<D> {
         if self.author.unknown.contains(&D::kind(&event)) {
             // An older program would do something else, or nothing: it can't write what it has never heard of.
-            return Verdict::Tell(Outcome::Parked);
+            return Look::Tell(Outcome::Parked);
         }
         let mut wait = false;
         for aggregate in D::touches(&event) {
@@ -162,22 +162,22 @@ impl<D: Decider> Core<D> {
                 wait = true;
             }
             if self.parking.holds(&aggregate.key) && !Bug::DecideOnParked.is_loose() {
-                return Verdict::Tell(Outcome::Parked);
+                return Look::Tell(Outcome::Parked);
             }
             wait |= self.flights.ahead(&aggregate.key).is_some_and(|ahead| ahead.blocked);
         }
         let stamp_unknown = request.stamp.is_some_and(|stamp| self.slots.peek(&stamp.key).is_none());
-        if wait || stamp_unknown { Verdict::Wait } else { Verdict::Yes(event) }
+        if wait || stamp_unknown { Look::Wait } else { Look::Yes(event) }
     }
 
     /// A no must be as new as the command: the journal, and for a foreign fact its topics too, read to where they ended.
-    fn refuse(&mut self, refusal: Refusal<D>, ends: Option<&Ends>) -> Verdict<D> {
+    fn refuse(&mut self, refusal: Refusal<D>, ends: Option<&Ends>) -> Look<D> {
         if Bug::RefuseFromStaleState.is_loose() {
-            return Verdict::Tell(refusal.into());
+            return Look::Tell(refusal.into());
         }
         let Some(ends) = ends else {
             self.step.wants_ends = true;
-            return Verdict::Wait;
+            return Look::Wait;
         };
         let rests_on = match &refusal {
             Refusal::Rule(rejection) => D::rests_on(rejection),
@@ -186,7 +186,7 @@ impl<D: Decider> Core<D> {
         let is_copied = |(topic, part, end): &(String, u32, u64)| self.copying.next(topic, *part) >= *end;
         let mut awaited = ends.copied.iter().filter(|(topic, ..)| rests_on.contains(&topic.as_str()));
         let is_fresh = self.folded.next >= ends.journal && awaited.all(is_copied);
-        if is_fresh { Verdict::Tell(refusal.into()) } else { Verdict::Wait }
+        if is_fresh { Look::Tell(refusal.into()) } else { Look::Wait }
     }
 
     fn decide(&mut self, request: &Request<D>, look_ahead: bool, now: Millis) -> Decision<D> {

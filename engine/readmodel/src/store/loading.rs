@@ -57,7 +57,7 @@ impl Lookup {
 }
 
 /// What was found so far.
-struct Found<E> {
+struct LookedUp<E> {
     heads: HashMap<Key, Head>,
     entities: HashMap<(Kind, Key), (u64, E)>,
 }
@@ -71,7 +71,7 @@ impl<D: Decider> Store<D> {
         for kind in wanted.iter().filter_map(|wanted| wanted.kind) {
             self.tables().of(kind)?;
         }
-        let mut found = Found { heads: HashMap::with_capacity(wanted.len()), entities: HashMap::new() };
+        let mut found = LookedUp { heads: HashMap::with_capacity(wanted.len()), entities: HashMap::new() };
         self.look_up(wanted, &mut found).await?;
         Ok(wanted
             .iter()
@@ -83,7 +83,7 @@ impl<D: Decider> Store<D> {
             .collect())
     }
 
-    async fn look_up(&self, wanted: &[Wanted], found: &mut Found<D::Entity>) -> Result<(), StoreError> {
+    async fn look_up(&self, wanted: &[Wanted], found: &mut LookedUp<D::Entity>) -> Result<(), StoreError> {
         let failed = |error| self.origin.error("loading rows", error);
         if wanted.is_empty() {
             return Ok(());
@@ -103,7 +103,7 @@ impl<D: Decider> Store<D> {
         &self,
         connection: &mut SqliteConnection,
         wanted: &[Wanted],
-        found: &mut Found<D::Entity>,
+        found: &mut LookedUp<D::Entity>,
     ) -> Result<(), StoreError> {
         let (size, text) = self.lookup.text(wanted.len());
         // Repeating the last key fills up the text's number of keys and finds nothing new.

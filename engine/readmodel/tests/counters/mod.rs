@@ -8,7 +8,7 @@ use orderlog_core::{
     machine::{Changes, Digest, EntityRow, Genesis, Happened, Head, RecordRow, Verdict, chain},
     public::Nothing,
 };
-use orderlog_readmodel::{Cell, Column, Index, Ledger, Table, Tables};
+use orderlog_readmodel::{Cell, Column, Due, Index, Ledger, Table, Tables, Timer};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -87,7 +87,18 @@ pub static TABLES: Tables<Counters> = Tables {
         lines: |_, event| event.by.iter().map(|by| vec![Cell::Integer(*by)]).collect(),
         indexes: &[Index { name: "steps_by_size", on: "(by)" }],
     }],
-    timers: &[],
+    timers: &[Timer {
+        name: "again",
+        kind: "counters",
+        column: "total",
+        due: |row| match row {
+            Row::Counter { name, total } => {
+                let command = Stepped { name: name.clone(), by: vec![] };
+                Some(Due { at_ms: *total, version: 17, command })
+            }
+            Row::Limit { .. } => None,
+        },
+    }],
 };
 
 pub fn key(name: &str) -> Key {

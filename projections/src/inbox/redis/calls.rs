@@ -5,7 +5,7 @@ use orderlog_core::decoding;
 use orderlog_domain::{notifications::Notification, values::Recipient};
 use tokio::time::timeout;
 
-use super::{Applied, Found, InboxError, PATIENCE, RedisInbox, Run, Which};
+use super::{Applied, Entries, InboxError, PATIENCE, RedisInbox, Run, Which};
 
 /// Keys looked at, or deleted, per call.
 const SWEPT: usize = 500;
@@ -90,7 +90,7 @@ impl RedisInbox {
         which: &Which<'_>,
         bound: &str,
         limit: u32,
-    ) -> Result<Option<Found>, InboxError> {
+    ) -> Result<Option<Entries>, InboxError> {
         let mut connection = self.connection.clone();
         let (set, counted, direction) = match which {
             Which::All => (self.key(run, "all"), self.key(run, "all"), "up"),
@@ -109,7 +109,7 @@ impl RedisInbox {
         let parts: Vec<String> = answer(call.invoke_async(&mut connection)).await?;
         match parts.as_slice() {
             [missing] if missing == "missing" => Ok(None),
-            [found, position, counted, docs @ ..] if found == "found" => Ok(Some(Found {
+            [found, position, counted, docs @ ..] if found == "found" => Ok(Some(Entries {
                 position: offset(position)?,
                 counted: offset(counted)?,
                 notifications: docs
