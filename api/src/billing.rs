@@ -31,7 +31,7 @@ use orderlog_http::{
 };
 use orderlog_projections::billing as projections;
 use orderlog_readmodel::Tables;
-use orderlog_service::replica::Executed;
+use orderlog_runtime::replica::Executed;
 use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;
 

@@ -1,6 +1,7 @@
 //! The routes of the customers service.
 
 pub mod codes;
+pub mod email_keys;
 pub mod scopes;
 mod topics;
 
@@ -31,11 +32,15 @@ use orderlog_http::{
 };
 use orderlog_projections::customers as projections;
 use orderlog_readmodel::Tables;
-use orderlog_service::{email_keys, replica::Executed, surroundings::mint};
+use orderlog_runtime::{
+    replica::{Executed, ToSettle},
+    surroundings::mint,
+};
 use poem_openapi::{Object, OpenApi, Tags, param::Query, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::email_keys::Collision;
 use crate::{
     orders::{OrderList, OrderPayment, OrderState},
     values::CheckValues,
@@ -235,6 +240,16 @@ impl ServiceDefinition for CustomersService {
         let service = parts.start::<Self>().await?;
         email_keys::begin(&service.replica);
         Ok(Mounted::new(&service.clone(), CustomersApi(service)))
+    }
+
+    fn to_settle(found: &ToSettle) -> Vec<String> {
+        let sentence = |it: &Collision| {
+            let Collision { customer_id, held_by } = it;
+            format!(
+                "customers {customer_id} and {held_by} have one e-mail address in two spellings: change one of them"
+            )
+        };
+        email_keys::reported(found).iter().map(sentence).collect()
     }
 
     fn topic(topic: &str) -> TopicContract {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use orderlog_core::decider::Decider;
 use orderlog_domain::{
     inventory::{self, Command, Inventory, Rejection, ReservationId, ShortageReason, StockItem},
+    notifications::Notifications,
     values::{ReservationName, Sku},
 };
 use orderlog_http::{
@@ -31,9 +32,9 @@ use orderlog_http::{
 };
 use orderlog_projections::inventory as projections;
 use orderlog_readmodel::Tables;
-use orderlog_service::{
+use orderlog_runtime::{
     assembly,
-    delivery::{self, corrections},
+    delivery::{self, Target},
     replica::{Executed, Replica},
 };
 use poem_openapi::{OpenApi, Tags, param::Query};
@@ -112,7 +113,8 @@ impl ServiceDefinition for InventoryService {
             "deliveries",
             &replica,
             move |replica: Replica<Inventory>, lease| {
-                delivery::run(replica, lease, notifier.clone(), corrections::notice)
+                let target = Target { notifier: notifier.clone(), journal: Notifications::JOURNAL };
+                delivery::run(replica, lease, target, inventory::notice_of)
             },
         );
         Ok(Mounted::new(&service.clone(), InventoryApi(service)))

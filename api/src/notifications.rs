@@ -4,6 +4,7 @@ mod bodies;
 pub mod codes;
 mod event_id;
 mod feed;
+mod inbox;
 mod notifier;
 mod reading;
 pub mod scopes;
@@ -36,10 +37,9 @@ use orderlog_http::{
 };
 use orderlog_projections::RedisInbox;
 use orderlog_readmodel::{RedisAddress, Tables};
-use orderlog_service::{
+use orderlog_runtime::{
     assembly,
     duty::Troubles,
-    inbox,
     replica::{Executed, State},
 };
 use poem_openapi::{OpenApi, Tags, param::Query};

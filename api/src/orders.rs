@@ -36,7 +36,7 @@ use orderlog_http::{
 };
 use orderlog_projections::orders::{self as projections, OrderFilter};
 use orderlog_readmodel::Tables;
-use orderlog_service::{replica::Executed, surroundings::mint};
+use orderlog_runtime::{replica::Executed, surroundings::mint};
 use poem::http::StatusCode;
 use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;

@@ -21,11 +21,11 @@ mod public_format_tests;
 
 use orderlog_core::{
     decider::Decider,
-    public::{PublicEvent, Topic},
+    public::{PublicEvent, Services, Topic},
 };
 
-/// Each service's journal, which is also its name, and what the service publishes.
-pub const SERVICES: [(&str, &[Topic]); 5] = [
+/// The shop's services. An export has exactly their journals, each once: another set of services needs another format of exports.
+pub const SERVICES: &Services = &[
     of::<customers::Customers>(),
     of::<orders::Orders>(),
     of::<inventory::Inventory>(),

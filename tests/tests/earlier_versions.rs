@@ -15,7 +15,7 @@ use orderlog_eventlog::{
     EventLog, NewRecord,
     kafka::{KafkaConfig, KafkaLog},
 };
-use orderlog_service::assembly;
+use orderlog_runtime::assembly;
 use orderlog_tests::{
     deployment::{Embedded, Server, free_port, kafka, orderlog, orderlog_anywhere, orderlog_with_read_only},
     http::Http,
@@ -165,7 +165,7 @@ async fn topics_of_each_earlier_version_on_kafka_are_served_verified_and_exporte
         let config =
             KafkaConfig { topic_prefix: topic_prefix.clone(), public_partitions: 2, ..KafkaConfig::new(kafka()) };
         let log = KafkaLog::connect(config).unwrap();
-        log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
+        log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await.unwrap();
         for (offset, record) in fixture.records() {
             let landed = log.append(vec![record]).await.remove(0).unwrap();
             assert_eq!(landed.offset, offset);

@@ -39,7 +39,7 @@ impl Checks {
     fn read() -> Self {
         let root = root();
         let mut sources = Vec::new();
-        for folder in ["api", "cli", "domain", "engine", "projections", "service", "tests"] {
+        for folder in ["api", "cli", "domain", "engine", "projections", "tests"] {
             collect(&root.join(folder), &root, &mut sources);
         }
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();

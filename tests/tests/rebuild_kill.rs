@@ -18,7 +18,7 @@ use orderlog_domain::orders::Orders;
 use orderlog_eventlog::embedded::EmbeddedLog;
 use orderlog_projections::orders::TABLES;
 use orderlog_readmodel::{MemoryRows, Store};
-use orderlog_service::{
+use orderlog_runtime::{
     replica::{Replica, Setup},
     surroundings::Machine,
 };

@@ -15,7 +15,7 @@ use orderlog_eventlog::{
     kafka::{KafkaConfig, KafkaLog},
 };
 use orderlog_readmodel::Store;
-use orderlog_service::{
+use orderlog_runtime::{
     assembly, now_ms,
     replica::{Replica, Setup, State},
     surroundings::Machine,
@@ -64,7 +64,7 @@ async fn what_nobody_sees_is_in_no_name_and_no_address() {
 
 /// Customers with these addresses, recorded as by an earlier version, which compared addresses in lower case only.
 async fn customers_from_before<const N: usize>(log: Arc<dyn EventLog>, emails: [&str; N]) -> [String; N] {
-    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
+    log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let hash_key = HashKey::from_secret(SECRET);
     let (writer, surroundings) = (Uuid::now_v7(), Arc::new(Machine));

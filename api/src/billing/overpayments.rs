@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use orderlog_core::key::Key;
 use orderlog_domain::{
-    notifications::OPERATIONS,
+    notifications::{Notice, OPERATIONS},
     values::{Currency, Money, OrderId, PaymentReference},
 };
-use orderlog_service::{
-    delivery::{Notice, Notifier, tell_patiently},
+use orderlog_runtime::{
+    delivery::{Notifier, tell_patiently},
     trace,
 };
 use tokio::sync::Semaphore;
@@ -58,13 +58,13 @@ impl Overpayment {
 /// Tells operations, in the background.
 #[derive(Clone)]
 pub struct Overpayments {
-    notifier: Arc<dyn Notifier>,
+    notifier: Arc<dyn Notifier<Notice>>,
     permits: Arc<Semaphore>,
 }
 
 impl Overpayments {
     /// Tells by `notifier`.
-    pub fn new(notifier: Arc<dyn Notifier>) -> Self {
+    pub fn new(notifier: Arc<dyn Notifier<Notice>>) -> Self {
         Self { notifier, permits: Arc::new(Semaphore::new(N_UNDER_WAY_MAX)) }
     }
 
@@ -123,7 +123,7 @@ mod tests {
     struct Reluctant(Mutex<Vec<(Notice, Uuid)>>);
 
     #[async_trait]
-    impl Notifier for Reluctant {
+    impl Notifier<Notice> for Reluctant {
         async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
             let mut asked = self.0.lock().unwrap();
             asked.push((notice.clone(), key));

@@ -19,7 +19,7 @@ use orderlog_http::{
     service::{ServiceDefinition, unexpected},
     time::{time, time_of},
 };
-use orderlog_service::replica::Executed;
+use orderlog_runtime::replica::Executed;
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 use orderlog_core::key::RecordId;
 use orderlog_domain::notifications::Notifications;
 use orderlog_http::{freshness::Position, names::ServiceName};
-use orderlog_service::marks;
+use orderlog_runtime::marks;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,

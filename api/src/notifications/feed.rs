@@ -10,7 +10,7 @@ use std::{
 use orderlog_domain::{notifications::Notifications, values::Recipient};
 use orderlog_projections::notifications::{self, Notified};
 use orderlog_readmodel::StoreError;
-use orderlog_service::replica::Replica;
+use orderlog_runtime::replica::Replica;
 use tokio::sync::{mpsc, watch};
 
 use super::{Notification, event_id::EventId};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use orderlog_domain::notifications::Notifications;
+use orderlog_domain::notifications::{Notice, Notifications};
 use orderlog_http::{names::ServiceName, peers::Peers};
-use orderlog_service::delivery::{Notice, Notifier};
+use orderlog_runtime::delivery::Notifier;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub struct ByNotifications(pub Arc<Peers>);
 
 #[async_trait]
-impl Notifier for ByNotifications {
+impl Notifier<Notice> for ByNotifications {
     async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
         let Notice { recipient, subject, body } = notice;
         let notice = json!({ "recipient": recipient, "subject": subject, "body": body });

@@ -7,7 +7,7 @@ use orderlog_domain::{notifications::Notifications, values::Recipient};
 use orderlog_eventlog::ReadError;
 use orderlog_projections::notifications;
 use orderlog_readmodel::StoreError;
-use orderlog_service::{
+use orderlog_runtime::{
     marks,
     replica::{Replica, State},
 };

@@ -13,7 +13,7 @@ use orderlog_http::{
     service::{ServiceDefinition, contract::EXAMPLE_TIME, unexpected},
     time::{time, time_of},
 };
-use orderlog_service::replica::Executed;
+use orderlog_runtime::replica::Executed;
 use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

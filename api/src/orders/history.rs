@@ -9,7 +9,7 @@ use orderlog_http::{
     time::time,
 };
 use orderlog_readmodel::{Cursor, Page, Paging};
-use orderlog_service::replica::{Recorded, Replica};
+use orderlog_runtime::replica::{Recorded, Replica};
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -10,6 +10,7 @@
 //! Deliberately absent: prices, places within the house, back-orders, and any knowledge of how an order is doing.
 
 mod commands;
+mod corrections;
 mod decide;
 mod events;
 mod moves;
@@ -26,6 +27,7 @@ mod properties;
 mod tests;
 
 pub use commands::{Command, MAX_LINES, Rejection, Reserve};
+pub use corrections::notice_of;
 pub use events::{
     Because, Event, MovedLine, Reaction, ReservationAnswer, ReservationCancelled, ReservationDeclined,
     ReservationMoved, ReservationRejected, ReservationRepeated, SeenSku, StockAdjusted, StockReceived, ThresholdSet,

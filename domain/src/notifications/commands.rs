@@ -1,5 +1,7 @@
 //! What can be asked of the notifications service, and why it may be refused.
 
+use std::fmt;
+
 use orderlog_core::decider::Ref;
 
 use crate::{
@@ -8,6 +10,24 @@ use crate::{
 };
 
 use super::{events::Source, state::Notification};
+
+/// What another service has somebody notified of, where no public event says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whom.
+    pub recipient: String,
+    /// In short.
+    pub subject: String,
+    /// At length.
+    pub body: String,
+}
+
+/// What a log may show: the recipient.
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.recipient)
+    }
+}
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

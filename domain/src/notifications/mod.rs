@@ -11,7 +11,7 @@ mod events;
 mod react;
 mod state;
 
-pub use commands::{Command, Rejection};
+pub use commands::{Command, Notice, Rejection};
 pub use events::{Event, NotificationAlreadyMade, NotificationAlreadyRead, NotificationMade, NotificationRead, Source};
 pub use react::{Heard, OPERATIONS};
 pub use state::{Entity, NOTIFICATIONS, Notification, StrayNotification};

@@ -31,6 +31,9 @@ pub struct Envelope {
 /// A public topic, which is also the CloudEvents type of its events, and the journal of the service that publishes them.
 pub type Topic = (&'static str, &'static str);
 
+/// The services of a program: of each its journal, which is also its name, and what it publishes.
+pub type Services = [(&'static str, &'static [Topic])];
+
 /// The public events that a service publishes or hears.
 pub trait PublicEvent: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Every topic of these events.

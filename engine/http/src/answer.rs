@@ -1,7 +1,7 @@
 //! Successful answers: a JSON body and the headers that say where in the log it stands.
 
 use orderlog_core::decider::Decider;
-use orderlog_service::replica::Executed;
+use orderlog_runtime::replica::Executed;
 use poem::{
     IntoResponse, Response,
     http::{HeaderName, HeaderValue, StatusCode, header},

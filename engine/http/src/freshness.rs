@@ -1,13 +1,13 @@
 //! How new an answer has to be: `Orderlog-Min-Position`, and for how long the caller waits for that: `Prefer: wait=N`.
 //!
 //! A position in the service's own journal is waited for until the rows hold it. One in the journal of a service whose events this one
-//! consumes is waited for until the rows hold all that follows from it here (`service/src/replica/news.rs`). Then a "not found" is
+//! consumes is waited for until the rows hold all that follows from it here (`engine/runtime/src/replica/news.rs`). Then a "not found" is
 //! the truth. If the time is up before, the answer is 504. Any other position is refused, since the wait would have no end.
 
 use std::{fmt, time::Duration};
 
 use orderlog_core::decider::Decider;
-use orderlog_service::replica::sources;
+use orderlog_runtime::replica::sources;
 use poem::{Request, RequestBody, Result, http::HeaderMap};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,

@@ -4,7 +4,7 @@
 //! callers nor takes room from them ([decision 26](../../docs/decisions/0026-one-caller-cannot-starve-the-others.md)).
 //!
 //! Every call has a timeout, and nothing here repeats one: a query tells its caller that the other service did not answer,
-//! and commands are repeated by `orderlog_service::delivery`.
+//! and commands are repeated by `orderlog_runtime::delivery`.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use orderlog_service::trace::{self, Kind, Span};
+use orderlog_runtime::trace::{self, Kind, Span};
 use poem::{Endpoint, Response, endpoint::DynEndpoint, http::StatusCode};
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_core::decider::Decider;
-use orderlog_service::{
+use orderlog_runtime::{
     lag::Behind,
     measures::Measures,
     replica::{Replica, State},

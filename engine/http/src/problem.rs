@@ -31,7 +31,7 @@ mod framework;
 use std::{error::Error, fmt::Display};
 
 use orderlog_readmodel::StoreError;
-use orderlog_service::replica::ExecuteError;
+use orderlog_runtime::replica::ExecuteError;
 use poem::{
     IntoResponse, Response,
     http::{HeaderValue, StatusCode, header},

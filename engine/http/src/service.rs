@@ -15,9 +15,9 @@ use orderlog_core::{
 };
 use orderlog_eventlog::Lease;
 use orderlog_readmodel::{Store, Tables};
-use orderlog_service::{
+use orderlog_runtime::{
     now_ms,
-    replica::{Damage, Executed, Replica, State},
+    replica::{Damage, Executed, Replica, State, ToSettle},
 };
 use poem_openapi::OpenApi;
 use serde_json::Value;
@@ -63,6 +63,11 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     /// # Errors
     /// [`NotStarted`] if it can't run.
     fn start(parts: &Parts) -> impl Future<Output = Result<Mounted, NotStarted>> + Send;
+
+    /// Sentences for an operator about what [`Replica::prepared`] left to be settled.
+    fn to_settle(_found: &ToSettle) -> Vec<String> {
+        Vec::new()
+    }
 
     /// What the AsyncAPI document says of a topic that it publishes.
     fn topic(_topic: &str) -> TopicContract {

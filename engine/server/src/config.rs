@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use orderlog_http::names::ServiceName;
-use orderlog_service::snapshots::Keeping;
+use orderlog_runtime::snapshots::Keeping;
 use tracing_subscriber::EnvFilter;
 
 pub use access::{KafkaAccess, RedisAccess, SaslMechanism};
@@ -165,7 +165,7 @@ pub struct Storage {
     #[arg(long, env = "ORDERLOG_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// What it tells: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_service=debug`
+    /// What it tells: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_runtime=debug`
     ///
     /// Default: `info` for `serve`, `warn` for the other commands
     #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", value_parser = filter)]

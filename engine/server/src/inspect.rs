@@ -11,7 +11,7 @@ use orderlog_core::{
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 use orderlog_http::names::ServiceName;
 use orderlog_readmodel::StoreError;
-use orderlog_service::{envelope, projection::Projection};
+use orderlog_runtime::{envelope, projection::Projection};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

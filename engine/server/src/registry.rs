@@ -3,6 +3,7 @@
 mod any;
 mod folding;
 
+use orderlog_core::public::Topic;
 use orderlog_eventlog::TopicSpec;
 use orderlog_http::{
     auth::Scopes,
@@ -10,7 +11,7 @@ use orderlog_http::{
     operations::Operation,
     problem::{self, Code},
 };
-use orderlog_service::assembly;
+use orderlog_runtime::assembly;
 use uuid::Uuid;
 
 pub use any::AnyService;
@@ -97,9 +98,13 @@ impl Registry {
         [problem::codes::ALL].into_iter().chain(of_services).chain([self.codes]).flatten().copied()
     }
 
+    /// The journal of each service, and the public topics that it publishes.
+    pub fn published(&self) -> Vec<(&'static str, &'static [Topic])> {
+        self.services.iter().map(|it| (it.name().as_str(), it.topics())).collect()
+    }
+
     /// Every topic there is: the journals and the public ones.
     pub fn topics(&self) -> Vec<TopicSpec> {
-        let services: Vec<_> = self.services.iter().map(|it| (it.name().as_str(), it.topics())).collect();
-        assembly::topics(&services)
+        assembly::topics(&self.published())
     }
 }

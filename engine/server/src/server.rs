@@ -42,7 +42,7 @@ use orderlog_http::{
     tls,
 };
 use orderlog_readmodel::RedisAddress;
-use orderlog_service::{duty::Troubles, replica::Setup, snapshots::Keeping};
+use orderlog_runtime::{duty::Troubles, replica::Setup, snapshots::Keeping};
 use poem::{
     EndpointExt,
     endpoint::ToDynEndpoint,
@@ -103,7 +103,7 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     for service in registry.those(&services) {
         mounted.push(service.start(&parts).await?);
     }
-    opening::agree_on_hash_key(storage, &parts.setup, &services).await?;
+    opening::agree_on_hash_key(registry, storage, &parts.setup, &services).await?;
     let health = health(&mounted, &parts, &stopping, &options);
     let probes = health.probes.iter().map(|(_, probe)| Arc::clone(probe)).collect();
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();

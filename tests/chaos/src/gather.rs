@@ -10,7 +10,7 @@ use orderlog_eventlog::{EventLog, Partition, Record, TopicKind};
 use orderlog_history::{History, Line, PublicRecord, Row};
 use orderlog_projections::{self as projections, Inbox, RedisInbox};
 use orderlog_readmodel::{Paging, RedisAddress, Store, Tables};
-use orderlog_service::{assembly, now_ms};
+use orderlog_runtime::{assembly, now_ms};
 
 /// Everything there is to check. `rows` tells the data folder of each service.
 ///
@@ -18,7 +18,7 @@ use orderlog_service::{assembly, now_ms};
 /// If log or rows can't be read.
 pub async fn history(log: &dyn EventLog, rows: impl Fn(&str) -> Box<Path>, lines: Vec<Line>) -> Result<History> {
     let mut history = History { lines, rested_ms: Some(now_ms()), ..History::default() };
-    for topic in assembly::topics(&orderlog_domain::SERVICES) {
+    for topic in assembly::topics(orderlog_domain::SERVICES) {
         let name = topic.name.to_string();
         for partition in log.partitions(&name).await.with_context(|| name.clone())? {
             let (index, records) = (partition.index, contents(log, partition).await?.into_iter());

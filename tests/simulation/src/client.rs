@@ -14,7 +14,7 @@ use orderlog_core::{
     machine::{Request, Versions},
 };
 use orderlog_history::{Attempt, Line, Outcome, Read};
-use orderlog_service::{
+use orderlog_runtime::{
     replica::{ExecuteError, Executed, Lacks, State, sources},
     surroundings::Surroundings,
 };

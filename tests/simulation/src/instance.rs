@@ -10,16 +10,16 @@ use orderlog_core::{decider::Decider, key::HashKey, known::Unknown};
 use orderlog_domain::{
     billing::{self, Billing},
     customers::{self, Customers},
-    inventory::{Event, Inventory},
+    inventory::{self, Event, Inventory},
     notifications::{self, Notifications},
     orders::{self, Orders},
 };
 use orderlog_eventlog::EventLog;
 use orderlog_history::{Ask, Refusal};
 use orderlog_readmodel::{MemoryRows, Tables};
-use orderlog_service::{
+use orderlog_runtime::{
     assembly::{self, Assembled, AssemblyError},
-    delivery::{self, corrections},
+    delivery::{self, Target},
     duty::Troubles,
     replica::{Replica, Setup, StartError, State},
     surroundings::Surroundings,
@@ -199,7 +199,8 @@ impl Service for Inventory {
             "deliveries",
             replica,
             move |replica: SimulatedReplica<Self>, lease| {
-                delivery::run(replica, lease, notifier.clone(), corrections::notice)
+                let target = Target { notifier: notifier.clone(), journal: Notifications::JOURNAL };
+                delivery::run(replica, lease, target, inventory::notice_of)
             },
         );
     }

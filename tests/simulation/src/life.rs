@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use orderlog_core::{decider::Millis, known::Unknown};
-use orderlog_service::surroundings::Surroundings;
+use orderlog_runtime::surroundings::Surroundings;
 use tokio::sync::watch;
 use uuid::{Builder, Uuid};
 

@@ -12,14 +12,10 @@ use orderlog_core::{
     key::{HashKey, Key},
 };
 use orderlog_domain::{
-    notifications::{Command, Notifications, Source},
+    notifications::{Command, Notice, Notifications, Source},
     values::{Body, NotificationId, Recipient, Subject},
 };
-use orderlog_service::{
-    delivery::{Notice, Notifier},
-    surroundings::Surroundings,
-    trace,
-};
+use orderlog_runtime::{delivery::Notifier, surroundings::Surroundings, trace};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -44,7 +40,7 @@ impl Deliveries {
 }
 
 #[async_trait]
-impl Notifier for Deliveries {
+impl Notifier<Notice> for Deliveries {
     async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
         let shop = self.0.upgrade().ok_or("the run is over")?;
         let world = &shop.world;

@@ -8,7 +8,7 @@ use orderlog_domain::inventory::{Inventory, ReservationState};
 use orderlog_eventlog::{Partition, Record};
 use orderlog_history::{Fault, History, PublicRecord, Row, SERVICES, fault};
 use orderlog_readmodel::{Cell, Contents, MemoryRows};
-use orderlog_service::replica::Replica;
+use orderlog_runtime::replica::Replica;
 use serde_json::{Value, json};
 
 use crate::{

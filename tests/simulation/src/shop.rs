@@ -6,7 +6,7 @@ use orderlog_domain::{
     billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
 };
 use orderlog_eventlog::EventLog;
-use orderlog_service::assembly;
+use orderlog_runtime::assembly;
 use tokio::sync::watch;
 
 use crate::{
@@ -37,7 +37,7 @@ pub struct Shop {
 impl Shop {
     /// A deployment of one or two instances of each service, now and then three.
     pub async fn open(world: &Arc<World>) -> Arc<Self> {
-        let prepared = world.log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await;
+        let prepared = world.log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await;
         prepared.expect("an empty log takes all topics");
         // In some worlds a new program is being rolled out.
         let is_rollout = world.draw(|chance| chance.of_1000(400));

@@ -11,7 +11,7 @@ use orderlog_eventlog::{EventLog, NewRecord, simulated::SimulatedLog};
 use orderlog_history::History;
 use orderlog_projections::{billing, customers, inventory, notifications, orders};
 use orderlog_readmodel::{MemoryRows, Rows, Store, Tables};
-use orderlog_service::{
+use orderlog_runtime::{
     assembly,
     replica::{Replica, Setup},
     surroundings::{Machine, Surroundings},
@@ -42,7 +42,7 @@ impl Surroundings for Older {
 /// A log that holds these journals.
 async fn log_of(history: &History) -> Arc<dyn EventLog> {
     let log = SimulatedLog::new();
-    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
+    log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await.unwrap();
     for (journal, records) in &history.journals {
         for record in records {
             log.append_raw(NewRecord {

@@ -7,7 +7,7 @@ use orderlog_domain::{
 };
 use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
 use orderlog_readmodel::Store;
-use orderlog_service::{
+use orderlog_runtime::{
     assembly, now_ms,
     replica::{Reach, Setup},
     surroundings::Machine,
@@ -70,7 +70,7 @@ fn operations() -> Recipient {
 
 async fn log() -> Arc<dyn EventLog> {
     let log: Arc<dyn EventLog> = SimulatedLog::new();
-    log.prepare(&assembly::topics(&orderlog_domain::SERVICES)).await.unwrap();
+    log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await.unwrap();
     log
 }
 

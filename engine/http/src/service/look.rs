@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orderlog_core::decider::{Decider, Ref};
-use orderlog_service::past::{Moment, PastError};
+use orderlog_runtime::past::{Moment, PastError};
 use uuid::Uuid;
 
 use crate::{

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use orderlog_eventlog::Lease;
-use orderlog_service::projection::{Projection, Rows};
+use orderlog_runtime::projection::{Projection, Rows};
 use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::OpenApi;
 

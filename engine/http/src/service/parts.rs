@@ -4,7 +4,7 @@ use std::{error::Error, sync::Arc};
 
 use orderlog_core::decider::{Decider, Millis};
 use orderlog_readmodel::RedisAddress;
-use orderlog_service::{
+use orderlog_runtime::{
     assembly::{self, Assembled},
     duty::Troubles,
     replica::Setup,

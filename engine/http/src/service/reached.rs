@@ -3,7 +3,7 @@
 use orderlog_core::{decider::Decider, key::Key};
 use orderlog_eventlog::{Partition, ReadError};
 use orderlog_readmodel::Store;
-use orderlog_service::replica::Lacks;
+use orderlog_runtime::replica::Lacks;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Service, ServiceDefinition};

@@ -119,7 +119,7 @@ pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit
         }
         Verb::Export(export) => export.run(registry).await,
         Verb::Import(import) => import.run(registry).await,
-        Verb::Check(check) => check.run(),
+        Verb::Check(check) => check.run(registry),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt::Write as _};
 use clap::{Args, Subcommand};
 use orderlog_core::reason::Reason;
 use orderlog_http::{names::ServiceName, point::time};
-use orderlog_service::{
+use orderlog_runtime::{
     projection::ParkedRecord,
     replica::{Discarded, Retried},
 };

@@ -11,8 +11,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use orderlog_http::{names::ServiceName, point::Point};
-use orderlog_service::{
-    email_keys::Collision,
+use orderlog_runtime::{
     envelope::{Envelopes, Finding, Findings},
     past::Moment,
     projection::{Rebuild, RebuildRequest, Status},
@@ -214,12 +213,12 @@ async fn status(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Res
     if asked.json {
         print(&format!("{:#}", serde_json::json!(statuses)))?;
     } else {
-        print(&table(&statuses))?;
+        print(&table(registry, &statuses))?;
     }
     Ok(Exit::Done)
 }
 
-fn table(statuses: &[Status]) -> String {
+fn table(registry: &Registry, statuses: &[Status]) -> String {
     let mut lines = vec![format!(
         "{:<14} {:<12} {:>10} {:>12} {:>12} {:>10} {:>10} {:>12} {:>7}",
         "service", "state", "generation", "position", "end", "lag", "lag (s)", "snapshot", "parked"
@@ -232,11 +231,8 @@ fn table(statuses: &[Status]) -> String {
             "{service:<14} {state:<12} {generation:>10} {position:>12} {end:>12} {lag:>10} {seconds:>10} {snapshot:>12} {n_parked:>7}"
         ));
         lines.extend(status.why.iter().map(|why| format!("  {why}")));
-        lines.extend(status.email_collisions.iter().map(|Collision { customer_id, held_by }| {
-            format!(
-                "  customers {customer_id} and {held_by} have one e-mail address in two spellings: change one of them"
-            )
-        }));
+        let to_settle = registry.find(service).map(|it| it.to_settle(&status.to_settle)).unwrap_or_default();
+        lines.extend(to_settle.iter().map(|sentence| format!("  {sentence}")));
     }
     lines.join("\n")
 }

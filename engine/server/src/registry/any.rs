@@ -23,9 +23,9 @@ use orderlog_http::{
     },
 };
 use orderlog_readmodel::{Generations, Store, StoreError};
-use orderlog_service::{
+use orderlog_runtime::{
     projection::{Projection, Rows},
-    replica::Setup,
+    replica::{Setup, ToSettle},
     snapshots::Keeping,
 };
 use serde_json::Value;
@@ -71,6 +71,9 @@ pub trait AnyService: Send + Sync {
 
     /// The public topics that it publishes.
     fn topics(&self) -> &'static [Topic];
+
+    /// Sentences for an operator about what the service left to be settled.
+    fn to_settle(&self, found: &ToSettle) -> Vec<String>;
 
     /// What the AsyncAPI document says of a topic that it publishes.
     fn topic(&self, topic: &str) -> TopicContract;
@@ -154,6 +157,10 @@ impl<S: ServiceDefinition> AnyService for S {
 
     fn topics(&self) -> &'static [Topic] {
         <S::Decider as Decider>::Published::TOPICS
+    }
+
+    fn to_settle(&self, found: &ToSettle) -> Vec<String> {
+        S::to_settle(found)
     }
 
     fn topic(&self, topic: &str) -> TopicContract {

@@ -8,7 +8,7 @@ use std::{
 use orderlog_core::decider::Decider;
 use orderlog_eventlog::ReadError;
 use orderlog_readmodel::{StoreError, Tables};
-use orderlog_service::{
+use orderlog_runtime::{
     projection::Rows,
     replica::{Damage, Replica, Setup, StartError},
     snapshots::Keeping,

@@ -24,7 +24,7 @@ use orderlog_http::{
     service::mounted::RouteTable,
 };
 use orderlog_readmodel::SnapshotError;
-use orderlog_service::{
+use orderlog_runtime::{
     past::Moment,
     projection::{Projection, RebuildRequest, Status},
     rebuild::{Goal, RebuildError},

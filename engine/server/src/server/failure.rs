@@ -5,7 +5,7 @@ use std::{error::Error, path::PathBuf};
 use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
 use orderlog_http::{service::parts::NotStarted, tls::TlsError};
 use orderlog_readmodel::StoreError;
-use orderlog_service::{assembly::AssemblyError, identity::IdentityError, replica};
+use orderlog_runtime::{assembly::AssemblyError, identity::IdentityError, replica};
 use uuid::Uuid;
 
 use super::{HashKeyError, SecureError};

@@ -29,7 +29,7 @@ use orderlog_http::{
     tls::{self, TlsError},
     waiting::aside_if_possible,
 };
-use orderlog_service::trace;
+use orderlog_runtime::trace;
 use poem::{
     Endpoint, Request, Response, Result,
     endpoint::{BoxEndpoint, ToDynEndpoint},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use orderlog_core::{key::HashKey, machine::Genesis};
-use orderlog_service::identity::{self, IdentityError};
+use orderlog_runtime::identity::{self, IdentityError};
 use uuid::Uuid;
 
 use crate::config::{DEVELOPMENT_HASH_KEY, LogUrl, Storage};

@@ -13,7 +13,7 @@ use orderlog_http::{
     request::{Current, REQUEST_ID, taken_by},
     service::mounted::RouteTable,
 };
-use orderlog_service::trace::{self, Kind, Span};
+use orderlog_runtime::trace::{self, Kind, Span};
 use poem::{
     Endpoint, EndpointExt, Request, Response, Result,
     endpoint::BoxEndpoint,

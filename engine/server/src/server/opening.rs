@@ -12,7 +12,7 @@ use orderlog_eventlog::{
     kafka::{KafkaConfig, KafkaLog},
 };
 use orderlog_http::names::ServiceName;
-use orderlog_service::{
+use orderlog_runtime::{
     archive,
     identity::{self, IdentityError},
     replica::Setup,
@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) async fn open(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
     let log = open_log(registry, storage).await?;
-    let begun = identity::begun(log.as_ref()).await;
+    let begun = identity::begun(log.as_ref(), &registry.published()).await;
     settled(storage, log, begun.map_err(StartError::from)).await
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn open(registry: &Registry, storage: &Storage) -> Result<Setup
 /// [`StartError`], with what is in the way.
 pub async fn open_begun(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
-    begun(storage, open_existing(registry, storage).await?).await
+    begun(registry, storage, open_existing(registry, storage).await?).await
 }
 
 /// The same for reading only: no file or topic is made or changed.
@@ -58,11 +58,11 @@ pub async fn open_begun(registry: &Registry, storage: &Storage) -> Result<Setup,
 /// [`StartError`], with what is in the way.
 pub async fn open_begun_to_read(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
-    begun(storage, open_to_read(registry, storage).await?).await
+    begun(registry, storage, open_to_read(registry, storage).await?).await
 }
 
-async fn begun(storage: &Storage, log: Arc<dyn EventLog>) -> Result<Setup, StartError> {
-    let begun = match identity::begun(log.as_ref()).await {
+async fn begun(registry: &Registry, storage: &Storage, log: Arc<dyn EventLog>) -> Result<Setup, StartError> {
+    let begun = match identity::begun(log.as_ref(), &registry.published()).await {
         Ok(begun) if begun.is_empty() => Err(no_log(storage)),
         begun => begun.map_err(StartError::from),
     };
@@ -90,6 +90,7 @@ async fn settled(
 /// Processes that begin an empty log on Kafka together may have different hash keys, and none of them sees what the others are about to
 /// write. So each looks again once its own journals have begun: the last one sees all.
 pub(super) async fn agree_on_hash_key(
+    registry: &Registry,
     storage: &Storage,
     setup: &Setup,
     services: &[ServiceName],
@@ -101,7 +102,7 @@ pub(super) async fn agree_on_hash_key(
     let is_of = |genesis: &Genesis, service: &ServiceName| genesis.journal == service.as_str();
     let deadline = Instant::now() + BEGIN_WITHIN;
     loop {
-        match identity::begun(setup.log.as_ref()).await {
+        match identity::begun(setup.log.as_ref(), &registry.published()).await {
             Ok(begun) if services.iter().all(|service| begun.iter().any(|genesis| is_of(genesis, service))) => {
                 return Ok(hash_key::find(storage, &begun).map(drop)?);
             }

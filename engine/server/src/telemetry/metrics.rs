@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use orderlog_eventlog::{EventLog, Partition};
 use orderlog_http::{measures::HttpMeasures, names::ServiceName, probe::Probe, problem::ApiError};
-use orderlog_service::{
+use orderlog_runtime::{
     projection::{Projection, Status},
     rebuild::Stage,
 };

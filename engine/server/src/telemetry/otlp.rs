@@ -15,7 +15,7 @@ use orderlog_http::{
     names::ServiceName,
     tls::{self, TlsError},
 };
-use orderlog_service::trace;
+use orderlog_runtime::trace;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 
 use std::{fs, sync::LazyLock};
 
-use orderlog_service::now_ms;
+use orderlog_runtime::now_ms;
 
 use super::sheet::Sheet;
 

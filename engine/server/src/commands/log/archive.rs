@@ -12,13 +12,14 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use clap::Args;
 use futures_util::{StreamExt, stream};
+use orderlog_core::public::Services;
 use orderlog_eventlog::{Partition, ReadError};
-use orderlog_service::archive::{
+use orderlog_runtime::archive::{
     self, Archive, Broken, Cut, ExportError, ImportError, Journals, KeyError, Manifest, Mode, OfLog, Records, Signed,
     SigningKey, VerifyingKey,
     frames::{self, FrameError},
 };
-use orderlog_service::envelope::{Finding, Findings};
+use orderlog_runtime::envelope::{Finding, Findings};
 use serde_json::json;
 
 use super::undo;
@@ -113,10 +114,11 @@ impl Export {
         let key = self.sign_key.as_deref().map(SigningKey::read).transpose().map_err(no_key)?;
         let key = key.as_ref();
         let manifest = match Running::find(&self.place).await? {
-            Some(running) => self.export(&OfServer(Arc::new(running)), key).await?,
+            Some(running) => self.export(&registry.published(), &OfServer(Arc::new(running)), key).await?,
             None => {
                 let log = server::open_to_read(registry, &self.place.storage).await.map_err(StartError::told)?;
-                let manifest = self.export(&OfLog(Arc::clone(&log)), key).await;
+                let services = registry.published();
+                let manifest = self.export(&services, &OfLog(Arc::clone(&log), services.clone()), key).await;
                 log.close().await;
                 manifest?
             }
@@ -133,10 +135,15 @@ impl Export {
         Ok(Exit::Done)
     }
 
-    async fn export(&self, journals: &dyn Journals, key: Option<&SigningKey>) -> anyhow::Result<Manifest> {
+    async fn export(
+        &self,
+        services: &Services,
+        journals: &dyn Journals,
+        key: Option<&SigningKey>,
+    ) -> anyhow::Result<Manifest> {
         let mut shown = Shown::new("exported");
         let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
-        archive::export(journals, &self.dir, key, &mut tell).await.map_err(not_exported)
+        archive::export(journals, services, &self.dir, key, &mut tell).await.map_err(not_exported)
     }
 }
 
@@ -149,7 +156,7 @@ impl Import {
         let storage = &self.storage;
         serve::tell(storage, "warn")?;
         // Before anything is made: a folder in which there is no export is a mistyped one.
-        let archive = self.dir.as_deref().map(|dir| opened(dir, &self.signature)).transpose()?;
+        let archive = self.dir.as_deref().map(|dir| opened(registry, dir, &self.signature)).transpose()?;
         let place = Place { server: None, key_file: None, trust: Trust::default(), storage: storage.clone() };
         if storage.data.is_dir() && Running::find(&place).await?.is_some() {
             return Err(Failure::refused("a server runs on this data folder: stop it first"));
@@ -216,8 +223,8 @@ impl Check {
     ///
     /// # Errors
     /// What is wrong with the export.
-    pub fn run(&self) -> anyhow::Result<Exit> {
-        let archive = opened(&self.dir, &self.signature)?;
+    pub fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
+        let archive = opened(registry, &self.dir, &self.signature)?;
         let mut shown = Shown::new("checked");
         let warnings = archive.check(&mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
         for (journal, Findings { n, first }) in warnings {
@@ -237,9 +244,9 @@ impl Check {
 }
 
 /// The export in `dir`. What is in the folder beside it is named on stderr.
-fn opened(dir: &Path, Signature { verify_key }: &Signature) -> anyhow::Result<Archive> {
+fn opened(registry: &Registry, dir: &Path, Signature { verify_key }: &Signature) -> anyhow::Result<Archive> {
     let key = verify_key.as_deref().map(VerifyingKey::read).transpose().map_err(no_key)?;
-    let archive = Archive::open(dir, key.as_ref()).map_err(broken)?;
+    let archive = Archive::open(dir, &registry.published(), key.as_ref()).map_err(broken)?;
     if archive.signed == Signed::NotVerified {
         output::note("the export is signed, but without --verify-key its signature was not verified");
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use orderlog_core::machine::{DISCARD, Discard};
 use orderlog_http::names::ServiceName;
-use orderlog_service::envelope::Envelopes;
+use orderlog_runtime::envelope::Envelopes;
 use serde_json::{Value, json};
 
 use super::{N_AT_A_TIME, source::Source};

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use chrono::Utc;
 use orderlog_eventlog::EventLog;
-use orderlog_service::archive;
+use orderlog_runtime::archive;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ pub async fn run(registry: &Registry, storage: &Storage, as_json: bool) -> anyho
             let log = server::open_topics(registry, storage).await.map_err(StartError::told)?;
             let export_id = unfinished(log.as_ref(), storage).await;
             log.close().await;
-            let topics = archive::JOURNALS.into_iter().chain([archive::IMPORTS]);
+            let topics = registry.published().into_iter().map(|(journal, _)| journal).chain([archive::IMPORTS]);
             let topics: Vec<_> = topics.map(|topic| format!("{}{topic}", storage.topic_prefix)).collect();
             Err(Failure::refused(format!(
                 "orderlog deletes no Kafka topics. To undo the import of export {}, delete these with Kafka's own tools: {}. Or import \

@@ -11,7 +11,7 @@ use orderlog_core::reason::Reason;
 use orderlog_eventlog::{EventLog, Partition};
 use orderlog_http::names::ServiceName;
 use orderlog_readmodel::{Label, SnapshotError, StoreError};
-use orderlog_service::{
+use orderlog_runtime::{
     projection::{ParkedRecord, Projection, Rebuild, RebuildRequest, Status},
     rebuild::{Goal, RebuildError},
     replica::{self, Discarded, RepairError, Retried, Setup},

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use orderlog_eventlog::ReadError;
-use orderlog_service::archive::{self, frames};
+use orderlog_runtime::archive::{self, frames};
 use poem::{Body, Request, Response, http::StatusCode};
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ struct Wanted {
 impl Admin {
     /// Where all journals end.
     pub(super) async fn cut(&self) -> poem::Result<Response> {
-        let cut = archive::cut(self.log.as_ref()).await.map_err(unread)?;
+        let cut = archive::cut(self.log.as_ref(), &self.registry.published()).await.map_err(unread)?;
         Ok(json_answer(StatusCode::OK, &serde_json::json!(cut)))
     }
 

@@ -1,0 +1,178 @@
+//! From journals into files.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use chrono::{SecondsFormat, Utc};
+use futures_util::StreamExt;
+use orderlog_core::public::Services;
+use orderlog_eventlog::{Partition, ReadError};
+use uuid::Uuid;
+
+use super::{
+    Cut, FORMAT, Journals, MANIFEST, Manifest, SigningKey, Tell, file_name, journals_of, signing::SIGNATURE,
+    sync_folder, with_suffix, writing::JournalWriter,
+};
+use crate::envelope;
+
+/// Why there is no export.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// An export is never overwritten. Choose another folder.
+    #[error("{} is an export already: choose another folder", dir.display())]
+    Exists {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The folder has something else in it. Choose another one.
+    #[error("{} is not empty, it has {found}: choose another folder", dir.display())]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+    /// Nobody has begun any journal.
+    #[error("there is nothing to export: all journals are empty")]
+    Nothing,
+    /// Ids derive from offsets, and no log could be given this journal's: what is missing may be lost.
+    #[error(
+        "{journal}@{wanted} is missing, the next record is {journal}@{found}: offsets with gaps can't be restored, so they are not \
+         exported"
+    )]
+    Gap {
+        /// The journal.
+        journal: String,
+        /// The first offset that is missing.
+        wanted: u64,
+        /// The record behind it.
+        found: u64,
+    },
+    /// The first record is none that begins a journal of this name.
+    #[error("{journal}@0 is not the beginning of a journal of {journal}")]
+    NoGenesis {
+        /// The journal.
+        journal: String,
+    },
+    /// The journal can't be read.
+    #[error("{journal} can't be read from {journal}@{next} on: {source}")]
+    Read {
+        /// The journal.
+        journal: String,
+        /// The first record that was not read.
+        next: u64,
+        /// Why.
+        source: ReadError,
+    },
+    /// Where the journals end can't be read.
+    #[error(transparent)]
+    Ends(#[from] ReadError),
+    /// A file can't be written.
+    #[error("{} can't be written: {source}", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+/// Write the journals of these services, as they are now, into `dir`, which is made if it is missing, and sign them if there is a key.
+///
+/// # Errors
+/// [`ExportError`]; what was written is no export, and the next one replaces it.
+pub async fn export(
+    journals: &dyn Journals,
+    services: &Services,
+    dir: &Path,
+    key: Option<&SigningKey>,
+    tell: Tell<'_>,
+) -> Result<Manifest, ExportError> {
+    prepare(dir, services)?;
+    let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let Cut { ends, one_moment } = journals.cut().await?;
+    if ends.iter().all(|(_, end)| *end == 0) {
+        return Err(ExportError::Nothing);
+    }
+    let mut entries = Vec::with_capacity(ends.len());
+    for (journal, end) in ends {
+        let mut writer = JournalWriter::create(dir, &journal)?;
+        let mut records = journals.records(&journal, end);
+        while let Some(some) = records.next().await {
+            let next = writer.n_records();
+            let some = some.map_err(|source| ExportError::Read { journal: journal.clone(), next, source })?;
+            for record in &some {
+                if let Some(reason) = envelope::difference(record) {
+                    let (partition, offset) = (Partition::journal(journal.as_str()), record.offset);
+                    let source = ReadError::Damaged { partition, offset, reason };
+                    return Err(ExportError::Read { journal, next: offset, source });
+                }
+                writer.push(record)?;
+            }
+            tell(&journal, writer.n_records(), end);
+        }
+        let next = writer.n_records();
+        if next != end {
+            let source = ReadError::Unavailable { reason: "reading ended too early".to_owned() };
+            return Err(ExportError::Read { journal, next, source });
+        }
+        entries.push(writer.finish()?);
+    }
+    let program = env!("CARGO_PKG_VERSION").to_owned();
+    let export_id = Uuid::now_v7();
+    let manifest = Manifest { format: FORMAT, export_id, program, time, one_moment, journals: entries };
+    write_manifest(dir, &manifest, key)?;
+    Ok(manifest)
+}
+
+/// An empty folder, or what an export left that did not come to its end.
+fn prepare(dir: &Path, services: &Services) -> Result<(), ExportError> {
+    let failed = |source| ExportError::File { file: dir.to_owned(), source };
+    if dir.join(MANIFEST).exists() {
+        return Err(ExportError::Exists { dir: dir.to_owned() });
+    }
+    fs::create_dir_all(dir).map_err(failed)?;
+    let names = journals_of(services).map(file_name).chain([MANIFEST, SIGNATURE].map(str::to_owned));
+    let ours: Vec<_> = names.flat_map(|name| [format!("{name}.new"), name]).collect();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if !ours.contains(&name) {
+            return Err(ExportError::NotEmpty { dir: dir.to_owned(), found: name });
+        }
+    }
+    Ok(())
+}
+
+/// Last, and in one step: an export is whole as soon as it has this. Its signature is there before.
+fn write_manifest(dir: &Path, manifest: &Manifest, key: Option<&SigningKey>) -> Result<(), ExportError> {
+    let mut text = serde_json::to_vec_pretty(manifest).expect("a manifest is JSON");
+    text.push(b'\n');
+    let signature = dir.join(SIGNATURE);
+    match key {
+        Some(key) => write_whole(&signature, &key.sign(&text))?,
+        // One that an export left which did not come to its end.
+        None if signature.exists() => {
+            fs::remove_file(&signature).map_err(|source| ExportError::File { file: signature, source })?;
+        }
+        None => {}
+    }
+    // The other names first: a manifest must not outlive them.
+    sync_folder(dir).map_err(|source| ExportError::File { file: dir.to_owned(), source })?;
+    write_whole(&dir.join(MANIFEST), &text)?;
+    sync_folder(dir).map_err(|source| ExportError::File { file: dir.to_owned(), source })
+}
+
+/// A file of this name has all of its bytes or is not there.
+fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+    let fresh = with_suffix(file, ".new");
+    let write = || -> io::Result<()> {
+        let mut out = File::create(&fresh)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        fs::rename(&fresh, file)
+    };
+    write().map_err(|source| ExportError::File { file: file.to_owned(), source })
+}

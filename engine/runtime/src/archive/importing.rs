@@ -1,0 +1,266 @@
+//! From files into an empty log.
+
+use std::{path::Path, sync::Arc};
+
+use futures_util::StreamExt;
+use orderlog_core::{
+    key::HashKey,
+    machine::{Digest, chain},
+    public::Services,
+};
+use orderlog_eventlog::{AppendError, EventLog, NewRecord, Partition, ReadError, Record, TopicError, TopicKind};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{
+    Archive, Broken, Entry, Manifest, Tell, cut::records, hex, marker, marker::Step, packed, reading::JournalReader,
+    reading::check_journal,
+};
+use crate::{assembly, partitions_of};
+
+/// So many records are appended at a time: on the embedded log one transaction.
+const N_AT_A_TIME: usize = 4_000;
+/// Or so many bytes.
+const BYTES_AT_A_TIME: usize = 4 * 1024 * 1024;
+
+/// Why nothing, or not all, was imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The export. Nothing was written.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// The log has records. Nothing was written.
+    #[error("the log is not empty: {topic} has {n_records} records. An export goes into an empty log only")]
+    NotEmpty {
+        /// The first topic that has any.
+        topic: String,
+        /// How many.
+        n_records: u64,
+    },
+    /// The log has half of another export. Nothing was written.
+    #[error("the log has half of another export, {export_id}: to resume, import that one")]
+    OtherExport {
+        /// The export that was begun with.
+        export_id: Uuid,
+    },
+    /// A service would refuse to start on this journal. Nothing was written.
+    #[error(
+        "{journal} was begun with the hash key of fingerprint {wanted}, the one here is {found}: give the secret of the deployment \
+         that was exported, by --hash-key, --hash-key-file, or as hash.key in the data folder"
+    )]
+    OtherHashKey {
+        /// The journal.
+        journal: String,
+        /// As the export says.
+        wanted: String,
+        /// The fingerprint of the one that is configured, or `none`.
+        found: String,
+    },
+    /// What an earlier attempt left is not the beginning of this export. Nothing was written.
+    #[error("{journal} does not begin as in the export: its first {n_records} records are others")]
+    OtherRecords {
+        /// The journal.
+        journal: String,
+        /// How many it has.
+        n_records: u64,
+    },
+    /// The log gave a record another offset: somebody else writes to it.
+    #[error("{journal}@{wanted} became {journal}@{found}: somebody else writes to this log. Stop every server on it")]
+    Displaced {
+        /// The journal.
+        journal: String,
+        /// The record's offset.
+        wanted: u64,
+        /// Where it stands now.
+        found: u64,
+    },
+    /// Read back, the journal is not what was exported.
+    #[error("read back from the log, {journal} is not what was exported: its digest is {found}, not {wanted}")]
+    ReadBack {
+        /// The journal.
+        journal: String,
+        /// As exported.
+        wanted: String,
+        /// As read.
+        found: String,
+    },
+    /// The log can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log does not take the records. The same import resumes.
+    #[error(transparent)]
+    Append(AppendError),
+    /// The topics can't be made.
+    #[error(transparent)]
+    Topics(#[from] TopicError),
+}
+
+impl ImportError {
+    /// Whether the same import, repeated, can resume from what this one left in the log. Otherwise it has to be undone.
+    pub fn can_resume(&self) -> bool {
+        match self {
+            Self::OtherExport { .. }
+            | Self::OtherRecords { .. }
+            | Self::NotEmpty { .. }
+            | Self::Displaced { .. }
+            | Self::ReadBack { .. } => false,
+            Self::Broken(_) | Self::OtherHashKey { .. } | Self::Read(_) | Self::Append(_) | Self::Topics(_) => true,
+        }
+    }
+}
+
+/// What was imported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// What the export is.
+    pub manifest: Manifest,
+    /// Records that an earlier attempt had brought into the log.
+    pub n_there_before: u64,
+    /// Whether the log was written to.
+    pub written: bool,
+}
+
+/// What is done beyond proving that it can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The export is proven and the log looked at.
+    DryRun,
+    /// The records are appended.
+    Write,
+}
+
+/// Bring an export into `log`, whose topics exist. First everything is proven; only then the first record is written.
+/// An import that was interrupted resumes where it stopped.
+///
+/// # Errors
+/// [`ImportError`]
+pub async fn import(
+    log: &Arc<dyn EventLog>,
+    archive: &Archive,
+    hash_key: Option<&HashKey>,
+    mode: Mode,
+    tell: Tell<'_>,
+) -> Result<Imported, ImportError> {
+    let Archive { dir, services, manifest, .. } = archive;
+    same_hash_key(manifest, hash_key)?;
+    let resumed = may_go_on(log.as_ref(), services, manifest).await?;
+    let mut there = Vec::with_capacity(manifest.journals.len());
+    for entry in &manifest.journals {
+        let n_there = if resumed { end_of(log.as_ref(), &entry.journal).await? } else { 0 };
+        prove(log.as_ref(), dir, entry, n_there, tell).await?;
+        there.push(n_there);
+    }
+    let n_there_before = there.iter().sum();
+    if mode == Mode::DryRun {
+        return Ok(Imported { manifest: manifest.clone(), n_there_before, written: false });
+    }
+    if !resumed {
+        log.prepare(&[marker::topic()]).await?;
+        marker::say(log.as_ref(), manifest.export_id, Step::Begun).await.map_err(ImportError::Append)?;
+    }
+    for (entry, n_there) in manifest.journals.iter().zip(there) {
+        append(log.as_ref(), dir, entry, n_there, tell).await?;
+    }
+    for entry in &manifest.journals {
+        let found = hex(&digest_of(log.as_ref(), &entry.journal, entry.n_records).await?);
+        if found != entry.last_digest {
+            let (journal, wanted) = (entry.journal.clone(), entry.last_digest.clone());
+            return Err(ImportError::ReadBack { journal, wanted, found });
+        }
+    }
+    marker::say(log.as_ref(), manifest.export_id, Step::Ended).await.map_err(ImportError::Append)?;
+    Ok(Imported { manifest: manifest.clone(), n_there_before, written: true })
+}
+
+fn same_hash_key(manifest: &Manifest, hash_key: Option<&HashKey>) -> Result<(), ImportError> {
+    let found = hash_key.map(HashKey::fingerprint);
+    match manifest.journals.iter().find(|entry| entry.hash_key.is_some() && entry.hash_key != found) {
+        Some(Entry { journal, hash_key: Some(wanted), .. }) => {
+            let found = found.unwrap_or_else(|| "none".to_owned());
+            Err(ImportError::OtherHashKey { journal: journal.clone(), wanted: wanted.clone(), found })
+        }
+        Some(Entry { hash_key: None, .. }) | None => Ok(()),
+    }
+}
+
+/// Whether an earlier attempt at this export is to be resumed; otherwise the log is empty.
+async fn may_go_on(log: &dyn EventLog, services: &Services, manifest: &Manifest) -> Result<bool, ImportError> {
+    let resumed = match marker::unfinished(log).await? {
+        Some(export_id) if export_id == manifest.export_id => true,
+        Some(export_id) => return Err(ImportError::OtherExport { export_id }),
+        None => false,
+    };
+    // An import writes to journals only.
+    let topics = assembly::topics(services);
+    let must_be_empty = topics.iter().filter(|topic| !resumed || topic.kind == TopicKind::Public);
+    let names: Vec<&str> = must_be_empty.map(|topic| topic.name.as_ref()).collect();
+    let partitions = partitions_of(log, &names).await?;
+    let ends = log.ends(&partitions).await?;
+    match partitions.into_iter().zip(ends).find(|(_, end)| *end > 0) {
+        Some((partition, n_records)) => Err(ImportError::NotEmpty { topic: partition.topic.to_string(), n_records }),
+        None => Ok(resumed),
+    }
+}
+
+async fn end_of(log: &dyn EventLog, journal: &str) -> Result<u64, ReadError> {
+    Ok(log.ends(&[Partition::journal(journal)]).await?.first().copied().unwrap_or(0))
+}
+
+/// The chain over the first `n_records` records of a journal in the log.
+async fn digest_of(log: &dyn EventLog, journal: &str, n_records: u64) -> Result<Digest, ReadError> {
+    let (mut digest, mut reading) = (Digest::default(), records(log, journal, n_records));
+    while let Some(some) = reading.next().await {
+        for record in some? {
+            digest = chain(&digest, record.offset, packed(&record), &record.value);
+        }
+    }
+    Ok(digest)
+}
+
+/// The file is whole, and what is in the log already is its beginning.
+async fn prove(log: &dyn EventLog, dir: &Path, entry: &Entry, n_there: u64, tell: Tell<'_>) -> Result<(), ImportError> {
+    let mut exported = (n_there == 0).then(Digest::default);
+    check_journal(dir, entry, tell, |offset, digest| {
+        if offset == n_there {
+            exported = Some(digest);
+        }
+    })?;
+    if exported == Some(digest_of(log, &entry.journal, n_there).await?) {
+        Ok(())
+    } else {
+        Err(ImportError::OtherRecords { journal: entry.journal.clone(), n_records: n_there })
+    }
+}
+
+/// Append what is missing of a journal.
+async fn append(
+    log: &dyn EventLog,
+    dir: &Path,
+    entry: &Entry,
+    n_there: u64,
+    tell: Tell<'_>,
+) -> Result<(), ImportError> {
+    let topic: Arc<str> = entry.journal.as_str().into();
+    let mut reader = JournalReader::open(dir, entry)?;
+    loop {
+        let (mut batch, mut n_bytes, mut first) = (Vec::new(), 0, None);
+        while batch.len() < N_AT_A_TIME && n_bytes < BYTES_AT_A_TIME {
+            let Some(record) = reader.next()? else { break };
+            if record.offset >= n_there {
+                first.get_or_insert(record.offset);
+                n_bytes += record.value.len() + packed(&record).len();
+                let Record { key, headers, value, offset: _, time_ms: _ } = record;
+                batch.push(NewRecord { topic: Arc::clone(&topic), partition: Some(0), key, headers, value });
+            }
+        }
+        let Some(first) = first else { return Ok(()) };
+        let results = log.append(batch).await;
+        for (wanted, result) in (first..).zip(results) {
+            let found = result.map_err(ImportError::Append)?.offset;
+            if found != wanted {
+                return Err(ImportError::Displaced { journal: entry.journal.clone(), wanted, found });
+            }
+        }
+        tell(&entry.journal, reader.offset(), entry.n_records);
+    }
+}

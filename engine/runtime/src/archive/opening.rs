@@ -1,0 +1,246 @@
+//! Opening an export: its manifest must name exactly what an export of this format has.
+//!
+//! The records themselves are proven by [`Archive::check`].
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use orderlog_core::{
+    decoding,
+    public::{Services, Topic},
+};
+use serde::Deserialize;
+
+use super::{
+    Broken, Entry, FORMAT, MANIFEST, Manifest, Signed, Tell, VerifyingKey, file_name, journals_of,
+    reading::check_journal,
+    signing::{self, SIGNATURE},
+};
+use crate::envelope::Findings;
+
+/// An export whose manifest is complete and consistent. Its records are not proven yet.
+#[derive(Debug)]
+pub struct Archive {
+    pub(super) dir: PathBuf,
+    pub(super) services: Vec<(&'static str, &'static [Topic])>,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Whether it is signed, and by whom.
+    pub signed: Signed,
+    /// Files in the folder that belong to no export. They are never read.
+    pub foreign_files: Vec<String>,
+}
+
+impl Archive {
+    /// The export of these services in `dir`, which must be signed by `key` if there is one.
+    ///
+    /// # Errors
+    /// [`Broken`] if the folder has no export of a known format, or one that lacks a journal or has one too many, or is not signed by
+    /// that key.
+    pub fn open(dir: &Path, services: &Services, key: Option<&VerifyingKey>) -> Result<Self, Broken> {
+        let file = dir.join(MANIFEST);
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Broken::NoManifest { dir: dir.to_owned() });
+            }
+            Err(source) => return Err(Broken::File { file, source }),
+        };
+        let signed = signing::verify(dir, &text, key)?;
+        let unusable = |why| Broken::Manifest { file: file.clone(), why };
+        let manifest = parse(&text, services).map_err(unusable)?;
+        let failed = |source| Broken::File { file: dir.to_owned(), source };
+        let foreign_files = foreign_files(dir, services).map_err(failed)?;
+        if let Some(journal) = foreign_files.iter().find(|name| name.ends_with(&file_name(""))) {
+            return Err(unusable(format!("it does not list {journal}, which is in the same folder")));
+        }
+        Ok(Self { dir: dir.to_owned(), services: services.to_vec(), manifest, signed, foreign_files })
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Proves every record and every digest, and that nothing is missing. Returns the records of each journal that have foreign
+    /// headers.
+    ///
+    /// # Errors
+    /// [`Broken`], with the first record that is damaged.
+    pub fn check(&self, tell: Tell<'_>) -> Result<Vec<(&str, Findings)>, Broken> {
+        let mut warnings = Vec::with_capacity(self.manifest.journals.len());
+        for entry in &self.manifest.journals {
+            warnings.push((entry.journal.as_str(), check_journal(&self.dir, entry, tell, |_, _| {})?));
+        }
+        Ok(warnings)
+    }
+}
+
+fn parse(text: &[u8], services: &Services) -> Result<Manifest, String> {
+    /// The number alone: a newer format may have other fields.
+    #[derive(Deserialize)]
+    struct Numbered {
+        format: u64,
+    }
+    let Numbered { format } = decoding::from_slice(text).map_err(|error| error.to_string())?;
+    if format != u64::from(FORMAT) {
+        return Err(format!("it is of format {format}, this program knows only {FORMAT}"));
+    }
+    // Straight from the text: by way of a `Value`, the last of two equal fields would win silently.
+    let manifest: Manifest = decoding::from_slice(text).map_err(|error| error.to_string())?;
+    each_once(&manifest.journals, services)?;
+    manifest.journals.iter().try_for_each(consistent)?;
+    Ok(manifest)
+}
+
+/// The entries are the journals of these services, each once.
+fn each_once(entries: &[Entry], services: &Services) -> Result<(), String> {
+    let count = |journal: &str| entries.iter().filter(|entry| entry.journal == journal).count();
+    let mut faults: Vec<String> = journals_of(services)
+        .filter_map(|journal| match count(journal) {
+            0 => Some(format!("{journal} is missing")),
+            1 => None,
+            n => Some(format!("{journal} is listed {n} times")),
+        })
+        .collect();
+    let unknown = entries.iter().filter(|entry| journals_of(services).all(|journal| journal != entry.journal));
+    faults.extend(unknown.map(|entry| format!("{:?} is no journal", entry.journal)));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let wanted = journals_of(services).collect::<Vec<_>>().join(", ");
+    Err(format!("{}: an export of format {FORMAT} has {wanted}, each once. Take another export", faults.join(", ")))
+}
+
+/// What an entry says of its journal fits together.
+fn consistent(entry: &Entry) -> Result<(), String> {
+    let Entry { journal, file, n_records, first_offset, last_offset, last_digest: _, log_id, hash_key } = entry;
+    if *file != file_name(journal) {
+        return Err(format!("the file of {journal} must be called {}, not {file:?}", file_name(journal)));
+    }
+    let offsets = n_records.checked_sub(1).map(|last| (0, last));
+    if first_offset.zip(*last_offset) != offsets || first_offset.is_some() != last_offset.is_some() {
+        let at =
+            |offset: &Option<u64>| offset.map_or_else(|| "none".to_owned(), |offset| format!("{journal}@{offset}"));
+        return Err(format!(
+            "it lists {n_records} records of {journal}, but as the first {} and as the last {}",
+            at(first_offset),
+            at(last_offset)
+        ));
+    }
+    let has_genesis = *n_records > 0;
+    if log_id.is_some() != has_genesis || hash_key.is_some() != has_genesis {
+        return Err(format!("log_id and hash_key of {journal} must be those of {journal}@0, and null if it is empty"));
+    }
+    Ok(())
+}
+
+/// The names in `dir` that no export has.
+fn foreign_files(dir: &Path, services: &Services) -> io::Result<Vec<String>> {
+    let ours: Vec<String> =
+        journals_of(services).map(file_name).chain([MANIFEST, SIGNATURE].map(str::to_owned)).collect();
+    let mut foreign = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !ours.contains(&name) {
+            foreign.push(name);
+        }
+    }
+    foreign.sort();
+    Ok(foreign)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const SERVICES: &Services = &[("alpha", &[]), ("beta", &[]), ("gamma", &[]), ("delta", &[])];
+
+    fn entry(journal: &str) -> Value {
+        json!({ "journal": journal, "file": format!("{journal}.journal.zst"), "n_records": 2, "first_offset": 0,
+            "last_offset": 1, "last_digest": "00", "log_id": uuid::Uuid::nil(), "hash_key": "f" })
+    }
+
+    fn manifest() -> Value {
+        json!({ "format": 1, "export_id": uuid::Uuid::nil(), "program": "0", "time": "t", "one_moment": true,
+            "journals": journals_of(SERVICES).map(entry).collect::<Vec<_>>() })
+    }
+
+    fn refusal(change: impl FnOnce(&mut Value)) -> String {
+        let mut changed = manifest();
+        change(&mut changed);
+        parse(changed.to_string().as_bytes(), SERVICES).expect_err("it must be refused")
+    }
+
+    fn journals(manifest: &mut Value) -> &mut Vec<Value> {
+        manifest["journals"].as_array_mut().expect("an array")
+    }
+
+    #[test]
+    fn a_manifest_lists_exactly_the_journals_of_its_format_each_once_and_in_any_order() {
+        assert!(parse(manifest().to_string().as_bytes(), SERVICES).is_ok());
+        let mut reversed = manifest();
+        journals(&mut reversed).reverse();
+        assert!(parse(reversed.to_string().as_bytes(), SERVICES).is_ok());
+
+        let missing = refusal(|it| drop(journals(it).remove(2)));
+        assert!(missing.starts_with("gamma is missing: "), "{missing}");
+        let none = refusal(|it| journals(it).clear());
+        assert!(none.contains("alpha is missing, beta is missing"), "{none}");
+        let twice = refusal(|it| journals(it).push(entry("beta")));
+        assert!(twice.starts_with("beta is listed 2 times"), "{twice}");
+        let instead = refusal(|it| journals(it)[2] = entry("beta"));
+        assert!(instead.contains("beta is listed 2 times, gamma is missing"), "{instead}");
+        for name in ["epsilon", "Beta", "", "../beta"] {
+            let unknown = refusal(|it| journals(it).push(entry(name)));
+            assert!(unknown.contains(&format!("{name:?} is no journal")), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_a_manifest_says_of_a_journal_must_fit_together() {
+        let refused = |field: &str, value: Value| refusal(|it| it["journals"][1][field] = value);
+        assert!(refused("file", json!("../beta.journal.zst")).contains("must be called beta.journal.zst"));
+        assert!(refused("file", json!("delta.journal.zst")).contains("must be called beta.journal.zst"));
+        assert!(refused("n_records", json!(0)).contains("0 records of beta"));
+        assert!(refused("n_records", json!(3)).contains("as the last beta@1"));
+        assert!(refused("first_offset", json!(1)).contains("as the first beta@1"));
+        assert!(refused("last_offset", json!(null)).contains("as the last none"));
+        assert!(refused("log_id", json!(null)).contains("beta@0"));
+        assert!(refused("hash_key", json!(null)).contains("beta@0"));
+        let empty = |it: &mut Value| {
+            for field in ["first_offset", "last_offset", "log_id", "hash_key"] {
+                it["journals"][1][field] = json!(null);
+            }
+            it["journals"][1]["n_records"] = json!(0);
+        };
+        let mut with_an_empty_journal = manifest();
+        empty(&mut with_an_empty_journal);
+        assert!(parse(with_an_empty_journal.to_string().as_bytes(), SERVICES).is_ok(), "a service may never have run");
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_no_value() {
+        for field in ["export_id", "one_moment", "journals", "format"] {
+            let told = refusal(|it| it[field] = json!("eve@example.com"));
+            assert!(told.starts_with(&format!("{field}: ")) && !told.contains("eve"), "{told}");
+        }
+        let told = refusal(|it| it["journals"][1]["n_records"] = json!("eve@example.com"));
+        assert!(told.starts_with("journals.1.n_records: ") && !told.contains("eve"), "{told}");
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_is_refused() {
+        let text = manifest().to_string();
+        let journals = text.replacen("\"journals\":", "\"journals\":[],\"journals\":", 1);
+        assert!(parse(journals.as_bytes(), SERVICES).expect_err("two lists").contains("duplicate field"));
+        let format = text.replacen("\"format\":1", "\"format\":2,\"format\":1", 1);
+        assert!(parse(format.as_bytes(), SERVICES).expect_err("two numbers").contains("duplicate field"));
+        let offset = text.replacen("\"n_records\":2", "\"n_records\":7,\"n_records\":2", 1);
+        assert!(parse(offset.as_bytes(), SERVICES).expect_err("two counts").contains("duplicate field"));
+    }
+}

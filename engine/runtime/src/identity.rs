@@ -1,0 +1,92 @@
+//! Which deployment a log belongs to. The first record of each journal names the journal, its log id, and the fingerprint of
+//! the hash key under which e-mail addresses and idempotency keys are stored.
+//!
+//! A program with another hash key finds none of them again: it would charge a repeated payment twice and register an e-mail
+//! address twice. So the fingerprint is compared before anything else is done with a log.
+
+use orderlog_core::{
+    header::{HEADER, Header, HeaderError},
+    key::HashKey,
+    machine::{GENESIS, Genesis},
+    public::Services,
+};
+use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
+
+/// Why a log must not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The journal was begun with another hash key. Configure that one.
+    #[error(
+        "the journal {journal} was begun with the hash key of fingerprint {wanted}, the configured one has {found}"
+    )]
+    OtherHashKey {
+        /// The journal.
+        journal: String,
+        /// As its first record says.
+        wanted: String,
+        /// As configured.
+        found: String,
+    },
+    /// Another version wrote the first record.
+    #[error("the first record of the journal {journal} can't be read: {source}")]
+    Format {
+        /// The journal.
+        journal: String,
+        /// Why.
+        source: HeaderError,
+    },
+    /// The first record does not begin this journal.
+    #[error("the journal {journal} begins with a record that orderlog does not write: is this the right log?")]
+    NoGenesis {
+        /// The journal.
+        journal: String,
+    },
+    /// The log can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// The first record of every journal that has begun.
+///
+/// # Errors
+/// [`IdentityError`] if a journal begins with something else.
+pub async fn begun(log: &dyn EventLog, services: &Services) -> Result<Vec<Genesis>, IdentityError> {
+    let mut found = Vec::with_capacity(services.len());
+    for &(journal, _) in services {
+        let partition = Partition::journal(journal);
+        let end = match log.ends(std::slice::from_ref(&partition)).await {
+            Err(ReadError::UnknownTopic { .. }) => 0,
+            ends => ends?.first().copied().unwrap_or(0),
+        };
+        if end == 0 {
+            continue;
+        }
+        let first = log.history(&partition, 0, end, 1).await?;
+        let first = first.first().ok_or_else(|| IdentityError::NoGenesis { journal: journal.to_owned() })?;
+        found.push(genesis(journal, first)?);
+    }
+    Ok(found)
+}
+
+/// Checks that all these journals were begun with this hash key.
+///
+/// # Errors
+/// [`IdentityError::OtherHashKey`] with the first one that was not.
+pub fn check(begun: &[Genesis], hash_key: &HashKey) -> Result<(), IdentityError> {
+    let configured = hash_key.fingerprint();
+    match begun.iter().find(|genesis| genesis.hash_key != configured) {
+        Some(Genesis { journal, hash_key, .. }) => {
+            Err(IdentityError::OtherHashKey { journal: journal.clone(), wanted: hash_key.clone(), found: configured })
+        }
+        None => Ok(()),
+    }
+}
+
+/// What the first record of a journal says.
+pub(crate) fn genesis(journal: &str, first: &Record) -> Result<Genesis, IdentityError> {
+    let none = || IdentityError::NoGenesis { journal: journal.to_owned() };
+    let header = Header::decode(first.header(HEADER).ok_or_else(none)?);
+    let header = header.map_err(|source| IdentityError::Format { journal: journal.to_owned(), source })?;
+    let genesis: Genesis = serde_json::from_slice(&first.value).map_err(|_| none())?;
+    if header.kind == GENESIS && genesis.journal == journal { Ok(genesis) } else { Err(none()) }
+}

@@ -1,0 +1,316 @@
+//! A service's rows as operators see them: where they stand, and rebuilding them.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use orderlog_core::{
+    decider::Decider,
+    machine::{Checkpoint, Verdict},
+    reason::Reason,
+};
+use orderlog_readmodel::{Label, SnapshotError, StoreError};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::{
+    envelope::Envelopes,
+    past::Moment,
+    rebuild::{self, Goal, Progress, RebuildError, Report},
+    replica::{Discarded, RepairError, Replica, Retried, State, ToSettle},
+    snapshots,
+};
+
+/// Where a service's rows stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service.
+    pub service: String,
+    /// `catching_up`, `preparing`, `ready` or `stopped`.
+    pub state: String,
+    /// Why, if it is stopped or can't do something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The generation that serves.
+    pub generation: u32,
+    /// The one before, if it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u32>,
+    /// One past the last record in the rows.
+    pub position: u64,
+    /// One past the last record of the journal.
+    pub end: u64,
+    /// Where the snapshots stand, ascending.
+    pub snapshots: Vec<u64>,
+    /// Records that are not in the rows yet.
+    pub lag: u64,
+    /// How old the rows are, in milliseconds; 0 if nothing is missing.
+    pub lag_ms: u64,
+    /// Records that can't be folded.
+    pub n_parked: u64,
+    /// What an operator has to settle, each kind under a name of its service's own.
+    #[serde(flatten)]
+    pub to_settle: ToSettle,
+    /// The last rebuild since the start of the process, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebuild: Option<Rebuild>,
+}
+
+/// A rebuild, under way or done with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuild {
+    /// What it is for.
+    pub goal: Goal,
+    /// How far it has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// It failed since the journal or the rows are damaged.
+    #[serde(default)]
+    pub damage: bool,
+}
+
+/// What is asked of a rebuild.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildRequest {
+    /// What is to be done.
+    pub goal: Goal,
+    /// From where on records are folded anew; without it, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Moment>,
+}
+
+/// A service's rows.
+#[async_trait]
+pub trait Projection: Send + Sync {
+    /// Begin a rebuild. It goes on by itself; [`Projection::status`] tells how.
+    ///
+    /// # Errors
+    /// [`RebuildError::UnderWay`] if there is one already, [`RebuildError::From`] if there is no such point.
+    async fn begin(&self, request: RebuildRequest) -> Result<(), RebuildError>;
+
+    /// Make a snapshot of the rows.
+    ///
+    /// # Errors
+    /// Why none could be made.
+    async fn snapshot(&self) -> Result<Label, SnapshotError>;
+
+    /// Where the rows stand.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    async fn status(&self) -> Result<Status, String>;
+
+    /// What became of the records from `from` up to and without `to`, ascending, as far as the rows hold them.
+    ///
+    /// # Errors
+    /// If that can't be read.
+    async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
+
+    /// The records that could not be folded, ascending.
+    ///
+    /// # Errors
+    /// If that can't be read.
+    async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError>;
+
+    /// Have a parked record have no effect.
+    ///
+    /// # Errors
+    /// [`RepairError`] says what became of it.
+    async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError>;
+
+    /// Fold what is parked, as far as this program can.
+    ///
+    /// # Errors
+    /// [`RepairError`] if that can't be done now.
+    async fn retry(&self) -> Result<Retried, RepairError>;
+}
+
+/// A record that could not be folded, or that stands behind one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedRecord {
+    /// Where it stands.
+    pub offset: u64,
+    /// The keys that it names; they take no commands.
+    pub keys: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// The rows of a running instance.
+pub struct Rows<D: Decider> {
+    replica: Replica<D>,
+    last: Arc<Mutex<Option<Last>>>,
+    /// They were built just now: to have them replaced is done already.
+    is_built: AtomicBool,
+}
+
+struct Last {
+    goal: Goal,
+    progress: watch::Receiver<Option<Progress>>,
+    outcome: Option<Result<Report, RebuildError>>,
+}
+
+impl<D: Decider> Rows<D> {
+    /// Those of `replica`.
+    pub fn of(replica: Replica<D>) -> Self {
+        Self { replica, last: Arc::default(), is_built: AtomicBool::new(false) }
+    }
+
+    /// Those of `replica`, which began without rows, has built all of them, and took so long for it.
+    pub fn built(replica: Replica<D>, took: Duration) -> Self {
+        let position = *replica.committed().borrow();
+        let report = Report {
+            generation: replica.store().generation(),
+            compared_at: position,
+            differences: Vec::new(),
+            damage: None,
+            serves_from: Some(position),
+            base: 0,
+            snapshots: Vec::new(),
+            published: None,
+            envelopes: Envelopes::default(),
+            snapshots_deleted: false,
+            n_records: position,
+            replay_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        };
+        let (_, progress) = watch::channel(None);
+        let last = Last { goal: Goal::Replace, progress, outcome: Some(Ok(report)) };
+        Self { replica, last: Arc::new(Mutex::new(Some(last))), is_built: AtomicBool::new(true) }
+    }
+
+    fn rebuild(&self) -> Option<Rebuild> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Last { goal, progress, outcome } = last.as_ref()?;
+        let (report, error) = match outcome {
+            None => (None, None),
+            Some(Ok(report)) => (Some(report.clone()), None),
+            Some(Err(error)) => (None, Some(error)),
+        };
+        let damage = error.is_some_and(RebuildError::is_damage);
+        let error = error.map(ToString::to_string);
+        Some(Rebuild { goal: *goal, progress: *progress.borrow(), report, error, damage })
+    }
+}
+
+#[async_trait]
+impl<D: Decider> Projection for Rows<D> {
+    async fn begin(&self, RebuildRequest { goal, from }: RebuildRequest) -> Result<(), RebuildError> {
+        if goal == Goal::Replace && self.is_built.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let anew = match from {
+            Some(from) => self.replica.first_from(from).await?,
+            None => 0,
+        };
+        let rebuilding = self.replica.begin_rebuilding().ok_or(RebuildError::UnderWay(D::JOURNAL))?;
+        if goal == Goal::Rollback && self.replica.store().generations().before()?.is_none() {
+            return Err(RebuildError::NothingBefore(D::JOURNAL));
+        }
+        let (progress, seen) = watch::channel(None);
+        let begun = Last { goal, progress: seen, outcome: None };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        let last = Arc::clone(&self.last);
+        tokio::spawn(async move {
+            let outcome = rebuild::run(rebuilding, goal, anew, &progress).await;
+            match &outcome {
+                Ok(report) => info!(
+                    service = D::JOURNAL,
+                    "generation {} of {}: {} records, {} rows differ",
+                    report.generation,
+                    D::JOURNAL,
+                    report.n_records,
+                    report.differences.len()
+                ),
+                Err(failure) => error!(service = D::JOURNAL, "the rebuild of {} failed: {failure}", D::JOURNAL),
+            }
+            if let Some(last) = last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                last.outcome = Some(outcome);
+            }
+        });
+        Ok(())
+    }
+
+    async fn snapshot(&self) -> Result<Label, SnapshotError> {
+        self.replica.read_your_writes().await;
+        snapshots::make(self.replica.store()).await
+    }
+
+    async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
+        self.replica.store().verdicts(from, to).await
+    }
+
+    async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError> {
+        let mut records: Vec<ParkedRecord> = Vec::new();
+        for row in self.replica.store().parked(0, u32::MAX).await? {
+            let key = String::from(row.key);
+            match records.last_mut() {
+                Some(last) if last.offset == row.offset => last.keys.push(key),
+                Some(_) | None => {
+                    records.push(ParkedRecord { offset: row.offset, keys: vec![key], reason: row.reason })
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError> {
+        self.replica.discard(offset, reason).await
+    }
+
+    async fn retry(&self) -> Result<Retried, RepairError> {
+        self.replica.retry().await
+    }
+
+    async fn status(&self) -> Result<Status, String> {
+        let store = self.replica.store();
+        let (checkpoint, damage) = match store.checkpoint().await {
+            Ok(checkpoint) => (checkpoint, None),
+            // A rebuild is followed by this.
+            Err(error) if error.is_damage() => {
+                let next = *self.replica.committed().borrow();
+                (Checkpoint { next, ..Checkpoint::default() }, Some(error.to_string()))
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        let ends = self.replica.log().ends(&[Replica::<D>::journal()]).await.map_err(|error| error.to_string())?;
+        let end = ends.first().copied().unwrap_or(0);
+        let lag = end.saturating_sub(checkpoint.next);
+        let age_ms = checkpoint.last.map_or(0, |(last, _)| self.replica.now_ms() - last.time_ms).max(0).unsigned_abs();
+        let (state, why) = match self.replica.state().borrow().clone() {
+            State::CatchingUp => ("catching_up", None),
+            State::Preparing => ("preparing", None),
+            State::Ready => ("ready", self.replica.trouble()),
+            State::Stopped(why) => ("stopped", Some(why)),
+        };
+        Ok(Status {
+            service: D::JOURNAL.to_owned(),
+            state: state.to_owned(),
+            why: why.or(damage),
+            generation: store.generation(),
+            before: store.generations().before().map_err(|error| error.to_string())?,
+            position: checkpoint.next,
+            end,
+            snapshots: store.generations().snapshots().positions().map_err(|error| error.to_string())?,
+            lag,
+            lag_ms: if lag == 0 { 0 } else { age_ms },
+            n_parked: match store.n_parked().await {
+                Err(error) if error.is_damage() => 0,
+                n_parked => n_parked.map_err(|error| error.to_string())?,
+            },
+            to_settle: self.replica.to_settle(),
+            rebuild: self.rebuild(),
+        })
+    }
+}

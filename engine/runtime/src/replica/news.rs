@@ -1,0 +1,410 @@
+//! What this service has taken in of other services' events. A refusal must not rest on events that are on the topics already,
+//! and an answer must reflect the records that its caller has seen elsewhere.
+//!
+//! A record of another journal is reflected once
+//! 1. the relay of that journal has passed it, so that its events are on the topics;
+//! 2. this service's reactor, at whichever instance it runs, has passed the ends that these topics had after that;
+//! 3. the rows of this instance hold the own journal up to the end that it had after that. Facts that each instance copies for
+//!    itself are in its rows up to the ends of step 2.
+//!
+//! What a third service makes of the record is a record of that service, and has a position of its own.
+//!
+//! All who wait share each question to the log, which is asked once per [`LOOK_EVERY`] at most and only while somebody waits.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use orderlog_core::{
+    decider::{Decider, Millis},
+    planted::Bug,
+    public::PublicEvent,
+};
+use orderlog_eventlog::{EventLog, Lease, Mark, Partition, Position, ReadError};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{assembly, marks, partitions_of, surroundings::Surroundings};
+
+/// How long a refusal waits for events that are not published yet.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(1);
+/// The pause between two questions of the same kind.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The pause before positions that could not be proven are looked at again.
+const PROVE_AGAIN: Duration = Duration::from_secs(1);
+
+/// The journals whose events `D` consumes, each with the topics that it consumes of them.
+pub fn sources<D: Decider>() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    let is_consumed = |topic: &str| D::REACTS_TO.contains(&topic) || D::COPIES.contains(&topic);
+    let mut sources: Vec<(_, Vec<_>)> = Vec::new();
+    for &(topic, journal) in D::Heard::TOPICS.iter().filter(|(topic, _)| is_consumed(topic)) {
+        match sources.iter_mut().find(|(known, _)| *known == journal) {
+            Some((_, topics)) => topics.push(topic),
+            None => sources.push((journal, vec![topic])),
+        }
+    }
+    sources.into_iter()
+}
+
+/// What is still missing before a record of another journal is reflected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// The relay of its journal has not passed it: it lags, or stands at a parked record.
+    Publication,
+    /// The reactor has not reacted to everything that was published.
+    Reaction,
+    /// The rows of this instance are behind what the reactor appended, or what was published to be copied.
+    Rows,
+    /// The log does not answer; its words.
+    Log(String),
+}
+
+impl fmt::Display for Lacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publication => f.write_str("its events are not published yet"),
+            Self::Reaction => f.write_str("not all events before it have been reacted to"),
+            Self::Rows => f.write_str("the rows are behind"),
+            Self::Log(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// What the rows of an instance must hold for a record of another journal to be reflected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TakenIn {
+    /// The own journal up to here.
+    pub journal_end: u64,
+    /// Copied facts up to here.
+    pub copied: Vec<(Partition, u64)>,
+}
+
+/// What a service consumes of other services' events, and how far it has come.
+pub struct News {
+    log: Arc<dyn EventLog>,
+    lease: Arc<dyn Lease>,
+    journal: Partition,
+    sources: Vec<Source>,
+    /// What the reactor reads.
+    reacted: Vec<Partition>,
+    /// What each instance copies.
+    copied: Vec<Partition>,
+    looks: Shared<Arc<Look>>,
+    /// Of the reactor's positions.
+    proof: Proof,
+}
+
+/// How far a service's reactor has come. The fields were asked for in this order.
+struct Look {
+    /// Where the topics end: of those that are reacted to, then of those that are copied.
+    ends: Vec<u64>,
+    /// The reactor's positions.
+    reacted: Vec<u64>,
+    journal_end: u64,
+}
+
+impl News {
+    /// The news that `D` consumes.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the log does not know their topics.
+    pub async fn of<D: Decider>(log: Arc<dyn EventLog>, lease: Arc<dyn Lease>) -> Result<Self, ReadError> {
+        let reacted = partitions_of(log.as_ref(), D::REACTS_TO).await?;
+        let copied = partitions_of(log.as_ref(), D::COPIES).await?;
+        let sources = sources::<D>().map(|(journal, topics)| Source::new(journal, topics)).collect();
+        let journal = Partition::journal(D::JOURNAL);
+        let (looks, proof) = (Shared::default(), Proof::default());
+        Ok(Self { log, lease, journal, sources, reacted, copied, looks, proof })
+    }
+
+    /// Prove once that the positions of the reactor and of the relays are this log's. Looking for their marks can take longer than a request
+    /// may wait, on Kafka half a second each.
+    pub(super) async fn prove(&self) {
+        let is_proven = |proof: &Proof| proof.is_done.load(Ordering::Relaxed);
+        loop {
+            if !is_proven(&self.proof) {
+                drop(self.look().await);
+            }
+            for source in self.sources.iter().filter(|source| !is_proven(&source.proof)) {
+                drop(source.relay_position(self.log.as_ref()).await);
+            }
+            if is_proven(&self.proof) && self.sources.iter().all(|source| is_proven(&source.proof)) {
+                return;
+            }
+            tokio::time::sleep(PROVE_AGAIN).await;
+        }
+    }
+
+    /// Waits until everything that the publishers of these topics have accepted so far is published there, for a second at most, and
+    /// until what is published was reacted to. Whether the latter was so in time.
+    pub async fn are_in(&self, topics: &[&str], deadline: Millis, surroundings: &dyn Surroundings) -> bool {
+        // By a clock that is never set: the other one only says how much time there was when it was asked.
+        let left = u64::try_from(deadline - surroundings.now_ms()).unwrap_or(0);
+        let mut lacks = Lacks::Publication;
+        let taking_in = async {
+            // A relay that lags, or waits at a parked record, must not turn every refusal into an error.
+            drop(tokio::time::timeout(PUBLISHED_WITHIN, self.are_published(topics, &mut lacks)).await);
+            self.have_reacted(|partition| topics.contains(&partition.topic.as_ref()), &mut lacks).await
+        };
+        let are_in = tokio::time::timeout(Duration::from_millis(left), taking_in).await.is_ok();
+        if !are_in {
+            warn!("{} can't tell whether all news are in: {lacks}", self.journal.topic);
+        }
+        are_in
+    }
+
+    /// Waits until the relays of the publishers of these topics have passed the records that their journals hold now.
+    async fn are_published(&self, topics: &[&str], lacks: &mut Lacks) {
+        for source in self.sources.iter().filter(|source| source.topics.iter().any(|topic| topics.contains(topic))) {
+            if let Some(last) = source.last(self.log.as_ref(), lacks).await {
+                source.published(self.log.as_ref(), last, lacks).await;
+            }
+        }
+    }
+
+    /// Wait until the own journal and the topics hold all that follows from the record of `journal` at `offset`. `lacks` is kept up to
+    /// date meanwhile. A journal that is not consumed is waited for without end.
+    pub(super) async fn taken_in(&self, journal: &str, offset: u64, lacks: &mut Lacks) -> TakenIn {
+        let Some(source) = self.sources.iter().find(|source| source.journal == journal) else {
+            return std::future::pending().await;
+        };
+        if let Some(taken) = source.known(offset) {
+            return taken;
+        }
+        let published = source.published(self.log.as_ref(), offset, lacks).await;
+        let is_its = |partition: &Partition| source.topics.contains(&partition.topic.as_ref());
+        let (published_up_to, journal_end) = self.have_reacted(is_its, lacks).await;
+        let copied = self.copied.iter().cloned().zip(published_up_to.ends.iter().skip(self.reacted.len()).copied());
+        let copied = copied.filter(|(partition, _)| is_its(partition)).collect();
+        source.remember(published, TakenIn { journal_end, copied })
+    }
+
+    /// Wait until the reactor has passed the ends that these topics have now: the look that found these, and where the own journal
+    /// ended after that.
+    async fn have_reacted(&self, is_meant: impl Fn(&Partition) -> bool, lacks: &mut Lacks) -> (Arc<Look>, u64) {
+        let (mut number, first) = self.look_after(self.looks.n_begun(), lacks).await;
+        let mut look = Arc::clone(&first);
+        let has_passed = |look: &Look| {
+            let reached = self.reacted.iter().zip(&look.reacted).zip(&first.ends);
+            reached.filter(|((partition, _), _)| is_meant(partition)).all(|((_, next), end)| next >= end)
+        };
+        while !has_passed(&look) {
+            *lacks = Lacks::Reaction;
+            (number, look) = self.look_after(number, lacks).await;
+        }
+        (Arc::clone(&first), look.journal_end)
+    }
+
+    /// A look that began after the first `number` ones.
+    async fn look_after(&self, mut number: u64, lacks: &mut Lacks) -> (u64, Arc<Look>) {
+        loop {
+            let answer = self.looks.after(number, self.look()).await;
+            number = answer.number;
+            match answer.found {
+                Ok(look) => return (number, look),
+                Err(reason) => *lacks = Lacks::Log(reason),
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Arc<Look>, String> {
+        let topics: Vec<_> = self.reacted.iter().chain(&self.copied).cloned().collect();
+        let ends = self.log.ends(&topics).await.map_err(|error| error.to_string())?;
+        let kept = self.lease.committed(&self.reacted).await.map_err(|error| error.to_string())?;
+        let reacted = if self.proof.holds(self.log.as_ref(), &kept).await? {
+            kept.iter().map(next).collect()
+        } else {
+            vec![0; kept.len()]
+        };
+        let own = self.log.ends(std::slice::from_ref(&self.journal)).await.map_err(|error| error.to_string())?;
+        Ok(Arc::new(Look { ends, reacted, journal_end: own.first().copied().unwrap_or(0) }))
+    }
+}
+
+/// Another service whose events are consumed.
+struct Source {
+    journal: &'static str,
+    topics: Vec<&'static str>,
+    relay: Shared<u64>,
+    /// Of the relay's positions.
+    proof: Proof,
+    /// Everything below this offset is reflected in rows that hold that much.
+    known: Mutex<Option<(u64, TakenIn)>>,
+}
+
+impl Source {
+    fn new(journal: &'static str, topics: Vec<&'static str>) -> Self {
+        Self { journal, topics, relay: Shared::default(), proof: Proof::default(), known: Mutex::default() }
+    }
+
+    fn known(&self, offset: u64) -> Option<TakenIn> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|(below, _)| offset < *below).map(|(_, taken)| taken.clone())
+    }
+
+    /// From now on everything below this offset is known to be taken in.
+    fn remember(&self, below: u64, taken: TakenIn) -> TakenIn {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|(known, _)| *known < below) {
+            *known = Some((below, taken.clone()));
+        }
+        taken
+    }
+
+    /// The offset of the journal's last record; `None` in an empty one.
+    async fn last(&self, log: &dyn EventLog, lacks: &mut Lacks) -> Option<u64> {
+        loop {
+            match log.ends(&[Partition::journal(self.journal)]).await {
+                Ok(ends) => return ends.first().and_then(|end| end.checked_sub(1)),
+                Err(error) => *lacks = Lacks::Log(error.to_string()),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Wait until the relay has passed `offset`: its position.
+    async fn published(&self, log: &dyn EventLog, offset: u64, lacks: &mut Lacks) -> u64 {
+        let mut number = self.relay.n_begun();
+        loop {
+            let answer = self.relay.after(number, self.relay_position(log)).await;
+            number = answer.number;
+            match answer.found {
+                Ok(position) if position > offset => return position,
+                Ok(_) => *lacks = Lacks::Publication,
+                Err(reason) => *lacks = Lacks::Log(reason),
+            }
+        }
+    }
+
+    async fn relay_position(&self, log: &dyn EventLog) -> Result<u64, String> {
+        let journal = [Partition::journal(self.journal)];
+        let kept =
+            log.positions(&assembly::group_of(self.journal), &journal).await.map_err(|error| error.to_string())?;
+        Ok(if self.proof.holds(log, &kept).await? { kept.first().map_or(0, next) } else { 0 })
+    }
+}
+
+/// That a group's positions are this log's: from then on, the task that keeps them has begun on it.
+#[derive(Default)]
+struct Proof {
+    is_done: AtomicBool,
+    /// Marks that the log holds. They stay known when a caller gives up, since looking for many can take longer than a request.
+    known: tokio::sync::Mutex<Vec<Mark>>,
+}
+
+impl Proof {
+    /// Whether these positions are this log's. Those that were kept on another one say nothing of this one, until the task that keeps them
+    /// begins and finds that out.
+    async fn holds(&self, log: &dyn EventLog, positions: &[Option<Position>]) -> Result<bool, String> {
+        if self.is_done.load(Ordering::Relaxed) || Bug::TrustAnyPosition.is_loose() {
+            return Ok(true);
+        }
+        let mut known = self.known.lock().await;
+        // Somebody else may have been at it.
+        if self.is_done.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        for position in positions.iter().flatten() {
+            if !marks::stand(log, position, &mut known).await.map_err(|error| error.to_string())? {
+                return Ok(false);
+            }
+        }
+        self.is_done.store(true, Ordering::Relaxed);
+        Ok(true)
+    }
+}
+
+fn next(position: &Option<Position>) -> u64 {
+    position.as_ref().map_or(0, |position| position.next)
+}
+
+/// A question to the log that all who wait share: an answer counts for everybody who asked before the question began.
+struct Shared<T> {
+    n_begun: AtomicU64,
+    last: tokio::sync::Mutex<Option<Answer<T>>>,
+}
+
+/// What the log answered, and which question that was.
+#[derive(Clone)]
+struct Answer<T> {
+    number: u64,
+    begun: Instant,
+    found: Result<T, String>,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self { n_begun: AtomicU64::new(0), last: tokio::sync::Mutex::default() }
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    fn n_begun(&self) -> u64 {
+        self.n_begun.load(Ordering::SeqCst)
+    }
+
+    /// The answer to a question that began after the first `number` ones: one that somebody else has asked, or `ask`.
+    async fn after(&self, number: u64, ask: impl Future<Output = Result<T, String>>) -> Answer<T> {
+        let mut last = self.last.lock().await;
+        if let Some(answer) = last.as_ref() {
+            if answer.number > number {
+                return answer.clone();
+            }
+            tokio::time::sleep_until(answer.begun + LOOK_EVERY).await;
+        }
+        let (number, begun) = (self.n_begun.fetch_add(1, Ordering::SeqCst) + 1, Instant::now());
+        let answer = Answer { number, begun, found: ask.await };
+        last.insert(answer).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join_all;
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_question_and_never_one_that_began_before_theirs() {
+        let (shared, n_asked) = (Shared::<u64>::default(), AtomicU64::new(0));
+        let ask = || async {
+            tokio::task::yield_now().await;
+            Ok(n_asked.fetch_add(1, Ordering::SeqCst))
+        };
+        let now = shared.n_begun();
+        let answers = join_all((0..1_000).map(|_| shared.after(now, ask()))).await;
+        assert!(answers.iter().all(|answer| answer.found == Ok(0)));
+        // A question that is under way began too early for those who come now.
+        let late = async {
+            while shared.n_begun() < 2 {
+                tokio::task::yield_now().await;
+            }
+            shared.after(shared.n_begun(), ask()).await
+        };
+        let (early, late) = tokio::join!(shared.after(1, ask()), late);
+        assert_eq!((early.found, late.found), (Ok(1), Ok(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_fails_is_not_asked_more_often_than_one_that_answers() {
+        let (shared, n_asked) = (Shared::<u64>::default(), AtomicU64::new(0));
+        let wait = async || {
+            let mut number = 0;
+            loop {
+                let ask = async {
+                    n_asked.fetch_add(1, Ordering::SeqCst);
+                    Err("it is down".to_owned())
+                };
+                number = shared.after(number, ask).await.number;
+            }
+        };
+        let waiting = join_all((0..100).map(|_| wait()));
+        assert!(tokio::time::timeout(Duration::from_secs(1), waiting).await.map(|_: Vec<()>| ()).is_err());
+        assert!(n_asked.load(Ordering::SeqCst) <= 101, "{n_asked:?}");
+    }
+}
