@@ -17,6 +17,7 @@ use orderlog_http::{
     auth::{Caller, Scope},
     freshness::Freshness,
     json::{Given, MaybeGiven},
+    list::ListBody,
     operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
@@ -36,8 +37,7 @@ use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;
 
 pub use bodies::{
-    Invoice, InvoiceList, InvoiceState, Payment, PaymentAnswer, RecordPayment, Refund, RefundAnswer, RefundCause,
-    RefundPayment,
+    Invoice, InvoiceState, Payment, PaymentAnswer, RecordPayment, Refund, RefundAnswer, RefundCause, RefundPayment,
 };
 
 use crate::notifications::ByNotifications;
@@ -236,11 +236,10 @@ impl BillingApi {
         limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<InvoiceList>, ApiError> {
+    ) -> Result<Listed<ListBody<Invoice>>, ApiError> {
         let state = state.0.map(billing::InvoiceState::from);
         let rows = self.service.fresh_rows(&seen).await?;
         let found = projections::list(&rows, state, caller.owner().map(CustomerId), &page.paging(limit.0)?).await?;
-        let list = |items, next_cursor| InvoiceList { items, next_cursor };
-        Ok(page.answer(found, |invoice| Invoice::from(&invoice), list))
+        Ok(page.list(found, |invoice| Invoice::from(&invoice)))
     }
 }

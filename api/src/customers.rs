@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use orderlog_domain::{
     customers::{self, Address, Command, Customers, Rejection},
     orders::{self as orders_domain, Orders},
+    paths::EXAMPLE_CUSTOMER,
     values::{CustomerId, Email, Name},
 };
 use orderlog_http::{
@@ -16,10 +17,11 @@ use orderlog_http::{
     auth::{Caller, Scope},
     freshness::Freshness,
     json::{Checked, Given},
+    list::{ListBody, ListItem},
     names::ServiceName,
     operations::operations,
     paging::Paged,
-    params::{CommandHeaders, EXAMPLE_CUSTOMER, Path},
+    params::{CommandHeaders, Path},
     problem::{ApiError, Code, Faults},
     service::{
         Service, ServiceDefinition,
@@ -42,7 +44,7 @@ use uuid::Uuid;
 
 use self::email_keys::Collision;
 use crate::{
-    orders::{OrderList, OrderPayment, OrderState},
+    orders::{Order, OrderPayment, OrderState},
     values::CheckValues,
 };
 
@@ -197,15 +199,9 @@ impl From<&customers::Customer> for Customer {
     }
 }
 
-/// Customers, newest first.
-#[derive(Debug, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct CustomerList {
-    /// One page of them.
-    pub items: Vec<Customer>,
-    /// Hand this back as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
+impl ListItem for Customer {
+    const LIST: &'static str = "CustomerList";
+    const ABOUT: &'static str = "Customers, newest first.";
 }
 
 /// The routes.
@@ -408,18 +404,17 @@ impl CustomersApi {
         limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<CustomerList>, ApiError> {
+    ) -> Result<Listed<ListBody<Customer>>, ApiError> {
         if let Some(own) = caller.owner().map(CustomerId) {
             self.0.fresh_rows(&seen).await?;
             let looked = self.0.look(customers::Customer::aggregate(own), None, &seen, Visibility::ToAll).await?;
             let own = looked.entity.as_ref().and_then(customers::Entity::as_customer);
-            let items = own.map(Customer::from).into_iter().collect();
-            return Ok(Listed::new(CustomerList { items, next_cursor: None }, None));
+            let items: Vec<_> = own.map(Customer::from).into_iter().collect();
+            return Ok(Listed::new(items.into(), None));
         }
         let rows = self.0.fresh_rows(&seen).await?;
         let found = projections::list(&rows, &page.paging(limit.0)?).await?;
-        let list = |items, next_cursor| CustomerList { items, next_cursor };
-        Ok(page.answer(found, |customer| Customer::from(&customer), list))
+        Ok(page.list(found, |customer| Customer::from(&customer)))
     }
 
     /// List a customer's orders
@@ -442,7 +437,7 @@ impl CustomersApi {
         limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<OrderList>, ApiError> {
+    ) -> Result<Listed<ListBody<Order>>, ApiError> {
         // What was seen of other services is for orders to wait for.
         let (seen, elsewhere) = seen.part(ServiceName::of::<Customers>());
         let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller, &seen)).await?;
@@ -452,7 +447,7 @@ impl CustomersApi {
         query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
         query.extend(page.cursor().map(|cursor| ("cursor", cursor.to_owned())));
         let orders = self.0.peers.get(ServiceName::of::<Orders>(), "/orders", &query, &elsewhere).await?;
-        let orders: OrderList = orders.unwrap_or(OrderList { items: Vec::new(), next_cursor: None });
+        let orders: ListBody<Order> = orders.unwrap_or_else(|| Vec::new().into());
         let next = orders.next_cursor.as_deref().map(|cursor| page.link(cursor));
         Ok(Listed::new(orders, next))
     }

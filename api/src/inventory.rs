@@ -18,6 +18,7 @@ use orderlog_http::{
     auth::Scope,
     freshness::Freshness,
     json::Given,
+    list::ListBody,
     operations::operations,
     paging::Paged,
     params::{CommandHeaders, Path},
@@ -41,8 +42,8 @@ use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::{Value, json};
 
 pub use bodies::{
-    AdjustStock, Level, Movement, MovementCause, MovementList, ReceiveStock, Reservation, ReservationState,
-    ReserveStock, ReservedFor, SetThreshold, Stock, StockChanged, StockLine, StockList,
+    AdjustStock, Level, Movement, MovementCause, ReceiveStock, Reservation, ReservationState, ReserveStock,
+    ReservedFor, SetThreshold, Stock, StockChanged, StockLine,
 };
 pub use codes::Shortage;
 
@@ -350,10 +351,10 @@ impl InventoryApi {
         limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<StockList>, ApiError> {
+    ) -> Result<Listed<ListBody<Stock>>, ApiError> {
         let rows = self.0.fresh_rows(&seen).await?;
         let found = projections::stock(&rows, low.0.unwrap_or(false), &page.paging(limit.0)?).await?;
-        Ok(page.answer(found, |item| Stock::from(&item), |items, next_cursor| StockList { items, next_cursor }))
+        Ok(page.list(found, |item| Stock::from(&item)))
     }
 
     /// List the movements of a SKU
@@ -371,9 +372,9 @@ impl InventoryApi {
         limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<MovementList>, ApiError> {
+    ) -> Result<Listed<ListBody<Movement>>, ApiError> {
         let (item, _) = self.0.held_back(&seen, || self.item(&sku.0, None, &seen)).await?;
         let found = projections::movements(&self.0.replica.store(), &item.sku, &page.paging(limit.0)?).await?;
-        Ok(page.answer(found, |row| Movement::from(&row), |items, next_cursor| MovementList { items, next_cursor }))
+        Ok(page.list(found, |row| Movement::from(&row)))
     }
 }

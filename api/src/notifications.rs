@@ -15,6 +15,7 @@ use std::sync::Arc;
 use orderlog_core::decider::Decider;
 use orderlog_domain::{
     notifications::{self, Command, Notifications, Rejection},
+    paths::EXAMPLE_NOTIFICATION,
     values::{NotificationId, Recipient},
 };
 use orderlog_eventlog::ReadError;
@@ -25,7 +26,7 @@ use orderlog_http::{
     json::Given,
     operations::operations,
     paging::Paged,
-    params::{CommandHeaders, EXAMPLE_NOTIFICATION, Path},
+    params::{CommandHeaders, Path},
     problem::{self, ApiError, Code},
     service::{
         Service, ServiceDefinition,

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use orderlog_core::{decider::Ref, key::Key};
 use orderlog_domain::{
     orders::{self, Command, Orders, Rejection},
+    paths::EXAMPLE_ORDER,
     values::{CustomerId, OrderId},
 };
 use orderlog_http::{
@@ -20,9 +21,10 @@ use orderlog_http::{
     auth::{Caller, Scope},
     freshness::Freshness,
     json::Given,
+    list::ListBody,
     operations::operations,
     paging::Paged,
-    params::{CommandHeaders, EXAMPLE_ORDER, Path},
+    params::{CommandHeaders, Path},
     problem::{ApiError, Code},
     service::{
         Service, ServiceDefinition,
@@ -43,10 +45,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use bodies::{
-    Order, OrderChanged, OrderLine, OrderList, OrderPayment, OrderRejection, OrderSort, OrderState, PlaceOrder,
-    PlacedOrder, ShortageReason,
+    Order, OrderChanged, OrderLine, OrderPayment, OrderRejection, OrderSort, OrderState, PlaceOrder, PlacedOrder,
+    ShortageReason,
 };
-pub use history::{History, HistoryEntry};
+pub use history::HistoryEntry;
 
 use expand::Expand;
 
@@ -339,11 +341,11 @@ impl OrdersApi {
         limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<OrderList>, ApiError> {
+    ) -> Result<Listed<ListBody<Order>>, ApiError> {
         let customer_id = customer_id.0.map(CustomerId);
         if customer_id.is_some_and(|id| !caller.sees(id.0)) {
             // As of a customer who has ordered nothing.
-            return Ok(Listed::new(OrderList { items: Vec::new(), next_cursor: None }, None));
+            return Ok(Listed::new(Vec::new().into(), None));
         }
         let filter = OrderFilter {
             customer_id: customer_id.or_else(|| caller.owner().map(CustomerId)),
@@ -354,7 +356,7 @@ impl OrdersApi {
         };
         let rows = self.0.fresh_rows(&seen).await?;
         let found = projections::list(&rows, &filter, &page.paging(limit.0)?).await?;
-        Ok(page.answer(found, |order| Order::from(&order), |items, next_cursor| OrderList { items, next_cursor }))
+        Ok(page.list(found, |order| Order::from(&order)))
     }
 
     /// Get an order's history
@@ -372,11 +374,11 @@ impl OrdersApi {
         limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<History>, ApiError> {
+    ) -> Result<Listed<ListBody<HistoryEntry>>, ApiError> {
         let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None, &caller, &seen)).await?;
         let key = Key::of(order.order_id);
         let found = history::of(&self.0, &key, &page.paging(limit.0)?).await?;
-        Ok(page.answer(found, |entry| entry, |items, next_cursor| History { items, next_cursor }))
+        Ok(page.list(found, |entry| entry))
     }
 }
 

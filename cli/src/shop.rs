@@ -7,8 +7,7 @@ use orderlog_api::{
     billing::BillingService, customers::CustomersService, inventory::InventoryService,
     notifications::NotificationsService, orders::OrdersService, values,
 };
-use orderlog_domain::values::Currency;
-use orderlog_http::params::EXAMPLE_ORDER;
+use orderlog_domain::{paths::EXAMPLE_ORDER, values::Currency};
 use orderlog_server::registry::{About, Registry, Vocabulary};
 
 /// The shop, in the order in which an order flows through its services.

@@ -13,6 +13,7 @@ mod fingerprint;
 pub mod inventory;
 pub mod notifications;
 pub mod orders;
+pub mod paths;
 pub mod planted;
 pub mod values;
 

@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use orderlog_core::reason::Reason;
 use orderlog_domain::{
     billing::{self, Billing, Command, Event, InvoiceTotals, PaymentEntry, RefundEntry},
+    paths::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     values::{Currency, Money, OrderId, PaymentId, PaymentReference},
 };
 use orderlog_http::{
     json::Checked,
-    params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
+    list::ListItem,
     problem::{ApiError, Faults},
     service::{contract::EXAMPLE_TIME, unexpected},
     time::{time, time_of},
@@ -405,15 +406,9 @@ impl From<&billing::Invoice> for Invoice {
     }
 }
 
-/// Invoices, those of the newest orders first.
-#[derive(Debug, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct InvoiceList {
-    /// One page of them.
-    pub items: Vec<Invoice>,
-    /// Hand this back as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
+impl ListItem for Invoice {
+    const LIST: &'static str = "InvoiceList";
+    const ABOUT: &'static str = "Invoices, those of the newest orders first.";
 }
 
 /// The examples that can't be put together of others without contradicting themselves.

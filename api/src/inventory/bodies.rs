@@ -15,6 +15,7 @@ use orderlog_domain::{
 };
 use orderlog_http::{
     json::Checked,
+    list::ListItem,
     problem::{ApiError, Faults},
     service::{ServiceDefinition, unexpected},
     time::{time, time_of},
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::codes;
-pub use movements::{Level, Movement, MovementCause, MovementList, ReservedFor, examples};
+pub use movements::{Level, Movement, MovementCause, ReservedFor, examples};
 
 use super::InventoryService;
 use crate::values::CheckValues;
@@ -313,15 +314,10 @@ impl From<&StockItem> for Stock {
     }
 }
 
-/// Stock by the SKUs' names.
-#[derive(Debug, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct StockList {
-    /// One page of it.
-    pub items: Vec<Stock>,
-    /// Hand this back as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
+impl ListItem for Stock {
+    const LIST: &'static str = "StockList";
+    const ABOUT: &'static str = "Stock by the SKUs' names.";
+    const ITEMS: &'static str = "One page of it.";
 }
 
 /// How a reservation is doing.

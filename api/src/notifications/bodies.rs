@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
     notifications::{self, Command, Event, Notifications, Source},
+    paths::EXAMPLE_NOTIFICATION,
     values::{Body, NotificationId, Recipient, Subject},
 };
 use orderlog_http::{
     json::Checked,
-    params::EXAMPLE_NOTIFICATION,
     problem::{ApiError, Faults},
     service::{contract::EXAMPLE_TIME, unexpected},
     time::{time, time_of},

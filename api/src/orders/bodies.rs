@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use orderlog_domain::{
     inventory::ShortageReason as StoredReason,
     orders::{self, Event, OrderLine as StoredLine, OrderPlaced, Orders, Standing},
+    paths::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     values::{Currency, CustomerId, Money, Quantity, Sku},
 };
 use orderlog_http::{
     json::Checked,
-    params::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
+    list::ListItem,
     problem::{ApiError, Faults},
     service::{ServiceDefinition, contract::EXAMPLE_TIME, unexpected},
     time::{time, time_of},
@@ -390,15 +391,9 @@ pub enum OrderSort {
     Oldest,
 }
 
-/// Orders.
-#[derive(Debug, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct OrderList {
-    /// One page of them.
-    pub items: Vec<Order>,
-    /// Hand this back as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
+impl ListItem for Order {
+    const LIST: &'static str = "OrderList";
+    const ABOUT: &'static str = "Orders.";
 }
 
 /// The examples that can't be put together of others without contradicting themselves.

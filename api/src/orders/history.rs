@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use orderlog_core::{decider::Decider, key::Key, machine::Verdict};
 use orderlog_domain::orders::{DeclineReason, Event, Orders, Reaction};
 use orderlog_http::{
+    list::ListItem,
     problem::{self, ApiError},
     service::Service,
     time::time,
@@ -43,15 +44,10 @@ pub struct HistoryEntry {
     pub trace: Option<String>,
 }
 
-/// What happened to an order, oldest first.
-#[derive(Debug, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct History {
-    /// One page of it.
-    pub items: Vec<HistoryEntry>,
-    /// Hand this back as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
+impl ListItem for HistoryEntry {
+    const LIST: &'static str = "History";
+    const ABOUT: &'static str = "What happened to an order, oldest first.";
+    const ITEMS: &'static str = "One page of it.";
 }
 
 /// A page of the records about `key`. Records that lost their race are no history; those that can't be read are left out

@@ -5,6 +5,7 @@
 //!   format it reads. Live traffic, replay, rebuild, verification and simulation drive this same code.
 //! - [`public`]: the events that services publish to each other and the world.
 //! - [`decoding`]: JSON errors without values. [`text`] and [`reason`]: texts that people write.
+//! - [`path`]: values that stand in the paths of URLs.
 //! - [`known`]: which events a program can read; a test may make it pass for an older one.
 //! - [`story`]: tests of deciders as stories.
 //! - [`planted`]: bugs on purpose, in builds that ask whether tests find them.
@@ -17,6 +18,7 @@ pub mod header;
 pub mod key;
 pub mod known;
 pub mod machine;
+pub mod path;
 pub mod planted;
 pub mod public;
 pub mod reason;

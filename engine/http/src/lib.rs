@@ -3,7 +3,7 @@
 //! - [`service`]: a running service as its routes see it, and what a service declares of itself.
 //! - [`operations`]: what each operation declares at its handler.
 //! - [`problem`]: errors as problem documents; services add codes of their own.
-//! - [`json`], [`params`], [`paging`], [`freshness`], [`point`]: what requests say. [`answer`]: what they get.
+//! - [`json`], [`params`], [`paging`], [`freshness`], [`point`]: what requests say. [`answer`], [`list`]: what they get.
 //! - [`auth`]: callers, scopes, keys and tokens. [`tls`]: certificates.
 //! - [`peers`]: the other services over HTTP.
 //! - [`waiting`]: how requests wait without holding a place; [`pool`]: how places are shared between callers.
@@ -11,13 +11,11 @@
 //!
 //! Deliberately absent: any service, the process around them (`orderlog-server`), SQL.
 
-// `#[operations]` names the crate that has its types.
-extern crate self as orderlog_http;
-
 pub mod answer;
 pub mod auth;
 pub mod freshness;
 pub mod json;
+pub mod list;
 pub mod measures;
 pub mod names;
 pub mod operations;

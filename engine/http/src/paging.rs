@@ -12,6 +12,7 @@ use poem_openapi::{
 
 use crate::{
     answer::Listed,
+    list::ListBody,
     params::parameters,
     problem::{ApiError, codes},
 };
@@ -45,7 +46,12 @@ impl Paged {
         given.map(|(_, pair)| pair.split_once('=').map_or("", |(_, cursor)| cursor))
     }
 
-    /// The answer with these rows: `list` makes it of them and of the next page's cursor.
+    /// The answer with these rows.
+    pub fn list<R, T>(&self, page: Page<R>, show: impl Fn(R) -> T) -> Listed<ListBody<T>> {
+        self.answer(page, show, |items, next_cursor| ListBody { items, next_cursor })
+    }
+
+    /// The answer with these rows and more besides: `list` makes it of them and of the next page's cursor.
     pub fn answer<R, T, L>(
         &self,
         page: Page<R>,

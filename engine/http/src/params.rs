@@ -1,7 +1,6 @@
 //! What a request says outside of its body: ids in the path, the idempotency key, the trace.
 
-use orderlog_core::machine::Versions;
-use orderlog_domain::values::{CustomerId, NotificationId, OrderId, ReservationName, Sku};
+use orderlog_core::{machine::Versions, path::PathValue};
 use poem::{
     Request, RequestBody, Result,
     http::{HeaderMap, header},
@@ -10,7 +9,6 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
-use uuid::Uuid;
 
 use crate::{
     auth::Caller,
@@ -20,87 +18,6 @@ use crate::{
 
 /// No version in an entity tag has more digits.
 const N_VERSION_DIGITS: usize = 18;
-
-/// A value that stands in a path.
-pub trait PathValue: Sized + Send {
-    /// How operations call it.
-    const NAME: &'static str;
-    /// Its schema's format, or nothing.
-    const FORMAT: Option<&'static str>;
-    /// What it looks like, where no format says that.
-    const PATTERN: Option<&'static str>;
-
-    /// One that could be.
-    fn example() -> String;
-
-    /// The value that `text` is.
-    ///
-    /// # Errors
-    /// What it should have been.
-    fn parse(text: &str) -> Result<Self, String>;
-}
-
-macro_rules! path_ids {
-    ($($id:ident $name:literal $example:expr),+ $(,)?) => {
-        $(impl PathValue for $id {
-            const NAME: &'static str = $name;
-            const FORMAT: Option<&'static str> = Some("uuid");
-            const PATTERN: Option<&'static str> = None;
-
-            fn example() -> String {
-                $example.to_string()
-            }
-
-            fn parse(text: &str) -> Result<Self, String> {
-                Uuid::try_parse(text).map(Self).map_err(|_| "it must be a UUID".to_owned())
-            }
-        })+
-    };
-}
-
-/// What identifiers in paths look like, as far as the framework is told; the published documents say it more exactly.
-pub const IDENTIFIER: &str = "^[A-Za-z0-9._-]{1,64}$";
-
-/// The customer of all examples. The page at `/docs` sends the newest customer's id instead, so that examples work.
-pub const EXAMPLE_CUSTOMER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001);
-/// The order of all examples, likewise.
-pub const EXAMPLE_ORDER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0002);
-/// The notification of all examples, likewise.
-pub const EXAMPLE_NOTIFICATION: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0003);
-
-path_ids!(
-    CustomerId "customer_id" EXAMPLE_CUSTOMER,
-    OrderId "order_id" EXAMPLE_ORDER,
-    NotificationId "notification_id" EXAMPLE_NOTIFICATION,
-);
-
-impl PathValue for Sku {
-    const NAME: &'static str = "sku";
-    const FORMAT: Option<&'static str> = None;
-    const PATTERN: Option<&'static str> = Some(IDENTIFIER);
-
-    fn example() -> String {
-        "espresso-beans-1kg".to_owned()
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        Self::new(text).map_err(|error| error.to_string())
-    }
-}
-
-impl PathValue for ReservationName {
-    const NAME: &'static str = "reservation_id";
-    const FORMAT: Option<&'static str> = None;
-    const PATTERN: Option<&'static str> = Some(IDENTIFIER);
-
-    fn example() -> String {
-        "cart-4711".to_owned()
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        Self::new(text).map_err(|error| error.to_string())
-    }
-}
 
 /// A value of the path. The framework's own would not name it when it is wrong.
 pub struct Path<T>(pub T);

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::inventory::{self, MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel};
-use orderlog_http::{service::contract::EXAMPLE_TIME, time::time};
+use orderlog_http::{list::ListItem, service::contract::EXAMPLE_TIME, time::time};
 use orderlog_projections::inventory::MovementRow;
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
@@ -136,15 +136,9 @@ impl From<&MovementRow> for Movement {
     }
 }
 
-/// Movements, newest first.
-#[derive(Debug, Object, Deserialize, Serialize)]
-#[oai(skip_serializing_if_is_none)]
-pub struct MovementList {
-    /// One page of them.
-    pub items: Vec<Movement>,
-    /// Hand this back as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
+impl ListItem for Movement {
+    const LIST: &'static str = "MovementList";
+    const ABOUT: &'static str = "Movements, newest first.";
 }
 
 /// The examples that can't be put together of others without contradicting themselves.

@@ -1,6 +1,6 @@
 //! What texts look like, as exactly as the domain checks them and as a pattern can say it that every generator of clients reads.
 
-use orderlog_http::params::IDENTIFIER;
+use orderlog_core::path::IDENTIFIER;
 use serde_json::{Map, Value};
 
 use super::requests::schemas_of_requests;

@@ -1,0 +1,79 @@
+//! Lists as answers have them: a page of items, and where the next one is found.
+
+use std::borrow::Cow;
+
+use poem_openapi::{
+    registry::{MetaSchema, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::{Deserialize, Serialize};
+
+/// An object that there is a list of.
+pub trait ListItem: Type {
+    /// The name of the list's schema.
+    const LIST: &'static str;
+    /// What the list has, and in which order.
+    const ABOUT: &'static str;
+    /// What `items` is.
+    const ITEMS: &'static str = "One page of them.";
+}
+
+/// A page of a list. `next_cursor` is absent on the last one.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ListBody<T> {
+    /// The objects on this page.
+    pub items: Vec<T>,
+    /// The `cursor` of the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+impl<T> From<Vec<T>> for ListBody<T> {
+    /// The only page.
+    fn from(items: Vec<T>) -> Self {
+        Self { items, next_cursor: None }
+    }
+}
+
+impl<T: ListItem> Type for ListBody<T> {
+    const IS_REQUIRED: bool = true;
+
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        T::LIST.into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Reference(T::LIST.to_owned())
+    }
+
+    fn register(registry: &mut Registry) {
+        registry.create_schema::<Self, _>(T::LIST.to_owned(), |registry| {
+            T::register(registry);
+            let described = |schema: MetaSchemaRef, description| {
+                schema.merge(MetaSchema { description: Some(description), ..MetaSchema::ANY })
+            };
+            let next = "Hand this back as `cursor` for the next page; absent on the last one.";
+            MetaSchema {
+                title: Some(T::LIST.to_owned()),
+                description: Some(T::ABOUT),
+                required: vec!["items"],
+                properties: vec![
+                    ("items", described(Vec::<T>::schema_ref(), T::ITEMS)),
+                    ("next_cursor", described(String::schema_ref(), next)),
+                ],
+                ..MetaSchema::new("object")
+            }
+        });
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
