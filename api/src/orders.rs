@@ -14,7 +14,7 @@ use orderlog_core::{decider::Ref, key::Key};
 use orderlog_domain::{
     orders::{self, Command, Orders, Rejection},
     paths::EXAMPLE_ORDER,
-    values::{CustomerId, OrderId},
+    values::{Channel, CustomerId, OrderId},
 };
 use orderlog_http::{
     answer::{Created, Done, Found, Listed},
@@ -215,12 +215,12 @@ impl OrdersApi {
         body: Given<PlaceOrder>,
     ) -> Result<Created<PlacedOrder>, ApiError> {
         may_name_prices(&asked.caller)?;
-        let (customer_id, currency, lines) = body.0;
+        let (customer_id, currency, lines, channel) = body.0;
         if !asked.caller.sees(customer_id.0) {
             return Err(OrdersService::problem_of(Rejection::UnknownCustomer { customer_id }));
         }
         let order_id = OrderId(mint());
-        let command = Command::Place { order_id, customer_id, currency, lines };
+        let command = Command::Place { order_id, customer_id, currency, lines, channel };
         let mut freshness = asked.freshness.clone();
         let executed = self.execute(command, asked, || "POST /orders".to_owned()).await?;
         let mut placed = PlacedOrder::of(&executed)?;
@@ -330,6 +330,9 @@ impl OrdersApi {
         state: Query<Option<OrderState>>,
         /// Only those whose payment stands here.
         payment: Query<Option<OrderPayment>>,
+        /// Only those that came from this channel.
+        #[oai(validator(pattern = "^[a-z0-9-]{1,40}$"))]
+        channel: Query<Option<String>>,
         /// Only those placed at this time or later.
         created_from: Query<Option<DateTime<Utc>>>,
         /// Only those placed before this time.
@@ -347,10 +350,14 @@ impl OrdersApi {
             // As of a customer who has ordered nothing.
             return Ok(Listed::new(Vec::new().into(), None));
         }
+        let channel = channel.0.map(Channel::new).transpose().map_err(|error| {
+            ApiError::parameter("channel", crate::values::codes::INVALID_IDENTIFIER, error.to_string())
+        })?;
         let filter = OrderFilter {
             customer_id: customer_id.or_else(|| caller.owner().map(CustomerId)),
             state: state.0.map(orders::OrderState::from),
             payment: payment.0.map(orders::Payment::from),
+            channel,
             created_ms: (created_from.0.map(ms), created_to.0.map(ms)),
             oldest_first: sort.0 == Some(OrderSort::Oldest),
         };

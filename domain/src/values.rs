@@ -29,11 +29,13 @@ pub enum ValueError {
         /// What was given, shortened.
         given: String,
     },
-    /// Not a SKU, or not a reservation id.
-    #[error("{what} must be 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit")]
+    /// Not a SKU, a reservation id, a recipient or a channel.
+    #[error("{what} must be {rule}")]
     Token {
         /// What was to be named.
         what: &'static str,
+        /// What such a name consists of.
+        rule: &'static str,
     },
     /// Zero units, or too many.
     #[error("a quantity must be from 1 to {max}")]
@@ -288,7 +290,15 @@ fn token(text: String, what: &'static str) -> Result<String, ValueError> {
     let is_token = text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         && text.bytes().any(|b| b.is_ascii_alphanumeric());
-    if is_token { Ok(text) } else { Err(ValueError::Token { what }) }
+    let rule = "1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit";
+    if is_token { Ok(text) } else { Err(ValueError::Token { what, rule }) }
+}
+
+fn channel(text: String) -> Result<String, ValueError> {
+    let is_channel =
+        (1..=40).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    let rule = "1 to 40 of the letters a to z, digits and dashes";
+    if is_channel { Ok(text) } else { Err(ValueError::Token { what: "a channel", rule }) }
 }
 
 /// A token; UUIDs in lower case and with hyphens, so that each has one spelling.
@@ -354,6 +364,10 @@ checked_text!(
     /// The name its maker gives a reservation: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or
     /// digit (a UUID is one).
     ReservationName, |text| token(text, "a reservation id")
+);
+checked_text!(
+    /// Where an order came from, such as `web` or `store-7`: 1 to 40 of the letters a to z, digits and dashes.
+    Channel, channel
 );
 checked_text!(
     /// A person's or company's name, 1 to 200 characters on one line, none of them invisible.

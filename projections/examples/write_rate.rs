@@ -37,6 +37,7 @@ fn order(number: u64, step: u64) -> Result<Order, Box<dyn Error>> {
         currency: Currency::new("EUR")?,
         lines: lines.collect::<Result<_, _>>()?,
         total: Money::new(4 * 1999)?,
+        channel: None,
         state: if step == 0 { OrderState::Placed } else { OrderState::Confirmed },
         payment: if step < 2 { Payment::Unpaid } else { Payment::Paid },
         rejection: None,

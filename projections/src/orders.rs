@@ -5,7 +5,7 @@ use std::iter;
 use orderlog_core::decider::Millis;
 use orderlog_domain::{
     orders::{Entity, KNOWN_CUSTOMERS, ORDERS, Order, OrderState, Orders, Payment},
-    values::CustomerId,
+    values::{Channel, CustomerId},
 };
 
 use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
@@ -22,12 +22,15 @@ pub static TABLES: Tables<Orders> = Tables {
                 Column::new("state", "text"),
                 Column::new("payment", "text"),
                 Column::new("created_ms", "integer"),
+                // Null also where nobody said where the order came from.
+                Column::new("channel", "text"),
             ],
             cells: order_cells,
             indexes: &[
                 Index { name: "orders_by_customer", on: "(customer_id)" },
                 Index { name: "orders_by_state", on: "(state)" },
                 Index { name: "orders_by_creation", on: "(created_ms)" },
+                Index { name: "orders_by_channel", on: "(channel) where channel is not null" },
                 // Most orders are soon paid: only the others are worth an index.
                 Index { name: "orders_refunded", on: "(key) where payment = 'refunded'" },
                 Index { name: "orders_unpaid", on: "(key) where payment = 'unpaid'" },
@@ -48,14 +51,15 @@ fn order_cells(entity: &Entity) -> Vec<Cell> {
                 Cell::Name(order.state.as_str()),
                 Cell::Name(order.payment.as_str()),
                 Cell::Integer(order.created_ms),
+                order.channel.as_ref().map_or(Cell::Null, |channel| Cell::Text(channel.as_str().to_owned())),
             ]
         }
-        Entity::StrayOrder(_) | Entity::KnownCustomer(_) => vec![Cell::Null; 4],
+        Entity::StrayOrder(_) | Entity::KnownCustomer(_) => vec![Cell::Null; 5],
     }
 }
 
 /// Which orders. What is none does not matter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderFilter {
     /// Of this customer.
     pub customer_id: Option<CustomerId>,
@@ -63,6 +67,8 @@ pub struct OrderFilter {
     pub state: Option<OrderState>,
     /// Whose payment stands like this.
     pub payment: Option<Payment>,
+    /// That came from there.
+    pub channel: Option<Channel>,
     /// Placed from the first time on, and before the second.
     pub created_ms: (Option<Millis>, Option<Millis>),
     /// The newest are first, unless this is said.
@@ -93,6 +99,7 @@ pub async fn list(store: &Store<Orders>, filter: &OrderFilter, paging: &Paging) 
     list = list
         .only_if("customer_id = ?", filter.customer_id.map(|id| Cell::from(id.0)))
         .only_if("state = ?", filter.state.map(|state| Cell::Name(state.as_str())))
+        .only_if("channel = ?", filter.channel.as_ref().map(|channel| Cell::Text(channel.as_str().to_owned())))
         .only_if("created_ms >= ?", from.map(Cell::Integer))
         .only_if("created_ms < ?", to.map(Cell::Integer));
     // As text, not as a value: only so does SQLite see that a partial index holds all rows that are asked for.

@@ -16,7 +16,7 @@ use orderlog_domain::{
         StockLevel, StockReceived, UnreceivedSku,
     },
     orders::{self, Order, OrderState, Payment, StrayOrder},
-    values::{Currency, CustomerId, Email, Money, Name, OrderId, Quantity, ReservationName, Sku},
+    values::{Channel, Currency, CustomerId, Email, Money, Name, OrderId, Quantity, ReservationName, Sku},
 };
 use orderlog_projections::{self as tables, orders::OrderFilter};
 use orderlog_readmodel::{Cursor, Due, Pace, Page, Paging, Store, StoreError, Tables, Writer};
@@ -162,6 +162,7 @@ fn order(
         currency: Currency::new("EUR")?,
         lines: vec![],
         total: Money::new(5)?,
+        channel: if number == 4 { None } else { Some(Channel::new(if whose == 7 { "web" } else { "store-7" })?) },
         state,
         payment,
         rejection: None,
@@ -191,14 +192,18 @@ async fn orders_are_filtered_by_customer_state_and_payment() -> Outcome {
     };
     let any = OrderFilter::default();
     let (customer_id, state) = (Some(CustomerId(id(7))), Some(OrderState::Confirmed));
-    assert_eq!(found(any).await?, [5, 4, 3, 2, 1], "what is no order is not listed");
-    assert_eq!(found(OrderFilter { customer_id, ..any }).await?, [5, 4, 2, 1]);
-    assert_eq!(found(OrderFilter { state, ..any }).await?, [5, 3, 2]);
-    assert_eq!(found(OrderFilter { customer_id, state, ..any }).await?, [5, 2]);
-    assert_eq!(found(OrderFilter { payment: Some(Payment::Unpaid), ..any }).await?, [3, 1]);
-    assert_eq!(found(OrderFilter { payment: Some(Payment::Paid), ..any }).await?, [5, 2]);
-    assert_eq!(found(OrderFilter { state, payment: Some(Payment::Refunded), ..any }).await?, [0_u128; 0]);
-    assert_eq!(found(OrderFilter { payment: Some(Payment::Refunded), ..any }).await?, [4]);
+    assert_eq!(found(any.clone()).await?, [5, 4, 3, 2, 1], "what is no order is not listed");
+    assert_eq!(found(OrderFilter { customer_id, ..any.clone() }).await?, [5, 4, 2, 1]);
+    assert_eq!(found(OrderFilter { state, ..any.clone() }).await?, [5, 3, 2]);
+    assert_eq!(found(OrderFilter { customer_id, state, ..any.clone() }).await?, [5, 2]);
+    assert_eq!(found(OrderFilter { payment: Some(Payment::Unpaid), ..any.clone() }).await?, [3, 1]);
+    assert_eq!(found(OrderFilter { payment: Some(Payment::Paid), ..any.clone() }).await?, [5, 2]);
+    assert_eq!(found(OrderFilter { state, payment: Some(Payment::Refunded), ..any.clone() }).await?, [0_u128; 0]);
+    assert_eq!(found(OrderFilter { payment: Some(Payment::Refunded), ..any.clone() }).await?, [4]);
+    let web = Some(Channel::new("web")?);
+    assert_eq!(found(OrderFilter { channel: web.clone(), ..any.clone() }).await?, [5, 2, 1]);
+    assert_eq!(found(OrderFilter { channel: web, state, ..any.clone() }).await?, [5, 2]);
+    assert_eq!(found(OrderFilter { channel: Some(Channel::new("phone")?), ..any }).await?, [0_u128; 0]);
     Ok(())
 }
 

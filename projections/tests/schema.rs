@@ -12,5 +12,5 @@ fn a_read_model_of_the_version_before_is_still_served() {
         billing::TABLES.version(),
         notifications::TABLES.version(),
     ];
-    assert_eq!(versions, ["1.1.386a0bea", "1.3.c60b53cb", "1.1.54cbe1b3", "1.2.61741904", "1.2.4ef900db"]);
+    assert_eq!(versions, ["1.1.386a0bea", "1.3.00fa4b43", "1.1.54cbe1b3", "1.2.61741904", "1.2.4ef900db"]);
 }

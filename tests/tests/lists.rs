@@ -94,6 +94,30 @@ async fn orders_are_found_by_what_they_are(shop: &Shop) {
     assert_eq!(listed(&shop.customers, &paid).await, orders[2..]);
 }
 
+async fn orders_are_found_by_where_they_came_from(shop: &Shop) {
+    let customer = shop.customer("Barbara").await;
+    let line = json!({"sku": "nothing-of-it", "quantity": 1, "unit_price": 250});
+    let place = async |key: &str, channel: Option<&str>| {
+        let mut body = json!({"customer_id": customer, "currency": "EUR", "lines": [line]});
+        if let Some(channel) = channel {
+            body["channel"] = channel.into();
+        }
+        shop.orders.post_once("/orders", key, body).await
+    };
+    let placed = place("web", Some("web")).await.expect(201);
+    assert_eq!(placed["channel"], "web");
+    let order = text(&placed, "order_id");
+    assert_eq!(shop.orders.get(&format!("/orders/{order}")).await.expect(200)["channel"], "web");
+    assert_eq!(place("none", None).await.expect(201).get("channel"), None);
+    assert_eq!(listed(&shop.orders, &format!("/orders?customer_id={customer}&channel=web")).await, [order]);
+    place("web", Some("store-7")).await.expect_problem(422, "idempotency_key_reused");
+    for wrong in ["", "Web", "a_b", &"a".repeat(41)] {
+        let problem = place("wrong", Some(wrong)).await.expect_problem(400, "invalid_request");
+        assert_eq!(problem["errors"][0]["pointer"], "#/channel");
+        assert_eq!(problem["errors"][0]["code"], "invalid_identifier");
+    }
+}
+
 async fn what_no_list_has_is_refused(shop: &Shop) {
     let customer = shop.customer("Alan").await;
     for _ in 0..2 {
@@ -111,6 +135,7 @@ async fn what_no_list_has_is_refused(shop: &Shop) {
         ("/orders?limit=101", "limit", "invalid_parameter"),
         ("/orders?sort=best", "sort", "invalid_parameter"),
         ("/orders?payment=maybe", "payment", "invalid_parameter"),
+        ("/orders?channel=Web", "channel", "invalid_parameter"),
         ("/orders?created_from=yesterday", "created_from", "invalid_parameter"),
         ("/orders?colour=red", "colour", "unknown_parameter"),
         ("/orders?state=placed&state=confirmed", "state", "invalid_parameter"),
@@ -211,6 +236,7 @@ async fn all_of_it(shop: &Shop) {
     .await;
     every_order_is_on_one_page(shop).await;
     orders_are_found_by_what_they_are(shop).await;
+    orders_are_found_by_where_they_came_from(shop).await;
     what_no_list_has_is_refused(shop).await;
     other_lists_lead_on_too(shop).await;
     what_is_low_open_or_unread_is_found(shop).await;

@@ -5,7 +5,7 @@ use orderlog_domain::{
     inventory::ShortageReason as StoredReason,
     orders::{self, Event, OrderLine as StoredLine, OrderPlaced, Orders, Standing},
     paths::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
-    values::{Currency, CustomerId, Money, Quantity, Sku},
+    values::{Channel, Currency, CustomerId, Money, Quantity, Sku},
 };
 use orderlog_http::{
     json::Checked,
@@ -140,21 +140,25 @@ pub struct PlaceOrder {
     /// What, 1 to 100 lines. SKUs may repeat; their quantities are added up.
     #[oai(validator(min_items = 1, max_items = 100))]
     pub lines: Vec<OrderLine>,
+    /// Where the order comes from, such as `web` or `store-7`: 1 to 40 of the letters a to z, digits and dashes.
+    #[oai(validator(pattern = "^[a-z0-9-]{1,40}$"))]
+    pub channel: Option<String>,
 }
 
 impl Example for PlaceOrder {
     fn example() -> Self {
-        let PlacedOrder { customer_id, currency, lines, .. } = PlacedOrder::example();
-        Self { customer_id, currency, lines }
+        let PlacedOrder { customer_id, currency, lines, channel, .. } = PlacedOrder::example();
+        Self { customer_id, currency, lines, channel }
     }
 }
 
 impl Checked for PlaceOrder {
-    type Values = (CustomerId, Currency, Vec<StoredLine>);
+    type Values = (CustomerId, Currency, Vec<StoredLine>, Option<Channel>);
 
     fn checked(self) -> Result<Self::Values, ApiError> {
         let (mut faults, n_lines) = (Faults::default(), self.lines.len());
         let currency = faults.check("#/currency", Currency::new(&self.currency));
+        let channel = faults.check_if("#/channel", self.channel.map(Channel::new));
         let mut lines = Vec::with_capacity(self.lines.len());
         for (i, OrderLine { sku, quantity, unit_price }) in self.lines.into_iter().enumerate() {
             let sku = faults.check(format_args!("#/lines/{i}/sku"), Sku::new(sku));
@@ -171,7 +175,7 @@ impl Checked for PlaceOrder {
         }
         let Some(currency) = currency else { return Err(faults.into()) };
         faults.none()?;
-        Ok((CustomerId(self.customer_id), currency, lines))
+        Ok((CustomerId(self.customer_id), currency, lines, channel))
     }
 }
 
@@ -193,6 +197,9 @@ pub struct PlacedOrder {
     pub total: i64,
     /// As ordered.
     pub lines: Vec<OrderLine>,
+    /// Where it came from, if the request that placed it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Why it was rejected, if the request waited for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<OrderRejection>,
@@ -213,6 +220,7 @@ impl Example for PlacedOrder {
             currency: "EUR".to_owned(),
             total: 3780,
             lines: vec![line],
+            channel: Some("web".to_owned()),
             rejection: None,
             version: 1,
             created_at: time(1_790_000_000_000),
@@ -226,7 +234,7 @@ impl PlacedOrder {
     /// # Errors
     /// 500 if the record is no placed order.
     pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
-        let Event::OrderPlaced(OrderPlaced { order_id, customer_id, currency, lines, total, version }) =
+        let Event::OrderPlaced(OrderPlaced { order_id, customer_id, currency, lines, total, channel, version }) =
             &*executed.accepted.event
         else {
             return Err(unexpected(&executed.accepted.event));
@@ -239,6 +247,7 @@ impl PlacedOrder {
             currency: currency.as_str().to_owned(),
             total: total.minor_units(),
             lines: lines.iter().map(OrderLine::from).collect(),
+            channel: channel.clone().map(String::from),
             rejection: None,
             version: *version,
             created_at: time_of(&executed.accepted.at),
@@ -336,6 +345,9 @@ pub struct Order {
     pub total: i64,
     /// As ordered.
     pub lines: Vec<OrderLine>,
+    /// Where it came from, if the request that placed it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Why it was rejected, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<OrderRejection>,
@@ -370,6 +382,7 @@ impl From<&orders::Order> for Order {
             currency: order.currency.as_str().to_owned(),
             total: order.total.minor_units(),
             lines: order.lines.iter().map(OrderLine::from).collect(),
+            channel: order.channel.clone().map(String::from),
             rejection,
             version: order.version,
             created_at: time(order.created_ms),
@@ -401,7 +414,7 @@ pub fn examples() -> Vec<(&'static str, Value)> {
     let line = json!({ "sku": "espresso-beans-1kg", "quantity": 2, "unit_price": 1890 });
     let order = json!({
         "order_id": EXAMPLE_ORDER, "customer_id": EXAMPLE_CUSTOMER, "state": "confirmed", "payment": "unpaid",
-        "currency": "EUR", "total": 3780, "lines": [line], "version": 2, "created_at": EXAMPLE_TIME,
+        "currency": "EUR", "total": 3780, "lines": [line], "channel": "web", "version": 2, "created_at": EXAMPLE_TIME,
         "updated_at": EXAMPLE_TIME,
     });
     let changed = json!({

@@ -10,7 +10,7 @@ use crate::{
     fingerprint,
     inventory::{Shortage, ShortageReason},
     orders::OrderLine,
-    values::{Currency, CustomerId, Money, OrderId, Quantity, Sku},
+    values::{Channel, Currency, CustomerId, Money, OrderId, Quantity, Sku},
 };
 
 use super::state::{Order, OrderState, Payment};
@@ -31,6 +31,8 @@ pub enum Command {
         currency: Currency,
         /// What, 1 to [`MAX_LINES`] lines; SKUs may repeat.
         lines: Vec<OrderLine>,
+        /// Where it came from, if the caller says so.
+        channel: Option<Channel>,
     },
     /// Call an order off that has not left the house.
     Cancel {
@@ -89,9 +91,13 @@ impl Command {
     /// What tells two parsed commands apart, without the id that was minted for this one.
     pub fn fingerprint_text(&self) -> String {
         match self {
-            Self::Place { order_id: _, customer_id, currency, lines } => {
+            Self::Place { order_id: _, customer_id, currency, lines, channel } => {
                 let lines: Vec<_> = lines.iter().map(|line| (&line.sku, line.quantity, line.unit_price)).collect();
-                fingerprint::text(&("place", customer_id, currency, lines))
+                match channel {
+                    // As before there were channels: keys of that time are still compared with this text.
+                    None => fingerprint::text(&("place", customer_id, currency, lines)),
+                    Some(channel) => fingerprint::text(&("place", customer_id, currency, lines, channel)),
+                }
             }
             Self::Cancel { order_id } => fingerprint::text(&("cancel", order_id)),
             Self::Fulfil { order_id } => fingerprint::text(&("fulfil", order_id)),

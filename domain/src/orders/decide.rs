@@ -4,7 +4,7 @@ use orderlog_core::decider::{At, Decider, Kind, Millis, Ref, View};
 
 use crate::{
     planted::Bug,
-    values::{Currency, CustomerId, Money, OrderId},
+    values::{Channel, Currency, CustomerId, Money, OrderId},
 };
 
 use super::{
@@ -35,8 +35,8 @@ impl Decider for Orders {
 
     fn decide(command: &Command, view: &View<'_, Entity>, _now: Millis) -> Result<Event, Rejection> {
         match command {
-            Command::Place { order_id, customer_id, currency, lines } => {
-                place(view, *order_id, *customer_id, *currency, lines)
+            Command::Place { order_id, customer_id, currency, lines, channel } => {
+                place(view, *order_id, *customer_id, *currency, lines, channel.as_ref())
             }
             Command::Cancel { order_id } => cancel(view, *order_id),
             Command::Fulfil { order_id } => fulfil(view, *order_id),
@@ -136,6 +136,7 @@ fn new_order(placed: &OrderPlaced, at: &At) -> Order {
         currency: placed.currency,
         lines: placed.lines.clone(),
         total: placed.total,
+        channel: placed.channel.clone(),
         state: OrderState::Placed,
         payment: Payment::Unpaid,
         rejection: None,
@@ -188,6 +189,7 @@ fn place(
     customer_id: CustomerId,
     currency: Currency,
     lines: &[OrderLine],
+    channel: Option<&Channel>,
 ) -> Result<Event, Rejection> {
     let customer = view.get(&KnownCustomer::aggregate(customer_id)).and_then(Entity::as_known_customer);
     let lines = if Bug::FirstLineOnly.is_loose() { lines.get(..1).unwrap_or(lines) } else { lines };
@@ -196,7 +198,15 @@ fn place(
     if !customer.active {
         return Err(Rejection::CustomerInactive { customer_id });
     }
-    Ok(Event::OrderPlaced(OrderPlaced { order_id, customer_id, currency, lines: lines.to_vec(), total, version: 1 }))
+    Ok(Event::OrderPlaced(OrderPlaced {
+        order_id,
+        customer_id,
+        currency,
+        lines: lines.to_vec(),
+        total,
+        channel: channel.cloned(),
+        version: 1,
+    }))
 }
 
 fn cancel(view: &View<'_, Entity>, order_id: OrderId) -> Result<Event, Rejection> {

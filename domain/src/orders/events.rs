@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     inventory::StockLine,
     orders::OrderLine,
-    values::{Currency, CustomerId, Money, OrderId},
+    values::{Channel, Currency, CustomerId, Money, OrderId},
 };
 
 use super::state::{OrderState, Payment, Unsupplied};
@@ -27,6 +27,9 @@ pub struct OrderPlaced {
     pub lines: Vec<OrderLine>,
     /// Sum of the lines.
     pub total: Money,
+    /// Where it came from; absent where nobody said so, and in events from before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
     /// Of the order.
     pub version: u64,
 }

@@ -12,7 +12,7 @@ use orderlog_core::{
 use crate::{
     inventory::{Shortage, ShortageReason},
     orders::OrderLine,
-    values::{Currency, CustomerId, Money, OrderId},
+    values::{Channel, Currency, CustomerId, Money, OrderId},
 };
 
 /// The kind of [`Order`], and of [`StrayOrder`], which stands in its place.
@@ -114,6 +114,9 @@ pub struct Order {
     pub lines: Vec<OrderLine>,
     /// Sum of the lines.
     pub total: Money,
+    /// Where it came from, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
     /// How far it has come.
     pub state: OrderState,
     /// How its payment stands.

@@ -190,7 +190,7 @@ async fn place(client: &mut Client) {
         })
         .collect();
     let body = json!({ "customer_id": customer, "currency": CURRENCY, "lines": lines });
-    let meaning = Ask::Place { customer, currency: CURRENCY.to_owned(), lines };
+    let meaning = Ask::Place { customer, currency: CURRENCY.to_owned(), lines, channel: None };
     let answer = ask(client, "orders", post("/orders", body), meaning).await;
     let total = answer.as_ref().and_then(|order| order["total"].as_i64()).unwrap_or(5);
     if let Some(id) = id_of(answer, "order_id") {

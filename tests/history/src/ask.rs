@@ -38,6 +38,8 @@ pub enum Ask {
         currency: String,
         /// As ordered; SKUs may repeat.
         lines: Vec<OrderLine>,
+        /// Where it came from, if that was said.
+        channel: Option<String>,
     },
     /// `POST /orders/{order}/cancel`.
     Cancel {

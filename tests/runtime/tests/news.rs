@@ -101,7 +101,7 @@ async fn a_customer_who_is_not_published_yet_is_no_unknown_customer_whatever_the
     let (replica, _of_orders) = instance(&projections::orders::TABLES, &log).await;
     let lease = log.lead("orderlog.orders", "orders").await.unwrap();
     let orders = replica.hearing(News::of::<Orders>(Arc::clone(&log), lease).await.unwrap());
-    let place = orders::Command::Place { order_id, customer_id, currency, lines };
+    let place = orders::Command::Place { order_id, customer_id, currency, lines, channel: None };
     // The relay begins only while the refusal waits for it.
     let relaying = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -127,7 +127,7 @@ async fn a_copied_fact_that_cannot_be_read_is_not_passed_over() {
 
     let (replica, _folder) = instance(&projections::orders::TABLES, &log).await;
     let OrderCreated { order_id, customer_id, currency, lines, .. } = old_order();
-    let place = orders::Command::Place { order_id, customer_id, currency, lines };
+    let place = orders::Command::Place { order_id, customer_id, currency, lines, channel: None };
     let outcome = replica.execute(place, None, Origin::default(), now_ms() + 1_500).await;
     assert!(
         matches!(outcome, Err(ExecuteError::Unavailable(_))),

@@ -10,8 +10,8 @@ use orderlog_domain::{
     notifications::{self, OPERATIONS, Source},
     orders::{self, OrderLine},
     values::{
-        Body, Currency, CustomerId, Email, Money, Name, NotificationId, OrderId, PaymentId, PaymentReference, Quantity,
-        Recipient, ReservationName, Sku, Subject, TtlSeconds,
+        Body, Channel, Currency, CustomerId, Email, Money, Name, NotificationId, OrderId, PaymentId, PaymentReference,
+        Quantity, Recipient, ReservationName, Sku, Subject, TtlSeconds,
     },
 };
 use uuid::Uuid;
@@ -152,7 +152,8 @@ impl Chance {
         };
         let lines = (0..n_lines).map(|_| self.order_line()).collect();
         let currency = currency(self.pick(&CURRENCIES));
-        orders::Command::Place { order_id: OrderId(Uuid::nil()), customer_id, currency, lines }
+        let channel = (self.below(4) == 0).then(|| Channel::new(self.pick(&["web", "store-7"])).expect("it is one"));
+        orders::Command::Place { order_id: OrderId(Uuid::nil()), customer_id, currency, lines, channel }
     }
 
     fn order_line(&mut self) -> OrderLine {

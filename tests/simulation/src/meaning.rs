@@ -44,14 +44,18 @@ pub fn of_customers(command: &customers::Command) -> Option<Ask> {
 pub fn of_orders(command: &orders::Command) -> Option<Ask> {
     use orders::Command;
     Some(match command {
-        Command::Place { order_id: _, customer_id, currency, lines } => {
+        Command::Place { order_id: _, customer_id, currency, lines, channel } => {
             let line = |line: &orderlog_domain::orders::OrderLine| OrderLine {
                 sku: text(line.sku.clone()),
                 quantity: line.quantity.get().into(),
                 unit_price: line.unit_price.minor_units(),
             };
-            let lines = lines.iter().map(line).collect();
-            Ask::Place { customer: customer_id.to_string(), currency: currency.to_string(), lines }
+            Ask::Place {
+                customer: customer_id.to_string(),
+                currency: currency.to_string(),
+                lines: lines.iter().map(line).collect(),
+                channel: channel.clone().map(text),
+            }
         }
         Command::Cancel { order_id } => Ask::Cancel { order: order_id.to_string() },
         Command::Fulfil { order_id } => Ask::Fulfil { order: order_id.to_string() },

@@ -38,7 +38,13 @@ fn some_lines() -> Vec<OrderLine> {
 
 fn place(lines: Vec<OrderLine>) -> Command {
     let currency = Currency::new("EUR").unwrap();
-    Command::Place { order_id: ORDER, customer_id: CUSTOMER, currency, lines }
+    Command::Place { order_id: ORDER, customer_id: CUSTOMER, currency, lines, channel: None }
+}
+
+fn placed_from(channel: &str) -> Command {
+    let Command::Place { order_id, customer_id, currency, lines, .. } = place(some_lines()) else { unreachable!() };
+    let channel = Some(Channel::new(channel).unwrap());
+    Command::Place { order_id, customer_id, currency, lines, channel }
 }
 
 const CANCEL: Command = Command::Cancel { order_id: ORDER };
@@ -93,6 +99,7 @@ fn an_active_customer_places_an_order() {
         currency: Currency::new("EUR").unwrap(),
         lines: some_lines(),
         total: Money::new(230).unwrap(),
+        channel: None,
         version: 1,
     });
     let story = known().when(place(some_lines())).then(event.clone());
@@ -102,6 +109,14 @@ fn an_active_customer_places_an_order() {
     let told = Orders::publish(&event);
     let [Published::Created(told)] = told.as_slice() else { panic!("order.created") };
     assert_eq!((told.order_id, &told.lines, told.total.minor_units()), (ORDER, &some_lines(), 230));
+}
+
+#[test]
+fn an_order_keeps_the_channel_that_it_came_from() {
+    let mut story = known();
+    story.play(&placed_from("store-7")).unwrap();
+    story.play(&CANCEL).unwrap();
+    assert_eq!(order(&story).channel.as_ref().map(Channel::as_str), Some("store-7"));
 }
 
 #[test]
@@ -325,11 +340,27 @@ fn an_order_and_a_customer_with_one_id_have_two_keys() {
 #[test]
 fn fingerprints_differ_by_what_was_asked_and_not_by_the_minted_id() {
     let currency = Currency::new("EUR").unwrap();
-    let other_id =
-        Command::Place { order_id: OrderId(Uuid::from_u128(9)), customer_id: CUSTOMER, currency, lines: some_lines() };
+    let other_id = Command::Place {
+        order_id: OrderId(Uuid::from_u128(9)),
+        customer_id: CUSTOMER,
+        currency,
+        lines: some_lines(),
+        channel: None,
+    };
     assert_eq!(place(some_lines()).fingerprint_text(), other_id.fingerprint_text());
-    let texts = [place(some_lines()), place(vec![line("a", 1, 1)]), CANCEL, FULFIL, CONFIRM, PAY, REFUND, reject()]
-        .map(|command| command.fingerprint_text());
+    let texts = [
+        place(some_lines()),
+        placed_from("web"),
+        placed_from("store-7"),
+        place(vec![line("a", 1, 1)]),
+        CANCEL,
+        FULFIL,
+        CONFIRM,
+        PAY,
+        REFUND,
+        reject(),
+    ]
+    .map(|command| command.fingerprint_text());
     assert_eq!(texts.iter().collect::<std::collections::HashSet<_>>().len(), texts.len());
 }
 

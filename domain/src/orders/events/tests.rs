@@ -25,22 +25,31 @@ fn sku() -> Sku {
     Sku::new("A-1").unwrap()
 }
 
+fn placed(channel: Option<Channel>) -> Event {
+    Event::OrderPlaced(OrderPlaced {
+        order_id: ORDER,
+        customer_id: CUSTOMER,
+        currency: Currency::new("EUR").unwrap(),
+        lines: vec![OrderLine {
+            sku: sku(),
+            quantity: Quantity::new(3).unwrap(),
+            unit_price: Money::new(250).unwrap(),
+        }],
+        total: Money::new(750).unwrap(),
+        channel,
+        version: 1,
+    })
+}
+
 #[test]
 fn stored_format_of_order_placed_is_stable() {
     is_stored_as(
-        &Event::OrderPlaced(OrderPlaced {
-            order_id: ORDER,
-            customer_id: CUSTOMER,
-            currency: Currency::new("EUR").unwrap(),
-            lines: vec![OrderLine {
-                sku: sku(),
-                quantity: Quantity::new(3).unwrap(),
-                unit_price: Money::new(250).unwrap(),
-            }],
-            total: Money::new(750).unwrap(),
-            version: 1,
-        }),
+        &placed(None),
         r#"{"OrderPlaced":{"order_id":"ORDER","customer_id":"CUSTOMER","currency":"EUR","lines":[{"sku":"A-1","quantity":3,"unit_price":250}],"total":750,"version":1}}"#,
+    );
+    is_stored_as(
+        &placed(Some(Channel::new("store-7").unwrap())),
+        r#"{"OrderPlaced":{"order_id":"ORDER","customer_id":"CUSTOMER","currency":"EUR","lines":[{"sku":"A-1","quantity":3,"unit_price":250}],"total":750,"channel":"store-7","version":1}}"#,
     );
 }
 

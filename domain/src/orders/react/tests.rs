@@ -94,7 +94,9 @@ fn placed() -> Story<Orders> {
     let news = CustomerChanged { customer_id: CUSTOMER, active: true, version: 1 };
     let mut story = given::<Orders>([]).heard(&Heard::Customers(customers::Published::Created(news)));
     let lines = vec![OrderLine { sku: sku(), quantity: two(), unit_price: money(10) }];
-    story.play(&Command::Place { order_id: ORDER, customer_id: CUSTOMER, currency: eur(), lines }).unwrap();
+    story
+        .play(&Command::Place { order_id: ORDER, customer_id: CUSTOMER, currency: eur(), lines, channel: None })
+        .unwrap();
     story
 }
 

@@ -29,6 +29,8 @@ pub struct Order {
     pub lines: Vec<Value>,
     /// The sum of the lines, in minor units.
     pub total: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<String>,
     /// Empty for what was never placed, only heard of.
     pub state: &'static str,
     /// `unpaid`, `paid` or `refunded`.
@@ -60,7 +62,7 @@ pub fn added_up(lines: &[Value]) -> Vec<Units> {
     sums
 }
 
-fn place(order: &str, customer: &str, currency: &str, lines: &[OrderLine]) -> Answer {
+fn place(order: &str, customer: &str, currency: &str, lines: &[OrderLine], channel: Option<&str>) -> Answer {
     let mut wrong = Vec::new();
     if lines.is_empty() {
         wrong.push(Refusal::new("no_lines", Value::Null));
@@ -79,9 +81,12 @@ fn place(order: &str, customer: &str, currency: &str, lines: &[OrderLine]) -> An
         return Err(wrong);
     }
     let total = i64::try_from(total).unwrap_or_default();
-    let placed = json!({
+    let mut placed = json!({
         "order_id": order, "customer_id": customer, "currency": currency, "lines": lines, "total": total, "version": 1,
     });
+    if let Some(channel) = channel {
+        placed["channel"] = channel.into();
+    }
     Ok(("OrderPlaced", placed))
 }
 
@@ -157,6 +162,7 @@ impl Model for Orders {
             "OrderPlaced" => {
                 order.customer_id = text(event, "customer_id");
                 order.currency = text(event, "currency");
+                order.channel = event["channel"].as_str().map(str::to_owned);
                 order.lines = list(event, "lines").to_vec();
                 order.created_ms = at.time_ms;
                 order.total =
@@ -200,7 +206,9 @@ impl Model for Orders {
     fn answer(&self, ask: &Ask, minted: &str, _now_ms: i64) -> Answer {
         match ask {
             // Whether the customer may order is a copied fact.
-            Ask::Place { customer, currency, lines } => place(minted, customer, currency, lines),
+            Ask::Place { customer, currency, lines, channel } => {
+                place(minted, customer, currency, lines, channel.as_deref())
+            }
             Ask::Cancel { order } => self.cancel(order),
             Ask::Fulfil { order } => self.fulfil(order),
             _ => Err(Vec::new()),

@@ -96,7 +96,13 @@ impl Maker {
         let (lines, currency) = (vec![line("espresso-beans-1kg")?, line("filter-paper-100")?], Currency::new("EUR")?);
         let ids: Vec<_> = (0..N_ORDERS).map(|_| OrderId(Uuid::now_v7())).collect();
         let customer_id = self.customer_id;
-        let place = |&order_id: &OrderId| Command::Place { order_id, customer_id, currency, lines: lines.clone() };
+        let place = |&order_id: &OrderId| Command::Place {
+            order_id,
+            customer_id,
+            currency,
+            lines: lines.clone(),
+            channel: None,
+        };
         self.decide(ids.iter().map(place), self.n_keyed > 0)?;
         self.decide(ids.iter().map(|&order_id| Command::Confirm { order_id }), self.n_keyed > 1)?;
         self.decide(ids.iter().map(|&order_id| Command::MarkPaid { order_id, invoice_version: 2 }), self.n_keyed > 2)?;
