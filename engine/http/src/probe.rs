@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_core::decider::Decider;
 use orderlog_runtime::{
-    lag::Behind,
     measures::Measures,
-    replica::{Replica, State},
+    replica::{Behind, Replica, State},
 };
 
 /// How far a service has come.

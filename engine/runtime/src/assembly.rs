@@ -9,7 +9,7 @@ use orderlog_readmodel::{Rows, Store, Tables};
 
 use crate::{
     duty::{self, Troubles},
-    lag, reactor, relay,
+    reactor, relay,
     replica::{Damage, News, Replica, Setup, StartError},
     snapshots::{self, Keeping},
     timer,
@@ -82,7 +82,7 @@ pub async fn start_on<D: Decider, R: Rows<D>>(
     if !D::REACTS_TO.is_empty() {
         perform(&lease, troubles, "reactor", &replica, reactor::run::<D, R>);
     }
-    replica.setup().surroundings.spawn(lag::watch(replica.clone()).boxed());
+    replica.setup().surroundings.spawn(crate::replica::watch_lag(replica.clone()).boxed());
     if !replica.store().tables().timers.is_empty() {
         perform(&lease, troubles, "timer", &replica, |replica, _| timer::run(replica));
     }

@@ -8,7 +8,7 @@
 //! - [`rebuild`]: builds the next generation of the rows beside the serving one, compares, and switches; [`projection`]
 //!   is how operators ask for that.
 //! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
-//! - [`measures`]: what a replica counts of itself. [`lag`]: how far its rows are behind.
+//! - [`measures`]: what a replica counts of itself.
 //! - [`identity`]: which deployment a log belongs to.
 //! - [`marks`]: by what a position is known to be this log's.
 //! - [`surroundings`]: where the time and new ids come from, and what runs tasks.
@@ -24,17 +24,14 @@ pub mod archive;
 pub mod aside;
 pub mod assembly;
 pub mod cloudevents;
-mod copies;
 pub mod delivery;
 pub mod duty;
 pub mod envelope;
 pub mod identity;
-pub mod lag;
 pub mod marks;
 pub mod measures;
 pub mod past;
 pub mod projection;
-pub mod published;
 pub mod reactor;
 pub mod rebuild;
 pub mod relay;

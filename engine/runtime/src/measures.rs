@@ -19,8 +19,6 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-use crate::replica::{ExecuteError, Executed};
-
 /// In seconds: an embedded append takes a few milliseconds, a Kafka that is in trouble many seconds.
 const BUCKETS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -196,23 +194,6 @@ impl Collector for Families {
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.0.families().into_iter().flat_map(Collector::collect).collect()
-    }
-}
-
-/// What a command came to, as a label.
-pub fn outcome_of<D: orderlog_core::decider::Decider>(
-    outcome: &Result<Executed<D>, ExecuteError<D::Rejection>>,
-) -> &'static str {
-    match outcome {
-        Ok(Executed { replayed: false, .. }) => "accepted",
-        Ok(Executed { replayed: true, .. }) => "repeated",
-        Err(ExecuteError::Rejected(_) | ExecuteError::KeyReused | ExecuteError::Discarded | ExecuteError::TooLarge) => {
-            "rejected"
-        }
-        Err(ExecuteError::OtherVersion(_)) => "precondition_failed",
-        Err(ExecuteError::Parked) => "parked",
-        Err(ExecuteError::Unavailable(_)) => "unavailable",
-        Err(ExecuteError::KeyInUse | ExecuteError::Unknown) => "unknown",
     }
 }
 

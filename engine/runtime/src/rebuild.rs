@@ -11,6 +11,8 @@
 //! Deliberately absent: relay, reactor, timers and deliveries. Building rows publishes nothing and tells nobody.
 
 mod builder;
+mod copies;
+pub mod published;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +22,10 @@ use orderlog_readmodel::{Difference, Generations, PublicationsError, SnapshotErr
 use tokio::{sync::watch, time::Instant};
 
 use self::builder::Builder;
+use self::published::{Checked, Published};
 use crate::{
     envelope::Envelopes,
     past::PastError,
-    published::{self, Checked, Published},
     replica::{Damage, Rebuilding, Replica, StartError, SwitchError, same_history},
     snapshots,
 };

@@ -6,7 +6,9 @@
 
 mod append;
 mod ending;
+mod executed;
 mod intake;
+mod lag;
 mod news;
 mod preparing;
 mod recorded;
@@ -28,7 +30,11 @@ use std::{
 };
 
 use ending::Ending;
+pub use executed::{ExecuteError, Executed};
 pub use intake::Reach;
+pub use lag::Behind;
+use lag::Lag;
+pub(crate) use lag::watch as watch_lag;
 pub use news::{Lacks, News, sources};
 pub use preparing::ToSettle;
 pub use recorded::{Recorded, RecordedError};
@@ -50,8 +56,7 @@ use orderlog_readmodel::{Rows, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    lag::{Behind, Lag},
-    measures::{self, Measures},
+    measures::Measures,
     surroundings::Surroundings,
     trace::{Kind, Span},
 };
@@ -124,47 +129,6 @@ impl StartError {
             Self::Journal(_) => false,
         }
     }
-}
-
-/// Why a command did not happen, or may not have.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecuteError<R: std::error::Error> {
-    /// The rules say no. Nothing was written.
-    #[error(transparent)]
-    Rejected(R),
-    /// What it is about has another version than the caller has seen, or does not exist. Nothing was written.
-    #[error("it is not as the caller has seen it: {}", .0.map_or_else(|| "it does not exist".to_owned(), |it| format!("its version is {it}")))]
-    OtherVersion(Option<u64>),
-    /// The idempotency key was used for another command. Nothing was written.
-    #[error("the idempotency key was used for another command")]
-    KeyReused,
-    /// What it names can't be read until it is repaired. Nothing was written.
-    #[error("a record about this can't be read and waits for repair")]
-    Parked,
-    /// The idempotency key was used before, and the record that this led to was discarded by an operator. Nothing was written.
-    #[error("an operator has discarded what the first command with this idempotency key did")]
-    Discarded,
-    /// Another command with the same idempotency key is under way, and the time was up before it came to an end. Ask again.
-    #[error("a command with this idempotency key is still under way")]
-    KeyInUse,
-    /// Its record would be larger than the log takes. Nothing was written.
-    #[error("the record of this command would be larger than the log takes")]
-    TooLarge,
-    /// The service can't take commands now. Nothing was written.
-    #[error("the service can't take commands now: {0}")]
-    Unavailable(String),
-    /// The time is up, and it may or may not have happened. Ask again with the same idempotency key.
-    #[error("there was no word from the log in time: the command may or may not have happened")]
-    Unknown,
-}
-
-/// A command's record, as it stands in the log.
-#[derive(Clone, Debug)]
-pub struct Executed<D: Decider> {
-    /// The record.
-    pub accepted: Accepted<D>,
-    /// An earlier command with the same idempotency key wrote it.
-    pub replayed: bool,
 }
 
 /// A command on its way to the loop.
@@ -448,7 +412,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         let mut span = Span::begin(Kind::Internal, name, request.origin.trace.as_deref());
         request.origin.trace = span.trace().map(str::to_owned);
         let outcome = self.execute_with_news(request, &mut span).await;
-        let label = measures::outcome_of::<D>(&outcome);
+        let label = executed::outcome_of(&outcome);
         self.shared.measures.executed(label, begun.elapsed());
         span.set("orderlog.service", D::JOURNAL);
         span.set("orderlog.outcome", label);

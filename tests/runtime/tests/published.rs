@@ -17,8 +17,10 @@ use orderlog_runtime::{
     assembly,
     duty::Troubles,
     now_ms,
-    published::{PublicFault, Published},
-    rebuild::{self, Goal},
+    rebuild::{
+        self, Goal,
+        published::{PublicFault, Published},
+    },
     replica::{Replica, Setup},
     surroundings::Machine,
 };

@@ -7,9 +7,9 @@ use orderlog_readmodel::{Difference, Generations, Store};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
-use super::{CheckedSnapshot, LOOK_EVERY, RebuildError, RowDifference};
+use super::{CheckedSnapshot, LOOK_EVERY, RebuildError, RowDifference, copies};
 use crate::{
-    aside, copies,
+    aside,
     replica::{Reach, Replica, Setup, State, SwitchError},
 };
 

@@ -17,12 +17,13 @@ use orderlog_readmodel::Rows;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
+use super::lag::Lag;
 use super::{
     Damage, LoopError, Reach, Replica, Setup, Shared, StartError, State, Trials,
     ending::Ending,
     run::{Beginning, Inbox, Loop, NewCore, Own},
 };
-use crate::{lag::Lag, marks, measures::Measures, partitions_of};
+use crate::{marks, measures::Measures, partitions_of};
 
 /// More commands than this are not queued between the callers and the loop.
 const N_ASKS_MAX: usize = 4_096;

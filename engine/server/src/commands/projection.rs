@@ -15,8 +15,10 @@ use orderlog_runtime::{
     envelope::{Envelopes, Finding, Findings},
     past::Moment,
     projection::{Rebuild, RebuildRequest, Status},
-    published::{PublicFault, Published},
-    rebuild::{CheckedSnapshot, Goal, Progress, Report, RowDifference, Stage},
+    rebuild::{
+        CheckedSnapshot, Goal, Progress, Report, RowDifference, Stage,
+        published::{PublicFault, Published},
+    },
 };
 
 pub use self::target::Target;

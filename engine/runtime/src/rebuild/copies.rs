@@ -11,7 +11,8 @@ use orderlog_core::{
 use orderlog_eventlog::{EventLog, Partition};
 use orderlog_readmodel::Pinned;
 
-use crate::{marks, partitions_of, rebuild::RebuildError};
+use super::RebuildError;
+use crate::{marks, partitions_of};
 
 /// So many records are in memory at once.
 const N_AT_A_TIME: usize = 2_000;

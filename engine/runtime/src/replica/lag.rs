@@ -14,7 +14,7 @@ use orderlog_readmodel::Rows;
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
-use crate::replica::{Replica, State};
+use super::{Replica, State};
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(1);

@@ -15,14 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::RebuildError;
 use crate::{
     aside,
     assembly::group_of,
     cloudevents,
     envelope::Envelopes,
-    marks,
-    rebuild::RebuildError,
-    relay,
+    marks, relay,
     replica::{Recorded, Replica},
 };
 
