@@ -57,13 +57,10 @@ impl ServiceDefinition for BillingService {
     type Decider = Billing;
     type Api = BillingApi;
 
+    const TABLES: &'static Tables<Billing> = &projections::TABLES;
     const ABOUT: &'static str = "What is paid";
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
-
-    fn tables() -> &'static Tables<Billing> {
-        &projections::TABLES
-    }
 
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();

@@ -214,13 +214,10 @@ impl ServiceDefinition for CustomersService {
     type Decider = Customers;
     type Api = CustomersApi;
 
+    const TABLES: &'static Tables<Customers> = &projections::TABLES;
     const ABOUT: &'static str = "Who customers are";
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
-
-    fn tables() -> &'static Tables<Customers> {
-        &projections::TABLES
-    }
 
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();

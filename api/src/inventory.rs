@@ -69,13 +69,10 @@ impl ServiceDefinition for InventoryService {
     type Decider = Inventory;
     type Api = InventoryApi;
 
+    const TABLES: &'static Tables<Inventory> = &projections::TABLES;
     const ABOUT: &'static str = "What there is";
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
-
-    fn tables() -> &'static Tables<Inventory> {
-        &projections::TABLES
-    }
 
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();

@@ -72,13 +72,10 @@ impl ServiceDefinition for NotificationsService {
     type Decider = Notifications;
     type Api = NotificationsApi;
 
+    const TABLES: &'static Tables<Notifications> = &orderlog_projections::notifications::TABLES;
     const ABOUT: &'static str = "What people are told";
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
-
-    fn tables() -> &'static Tables<Notifications> {
-        &orderlog_projections::notifications::TABLES
-    }
 
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();

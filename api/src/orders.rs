@@ -62,13 +62,10 @@ impl ServiceDefinition for OrdersService {
     type Decider = Orders;
     type Api = OrdersApi;
 
+    const TABLES: &'static Tables<Orders> = &projections::TABLES;
     const ABOUT: &'static str = "What they order";
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
-
-    fn tables() -> &'static Tables<Orders> {
-        &projections::TABLES
-    }
 
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
@@ -90,8 +87,7 @@ impl ServiceDefinition for OrdersService {
     }
 
     async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-        let service = parts.start::<Self>().await?;
-        Ok(Mounted::new(&service.clone(), OrdersApi(service)))
+        parts.mount::<Self>(OrdersApi).await
     }
 
     fn topic(topic: &str) -> TopicContract {

@@ -6,25 +6,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use orderlog_http::{auth::Token, names::ServiceName, params::CommandHeaders, tls};
-use orderlog_server::output;
+use orderlog_server::{output, registry::Registry};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-use crate::shop::SHOP;
 
 /// How long anything that follows by itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Play the story at `url`, and print it.
+/// Plays the story with these services at `url`, and prints it.
 ///
 /// # Errors
 /// If anything does not go as the story says.
-pub async fn play(url: String, key: Token) -> anyhow::Result<()> {
+pub async fn play(registry: &Registry, url: String, key: Token) -> anyhow::Result<()> {
     let story = Story::begin(url, key)?;
-    story.ready().await?;
+    story.ready(registry).await?;
     let (beans, mugs) = (format!("beans-{}", story.tag), format!("mugs-{}", story.tag));
     let (ada, bob) = story.opening(&beans, &mugs).await?;
     story.bought(&ada, &beans, &mugs).await?;
@@ -131,10 +129,10 @@ impl Story {
         }
     }
 
-    async fn ready(&self) -> anyhow::Result<()> {
+    async fn ready(&self, registry: &Registry) -> anyhow::Result<()> {
         let readiness = self.eventually("/readyz", |answer| answer.status == 200).await?;
         let here = |service: &ServiceName| readiness["services"].get(service.as_str()).is_some();
-        ensure!(SHOP.names().iter().all(here), "the demo needs all five services in one process");
+        ensure!(registry.names().iter().all(here), "the demo needs all five services in one process");
         output::tell("  A story, told through the public HTTP API:\n");
         Ok(())
     }

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use futures_util::FutureExt;
-use orderlog_cli::{demo, shop::SHOP};
-use orderlog_server::{commands::Program, program};
+use orderlog_cli::shop::SHOP;
+use orderlog_server::program;
 
 /// Folding is made of many small allocations on several threads: with this allocator rows are rebuilt 1.3 times as fast as with
 /// the system's.
@@ -12,5 +11,5 @@ use orderlog_server::{commands::Program, program};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    program::main(Program { registry: &SHOP, demo: |url, key| demo::play(url, key).boxed() })
+    program::main(&SHOP)
 }

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use futures_util::FutureExt;
 use orderlog_api::{
     billing::BillingService, customers::CustomersService, inventory::InventoryService,
     notifications::NotificationsService, orders::OrdersService, values,
@@ -10,14 +11,18 @@ use orderlog_api::{
 use orderlog_domain::{paths::EXAMPLE_ORDER, values::Currency};
 use orderlog_server::registry::{About, Registry, Vocabulary};
 
+use crate::demo;
+
 /// The shop, in the order in which an order flows through its services.
 pub static SHOP: Registry = Registry {
     about: ABOUT,
     codes: values::codes::ALL,
     services: &[&CustomersService, &OrdersService, &InventoryService, &BillingService, &NotificationsService],
+    demo: Some(|registry, url, key| demo::play(registry, url, key).boxed()),
 };
 
 const ABOUT: About = About {
+    name: "orderlog",
     summary: "Customers, orders, stock, payments and notifications on an append-only log.",
     description: DESCRIPTION,
     example_id: EXAMPLE_ORDER,

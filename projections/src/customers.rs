@@ -23,7 +23,7 @@ pub static TABLES: Tables<Customers> = Tables {
             }],
             copied: false,
         },
-        Table { kind: EMAIL_CLAIMS, columns: &[], cells: |_| vec![], indexes: &[], copied: false },
+        Table::of(EMAIL_CLAIMS),
     ],
     ledgers: &[],
     timers: &[],
@@ -50,7 +50,5 @@ pub async fn without_canonical_key(
 /// # Errors
 /// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
 pub async fn list(store: &Store<Customers>, paging: &Paging) -> Result<Page<Customer>, StoreError> {
-    let before = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?;
-    let list = List::new("select key, doc from customers", "key desc").only_if("key < ?", before.map(Cell::from));
-    Ok(store.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_customer().cloned()))
+    Ok(store.newest(CUSTOMERS, paging).await?.filter_map(|entity| entity.as_customer().cloned()))
 }

@@ -19,10 +19,18 @@ pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", 
 /// # Panics
 /// If it is not there.
 pub fn binary() -> PathBuf {
+    program("orderlog")
+}
+
+/// A binary of the workspace, built beside the tests.
+///
+/// # Panics
+/// If it is not there.
+pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it runs");
     // Tests run in target/<profile>/deps, other programs beside it.
     let folder = test.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a folder");
-    let binary = folder.join("orderlog");
+    let binary = folder.join(name);
     assert!(binary.exists(), "{} is not built: run `cargo build`, or the whole workspace's tests", binary.display());
     binary
 }
@@ -103,21 +111,31 @@ impl Server {
         (log_file, within): (&Path, &[String]),
         env: &[(String, String)],
     ) -> Self {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file).expect("a log file");
         let listen = vec!["--listen".to_owned(), format!("{host}:{port}")];
         let mut program = within.iter().map(Into::into).chain([binary().into_os_string()]);
-        let process = Command::new(program.next().expect("the binary at least"))
+        let mut command = Command::new(program.next().expect("the binary at least"));
+        command
             .args(program)
             .arg("serve")
             .args(args)
             .args(if args.iter().any(|arg| arg == "--listen") { Vec::new() } else { listen })
-            .envs(env.iter().map(|(name, value)| (name, value)))
+            .envs(env.iter().map(|(name, value)| (name, value)));
+        Self::spawn(command, format!("http://{host}:{port}"), log_file)
+    }
+
+    /// Start a server by this command, which serves at `base`.
+    ///
+    /// # Panics
+    /// If the process can't be started.
+    pub fn spawn(mut command: Command, base: String, log_file: &Path) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file).expect("a log file");
+        let process = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
             .spawn()
             .expect("the binary starts");
-        Self { process, http: Http::new(format!("http://{host}:{port}")) }
+        Self { process, http: Http::new(base) }
     }
 
     /// Wait until the server says that it is ready.
@@ -446,6 +464,16 @@ pub async fn orderlog_anywhere(args: &[&str]) -> Said {
 pub async fn orderlog_with(variables: &[(&str, &str)], args: &[&str]) -> Said {
     let mut command = tokio::process::Command::new(binary());
     command.args(args).env_remove("ORDERLOG_DATA").envs(variables.iter().copied());
+    said(command, args).await
+}
+
+/// Runs another program of the workspace.
+///
+/// # Panics
+/// If it can't be run, or does not end in twice the usual patience.
+pub async fn run(name: &str, args: &[&str]) -> Said {
+    let mut command = tokio::process::Command::new(program(name));
+    command.args(args);
     said(command, args).await
 }
 

@@ -1,41 +1,21 @@
-//! The command line of the shop, and a sixth service: adding it to the list is all that it takes.
+//! The command line and the codes of the shop.
 
 use std::{collections::BTreeSet, ffi::OsString};
 
-use orderlog_core::{
-    decider::{At, Decider, Kind, Millis, Ref, View},
-    public::Nothing,
-};
+use orderlog_core::decider::Decider;
 use orderlog_domain::{
-    billing::Billing,
-    customers::Customers,
-    inventory::Inventory,
-    notifications::Notifications,
-    orders::{self, Orders},
+    billing::Billing, customers::Customers, inventory::Inventory, notifications::Notifications, orders::Orders,
 };
 use orderlog_http::{
-    auth::Scope,
-    freshness::{Freshness, MIN_POSITION, awaited},
+    freshness::awaited,
     names::ServiceName,
-    operations::operations,
     problem::{ApiError, codes},
-    service::{
-        Service, ServiceDefinition,
-        mounted::Mounted,
-        parts::{NotStarted, Parts},
-    },
 };
-use orderlog_readmodel::Tables;
 use orderlog_server::{
-    asyncapi,
     commands::Cli,
     config::{Config, LogUrl},
-    openapi::{self, Form},
 };
 use poem::{IntoResponse, http::StatusCode};
-use poem_openapi::{OpenApi, Tags, payload::PlainText};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::*;
 
@@ -172,174 +152,4 @@ fn a_problem_that_passes_says_when_to_ask_again() {
             assert_eq!(response.headers().contains_key("retry-after"), passes, "{code:?}, {status}");
         }
     }
-}
-
-/// Says where parcels are, of fulfilled orders.
-#[derive(Clone)]
-struct Parcels;
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct ParcelSent;
-
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("there is no such parcel")]
-struct NoParcel;
-
-impl Decider for Parcels {
-    const JOURNAL: &'static str = "parcels";
-    const KINDS: &'static [Kind] = &[];
-    const REACTS_TO: &'static [&'static str] = &["order.fulfilled"];
-    const COPIES: &'static [&'static str] = &[];
-
-    type Command = ();
-    type Event = ParcelSent;
-    type Entity = ParcelSent;
-    type Rejection = NoParcel;
-    type Published = Nothing;
-    type Heard = orders::public::Published;
-
-    fn decide((): &(), _: &View<'_, ParcelSent>, _: Millis) -> Result<ParcelSent, NoParcel> {
-        Err(NoParcel)
-    }
-
-    fn target((): &()) -> Option<Ref> {
-        None
-    }
-
-    fn kind(_: &ParcelSent) -> &'static str {
-        "parcel_sent"
-    }
-
-    fn touches(_: &ParcelSent) -> Vec<Ref> {
-        Vec::new()
-    }
-
-    fn evolve(_: Option<ParcelSent>, _: usize, event: &ParcelSent, _: &At) -> ParcelSent {
-        event.clone()
-    }
-
-    fn publish(_: &ParcelSent) -> Vec<Nothing> {
-        Vec::new()
-    }
-
-    fn react(_: &Self::Heard) -> Option<()> {
-        None
-    }
-
-    fn copy(_: &Self::Heard) -> Option<(Ref, u64, ParcelSent)> {
-        None
-    }
-}
-
-static TABLES: Tables<Parcels> = Tables { schema: 1, tables: &[], ledgers: &[], timers: &[] };
-
-struct ParcelsApi(Service<ParcelsService>);
-
-#[derive(Tags)]
-enum Tag {
-    /// Where parcels are.
-    #[oai(rename = "parcels")]
-    Parcels,
-}
-
-#[operations]
-#[OpenApi(prefix_path = "/parcels", tag = "Tag::Parcels")]
-impl ParcelsApi {
-    /// Track the parcels
-    #[oai(path = "/", method = "get", operation_id = "track_parcels")]
-    #[operation(scope = Scope::ADMIN_READ, bound = refused)]
-    async fn track_parcels(&self, seen: Freshness) -> Result<PlainText<String>, ApiError> {
-        self.0.reached(&seen).await?;
-        Err(ParcelsService::problem_of(NoParcel))
-    }
-}
-
-struct ParcelsService;
-
-impl ServiceDefinition for ParcelsService {
-    type Decider = Parcels;
-    type Api = ParcelsApi;
-
-    const ABOUT: &'static str = "Where parcels are";
-
-    fn tables() -> &'static Tables<Parcels> {
-        &TABLES
-    }
-
-    fn problem_of(rejection: NoParcel) -> ApiError {
-        ApiError::not_found(codes::NO_SUCH_RESOURCE, rejection.to_string())
-    }
-
-    async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
-        let service = parts.start::<Self>().await?;
-        Ok(Mounted::new(&service.clone(), ParcelsApi(service)))
-    }
-}
-
-static SIX: Registry = Registry {
-    about: ABOUT,
-    codes: SHOP.codes,
-    services: &[
-        &CustomersService,
-        &OrdersService,
-        &InventoryService,
-        &BillingService,
-        &NotificationsService,
-        &ParcelsService,
-    ],
-};
-
-const PARCELS: ServiceName = ServiceName::of::<Parcels>();
-
-#[test]
-fn a_sixth_service_is_in_the_documents() {
-    let together = openapi::of_services(&SIX, &SIX.names(), Form::Modern);
-    for document in [together, openapi::of_service(&SIX, &ParcelsService, Form::Modern)] {
-        assert_eq!(document["tags"].as_array().unwrap().last().unwrap()["name"], "parcels");
-        let query = &document["paths"]["/parcels"]["get"];
-        assert_eq!(query["operationId"], "track_parcels");
-        let parameters = query["parameters"].as_array().unwrap();
-        let position = parameters.iter().find(|parameter| parameter["name"] == MIN_POSITION).unwrap();
-        assert_eq!(position["schema"]["pattern"], "^(parcels|orders)@[0-9]{1,18}$");
-    }
-    let document = asyncapi::document(&SIX);
-    let consumed: Vec<&String> = document["operations"].as_object().unwrap().keys().collect();
-    assert_eq!(
-        consumed.into_iter().filter(|it| it.starts_with("parcels")).collect::<Vec<_>>(),
-        ["parcelsReceivesOrderFulfilled"]
-    );
-    assert_eq!(asyncapi::document(&SHOP)["operations"]["parcelsReceivesOrderFulfilled"], Value::Null);
-}
-
-#[test]
-fn a_sixth_service_is_a_journal_that_positions_name() {
-    assert_eq!(*SIX.topics()[5].name, *"parcels");
-    let read = |registry: &Registry| {
-        let headers = [(MIN_POSITION.parse().unwrap(), "parcels@7".parse().unwrap())];
-        Freshness::read(&headers.into_iter().collect(), &registry.names()).map(|freshness| freshness.seen)
-    };
-    assert_eq!(read(&SIX).unwrap()[0].journal, PARCELS);
-    assert!(read(&SHOP).is_err());
-}
-
-#[test]
-fn a_sixth_service_is_on_the_command_line() {
-    let read = |registry, args: &[&str]| {
-        let args = std::iter::once(&"orderlog").chain(args).map(OsString::from);
-        Cli::read(registry, args).map_err(|error| error.to_string())
-    };
-    let config = |args| read(&SIX, args).unwrap().config(&SIX).unwrap();
-    assert_eq!(config(&[]).services.last(), Some(&PARCELS));
-    assert_eq!(config(&["serve", "parcels"]).services, [PARCELS]);
-    for args in [&["--parcels-url", "http://127.0.0.1:1"][..], &["serve", "--parcels-url", "http://127.0.0.1:1"]] {
-        let urls = config(args).options.peer_urls.of(&SIX.names());
-        assert_eq!(urls, [(PARCELS, "http://127.0.0.1:1".to_owned())].into());
-        assert!(read(&SHOP, args).is_err());
-    }
-    let help = read(&SIX, &["help"]).unwrap_err();
-    assert!(help.contains("--parcels-url") && help.contains("Where the parcels service is"), "{help}");
-    let help = read(&SIX, &["parked", "show", "--help"]).unwrap_err();
-    assert!(help.contains("Where parcels are"), "{help}");
-    assert!(read(&SHOP, &["parked", "list", "parcels"]).is_err());
-    assert!(read(&SIX, &["parked", "list", "parcels"]).is_ok());
 }

@@ -1,5 +1,7 @@
 //! Values that stand in the paths of URLs. Rules only: the HTTP layer reads and describes paths by them.
 
+use uuid::Uuid;
+
 /// What identifiers in paths look like, roughly: at least one character is also a letter or a digit.
 pub const IDENTIFIER: &str = "^[A-Za-z0-9._-]{1,64}$";
 
@@ -20,4 +22,18 @@ pub trait PathValue: Sized + Send {
     /// # Errors
     /// What it should have been.
     fn parse(text: &str) -> Result<Self, String>;
+}
+
+/// The id of the one kind of aggregate that a path names, in a parameter `id`.
+impl PathValue for Uuid {
+    const NAME: &'static str = "id";
+    const FORMAT: Option<&'static str> = Some("uuid");
+
+    fn example() -> String {
+        "019a0000-0000-7000-8000-000000000001".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::try_parse(text).map_err(|_| "it must be a UUID".to_owned())
+    }
 }

@@ -45,6 +45,8 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     /// Its routes.
     type Api: OpenApi + Operations + Send + 'static;
 
+    /// Its read model.
+    const TABLES: &'static Tables<Self::Decider>;
     /// What it is about, in a few words for the command line.
     const ABOUT: &'static str;
     /// The scopes that its operations need.
@@ -52,13 +54,10 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     /// The codes of problems that it declares.
     const CODES: &'static [Code] = &[];
 
-    /// Its read model.
-    fn tables() -> &'static Tables<Self::Decider>;
-
     /// The problem with which a refused command is answered.
     fn problem_of(rejection: Rejection<Self>) -> ApiError;
 
-    /// Start the service and offer its routes.
+    /// Starts the service and offers its routes.
     ///
     /// # Errors
     /// [`NotStarted`] if it can't run.
@@ -125,7 +124,7 @@ impl<S: ServiceDefinition> Service<S> {
         &self,
         command: Command<S>,
         asked: CommandHeaders,
-        fingerprint: fn(&Command<S>) -> String,
+        fingerprint: impl FnOnce(&Command<S>) -> String,
         operation: impl FnOnce() -> String,
     ) -> impl Future<Output = Result<Executed<S::Decider>, ApiError>> + Send {
         let hash_key = self.replica.hash_key();

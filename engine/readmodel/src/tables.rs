@@ -106,6 +106,13 @@ pub struct Table<E> {
     pub copied: bool,
 }
 
+impl<E> Table<E> {
+    /// A table without columns of its own.
+    pub const fn of(kind: Kind) -> Self {
+        Self { kind, columns: &[], cells: |_| Vec::new(), indexes: &[], copied: false }
+    }
+}
+
 /// A table that only grows: rows of accepted events that are no aggregate's state, `offset, line, <columns>`.
 #[derive(Debug)]
 pub struct Ledger<D: Decider> {
@@ -158,6 +165,11 @@ pub struct Tables<D: Decider> {
 }
 
 impl<D: Decider> Tables<D> {
+    /// A read model of tables alone.
+    pub const fn new(schema: u32, tables: &'static [Table<D::Entity>]) -> Self {
+        Self { schema, tables, ledgers: &[], timers: &[] }
+    }
+
     /// The table of a kind of aggregate.
     ///
     /// # Errors

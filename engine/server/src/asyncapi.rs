@@ -71,13 +71,13 @@ fn info(registry: &Registry) -> Value {
     let publishers: BTreeSet<_> = publishers.map(|service| service.name().as_str()).collect();
     let tags: Vec<_> = publishers.iter().map(|name| json!({ "name": name, "description": "A publisher." })).collect();
     json!({
-        "title": "orderlog: public topics",
+        "title": format!("{}: public topics", registry.about.name),
         "version": env!("CARGO_PKG_VERSION"),
         "description": "What the services tell each other and the world: CloudEvents 1.0 in Kafka's binary mode. \
             Delivered at least once: copies of an event have the same `ce_id`. `ce_sequence` is the version of what \
             the event is about, so that a reader can tell old news from new. Topics have no mutual order. No personal \
             data is published. Fields may be added, never renamed, removed or given another meaning.",
-        "contact": { "name": "The maintainers of orderlog" },
+        "contact": { "name": registry.about.maintainers() },
         "license": { "name": "MIT OR Apache-2.0", "url": "https://spdx.org/licenses/" },
         "tags": tags,
     })

@@ -13,9 +13,7 @@ mod variables;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use futures_util::future::BoxFuture;
-use orderlog_http::auth::Token;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 pub use exit::{Exit, Failure, of as exit_code};
 
@@ -29,18 +27,9 @@ use crate::{
     registry::Registry,
 };
 
-/// A program: the services that it can run, and its demo.
-#[derive(Clone, Copy)]
-pub struct Program {
-    /// The services.
-    pub registry: &'static Registry,
-    /// Plays a story through the HTTP API at a URL, with this key, for `--demo`.
-    pub demo: fn(String, Token) -> BoxFuture<'static, anyhow::Result<()>>,
-}
-
 /// The command line. What it says of the services comes from the registry.
 #[derive(Debug, Parser)]
-#[command(name = "orderlog", version, args_conflicts_with_subcommands = true, after_help = exit::HELP)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = exit::HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -109,7 +98,13 @@ impl Cli {
         };
         variables::check(&command, &args)?;
         let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
-        read.map_err(|error| variables::named(error, &command, &args))
+        let cli = read.map_err(|error| variables::named(error, &command, &args))?;
+        match cli.config(registry) {
+            Some(config) if config.options.demo && registry.demo.is_none() => {
+                Err(clap::Error::raw(ErrorKind::UnknownArgument, "this program has no demo\n"))
+            }
+            Some(_) | None => Ok(cli),
+        }
     }
 
     /// The commands of a program with these services.
@@ -140,10 +135,9 @@ impl Cli {
     ///
     /// # Errors
     /// Why it can't be done.
-    pub async fn run(self, program: Program) -> anyhow::Result<Exit> {
-        let registry = program.registry;
+    pub async fn run(self, registry: &'static Registry) -> anyhow::Result<Exit> {
         if let Some(config) = self.config(registry) {
-            return serve::run(program, config).await.map(|()| Exit::Done);
+            return serve::run(registry, config).await.map(|()| Exit::Done);
         }
         match self.command {
             Some(Command::Openapi { services, form }) => print(&match &*services.of(registry) {

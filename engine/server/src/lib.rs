@@ -5,6 +5,7 @@
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`inspect`]: the log's records as operators see them.
 //! - [`telemetry`]: what operators see of a process; [`output`]: what it prints; [`private`]: who may read its files.
+//! - [`prelude`]: what a service of one file imports.
 //!
 //! Deliberately absent: any service.
 
@@ -14,6 +15,7 @@ pub mod config;
 pub mod inspect;
 pub mod openapi;
 pub mod output;
+pub mod prelude;
 pub mod private;
 pub mod program;
 pub mod registry;

@@ -40,6 +40,7 @@ pub enum Form {
 fn finished(registry: &Registry, mut document: Value, form: Form) -> Value {
     document["info"]["summary"] = registry.about.summary.into();
     document["info"]["description"] = registry.about.description.into();
+    document["info"]["contact"]["name"] = registry.about.maintainers().into();
     failures::members(&mut document, registry);
     correct::all(&mut document, registry);
     texts::all(&mut document, registry.about.vocabularies);
@@ -55,23 +56,25 @@ fn finished(registry: &Registry, mut document: Value, form: Form) -> Value {
     document
 }
 
-fn raw(service: &dyn AnyService) -> Value {
-    service.described(format!("orderlog: {}", service.name()))
+fn raw(registry: &Registry, service: &dyn AnyService) -> Value {
+    let mut document = service.described(format!("{}: {}", registry.about.name, service.name()));
+    correct::grouped(&mut document, service);
+    document
 }
 
 /// The OpenAPI document of one service of the registry.
 pub fn of_service(registry: &Registry, service: &dyn AnyService, form: Form) -> Value {
-    finished(registry, raw(service), form)
+    finished(registry, raw(registry, service), form)
 }
 
 /// The OpenAPI document of several services in one.
 pub fn of_services(registry: &Registry, services: &[ServiceName], form: Form) -> Value {
-    let mut documents = registry.those(services).map(raw);
+    let mut documents = registry.those(services).map(|service| raw(registry, service));
     let mut all = documents.next().unwrap_or_default();
     for document in documents {
         correct::merge(&mut all, document);
     }
-    all["info"]["title"] = "orderlog".into();
+    all["info"]["title"] = registry.about.name.into();
     correct::in_the_order_of(services, &mut all);
     finished(registry, all, form)
 }

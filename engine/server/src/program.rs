@@ -6,16 +6,17 @@ use std::{
 };
 
 use crate::{
-    commands::{Cli, Exit, Program, exit_code},
+    commands::{Cli, Exit, exit_code},
     output, private,
+    registry::Registry,
 };
 
-/// Runs a program: reads the command line, does what it says, and reports on stderr what went wrong.
-pub fn main(program: Program) -> ExitCode {
+/// Runs the program of these services: reads the command line, does what it says, and reports on stderr what went wrong.
+pub fn main(registry: &'static Registry) -> ExitCode {
     private::begin();
     output::report_panics();
-    let exit = match Cli::read(program.registry, std::env::args_os()) {
-        Ok(cli) => run(cli, program),
+    let exit = match Cli::read(registry, std::env::args_os()) {
+        Ok(cli) => run(cli, registry),
         Err(answer) => answered(&answer),
     };
     output::finish();
@@ -23,8 +24,8 @@ pub fn main(program: Program) -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(cli: Cli, program: Program) -> Exit {
-    match cli.run(program).await {
+async fn run(cli: Cli, registry: &'static Registry) -> Exit {
+    match cli.run(registry).await {
         Ok(exit) => exit,
         Err(error) => {
             note(&error);

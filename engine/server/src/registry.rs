@@ -3,10 +3,11 @@
 mod any;
 mod folding;
 
+use futures_util::future::BoxFuture;
 use orderlog_core::public::Topic;
 use orderlog_eventlog::TopicSpec;
 use orderlog_http::{
-    auth::Scopes,
+    auth::{Scopes, Token},
     names::{ServiceName, ServiceNames},
     operations::Operation,
     problem::{self, Code},
@@ -18,6 +19,7 @@ pub use any::AnyService;
 pub use folding::FoldError;
 
 /// The services of a deployment, and what is said of all of them together.
+#[derive(Clone, Copy)]
 pub struct Registry {
     /// For the documents and the command line.
     pub about: About,
@@ -25,10 +27,18 @@ pub struct Registry {
     pub codes: &'static [Code],
     /// In the order in which they are shown everywhere.
     pub services: &'static [&'static dyn AnyService],
+    /// What `serve --demo` plays; the option is rejected without one.
+    pub demo: Option<Demo>,
 }
 
+/// Plays a story with these services through the HTTP API at a URL, with this key.
+pub type Demo = fn(&'static Registry, String, Token) -> BoxFuture<'static, anyhow::Result<()>>;
+
 /// What the documents and the command line say of the services together.
+#[derive(Clone, Copy)]
 pub struct About {
+    /// The name of the program and of its documents.
+    pub name: &'static str,
     /// The summary of the OpenAPI document.
     pub summary: &'static str,
     /// The description of the OpenAPI document.
@@ -46,6 +56,7 @@ pub struct About {
 }
 
 /// A closed list of words, which the framework knows by a pattern only. The published documents list them.
+#[derive(Clone, Copy)]
 pub struct Vocabulary {
     /// The pattern by which bodies declare such a text.
     pub pattern: &'static str,
@@ -56,6 +67,7 @@ pub struct Vocabulary {
 impl About {
     /// Nothing is said.
     pub const NONE: Self = Self {
+        name: "",
         summary: "",
         description: "",
         example_id: Uuid::nil(),
@@ -64,6 +76,11 @@ impl About {
         vocabularies: &[],
         demanded_keys: "",
     };
+
+    /// Whom the documents name as contact.
+    pub fn maintainers(&self) -> String {
+        format!("The maintainers of {}", self.name)
+    }
 }
 
 impl Registry {

@@ -12,7 +12,7 @@ use orderlog_runtime::{
 };
 use tokio::sync::watch;
 
-use super::{Service, ServiceDefinition};
+use super::{Service, ServiceDefinition, mounted::Mounted};
 use crate::peers::Peers;
 
 /// What every service of a process needs to start.
@@ -55,9 +55,18 @@ impl Parts {
     /// # Errors
     /// [`NotStarted`] if it can't run.
     pub async fn start<S: ServiceDefinition>(&self) -> Result<Service<S>, NotStarted> {
-        let assembled = assembly::start(self.setup.clone(), S::tables(), &self.keeping, &self.troubles).await;
+        let assembled = assembly::start(self.setup.clone(), S::TABLES, &self.keeping, &self.troubles).await;
         let Assembled { replica, lease } = assembled.map_err(|why| NotStarted::new(S::Decider::JOURNAL, why))?;
         let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
         Ok(Service { replica, lease, peers, command_timeout_ms })
+    }
+
+    /// Starts a service that has nothing besides, and offers its routes.
+    ///
+    /// # Errors
+    /// [`NotStarted`] if it can't run.
+    pub async fn mount<S: ServiceDefinition>(&self, api: fn(Service<S>) -> S::Api) -> Result<Mounted, NotStarted> {
+        let service = self.start::<S>().await?;
+        Ok(Mounted::new(&service.clone(), api(service)))
     }
 }

@@ -1,9 +1,12 @@
 //! Lists, page by page. A page begins behind the last row of the one before, by its key and not by its number, so new rows
 //! neither repeat nor hide others.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use orderlog_core::{decider::Decider, key::Key};
+use orderlog_core::{
+    decider::{Decider, Kind},
+    key::Key,
+};
 use serde::de::DeserializeOwned;
 use sqlx::{
     AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Transaction, TypeInfo, ValueRef,
@@ -116,7 +119,7 @@ impl<T> Page<T> {
 
 /// A query over a list: `select`, conditions, order. Only values come from callers, and they are bound.
 pub struct List {
-    select: &'static str,
+    select: Cow<'static, str>,
     conditions: Vec<&'static str>,
     cells: Vec<Cell>,
     order: &'static str,
@@ -124,8 +127,8 @@ pub struct List {
 
 impl List {
     /// All rows. Begin `select` with the row's key or number, by which errors name it.
-    pub const fn new(select: &'static str, order: &'static str) -> Self {
-        Self { select, conditions: Vec::new(), cells: Vec::new(), order }
+    pub fn new(select: impl Into<Cow<'static, str>>, order: &'static str) -> Self {
+        Self { select: select.into(), conditions: Vec::new(), cells: Vec::new(), order }
     }
 
     /// Only rows for which this holds; a `?` in it for each cell.
@@ -165,14 +168,14 @@ impl List {
         let rows = query.bind(limit).fetch_all(connection).await;
         let rows = rows.map_err(|error| origin.error("reading a list", error))?;
         let place = |row| {
-            [Some(table_of(self.select).to_owned()), key_of(row)].into_iter().flatten().collect::<Vec<_>>().join(" ")
+            [Some(table_of(&self.select).to_owned()), key_of(row)].into_iter().flatten().collect::<Vec<_>>().join(" ")
         };
         rows.iter().map(|row| read(&Row { origin, row }).map_err(|error| error.at(|| place(row)))).collect()
     }
 }
 
 /// The table that a list is of.
-fn table_of(select: &'static str) -> &'static str {
+fn table_of(select: &str) -> &str {
     select.rsplit(" from ").next().unwrap_or(select)
 }
 
@@ -296,6 +299,16 @@ impl<D: Decider> Store<D> {
     pub async fn page_by_key(&self, list: List, limit: u32) -> Result<Page<D::Entity>, StoreError> {
         let rows = self.rows(list, limit + 1, |row| Ok((Cursor::of_key(&row.key(0)?), row.document(1)?))).await?;
         Ok(Page::cut(rows, limit))
+    }
+
+    /// A page of all aggregates of a kind, those with the highest keys first: of ids that ascend with time, the newest.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] for another list's cursor; else if they can't be read.
+    pub async fn newest(&self, kind: Kind, paging: &Paging) -> Result<Page<D::Entity>, StoreError> {
+        let before = paging.after.as_ref().map(Cursor::key).transpose()?;
+        let list = List::new(format!("select key, doc from {kind}"), "key desc");
+        self.page_by_key(list.only_if("key < ?", before.map(Cell::from)), paging.limit()).await
     }
 }
 

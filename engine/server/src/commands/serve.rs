@@ -6,16 +6,16 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::Program;
 use crate::{
     config::{Config, LogFormat, LogUrl, Storage},
     output,
+    registry::Registry,
     server::{self, StartError},
     telemetry::otlp,
 };
 
 /// Serve until the process is told to stop.
-pub async fn run(program: Program, config: Config) -> anyhow::Result<()> {
+pub async fn run(registry: &'static Registry, config: Config) -> anyhow::Result<()> {
     tell(&config.options.storage, "info,poem=warn,sqlx=warn,opentelemetry=warn")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
@@ -24,9 +24,9 @@ pub async fn run(program: Program, config: Config) -> anyhow::Result<()> {
     let traces = traces
         .map(|to| otlp::begin(to, options.security.trust.ca.as_deref(), options.trace_ratio, &config.services))
         .transpose()?;
-    let running = server::start(program.registry, config.clone()).await.map_err(StartError::with_exit)?;
-    greet(&config, &running.url());
-    let story = running.demo_key().map(|key| (program.demo)(running.own_url(), key));
+    let running = server::start(registry, config.clone()).await.map_err(StartError::with_exit)?;
+    greet(registry, &config, &running.url());
+    let story = registry.demo.zip(running.demo_key()).map(|(play, key)| play(registry, running.own_url(), key));
     let story = async move {
         match story {
             Some(story) => story.await,
@@ -71,21 +71,22 @@ pub fn tell(storage: &Storage, default: &str) -> anyhow::Result<()> {
         // It would report what it can't write on stderr, and panic if that can't be written either.
         .log_internal_errors(false)
         .with_writer(|| output::Notes);
-    let set = match storage.log_format {
+    // Of several commands in one process, the first sets it up.
+    drop(match storage.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
-    };
-    set.map_err(|error| anyhow::anyhow!("logging can't be set up: {error}"))
+    });
+    Ok(())
 }
 
-fn greet(config: &Config, url: &str) {
+fn greet(registry: &Registry, config: &Config, url: &str) {
     let options = &config.options;
     let names: Vec<&str> = config.services.iter().map(|service| service.as_str()).collect();
     let (data, log) = match &options.storage.log {
         LogUrl::Embedded => ("data", "embedded, in the data folder".to_owned()),
         LogUrl::Kafka(brokers) => ("read models", format!("Kafka at {brokers}")),
     };
-    output::tell(&format!("\n  orderlog {} is listening at {url}\n", env!("CARGO_PKG_VERSION")));
+    output::tell(&format!("\n  {} {} is listening at {url}\n", registry.about.name, env!("CARGO_PKG_VERSION")));
     output::tell(&format!("  {:<12} {}", "services", names.join(", ")));
     output::tell(&format!("  {:<12} {url}/docs", "Swagger UI"));
     output::tell(&format!("  {:<12} {url}/readyz", "readiness"));

@@ -32,17 +32,20 @@ pub fn registered<T>(_: &str) -> Result<T, String> {
 /// where each service is.
 pub fn all(command: Command, registry: &'static Registry) -> Command {
     let about = &registry.about;
-    let command = command.about(about.program).long_about(format!("{}.\n\n{}", about.program, about.usage));
+    let command = command.name(about.name).about(about.program);
+    let command = command.long_about(format!("{}.\n\n{}", about.program, about.usage));
     with_services(command, registry)
 }
 
 fn with_services(command: Command, registry: &'static Registry) -> Command {
+    let about = &registry.about;
     let serves = command.get_arguments().any(|arg| arg.get_id() == "require_idempotency_keys");
     let command = command.mut_args(|arg| match arg.get_id().as_str() {
         "services" => arg.value_parser(some_of(registry)),
         "scopes" => arg.value_parser(scopes_of(registry)),
         "service" => arg.value_parser(one_of(registry)),
-        "require_idempotency_keys" => arg.help(registry.about.demanded_keys),
+        "demo" => arg.hide(registry.demo.is_none()),
+        "require_idempotency_keys" if !about.demanded_keys.is_empty() => arg.help(about.demanded_keys),
         _ => arg,
     });
     let urls = registry.services.iter().filter(|_| serves).map(|service| url_of(service.name()));

@@ -52,7 +52,7 @@ pub struct Security {
     pub insecure: Vec<Insecure>,
 
     /// Another name by which this server may be asked, such as shop.example: by pages of that host, and by anybody where no key is
-    /// needed. May be repeated. Known anyhow: localhost, IP addresses, the hosts of --advertised-url, --orders-url and so on
+    /// needed. May be repeated. Known anyhow: localhost, IP addresses, the hosts of --advertised-url and the URLs of services
     #[arg(long = "allowed-host", env = "ORDERLOG_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',', value_parser = host_name)]
     pub allowed_hosts: Vec<String>,
 

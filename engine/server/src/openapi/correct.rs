@@ -5,7 +5,7 @@ use orderlog_http::{
 };
 use serde_json::{Value, json};
 
-use crate::registry::Registry;
+use crate::registry::{AnyService, Registry};
 
 /// What the scheme of keys is called.
 const KEY: &str = "key";
@@ -105,6 +105,21 @@ pub fn merge(all: &mut Value, other: Value) {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) | Value::Array(_),
             _,
         ) => {}
+    }
+}
+
+/// Puts operations without a group of their own into one for the service.
+pub fn grouped(document: &mut Value, service: &dyn AnyService) {
+    let name = service.name().as_str();
+    let mut all_have_groups = true;
+    for_operations(document, &mut |_, _, operation| {
+        if operation["tags"].as_array().is_none_or(Vec::is_empty) {
+            operation["tags"] = json!([name]);
+            all_have_groups = false;
+        }
+    });
+    if !all_have_groups && let Some(tags) = document["tags"].as_array_mut() {
+        tags.push(json!({ "name": name, "description": format!("{}.", service.about()) }));
     }
 }
 
@@ -262,7 +277,7 @@ mod tests {
     #[test]
     fn bounds_and_times_are_written_as_answers_have_them() {
         let mut document = json!({ "maximum": 1.0e12, "example": { "at": "2026-01-01T00:00:00+00:00", "n": 1 } });
-        all(&mut document, &Registry { about: About::NONE, codes: &[], services: &[] });
+        all(&mut document, &Registry { about: About::NONE, codes: &[], services: &[], demo: None });
         let expected = json!({ "maximum": 1_000_000_000_000_i64, "example": { "at": "2026-01-01T00:00:00Z", "n": 1 } });
         assert_eq!(document["maximum"], expected["maximum"]);
         assert_eq!(document["example"], expected["example"]);

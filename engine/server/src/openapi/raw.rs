@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use orderlog_http::service::mounted::RouteTable;
 use poem_openapi::{
-    ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject,
+    LicenseObject, OpenApi, OpenApiService, ServerObject,
     registry::{MetaApi, Registry},
 };
 use serde_json::Value;
@@ -27,7 +27,6 @@ impl<T: OpenApi> OpenApi for Described<T> {
 /// The document of the routes of `T`.
 pub fn generated<T: OpenApi>(title: String) -> Value {
     let service = OpenApiService::new(Described::<T>(PhantomData), title, env!("CARGO_PKG_VERSION"))
-        .contact(ContactObject::new().name("The maintainers of orderlog"))
         .license(LicenseObject::new("MIT OR Apache-2.0"))
         .server(ServerObject::new("/").description("this process"));
     serde_json::from_str(&service.spec()).expect("the framework writes JSON")

@@ -176,7 +176,7 @@ impl<S: ServiceDefinition> AnyService for S {
     }
 
     async fn verdicts_in(&self, dir: &Path, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
-        match Store::read_serving(&Generations::to_read(dir, S::tables())?).await? {
+        match Store::read_serving(&Generations::to_read(dir, S::TABLES)?).await? {
             Some(store) => store.verdicts(from, to).await,
             None => Ok(Vec::new()),
         }
@@ -188,12 +188,12 @@ impl<S: ServiceDefinition> AnyService for S {
         keeping: &Keeping,
         scratch: Option<&Path>,
     ) -> Result<Arc<dyn Projection>, FoldError> {
-        let copied = scratch.map(|scratch| keeping.in_scratch(S::tables(), scratch)).transpose()?;
-        let replica = folding::caught_up(setup, S::tables(), copied.as_ref().unwrap_or(keeping)).await?;
+        let copied = scratch.map(|scratch| keeping.in_scratch(S::TABLES, scratch)).transpose()?;
+        let replica = folding::caught_up(setup, S::TABLES, copied.as_ref().unwrap_or(keeping)).await?;
         Ok(Arc::new(Rows::of(replica)))
     }
 
     async fn fold_anew(&self, setup: Setup, keeping: &Keeping) -> Result<Arc<dyn Projection>, FoldError> {
-        Ok(Arc::new(folding::built_anew(setup, S::tables(), keeping).await?))
+        Ok(Arc::new(folding::built_anew(setup, S::TABLES, keeping).await?))
     }
 }

@@ -28,7 +28,7 @@ fn config(registry: &Registry, services: &[ServiceName]) -> String {
     let names: Vec<_> = services.iter().map(|service| service.as_str()).collect();
     let ids = registry.services.iter().flat_map(|service| service.example_ids());
     let newest: Map<_, _> = ids.map(|it| (it.id.to_string(), json!({ "list": it.list, "id": it.field }))).collect();
-    json!({ "services": names, "newest": newest }).to_string()
+    json!({ "title": registry.about.name, "services": names, "newest": newest }).to_string()
 }
 
 /// Everything from here, and nothing inline but the small pictures of Swagger UI's style sheet.

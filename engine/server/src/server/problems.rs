@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::registry::About;
 
-    static REGISTRY: Registry = Registry { about: About::NONE, codes: &[], services: &[] };
+    static REGISTRY: Registry = Registry { about: About::NONE, codes: &[], services: &[], demo: None };
 
     async fn asked(path: &str, accept: &str) -> (u16, String, String) {
         let mut table = RouteTable::new();

@@ -1,6 +1,7 @@
 // Starts Swagger UI, on all services of the process or on one: `/docs?service=orders`.
 
-const { services, newest } = await (await fetch("/docs/config.json")).json();
+const { title, services, newest } = await (await fetch("/docs/config.json")).json();
+document.title = title;
 
 // The ids of the examples belong to nobody: what is sent instead is the newest object's, so that every example works as it
 // stands.

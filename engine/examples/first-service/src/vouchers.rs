@@ -1,0 +1,214 @@
+//! A complete service: vouchers are issued, and redeemed in parts; that a balance became low is published.
+#![expect(missing_docs, reason = "only what a reader would ask about is explained")]
+
+use orderlog_server::prelude::*;
+use poem_openapi::{Object, OpenApi};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+const VOUCHERS: Kind = "vouchers";
+const LOW_CENTS: u64 = 500;
+
+/// A voucher. The event, the row's document and the answer share this type; give each its own before they have to differ.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
+pub struct Voucher {
+    pub id: Uuid,
+    /// What is left, in cents.
+    pub balance: u64,
+    /// Counts the changes of this voucher, from 1.
+    pub version: u64,
+}
+
+fn aggregate(id: Uuid) -> Ref {
+    Ref::new(VOUCHERS, Key::of(id))
+}
+
+/// What callers ask for: a voucher's id, and an amount in cents.
+#[derive(Clone, Debug)]
+pub enum Command {
+    Issue(Uuid, u64),
+    Redeem(Uuid, u64),
+}
+
+/// What happened, and the voucher afterwards. Its JSON is stored permanently: add variants and optional fields, rename none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    Issued { voucher: Voucher },
+    Redeemed { voucher: Voucher, amount: u64 },
+}
+
+fn voucher_of((Event::Issued { voucher } | Event::Redeemed { voucher, .. }): &Event) -> &Voucher {
+    voucher
+}
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Rejection {
+    #[error("there is no voucher {0}")]
+    Unknown(Uuid),
+    #[error("the balance is only {0} cents")]
+    BalanceTooLow(u64),
+}
+
+public_events! {
+    pub enum Published by Vouchers::JOURNAL {
+        Low(Voucher) = "voucher.low", id;
+    }
+}
+
+/// The rules, as pure functions.
+#[derive(Clone)]
+pub enum Vouchers {}
+
+impl Decider for Vouchers {
+    const JOURNAL: &'static str = "vouchers";
+    const KINDS: &'static [Kind] = &[VOUCHERS];
+    type Command = Command;
+    type Event = Event;
+    type Entity = Voucher;
+    type Rejection = Rejection;
+    type Published = Published;
+    type Heard = Nothing;
+
+    fn decide(command: &Command, view: &View<'_, Voucher>, _now: Millis) -> Result<Event, Rejection> {
+        match *command {
+            Command::Issue(id, balance) => Ok(Event::Issued { voucher: Voucher { id, balance, version: 1 } }),
+            Command::Redeem(id, amount) => {
+                let Voucher { balance, version, .. } = *view.get(&aggregate(id)).ok_or(Rejection::Unknown(id))?;
+                let balance = balance.checked_sub(amount).ok_or(Rejection::BalanceTooLow(balance))?;
+                Ok(Event::Redeemed { voucher: Voucher { id, balance, version: version + 1 }, amount })
+            }
+        }
+    }
+
+    /// What `If-Match` is compared with.
+    fn target(command: &Command) -> Option<Ref> {
+        let Command::Redeem(id, _) = command else { return None };
+        Some(aggregate(*id))
+    }
+
+    fn kind(event: &Event) -> &'static str {
+        let Event::Redeemed { .. } = event else { return "voucher_issued" };
+        "voucher_redeemed"
+    }
+
+    /// Two commands that touch the same voucher at once: the log accepts one, the other is decided again.
+    fn touches(event: &Event) -> Vec<Ref> {
+        vec![Ref { minted: matches!(event, Event::Issued { .. }), ..aggregate(voucher_of(event).id) }]
+    }
+
+    fn evolve(_: Option<Voucher>, _: usize, event: &Event, _: &At) -> Voucher {
+        voucher_of(event).clone()
+    }
+
+    fn publish(event: &Event) -> Vec<Published> {
+        let Event::Redeemed { voucher, amount } = event else { return Vec::new() };
+        let became_low = voucher.balance < LOW_CENTS && voucher.balance + amount >= LOW_CENTS;
+        became_low.then(|| Published::Low(voucher.clone())).into_iter().collect()
+    }
+}
+
+const READ: Scope = Scope::new("vouchers:read");
+const WRITE: Scope = Scope::new("vouchers:write");
+
+problem_codes! {
+    /// There is no such voucher.
+    UNKNOWN_VOUCHER "unknown_voucher" [404], Declared,
+        says "there is no voucher 019a0000-0000-7000-8000-000000000001", so "Check the id.";
+    /// The voucher has less than the amount.
+    BALANCE_TOO_LOW "balance_too_low" [409], Declared, says "the balance is only 120 cents", so "Redeem less.";
+}
+
+#[derive(Object, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cents {
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
+    cents: u64,
+}
+
+impl Checked for Cents {
+    type Values = u64;
+
+    fn checked(self) -> Result<u64, ApiError> {
+        let wrong = || Fault::of_body("#/cents", codes::OUT_OF_RANGE, "it must be from 1 to 1000000");
+        if (1..=1_000_000).contains(&self.cents) { Ok(self.cents) } else { Err(Faults::from(wrong()).into()) }
+    }
+}
+
+pub struct VouchersApi(Service<VouchersService>);
+
+#[operations]
+#[OpenApi(prefix_path = "/vouchers")]
+impl VouchersApi {
+    /// Issue a voucher
+    #[oai(path = "/", method = "post", operation_id = "issue_voucher")]
+    #[operation(scope = WRITE, bound = refused, no_target)]
+    async fn issue(&self, asked: CommandHeaders, body: Given<Cents>) -> Result<Created<Voucher>, ApiError> {
+        let (command, operation) = (Command::Issue(mint(), body.0), || "POST /vouchers".to_owned());
+        // With another text, a repeated `Idempotency-Key` is rejected: the body, without the new id.
+        let executed = self.0.execute(command, asked, |_| body.0.to_string(), operation).await?;
+        let voucher = voucher_of(&executed.accepted.event);
+        Ok(Created::new(&executed, voucher.clone(), voucher.version).at(format!("/vouchers/{}", voucher.id)))
+    }
+
+    /// Redeem a voucher or a part of it
+    #[oai(path = "/:id/redeem", method = "post", operation_id = "redeem_voucher")]
+    #[operation(scope = WRITE, bound = refused, problems(UNKNOWN_VOUCHER, BALANCE_TOO_LOW))]
+    async fn redeem(&self, id: Path<Uuid>, asked: CommandHeaders, by: Given<Cents>) -> Result<Done<Voucher>, ApiError> {
+        let operation = || format!("POST /vouchers/{}/redeem", id.0);
+        let executed = self.0.execute(Command::Redeem(id.0, by.0), asked, |_| by.0.to_string(), operation).await?;
+        let voucher = voucher_of(&executed.accepted.event);
+        Ok(Done::new(&executed, voucher.clone(), voucher.version))
+    }
+
+    /// Get a voucher
+    #[oai(path = "/:id", method = "get", operation_id = "get_voucher")]
+    #[operation(scope = READ, bound = refused, problems(UNKNOWN_VOUCHER))]
+    async fn get(&self, id: Path<Uuid>, seen: Freshness) -> Result<Found<Voucher>, ApiError> {
+        let look = || self.0.look(aggregate(id.0), None, &seen, Visibility::ToAll);
+        let found = self.0.held_back(&seen, look).await?.entity;
+        let voucher = found.ok_or_else(|| VouchersService::problem_of(Rejection::Unknown(id.0)))?;
+        Ok(Found::new(voucher.clone(), voucher.version))
+    }
+
+    /// List vouchers, newest first
+    #[oai(path = "/", method = "get", operation_id = "list_vouchers")]
+    #[operation(scope = READ, bound = refused)]
+    async fn list(&self, page: Paged, seen: Freshness) -> Result<Listed<ListBody<Voucher>>, ApiError> {
+        let rows = self.0.fresh_rows(&seen).await?;
+        Ok(page.list(rows.newest(VOUCHERS, &page.paging(None)?).await?, |voucher| voucher))
+    }
+}
+
+impl ListItem for Voucher {
+    const LIST: &'static str = "VoucherList";
+    const ABOUT: &'static str = "Vouchers, newest first.";
+}
+
+pub struct VouchersService;
+
+impl ServiceDefinition for VouchersService {
+    type Decider = Vouchers;
+    type Api = VouchersApi;
+    const TABLES: &'static Tables<Vouchers> = &Tables::new(1, &[Table::of(VOUCHERS)]);
+    const ABOUT: &'static str = "What vouchers are worth";
+    const SCOPES: &'static [Scope] = &[READ, WRITE];
+    const CODES: &'static [Code] = ALL;
+
+    fn problem_of(rejection: Rejection) -> ApiError {
+        match rejection {
+            Rejection::Unknown(_) => ApiError::not_found(UNKNOWN_VOUCHER, rejection.to_string()),
+            Rejection::BalanceTooLow(_) => ApiError::conflict(BALANCE_TOO_LOW, rejection.to_string()),
+        }
+    }
+
+    async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
+        parts.mount::<Self>(VouchersApi).await
+    }
+
+    fn topic(_: &str) -> TopicContract {
+        let balance = ("balance", json!({ "type": "integer", "description": "What is left, in cents." }));
+        let payload = payload::object(vec![payload::id("id"), balance, payload::version()], &[]);
+        TopicContract { summary: "The balance of a voucher became low.", key: "The voucher's id.", payload }
+    }
+}
