@@ -44,13 +44,11 @@ use crate::notifications::ByNotifications;
 
 use overpayments::{Overpayment, Overpayments};
 
-/// The routes.
 pub struct BillingApi {
     service: Service<BillingService>,
     overpayments: Overpayments,
 }
 
-/// The billing service.
 pub struct BillingService;
 
 impl ServiceDefinition for BillingService {

@@ -204,10 +204,8 @@ impl ListItem for Customer {
     const ABOUT: &'static str = "Customers, newest first.";
 }
 
-/// The routes.
 pub struct CustomersApi(Service<CustomersService>);
 
-/// The customers service.
 pub struct CustomersService;
 
 impl ServiceDefinition for CustomersService {

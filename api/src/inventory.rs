@@ -59,10 +59,8 @@ const DELIVERIES: &str = "orderlog.inventory.deliveries";
 /// What means something else at `/stock/...`. A SKU of such a name could not be asked for, so none comes to be.
 const NO_SKUS: [&str; 2] = ["reserve", "reservations"];
 
-/// The routes.
 pub struct InventoryApi(Service<InventoryService>);
 
-/// The inventory service.
 pub struct InventoryService;
 
 impl ServiceDefinition for InventoryService {

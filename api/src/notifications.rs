@@ -57,7 +57,6 @@ use feed::Feed;
 use reading::{Reading, Redis};
 use stream::Begin;
 
-/// The routes.
 pub struct NotificationsApi {
     service: Service<NotificationsService>,
     reading: Reading,
@@ -65,7 +64,6 @@ pub struct NotificationsApi {
     stopping: watch::Receiver<bool>,
 }
 
-/// The notifications service.
 pub struct NotificationsService;
 
 impl ServiceDefinition for NotificationsService {

@@ -52,10 +52,8 @@ pub use history::HistoryEntry;
 
 use expand::Expand;
 
-/// The routes.
 pub struct OrdersApi(Service<OrdersService>);
 
-/// The orders service.
 pub struct OrdersService;
 
 impl ServiceDefinition for OrdersService {

@@ -20,7 +20,6 @@ pub enum ValueError {
     Amount {
         /// The smallest allowed here.
         min: i64,
-        /// The largest.
         max: i64,
     },
     /// Not an ISO 4217 code.
@@ -39,16 +38,10 @@ pub enum ValueError {
     },
     /// Zero units, or too many.
     #[error("a quantity must be from 1 to {max}")]
-    Quantity {
-        /// The largest allowed.
-        max: u32,
-    },
+    Quantity { max: u32 },
     /// A time to live of no seconds, or too long.
     #[error("a time to live must be from 1 to {max} seconds")]
-    Ttl {
-        /// The longest allowed.
-        max: u32,
-    },
+    Ttl { max: u32 },
     /// A text that is empty, too long or not all visible.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -68,7 +61,6 @@ pub struct Money(i64);
 impl Money {
     /// The largest amount, small enough that a JSON number holds it exactly.
     pub const MAX: i64 = 1_000_000_000_000;
-    /// Nothing.
     pub const ZERO: Self = Self(0);
 
     /// An amount of minor units.
@@ -174,7 +166,6 @@ impl Currency {
         }
     }
 
-    /// The code.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("only ASCII codes are ever made")
     }

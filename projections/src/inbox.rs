@@ -30,10 +30,7 @@ pub enum InboxError {
     Redis(#[source] ::redis::RedisError),
     /// Redis holds what this program never wrote, or is being rebuilt under the reader's hands.
     #[error("Redis holds something unexpected: {detail}")]
-    Unexpected {
-        /// What.
-        detail: String,
-    },
+    Unexpected { detail: String },
 }
 
 /// Notifications as their recipients see them.

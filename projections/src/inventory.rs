@@ -99,7 +99,6 @@ fn movement_cells(time_ms: Millis, movement: Movement) -> Vec<Cell> {
 pub struct MovementRow {
     /// The record that moved it.
     pub offset: u64,
-    /// When.
     pub time_ms: Millis,
     /// By how much and why; from what level to what level.
     pub movement: Movement,

@@ -46,14 +46,12 @@ pub static TABLES: Tables<Notifications> = Tables {
 pub struct Notified {
     /// Its `sequence` is the record's offset.
     pub notification: Notification,
-    /// The record's id.
     pub record: RecordId,
 }
 
 /// A page of a recipient's notifications, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxPage {
-    /// The page.
     pub page: Page<Notification>,
     /// How many of the recipient's notifications are unread, on whatever page.
     pub unread: u64,

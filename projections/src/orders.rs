@@ -61,7 +61,6 @@ fn order_cells(entity: &Entity) -> Vec<Cell> {
 /// Which orders. What is none does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderFilter {
-    /// Of this customer.
     pub customer_id: Option<CustomerId>,
     /// That have come this far.
     pub state: Option<OrderState>,

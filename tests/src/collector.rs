@@ -30,7 +30,6 @@ pub struct Span {
     pub json: Value,
 }
 
-/// A running collector.
 #[derive(Clone, Debug)]
 pub struct Collector {
     /// Where it takes spans: `http://host:port`.

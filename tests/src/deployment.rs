@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::{PATIENCE, eventually, http::Http};
 
-/// The five services.
 pub const SERVICES: [&str; 5] = ["customers", "orders", "inventory", "billing", "notifications"];
 
 /// The `orderlog` binary, built beside the tests.

@@ -6,12 +6,9 @@ use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
-/// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
     /// Its body; null if it is no JSON.
     pub body: Value,

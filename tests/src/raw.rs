@@ -9,7 +9,6 @@ use tokio::{
     time::timeout,
 };
 
-/// A connection.
 #[derive(Debug)]
 pub struct Raw(TcpStream);
 
@@ -18,7 +17,6 @@ pub struct Raw(TcpStream);
 pub struct Last {
     /// The status of the answer; 0 if there was none.
     pub status: u16,
-    /// Its body.
     pub body: String,
 }
 

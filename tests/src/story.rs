@@ -11,15 +11,10 @@ use crate::{
 /// The five services, wherever they run.
 #[derive(Clone, Debug)]
 pub struct Shop {
-    /// The customers service.
     pub customers: Http,
-    /// The orders service.
     pub orders: Http,
-    /// The inventory service.
     pub inventory: Http,
-    /// The billing service.
     pub billing: Http,
-    /// The notifications service.
     pub notifications: Http,
 }
 
@@ -54,7 +49,6 @@ impl Shop {
         text(&customer, "customer_id")
     }
 
-    /// Goods come in.
     pub async fn receive(&self, sku: &str, quantity: u32) {
         self.inventory.post(&format!("/stock/{sku}/receive"), json!({"quantity": quantity})).await.expect(200);
     }

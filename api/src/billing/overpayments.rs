@@ -25,9 +25,7 @@ pub struct Overpayment {
     pub order_id: OrderId,
     /// How much came in.
     pub amount: Money,
-    /// Of the amount.
     pub currency: Currency,
-    /// The payer's reference.
     pub reference: PaymentReference,
 }
 

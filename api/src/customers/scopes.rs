@@ -2,10 +2,8 @@
 
 use orderlog_http::auth::Scope;
 
-/// See customers.
 pub const READ: Scope = Scope::new("customers:read");
 /// Create and change customers.
 pub const WRITE: Scope = Scope::new("customers:write");
 
-/// All of these.
 pub const ALL: &[Scope] = &[READ, WRITE];

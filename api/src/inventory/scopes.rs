@@ -9,5 +9,4 @@ pub const ADJUST: Scope = Scope::new("stock:adjust");
 /// Reserve stock, and release it.
 pub const RESERVE: Scope = Scope::new("stock:reserve");
 
-/// All of these.
 pub const ALL: &[Scope] = &[READ, ADJUST, RESERVE];

@@ -43,7 +43,6 @@ fn units() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
-/// A SKU.
 pub fn sku() -> Field {
     ("sku", json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" }))
 }

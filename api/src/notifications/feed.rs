@@ -23,7 +23,6 @@ const N_QUEUED_MAX: usize = 64;
 /// A notification as streams send it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Its id.
     pub id: EventId,
     /// The notification as JSON, on one line.
     pub data: String,

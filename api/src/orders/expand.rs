@@ -28,7 +28,6 @@ const N_AT_ONCE: usize = 8;
 pub struct Expand {
     /// The stock of its SKUs.
     pub stock: bool,
-    /// Its invoice.
     pub invoice: bool,
 }
 

@@ -2,12 +2,10 @@
 
 use orderlog_http::auth::Scope;
 
-/// See orders.
 pub const READ: Scope = Scope::new("orders:read");
 /// Place, cancel and fulfil orders.
 pub const WRITE: Scope = Scope::new("orders:write");
 /// Set the prices of the order that is placed.
 pub const PRICE: Scope = Scope::by_name_only("orders:price");
 
-/// All of these.
 pub const ALL: &[Scope] = &[READ, WRITE, PRICE];

@@ -32,7 +32,6 @@ pub fn order() -> Vec<Field> {
     vec![id("order_id"), id("customer_id"), version()]
 }
 
-/// An amount.
 pub fn money(description: &str) -> Value {
     let description = format!("{description} In minor units.");
     json!({ "type": "integer", "minimum": 0, "maximum": 1_000_000_000_000_i64, "description": description })

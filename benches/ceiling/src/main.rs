@@ -30,7 +30,6 @@ struct Line {
     unit_price: i64,
 }
 
-/// A new order.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlaceOrder {

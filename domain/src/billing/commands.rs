@@ -19,38 +19,23 @@ pub enum Command {
         order_id: OrderId,
         /// How much, at least 1 minor unit.
         amount: Money,
-        /// Of the amount.
         currency: Currency,
-        /// The payer's reference.
         reference: PaymentReference,
     },
-    /// Give money back.
     Refund {
         /// The order it was paid for.
         order_id: OrderId,
         /// How much; none for all that is left.
         amount: Option<Money>,
-        /// Why.
         reason: Option<Reason>,
     },
     /// By `order.created`: there is something to pay.
-    OpenInvoice {
-        /// The order.
-        order_id: OrderId,
-        /// Who pays.
-        customer_id: CustomerId,
-        /// Of the amount.
-        currency: Currency,
-        /// What is due.
-        amount_due: Money,
-    },
+    OpenInvoice { order_id: OrderId, customer_id: CustomerId, currency: Currency, amount_due: Money },
     /// By `order.rejected` or `order.cancelled`: nothing is to be paid any more.
     CloseInvoice {
-        /// The order.
         order_id: OrderId,
         /// Whose order it was.
         customer_id: CustomerId,
-        /// Why.
         cause: super::RefundCause,
     },
 }
@@ -88,38 +73,23 @@ impl Command {
 pub enum Rejection {
     /// No invoice: the order does not exist, or was placed a moment ago.
     #[error("there is no invoice for order {order_id}")]
-    UnknownOrder {
-        /// Which order.
-        order_id: OrderId,
-    },
+    UnknownOrder { order_id: OrderId },
     /// The invoice is in another currency.
     #[error("the invoice is in {invoice}, the payment in {given}")]
-    WrongCurrency {
-        /// The invoice's.
-        invoice: Currency,
-        /// The payment's.
-        given: Currency,
-    },
+    WrongCurrency { invoice: Currency, given: Currency },
     /// More than is open.
     #[error("only {} minor units are open, {} were given", open_amount.minor_units(), given.minor_units())]
     Overpayment {
         /// What is open; 0 if all is paid.
         open_amount: Money,
-        /// What was given.
         given: Money,
     },
     /// The invoice takes no payments any more.
     #[error("the invoice is {}", state.as_str())]
-    InvoiceClosed {
-        /// Void or refunded.
-        state: InvoiceState,
-    },
+    InvoiceClosed { state: InvoiceState },
     /// A refund of an order that is not paid.
     #[error("order {order_id} is not paid: there is nothing to refund")]
-    NotPaid {
-        /// Which order.
-        order_id: OrderId,
-    },
+    NotPaid { order_id: OrderId },
     /// More than can be given back.
     #[error("only {} minor units can be refunded, {} were asked for", refundable.minor_units(), asked.minor_units())]
     RefundTooLarge {

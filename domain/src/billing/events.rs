@@ -14,11 +14,9 @@ use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentRefe
 /// An invoice's figures after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceTotals {
-    /// Where it stands.
     pub state: InvoiceState,
     /// Minor units to be paid in all.
     pub amount_due: Money,
-    /// Paid in all.
     pub amount_paid: Money,
     /// Given back in all.
     pub amount_refunded: Money,
@@ -29,32 +27,21 @@ pub struct InvoiceTotals {
 /// There is something to pay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceOpened {
-    /// The order.
     pub order_id: OrderId,
-    /// Who pays.
     pub customer_id: CustomerId,
-    /// Of all amounts.
     pub currency: Currency,
     /// Afterwards; paid at once if nothing is due.
     pub totals: InvoiceTotals,
 }
 
-/// Money came in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRecorded {
-    /// The payment.
     pub payment_id: PaymentId,
-    /// The order.
     pub order_id: OrderId,
-    /// Who pays.
     pub customer_id: CustomerId,
-    /// How much.
     pub amount: Money,
-    /// Of all amounts.
     pub currency: Currency,
-    /// The payer's reference.
     pub reference: PaymentReference,
-    /// Afterwards.
     pub totals: InvoiceTotals,
 }
 
@@ -73,32 +60,25 @@ pub enum RefundCause {
 /// Money was given back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceRefunded {
-    /// The order.
     pub order_id: OrderId,
-    /// Who paid.
     pub customer_id: CustomerId,
     /// How much this time.
     pub amount: Money,
-    /// Of all amounts.
     pub currency: Currency,
     /// What led to it.
     pub cause: RefundCause,
     /// Why, in somebody's words.
     pub reason: Option<Reason>,
-    /// Afterwards.
     pub totals: InvoiceTotals,
 }
 
 /// Nothing is to be paid any more, and nothing ever was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceVoided {
-    /// The order.
     pub order_id: OrderId,
     /// Whose order it was.
     pub customer_id: CustomerId,
-    /// Why.
     pub cause: RefundCause,
-    /// Afterwards.
     pub totals: InvoiceTotals,
 }
 
@@ -106,11 +86,9 @@ pub struct InvoiceVoided {
 /// and now looks as if the news had come in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceFilledIn {
-    /// The order.
     pub order_id: OrderId,
     /// Whose order it was.
     pub customer_id: CustomerId,
-    /// Of all amounts.
     pub currency: Currency,
     /// Afterwards: still void, but with what would have been due.
     pub totals: InvoiceTotals,
@@ -120,9 +98,7 @@ pub struct InvoiceFilledIn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reaction {
-    /// Open its invoice.
     Open,
-    /// Close it.
     Close,
 }
 
@@ -139,7 +115,6 @@ pub enum DeclineReason {
 /// News of an order changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReactionDeclined {
-    /// The order.
     pub order_id: OrderId,
     /// What would have been done.
     pub reaction: Reaction,
@@ -149,12 +124,10 @@ pub struct ReactionDeclined {
     pub version: u64,
 }
 
-/// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// There is something to pay.
     InvoiceOpened(InvoiceOpened),
-    /// Money came in.
     PaymentRecorded(PaymentRecorded),
     /// Money was given back.
     InvoiceRefunded(InvoiceRefunded),

@@ -20,6 +20,5 @@ pub use events::{
 pub use public::Published;
 pub use state::{Entity, INVOICES, Invoice, InvoiceState, PaymentEntry, RefundEntry};
 
-/// The billing service.
 #[derive(Clone, Copy, Debug)]
 pub enum Billing {}

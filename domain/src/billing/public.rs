@@ -22,24 +22,18 @@ public_events! {
 /// `order.paid`: the invoice is paid in full.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderPaid {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// What was paid in all, minor units.
     pub amount: Money,
-    /// Of the amount.
     pub currency: Currency,
-    /// Of the invoice.
     pub version: u64,
 }
 
 /// `payment.refunded`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefunded {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// What was given back this time, minor units.
     pub amount: Money,
@@ -47,8 +41,6 @@ pub struct PaymentRefunded {
     pub amount_paid: Money,
     /// What was given back in all.
     pub amount_refunded: Money,
-    /// Of the amounts.
     pub currency: Currency,
-    /// Of the invoice.
     pub version: u64,
 }

@@ -43,11 +43,9 @@ impl InvoiceState {
 /// A payment on an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentEntry {
-    /// Its id.
     pub payment_id: PaymentId,
     /// Minor units.
     pub amount: Money,
-    /// The payer's reference.
     pub reference: PaymentReference,
     /// When it was recorded.
     pub at_ms: Millis,
@@ -69,13 +67,10 @@ pub struct RefundEntry {
 /// The invoice of one order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
-    /// Which order.
     pub order_id: OrderId,
-    /// Who pays.
     pub customer_id: CustomerId,
     /// Of all amounts; none as long as only the order's end is known here.
     pub currency: Option<Currency>,
-    /// Where it stands.
     pub state: InvoiceState,
     /// What is to be paid in all, minor units.
     pub amount_due: Money,
@@ -118,12 +113,10 @@ impl Invoice {
 /// An aggregate of billing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
-    /// The only kind.
     Invoice(Invoice),
 }
 
 impl Entity {
-    /// The invoice.
     pub const fn as_invoice(&self) -> Option<&Invoice> {
         let Self::Invoice(invoice) = self;
         Some(invoice)

@@ -13,33 +13,20 @@ use crate::{
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Welcome a customer.
     Create {
         /// Minted for this command.
         customer_id: CustomerId,
         /// What to call them.
         name: Name,
-        /// Their address.
         address: Address,
     },
     /// Change what is given, keep the rest. Also of an inactive customer: one must be able to correct an address.
-    Update {
-        /// Who.
-        customer_id: CustomerId,
-        /// The new name.
-        name: Option<Name>,
-        /// The new address.
-        address: Option<Address>,
-    },
+    Update { customer_id: CustomerId, name: Option<Name>, address: Option<Address> },
     /// No more orders from this customer.
-    Deactivate {
-        /// Who.
-        customer_id: CustomerId,
-    },
+    Deactivate { customer_id: CustomerId },
     /// Claim the canonical spelling of an address that an earlier version accepted. No caller asks for it: the service does, for
     /// each such customer, before it is ready.
     ClaimEmailKey {
-        /// Who.
         customer_id: CustomerId,
         /// The address that the customer had when this was asked.
         address: Address,
@@ -88,16 +75,8 @@ pub enum Rejection {
     },
     /// Another customer holds the canonical spelling of the address: an operator has to settle who keeps it.
     #[error("customer {held_by} holds another spelling of the e-mail address of customer {customer_id}")]
-    EmailKeyTaken {
-        /// Who wants it.
-        customer_id: CustomerId,
-        /// Who has it.
-        held_by: CustomerId,
-    },
+    EmailKeyTaken { customer_id: CustomerId, held_by: CustomerId },
     /// The customer holds the canonical spelling, or has another address by now.
     #[error("customer {customer_id} needs no other claim to the e-mail address")]
-    NothingToClaim {
-        /// Who.
-        customer_id: CustomerId,
-    },
+    NothingToClaim { customer_id: CustomerId },
 }

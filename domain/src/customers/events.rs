@@ -13,7 +13,6 @@ use crate::values::{CustomerId, Email, Name};
 /// All there is to know of a customer after an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerFacts {
-    /// Who.
     pub customer_id: CustomerId,
     /// What to call them.
     pub name: Name,
@@ -26,7 +25,6 @@ pub struct CustomerFacts {
     pub canonical_key: Option<Key>,
     /// Whether they may place orders.
     pub active: bool,
-    /// Of the customer.
     pub version: u64,
 }
 
@@ -35,14 +33,12 @@ pub struct CustomerFacts {
 pub struct Claim {
     /// The keyed hash of a spelling of the address: the one in lower case, or the canonical one.
     pub email_key: Key,
-    /// Of the claim.
     pub version: u64,
 }
 
 /// A customer was welcomed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerCreated {
-    /// The customer.
     pub customer: CustomerFacts,
     /// The address that the customer holds from now on.
     pub claimed: Claim,
@@ -54,7 +50,6 @@ pub struct CustomerCreated {
 /// A customer has another name or address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerUpdated {
-    /// The customer.
     pub customer: CustomerFacts,
     /// The address that was given, if one was. Also when only its case is new: then nothing is freed.
     pub claimed: Option<Claim>,
@@ -71,14 +66,12 @@ pub struct CustomerUpdated {
 /// A customer may place no more orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerDeactivated {
-    /// The customer.
     pub customer: CustomerFacts,
 }
 
 /// The customer already was as the command wanted. Recorded, since the log has the last word on that; told to nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerUnchanged {
-    /// The customer.
     pub customer: CustomerFacts,
 }
 
@@ -86,13 +79,10 @@ pub struct CustomerUnchanged {
 /// changes, and nothing is published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerEmailKeyClaimed {
-    /// The customer.
     pub customer: CustomerFacts,
-    /// The canonical spelling.
     pub claimed: Claim,
 }
 
-/// What happened.
 #[expect(clippy::enum_variant_names, reason = "these are stored names, and an event is called in full in a log")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {

@@ -23,6 +23,5 @@ pub use events::{
 pub use public::Published;
 pub use state::{CUSTOMERS, Customer, EMAIL_CLAIMS, EmailClaim, Entity};
 
-/// The customers service.
 #[derive(Clone, Copy, Debug)]
 pub enum Customers {}

@@ -26,6 +26,5 @@ pub struct CustomerChanged {
     pub customer_id: CustomerId,
     /// Whether the customer may place orders.
     pub active: bool,
-    /// Of the customer.
     pub version: u64,
 }

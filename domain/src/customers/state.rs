@@ -14,10 +14,8 @@ pub const CUSTOMERS: Kind = "customers";
 /// The kind of [`EmailClaim`].
 pub const EMAIL_CLAIMS: Kind = "email_claims";
 
-/// A customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
-    /// Who.
     pub customer_id: CustomerId,
     /// What to call them.
     pub name: Name,

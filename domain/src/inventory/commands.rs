@@ -21,59 +21,27 @@ pub const MAX_LINES: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Goods came in. The first receipt of a SKU creates it.
-    Receive {
-        /// Of what.
-        sku: Sku,
-        /// How many.
-        quantity: Quantity,
-    },
+    Receive { sku: Sku, quantity: Quantity },
     /// A count is corrected.
-    Adjust {
-        /// Of what.
-        sku: Sku,
-        /// By how much.
-        delta: NonZeroI64,
-        /// Why.
-        reason: Reason,
-    },
+    Adjust { sku: Sku, delta: NonZeroI64, reason: Reason },
     /// Below how many available units stock counts as low; 0 means never.
-    SetThreshold {
-        /// Of what.
-        sku: Sku,
-        /// The new threshold.
-        low_stock_threshold: u32,
-    },
+    SetThreshold { sku: Sku, low_stock_threshold: u32 },
     /// A caller wants units set aside.
     Reserve(Reserve),
     /// A caller gives back what was set aside.
-    Release {
-        /// The reservation.
-        name: ReservationName,
-    },
+    Release { name: ReservationName },
     /// A timer found a reservation whose time is up.
-    Expire {
-        /// The reservation.
-        reservation: ReservationId,
-    },
+    Expire { reservation: ReservationId },
     /// `order.created`: set the order's units aside.
     ReserveForOrder {
-        /// The order.
         order_id: OrderId,
         /// As ordered; SKUs may repeat.
         lines: Vec<StockLine>,
     },
     /// `order.cancelled`: give back what was set aside for the order, if anything ever is.
-    CancelForOrder {
-        /// The order.
-        order_id: OrderId,
-    },
+    CancelForOrder { order_id: OrderId },
     /// `order.fulfilled`: the order's units have left the house.
-    CommitForOrder {
-        /// The order.
-        order_id: OrderId,
-        /// What left.
-        lines: Vec<StockLine>,
-    },
+    CommitForOrder { order_id: OrderId, lines: Vec<StockLine> },
 }
 
 /// A caller wants units set aside.
@@ -85,7 +53,6 @@ pub struct Reserve {
     pub lines: Vec<StockLine>,
     /// After how long it expires by itself.
     pub ttl_seconds: Option<TtlSeconds>,
-    /// A mere label.
     pub order_id: Option<OrderId>,
 }
 
@@ -94,14 +61,10 @@ pub struct Reserve {
 pub enum Rejection {
     /// Nobody has received it yet.
     #[error("SKU {sku} has never been received")]
-    UnknownSku {
-        /// Which.
-        sku: Sku,
-    },
+    UnknownSku { sku: Sku },
     /// More than the house holds.
     #[error("at most {max} units of {sku} can be in the house, {on_hand} are")]
     TooMuchStock {
-        /// Of what.
         sku: Sku,
         /// How many there are.
         on_hand: u32,
@@ -111,7 +74,6 @@ pub enum Rejection {
     /// A correction would take units that are not there, or that are set aside.
     #[error("{sku} can't be adjusted by {delta}: {on_hand} units are in the house, {reserved} of them are set aside")]
     AdjustedBelowReserved {
-        /// Of what.
         sku: Sku,
         /// By how much it was to change.
         delta: i64,
@@ -134,7 +96,6 @@ pub enum Rejection {
     /// The lines of one SKU add up to more than one movement may have.
     #[error("the lines of {sku} add up to {requested} units, at most {max} are allowed")]
     TooManyUnits {
-        /// Of what.
         sku: Sku,
         /// What they add up to.
         requested: u32,
@@ -146,29 +107,17 @@ pub enum Rejection {
     NotEnoughStock {
         /// Whether there is too little, or a SKU that nobody has received.
         reason: ShortageReason,
-        /// Every short SKU.
         shortages: Vec<Shortage>,
     },
     /// The name is taken by another reservation.
     #[error("reservation {reservation} exists with other lines, another time to live or another label")]
-    ReservationExists {
-        /// Which.
-        reservation: ReservationId,
-    },
+    ReservationExists { reservation: ReservationId },
     /// It has ended already, and otherwise than asked for.
     #[error("reservation {reservation} has ended: {state}")]
-    ReservationEnded {
-        /// Which.
-        reservation: ReservationId,
-        /// How it ended.
-        state: ReservationState,
-    },
+    ReservationEnded { reservation: ReservationId, state: ReservationState },
     /// There is no such reservation.
     #[error("there is no reservation {reservation}")]
-    UnknownReservation {
-        /// Which.
-        reservation: ReservationId,
-    },
+    UnknownReservation { reservation: ReservationId },
 }
 
 fn listed(shortages: &[Shortage]) -> String {

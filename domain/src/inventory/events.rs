@@ -21,11 +21,9 @@ use crate::{
 /// An event of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// Goods came in.
     StockReceived(StockReceived),
     /// A count was corrected.
     StockAdjusted(StockAdjusted),
-    /// Another threshold counts.
     ThresholdSet(ThresholdSet),
     /// The threshold that was asked for counts already.
     ThresholdUnchanged(ThresholdUnchanged),
@@ -47,16 +45,12 @@ pub enum Event {
     ReservationDeclined(ReservationDeclined),
 }
 
-/// Goods came in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockReceived {
-    /// Of what.
     pub sku: Sku,
-    /// How many.
     pub quantity: Quantity,
     /// Before; all zero for the first receipt.
     pub before: StockLevel,
-    /// After.
     pub after: StockLevel,
     /// Of the stock item.
     pub version: u64,
@@ -65,28 +59,19 @@ pub struct StockReceived {
 /// A count was corrected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockAdjusted {
-    /// Of what.
     pub sku: Sku,
-    /// By how much.
     pub delta: i64,
-    /// Why.
     pub reason: Reason,
-    /// Before.
     pub before: StockLevel,
-    /// After.
     pub after: StockLevel,
     /// Of the stock item.
     pub version: u64,
 }
 
-/// Another threshold counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThresholdSet {
-    /// Of what.
     pub sku: Sku,
-    /// Before.
     pub before: StockLevel,
-    /// After.
     pub after: StockLevel,
     /// Of the stock item.
     pub version: u64,
@@ -95,7 +80,6 @@ pub struct ThresholdSet {
 /// The threshold that was asked for counts already. Recorded, since the log has the last word on that; told to nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThresholdUnchanged {
-    /// Of what.
     pub sku: Sku,
     /// As it was and is.
     pub level: StockLevel,
@@ -106,13 +90,9 @@ pub struct ThresholdUnchanged {
 /// How one line of a reservation moved its SKU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedLine {
-    /// Of what.
     pub sku: Sku,
-    /// How many.
     pub quantity: Quantity,
-    /// Before.
     pub before: StockLevel,
-    /// After.
     pub after: StockLevel,
     /// Of the stock item.
     pub version: u64,
@@ -121,7 +101,6 @@ pub struct MovedLine {
 /// All lines of a reservation moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationMoved {
-    /// Which.
     pub reservation: ReservationId,
     /// The order; a mere label on a caller's reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,29 +113,23 @@ pub struct ReservationMoved {
     /// When that is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<Millis>,
-    /// Of the reservation.
     pub version: u64,
 }
 
 /// An order can't be supplied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationRejected {
-    /// Which order.
     pub order_id: OrderId,
-    /// Why.
     pub reason: ShortageReason,
-    /// Every short SKU.
     pub shortages: Vec<Shortage>,
     /// Every SKU that was looked at, short or not.
     pub seen: Vec<SeenSku>,
-    /// Of the reservation.
     pub version: u64,
 }
 
 /// A SKU that a decision depended on without moving it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenSku {
-    /// Which.
     pub sku: Sku,
     /// Of the stock item, afterwards.
     pub version: u64,
@@ -165,7 +138,6 @@ pub struct SeenSku {
 /// A command found things as it wants them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationRepeated {
-    /// Which.
     pub reservation: ReservationId,
     /// The order; a mere label on a caller's reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,29 +152,23 @@ pub struct ReservationRepeated {
     /// When that is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<Millis>,
-    /// Of the reservation.
     pub version: u64,
 }
 
 /// An order was cancelled before anything was set aside for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationCancelled {
-    /// Which order.
     pub order_id: OrderId,
-    /// Of the reservation.
     pub version: u64,
 }
 
 /// A reaction or a timer came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationDeclined {
-    /// Which.
     pub reservation: ReservationId,
-    /// What was asked.
     pub asked: Reaction,
     /// Why nothing came of it.
     pub because: Because,
-    /// Of the reservation.
     pub version: u64,
 }
 
@@ -216,7 +182,6 @@ pub enum Reaction {
     Release,
     /// `order.fulfilled`.
     Commit,
-    /// The timer.
     Expire,
 }
 
@@ -233,7 +198,6 @@ pub enum Because {
 /// A reservation, as the answer to a command shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReservationAnswer {
-    /// Which.
     pub id: ReservationId,
     /// The order; a mere label on a caller's reservation.
     pub order_id: Option<OrderId>,
@@ -245,7 +209,6 @@ pub struct ReservationAnswer {
     pub ttl_seconds: Option<TtlSeconds>,
     /// When that is over.
     pub expires_at_ms: Option<Millis>,
-    /// Of the reservation.
     pub version: u64,
 }
 

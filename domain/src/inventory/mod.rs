@@ -37,7 +37,6 @@ pub use public::{MovementCause, Published, ReservedFor, Shortage, ShortageReason
 pub use publish::{Movement, movements};
 pub use state::{Entity, MAX_ON_HAND, Reservation, ReservationId, ReservationState, StockItem, UnreceivedSku};
 
-/// The inventory service.
 #[derive(Clone, Copy, Debug)]
 pub enum Inventory {}
 

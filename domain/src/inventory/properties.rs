@@ -30,14 +30,12 @@ type Entities = HashMap<Key, Entity>;
 /// The last one is often not received.
 const SKUS: [&str; 4] = ["a", "b", "c", "rare"];
 
-/// What happens next.
 #[derive(Clone, Debug)]
 enum Step {
     /// Somebody, or a timer, asks.
     Asked(Command),
     /// News of an order comes, for the first time or again.
     Told(orders::Published),
-    /// Time passes.
     Later(Millis),
 }
 
@@ -45,7 +43,6 @@ fn any_sku() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&SKUS[..])
 }
 
-/// SKUs may repeat.
 fn any_lines() -> impl Strategy<Value = Vec<StockLine>> {
     prop::collection::vec((any_sku(), 1..4_u32), 1..4).prop_map(|wanted| lines(&wanted))
 }

@@ -26,16 +26,13 @@ public_events! {
 /// Units of a SKU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLine {
-    /// What.
     pub sku: Sku,
-    /// How many.
     pub quantity: Quantity,
 }
 
 /// A SKU of which there is not enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
-    /// What.
     pub sku: Sku,
     /// How many were asked for.
     pub requested: u32,
@@ -63,11 +60,9 @@ pub enum ReservedFor {
     Caller,
 }
 
-/// What moved stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MovementCause {
-    /// Goods came in.
     Received,
     /// A count was corrected.
     Adjusted,
@@ -109,11 +104,9 @@ impl StockLevel {
 /// `stock.updated`: a movement of one SKU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockUpdated {
-    /// Which SKU.
     pub sku: Sku,
     /// By how much the available units changed.
     pub delta: i64,
-    /// What moved it.
     pub cause: MovementCause,
     /// The reservation, where one moved it: an order's id for an order's own.
     pub reservation_id: Option<String>,
@@ -121,9 +114,7 @@ pub struct StockUpdated {
     /// events from before there was this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_for: Option<ReservedFor>,
-    /// Before the movement.
     pub before: StockLevel,
-    /// After it.
     pub after: StockLevel,
     /// Of the stock item.
     pub version: u64,
@@ -132,7 +123,6 @@ pub struct StockUpdated {
 /// `low.stock`: the available units of a SKU fell below its threshold. Told once, and again only after it has recovered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LowStock {
-    /// Which SKU.
     pub sku: Sku,
     /// How many units are available.
     pub available: u32,
@@ -147,25 +137,20 @@ pub struct LowStock {
 pub struct StockReserved {
     /// The reservation: an order's id for an order's own.
     pub reservation_id: String,
-    /// Who made it.
     pub reserved_for: ReservedFor,
     /// The order; a mere label unless `reserved_for` is `order`.
     pub order_id: Option<OrderId>,
     /// What was set aside, each SKU once.
     pub lines: Vec<StockLine>,
-    /// Of the reservation.
     pub version: u64,
 }
 
 /// `stock.rejected`: an order could not be supplied; nothing was set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockRejected {
-    /// Which order.
     pub order_id: OrderId,
-    /// Why.
     pub reason: ShortageReason,
     /// Each SKU of which there is not enough.
     pub shortages: Vec<Shortage>,
-    /// Of the reservation.
     pub version: u64,
 }

@@ -11,17 +11,13 @@ use crate::{planted::Bug, values::Sku};
 /// One movement of one SKU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Movement {
-    /// Of what.
     pub sku: Sku,
-    /// What moved it.
     pub cause: MovementCause,
     /// By how much the available units changed.
     pub delta: i64,
     /// The reservation, where one moved it.
     pub reservation: Option<ReservationId>,
-    /// Before.
     pub before: StockLevel,
-    /// After.
     pub after: StockLevel,
     /// Of the stock item.
     pub version: u64,

@@ -37,7 +37,6 @@ impl ReservationId {
         Ref::new(RESERVATIONS, self.key())
     }
 
-    /// Who made it.
     pub const fn reserved_for(&self) -> ReservedFor {
         match self {
             Self::Caller(_) => ReservedFor::Caller,
@@ -65,7 +64,6 @@ impl fmt::Display for ReservationId {
 /// The units of one SKU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockItem {
-    /// Which.
     pub sku: Sku,
     /// How many, and how many of them are set aside.
     pub level: StockLevel,
@@ -86,7 +84,6 @@ impl StockItem {
 /// first receipt and the rejection can't both miss each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnreceivedSku {
-    /// Which.
     pub sku: Sku,
     /// Counts the records that name it.
     pub version: u64,
@@ -109,7 +106,6 @@ pub enum ReservationState {
 }
 
 impl ReservationState {
-    /// As in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held",
@@ -130,7 +126,6 @@ impl fmt::Display for ReservationState {
 /// Units set aside, or once set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// Which.
     pub id: ReservationId,
     /// The order; a mere label on a caller's reservation.
     pub order_id: Option<OrderId>,

@@ -14,11 +14,8 @@ use super::{events::Source, state::Notification};
 /// What another service has somebody notified of, where no public event says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Whom.
     pub recipient: String,
-    /// In short.
     pub subject: String,
-    /// At length.
     pub body: String,
 }
 
@@ -32,27 +29,19 @@ impl fmt::Display for Notice {
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Tell somebody something.
     Notify {
         /// Minted for this command, or derived from the news that it follows from: `source` says which.
         notification_id: NotificationId,
-        /// Who asks.
         source: Source,
-        /// Whom.
         recipient: Recipient,
         /// The recipient as the caller wrote it. Only the fingerprint rests on it: those of commands from before UUIDs had one
         /// spelling do, and a repeat has to be recognised.
         recipient_as_given: String,
-        /// What, in short.
         subject: Subject,
-        /// What.
         body: Body,
     },
     /// The recipient has seen it.
-    MarkRead {
-        /// Which.
-        notification_id: NotificationId,
-    },
+    MarkRead { notification_id: NotificationId },
 }
 
 impl Command {

@@ -23,7 +23,6 @@ pub enum Source {
 /// Somebody is told something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationMade {
-    /// Which notification.
     pub notification_id: NotificationId,
     /// Who asked for it.
     pub source: Source,
@@ -31,44 +30,34 @@ pub struct NotificationMade {
     pub recipient: Recipient,
     /// What it is about.
     pub subject: Subject,
-    /// What it says.
     pub body: Body,
-    /// Of the notification.
     pub version: u64,
 }
 
 /// The recipient has seen it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationRead {
-    /// Which notification.
     pub notification_id: NotificationId,
-    /// When.
     pub read_ms: Millis,
-    /// Of the notification.
     pub version: u64,
 }
 
 /// The recipient had seen it before. Recorded, since the log has the last word on that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationAlreadyRead {
-    /// Which notification.
     pub notification_id: NotificationId,
     /// When it was read first.
     pub read_ms: Millis,
-    /// Of the notification.
     pub version: u64,
 }
 
 /// The same news came again: it was told already, and stays as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationAlreadyMade {
-    /// Which notification.
     pub notification_id: NotificationId,
-    /// Of the notification.
     pub version: u64,
 }
 
-/// What happened.
 #[expect(clippy::enum_variant_names, reason = "these are stored names, and an event is called in full in a log")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {

@@ -16,6 +16,5 @@ pub use events::{Event, NotificationAlreadyMade, NotificationAlreadyRead, Notifi
 pub use react::{Heard, OPERATIONS};
 pub use state::{Entity, NOTIFICATIONS, Notification, StrayNotification};
 
-/// The notifications service.
 #[derive(Clone, Copy, Debug)]
 pub enum Notifications {}

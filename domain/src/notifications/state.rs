@@ -12,16 +12,13 @@ use crate::values::{Body, NotificationId, Recipient, Subject};
 /// The kind of [`Notification`].
 pub const NOTIFICATIONS: Kind = "notifications";
 
-/// A notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
-    /// Which.
     pub notification_id: NotificationId,
     /// Whom it is for.
     pub recipient: Recipient,
     /// What it is about.
     pub subject: Subject,
-    /// What it says.
     pub body: Body,
     /// Whether the recipient has seen it.
     pub read: bool,
@@ -39,7 +36,6 @@ pub struct Notification {
 /// counts the records that name the key, as every aggregate does, and is no notification to anybody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrayNotification {
-    /// Which.
     pub notification_id: NotificationId,
     /// Counts the events about it.
     pub version: u64,

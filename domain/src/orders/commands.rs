@@ -21,13 +21,10 @@ pub const MAX_LINES: usize = 100;
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// A customer orders.
     Place {
         /// Minted for this command.
         order_id: OrderId,
-        /// Who orders.
         customer_id: CustomerId,
-        /// Of the prices.
         currency: Currency,
         /// What, 1 to [`MAX_LINES`] lines; SKUs may repeat.
         lines: Vec<OrderLine>,
@@ -35,39 +32,26 @@ pub enum Command {
         channel: Option<Channel>,
     },
     /// Call an order off that has not left the house.
-    Cancel {
-        /// Which.
-        order_id: OrderId,
-    },
+    Cancel { order_id: OrderId },
     /// A confirmed, paid order leaves the house.
-    Fulfil {
-        /// Which.
-        order_id: OrderId,
-    },
+    Fulfil { order_id: OrderId },
     /// `stock.reserved` for an order: all its stock is set aside.
-    Confirm {
-        /// Which.
-        order_id: OrderId,
-    },
+    Confirm { order_id: OrderId },
     /// `stock.rejected`: it can't be supplied.
     Reject {
-        /// Which.
         order_id: OrderId,
-        /// Why.
         reason: ShortageReason,
         /// Each SKU of which there is not enough.
         shortages: Vec<Shortage>,
     },
     /// `order.paid`: its invoice is paid in full.
     MarkPaid {
-        /// Which.
         order_id: OrderId,
         /// The invoice's version that says so.
         invoice_version: u64,
     },
     /// `payment.refunded`: all that was paid was given back.
     MarkRefunded {
-        /// Which.
         order_id: OrderId,
         /// The invoice's version that says so.
         invoice_version: u64,
@@ -120,9 +104,7 @@ impl Command {
 /// What a caller may do to an order that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Call it off.
     Cancel,
-    /// Send it.
     Fulfil,
 }
 
@@ -151,18 +133,10 @@ pub enum Rejection {
     },
     /// The sum of the lines is no amount of money any more.
     #[error("the total is above {max} minor units")]
-    TotalTooLarge {
-        /// The largest total.
-        max: i64,
-    },
+    TotalTooLarge { max: i64 },
     /// The lines of one SKU add up to more than can be reserved.
     #[error("the lines of SKU {sku} add up to more than {max} units")]
-    QuantityTooLarge {
-        /// Which SKU.
-        sku: Sku,
-        /// The most units.
-        max: u32,
-    },
+    QuantityTooLarge { sku: Sku, max: u32 },
     /// No such customer is known here.
     #[error("there is no customer {customer_id}")]
     UnknownCustomer {
@@ -184,21 +158,14 @@ pub enum Rejection {
     /// The order's state does not allow it.
     #[error("order {order_id} is {from}: it can't be {action}")]
     IllegalTransition {
-        /// Which order.
         order_id: OrderId,
         /// The state it is in.
         from: OrderState,
-        /// What was asked.
         action: Action,
     },
     /// Only what is paid leaves the house.
     #[error("order {order_id} is {payment}: only a paid order can be fulfilled")]
-    NotPaid {
-        /// Which order.
-        order_id: OrderId,
-        /// How it stands.
-        payment: Payment,
-    },
+    NotPaid { order_id: OrderId, payment: Payment },
 }
 
 impl Rejection {

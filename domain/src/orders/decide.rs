@@ -290,7 +290,6 @@ fn mark_refunded(view: &View<'_, Entity>, order_id: OrderId, invoice_version: u6
 
 /// What news of an order meets.
 enum Reacting<'a> {
-    /// The order.
     To(&'a Order),
     /// An order that was never placed here, and how many records have named it.
     Stray(u64),

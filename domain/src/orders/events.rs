@@ -14,12 +14,9 @@ use crate::{
 
 use super::state::{OrderState, Payment, Unsupplied};
 
-/// A customer ordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderPlaced {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// Of the prices and the total.
     pub currency: Currency,
@@ -30,103 +27,81 @@ pub struct OrderPlaced {
     /// Where it came from; absent where nobody said so, and in events from before there was this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
-    /// Of the order.
     pub version: u64,
 }
 
 /// All the order's stock is set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderConfirmed {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
-    /// Of the order.
     pub version: u64,
 }
 
 /// The order can't be supplied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRejected {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
-    /// Why.
     pub rejection: Unsupplied,
-    /// Of the order.
     pub version: u64,
 }
 
 /// The order was called off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// How its payment stands: what is paid stays so until billing tells of the refund.
     pub payment: Payment,
-    /// Of the order.
     pub version: u64,
 }
 
 /// The order left the house.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderFulfilled {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// How its payment stands.
     pub payment: Payment,
     /// What left, each SKU once.
     pub lines: Vec<StockLine>,
-    /// Of the order.
     pub version: u64,
 }
 
 /// The order's invoice is paid in full.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderMarkedPaid {
-    /// Which order.
     pub order_id: OrderId,
     /// The invoice's version that says so.
     pub invoice_version: u64,
-    /// Of the order.
     pub version: u64,
 }
 
 /// All that was paid for the order was given back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderMarkedRefunded {
-    /// Which order.
     pub order_id: OrderId,
     /// The invoice's version that says so.
     pub invoice_version: u64,
-    /// Of the order.
     pub version: u64,
 }
 
 /// The order already was as the command wanted. Recorded, since the log has the last word on that; told to nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderUnchanged {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// How far it has come.
     pub state: OrderState,
     /// How its payment stands.
     pub payment: Payment,
-    /// Of the order.
     pub version: u64,
 }
 
 /// News of an order about which there is nothing to do. Recorded, so that a redelivery can't decide otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderReactionDeclined {
-    /// Which order.
     pub order_id: OrderId,
     /// What the news asked.
     pub reaction: Reaction,
@@ -162,11 +137,9 @@ pub enum DeclineReason {
     PaymentIs(Payment),
 }
 
-/// What happened.
 #[expect(clippy::enum_variant_names, reason = "these are stored names, and an event is called in full in a log")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// A customer ordered.
     OrderPlaced(OrderPlaced),
     /// All the order's stock is set aside.
     OrderConfirmed(OrderConfirmed),
@@ -189,15 +162,12 @@ pub enum Event {
 /// How an order stands after a caller's command: what an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// How far it has come.
     pub state: OrderState,
     /// How its payment stands.
     pub payment: Payment,
-    /// Of the order.
     pub version: u64,
 }
 

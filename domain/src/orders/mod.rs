@@ -26,6 +26,5 @@ pub use public::{OrderLine, Published};
 pub use react::Heard;
 pub use state::{Entity, KNOWN_CUSTOMERS, KnownCustomer, ORDERS, Order, OrderState, Payment, StrayOrder, Unsupplied};
 
-/// The orders service.
 #[derive(Clone, Copy, Debug)]
 pub enum Orders {}

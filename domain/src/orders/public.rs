@@ -31,9 +31,7 @@ public_events! {
 /// A line of an order: a SKU at the price that the customer was promised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
-    /// What.
     pub sku: Sku,
-    /// How many.
     pub quantity: Quantity,
     /// For how much each, in minor units.
     pub unit_price: Money,
@@ -42,9 +40,7 @@ pub struct OrderLine {
 /// `order.created`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCreated {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// Of the prices and the total.
     pub currency: Currency,
@@ -52,56 +48,42 @@ pub struct OrderCreated {
     pub lines: Vec<OrderLine>,
     /// Sum of the lines, minor units.
     pub total: Money,
-    /// Of the order.
     pub version: u64,
 }
 
 /// `order.confirmed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderConfirmed {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
-    /// Of the order.
     pub version: u64,
 }
 
 /// `order.rejected`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRejected {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
-    /// Why.
     pub reason: ShortageReason,
     /// Each SKU of which there was not enough.
     pub shortages: Vec<Shortage>,
-    /// Of the order.
     pub version: u64,
 }
 
 /// `order.cancelled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
-    /// Of the order.
     pub version: u64,
 }
 
 /// `order.fulfilled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderFulfilled {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// What left the house, each SKU once.
     pub lines: Vec<StockLine>,
-    /// Of the order.
     pub version: u64,
 }

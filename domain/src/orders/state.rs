@@ -48,7 +48,6 @@ impl OrderState {
         }
     }
 
-    /// Whether nothing follows.
     pub const fn is_ended(self) -> bool {
         match self {
             Self::Placed | Self::Confirmed => false,
@@ -69,9 +68,7 @@ impl fmt::Display for OrderState {
 pub enum Payment {
     /// Not paid in full.
     Unpaid,
-    /// Paid in full.
     Paid,
-    /// Given back.
     Refunded,
 }
 
@@ -95,18 +92,14 @@ impl fmt::Display for Payment {
 /// Why an order was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsupplied {
-    /// In a word.
     pub reason: ShortageReason,
     /// Each SKU of which there was not enough.
     pub shortages: Vec<Shortage>,
 }
 
-/// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Which.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// Of the prices and the total.
     pub currency: Currency,
@@ -144,11 +137,9 @@ pub struct StrayOrder {
 /// What this service knows of a customer: a copy of the customers service's news, of which the highest version counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownCustomer {
-    /// Who.
     pub customer_id: CustomerId,
     /// Whether they may place orders.
     pub active: bool,
-    /// Of the customer.
     pub version: u64,
 }
 

@@ -15,7 +15,6 @@ pub type Kind = &'static str;
 /// One aggregate of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ref {
-    /// Its kind.
     pub kind: Kind,
     /// Its key; unique in the service, over all kinds: a record names keys, not kinds, so two aggregates under one key would
     /// be one to the arbitration rule. At most one kind of a service uses bare ids as keys, the others [`Key::named`].
@@ -39,7 +38,6 @@ impl Ref {
 /// Where and when an event stands in its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
-    /// The record's offset.
     pub offset: u64,
     /// When it was decided, by the writer's clock. For people; never decides anything.
     pub time_ms: Millis,
@@ -57,7 +55,6 @@ pub struct View<'a, E> {
 
 /// What is known of an aggregate.
 pub enum Lookup<'a, E> {
-    /// Its state.
     Found(&'a E),
     /// It does not exist.
     Absent,

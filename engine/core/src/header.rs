@@ -27,7 +27,6 @@ const HAS_TRACE: u8 = 8;
 /// What a record saw of one key when it was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// The key.
     pub key: Key,
     /// The last accepted record that named the key, or none.
     pub last: Option<RecordId>,
@@ -53,7 +52,6 @@ pub struct Origin {
     pub trace: Option<String>,
 }
 
-/// The packed header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Minted for this decision.

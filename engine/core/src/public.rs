@@ -48,7 +48,6 @@ pub trait PublicEvent: Clone + Debug + PartialEq + Send + Sync + Sized + 'static
     /// Version of what the event is about: CloudEvents sequence.
     fn version(&self) -> u64;
 
-    /// The event's JSON.
     fn to_json(&self) -> Vec<u8>;
 
     /// The event that `json` is on `topic`.
@@ -67,7 +66,6 @@ pub enum PublicError {
     /// The topic is known, the bytes are not its event.
     #[error("not an event of topic {topic}")]
     Undecodable {
-        /// The topic.
         topic: &'static str,
         /// What is wrong with the JSON.
         #[source]

@@ -26,7 +26,6 @@ impl Reason {
         visible_line(text.into(), WHAT, N_CHARS_MAX).map(Self)
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -22,7 +22,6 @@ pub struct Story<D: Decider> {
     now: Millis,
 }
 
-/// After these events.
 #[track_caller]
 pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Story<D> {
     let mut story = Story { entities: HashMap::new(), past: Vec::new(), offset: 1, now: NOW };

@@ -24,7 +24,6 @@ pub enum TextError {
     Invisible {
         /// What the text is.
         what: &'static str,
-        /// The character.
         character: char,
     },
 }

@@ -25,7 +25,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A log to be tested, and how to come back to it.
 pub struct Subject {
-    /// The log.
     pub log: Arc<dyn EventLog>,
     /// Another handle on the same log. A log that only one process may open is asked for it only after every other handle
     /// (and lease) was dropped, and may wait until that has taken effect; `several_instances` asks while others live.

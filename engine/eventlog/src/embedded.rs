@@ -55,28 +55,16 @@ use crate::{
 pub enum OpenError {
     /// Another process has it open. Stop that one, or choose another folder.
     #[error("the log in {} is in use by another process: stop that one first, or choose another data folder", dir.display())]
-    InUse {
-        /// The data folder.
-        dir: PathBuf,
-    },
+    InUse { dir: PathBuf },
     /// The folder can't be made, written to or locked.
     #[error("the log's folder {} can't be used: {source}", dir.display())]
-    Folder {
-        /// The data folder.
-        dir: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
+    Folder { dir: PathBuf, source: io::Error },
     /// There is a file without tables, as a process leaves it that is killed while it creates the log.
     #[error("the log in {} has not begun", dir.display())]
-    NotBegun {
-        /// The data folder.
-        dir: PathBuf,
-    },
+    NotBegun { dir: PathBuf },
     /// The file was written by another version.
     #[error("the log in {} has format {found}, but this version knows only {}", dir.display(), file::FORMAT)]
     Format {
-        /// The data folder.
         dir: PathBuf,
         /// What the file says.
         found: i64,
@@ -87,24 +75,14 @@ pub enum OpenError {
          mounted for writing and has room",
         dir.display()
     )]
-    Unwritable {
-        /// The data folder.
-        dir: PathBuf,
-        /// SQLite's words.
-        source: rusqlite::Error,
-    },
+    Unwritable { dir: PathBuf, source: rusqlite::Error },
     /// The newest records can't be read.
     #[error(
         "{} can't be read, and may hold records that log.sqlite lacks: {reason}. If the folder is read-only, copy it to where it can be \
          written; if the file is damaged, restore the whole folder from a backup",
         file.display()
     )]
-    WriteAheadLog {
-        /// The write-ahead log.
-        file: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    WriteAheadLog { file: PathBuf, reason: String },
     /// The file is not what this program wrote, so that it can't be opened at all.
     #[error(
         "the log in {} is damaged: {place}: {reason}. Nothing was changed: restore log.sqlite from a backup, or import an export into an \
@@ -112,21 +90,14 @@ pub enum OpenError {
         dir.display()
     )]
     Damaged {
-        /// The data folder.
         dir: PathBuf,
         /// Where in the file.
         place: String,
-        /// SQLite's words.
         reason: String,
     },
     /// SQLite can't open the file.
     #[error("the log in {} can't be opened: {source}", dir.display())]
-    Database {
-        /// The data folder.
-        dir: PathBuf,
-        /// SQLite's words.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Database { dir: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 impl OpenError {

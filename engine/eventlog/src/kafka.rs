@@ -123,16 +123,10 @@ pub enum ConnectError {
     },
     /// librdkafka does not accept the settings.
     #[error("the Kafka settings are not accepted: {reason}")]
-    Refused {
-        /// librdkafka's words.
-        reason: String,
-    },
+    Refused { reason: String },
     /// A thread could not be started.
     #[error("a thread can't be started: {reason}")]
-    Thread {
-        /// The system's words.
-        reason: String,
-    },
+    Thread { reason: String },
 }
 
 impl ConnectError {

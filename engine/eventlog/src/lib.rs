@@ -70,7 +70,6 @@ pub type RecordHeader = (Cow<'static, str>, Bytes);
 /// A record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
-    /// Where to.
     pub topic: Arc<str>,
     /// The partition; `None` lets the log choose by key, always the same one for the same key.
     pub partition: Option<u32>,
@@ -78,7 +77,6 @@ pub struct NewRecord {
     pub key: Option<Bytes>,
     /// In this order, names may repeat.
     pub headers: Vec<RecordHeader>,
-    /// The payload.
     pub value: Bytes,
 }
 
@@ -111,11 +109,8 @@ pub struct Record {
     pub offset: u64,
     /// When the log took it, in milliseconds since the Unix epoch. For operators; nothing is decided by it.
     pub time_ms: i64,
-    /// As appended.
     pub key: Option<Bytes>,
-    /// As appended.
     pub headers: Vec<RecordHeader>,
-    /// As appended.
     pub value: Bytes,
 }
 
@@ -131,7 +126,6 @@ impl Record {
 pub struct Batch {
     /// Whose records these are.
     pub partition: Partition,
-    /// At least one.
     pub records: Vec<Record>,
 }
 
@@ -147,9 +141,7 @@ pub enum TopicKind {
 /// A topic that must exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// Its name.
     pub name: Arc<str>,
-    /// Its purpose.
     pub kind: TopicKind,
 }
 
@@ -158,7 +150,6 @@ pub struct TopicSpec {
 pub struct Landed {
     /// Index of the topic's partition.
     pub partition: u32,
-    /// Where in it.
     pub offset: u64,
 }
 
@@ -174,10 +165,7 @@ impl Landed {
 pub enum AppendError {
     /// It is not in the log and never will be: the log did not take it. Deciding again is safe.
     #[error("the log refused the record: {reason}")]
-    Refused {
-        /// The back-end's words.
-        reason: String,
-    },
+    Refused { reason: String },
     /// It is not in the log, and the log takes none of this size. Don't append it again.
     #[error("the record is too large: {reason}")]
     TooLarge {
@@ -186,20 +174,15 @@ pub enum AppendError {
     },
     /// It may or may not be in the log, now or later. Append the same record again, or read on until it is found.
     #[error("no acknowledgement, the record may or may not be in the log: {reason}")]
-    Unknown {
-        /// The back-end's words.
-        reason: String,
-    },
+    Unknown { reason: String },
 }
 
-/// Why reading stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The log does not hold this offset: it starts later, or ends before it. Another log, an older one, or one that lost
     /// records; the reader's own state can't be trusted to belong to it.
     #[error("{partition} has no offset {wanted}: it holds {first} to {end}")]
     OutOfRange {
-        /// Where.
         partition: Partition,
         /// The offset asked for.
         wanted: u64,
@@ -210,26 +193,18 @@ pub enum ReadError {
     },
     /// The topic does not exist.
     #[error("topic {topic} does not exist")]
-    UnknownTopic {
-        /// Its name.
-        topic: Arc<str>,
-    },
+    UnknownTopic { topic: Arc<str> },
     /// A record that is not what was written, or is missing among others. No other try helps.
     #[error("{} is damaged: {reason}", partition.at(*offset))]
     Damaged {
-        /// Where.
         partition: Partition,
         /// The first record that is not right.
         offset: u64,
-        /// The back-end's words.
         reason: String,
     },
     /// The log can't be read now. Worth another try later.
     #[error("the log can't be read: {reason}")]
-    Unavailable {
-        /// The back-end's words.
-        reason: String,
-    },
+    Unavailable { reason: String },
 }
 
 /// Why a topic is not as it must be.
@@ -238,21 +213,16 @@ pub enum TopicError {
     /// The topic is configured in a way that loses or reorders records.
     #[error("topic {topic} has {setting}={found}, but must have {wanted}")]
     Drift {
-        /// Its name.
         topic: Arc<str>,
         /// The setting as the log names it.
         setting: String,
-        /// What it is.
         found: String,
         /// What it must be.
         wanted: String,
     },
     /// Topics can't be created or looked at now.
     #[error("topics can't be prepared: {reason}")]
-    Unavailable {
-        /// The back-end's words.
-        reason: String,
-    },
+    Unavailable { reason: String },
 }
 
 /// Why a position was not kept or found.
@@ -263,10 +233,7 @@ pub enum LeaseError {
     Lost,
     /// The log does not answer. The position may or may not have been kept.
     #[error("the lease's positions can't be reached: {reason}")]
-    Unavailable {
-        /// The back-end's words.
-        reason: String,
-    },
+    Unavailable { reason: String },
 }
 
 /// The right of at most one live instance (as far as the log can tell) to do a group's work, and the positions it kept.

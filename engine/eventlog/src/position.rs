@@ -11,9 +11,7 @@ use crate::Partition;
 /// A record that the log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Where.
     pub partition: Partition,
-    /// Where in it.
     pub offset: u64,
     /// What tells it from another record that might stand there. Whoever keeps it says how it is made.
     pub print: u64,
@@ -29,7 +27,6 @@ pub struct Position {
 }
 
 impl From<u64> for Position {
-    /// Without marks.
     fn from(next: u64) -> Self {
         Self { next, marks: Vec::new() }
     }

@@ -23,15 +23,12 @@ use crate::{
 pub const MIN_POSITION: &str = "Orderlog-Min-Position";
 /// How long is waited if the caller does not say.
 const WAIT: Duration = Duration::from_secs(5);
-/// And at most.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A record of some service's journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// Whose journal.
     pub journal: ServiceName,
-    /// Where.
     pub offset: u64,
 }
 

@@ -29,7 +29,6 @@ pub struct ListBody<T> {
 }
 
 impl<T> From<Vec<T>> for ListBody<T> {
-    /// The only page.
     fn from(items: Vec<T>) -> Self {
         Self { items, next_cursor: None }
     }

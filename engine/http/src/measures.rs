@@ -42,7 +42,6 @@ impl Limit {
 }
 
 impl HttpMeasures {
-    /// All at zero.
     pub fn new() -> Self {
         let requests = Opts::new("orderlog_http_requests_total", "Requests answered, by route, method and status");
         let seconds =
@@ -65,7 +64,6 @@ impl HttpMeasures {
         InFlight(self.in_flight.clone())
     }
 
-    /// It was answered.
     pub fn answered(&self, route: &str, method: &str, status: StatusCode, took: Duration) {
         self.requests.with_label_values(&[route, method, status.as_str()]).inc();
         self.seconds.with_label_values(&[route, method]).observe(took.as_secs_f64());

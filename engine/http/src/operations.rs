@@ -14,7 +14,6 @@ use crate::{
 pub struct Operation {
     /// The `operationId`.
     pub id: &'static str,
-    /// The method.
     pub method: Method,
     /// The path as OpenAPI writes it: `/orders/{order_id}`.
     pub path: &'static str,

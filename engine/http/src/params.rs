@@ -55,7 +55,6 @@ pub fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
 /// What a command's request says about itself: who asks, its idempotency key, its trace, and what its caller has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandHeaders {
-    /// Who asks.
     pub caller: Caller,
     /// The idempotency key, without quotes.
     pub key: Option<String>,

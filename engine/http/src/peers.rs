@@ -46,14 +46,8 @@ pub enum PeerError {
     /// It can't be reached, or can't answer.
     #[error("the {0} service can't be asked now")]
     Unavailable(ServiceName),
-    /// It refused.
     #[error("the {service} service refused: {}", problem.detail)]
-    Refused {
-        /// Which service.
-        service: ServiceName,
-        /// Its words.
-        problem: Box<Problem>,
-    },
+    Refused { service: ServiceName, problem: Box<Problem> },
 }
 
 impl From<PeerError> for ApiError {
@@ -70,7 +64,6 @@ impl From<PeerError> for ApiError {
 /// Where a service of another process is asked.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// Its base URL.
     pub url: String,
     /// The key that it wants to see.
     pub key: Option<Token>,
@@ -89,7 +82,6 @@ struct Silence {
     why: String,
 }
 
-/// The other services.
 pub struct Peers {
     client: reqwest::Client,
     places: BTreeMap<ServiceName, Place>,

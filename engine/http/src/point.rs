@@ -7,7 +7,6 @@ use chrono::DateTime;
 /// A point in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// The first record.
     Beginning,
     /// Behind the last one.
     End,

@@ -96,7 +96,6 @@ impl poem_openapi::types::Example for Problem {
 /// A request that failed. It becomes a [`Problem`] when it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
-    /// It failed here.
     Own(Box<Failure>),
     /// Another service refused, in these words.
     Relayed(Box<Problem>),

@@ -38,7 +38,6 @@ impl Current {
         self.id.clone()
     }
 
-    /// The id.
     pub fn id(&self) -> &str {
         // Both kinds consist of visible ASCII.
         self.id.to_str().unwrap_or_default()

@@ -42,10 +42,8 @@ use self::{
 pub trait ServiceDefinition: Send + Sync + 'static {
     /// Decides its commands. Its journal is also the service's name.
     type Decider: Decider;
-    /// Its routes.
     type Api: OpenApi + Operations + Send + 'static;
 
-    /// Its read model.
     const TABLES: &'static Tables<Self::Decider>;
     /// What it is about, in a few words for the command line.
     const ABOUT: &'static str;
@@ -93,11 +91,9 @@ pub type Rejection<S> = <<S as ServiceDefinition>::Decider as Decider>::Rejectio
 
 /// A running service, as its routes see it.
 pub struct Service<S: ServiceDefinition> {
-    /// The service itself.
     pub replica: Replica<S::Decider>,
     /// Says which instance performs the service's background tasks.
     pub lease: Arc<dyn Lease>,
-    /// The other services.
     pub peers: Arc<Peers>,
     /// How long a command may take.
     pub command_timeout_ms: Millis,

@@ -32,9 +32,7 @@ pub enum TlsError {
     Unreadable {
         /// What should be in it.
         what: &'static str,
-        /// Which file.
         file: PathBuf,
-        /// The system's words.
         source: io::Error,
     },
     /// A file has something else in it.
@@ -42,7 +40,6 @@ pub enum TlsError {
     Missing {
         /// What should be in it.
         what: &'static str,
-        /// Which file.
         file: PathBuf,
         /// What the parser says.
         why: String,
@@ -50,14 +47,11 @@ pub enum TlsError {
     /// They can't be used together.
     #[error("the certificate in {} and the key in {} can't be used", cert.display(), key.display())]
     Unusable {
-        /// The certificate's file.
         cert: PathBuf,
-        /// The key's file.
         key: PathBuf,
         /// Why: they belong to different keys, for one.
         source: rustls::Error,
     },
-    /// An HTTP client.
     #[error("no HTTP client can be made")]
     Client(#[from] reqwest::Error),
 }

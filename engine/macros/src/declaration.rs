@@ -39,7 +39,6 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Reads the attribute.
     pub fn read(attribute: &Attribute) -> Result<Self> {
         let (mut scope, mut bound, mut asks, mut problems) = (None, None, None, Vec::new());
         let (mut has_target, mut key_may_be_required) = (true, false);

@@ -11,20 +11,15 @@ pub enum StoreError {
     Folder {
         /// What can't be used.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// Another process, or another store of this one, has the file open.
     #[error("{} is in use by another process: two must not share a data folder", file.display())]
-    InUse {
-        /// The file.
-        file: PathBuf,
-    },
+    InUse { file: PathBuf },
     /// The file is no SQLite file, or holds what the program never writes.
     #[error("{} is damaged ({detail}): build the rows anew from the log with `orderlog projection rebuild --yes`", file.display())]
     Damaged {
-        /// The file.
         file: PathBuf,
         /// What is wrong, with the table and the row where they are known. Never a value of the row: it may be personal.
         detail: String,
@@ -33,7 +28,6 @@ pub enum StoreError {
     #[error("{} holds {found}, not the rows of `{service}`: move it away, or choose another data folder (the rows are \
              rebuilt from the log)", file.display())]
     Foreign {
-        /// The file.
         file: PathBuf,
         /// What it holds instead.
         found: String,
@@ -46,7 +40,6 @@ pub enum StoreError {
          follow on that: build the rows anew from the log with `orderlog projection rebuild {service} --yes`"
     )]
     OutOfOrder {
-        /// The service.
         service: &'static str,
         /// The first offset that is not folded in the file.
         stored: u64,
@@ -57,32 +50,21 @@ pub enum StoreError {
     },
     /// A kind of aggregate without a table.
     #[error("`{service}` has no table for `{kind}`")]
-    NoTable {
-        /// The service.
-        service: &'static str,
-        /// The kind.
-        kind: String,
-    },
+    NoTable { service: &'static str, kind: String },
     /// A cursor that no page of this list ended with.
     #[error("not a cursor of this list")]
     Cursor,
     /// An aggregate that has no JSON form.
     #[error("an aggregate of `{kind}` can't be written as JSON")]
     Unwritable {
-        /// The kind.
         kind: String,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
-    /// SQLite refused.
     #[error("{} failed on {}", doing, file.display())]
     Database {
-        /// What was attempted.
         doing: &'static str,
-        /// The file.
         file: PathBuf,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -57,7 +57,6 @@ pub struct Contents<D: Decider> {
 }
 
 impl<D: Decider> Contents<D> {
-    /// Nothing yet.
     pub(crate) const fn new(tables: &'static Tables<D>) -> Self {
         Self {
             tables,
@@ -190,13 +189,11 @@ impl<D: Decider> Contents<D> {
     }
 }
 
-/// One transaction.
 enum Transaction<D: Decider> {
     Write(Box<Changes<D>>),
     Clear,
 }
 
-/// One generation.
 struct Generation<D: Decider> {
     contents: Contents<D>,
     /// What no crash takes back.
@@ -290,7 +287,6 @@ impl<D: Decider> MemoryRows<D> {
         });
     }
 
-    /// Somebody deletes them.
     pub fn delete(&self) {
         self.with(|generation| *generation = Generation::new(self.tables));
     }

@@ -71,7 +71,6 @@ impl Origin {
         StoreError::Damaged { file: self.file.clone(), detail: detail.into() }
     }
 
-    /// A column's value.
     pub(crate) fn get<'r, T, I>(&self, row: &'r SqliteRow, column: I) -> Result<T, StoreError>
     where
         T: Decode<'r, Sqlite> + Type<Sqlite>,

@@ -67,7 +67,6 @@ const DIFFERING: &str = "
 /// An event that a record of the journal tells others.
 #[derive(Clone, Debug)]
 pub struct ExpectedEvent {
-    /// Its topic.
     pub topic: String,
     /// `ce_id`.
     pub id: Uuid,
@@ -84,11 +83,9 @@ pub struct ExpectedEvent {
 /// A record of a public topic.
 #[derive(Clone, Debug)]
 pub struct FoundEvent {
-    /// Its topic.
     pub topic: String,
     /// Index of its partition.
     pub partition: u32,
-    /// Where it stands.
     pub offset: u64,
     /// `ce_id`.
     pub id: Uuid,
@@ -99,11 +96,9 @@ pub struct FoundEvent {
 /// The first copy of an event, whose bytes are not those that are expected. It may be the same event as an older program wrote it.
 #[derive(Clone, Debug)]
 pub struct Differing {
-    /// Its topic.
     pub topic: String,
     /// Index of its partition.
     pub partition: u32,
-    /// Where it stands.
     pub offset: u64,
     /// The offset of the record in the journal.
     pub record: u64,
@@ -126,9 +121,7 @@ pub enum PublicationFault {
 /// An event with which something is wrong.
 #[derive(Clone, Debug)]
 pub struct FaultyEvent {
-    /// What.
     pub fault: PublicationFault,
-    /// Its topic.
     pub topic: String,
     /// Where it stands, with the index of its partition; none if it is missing.
     pub place: Option<(u32, u64)>,

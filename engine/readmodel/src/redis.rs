@@ -9,7 +9,6 @@ pub struct RedisAddress {
     pub url: String,
     /// The user, as Redis' ACL names it; without one the default user.
     pub user: Option<String>,
-    /// Its password.
     pub password: Option<String>,
     /// The certificates on which that of Redis must stand, as PEM; without them one that the system trusts.
     pub ca_pem: Option<Vec<u8>>,

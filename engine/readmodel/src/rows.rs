@@ -20,7 +20,6 @@ pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
     /// What writes: there is one at a time.
     type Writer: Send + 'static;
 
-    /// Their tables.
     fn tables(&self) -> &'static Tables<D>;
 
     /// Where the rows stand.

@@ -23,7 +23,6 @@ const CHUNK: usize = 1 << 20;
 /// What a snapshot says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
-    /// Whose rows.
     pub service: String,
     /// Every record below this offset is in them.
     pub position: u64,
@@ -44,7 +43,6 @@ pub enum SnapshotError {
     /// Its label is missing or damaged.
     #[error("{} is no label of a snapshot: {why}", file.display())]
     Label {
-        /// The label's file.
         file: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -52,29 +50,21 @@ pub enum SnapshotError {
     /// It has other tables than this program.
     #[error("{} has tables of version {found}, this program has {expected}", file.display())]
     OtherTables {
-        /// The snapshot's file.
         file: PathBuf,
         /// As its label says.
         found: String,
-        /// This program's.
         expected: String,
     },
     /// Its bytes are not those that its label tells of.
     #[error("{} is damaged: its bytes are not those of its label", file.display())]
-    Damaged {
-        /// The snapshot's file.
-        file: PathBuf,
-    },
+    Damaged { file: PathBuf },
     /// A file can't be read or written.
     #[error("{} can't be used", file.display())]
     File {
-        /// Which.
         file: PathBuf,
-        /// The system's words.
         #[source]
         source: io::Error,
     },
-    /// SQLite refused.
     #[error(transparent)]
     Rows(#[from] StoreError),
 }

@@ -138,7 +138,6 @@ impl<D: Decider> Store<D> {
         self.loads.close().await;
     }
 
-    /// The file.
     pub fn file(&self) -> &Path {
         &self.origin.file
     }

@@ -10,14 +10,12 @@ use crate::error::StoreError;
 /// A column that is filled from an aggregate's state or from an event, so that lists can filter and sort by it.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its name.
     pub name: &'static str,
     /// Its SQL type with constraints, such as `integer not null`.
     pub sql_type: &'static str,
 }
 
 impl Column {
-    /// A column.
     pub const fn new(name: &'static str, sql_type: &'static str) -> Self {
         Self { name, sql_type }
     }
@@ -26,7 +24,6 @@ impl Column {
 /// A value of a [`Column`].
 #[derive(Clone, Debug)]
 pub enum Cell {
-    /// Nothing.
     Null,
     /// A number, a time in milliseconds, or a truth value.
     Integer(i64),
@@ -99,7 +96,6 @@ pub struct Table<E> {
     pub columns: &'static [Column],
     /// Their values, in the same order.
     pub cells: fn(&E) -> Vec<Cell>,
-    /// What lists need.
     pub indexes: &'static [Index],
     /// Whether its rows are facts copied from another service: a row then keeps the highest version, in whatever order its
     /// versions arrive.
@@ -116,13 +112,11 @@ impl<E> Table<E> {
 /// A table that only grows: rows of accepted events that are no aggregate's state, `offset, line, <columns>`.
 #[derive(Debug)]
 pub struct Ledger<D: Decider> {
-    /// Its name.
     pub name: &'static str,
     /// The columns behind the fixed ones.
     pub columns: &'static [Column],
     /// What an event adds, from line 0 on.
     pub lines: fn(&At, &D::Event) -> Vec<Vec<Cell>>,
-    /// What lists need.
     pub indexes: &'static [Index],
 }
 
@@ -146,7 +140,6 @@ pub struct Due<D: Decider> {
     pub at_ms: Millis,
     /// The aggregate's version, as it counts it itself: the same version is never asked twice.
     pub version: u64,
-    /// What is due.
     pub command: D::Command,
 }
 

@@ -83,7 +83,6 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Its name.
     pub journal: String,
     /// Its file, in the same folder.
     pub file: String,

@@ -26,17 +26,13 @@ pub fn topics(services: &Services) -> Vec<TopicSpec> {
 /// Why a service could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum AssemblyError {
-    /// Its replica.
     #[error(transparent)]
     Replica(#[from] StartError),
-    /// Its lease.
     #[error(transparent)]
     Lease(#[from] LeaseError),
 }
 
-/// A running service.
 pub struct Assembled<D: Decider, R = Store<D>> {
-    /// To ask it.
     pub replica: Replica<D, R>,
     /// For further duties of it.
     pub lease: Arc<dyn Lease>,

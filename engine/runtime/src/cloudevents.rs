@@ -17,7 +17,6 @@ pub enum CloudEventError {
     /// An attribute is missing or can't be read.
     #[error("the attribute {0} is missing or can't be read")]
     Attribute(&'static str),
-    /// The value.
     #[error(transparent)]
     Event(#[from] PublicError),
 }

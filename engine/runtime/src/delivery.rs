@@ -25,7 +25,6 @@ use crate::{
 const N_ATTEMPTS_MAX: u32 = 10;
 /// The pause after the first failure; each next one is twice as long, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Takes notices: another service, over HTTP. Each call has a timeout of its own.
@@ -39,9 +38,7 @@ pub trait Notifier<N>: Send + Sync + 'static {
     async fn tell(&self, notice: &N, key: Uuid) -> Result<(), String>;
 }
 
-/// Where notices go.
 pub struct Target<N> {
-    /// Makes the calls.
     pub notifier: Arc<dyn Notifier<N>>,
     /// The journal in which a notice becomes a record.
     pub journal: &'static str,

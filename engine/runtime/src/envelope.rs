@@ -35,9 +35,7 @@ pub fn warning(record: &Record) -> Option<String> {
 /// Something about a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The record's offset.
     pub offset: u64,
-    /// What it is.
     pub what: String,
 }
 

@@ -20,27 +20,17 @@ pub enum IdentityError {
         "the journal {journal} was begun with the hash key of fingerprint {wanted}, the configured one has {found}"
     )]
     OtherHashKey {
-        /// The journal.
         journal: String,
         /// As its first record says.
         wanted: String,
-        /// As configured.
         found: String,
     },
     /// Another version wrote the first record.
     #[error("the first record of the journal {journal} can't be read: {source}")]
-    Format {
-        /// The journal.
-        journal: String,
-        /// Why.
-        source: HeaderError,
-    },
+    Format { journal: String, source: HeaderError },
     /// The first record does not begin this journal.
     #[error("the journal {journal} begins with a record that orderlog does not write: is this the right log?")]
-    NoGenesis {
-        /// The journal.
-        journal: String,
-    },
+    NoGenesis { journal: String },
     /// The log can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -36,7 +36,6 @@ pub enum PastError {
     /// The journal has no such moment, or not yet.
     #[error("the journal {journal} has no such moment: {range}")]
     OutOfRange {
-        /// The journal.
         journal: &'static str,
         /// What moments it has, in words.
         range: String,
@@ -47,11 +46,8 @@ pub enum PastError {
     /// A record of it can't be read by this program.
     #[error("{journal}@{offset} can't be read")]
     Unreadable {
-        /// The journal.
         journal: &'static str,
-        /// Where.
         offset: u64,
-        /// Why.
         #[source]
         source: RecordedError,
     },

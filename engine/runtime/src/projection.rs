@@ -30,7 +30,6 @@ use crate::{
 /// Where a service's rows stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The service.
     pub service: String,
     /// `catching_up`, `preparing`, `ready` or `stopped`.
     pub state: String,
@@ -73,7 +72,6 @@ pub struct Rebuild {
     /// What came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
-    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// It failed since the journal or the rows are damaged.
@@ -91,7 +89,6 @@ pub struct RebuildRequest {
     pub from: Option<Moment>,
 }
 
-/// A service's rows.
 #[async_trait]
 pub trait Projection: Send + Sync {
     /// Begin a rebuild. It goes on by itself; [`Projection::status`] tells how.
@@ -140,11 +137,9 @@ pub trait Projection: Send + Sync {
 /// A record that could not be folded, or that stands behind one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedRecord {
-    /// Where it stands.
     pub offset: u64,
     /// The keys that it names; they take no commands.
     pub keys: Vec<String>,
-    /// Why.
     pub reason: String,
 }
 

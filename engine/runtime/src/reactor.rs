@@ -47,14 +47,7 @@ const ASIDE_AGAIN: Duration = Duration::from_secs(10);
 pub enum ReactorError {
     /// A public event can't be read. It is not skipped: what it asks for would be lost.
     #[error("{partition}@{offset} is no event: {source}")]
-    Undecodable {
-        /// Where.
-        partition: Partition,
-        /// Where in it.
-        offset: u64,
-        /// Why.
-        source: CloudEventError,
-    },
+    Undecodable { partition: Partition, offset: u64, source: CloudEventError },
     /// The topics can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -55,7 +55,6 @@ pub enum Goal {
 pub enum Stage {
     /// The journal is replayed.
     Replaying,
-    /// Rows are compared.
     Comparing,
     /// The new generation takes over.
     Switching,
@@ -66,7 +65,6 @@ pub enum Stage {
 /// How a rebuild goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
-    /// What is happening.
     pub stage: Stage,
     /// The generation that is built.
     pub generation: u32,
@@ -126,7 +124,6 @@ pub struct CheckedSnapshot {
 /// A row that two generations do not have alike.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RowDifference {
-    /// Its table.
     pub table: String,
     /// Its primary key, as SQL; of `records` it is the offset.
     pub key: String,
@@ -157,10 +154,8 @@ pub enum RebuildError {
     /// The point to begin from is none of the journal's.
     #[error(transparent)]
     From(#[from] PastError),
-    /// Rows.
     #[error(transparent)]
     Rows(#[from] StoreError),
-    /// Snapshots.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     /// The instance that builds can't start.
@@ -169,7 +164,6 @@ pub enum RebuildError {
     /// The journal or the rows are not what they were when they were written.
     #[error("{0}")]
     Damage(String),
-    /// It stopped.
     #[error("the new generation can't be built on: {0}")]
     Stopped(String),
     /// Its thread can't be started.

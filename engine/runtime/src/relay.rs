@@ -35,22 +35,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub enum RelayError {
     /// A record that others should hear of can't be read.
     #[error("{journal}@{offset} can't be translated: {source}")]
-    Untranslatable {
-        /// The journal.
-        journal: &'static str,
-        /// Where.
-        offset: u64,
-        /// Why.
-        source: RecordedError,
-    },
+    Untranslatable { journal: &'static str, offset: u64, source: RecordedError },
     /// A record that others should perhaps hear of is parked.
     #[error("{journal}@{offset} is parked: `orderlog parked show {journal} {offset}` tells why, and what can be done")]
-    Parked {
-        /// The journal.
-        journal: &'static str,
-        /// Where.
-        offset: u64,
-    },
+    Parked { journal: &'static str, offset: u64 },
     /// The journal can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -83,7 +83,6 @@ pub enum State {
     CatchingUp,
     /// Carrying out commands of its own, which have to come before anybody else's.
     Preparing,
-    /// Taking commands.
     Ready,
     /// It can't go on; the sentence says why and what to do.
     Stopped(String),
@@ -106,12 +105,7 @@ pub enum StartError {
         "the rows of `{service}` do not belong to its journal ({why}): if the log is the right one, have them built from it anew with \
          `orderlog projection rebuild {service} --yes`"
     )]
-    OtherHistory {
-        /// The service.
-        service: &'static str,
-        /// What differs.
-        why: String,
-    },
+    OtherHistory { service: &'static str, why: String },
     /// The journal can't be read.
     #[error("the journal can't be read")]
     Journal(#[from] ReadError),
@@ -245,7 +239,6 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         self.setup.surroundings.now_ms()
     }
 
-    /// The log.
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.setup.log
     }

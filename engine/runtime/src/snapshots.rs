@@ -21,7 +21,6 @@ use crate::{
 
 /// How often is looked whether another snapshot is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// After a failure.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Where the rows of a process are, and when snapshots of them are made.

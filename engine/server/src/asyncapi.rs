@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 
 use crate::registry::{AnyService, Registry};
 
-/// The AsyncAPI document.
 pub fn document(registry: &Registry) -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
     let published = |service: &'static dyn AnyService| service.topics().iter().map(move |(topic, _)| (*topic, service));

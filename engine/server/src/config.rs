@@ -286,7 +286,6 @@ impl PeerUrls {
         services.iter().filter_map(|service| Some((*service, self.0.get(service.as_str())?.clone()))).collect()
     }
 
-    /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &String> {
         self.0.values()
     }
@@ -318,8 +317,6 @@ impl FromArgMatches for PeerUrls {
 /// What to run, and how.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// These services.
     pub services: Vec<ServiceName>,
-    /// Like this.
     pub options: Options,
 }

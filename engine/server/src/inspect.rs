@@ -31,11 +31,8 @@ pub struct Chunk {
 /// A record of a journal or of a public topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inspected {
-    /// Its topic.
     pub topic: String,
-    /// Its partition.
     pub partition: u32,
-    /// Where it stands.
     pub offset: u64,
     /// When it was decided (public topics: taken by the log), in milliseconds since the Unix epoch.
     pub time_ms: i64,

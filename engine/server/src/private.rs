@@ -12,7 +12,6 @@ use std::{
 
 use rustix::{fs::Mode, process};
 
-/// Group and others.
 const NOT_OWNER: u32 = 0o077;
 /// The folder of snapshots in a data folder.
 const SNAPSHOTS: &str = "snapshots";

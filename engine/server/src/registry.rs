@@ -60,12 +60,10 @@ pub struct About {
 pub struct Vocabulary {
     /// The pattern by which bodies declare such a text.
     pub pattern: &'static str,
-    /// The words.
     pub words: fn() -> Vec<&'static str>,
 }
 
 impl About {
-    /// Nothing is said.
     pub const NONE: Self = Self {
         name: "",
         summary: "",

@@ -51,10 +51,7 @@ pub enum Applied {
     AlreadyThere,
     /// Nothing was changed: the offset stands elsewhere. Whoever follows rewinds to there; a Redis that lost everything, or
     /// holds another history, stands at 0.
-    Behind {
-        /// Where it stands.
-        stored: u64,
-    },
+    Behind { stored: u64 },
 }
 
 /// Where the data of the inbox stands, as last heard.
@@ -224,14 +221,15 @@ impl RedisInbox {
     }
 }
 
-/// What to read.
 enum Which<'a> {
-    /// Of everybody, ascending.
     All,
     /// Of a recipient, ascending.
     Of(&'a Recipient),
     /// A page: of a recipient, descending; only the unread ones, or all.
-    Page { recipient: &'a Recipient, unread_only: bool },
+    Page {
+        recipient: &'a Recipient,
+        unread_only: bool,
+    },
 }
 
 /// What was read, as of one moment.

@@ -23,7 +23,6 @@ pub struct Known {
     pub notifications: Vec<String>,
 }
 
-/// All clients' notes.
 #[derive(Debug, Default)]
 pub struct Book {
     lines: Mutex<Vec<Line>>,
@@ -47,7 +46,6 @@ impl Book {
         look(&mut lock(&self.known))
     }
 
-    /// Somebody asks something.
     pub fn asking(&self) {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
     }
@@ -64,7 +62,6 @@ impl Book {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// How many were.
     pub fn n_answered(&self) -> u64 {
         self.n_answered.load(Ordering::SeqCst)
     }
@@ -79,7 +76,6 @@ impl Book {
         lock(&self.scandals).iter().map(|(what, seen)| format!("{what}: {seen}")).collect()
     }
 
-    /// Have clients end.
     pub fn end(&self) {
         self.ends.store(true, Ordering::SeqCst);
     }
@@ -89,7 +85,6 @@ impl Book {
         self.ends.load(Ordering::SeqCst)
     }
 
-    /// Everything, so far.
     pub fn lines(&self) -> Vec<Line> {
         lock(&self.lines).clone()
     }

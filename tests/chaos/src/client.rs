@@ -24,13 +24,9 @@ pub type Shop = Arc<HashMap<&'static str, Vec<Http>>>;
 /// A command, as it is asked, and what it means to the checker.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Of which service.
     pub service: &'static str,
-    /// How.
     pub method: Method,
-    /// Where.
     pub path: String,
-    /// With what.
     pub body: Option<Value>,
     /// The same for the history.
     pub ask: Ask,
@@ -38,13 +34,10 @@ pub struct Question {
     pub key: Option<String>,
 }
 
-/// A client.
 pub struct Client {
     /// Its number, from 1.
     pub number: u64,
-    /// Its own chance.
     pub chance: fastrand::Rng,
-    /// Everybody's notes.
     pub book: Arc<Book>,
     shop: Shop,
     /// Under which keys are made of values.
@@ -72,7 +65,6 @@ impl Client {
         &all[usize::try_from(self.number).unwrap_or(0) % all.len()]
     }
 
-    /// Ask once.
     async fn attempt(&mut self, question: &Question) -> (Outcome, Option<Answer>) {
         let http = self.any(question.service);
         let id = Uuid::from_u128(self.chance.u128(1..));

@@ -36,7 +36,6 @@ const SESSION_MS: u64 = 6_000;
 /// Everything is as it was, after a fault, within this time.
 const RECOVERY: Duration = Duration::from_secs(90);
 
-/// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A broker is killed, and started again.
@@ -53,14 +52,12 @@ pub enum Fault {
     PauseInstance,
     /// Redis is killed, and comes back empty.
     KillRedis,
-    /// Redis forgets everything.
     FlushRedis,
     /// The second instances reach neither brokers nor Redis nor each other's clients.
     CutNetwork,
 }
 
 impl Fault {
-    /// All of them.
     pub const ALL: [Self; 9] = [
         Self::KillBroker,
         Self::StopBroker,
@@ -130,7 +127,6 @@ impl Drop for Redis {
 /// One process of a service.
 struct Instance {
     service: &'static str,
-    /// Where it listens.
     host: String,
     port: u16,
     data: PathBuf,
@@ -138,7 +134,6 @@ struct Instance {
     server: Option<Server>,
 }
 
-/// Everything that runs.
 struct Site {
     brokers: Brokers,
     redis: Redis,

@@ -26,7 +26,6 @@ const RECOVERY: Duration = Duration::from_secs(15);
 /// The size of the small disk, in MiB.
 const DISK_MIB: u32 = 384;
 
-/// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `kill -9`.

@@ -59,7 +59,6 @@ impl Report {
         Ok(())
     }
 
-    /// What clients noted.
     pub fn note(&mut self, book: &Book) {
         for (what, n) in book.counts() {
             *self.told.entry(what).or_default() += n;
@@ -67,7 +66,6 @@ impl Report {
         self.violations.extend(book.scandals());
     }
 
-    /// Both together.
     pub fn add(&mut self, other: Self) {
         let Self { faults, told, n_records, n_void, n_ended, violations } = other;
         faults.into_iter().for_each(|(fault, n)| *self.faults.entry(fault).or_default() += n);

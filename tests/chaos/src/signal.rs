@@ -5,13 +5,9 @@ use std::process::Command;
 /// What a process is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// End at once.
     Kill,
-    /// End in order.
     Term,
-    /// Stand still.
     Stop,
-    /// Go on.
     Cont,
 }
 

@@ -37,7 +37,6 @@ const N_ANSWERS: u64 = 30;
 /// A fault comes so soon after those, at most.
 const PAUSE_MS: u64 = 200;
 
-/// Clients at work.
 pub struct Load {
     /// What they were told.
     pub book: Arc<Book>,

@@ -10,15 +10,9 @@ use uuid::Uuid;
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// `POST /customers`.
-    CreateCustomer {
-        /// The customer's name.
-        name: String,
-        /// The customer's address.
-        email: Address,
-    },
+    CreateCustomer { name: String, email: Address },
     /// `PATCH /customers/{customer}`.
     UpdateCustomer {
-        /// The customer's id.
         customer: String,
         /// The new name; `None` keeps the old one.
         name: Option<String>,
@@ -26,13 +20,9 @@ pub enum Ask {
         email: Option<Address>,
     },
     /// `POST /customers/{customer}/deactivate`.
-    Deactivate {
-        /// The customer's id.
-        customer: String,
-    },
+    Deactivate { customer: String },
     /// `POST /orders`.
     Place {
-        /// The customer's id.
         customer: String,
         /// ISO 4217 code of the prices.
         currency: String,
@@ -42,41 +32,30 @@ pub enum Ask {
         channel: Option<String>,
     },
     /// `POST /orders/{order}/cancel`.
-    Cancel {
-        /// The order's id.
-        order: String,
-    },
+    Cancel { order: String },
     /// `POST /orders/{order}/fulfil`.
-    Fulfil {
-        /// The order's id.
-        order: String,
-    },
+    Fulfil { order: String },
     /// `POST /stock/{sku}/receive`.
     Receive {
-        /// The SKU.
         sku: String,
         /// Units, at least 1.
         quantity: i64,
     },
     /// `POST /stock/{sku}/adjust`.
     Adjust {
-        /// The SKU.
         sku: String,
         /// Units, not 0.
         delta: i64,
-        /// Why.
         reason: String,
     },
     /// `PUT /stock/{sku}/threshold`.
     SetThreshold {
-        /// The SKU.
         sku: String,
         /// Units; 0 means that stock is never low.
         threshold: i64,
     },
     /// `POST /stock/reserve`.
     Reserve {
-        /// The reservation's name.
         name: String,
         /// What to set aside; SKUs may repeat.
         lines: Vec<Units>,
@@ -86,44 +65,32 @@ pub enum Ask {
         order: Option<String>,
     },
     /// `POST /stock/reservations/{name}/release`.
-    Release {
-        /// The reservation's name.
-        name: String,
-    },
+    Release { name: String },
     /// `POST /billing`.
     Pay {
-        /// The order's id.
         order: String,
         /// Minor units.
         amount: i64,
         /// ISO 4217 code of the amount.
         currency: String,
-        /// The payer's reference.
         reference: String,
     },
     /// `POST /billing/{order}/refund`.
     Refund {
-        /// The order's id.
         order: String,
         /// Minor units; `None` for all that is left.
         amount: Option<i64>,
-        /// Why.
         reason: Option<String>,
     },
     /// `POST /notify`.
     Notify {
         /// The recipient, as the client spelled it.
         recipient: String,
-        /// The subject.
         subject: String,
-        /// The text.
         body: String,
     },
     /// `POST /notifications/{notification}/read`.
-    MarkRead {
-        /// The notification's id.
-        notification: String,
-    },
+    MarkRead { notification: String },
 }
 
 /// An e-mail address with the keys under which events and read models name it.
@@ -140,7 +107,6 @@ pub struct Address {
 /// A line of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
-    /// The SKU.
     pub sku: String,
     /// Units, at least 1.
     pub quantity: i64,
@@ -151,7 +117,6 @@ pub struct OrderLine {
 /// Units of a SKU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Units {
-    /// The SKU.
     pub sku: String,
     /// How many, at least 1.
     pub quantity: i64,
@@ -207,7 +172,6 @@ pub fn added_up(lines: &[Units]) -> Vec<Units> {
 pub enum IfMatch {
     /// `*`: any, but the object has to exist.
     Any,
-    /// One of these.
     OneOf(Vec<u64>),
 }
 
@@ -270,14 +234,12 @@ pub enum Outcome {
 pub struct Attempt {
     /// Unique; the trace of the record that it leads to.
     pub id: Uuid,
-    /// The client's number.
     pub client: u64,
     /// The service that was asked.
     pub service: String,
     /// The instance that was asked, from its start to its end, if it is known.
     #[serde(default)]
     pub instance: Option<Uuid>,
-    /// The command.
     pub ask: Ask,
     /// The id that was minted for it, if it is known.
     #[serde(default)]

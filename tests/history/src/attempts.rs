@@ -16,7 +16,6 @@ use crate::{
 const KEY_ONCE: &str = "a key is used once";
 const OWN_RECORD: &str = "an answer is about its own record";
 
-/// Check it.
 pub fn check(history: &History, journals: &Journals, faults: &mut Vec<Fault>) {
     let mut written: HashMap<Uuid, Vec<&Judged>> = HashMap::new();
     let attempts: HashMap<Uuid, &Attempt> = history.attempts().map(|attempt| (attempt.id, attempt)).collect();
@@ -128,7 +127,6 @@ impl Answers<'_> {
         }
     }
 
-    /// An acknowledged attempt.
     fn is_at_its_place(&self, attempt: &Attempt, faults: &mut Vec<Fault>) {
         let Outcome::Acknowledged { offset, replayed, event } = &attempt.outcome else { return };
         let place = format!("{}@{offset}", attempt.service);

@@ -17,7 +17,6 @@ use crate::{
 const ONCE: &str = "operations hear once of each correction downwards";
 const BY_SOMEBODY: &str = "a notification that no caller asked for follows from something";
 
-/// Check it.
 pub fn check(history: &History, journals: &Journals, faults: &mut Vec<Fault>) {
     let attempts: HashMap<Uuid, &Attempt> = history.attempts().map(|attempt| (attempt.id, attempt)).collect();
     // How many of them were made, less how many have to be.

@@ -18,7 +18,6 @@ use crate::{
 
 const ENDS: &str = "every order reaches an end";
 
-/// Check it.
 pub fn check(history: &History, models: &Models, faults: &mut Vec<Fault>) {
     for (key, order) in &models.orders.orders {
         let id = &order.order_id;

@@ -16,14 +16,12 @@ const AT_ONCE_MS: i64 = 500;
 /// What a client saw of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Read {
-    /// Who.
     pub client: u64,
     /// Asked of which service.
     pub service: String,
     /// The instance that was asked, and how many lines there were then, if that is known.
     #[serde(default)]
     pub instance: Option<(Uuid, usize)>,
-    /// The object's key.
     pub object: Key,
     /// Its version; 0 if it was not there.
     pub version: u64,
@@ -50,24 +48,20 @@ pub enum Line {
 /// A record of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Where it stands.
     pub offset: u64,
     /// How many records stood in all logs together before it, if that is known.
     pub landed: Option<u64>,
     /// When the log took it, in milliseconds since the epoch, if the log's clock is known to be right.
     pub taken_ms: Option<i64>,
-    /// Its key.
     pub key: Option<Bytes>,
     /// Its header `orderlog`.
     pub header: Bytes,
-    /// The payload.
     pub value: Bytes,
 }
 
 /// A record of a public topic, with everything that its readers see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicRecord {
-    /// The topic's partition.
     pub partition: u32,
     /// Where it is in the partition.
     pub offset: u64,
@@ -79,7 +73,6 @@ pub struct PublicRecord {
     pub key: Option<Bytes>,
     /// The CloudEvents attributes and the type of the value.
     pub headers: Vec<(String, Bytes)>,
-    /// The event.
     pub value: Bytes,
 }
 
@@ -94,11 +87,8 @@ impl PublicRecord {
 /// A row of a service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// Its table.
     pub kind: String,
-    /// Its key.
     pub key: Key,
-    /// The document.
     pub doc: Value,
 }
 
@@ -145,7 +135,6 @@ impl History {
         times.is_some_and(|((caused, taken), healthy)| caused >= healthy && taken > caused + AT_ONCE_MS)
     }
 
-    /// All attempts.
     pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
         self.lines.iter().filter_map(|line| match line {
             Line::Attempt(attempt) => Some(&**attempt),
@@ -159,7 +148,6 @@ impl History {
 pub struct Fault {
     /// Which promise is broken, in a few words.
     pub promise: &'static str,
-    /// What was found.
     pub found: String,
 }
 

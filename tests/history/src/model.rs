@@ -21,7 +21,6 @@ use crate::{
 /// Where a record is, and its time by its writer's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct At {
-    /// The record's offset.
     pub offset: u64,
     /// Milliseconds since the epoch.
     pub time_ms: i64,
@@ -33,7 +32,6 @@ pub type Answer = Result<(&'static str, Value), Vec<Refusal>>;
 /// A row: its table and its document, with every field.
 pub type Document = (&'static str, Value);
 
-/// One service.
 pub trait Model: Default {
     /// Tables that hold copies of another service's facts; [`flow`](crate::flow) has those.
     const COPIES: &'static [&'static str] = &[];
@@ -65,7 +63,6 @@ pub trait Model: Default {
 /// The promise that versions count.
 pub const GAPLESS: &str = "versions are gapless";
 
-/// A text field.
 pub fn text(value: &Value, field: &str) -> String {
     match &value[field] {
         Value::String(text) => text.clone(),

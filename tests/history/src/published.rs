@@ -21,15 +21,11 @@ const ORDER: &str = "the events of one key are published in the order of the jou
 
 /// An event that an accepted record tells others.
 pub struct Told {
-    /// What is published.
     pub event: Event,
-    /// The record's journal.
     pub journal: &'static str,
-    /// The record's offset.
     pub offset: u64,
     /// Which of the record's events it is.
     index: usize,
-    /// The record's time.
     time_ms: i64,
     /// When the log took the record.
     pub taken_ms: Option<i64>,

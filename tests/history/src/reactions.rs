@@ -42,7 +42,6 @@ trait Reacting: Default {
     fn is_reaction(name: &str, event: &Value) -> bool;
 }
 
-/// Listens to nobody.
 #[derive(Default)]
 struct Deaf;
 
@@ -58,7 +57,6 @@ impl Reacting for Deaf {
     }
 }
 
-/// Check it.
 pub fn check(
     history: &History,
     journals: &Journals,

@@ -16,7 +16,6 @@ use crate::{
     rule::Journals,
 };
 
-/// Check it.
 pub fn check(history: &History, journals: &Journals, published: &Expected, shown: &Shown<'_>, faults: &mut Vec<Fault>) {
     let versions = versions(journals);
     let followed = followed(journals, &versions, published);

@@ -29,7 +29,6 @@ pub struct Models {
 /// The document that an object had at a version, of those that somebody read: by service, key and version.
 pub type Shown<'a> = HashMap<(&'a str, Key, u64), Option<Value>>;
 
-/// Check it.
 pub fn check<'a>(history: &'a History, journals: &Journals, faults: &mut Vec<Fault>) -> (Models, Shown<'a>) {
     copied_facts(history, journals, faults);
     let attempts = history.attempts().map(|attempt| (attempt.id, attempt)).collect();

@@ -15,17 +15,13 @@ use crate::history::{Fault, Head, History, Record, fault};
 /// A record, and what became of it.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// Where it stands.
     pub offset: u64,
     /// How many records stood in all logs together before it, if that is known.
     pub landed: Option<u64>,
     /// When the log took it, if the log's clock is known to be right.
     pub taken_ms: Option<i64>,
-    /// Its header.
     pub header: Header,
-    /// Its payload.
     pub event: Value,
-    /// Whether it won.
     pub accepted: bool,
 }
 
@@ -45,7 +41,6 @@ impl Judged {
     }
 }
 
-/// All journals, judged.
 pub type Journals = BTreeMap<String, Vec<Judged>>;
 
 /// Judge every record of every journal.

@@ -25,7 +25,6 @@ struct Held {
     due_ms: Option<i64>,
 }
 
-/// Check it.
 pub fn check(history: &History, journals: &Journals, faults: &mut Vec<Fault>) {
     let mut held: BTreeMap<String, Held> = BTreeMap::new();
     let records = journals.get("inventory").map_or(&[][..], Vec::as_slice);

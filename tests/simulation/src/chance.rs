@@ -12,7 +12,6 @@ impl Chance {
         Self(seed)
     }
 
-    /// Any number.
     pub const fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -41,7 +40,6 @@ impl Chance {
         Duration::from_millis(self.between(low, high))
     }
 
-    /// One of them.
     pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         let at = usize::try_from(self.below(all.len() as u64)).unwrap_or_default();
         all.get(at)

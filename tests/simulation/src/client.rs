@@ -33,7 +33,6 @@ const DEADLINE_MS: i64 = 3_000;
 
 /// A client, and what it has seen.
 pub struct Client {
-    /// Its number.
     pub number: u64,
     shop: Weak<Shop>,
     /// Up to where in each journal it has seen, and in which era.
@@ -42,7 +41,6 @@ pub struct Client {
 
 /// A command, and how it is asked.
 pub struct Question<D: Service> {
-    /// The command.
     pub command: D::Command,
     /// The idempotency key, as its client chose it.
     pub key: Option<String>,

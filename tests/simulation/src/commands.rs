@@ -19,7 +19,6 @@ use uuid::Uuid;
 use crate::{chance::Chance, instance::SECRET};
 
 const VALID: &str = "what clients here send is valid";
-/// Everybody wants these.
 pub const BUSY_SKUS: [&str; 2] = ["apple", "bread"];
 /// Hardly anybody receives this.
 const RARE_SKU: &str = "cheese";
@@ -39,11 +38,9 @@ const CURRENCIES: [&str; 4] = ["EUR", "EUR", "JPY", "BHD"];
 /// A placed order, as a client knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed {
-    /// Its id.
     pub order_id: OrderId,
     /// Its total in minor units.
     pub total: i64,
-    /// Of the total.
     pub currency: Currency,
 }
 

@@ -45,7 +45,6 @@ pub type SimulatedReplica<D> = Replica<D, SimulatedRows<D>>;
 
 /// A service, and what belongs to it besides what all have.
 pub trait Service: Decider {
-    /// Its tables.
     const TABLES: &'static Tables<Self>;
     /// Kinds of events that came with newer programs; older ones lack one or two neighbours of these.
     const NEWER: Unknown;

@@ -20,7 +20,6 @@ use crate::{
     world::{BEGIN_MS, World},
 };
 
-/// One process.
 pub struct Life {
     /// The service and the number of the instance.
     pub name: String,

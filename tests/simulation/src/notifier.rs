@@ -33,7 +33,6 @@ const DEADLINE_MS: i64 = 3_000;
 pub struct Deliveries(Weak<Shop>);
 
 impl Deliveries {
-    /// Of this shop.
     pub fn new(shop: &Arc<Shop>) -> Self {
         Self(Arc::downgrade(shop))
     }

@@ -23,7 +23,6 @@ impl<D: Decider> SimulatedRows<D> {
         Self { rows, life }
     }
 
-    /// The rows themselves.
     pub const fn memory(&self) -> &MemoryRows<D> {
         &self.rows
     }

@@ -30,7 +30,6 @@ const N_COMMANDS_HEALTHY: u64 = 8;
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The seed.
     pub seed: u64,
     /// Over everything that happened, in its order.
     pub trace: String,

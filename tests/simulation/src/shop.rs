@@ -14,19 +14,12 @@ use crate::{
     world::World,
 };
 
-/// The deployment.
 pub struct Shop {
-    /// What all share.
     pub world: Arc<World>,
-    /// The services.
     pub customers: Instances<Customers>,
-    /// Orders.
     pub orders: Instances<Orders>,
-    /// Inventory.
     pub inventory: Instances<Inventory>,
-    /// Billing.
     pub billing: Instances<Billing>,
-    /// Notifications.
     pub notifications: Instances<Notifications>,
     /// Nothing goes wrong any more.
     pub healed: watch::Sender<bool>,
@@ -64,7 +57,6 @@ impl Shop {
         shop
     }
 
-    /// Every instance.
     pub fn victims(&self) -> Vec<Arc<dyn Victim>> {
         fn all<D: Service>(of: &Instances<D>) -> impl Iterator<Item = Arc<dyn Victim>> {
             of.0.iter().map(|instance| Arc::clone(instance) as Arc<dyn Victim>)

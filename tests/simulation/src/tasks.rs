@@ -58,7 +58,6 @@ impl Tasks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begin a task.
     pub fn spawn(&self, owner: Owner, task: BoxFuture<'static, ()>) {
         let mut state = self.state();
         state.last += 1;

@@ -37,7 +37,6 @@ pub struct Known {
     keys: Vec<UsedKey>,
 }
 
-/// All clients together.
 pub struct Workload {
     shop: Arc<Shop>,
     known: Mutex<Known>,

@@ -85,7 +85,6 @@ impl Faults {
 pub struct World {
     /// The log itself. Instances reach it by a [`Link`](crate::link::Link).
     pub log: Arc<SimulatedLog>,
-    /// Everything that runs.
     pub tasks: Arc<Tasks>,
     /// Whether everything that happens is printed.
     verbose: bool,
@@ -112,7 +111,6 @@ fn locked<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    /// A new one.
     pub fn new(seed: u64, verbose: bool) -> Arc<Self> {
         Arc::new(Self {
             log: SimulatedLog::new(),

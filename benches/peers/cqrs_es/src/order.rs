@@ -69,7 +69,6 @@ impl DomainEvent for OrderEvent {
     }
 }
 
-/// Why not.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
     #[error("there is no such order")]

@@ -27,7 +27,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Beyond this PostgreSQL only has more processes that wait for the same two cores.
 const N_CONNECTIONS: u32 = 32;
 
-/// The tables.
 const TABLES: &str = "
 create table customers (id uuid primary key, name text not null, email text not null unique, active boolean not null);
 create table stock (sku text primary key, on_hand bigint not null, reserved bigint not null default 0,

@@ -12,9 +12,7 @@ use crate::{
 /// A void record's id is kept as a key too, with itself as `last`, so that a late copy of it stays void for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The record's id.
     pub last: RecordId,
-    /// Where it stands.
     pub offset: u64,
 }
 
@@ -34,7 +32,6 @@ pub enum Verdict {
 /// 16 bytes over everything up to a record: (digest before it, offset, header, value). Proves that nothing was skipped.
 pub type Digest = [u8; 16];
 
-/// A chained digest.
 pub fn chain(before: &Digest, offset: u64, header: &[u8], value: &[u8]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(before).update(&offset.to_be_bytes());
@@ -47,7 +44,6 @@ pub fn chain(before: &Digest, offset: u64, header: &[u8], value: &[u8]) -> Diges
 /// A key to look up: its head, and its aggregate if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Wanted {
-    /// The key.
     pub key: Key,
     /// The table of its aggregate; none for keys that are only claimed (idempotency keys, ids of void records).
     pub kind: Option<Kind>,
@@ -67,22 +63,18 @@ pub struct Loaded<E> {
 /// An aggregate's row, whole: the last state of a batch wins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntityRow<E> {
-    /// Which aggregate.
     pub aggregate: Ref,
     /// How many accepted records changed it, from 1; of a copied fact, the version that its owner gave it.
     pub version: u64,
     /// The journal's offset that last changed it; of a copied fact 0.
     pub offset: u64,
-    /// The state.
     pub entity: Arc<E>,
 }
 
 /// A record's narrow row: history index, verdict and proof of completeness in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRow {
-    /// Where it stands.
     pub offset: u64,
-    /// Its id.
     pub id: RecordId,
     /// Its time by its writer's clock, which may have been wrong: it can be earlier than that of a record before it.
     pub time_ms: Millis,
@@ -97,9 +89,7 @@ pub struct RecordRow {
 /// An accepted record's event, for rows that are not an aggregate's state (movements, payments).
 #[derive(Clone, Debug)]
 pub struct Happened<D: Decider> {
-    /// Where and when.
     pub at: At,
-    /// What.
     pub event: Arc<D::Event>,
     /// The aggregates that it touches; the first is what the record is about.
     pub touched: Vec<Ref>,
@@ -110,29 +100,24 @@ pub struct Happened<D: Decider> {
 pub struct ParkedRow {
     /// A key it names.
     pub key: Key,
-    /// Where it stands.
     pub offset: u64,
-    /// Why.
     pub reason: String,
 }
 
 /// A record that an operator discarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiscardedRow {
-    /// Where it stands.
     pub offset: u64,
     /// Where the first accepted discard of it stands.
     pub by: u64,
     /// When that was written, by its writer's clock.
     pub time_ms: Millis,
-    /// Why.
     pub reason: String,
 }
 
 /// How far the facts of a partition of another service's topic were copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopiedRow {
-    /// The topic.
     pub topic: String,
     /// Index of its partition.
     pub part: u32,
@@ -203,7 +188,6 @@ impl<D: Decider> Changes<D> {
 pub struct Genesis {
     /// Minted by whoever began the journal.
     pub log_id: uuid::Uuid,
-    /// The service.
     pub journal: String,
     /// [`crate::key::HashKey::fingerprint`] of the deployment's hash key.
     pub hash_key: String,

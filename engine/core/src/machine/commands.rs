@@ -23,7 +23,6 @@ pub(super) struct Pending<D: Decider> {
     pub rests_until: Millis,
 }
 
-/// All of them.
 pub(super) struct Commands<D: Decider> {
     pub pending: BTreeMap<Ticket, Pending<D>>,
     pub waiting: BTreeSet<Ticket>,

@@ -17,9 +17,7 @@ const N_FLIGHTS_MAX: usize = 8_192;
 
 /// What a look at a command came to.
 enum Look<D: Decider> {
-    /// Append this.
     Yes(D::Event),
-    /// Tell this.
     Tell(Outcome<D>),
     /// Look again when something has happened.
     Wait,
@@ -35,7 +33,6 @@ struct Sight {
 
 /// Why a command is refused.
 enum Refusal<D: Decider> {
-    /// By the rules.
     Rule(D::Rejection),
     /// Its target has this version, or does not exist.
     Version(Option<u64>),

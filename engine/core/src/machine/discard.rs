@@ -28,7 +28,6 @@ pub struct Discard {
     pub offset: u64,
     /// Its id: an offset alone would name another record in another journal.
     pub record: Uuid,
-    /// Why, for people.
     pub reason: Reason,
 }
 
@@ -37,20 +36,10 @@ pub struct Discard {
 pub enum CannotDiscard {
     /// It was folded, or is void, or is not there: there is nothing to repair.
     #[error("{journal}@{offset} is not parked")]
-    NotParked {
-        /// The journal.
-        journal: &'static str,
-        /// Where.
-        offset: u64,
-    },
+    NotParked { journal: &'static str, offset: u64 },
     /// It has no effect already.
     #[error("{journal}@{offset} is discarded already")]
-    Already {
-        /// The journal.
-        journal: &'static str,
-        /// Where.
-        offset: u64,
-    },
+    Already { journal: &'static str, offset: u64 },
 }
 
 impl<D: Decider> Core<D> {

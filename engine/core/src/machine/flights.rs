@@ -27,7 +27,6 @@ use crate::{
 pub enum Append {
     /// Handed over, nothing heard yet.
     Sent,
-    /// Acknowledged.
     Acknowledged,
     /// The last attempt may or may not have landed: to be appended again at this time.
     Unknown {

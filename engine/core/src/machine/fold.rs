@@ -41,7 +41,6 @@ pub enum Payload<D: Decider> {
     Genesis,
     /// That another record is to have no effect.
     Discard(Discard),
-    /// What happened.
     Event(Arc<D::Event>),
     /// It can't be decoded, and this is why.
     Unreadable(String),

@@ -67,7 +67,6 @@ const APPEND_AGAIN_MS: Millis = 200;
 /// A command and what comes with it.
 #[derive(Clone, Debug)]
 pub struct Request<D: Decider> {
-    /// What is asked.
     pub command: D::Command,
     /// Its idempotency key, if it has one.
     pub stamp: Option<CommandStamp>,
@@ -84,7 +83,6 @@ pub struct Request<D: Decider> {
 pub enum Versions {
     /// Any: it must only exist.
     Any,
-    /// One of these.
     OneOf(Vec<u64>),
 }
 
@@ -101,11 +99,8 @@ impl Versions {
 /// A command's record in the journal.
 #[derive(Clone, Debug)]
 pub struct Accepted<D: Decider> {
-    /// Where and when.
     pub at: At,
-    /// The record's id.
     pub id: RecordId,
-    /// What happened.
     pub event: Arc<D::Event>,
 }
 
@@ -147,9 +142,7 @@ pub struct Outgoing {
     pub ticket: Option<Ticket>,
     /// What it is about.
     pub about: Key,
-    /// The packed header.
     pub header: Bytes,
-    /// The payload.
     pub value: Bytes,
 }
 
@@ -162,7 +155,6 @@ pub enum Appended {
     Refused,
     /// The same, and no other attempt would do better: the log takes no record of this size.
     TooLarge,
-    /// Nobody knows.
     Unknown,
 }
 
@@ -171,7 +163,6 @@ pub enum Appended {
 pub struct Step<D: Decider> {
     /// To be handed to the log, in this order.
     pub appends: Vec<Outgoing>,
-    /// To be told.
     pub answers: Vec<(Ticket, Outcome<D>)>,
     /// To be loaded and [provided](Core::provide); then the next step goes on.
     pub missing: Vec<Wanted>,
@@ -186,41 +177,25 @@ pub struct Step<D: Decider> {
 pub enum Stop {
     /// A record that this program can't read the header of.
     #[error("{journal}@{offset}: {source}")]
-    Header {
-        /// The journal.
-        journal: &'static str,
-        /// Where.
-        offset: u64,
-        /// Why.
-        source: HeaderError,
-    },
+    Header { journal: &'static str, offset: u64, source: HeaderError },
     /// The journal does not begin as one of this service's does.
     #[error("{journal}@{offset} is not the beginning of a journal of {journal}")]
-    NoGenesis {
-        /// The journal.
-        journal: &'static str,
-        /// Where.
-        offset: u64,
-    },
+    NoGenesis { journal: &'static str, offset: u64 },
     /// An accepted discard of a record that was folded: by a program that can read it, while another one could not. What was
     /// folded can't be taken back. Begin again at offset 0 with a core that [knows](SetAside::discarded) of it.
     #[error("{journal}@{by} discards {journal}@{offset}, which was folded: the rows have to be built anew without it")]
     Discarded {
-        /// The journal.
         journal: &'static str,
         /// The record that has no effect.
         offset: u64,
-        /// The discard.
         by: u64,
     },
     /// Another hash key was in force when the journal began: e-mail addresses and idempotency keys would not be found.
     #[error("the journal {journal} was begun with another hash key (fingerprint {found}, configured {configured})")]
     OtherHashKey {
-        /// The journal.
         journal: &'static str,
         /// As the journal says.
         found: String,
-        /// As configured.
         configured: String,
     },
 }
@@ -237,7 +212,6 @@ pub struct Ends {
 /// What was folded so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Records that won.
     pub accepted: u64,
     /// Records that lost, and changed nothing.
     pub void: u64,
@@ -492,7 +466,6 @@ impl<D: Decider> Core<D> {
         self.copying.next(topic, part)
     }
 
-    /// What was [missing](Step::missing).
     pub fn provide(&mut self, loaded: impl IntoIterator<Item = Loaded<D::Entity>>) {
         for loaded in loaded {
             self.slots.provide(loaded);

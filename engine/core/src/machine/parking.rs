@@ -29,7 +29,6 @@ pub(super) const BEHIND: &str = "it stands behind a record that is parked";
 /// So many records are fetched at once.
 const N_FETCHED_MAX: usize = 256;
 
-/// A parked record.
 pub(super) struct Parked {
     pub id: RecordId,
     /// First what it is about.

@@ -66,7 +66,6 @@ pub struct Slot<E> {
     key: Key,
     /// Its head, if any record names it.
     pub head: Option<Head>,
-    /// Its aggregate.
     pub aggregate: Aggregate<E>,
     /// The change set that last changed it; it may be forgotten once that is written.
     changed_in: u64,
@@ -74,7 +73,6 @@ pub struct Slot<E> {
     used_in: u64,
     head_changed: bool,
     entity_changed: bool,
-    /// Nobody's any more.
     is_free: bool,
 }
 
@@ -84,7 +82,6 @@ pub struct Slot<E> {
 /// guess teaches nothing about the right kind, "there is none" is remembered together with the kind that was asked for.
 #[derive(Debug)]
 pub enum Aggregate<E> {
-    /// Nothing is known.
     NotLoaded,
     /// There is none, of whatever kind.
     None,
@@ -114,7 +111,6 @@ impl<E> Aggregate<E> {
 /// An aggregate's state, and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Versioned<E> {
-    /// Its table.
     pub kind: Kind,
     /// How often it was changed.
     pub version: u64,
@@ -306,7 +302,6 @@ impl<E: Clone> Slots<E> {
         slot.head_changed = true;
     }
 
-    /// An aggregate changed.
     pub fn set_entity(&mut self, id: SlotId, entity: Versioned<E>) {
         let slot = self.change(id);
         debug_assert!(

@@ -20,7 +20,6 @@ const TAIL_RECORDS: usize = 65_536;
 pub(super) struct Topic {
     pub name: Arc<str>,
     pub kind: TopicKind,
-    /// Adds one row.
     pub insert: Box<str>,
     /// Rows from an offset on, at most so many.
     pub select: Box<str>,

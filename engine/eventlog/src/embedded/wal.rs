@@ -18,7 +18,6 @@ const VERSION: u32 = 3_007_000;
 /// What a write-ahead log adds to its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wal {
-    /// Nothing.
     Empty,
     /// At least one commit.
     Commits,
@@ -140,7 +139,6 @@ impl Frames {
     }
 }
 
-/// A big-endian number.
 fn number(bytes: &[u8], at: usize) -> u32 {
     let mut four = [0; 4];
     four.copy_from_slice(&bytes[at..at + 4]);

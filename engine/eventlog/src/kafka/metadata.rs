@@ -30,7 +30,6 @@ pub(super) enum Unseen {
     Missing,
     /// Asking again does not help.
     Refused(String),
-    /// Worth another try.
     Trouble(String),
 }
 

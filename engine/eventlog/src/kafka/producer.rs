@@ -45,7 +45,6 @@ const TICK: Duration = Duration::from_millis(50);
 
 type Client = BaseProducer<Deliveries>;
 
-/// The shared producer.
 pub(super) struct Producer {
     shared: Arc<Shared>,
 }
@@ -233,7 +232,6 @@ impl Drop for Ticket {
     }
 }
 
-/// Takes librdkafka's reports.
 pub(super) struct Deliveries(Said);
 
 impl ClientContext for Deliveries {

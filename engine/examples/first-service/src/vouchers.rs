@@ -1,5 +1,4 @@
 //! A complete service: vouchers are issued, and redeemed in parts; that a balance became low is published.
-#![expect(missing_docs, reason = "only what a reader would ask about is explained")]
 
 use orderlog_server::prelude::*;
 use poem_openapi::{Object, OpenApi};

@@ -39,20 +39,9 @@ const N_BYTES_MAX: usize = 1_048_576;
 pub enum IssuerError {
     /// The file can't be read.
     #[error("the issuer's keys in {} can't be read", file.display())]
-    File {
-        /// Which.
-        file: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// They are none.
+    File { file: PathBuf, source: io::Error },
     #[error("{place} holds no keys of an issuer (a JWKS): {why}")]
-    Unreadable {
-        /// Where.
-        place: String,
-        /// What is wrong.
-        why: String,
-    },
+    Unreadable { place: String, why: String },
     /// The URL does not answer as it should.
     #[error("the issuer does not tell its keys: {0}")]
     Silent(String),
@@ -64,7 +53,6 @@ pub enum IssuerError {
 /// A key, and what may be signed with it.
 #[derive(Clone)]
 pub struct IssuerKey {
-    /// The key.
     pub key: DecodingKey,
     /// The ways to sign.
     pub algorithms: Vec<Algorithm>,

@@ -31,16 +31,10 @@ const FORMAT: u32 = 1;
 pub enum KeyFileError {
     /// The file can't be read or written.
     #[error("the keys in {} can't be used", file.display())]
-    File {
-        /// Which.
-        file: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
+    File { file: PathBuf, source: io::Error },
     /// It is no file of keys.
     #[error("{} holds no keys: {why}", file.display())]
     Unreadable {
-        /// Which.
         file: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -132,7 +126,6 @@ pub struct KeyRecord<S = Scope> {
     pub id: String,
     /// Whose. Two keys of one name are the same caller, so that one can replace the other.
     pub name: String,
-    /// What it opens.
     pub scopes: Vec<S>,
     /// The owner that its caller acts as.
     #[serde(default, rename = "customer", skip_serializing_if = "Option::is_none")]
@@ -180,9 +173,7 @@ impl KeyRecord<String> {
 /// A key to be made.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// Whose.
     pub name: String,
-    /// What it opens.
     pub scopes: BTreeSet<Scope>,
     /// The owner that its caller acts as.
     pub owner: Option<Uuid>,
@@ -226,7 +217,6 @@ impl KeyFile {
         Self { path, scopes }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -17,7 +17,6 @@ use crate::watched::{Mark, mark};
 /// How often at most the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The keys.
 pub struct KeyRing {
     file: KeyFile,
     known: Mutex<Known>,

@@ -15,7 +15,6 @@ use super::{ApiError, Fault, Faults, Problem, codes};
 /// Where a code may be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// At every operation.
     Any,
     /// At everything that reads.
     Queries,
@@ -59,7 +58,6 @@ pub struct Entry {
 pub struct Member {
     /// How it is written.
     pub name: &'static str,
-    /// What it means.
     pub description: &'static str,
     /// Its schema, see [`Member::schema_of`].
     pub schema: fn(&mut Registry) -> MetaSchemaRef,
@@ -182,7 +180,6 @@ impl Code {
         })
     }
 
-    /// With everything.
     pub fn in_full(self) -> Value {
         let mut full = self.in_short();
         full["remedy"] = self.remedy.into();

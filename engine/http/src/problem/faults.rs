@@ -72,7 +72,6 @@ impl Faults {
         self.push_with(|| Fault::of_body(pointer, code, detail));
     }
 
-    /// One more.
     pub fn push(&mut self, fault: Fault) {
         self.push_with(|| fault);
     }

@@ -16,7 +16,6 @@ use crate::{
     waiting::aside_if_possible,
 };
 
-/// The parameter's name.
 const AS_OF: &str = "as_of";
 
 /// Who is shown an object.

@@ -16,13 +16,9 @@ pub type RouteTable = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
 
 /// A running service, as the server sees it: its routes and how it does.
 pub struct Mounted {
-    /// Which.
     pub name: ServiceName,
-    /// Adds its routes.
     pub routes: Box<dyn FnOnce(&mut RouteTable) + Send>,
-    /// How it does.
     pub probe: Arc<dyn Probe>,
-    /// Its rows.
     pub projection: Arc<dyn Projection>,
     /// Says which instance performs its background tasks.
     pub lease: Arc<dyn Lease>,

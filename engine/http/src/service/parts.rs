@@ -25,7 +25,6 @@ pub struct Parts {
     pub troubles: Troubles,
     /// Turns true when the process is to stop, so that answers without an end find one.
     pub stopping: watch::Receiver<bool>,
-    /// The other services.
     pub peers: Arc<Peers>,
     /// Redis, if there is one.
     pub redis: Option<RedisAddress>,

@@ -26,7 +26,6 @@ const MAX_DIFFERENCES: u32 = 100;
 /// A row that two stores do not have alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Its table.
     pub table: String,
     /// Its primary key, as SQL.
     pub key: String,

@@ -54,7 +54,6 @@ impl Cursor {
         parsed.try_into().map_err(|_| StoreError::Cursor)
     }
 
-    /// Behind this key.
     pub fn of_key(key: &Key) -> Self {
         Self(String::from(*key))
     }
@@ -81,7 +80,6 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// The first page.
     pub const fn first(limit: u32) -> Self {
         Self { after: None, limit }
     }
@@ -95,7 +93,6 @@ impl Paging {
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// Its rows.
     pub items: Vec<T>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,
@@ -216,17 +213,14 @@ impl Row<'_> {
         self.origin.count(self.row, column)
     }
 
-    /// A text.
     pub fn text(&self, column: usize) -> Result<String, StoreError> {
         self.origin.get(self.row, column)
     }
 
-    /// A UUID.
     pub fn uuid(&self, column: usize) -> Result<Uuid, StoreError> {
         self.origin.bytes(self.row, column).map(Uuid::from_bytes)
     }
 
-    /// An aggregate's key.
     pub fn key(&self, column: usize) -> Result<Key, StoreError> {
         self.origin.key(self.row, column)
     }

@@ -12,7 +12,6 @@ use crate::{error::StoreError, schema::RECORDS_PER_PERIOD};
 /// A record: its offset, and its time by its writer's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instant {
-    /// Its offset.
     pub offset: u64,
     /// In milliseconds since the Unix epoch.
     pub time_ms: Millis,

@@ -23,14 +23,10 @@ use crate::envelope;
 pub enum ExportError {
     /// An export is never overwritten. Choose another folder.
     #[error("{} is an export already: choose another folder", dir.display())]
-    Exists {
-        /// The folder.
-        dir: PathBuf,
-    },
+    Exists { dir: PathBuf },
     /// The folder has something else in it. Choose another one.
     #[error("{} is not empty, it has {found}: choose another folder", dir.display())]
     NotEmpty {
-        /// The folder.
         dir: PathBuf,
         /// What is in it.
         found: String,
@@ -44,7 +40,6 @@ pub enum ExportError {
          exported"
     )]
     Gap {
-        /// The journal.
         journal: String,
         /// The first offset that is missing.
         wanted: u64,
@@ -53,18 +48,13 @@ pub enum ExportError {
     },
     /// The first record is none that begins a journal of this name.
     #[error("{journal}@0 is not the beginning of a journal of {journal}")]
-    NoGenesis {
-        /// The journal.
-        journal: String,
-    },
+    NoGenesis { journal: String },
     /// The journal can't be read.
     #[error("{journal} can't be read from {journal}@{next} on: {source}")]
     Read {
-        /// The journal.
         journal: String,
         /// The first record that was not read.
         next: u64,
-        /// Why.
         source: ReadError,
     },
     /// Where the journals end can't be read.
@@ -72,12 +62,7 @@ pub enum ExportError {
     Ends(#[from] ReadError),
     /// A file can't be written.
     #[error("{} can't be written: {source}", file.display())]
-    File {
-        /// Which.
-        file: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
+    File { file: PathBuf, source: io::Error },
 }
 
 /// Write the journals of these services, as they are now, into `dir`, which is made if it is missing, and sign them if there is a key.

@@ -112,12 +112,7 @@ pub enum FrameError {
     Bad,
     /// The log has none there that is as it was written.
     #[error("the record at offset {offset} is damaged: {reason}")]
-    Damaged {
-        /// Its offset.
-        offset: u64,
-        /// The log's words.
-        reason: String,
-    },
+    Damaged { offset: u64, reason: String },
 }
 
 fn take(bytes: &mut Bytes, length: usize) -> Option<Bytes> {

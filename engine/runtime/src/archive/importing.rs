@@ -34,7 +34,6 @@ pub enum ImportError {
     NotEmpty {
         /// The first topic that has any.
         topic: String,
-        /// How many.
         n_records: u64,
     },
     /// The log has half of another export. Nothing was written.
@@ -49,7 +48,6 @@ pub enum ImportError {
          that was exported, by --hash-key, --hash-key-file, or as hash.key in the data folder"
     )]
     OtherHashKey {
-        /// The journal.
         journal: String,
         /// As the export says.
         wanted: String,
@@ -59,7 +57,6 @@ pub enum ImportError {
     /// What an earlier attempt left is not the beginning of this export. Nothing was written.
     #[error("{journal} does not begin as in the export: its first {n_records} records are others")]
     OtherRecords {
-        /// The journal.
         journal: String,
         /// How many it has.
         n_records: u64,
@@ -67,23 +64,14 @@ pub enum ImportError {
     /// The log gave a record another offset: somebody else writes to it.
     #[error("{journal}@{wanted} became {journal}@{found}: somebody else writes to this log. Stop every server on it")]
     Displaced {
-        /// The journal.
         journal: String,
-        /// The record's offset.
         wanted: u64,
         /// Where it stands now.
         found: u64,
     },
     /// Read back, the journal is not what was exported.
     #[error("read back from the log, {journal} is not what was exported: its digest is {found}, not {wanted}")]
-    ReadBack {
-        /// The journal.
-        journal: String,
-        /// As exported.
-        wanted: String,
-        /// As read.
-        found: String,
-    },
+    ReadBack { journal: String, wanted: String, found: String },
     /// The log can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -109,7 +97,6 @@ impl ImportError {
     }
 }
 
-/// What was imported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// What the export is.

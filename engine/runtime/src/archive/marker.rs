@@ -14,7 +14,6 @@ pub const TOPIC: &str = "orderlog.imports";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Step {
-    /// Records follow.
     Begun,
     /// All of them are there.
     Ended,
@@ -54,7 +53,6 @@ pub async fn unfinished(log: &dyn EventLog) -> Result<Option<Uuid>, ReadError> {
     })
 }
 
-/// Say it.
 pub(super) async fn say(log: &dyn EventLog, export_id: Uuid, step: Step) -> Result<(), AppendError> {
     let value = serde_json::to_vec(&Marker { export_id, step }).expect("an id and a word are JSON");
     let record =

@@ -59,7 +59,6 @@ impl Archive {
         Ok(Self { dir: dir.to_owned(), services: services.to_vec(), manifest, signed, foreign_files })
     }
 
-    /// Its folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

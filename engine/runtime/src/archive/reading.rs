@@ -25,52 +25,31 @@ const TELL_EVERY: u64 = 10_000;
 pub enum Broken {
     /// No export, or one that did not come to its end.
     #[error("{} is no whole export: it has no manifest.json", dir.display())]
-    NoManifest {
-        /// The folder.
-        dir: PathBuf,
-    },
+    NoManifest { dir: PathBuf },
     /// The manifest can't be understood, or does not list what an export must have.
     #[error("{} can't be used: {why}", file.display())]
-    Manifest {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        why: String,
-    },
+    Manifest { file: PathBuf, why: String },
     /// There is a key, and no signature.
     #[error("{} is not signed: it has no manifest.json.sig. Take an export that was made with --sign-key", dir.display())]
-    Unsigned {
-        /// The folder.
-        dir: PathBuf,
-    },
+    Unsigned { dir: PathBuf },
     /// The manifest was changed, the signature is another export's, or another key's.
     #[error(
         "{} is not the signature of manifest.json by this key: one of the two was changed, or another key signed it. Nothing in this \
          export can be trusted",
         file.display()
     )]
-    Signature {
-        /// The file.
-        file: PathBuf,
-    },
+    Signature { file: PathBuf },
     /// A file can't be opened.
     #[error("{} can't be read: {source}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
+    File { file: PathBuf, source: io::Error },
     /// A record is not as it was when it was exported, or not there.
     #[error("{journal}@{offset}: {flaw} (in {})", file.display())]
     Record {
-        /// The journal.
         journal: String,
         /// The first record that can't be trusted; all before it are whole.
         offset: u64,
         /// What is wrong with it.
         flaw: Flaw,
-        /// The file.
         file: PathBuf,
     },
 }

@@ -24,30 +24,19 @@ const PUBLIC: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 
 pub enum KeyError {
     /// The file can't be read.
     #[error("the key {} can't be read: {source}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
+    File { file: PathBuf, source: io::Error },
     /// Another kind of key, encrypted, or none.
     #[error(
         "{} is no private key of ed25519 as PEM without a password: `openssl genpkey -algorithm ed25519 -out sign.pem` makes one",
         file.display()
     )]
-    NoSigningKey {
-        /// The file.
-        file: PathBuf,
-    },
+    NoSigningKey { file: PathBuf },
     /// Another kind of key, the private one, or none.
     #[error(
         "{} is no public key of ed25519 as PEM: `openssl pkey -in sign.pem -pubout -out verify.pem` writes that of a private key",
         file.display()
     )]
-    NoVerifyingKey {
-        /// The file.
-        file: PathBuf,
-    },
+    NoVerifyingKey { file: PathBuf },
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, KeyError> {
@@ -93,7 +82,6 @@ impl VerifyingKey {
 /// What is known of an export's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
-    /// There is none.
     No,
     /// There is one, and no key was given.
     NotVerified,

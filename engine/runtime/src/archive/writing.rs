@@ -56,7 +56,6 @@ impl JournalWriter {
         Ok(Self { file, out, frame: BytesMut::new(), digest: Digest::default(), entry })
     }
 
-    /// The next record.
     pub(super) fn push(&mut self, record: &Record) -> Result<(), ExportError> {
         let (wanted, offset) = (self.entry.n_records, record.offset);
         if offset != wanted {

@@ -52,7 +52,6 @@ pub struct Published {
 /// What one pass over a journal's records and its public topics found.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// The public topics.
     pub published: Published,
     /// The records, as far as the digest chain does not cover them.
     pub envelopes: Envelopes,
@@ -61,17 +60,14 @@ pub(crate) struct Checked {
 /// Something that is wrong on a public topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicFault {
-    /// The topic.
     pub topic: String,
     /// The partition; none if the event is on none.
     pub partition: Option<u32>,
-    /// Where in it.
     pub offset: Option<u64>,
     /// The event's id, where it is known.
     pub id: Option<Uuid>,
     /// The record of the journal that tells the event, where it is known.
     pub record: Option<u64>,
-    /// What is wrong.
     pub why: String,
 }
 

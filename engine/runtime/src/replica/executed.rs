@@ -37,7 +37,6 @@ pub enum ExecuteError<R: std::error::Error> {
 /// A command's record, as it stands in the log.
 #[derive(Clone, Debug)]
 pub struct Executed<D: Decider> {
-    /// The record.
     pub accepted: Accepted<D>,
     /// An earlier command with the same idempotency key wrote it.
     pub replayed: bool,

@@ -19,7 +19,6 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// The whole journal.
     pub fn unlimited() -> Self {
         Self { target: u64::MAX, limit: watch::Sender::new(u64::MAX).subscribe() }
     }

@@ -104,7 +104,6 @@ pub struct News {
 struct Look {
     /// Where the topics end: of those that are reacted to, then of those that are copied.
     ends: Vec<u64>,
-    /// The reactor's positions.
     reacted: Vec<u64>,
     journal_end: u64,
 }

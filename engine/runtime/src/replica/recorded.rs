@@ -12,21 +12,16 @@ use orderlog_core::{
 /// An event of a journal record, with its header.
 #[derive(Clone, Debug)]
 pub struct Recorded<D: Decider> {
-    /// Where it stands.
     pub offset: u64,
-    /// The packed header.
     pub header: Header,
-    /// What happened.
     pub event: D::Event,
 }
 
 /// Why a journal record is not an event of the service.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordedError {
-    /// Its header.
     #[error(transparent)]
     Header(#[from] orderlog_core::header::HeaderError),
-    /// Its payload.
     #[error("its payload is no event of this service")]
     Payload(#[from] DecodeError),
 }

@@ -37,7 +37,6 @@ type Fetching = BoxFuture<'static, Result<Found, ReadError>>;
 pub struct Discarded {
     /// The record that has no effect.
     pub offset: u64,
-    /// The discard.
     pub by: u64,
     /// It was in force before.
     pub already: bool,
@@ -60,12 +59,7 @@ pub enum RepairError {
     Cannot(#[from] CannotDiscard),
     /// The discard is void: somebody whose program can read the record, or somebody who discards too, was first.
     #[error("{journal}@{offset} is not discarded: somebody wrote on its keys at the same moment. Look at it again")]
-    Overtaken {
-        /// The journal.
-        journal: &'static str,
-        /// The record.
-        offset: u64,
-    },
+    Overtaken { journal: &'static str, offset: u64 },
     /// The log did not take the discard.
     #[error("the log did not take the discard; nothing was changed")]
     Refused,
@@ -91,7 +85,6 @@ pub(super) enum Repair {
     Retry(oneshot::Sender<Retried>),
 }
 
-/// Repairs under way.
 #[derive(Default)]
 pub(super) struct Repairs {
     discards: HashMap<RecordId, Discarding>,

@@ -28,12 +28,7 @@ pub enum SwitchError {
     TooLate(u32),
     /// The instance that builds it stopped.
     #[error("generation {number} can't be built on: {why}")]
-    Stopped {
-        /// Which generation.
-        number: u32,
-        /// Why.
-        why: String,
-    },
+    Stopped { number: u32, why: String },
     /// Its file can't be opened, or that it serves can't be kept.
     #[error(transparent)]
     Rows(#[from] StoreError),
@@ -49,7 +44,6 @@ pub enum SwitchError {
 pub struct Switch<D: Decider, R = Store<D>> {
     /// On the rows that take over.
     pub builder: Replica<D, R>,
-    /// Its limit.
     pub limit: watch::Sender<u64>,
     /// Told from which offset on it serves.
     pub done: oneshot::Sender<Result<u64, SwitchError>>,
@@ -103,7 +97,6 @@ impl<D: Decider, R: Rows<D>> ServedRows<D, R> {
 pub struct Rebuilding<D: Decider, R = Store<D>>(Replica<D, R>);
 
 impl<D: Decider, R> Rebuilding<D, R> {
-    /// The instance.
     pub fn replica(&self) -> &Replica<D, R> {
         &self.0
     }

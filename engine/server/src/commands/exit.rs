@@ -13,7 +13,6 @@ pub const HELP: &str =
 pub enum Exit {
     /// It did what was asked.
     Done,
-    /// It failed.
     Failed,
     /// It was called wrongly, which only the command itself could tell.
     Usage,
@@ -68,9 +67,7 @@ impl From<&ReadError> for Exit {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// The code.
     pub exit: Exit,
-    /// What to tell.
     pub message: String,
 }
 

@@ -90,7 +90,6 @@ pub struct Create {
 #[derive(Clone, Debug)]
 pub struct Meant(pub BTreeSet<Scope>);
 
-/// Do it.
 pub fn run(registry: &Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Create(create) => self::create(registry, create)?,

@@ -106,7 +106,6 @@ pub struct Replay {
     place: Place,
 }
 
-/// Do it.
 pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Replay(replay) => {

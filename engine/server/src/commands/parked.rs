@@ -74,7 +74,6 @@ pub struct One {
     place: Place,
 }
 
-/// Do it.
 pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::List(asked) => list(registry, &asked).await,

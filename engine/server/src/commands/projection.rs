@@ -102,7 +102,6 @@ pub struct ServiceArgs {
     pub place: Place,
 }
 
-/// Do it.
 pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     let (asked, goal, from, scratch) = match verb {
         Verb::Status(asked) => return status(registry, &asked).await,

@@ -54,7 +54,6 @@ pub struct Place {
     pub storage: Storage,
 }
 
-/// A running server.
 pub struct Running {
     client: reqwest::Client,
     url: String,

@@ -12,12 +12,10 @@ use crate::{
     registry::{AnyService, Registry},
 };
 
-/// Some services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Services(pub Vec<ServiceName>);
 
 impl Services {
-    /// They themselves.
     pub fn of(&self, registry: &Registry) -> Vec<&'static dyn AnyService> {
         registry.those(&self.0).collect()
     }

@@ -30,7 +30,6 @@ impl Secret {
         Ok(Some(Self(text.trim_end_matches(['\r', '\n']).to_owned())))
     }
 
-    /// Whatever is given.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
     }
@@ -47,16 +46,10 @@ impl fmt::Debug for Secret {
 pub enum SecretError {
     /// Its file can't be read.
     #[error("the secret in {} can't be read", file.display())]
-    Unreadable {
-        /// Which.
-        file: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
+    Unreadable { file: PathBuf, source: io::Error },
     /// It was not given.
     #[error("{user} needs a password: give it in {variable}, or in a file by {flag}")]
     Missing {
-        /// What needs one.
         user: &'static str,
         /// Where it can be given.
         variable: &'static str,

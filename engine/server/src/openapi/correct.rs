@@ -29,7 +29,6 @@ const COMMAND_HEADERS: [(&str, &str); 4] = [
 const PATTERNS: [(&str, &str); 2] =
     [("Idempotency-Key", r#"^("[!#-~]+"|[!#-~]+)$"#), ("If-Match", r#"^(\*|"[0-9]{1,18}"(, ?"[0-9]{1,18}"){0,4})$"#)];
 
-/// All corrections.
 pub fn all(document: &mut Value, registry: &Registry) {
     walk(document, &mut |key, value| match key {
         "minimum" | "maximum" | "multipleOf" => whole(value),

@@ -9,7 +9,6 @@ use super::schemas;
 /// latter: generators read a number of an unknown format as 32 bits, too few for an offset or a version.
 const FORMATS: [(&str, &str); 3] = [("uint16", "int32"), ("uint32", "int64"), ("uint64", "int64")];
 
-/// Rewrites every schema.
 pub fn all(document: &mut Value) {
     schemas::each(document, &mut |schema| {
         described_beside(schema);

@@ -42,7 +42,6 @@ pub trait AnyService: Send + Sync {
     /// What it is about, in a few words.
     fn about(&self) -> &'static str;
 
-    /// Its operations.
     fn operations(&self) -> &'static [Operation];
 
     /// The scopes that its operations need.

@@ -22,7 +22,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Why an instance does not catch up.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
-    /// It can't start.
     #[error(transparent)]
     Start(#[from] StartError),
     /// The read model turned out to be damaged.

@@ -39,7 +39,6 @@ const BUFFER_BYTES: usize = HEAD_BYTES_MAX;
 /// How many connections there may be, and how long they may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// So many.
     pub n_max: usize,
     /// For the head of a request, from its first byte.
     pub header: Duration,
@@ -58,7 +57,6 @@ impl ConnectionLimits {
 /// What connections have in common.
 #[derive(Clone)]
 pub struct Serving {
-    /// What answers.
     pub app: Arc<Routes>,
     /// What the process shows of itself, if it speaks TLS here.
     pub identity: Option<Arc<Identity>>,

@@ -17,13 +17,11 @@ const OWN: &str = "127.0.0.1:0";
 
 /// Where requests come in.
 pub struct Doors {
-    /// For everybody.
     pub addr: SocketAddr,
     listener: TcpListener,
     secret: Option<Secret>,
 }
 
-/// With TLS.
 struct Secret {
     identity: Arc<Identity>,
     own: (TcpListener, SocketAddr),

@@ -19,27 +19,16 @@ pub enum StartError {
     Listen {
         /// What was asked for.
         address: String,
-        /// The system's words.
         source: std::io::Error,
     },
-    /// The data folder.
     #[error("the data folder {} can't be used", dir.display())]
-    Data {
-        /// Which.
-        dir: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// The embedded log.
+    Data { dir: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Embedded(#[from] OpenError),
-    /// Kafka.
     #[error(transparent)]
     Kafka(#[from] ConnectError),
-    /// The topics.
     #[error(transparent)]
     Topics(#[from] TopicError),
-    /// The hash key.
     #[error(transparent)]
     HashKey(#[from] HashKeyError),
     /// A journal does not begin as one of this program's does.
@@ -59,7 +48,6 @@ pub enum StartError {
          export, or undo it with `orderlog log import --undo {log}`"
     )]
     HalfImport {
-        /// Of which export.
         export_id: Uuid,
         /// The options that name the log.
         log: String,
@@ -67,13 +55,11 @@ pub enum StartError {
     /// It would be open to those who must not come in.
     #[error(transparent)]
     Secure(#[from] SecureError),
-    /// A password.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The certificate, its key, or those of others.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A service.
     #[error(transparent)]
     Service(#[from] NotStarted),
 }

@@ -99,7 +99,6 @@ impl ForwardingSettings {
 
 /// The result of asking the holder.
 enum ForwardingOutcome {
-    /// Its answer.
     Answer(Response),
     /// It has not done the command, and will not.
     NotTaken,

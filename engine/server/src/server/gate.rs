@@ -47,13 +47,11 @@ pub enum Open {
     Local,
     /// Everybody, since that was asked for, but nobody as an operator.
     Everybody,
-    /// Nobody.
     Nobody,
 }
 
 /// Who comes in, and as whom.
 pub struct Gate {
-    /// The keys.
     pub ring: KeyRing,
     /// Whose tokens are taken, if any are.
     pub tokens: Option<Tokens>,
@@ -89,9 +87,7 @@ enum Refusal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counted {
-    /// Nobody's.
     Not,
-    /// The caller's.
     ByCaller,
     /// Those from its address.
     ByAddress,
@@ -216,7 +212,6 @@ impl Gate {
 }
 
 impl Asking {
-    /// This process itself.
     fn of_process() -> Self {
         Self { caller: Some(Caller::operator()), counted: Counted::Not, standing: Some(Standing::Process) }
     }

@@ -21,12 +21,7 @@ const FILE: &str = "hash.key";
 pub enum HashKeyError {
     /// Its file can't be read or written.
     #[error("the hash key in {} can't be used", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
+    File { file: PathBuf, source: io::Error },
     /// `--hash-key` or its file is empty, or only white space.
     #[error("the hash key in {place} is empty: put the deployment's secret there")]
     Empty {
@@ -47,7 +42,6 @@ pub enum HashKeyError {
         dir.join(FILE).display()
     )]
     Missing {
-        /// The data folder.
         dir: PathBuf,
         /// The fingerprint in the journals.
         wanted: String,
@@ -63,12 +57,7 @@ pub enum HashKeyError {
     },
     /// The log was begun with another key.
     #[error("{source}. Nothing was changed: {repair}")]
-    Other {
-        /// What differs.
-        source: IdentityError,
-        /// What to do.
-        repair: String,
-    },
+    Other { source: IdentityError, repair: String },
 }
 
 /// The hash key of this deployment, if there is one: none is made.

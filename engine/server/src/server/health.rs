@@ -51,7 +51,6 @@ impl LagLimits {
 /// How this process does.
 #[derive(Clone)]
 pub struct Health {
-    /// Its services.
     pub probes: Vec<(ServiceName, Arc<dyn Probe>)>,
     /// What else they use, by name.
     pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,

@@ -27,7 +27,6 @@ pub(super) struct Stopping {
 
 /// A process that takes requests.
 pub struct Running {
-    /// Where.
     pub addr: SocketAddr,
     pub(super) stopping: Stopping,
     /// Where requests come in unencrypted, for this machine.

@@ -34,7 +34,6 @@ pub enum SecureError {
         /// Where it would listen.
         addr: SocketAddr,
     },
-    /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
     /// The keys of the issuer of tokens.

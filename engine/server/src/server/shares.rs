@@ -20,7 +20,6 @@ use poem::{
 
 use crate::config::Rate;
 
-/// The rule (draft-ietf-httpapi-ratelimit-headers).
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// What is left of it.
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");

@@ -28,11 +28,8 @@ use crate::output;
 const WAIT: Duration = Duration::from_secs(2);
 /// A service, as metrics see it.
 pub struct Measured {
-    /// Which.
     pub name: ServiceName,
-    /// How it does.
     pub probe: Arc<dyn Probe>,
-    /// Its rows.
     pub projection: Arc<dyn Projection>,
 }
 

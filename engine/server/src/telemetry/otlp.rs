@@ -32,7 +32,6 @@ pub enum TracesError {
     /// There is no client.
     #[error(transparent)]
     Client(#[from] TlsError),
-    /// The address.
     #[error("traces can't be sent there: {0}")]
     Endpoint(String),
 }

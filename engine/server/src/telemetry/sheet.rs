@@ -31,7 +31,6 @@ impl Sheet {
         self.gauge(name, help, labels, n as f64);
     }
 
-    /// What only grows.
     pub fn counter(&mut self, name: &'static str, help: &str, labels: &[Label<'_>], value: f64) {
         let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
         let family = self.counters.entry(name);
@@ -39,7 +38,6 @@ impl Sheet {
         family.with_label_values(&values).inc_by(value.max(0.0));
     }
 
-    /// All of it.
     pub fn families(&self) -> Vec<MetricFamily> {
         let gauges = self.gauges.values().flat_map(Collector::collect);
         gauges.chain(self.counters.values().flat_map(Collector::collect)).collect()

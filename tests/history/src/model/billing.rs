@@ -11,7 +11,6 @@ use crate::ask::{Ask, Refusal};
 
 const CONSERVED: &str = "money is conserved at any prefix";
 
-/// An invoice.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Invoice {
     /// The id of its order.
@@ -33,7 +32,6 @@ pub struct Invoice {
     updated_ms: i64,
 }
 
-/// The service.
 #[derive(Clone, Debug, Default)]
 pub struct Billing {
     /// By the key of the order's id.

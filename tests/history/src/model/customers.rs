@@ -11,10 +11,8 @@ use crate::ask::{Address, Ask, Refusal};
 
 const ONE_HOLDER: &str = "an e-mail address has one holder";
 
-/// A customer.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Customer {
-    /// The id.
     pub customer_id: String,
     name: String,
     email: String,
@@ -22,7 +20,6 @@ pub struct Customer {
     canonical_key: Option<String>,
     /// Whether they may place orders.
     pub active: bool,
-    /// Counts the events.
     pub version: i64,
     created_ms: i64,
     updated_ms: i64,
@@ -37,7 +34,6 @@ struct Claim {
     version: i64,
 }
 
-/// The service.
 #[derive(Clone, Debug, Default)]
 pub struct Customers {
     /// By the key of the id.

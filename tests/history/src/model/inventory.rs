@@ -23,7 +23,6 @@ const ON_HAND_MAX: i64 = 1_000_000_000;
 /// The most SKUs of a reservation.
 const LINES_MAX: usize = 100;
 
-/// A SKU.
 #[derive(Clone, Debug, Default)]
 pub struct Sku {
     sku: String,

@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::{Answer, At, Document, Model, counted, holds, id_key, text};
 use crate::ask::{Ask, Refusal};
 
-/// A notification.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Notification {
     notification_id: String,
@@ -24,7 +23,6 @@ pub struct Notification {
     sequence: u64,
 }
 
-/// The service.
 #[derive(Clone, Debug, Default)]
 pub struct Notifications {
     /// By the key of the id.

@@ -16,16 +16,13 @@ const TOTAL_MAX: i128 = 1_000_000_000_000;
 /// The most units of one SKU.
 pub(super) const UNITS_MAX: i64 = 1_000_000;
 
-/// An order.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Order {
-    /// The id.
     pub order_id: String,
     /// The id of the customer.
     pub customer_id: String,
     /// ISO 4217 code.
     pub currency: String,
-    /// As ordered.
     pub lines: Vec<Value>,
     /// The sum of the lines, in minor units.
     pub total: i64,
@@ -42,7 +39,6 @@ pub struct Order {
     updated_ms: i64,
 }
 
-/// The service.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
     /// By the key of the id.

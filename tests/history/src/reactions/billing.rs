@@ -21,7 +21,6 @@ struct Invoice {
     refunded: i64,
 }
 
-/// The service.
 #[derive(Default)]
 pub struct Billing(BTreeMap<String, Invoice>);
 

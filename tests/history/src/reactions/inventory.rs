@@ -16,10 +16,8 @@ struct Reservation {
     lines: Value,
 }
 
-/// The service.
 #[derive(Default)]
 pub struct Inventory {
-    /// Of orders.
     reservations: BTreeMap<String, Reservation>,
     /// Units that can be promised, of each SKU that was ever received.
     available: BTreeMap<String, i64>,

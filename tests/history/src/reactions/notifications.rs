@@ -9,7 +9,6 @@ use crate::{
     model::{number, text},
 };
 
-/// The service.
 #[derive(Default)]
 pub struct Notifications;
 

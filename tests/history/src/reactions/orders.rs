@@ -13,7 +13,6 @@ struct Order {
     customer: Value,
 }
 
-/// The service.
 #[derive(Default)]
 pub struct Orders(BTreeMap<String, Order>);
 

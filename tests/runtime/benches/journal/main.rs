@@ -32,7 +32,6 @@ use uuid::Uuid;
 
 use self::place::{Result, Source, machine, median, option, setup, used};
 
-/// The program's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -69,7 +68,6 @@ async fn run(source: &Source, n_commands: usize, n_callers: usize, n_skus: usize
     Ok(run)
 }
 
-/// One caller.
 async fn receive(
     replica: Replica<Inventory>,
     skus: Arc<Vec<Sku>>,

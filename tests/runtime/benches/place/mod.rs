@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 /// As many keys are kept in memory as the program keeps.
 pub const N_SLOTS: usize = 200_000;
-/// The deployment's secret.
 pub const SECRET: &str = "bench";
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;

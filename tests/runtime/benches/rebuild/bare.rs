@@ -17,7 +17,6 @@ use super::Result;
 
 /// The tables that a replay of orders fills, and the column by which their rows are taken in turn.
 const TABLES: [(&str, &str); 3] = [("records", "offset"), ("heads", "offset"), ("orders", "offset")];
-/// Records per transaction.
 const PER_TRANSACTION: u64 = 20_000;
 
 /// How long it takes to insert all rows of `rows` into `fresh`, a file of the same tables: each row once, in the order of the

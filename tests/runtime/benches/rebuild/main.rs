@@ -32,7 +32,6 @@ use self::{
     place::{N_SLOTS, Result, SECRET, Source, machine, median, option, setup, used},
 };
 
-/// The program's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -21,7 +21,6 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// An open gate.
     pub fn on(log: Arc<dyn EventLog>) -> Arc<Self> {
         Arc::new(Self { log, held: Mutex::new(None), n_held: watch::Sender::new(0) })
     }

@@ -18,12 +18,10 @@ pub fn many(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
-/// Any text.
 pub fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
-/// A UUID.
 pub fn id(name: &'static str) -> Field {
     (name, json!({ "type": "string", "format": "uuid" }))
 }

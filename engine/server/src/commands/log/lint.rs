@@ -22,11 +22,9 @@ const N_SHOWN: usize = 20;
 struct Linted {
     journal: ServiceName,
     n_records: u64,
-    /// Where, and why.
     unreadable: Vec<(u64, String)>,
     /// The same, where that does not matter any more.
     discarded: Vec<(u64, String)>,
-    /// Keys and headers.
     envelopes: Envelopes,
 }
 

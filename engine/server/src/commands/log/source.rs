@@ -16,7 +16,6 @@ use crate::{
 
 /// Where records come from.
 pub enum Source {
-    /// A running server.
     Server(Running),
     /// The log, in this process.
     Here(Inspector),

@@ -32,9 +32,7 @@ use crate::{
     server::{self, StartError},
 };
 
-/// Whom to ask.
 pub enum Target {
-    /// A running server.
     Server(Running),
     /// The rows and the log, in this process.
     Here(Here),
