@@ -89,7 +89,7 @@ impl ServiceDefinition for BillingService {
 
 #[derive(Tags)]
 enum Tag {
-    /// What is due, paid and refunded for each order.
+    /// Amounts due, paid and refunded for each order.
     #[oai(rename = "billing")]
     Billing,
 }
@@ -138,8 +138,9 @@ fn payment_of(command: &Command) -> Option<Overpayment> {
 impl BillingApi {
     /// Record a payment
     ///
-    /// On the invoice that an order has from the moment it is placed. Partial payments add up; more than is open is refused,
-    /// and operations are told. An example needs an `order_id` that `POST /orders` has answered.
+    /// Records it on the invoice that an order gets as soon as it is placed. Partial payments add up; a payment above
+    /// the open amount is rejected, and operations are notified. To try the example, use an `order_id` returned by
+    /// `POST /orders`.
     #[oai(path = "/", method = "post", operation_id = "record_payment")]
     #[operation(
         scope = scopes::WRITE, bound = refused, key_may_be_required,
@@ -168,8 +169,8 @@ impl BillingApi {
 
     /// Refund an order
     ///
-    /// Needs an invoice that is paid in full. Refunds add up, and never to more than was paid. A cancelled order is refunded
-    /// by itself. Without a body, all that is left of what was paid is given back.
+    /// The invoice must be paid in full. Refunds add up, but never exceed the amount paid. A cancelled order is
+    /// refunded automatically. Without a body, the whole remaining amount is refunded.
     #[oai(path = "/:order_id/refund", method = "post", operation_id = "refund_order")]
     #[operation(
         scope = scopes::REFUND, bound = refused, key_may_be_required,
@@ -180,7 +181,7 @@ impl BillingApi {
     )]
     async fn refund_order(
         &self,
-        /// Which order.
+        /// The order's id.
         order_id: Path<OrderId>,
         asked: CommandHeaders,
         body: MaybeGiven<RefundPayment>,
@@ -196,17 +197,18 @@ impl BillingApi {
 
     /// Get an order's invoice
     ///
-    /// With everything that this instance has answered so far. An order that was placed a moment ago may not have one yet.
+    /// Reflects everything this instance has answered so far. An order that was just placed may not have an invoice
+    /// yet.
     #[oai(path = "/:order_id", method = "get", operation_id = "get_invoice")]
     #[operation(scope = scopes::READ, bound = own, problems(crate::orders::codes::UNKNOWN_ORDER))]
     async fn get_invoice(
         &self,
         caller: Caller,
-        /// Which order.
+        /// The order's id.
         order_id: Path<OrderId>,
-        /// As it was: right after the record at this position, such as `billing@1042`, or after the last record of this service whose
-        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
-        /// position it reflects.
+        /// Returns a past state: right after the record at this position, such as `billing@1042`, or after this
+        /// service's last record whose own timestamp is not later than this RFC 3339 time. A time in the future returns
+        /// the newest state. The response says which position it reflects.
         as_of: Query<Option<String>>,
         seen: Freshness,
     ) -> Result<Found<Invoice>, ApiError> {
@@ -218,15 +220,15 @@ impl BillingApi {
 
     /// List invoices
     ///
-    /// Those of the newest orders first, page by page. Callers that act as a customer see that one's.
+    /// Invoices of the newest orders first, in pages. Callers that act as a customer see only that customer's invoices.
     #[oai(path = "/", method = "get", operation_id = "list_invoices")]
     #[operation(scope = scopes::READ, bound = own)]
     async fn list_invoices(
         &self,
         caller: Caller,
-        /// Only those that stand here.
+        /// Only invoices in this state.
         state: Query<Option<InvoiceState>>,
-        /// How many at most.
+        /// The maximum number of items to return.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
         page: Paged,

@@ -56,8 +56,8 @@ pub struct CreateCustomer {
     /// A person's or company's name, 1 to 200 characters on one line, none of them invisible.
     #[oai(validator(min_length = 1, max_length = 200))]
     pub name: String,
-    /// Their e-mail address alone, without `mailto:`, quotes or angle brackets. No two customers have the same one, however
-    /// it is spelled: case, composed or decomposed letters, full-width forms and the ASCII form of the domain make no difference.
+    /// The bare e-mail address, without `mailto:`, quotes or angle brackets. It must be unique, however it is spelled:
+    /// case, composed or decomposed letters, full-width forms and the ASCII form of the domain make no difference.
     #[oai(validator(max_length = 254))]
     pub email: String,
 }
@@ -68,7 +68,7 @@ impl Example for CreateCustomer {
     }
 }
 
-/// What to change of a customer; at least one of them.
+/// The changes to a customer; at least one field is required.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 #[serde(deny_unknown_fields)]
@@ -117,21 +117,21 @@ impl Checked for UpdateCustomer {
     }
 }
 
-/// A customer as a command left it.
+/// A customer after a command.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(example)]
 pub struct CustomerChanged {
-    /// Who.
+    /// The customer's id.
     pub customer_id: Uuid,
-    /// What to call them.
+    /// The customer's name.
     pub name: String,
-    /// Their address, as they wrote it.
+    /// The e-mail address, as entered.
     pub email: String,
-    /// Whether they may place orders.
+    /// Whether the customer may place orders.
     pub active: bool,
-    /// Counts what happened to this customer.
+    /// Incremented by every change to the customer.
     pub version: u64,
-    /// When this was decided.
+    /// When the change was made.
     pub changed_at: DateTime<Utc>,
 }
 
@@ -160,19 +160,19 @@ impl CustomerChanged {
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(example)]
 pub struct Customer {
-    /// Who.
+    /// The customer's id.
     pub customer_id: Uuid,
-    /// What to call them.
+    /// The customer's name.
     pub name: String,
-    /// Their address, as they wrote it.
+    /// The e-mail address, as entered.
     pub email: String,
-    /// Whether they may place orders.
+    /// Whether the customer may place orders.
     pub active: bool,
-    /// Counts what happened to this customer.
+    /// Incremented by every change to the customer.
     pub version: u64,
-    /// When they became one.
+    /// When the customer was created.
     pub created_at: DateTime<Utc>,
-    /// When anything about them last changed.
+    /// When the customer last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -254,7 +254,7 @@ impl ServiceDefinition for CustomersService {
 
 #[derive(Tags)]
 enum Tag {
-    /// Who customers are, and whether they may place orders.
+    /// Customers, and whether they may place orders.
     #[oai(rename = "customers")]
     Customers,
 }
@@ -312,8 +312,8 @@ fn done(executed: &Executed<Customers>) -> Done<CustomerChanged> {
 impl CustomersApi {
     /// Create a customer
     ///
-    /// The e-mail address must be nobody else's, however it is spelled. Other services learn of the customer by
-    /// `customer.created`; the name and the address stay here.
+    /// The e-mail address must not belong to another customer, however it is spelled. Other services learn about the
+    /// customer from `customer.created`; the name and the address stay here.
     #[oai(path = "/", method = "post", operation_id = "create_customer")]
     #[operation(scope = scopes::WRITE, bound = refused, no_target, problems(codes::DUPLICATE_EMAIL))]
     async fn create_customer(
@@ -331,7 +331,7 @@ impl CustomersApi {
 
     /// Change a customer's name or e-mail address
     ///
-    /// What is left out stays as it is. Inactive customers can be changed too.
+    /// Omitted fields stay as they are. Inactive customers can be changed too.
     #[oai(path = "/:customer_id", method = "patch", operation_id = "update_customer")]
     #[operation(
         scope = scopes::WRITE, bound = own,
@@ -339,7 +339,7 @@ impl CustomersApi {
     )]
     async fn update_customer(
         &self,
-        /// Which customer.
+        /// The customer's id.
         customer_id: Path<CustomerId>,
         asked: CommandHeaders,
         body: Given<UpdateCustomer>,
@@ -351,12 +351,12 @@ impl CustomersApi {
 
     /// Deactivate a customer
     ///
-    /// An inactive customer can't place orders. Doing it again changes nothing.
+    /// An inactive customer can't place orders. Repeating it changes nothing.
     #[oai(path = "/:customer_id/deactivate", method = "post", operation_id = "deactivate_customer")]
     #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
     async fn deactivate_customer(
         &self,
-        /// Which customer.
+        /// The customer's id.
         customer_id: Path<CustomerId>,
         asked: CommandHeaders,
     ) -> Result<Done<CustomerChanged>, ApiError> {
@@ -367,17 +367,17 @@ impl CustomersApi {
 
     /// Get a customer
     ///
-    /// With everything that this instance has answered so far.
+    /// Reflects everything this instance has answered so far.
     #[oai(path = "/:customer_id", method = "get", operation_id = "get_customer")]
     #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
     async fn get_customer(
         &self,
         caller: Caller,
-        /// Which customer.
+        /// The customer's id.
         customer_id: Path<CustomerId>,
-        /// As it was: right after the record at this position, such as `customers@1042`, or after the last record of this service whose
-        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
-        /// position it reflects.
+        /// Returns a past state: right after the record at this position, such as `customers@1042`, or after this
+        /// service's last record whose own timestamp is not later than this RFC 3339 time. A time in the future returns
+        /// the newest state. The response says which position it reflects.
         as_of: Query<Option<String>>,
         seen: Freshness,
     ) -> Result<Found<Customer>, ApiError> {
@@ -388,13 +388,13 @@ impl CustomersApi {
 
     /// List customers
     ///
-    /// Newest first, page by page. Callers that act as a customer see that one.
+    /// Newest first, in pages. Callers that act as a customer see only that customer.
     #[oai(path = "/", method = "get", operation_id = "list_customers")]
     #[operation(scope = scopes::READ, bound = own)]
     async fn list_customers(
         &self,
         caller: Caller,
-        /// How many at most.
+        /// The maximum number of items to return.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
         page: Paged,
@@ -414,20 +414,20 @@ impl CustomersApi {
 
     /// List a customer's orders
     ///
-    /// Newest first, page by page. Asks the orders service: 503 or 504 if it does not answer.
+    /// Newest first, in pages. Queries the orders service: 503 or 504 if it does not answer.
     #[oai(path = "/:customer_id/orders", method = "get", operation_id = "list_customer_orders")]
     #[operation(scope = crate::orders::scopes::READ, bound = own, asks = "orders", problems(codes::UNKNOWN_CUSTOMER))]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_customer_orders(
         &self,
         caller: Caller,
-        /// Which customer.
+        /// The customer's id.
         customer_id: Path<CustomerId>,
         /// Only orders in this state.
         state: Query<Option<OrderState>>,
-        /// Only orders whose payment stands here.
+        /// Only orders with this payment status.
         payment: Query<Option<OrderPayment>>,
-        /// How many at most.
+        /// The maximum number of items to return.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
         page: Paged,

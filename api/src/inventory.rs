@@ -127,7 +127,7 @@ impl ServiceDefinition for InventoryService {
 
 #[derive(Tags)]
 enum Tag {
-    /// What there is of each SKU, and what is set aside.
+    /// Stock of each SKU, and reservations of it.
     #[oai(rename = "inventory")]
     Inventory,
 }
@@ -192,7 +192,7 @@ impl InventoryApi {
     #[operation(scope = scopes::ADJUST, bound = refused, key_may_be_required, problems(codes::TOO_MUCH_STOCK))]
     async fn receive_stock(
         &self,
-        /// Which SKU.
+        /// The SKU.
         sku: Path<Sku>,
         asked: CommandHeaders,
         body: Given<ReceiveStock>,
@@ -209,7 +209,7 @@ impl InventoryApi {
 
     /// Correct a count
     ///
-    /// Never below what is set aside. Operations are told of corrections downwards.
+    /// The count can't go below the reserved units. Operations are notified of downward corrections.
     #[oai(path = "/:sku/adjust", method = "post", operation_id = "adjust_stock")]
     #[operation(
         scope = scopes::ADJUST, bound = refused, key_may_be_required,
@@ -217,7 +217,7 @@ impl InventoryApi {
     )]
     async fn adjust_stock(
         &self,
-        /// Which SKU.
+        /// The SKU.
         sku: Path<Sku>,
         asked: CommandHeaders,
         body: Given<AdjustStock>,
@@ -229,12 +229,12 @@ impl InventoryApi {
 
     /// Set the low-stock threshold
     ///
-    /// Operations are told once when fewer units are available, and once when enough are again.
+    /// Operations are notified once when fewer units are available, and once when enough are available again.
     #[oai(path = "/:sku/threshold", method = "put", operation_id = "set_low_stock_threshold")]
     #[operation(scope = scopes::ADJUST, bound = refused, key_may_be_required, problems(codes::UNKNOWN_SKU))]
     async fn set_low_stock_threshold(
         &self,
-        /// Which SKU.
+        /// The SKU.
         sku: Path<Sku>,
         asked: CommandHeaders,
         body: Given<SetThreshold>,
@@ -246,8 +246,8 @@ impl InventoryApi {
 
     /// Reserve stock
     ///
-    /// All lines or none: if there is too little of anything, `shortages` names every short SKU, and nothing is set aside.
-    /// The same reservation once more changes nothing. Orders reserve their stock by themselves.
+    /// Reserves all lines or none: if any SKU is short, `shortages` names every short SKU, and nothing is reserved.
+    /// Repeating the same reservation changes nothing. Orders reserve their stock automatically.
     #[oai(path = "/reserve", method = "post", operation_id = "reserve_stock")]
     #[operation(
         scope = scopes::RESERVE, bound = refused, no_target, key_may_be_required,
@@ -270,8 +270,8 @@ impl InventoryApi {
 
     /// Release a reservation
     ///
-    /// Its units are available again. Doing it again changes nothing. Orders' own reservations can't be released here:
-    /// cancel the order.
+    /// Makes its units available again. Repeating it changes nothing. An order's own reservation can't be released
+    /// here: cancel the order.
     #[oai(path = "/reservations/:reservation_id/release", method = "post", operation_id = "release_reservation")]
     #[operation(
         scope = scopes::RESERVE, bound = refused, key_may_be_required,
@@ -279,7 +279,7 @@ impl InventoryApi {
     )]
     async fn release_reservation(
         &self,
-        /// Which reservation.
+        /// The reservation's name.
         reservation_id: Path<ReservationName>,
         asked: CommandHeaders,
     ) -> Result<Done<Reservation>, ApiError> {
@@ -293,17 +293,17 @@ impl InventoryApi {
 
     /// Get a reservation
     ///
-    /// With everything that this instance has answered so far.
+    /// Reflects everything this instance has answered so far.
     #[oai(path = "/reservations/:reservation_id", method = "get", operation_id = "get_reservation")]
     // Names of reservations are their callers' own.
     #[operation(scope = scopes::READ, bound = refused, problems(codes::UNKNOWN_RESERVATION))]
     async fn get_reservation(
         &self,
-        /// Which reservation.
+        /// The reservation's name.
         reservation_id: Path<ReservationName>,
-        /// As it was: right after the record at this position, such as `inventory@1042`, or after the last record of this service whose
-        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
-        /// position it reflects.
+        /// Returns a past state: right after the record at this position, such as `inventory@1042`, or after this
+        /// service's last record whose own timestamp is not later than this RFC 3339 time. A time in the future returns
+        /// the newest state. The response says which position it reflects.
         as_of: Query<Option<String>>,
         seen: Freshness,
     ) -> Result<Found<Reservation>, ApiError> {
@@ -315,16 +315,16 @@ impl InventoryApi {
 
     /// Get the stock of a SKU
     ///
-    /// With everything that this instance has answered so far.
+    /// Reflects everything this instance has answered so far.
     #[oai(path = "/:sku", method = "get", operation_id = "get_stock")]
     #[operation(scope = scopes::READ, bound = shared, problems(codes::UNKNOWN_SKU))]
     async fn get_stock(
         &self,
-        /// Which SKU.
+        /// The SKU.
         sku: Path<Sku>,
-        /// As it was: right after the record at this position, such as `inventory@1042`, or after the last record of this service whose
-        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
-        /// position it reflects.
+        /// Returns a past state: right after the record at this position, such as `inventory@1042`, or after this
+        /// service's last record whose own timestamp is not later than this RFC 3339 time. A time in the future returns
+        /// the newest state. The response says which position it reflects.
         as_of: Query<Option<String>>,
         seen: Freshness,
     ) -> Result<Found<Stock>, ApiError> {
@@ -334,14 +334,14 @@ impl InventoryApi {
 
     /// List stock
     ///
-    /// By the SKUs' names, page by page.
+    /// Sorted by SKU, in pages.
     #[oai(path = "/", method = "get", operation_id = "list_stock")]
     #[operation(scope = scopes::READ, bound = shared)]
     async fn list_stock(
         &self,
-        /// `true`: only SKUs of which fewer units are available than their threshold says.
+        /// `true`: only SKUs with fewer available units than their threshold.
         low: Query<Option<bool>>,
-        /// How many at most.
+        /// The maximum number of items to return.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
         page: Paged,
@@ -354,15 +354,15 @@ impl InventoryApi {
 
     /// List the movements of a SKU
     ///
-    /// Newest first, page by page: by how much, why, from what level to what level.
+    /// Newest first, in pages. Each has its size, its cause, and the levels before and after.
     #[oai(path = "/:sku/movements", method = "get", operation_id = "list_stock_movements")]
     // Movements name the orders of others.
     #[operation(scope = scopes::READ, bound = refused, problems(codes::UNKNOWN_SKU))]
     async fn list_stock_movements(
         &self,
-        /// Which SKU.
+        /// The SKU.
         sku: Path<Sku>,
-        /// How many at most.
+        /// The maximum number of items to return.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
         page: Paged,

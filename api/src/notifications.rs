@@ -107,7 +107,7 @@ impl ServiceDefinition for NotificationsService {
 
 #[derive(Tags)]
 enum Tag {
-    /// What people are told, and whether they have read it.
+    /// Notifications, and whether they have been read.
     #[oai(rename = "notifications")]
     Notifications,
 }
@@ -211,9 +211,9 @@ fn is_for(recipient: &Recipient, owner: Uuid) -> bool {
 #[operations]
 #[OpenApi(tag = "Tag::Notifications")]
 impl NotificationsApi {
-    /// Notify somebody
+    /// Send a notification
     ///
-    /// Recipients are customers' ids and roles such as `operations`; nobody has to be registered.
+    /// Recipients are customers' ids and roles such as `operations`; they need no registration.
     #[oai(path = "/notify", method = "post", operation_id = "notify")]
     #[operation(scope = scopes::WRITE, bound = refused, no_target)]
     async fn notify(&self, asked: CommandHeaders, body: Given<Notify>) -> Result<Created<Notification>, ApiError> {
@@ -225,12 +225,12 @@ impl NotificationsApi {
 
     /// Mark a notification as read
     ///
-    /// Doing it again changes nothing.
+    /// Repeating it changes nothing.
     #[oai(path = "/notifications/:notification_id/read", method = "post", operation_id = "read_notification")]
     #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_NOTIFICATION))]
     async fn read_notification(
         &self,
-        /// Which notification.
+        /// The notification's id.
         notification_id: Path<NotificationId>,
         asked: CommandHeaders,
     ) -> Result<Done<NotificationRead>, ApiError> {
@@ -247,18 +247,18 @@ impl NotificationsApi {
 
     /// List a recipient's notifications
     ///
-    /// Newest first, page by page, with the number of unread ones.
+    /// Newest first, in pages, with the number of unread notifications.
     #[oai(path = "/notifications", method = "get", operation_id = "list_notifications")]
     #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
     async fn list_notifications(
         &self,
         caller: Caller,
-        /// Whose: a customer's id or a role such as `operations`.
+        /// The recipient: a customer's id or a role such as `operations`.
         #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
         recipient: Query<String>,
-        /// `true`: only unread ones.
+        /// `true`: only unread notifications.
         unread: Query<Option<bool>>,
-        /// How many at most.
+        /// The maximum number of items to return.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
         page: Paged,
@@ -276,19 +276,21 @@ impl NotificationsApi {
 
     /// Follow a recipient's notifications
     ///
-    /// As server-sent events: each notification as it is made. A caller that was cut off and says which it had last gets all
-    /// that it missed; others begin with the next one. While the service catches up the stream opens and waits. An id that is not one of
-    /// this log, or not an id at all, is answered by an event `reset`, which has an id of its own: reload the list, and go on.
+    /// Streams each notification as it is made, as server-sent events. A caller that reconnects with the id of its last
+    /// event gets everything it missed; other callers start with the next notification. While the service catches up,
+    /// the stream opens and waits. An id that is not from this log, or is not an id at all, is answered with a `reset`
+    /// event that has an id of its own: reload the list and continue.
     #[oai(path = "/notifications/stream", method = "get", operation_id = "stream_notifications")]
     #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
     async fn stream_notifications(
         &self,
         caller: Caller,
-        /// Whose: a customer's id or a role such as `operations`.
+        /// The recipient: a customer's id or a role such as `operations`.
         #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
         recipient: Query<String>,
-        /// The `id` of the last event that the caller has; browsers send it by themselves. A bare number, the `sequence` of a
-        /// notification, works too, but does not show that an older log was restored and has outgrown it.
+        /// The `id` of the last event the caller received; browsers send it automatically. A bare number, the
+        /// `sequence` of a notification, works too, but can't detect that an older log was restored and has since grown
+        /// past it.
         #[oai(name = "Last-Event-ID")]
         last_event_id: LastEventId,
         seen: Freshness,

@@ -103,7 +103,7 @@ impl ServiceDefinition for OrdersService {
 
 #[derive(Tags)]
 enum Tag {
-    /// What customers order, whether it can be supplied, and whether it is paid.
+    /// Orders, and whether they can be supplied and are paid.
     #[oai(rename = "orders")]
     Orders,
 }
@@ -190,11 +190,12 @@ fn done(executed: &Executed<Orders>) -> Result<Done<OrderChanged>, ApiError> {
 impl OrdersApi {
     /// Place an order
     ///
-    /// The answer says `placed`. Whether it can be supplied follows in a moment: it becomes `confirmed`, with all its stock
-    /// set aside, or `rejected`. With `Prefer: wait=10` the answer comes once that is known, or after so many seconds; with
-    /// `Prefer: respond-async` at once. An example needs a `customer_id` that `POST /customers` has answered.
+    /// Responds with state `placed`. Shortly afterwards the order becomes `confirmed`, with all its stock reserved, or
+    /// `rejected`. With `Prefer: wait=10` the response is sent once that is known, or after that many seconds; with
+    /// `Prefer: respond-async` it is sent immediately. To try the example, use a `customer_id` returned by `POST
+    /// /customers`.
     ///
-    /// The caller names the prices, so one that acts as a customer gets 403 `price_not_allowed`.
+    /// The caller sets the prices, so a caller that acts as a customer gets 403 `price_not_allowed`.
     #[oai(path = "/", method = "post", operation_id = "place_order")]
     #[operation(
         scope = scopes::WRITE, bound = own, no_target, key_may_be_required,
@@ -231,13 +232,13 @@ impl OrdersApi {
 
     /// Cancel an order
     ///
-    /// Possible until it is fulfilled. Its stock is released; its invoice is voided, or refunded if something was paid.
-    /// Doing it again changes nothing.
+    /// Possible until the order is fulfilled. Its stock is released; its invoice is voided, or refunded if something
+    /// was paid. Repeating it changes nothing.
     #[oai(path = "/:order_id/cancel", method = "post", operation_id = "cancel_order")]
     #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION))]
     async fn cancel_order(
         &self,
-        /// Which order.
+        /// The order's id.
         order_id: Path<OrderId>,
         asked: CommandHeaders,
     ) -> Result<Done<OrderChanged>, ApiError> {
@@ -253,7 +254,7 @@ impl OrdersApi {
 
     /// Fulfil an order
     ///
-    /// Needs an order that is `confirmed` and `paid`. Its units leave the stock. Doing it again changes nothing.
+    /// The order must be `confirmed` and `paid`. Its units leave the stock. Repeating it changes nothing.
     #[oai(path = "/:order_id/fulfil", method = "post", operation_id = "fulfil_order")]
     #[operation(
         scope = scopes::WRITE, bound = refused,
@@ -261,7 +262,7 @@ impl OrdersApi {
     )]
     async fn fulfil_order(
         &self,
-        /// Which order.
+        /// The order's id.
         order_id: Path<OrderId>,
         asked: CommandHeaders,
     ) -> Result<Done<OrderChanged>, ApiError> {
@@ -272,21 +273,21 @@ impl OrdersApi {
 
     /// Get an order
     ///
-    /// With everything that this instance has answered so far. `expand` asks other services too; one that does not answer
-    /// within a second is named under `unavailable`.
+    /// Reflects everything this instance has answered so far. `expand` also queries other services; one that does not
+    /// answer within a second is named under `unavailable`.
     #[oai(path = "/:order_id", method = "get", operation_id = "get_order")]
     #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_ORDER))]
     async fn get_order(
         &self,
         caller: Caller,
-        /// Which order.
+        /// The order's id.
         order_id: Path<OrderId>,
         /// `stock`, `invoice`, or `stock,invoice`.
         #[oai(validator(pattern = "^(stock|invoice)(,(stock|invoice))*$"))]
         expand: Query<Option<String>>,
-        /// As it was: right after the record at this position, such as `orders@1042`, or after the last record of this service whose
-        /// own time is not later than this RFC 3339 time. A time in the future asks for the newest state. The answer says which
-        /// position it reflects.
+        /// Returns a past state: right after the record at this position, such as `orders@1042`, or after this
+        /// service's last record whose own timestamp is not later than this RFC 3339 time. A time in the future returns
+        /// the newest state. The response says which position it reflects.
         as_of: Query<Option<String>>,
         seen: Freshness,
     ) -> Result<Found<Order>, ApiError> {
@@ -311,29 +312,29 @@ impl OrdersApi {
 
     /// List orders
     ///
-    /// Newest first unless you say otherwise, page by page. Callers that act as a customer see that one's.
+    /// Newest first by default, in pages. Callers that act as a customer see only that customer's orders.
     #[oai(path = "/", method = "get", operation_id = "list_orders")]
     #[operation(scope = scopes::READ, bound = own)]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_orders(
         &self,
         caller: Caller,
-        /// Only this customer's.
+        /// Only this customer's orders.
         customer_id: Query<Option<Uuid>>,
-        /// Only those in this state.
+        /// Only orders in this state.
         state: Query<Option<OrderState>>,
-        /// Only those whose payment stands here.
+        /// Only orders with this payment status.
         payment: Query<Option<OrderPayment>>,
-        /// Only those that came from this channel.
+        /// Only orders from this channel.
         #[oai(validator(pattern = "^[a-z0-9-]{1,40}$"))]
         channel: Query<Option<String>>,
-        /// Only those placed at this time or later.
+        /// Only orders placed at or after this time.
         created_from: Query<Option<DateTime<Utc>>>,
-        /// Only those placed before this time.
+        /// Only orders placed before this time.
         created_to: Query<Option<DateTime<Utc>>>,
-        /// Which come first: `newest`, unless you say `oldest`.
+        /// The sort order: `newest` first by default, or `oldest`.
         sort: Query<Option<OrderSort>>,
-        /// How many at most.
+        /// The maximum number of items to return.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
         page: Paged,
@@ -362,15 +363,15 @@ impl OrdersApi {
 
     /// Get an order's history
     ///
-    /// Every record about it, oldest first: what happened, when, and which event of which service caused it.
+    /// Every record about the order, oldest first: what happened, when, and which event of which service caused it.
     #[oai(path = "/:order_id/history", method = "get", operation_id = "get_order_history")]
     #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_ORDER))]
     async fn get_order_history(
         &self,
         caller: Caller,
-        /// Which order.
+        /// The order's id.
         order_id: Path<OrderId>,
-        /// How many records at most.
+        /// The maximum number of records to return.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<u32>>,
         page: Paged,

@@ -34,14 +34,14 @@ const ABOUT: About = About {
 };
 
 const DESCRIPTION: &str = "\
-An order backend whose only truth is an append-only log. Every answer to a command says where its record stands \
-(`Orderlog-Position`), and every command can be repeated safely with an `Idempotency-Key`. \
+An order backend whose only source of truth is an append-only log. Every response to a command gives the position of its record \
+(`Orderlog-Position`), and every command can be retried safely with an `Idempotency-Key`. \
 Failures are `application/problem+json` with a stable `code`; \
 `/problems` explains each.\n\n\
 Money is an integer in minor units (cents) with an ISO 4217 code beside it. In a body an integer may be written as `2`, `2.0` or `2e0`; \
-`1.5` is refused. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
-customers, orders and notifications in the examples belong to nobody; the page at `/docs` sends the newest one's instead, so \
+`1.5` is rejected. Ids are UUIDv7, times RFC 3339 in UTC. The ids of \
+customers, orders and notifications in the examples don't exist; the page at `/docs` sends the newest existing ids instead, so \
 create a customer first.\n\n\
-Callers send a key (`olk_...`), or a token (JWT) of the issuer that the deployment believes, as `Authorization: Bearer ...`. A \
-server that listens to its own machine only, and has no keys yet, needs none. A key or token may be bound to a customer: what is \
-not that customer's is then 404.";
+Callers send a key (`olk_...`), or a token (JWT) of the issuer that the deployment trusts, as `Authorization: Bearer ...`. A \
+server that listens only on the local machine and has no keys yet requires none. A key or token may be bound to a customer: \
+other customers' objects are then 404.";

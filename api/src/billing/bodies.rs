@@ -22,17 +22,17 @@ use uuid::Uuid;
 
 use crate::values::CheckValues;
 
-/// Money that came in for an order.
+/// A payment received for an order.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields, example)]
 #[serde(deny_unknown_fields)]
 pub struct RecordPayment {
     /// The order it pays, in full or in part.
     pub order_id: Uuid,
-    /// How much, in minor units of the currency (cents).
+    /// The amount, in minor units of the currency (cents).
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000000000")))]
     pub amount: i64,
-    /// The ISO 4217 code of the amount: the order's.
+    /// The ISO 4217 code of the amount's currency, which must be the order's.
     #[oai(validator(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
     /// The payer's or the bank's reference, 1 to 100 characters.
@@ -67,16 +67,16 @@ impl Checked for RecordPayment {
     }
 }
 
-/// Money to be given back.
+/// A refund to make.
 #[derive(Debug, Default, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 #[serde(deny_unknown_fields)]
 pub struct RefundPayment {
-    /// How much, in minor units; without it, all that is left of what was paid.
+    /// The amount, in minor units. Defaults to everything paid and not yet refunded.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000000000")))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<i64>,
-    /// Why, 1 to 200 characters.
+    /// The reason, 1 to 200 characters.
     #[oai(validator(min_length = 1, max_length = 200))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -100,18 +100,18 @@ impl Checked for RefundPayment {
     }
 }
 
-/// Where an invoice stands.
+/// The state of an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceState {
-    /// Something is still to be paid, perhaps not all.
+    /// Not paid in full; part of it may have been paid.
     Open,
-    /// Paid in full; part of it may have been given back.
+    /// Paid in full; part of it may have been refunded.
     Paid,
-    /// Nothing is to be paid, nothing ever was. The end.
+    /// Nothing is due, and nothing was ever paid. Terminal state.
     Void,
-    /// All that was paid was given back. The end.
+    /// Everything paid was refunded. Terminal state.
     Refunded,
 }
 
@@ -137,29 +137,29 @@ impl From<InvoiceState> for billing::InvoiceState {
     }
 }
 
-/// A payment that was recorded, and the invoice as it left it.
+/// A recorded payment, and the invoice after it.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(example)]
 pub struct PaymentAnswer {
-    /// The payment.
+    /// The payment's id.
     pub payment_id: Uuid,
-    /// The order.
+    /// The order's id.
     pub order_id: Uuid,
-    /// How much came in, in minor units.
+    /// The amount received, in minor units.
     pub amount: i64,
-    /// Of all amounts.
+    /// The currency of all amounts.
     pub currency: String,
     /// The payer's or the bank's reference.
     pub reference: String,
-    /// Where the invoice stands.
+    /// The state of the invoice.
     pub state: InvoiceState,
-    /// To be paid in all.
+    /// The total amount due, in minor units.
     pub amount_due: i64,
-    /// Paid in all.
+    /// The total amount paid, in minor units.
     pub amount_paid: i64,
-    /// Given back in all.
+    /// The total amount refunded, in minor units.
     pub amount_refunded: i64,
-    /// Counts what happened to the invoice.
+    /// Incremented by every change to the invoice.
     pub version: u64,
     /// When this was recorded.
     pub recorded_at: DateTime<Utc>,
@@ -210,28 +210,28 @@ impl PaymentAnswer {
     }
 }
 
-/// A refund, and the invoice as it left it.
+/// A refund, and the invoice after it.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct RefundAnswer {
-    /// The order.
+    /// The order's id.
     pub order_id: Uuid,
-    /// How much was given back this time, in minor units.
+    /// The amount of this refund, in minor units.
     pub amount: i64,
-    /// Of all amounts.
+    /// The currency of all amounts.
     pub currency: String,
-    /// Why, as it was given.
+    /// The reason, as given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where the invoice stands.
+    /// The state of the invoice.
     pub state: InvoiceState,
-    /// To be paid in all.
+    /// The total amount due, in minor units.
     pub amount_due: i64,
-    /// Paid in all.
+    /// The total amount paid, in minor units.
     pub amount_paid: i64,
-    /// Given back in all.
+    /// The total amount refunded, in minor units.
     pub amount_refunded: i64,
-    /// Counts what happened to the invoice.
+    /// Incremented by every change to the invoice.
     pub version: u64,
     /// When this was recorded.
     pub recorded_at: DateTime<Utc>,
@@ -265,9 +265,9 @@ impl RefundAnswer {
 /// A payment on an invoice.
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 pub struct Payment {
-    /// Its id.
+    /// The payment's id.
     pub payment_id: Uuid,
-    /// How much, in minor units.
+    /// The amount, in minor units.
     pub amount: i64,
     /// The payer's or the bank's reference.
     pub reference: String,
@@ -286,12 +286,12 @@ impl From<&PaymentEntry> for Payment {
     }
 }
 
-/// What led to a refund.
+/// The cause of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum RefundCause {
-    /// Somebody asked for it.
+    /// Requested by a caller.
     Requested,
     /// The order could not be supplied.
     OrderRejected,
@@ -309,15 +309,15 @@ impl From<billing::RefundCause> for RefundCause {
     }
 }
 
-/// Money that was given back.
+/// A refund.
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Refund {
-    /// How much, in minor units.
+    /// The amount, in minor units.
     pub amount: i64,
-    /// What led to it.
+    /// The cause of the refund.
     pub cause: RefundCause,
-    /// Why, if somebody said so.
+    /// The reason, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it was recorded.
@@ -339,30 +339,30 @@ impl From<&RefundEntry> for Refund {
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct Invoice {
-    /// Which order.
+    /// The order's id.
     pub order_id: Uuid,
-    /// Who pays.
+    /// The customer who pays.
     pub customer_id: Uuid,
-    /// Where it stands.
+    /// The state of the invoice.
     pub state: InvoiceState,
-    /// To be paid in all, in minor units.
+    /// The total amount due, in minor units.
     pub amount_due: i64,
-    /// Paid in all.
+    /// The total amount paid, in minor units.
     pub amount_paid: i64,
-    /// Given back in all.
+    /// The total amount refunded, in minor units.
     pub amount_refunded: i64,
-    /// Of all amounts; absent as long as only the order's end is known here.
+    /// The currency of all amounts; absent while only the order's end is known here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// In the order in which they came.
+    /// Payments, in the order received.
     pub payments: Vec<Payment>,
-    /// In the order in which they were made.
+    /// Refunds, in the order made.
     pub refunds: Vec<Refund>,
-    /// Counts what happened to it.
+    /// Incremented by every change to it.
     pub version: u64,
-    /// When it was opened.
+    /// When the invoice was opened.
     pub created_at: DateTime<Utc>,
-    /// When anything about it last changed.
+    /// When it last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -408,7 +408,7 @@ impl From<&billing::Invoice> for Invoice {
 
 impl ListItem for Invoice {
     const LIST: &'static str = "InvoiceList";
-    const ABOUT: &'static str = "Invoices, those of the newest orders first.";
+    const ABOUT: &'static str = "Invoices, newest orders first.";
 }
 
 /// The examples that can't be put together of others without contradicting themselves.

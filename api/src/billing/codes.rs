@@ -1,20 +1,20 @@
 //! The codes of problems with invoices, payments and refunds.
 
 orderlog_http::problem_codes! {
-    /// The payment is in another currency than the invoice.
+    /// The payment's currency is not the invoice's.
     WRONG_CURRENCY "wrong_currency" [409], Declared,
         says "the invoice is in EUR, the payment in USD",
         so "Pay in the invoice's currency.";
-    /// The payment is more than what is open. Nothing was recorded, and operations were told, since money came in.
+    /// The payment exceeds the open amount. It was not recorded, and operations were notified because money came in.
     OVERPAYMENT "overpayment" [409], Declared,
         says "only 1890 minor units are open, 3780 were given",
-        so "Record no more than what is open, and give the rest back.";
-    /// The invoice is void or refunded and takes neither payments nor refunds any more.
+        so "Record at most the open amount, and return the rest.";
+    /// The invoice is void or refunded and no longer accepts payments or refunds.
     INVOICE_CLOSED "invoice_closed" [409], Declared,
         says "the invoice is void",
-        so "Give the money back; a closed invoice is never opened again.";
-    /// More is to be refunded than is left of what was paid.
+        so "Return the money; a closed invoice is never reopened.";
+    /// The refund exceeds the amount paid and not yet refunded.
     REFUND_TOO_LARGE "refund_too_large" [409], Declared,
         says "only 1890 minor units can be refunded, 3780 were asked for",
-        so "Refund at most what is left, or send no body to refund just that.";
+        so "Refund at most the remaining amount, or send no body to refund exactly that.";
 }

@@ -7,14 +7,14 @@ use crate::orders::topics::{ORDER_KEY, currency, money, order};
 /// What the events of `topic` say.
 pub fn of(topic: &str) -> TopicContract {
     let (summary, amounts) = match topic {
-        "order.paid" => ("An order is paid in full.", vec![("amount", money("What was paid in all."))]),
+        "order.paid" => ("An order was paid in full.", vec![("amount", money("The total amount paid."))]),
         "payment.refunded" => {
             let amounts = vec![
-                ("amount", money("What was given back this time.")),
-                ("amount_paid", money("What was paid in all.")),
-                ("amount_refunded", money("What was given back in all.")),
+                ("amount", money("The amount of this refund.")),
+                ("amount_paid", money("The total amount paid.")),
+                ("amount_refunded", money("The total amount refunded.")),
             ];
-            ("Money was given back.", amounts)
+            ("A payment was refunded.", amounts)
         }
         _ => return TopicContract::default(),
     };

@@ -9,7 +9,7 @@ use serde_json::json;
 /// What the events of `topic` say.
 pub fn of(topic: &str) -> TopicContract {
     let summary = match topic {
-        "customer.created" => "A customer exists.",
+        "customer.created" => "A customer was created.",
         "customer.updated" => "A customer was changed or deactivated.",
         _ => return TopicContract::default(),
     };

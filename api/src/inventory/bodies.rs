@@ -34,12 +34,12 @@ use crate::values::CheckValues;
 /// The SKU of the examples; the same as in those of orders, so that they can be tried out one after the other.
 const EXAMPLE_SKU: &str = "espresso-beans-1kg";
 
-/// Goods that came in.
+/// A receipt of stock.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields, example)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiveStock {
-    /// How many units.
+    /// The number of units.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     pub quantity: i64,
 }
@@ -64,15 +64,15 @@ fn units(given: i64) -> Result<Quantity, orderlog_domain::values::ValueError> {
     Quantity::new(u32::try_from(given).unwrap_or(0))
 }
 
-/// The correction of a count.
+/// A correction of a count.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields, example)]
 #[serde(deny_unknown_fields)]
 pub struct AdjustStock {
-    /// By how many units the count changes; not 0.
+    /// The change of the count, in units; not 0.
     #[oai(validator(minimum(value = "-1000000000"), maximum(value = "1000000000")))]
     pub delta: i64,
-    /// Why, 1 to 200 characters.
+    /// The reason, 1 to 200 characters.
     #[oai(validator(min_length = 1, max_length = 200))]
     pub reason: String,
 }
@@ -138,10 +138,10 @@ impl Checked for SetThreshold {
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct StockLine {
-    /// What: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit.
+    /// The SKU: 1 to 64 letters, digits, dots, dashes or underscores, with at least one letter or digit.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub sku: String,
-    /// How many units.
+    /// The number of units.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     pub quantity: i64,
 }
@@ -152,23 +152,23 @@ impl From<&StoredLine> for StockLine {
     }
 }
 
-/// Units to be set aside.
+/// A reservation to make.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 #[serde(deny_unknown_fields)]
 pub struct ReserveStock {
-    /// A name of your choice: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit. It can
-    /// be used once.
+    /// A name of your choice: 1 to 64 letters, digits, dots, dashes or underscores, with at least one letter or digit.
+    /// It can be used only once.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub reservation_id: String,
-    /// What, 1 to 100 lines. SKUs may repeat; their quantities are added up.
+    /// 1 to 100 lines. SKUs may repeat; their quantities are added up.
     #[oai(validator(min_items = 1, max_items = 100))]
     pub lines: Vec<StockLine>,
-    /// After how many seconds the units are given back by themselves; without it, never.
+    /// The number of seconds after which the units are released automatically; without it, never.
     #[oai(validator(minimum(value = "1"), maximum(value = "604800")))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<i64>,
-    /// An order's id as a mere label: the reservation has nothing to do with the order's own.
+    /// An order's id, as a label only: this reservation is independent of the order's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_id: Option<Uuid>,
 }
@@ -211,23 +211,23 @@ impl Checked for ReserveStock {
     }
 }
 
-/// The stock of a SKU as a command left it.
+/// The stock of a SKU after a command.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(example)]
 pub struct StockChanged {
-    /// Which SKU.
+    /// The SKU.
     pub sku: String,
-    /// Units in the house.
+    /// Units on hand.
     pub on_hand: u32,
-    /// Of these, set aside.
+    /// Units on hand that are reserved.
     pub reserved: u32,
-    /// Of these, not set aside.
+    /// Units on hand that are not reserved.
     pub available: u32,
     /// Stock counts as low while fewer units than this are available; 0 means never.
     pub low_stock_threshold: u32,
-    /// Counts what happened to this SKU.
+    /// Incremented by every change to the SKU.
     pub version: u64,
-    /// When this was decided.
+    /// When the change was made.
     pub changed_at: DateTime<Utc>,
 }
 
@@ -269,19 +269,19 @@ impl StockChanged {
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(example)]
 pub struct Stock {
-    /// Which SKU.
+    /// The SKU.
     pub sku: String,
-    /// Units in the house.
+    /// Units on hand.
     pub on_hand: u32,
-    /// Of these, set aside.
+    /// Units on hand that are reserved.
     pub reserved: u32,
-    /// Of these, not set aside.
+    /// Units on hand that are not reserved.
     pub available: u32,
     /// Stock counts as low while fewer units than this are available; 0 means never.
     pub low_stock_threshold: u32,
-    /// Counts what happened to this SKU.
+    /// Incremented by every change to the SKU.
     pub version: u64,
-    /// When anything about it last changed.
+    /// When it last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -316,24 +316,24 @@ impl From<&StockItem> for Stock {
 
 impl ListItem for Stock {
     const LIST: &'static str = "StockList";
-    const ABOUT: &'static str = "Stock by the SKUs' names.";
+    const ABOUT: &'static str = "Stock, sorted by SKU.";
     const ITEMS: &'static str = "One page of it.";
 }
 
-/// How a reservation is doing.
+/// The state of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum ReservationState {
-    /// Its units are set aside.
+    /// Its units are reserved.
     Held,
-    /// There was too little stock; nothing was ever set aside.
+    /// There was too little stock; nothing was ever reserved.
     Rejected,
-    /// Its units have left the house.
+    /// Its units have shipped.
     Committed,
-    /// Its units were given back.
+    /// Its units were released.
     Released,
-    /// Its time was up; its units were given back.
+    /// It expired; its units were released.
     Expired,
 }
 
@@ -353,22 +353,22 @@ impl From<inventory::ReservationState> for ReservationState {
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct Reservation {
-    /// Its name.
+    /// The reservation's name.
     pub reservation_id: String,
-    /// How it is doing.
+    /// The state of the reservation.
     pub state: ReservationState,
-    /// What, each SKU once, sorted.
+    /// The lines: each SKU once, sorted.
     pub lines: Vec<StockLine>,
-    /// The time to live it was asked for.
+    /// The requested time to live, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,
-    /// When that is over.
+    /// When it expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
-    /// The label it was asked for.
+    /// The label given with the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_id: Option<Uuid>,
-    /// Counts what happened to it.
+    /// Incremented by every change to it.
     pub version: u64,
     /// When it last changed.
     pub changed_at: DateTime<Utc>,

@@ -15,25 +15,26 @@ pub fn of(topic: &str) -> TopicContract {
         "low.stock" => {
             let fields = vec![sku(), ("available", units()), ("low_stock_threshold", units()), version()];
             TopicContract {
-                summary: "The available units of a SKU fell below its threshold. Told once, until it has recovered.",
+                summary: "The available units of a SKU fell below its threshold. Published once until the SKU has \
+                    recovered.",
                 key: "The SKU.",
                 payload: object(fields, &[]),
             }
         }
         "stock.reserved" => {
             let fields = vec![
-                ("reservation_id", text("The reservation: an order's id for an order's own.")),
+                ("reservation_id", text("The reservation's name, or an order's id for an order's own.")),
                 ("reserved_for", reserved_for()),
                 ("order_id", json!({ "type": ["string", "null"], "format": "uuid" })),
                 ("lines", many(stock_line())),
                 version(),
             ];
             let (key, payload) = ("The reservation's id.", object(fields, &["order_id"]));
-            TopicContract { summary: "Stock was set aside.", key, payload }
+            TopicContract { summary: "Stock was reserved.", key, payload }
         }
         "stock.rejected" => {
             let payload = object([vec![id("order_id"), version()], rejected()].concat(), &[]);
-            TopicContract { summary: "An order's stock could not be set aside.", key: "The order's id.", payload }
+            TopicContract { summary: "An order's stock could not be reserved.", key: "The order's id.", payload }
         }
         _ => TopicContract::default(),
     }
@@ -71,11 +72,11 @@ fn stock_updated() -> Value {
     let causes = ["received", "adjusted", "reserved", "released", "expired", "committed", "threshold_changed"];
     let fields = vec![
         sku(),
-        ("delta", json!({ "type": "integer", "description": "By how much the available units changed." })),
+        ("delta", json!({ "type": "integer", "description": "The change of the available units." })),
         ("cause", json!({ "type": "string", "enum": causes })),
         (
             "reservation_id",
-            json!({ "type": ["string", "null"], "description": "The reservation, where one moved it." }),
+            json!({ "type": ["string", "null"], "description": "The reservation that moved the stock, if one did." }),
         ),
         ("reserved_for", reserved_for()),
         ("before", level()),
@@ -86,6 +87,6 @@ fn stock_updated() -> Value {
 }
 
 fn reserved_for() -> Value {
-    let description = "Who made the reservation: only an order's own decides about the order.";
+    let description = "Who made the reservation. Only an order's own decides the outcome of the order.";
     json!({ "type": "string", "enum": ["order", "caller"], "description": description })
 }

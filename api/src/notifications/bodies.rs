@@ -20,19 +20,19 @@ use uuid::Uuid;
 
 use crate::values::CheckValues;
 
-/// Something that somebody should know.
+/// A notification to send.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields, example)]
 #[serde(deny_unknown_fields)]
 pub struct Notify {
-    /// Whom: a customer's id or a role such as `operations`; 1 to 64 letters, digits, dots, dashes or underscores, at least
-    /// one a letter or digit. A UUID means the same in capitals, and is answered in lower case.
+    /// The recipient: a customer's id or a role such as `operations`; 1 to 64 letters, digits, dots, dashes or
+    /// underscores, with at least one letter or digit. UUIDs are case-insensitive and returned in lower case.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub recipient: String,
-    /// In short, 1 to 200 characters on one line, none of them invisible.
+    /// The subject, 1 to 200 characters on one line, none of them invisible.
     #[oai(validator(min_length = 1, max_length = 200))]
     pub subject: String,
-    /// At length, 1 to 10,000 characters.
+    /// The text, 1 to 10,000 characters.
     #[oai(validator(min_length = 1, max_length = 10_000))]
     pub body: String,
 }
@@ -65,23 +65,23 @@ impl Checked for Notify {
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct Notification {
-    /// Its id.
+    /// The notification's id.
     pub notification_id: Uuid,
-    /// Its place among all notifications: later ones have higher ones. The stream is resumed by it.
+    /// Its position among all notifications: later ones have higher numbers. Used to resume the stream.
     pub sequence: u64,
-    /// Whom it is for.
+    /// The recipient.
     pub recipient: String,
-    /// In short.
+    /// The subject.
     pub subject: String,
-    /// At length.
+    /// The text.
     pub body: String,
     /// Whether the recipient has read it.
     pub read: bool,
-    /// Counts what happened to it.
+    /// Incremented by every change to it.
     pub version: u64,
-    /// When it was made.
+    /// When the notification was made.
     pub created_at: DateTime<Utc>,
-    /// When it was read first.
+    /// When it was first read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_at: Option<DateTime<Utc>>,
 }
@@ -141,16 +141,16 @@ impl Notification {
     }
 }
 
-/// A notification that was read.
+/// A notification after it was marked as read.
 #[derive(Debug, Object, Deserialize, Serialize)]
 pub struct NotificationRead {
-    /// Which.
+    /// The notification's id.
     pub notification_id: Uuid,
-    /// `true`.
+    /// Always `true`.
     pub read: bool,
-    /// When it was read first.
+    /// When it was first read.
     pub read_at: DateTime<Utc>,
-    /// Counts what happened to it.
+    /// Incremented by every change to it.
     pub version: u64,
 }
 
@@ -171,11 +171,11 @@ impl NotificationRead {
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct NotificationList {
-    /// One page of them.
+    /// The notifications on this page.
     pub items: Vec<Notification>,
-    /// How many of the recipient's are unread, on whatever page.
+    /// The recipient's total number of unread notifications, on all pages.
     pub unread_count: u64,
-    /// Hand this back as `cursor` for the next page; absent on the last one.
+    /// Pass this as `cursor` to get the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }

@@ -38,9 +38,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Notifications as they come.
 #[derive(ApiResponse)]
 pub enum Streamed {
-    /// One event per notification, until the caller goes away: `id` names its record, such as `notifications@1042.3f9ab2c41d5e6f70`,
-    /// and `data` is the notification as JSON. An event `reset` says that the caller's last id is not one of this log, because it was
-    /// restored from an older copy, or not an id at all: reload the list. Its `id` is the one to go on from.
+    /// One event per notification, until the caller disconnects: `id` names its record, such as
+    /// `notifications@1042.3f9ab2c41d5e6f70`, and `data` is the notification as JSON. A `reset` event means that the
+    /// caller's last id is not from this log, because the log was restored from an older copy, or is not an id at all:
+    /// reload the list. Resume from the `id` of the `reset` event.
     #[oai(status = 200)]
     Notifications(Events),
 }

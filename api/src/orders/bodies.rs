@@ -27,20 +27,20 @@ use crate::{
     values::CheckValues,
 };
 
-/// How far an order has come.
+/// The state of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum OrderState {
     /// It is not known yet whether it can be supplied.
     Placed,
-    /// All its stock is set aside.
+    /// All its stock is reserved.
     Confirmed,
-    /// It can't be supplied. The end.
+    /// It can't be supplied. Terminal state.
     Rejected,
-    /// It left the house. The end.
+    /// Shipped. Terminal state.
     Fulfilled,
-    /// It was called off. The end.
+    /// Cancelled. Terminal state.
     Cancelled,
 }
 
@@ -68,7 +68,7 @@ impl From<orders::OrderState> for OrderState {
     }
 }
 
-/// How an order's payment stands.
+/// The payment status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -77,7 +77,7 @@ pub enum OrderPayment {
     Unpaid,
     /// Paid in full.
     Paid,
-    /// Given back.
+    /// Refunded.
     Refunded,
 }
 
@@ -101,18 +101,18 @@ impl From<orders::Payment> for OrderPayment {
     }
 }
 
-/// A line of an order: a SKU at the price that the customer was promised.
+/// An order line: a SKU at the price quoted to the customer.
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct OrderLine {
-    /// What: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or digit.
+    /// The SKU: 1 to 64 letters, digits, dots, dashes or underscores, with at least one letter or digit.
     #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub sku: String,
-    /// How many units.
+    /// The number of units.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     pub quantity: i64,
-    /// For how much each, in minor units of the currency (cents).
+    /// The price per unit, in minor units of the currency (cents).
     #[oai(validator(minimum(value = "0"), maximum(value = "1000000000000")))]
     pub unit_price: i64,
 }
@@ -132,15 +132,16 @@ impl From<&StoredLine> for OrderLine {
 #[oai(deny_unknown_fields, example)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrder {
-    /// Who orders: an active customer.
+    /// The customer placing the order, who must be active.
     pub customer_id: Uuid,
-    /// The ISO 4217 code of the prices.
+    /// The ISO 4217 currency code of the prices.
     #[oai(validator(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
-    /// What, 1 to 100 lines. SKUs may repeat; their quantities are added up.
+    /// 1 to 100 lines. SKUs may repeat; their quantities are added up.
     #[oai(validator(min_items = 1, max_items = 100))]
     pub lines: Vec<OrderLine>,
-    /// Where the order comes from, such as `web` or `store-7`: 1 to 40 of the letters a to z, digits and dashes.
+    /// The channel the order comes from, such as `web` or `store-7`: 1 to 40 lowercase letters a to z, digits and
+    /// dashes.
     #[oai(validator(pattern = "^[a-z0-9-]{1,40}$"))]
     pub channel: Option<String>,
 }
@@ -179,31 +180,31 @@ impl Checked for PlaceOrder {
     }
 }
 
-/// An order that was placed.
+/// An order as it was placed.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(example, skip_serializing_if_is_none)]
 pub struct PlacedOrder {
-    /// Its id.
+    /// The order's id.
     pub order_id: Uuid,
-    /// Whose.
+    /// The customer who placed the order.
     pub customer_id: Uuid,
-    /// `placed`: stock is being looked for. Another state only if the request waited for it.
+    /// `placed`: its stock is not reserved yet. Another state only if the request waited for it.
     pub state: OrderState,
     /// `unpaid`.
     pub payment: OrderPayment,
-    /// Of the prices and the total.
+    /// The currency of the prices and the total.
     pub currency: String,
-    /// Sum of the lines, in minor units.
+    /// The sum of the lines, in minor units.
     pub total: i64,
-    /// As ordered.
+    /// The lines as ordered.
     pub lines: Vec<OrderLine>,
-    /// Where it came from, if the request that placed it said so.
+    /// The channel it came from, if the request that placed it named one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
-    /// Why it was rejected, if the request waited for that.
+    /// Why it was rejected, if the request waited for the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<OrderRejection>,
-    /// Counts what happened to this order.
+    /// Incremented by every change to the order.
     pub version: u64,
     /// When it was placed.
     pub created_at: DateTime<Utc>,
@@ -261,20 +262,20 @@ impl PlacedOrder {
     }
 }
 
-/// An order as a command left it.
+/// An order after a command.
 #[derive(Debug, Object, Deserialize, Serialize)]
 pub struct OrderChanged {
-    /// Which order.
+    /// The order's id.
     pub order_id: Uuid,
-    /// Whose.
+    /// The customer who placed the order.
     pub customer_id: Uuid,
-    /// How far it has come.
+    /// The order's state.
     pub state: OrderState,
-    /// How its payment stands.
+    /// The payment status.
     pub payment: OrderPayment,
-    /// Counts what happened to this order.
+    /// Incremented by every change to the order.
     pub version: u64,
-    /// When this was decided.
+    /// When the change was made.
     pub changed_at: DateTime<Utc>,
 }
 
@@ -321,9 +322,9 @@ impl From<StoredReason> for ShortageReason {
 /// Why an order was rejected.
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 pub struct OrderRejection {
-    /// In a word.
+    /// The reason, as a code.
     pub reason: ShortageReason,
-    /// Each SKU of which there was not enough.
+    /// Each SKU that was short.
     pub shortages: Vec<Shortage>,
 }
 
@@ -331,39 +332,40 @@ pub struct OrderRejection {
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Order {
-    /// Its id.
+    /// The order's id.
     pub order_id: Uuid,
-    /// Whose.
+    /// The customer who placed the order.
     pub customer_id: Uuid,
-    /// How far it has come.
+    /// The order's state.
     pub state: OrderState,
-    /// How its payment stands.
+    /// The payment status.
     pub payment: OrderPayment,
-    /// Of the prices and the total.
+    /// The currency of the prices and the total.
     pub currency: String,
-    /// Sum of the lines, in minor units.
+    /// The sum of the lines, in minor units.
     pub total: i64,
-    /// As ordered.
+    /// The lines as ordered.
     pub lines: Vec<OrderLine>,
-    /// Where it came from, if the request that placed it said so.
+    /// The channel it came from, if the request that placed it named one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// Why it was rejected, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<OrderRejection>,
-    /// Counts what happened to this order.
+    /// Incremented by every change to the order.
     pub version: u64,
     /// When it was placed.
     pub created_at: DateTime<Utc>,
-    /// When anything about it last changed.
+    /// When the order last changed.
     pub updated_at: DateTime<Utc>,
-    /// With `expand=stock`: each of its SKUs that was ever received, as `GET /stock/{sku}` shows it.
+    /// With `expand=stock`: the stock of each of its SKUs that was ever received, as returned by `GET /stock/{sku}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stock: Option<Vec<Stock>>,
-    /// With `expand=invoice`: as `GET /billing/{order_id}` shows it; absent if billing does not know the order yet.
+    /// With `expand=invoice`: the invoice as returned by `GET /billing/{order_id}`; absent if billing does not know the
+    /// order yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invoice: Option<Invoice>,
-    /// What was to be expanded but is not, since the service that has it did not answer, and why.
+    /// The parts that could not be expanded because their service did not answer, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<Vec<String>>,
 }
@@ -394,13 +396,13 @@ impl From<&orders::Order> for Order {
     }
 }
 
-/// Which orders come first.
+/// The sort order of a list of orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
 pub enum OrderSort {
-    /// The newest.
+    /// Newest first.
     Newest,
-    /// The oldest.
+    /// Oldest first.
     Oldest,
 }
 

@@ -17,37 +17,37 @@ use uuid::Uuid;
 
 use super::OrdersService;
 
-/// One record.
+/// A record in the history of an order.
 #[derive(Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct HistoryEntry {
-    /// Where in the journal `orders` it stands.
+    /// Its offset in the journal `orders`.
     pub offset: u64,
-    /// When it was decided.
+    /// When it was recorded.
     pub time: DateTime<Utc>,
     /// What happened, such as `order_placed`.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
     pub kind: String,
-    /// The same, as a sentence.
+    /// What happened, as a sentence.
     pub summary: String,
-    /// The order's version after it.
+    /// The order's version after this record.
     pub version: u64,
-    /// The id (`ce_id`) of the public event that it answers, if it does.
+    /// The id (`ce_id`) of the public event that caused this record, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Uuid>,
-    /// The id of the public event with which the whole story began, if it was not this record.
+    /// The id of the public event that started the chain of events, if it was not this record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Uuid>,
-    /// The W3C `traceparent` of the request that led to it, if it had one.
+    /// The W3C `traceparent` of the request that led to this record, if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
 }
 
 impl ListItem for HistoryEntry {
     const LIST: &'static str = "History";
-    const ABOUT: &'static str = "What happened to an order, oldest first.";
-    const ITEMS: &'static str = "One page of it.";
+    const ABOUT: &'static str = "The history of an order, oldest first.";
+    const ITEMS: &'static str = "One page of the history.";
 }
 
 /// A page of the records about `key`. Records that lost their race are no history; those that can't be read are left out

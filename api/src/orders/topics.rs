@@ -12,13 +12,13 @@ use crate::inventory::topics::{quantity, rejected, sku, stock_line};
 pub fn of(topic: &str) -> TopicContract {
     let (summary, more) = match topic {
         "order.created" => {
-            let total = ("total", money("Sum of the lines."));
+            let total = ("total", money("The sum of the lines."));
             ("An order was placed.", vec![currency(), ("lines", many(order_line())), total])
         }
-        "order.confirmed" => ("All stock of an order is set aside.", Vec::new()),
+        "order.confirmed" => ("All stock of an order is reserved.", Vec::new()),
         "order.rejected" => ("An order can't be supplied.", rejected()),
         "order.cancelled" => ("An order was cancelled.", Vec::new()),
-        "order.fulfilled" => ("An order left the house.", vec![("lines", many(stock_line()))]),
+        "order.fulfilled" => ("An order was fulfilled.", vec![("lines", many(stock_line()))]),
         _ => return TopicContract::default(),
     };
     TopicContract { summary, key: ORDER_KEY, payload: object([order(), more].concat(), &[]) }
@@ -39,9 +39,9 @@ pub fn money(description: &str) -> Value {
 
 /// The currency of the amounts.
 pub fn currency() -> Field {
-    ("currency", json!({ "type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217." }))
+    ("currency", json!({ "type": "string", "pattern": "^[A-Z]{3}$", "description": "The ISO 4217 currency code." }))
 }
 
 fn order_line() -> Value {
-    object(vec![sku(), quantity(), ("unit_price", money("For each."))], &[])
+    object(vec![sku(), quantity(), ("unit_price", money("The price per unit."))], &[])
 }

@@ -128,17 +128,22 @@ impl<T: Type + Serialize, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
         let mut headers = vec![
             described(
                 "Orderlog-Position",
-                "Where the newest record stands that this tells of, such as `orders@1042`: the command's, or one waited for.",
+                "The position of the newest record that this response reflects, such as `orders@1042`: the command's, \
+                    or one waited for.",
                 true,
             ),
-            described("ETag", "The version of what the command was about.", false),
-            described("Idempotent-Replayed", "`true` if an earlier request with this idempotency key did it.", false),
+            described("ETag", "The version of the command's target.", false),
+            described(
+                "Idempotent-Replayed",
+                "`true` if an earlier request with this idempotency key executed the command.",
+                false,
+            ),
         ];
         if STATUS == 201 {
-            headers.push(described("Location", "Where what was made is found.", true));
-            meta::<T>(STATUS, "It happened: the record stands in the log.", headers)
+            headers.push(described("Location", "The URL of the created object.", true));
+            meta::<T>(STATUS, "Done: the record is in the log.", headers)
         } else {
-            meta::<T>(STATUS, "It happened, or already was so: the record stands in the log.", headers)
+            meta::<T>(STATUS, "Done, or already the case: the record is in the log.", headers)
         }
     }
 
@@ -183,10 +188,10 @@ impl<T: Serialize + Send> IntoResponse for Found<T> {
 impl<T: Type + Serialize> ApiResponse for Found<T> {
     fn meta() -> MetaResponses {
         let headers = vec![
-            described("ETag", "The version.", true),
-            described("Orderlog-Position", "With `as_of`: the last record that the answer reflects.", false),
+            described("ETag", "The object's version.", true),
+            described("Orderlog-Position", "With `as_of`: the last record that the response reflects.", false),
         ];
-        meta::<T>(200, "What was asked for, with everything that this instance has answered so far.", headers)
+        meta::<T>(200, "The requested object, reflecting everything this instance has answered so far.", headers)
     }
 
     fn register(registry: &mut Registry) {
@@ -227,8 +232,8 @@ impl<T: Serialize + Send> IntoResponse for Listed<T> {
 impl<T: Type + Serialize> ApiResponse for Listed<T> {
     fn meta() -> MetaResponses {
         let headers =
-            vec![described("Link", "Where the next page is found, as `rel=\"next\"`; absent on the last one.", false)];
-        meta::<T>(200, "One page, with everything that this instance has answered so far.", headers)
+            vec![described("Link", "The URL of the next page, as `rel=\"next\"`; absent on the last one.", false)];
+        meta::<T>(200, "One page, reflecting everything this instance has answered so far.", headers)
     }
 
     fn register(registry: &mut Registry) {

@@ -15,7 +15,7 @@ pub trait ListItem: Type {
     /// What the list has, and in which order.
     const ABOUT: &'static str;
     /// What `items` is.
-    const ITEMS: &'static str = "One page of them.";
+    const ITEMS: &'static str = "The items on this page.";
 }
 
 /// A page of a list. `next_cursor` is absent on the last one.
@@ -54,7 +54,7 @@ impl<T: ListItem> Type for ListBody<T> {
             let described = |schema: MetaSchemaRef, description| {
                 schema.merge(MetaSchema { description: Some(description), ..MetaSchema::ANY })
             };
-            let next = "Hand this back as `cursor` for the next page; absent on the last one.";
+            let next = "Pass this as `cursor` to get the next page; absent on the last one.";
             MetaSchema {
                 title: Some(T::LIST.to_owned()),
                 description: Some(T::ABOUT),

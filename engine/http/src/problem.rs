@@ -56,7 +56,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 /// The length of a `detail`: it may quote the request, which may be as long as a body or a head.
 const DETAIL_CHARS_MAX: usize = 1_000;
 
-/// What was wrong with a request (RFC 9457).
+/// Problem details of a failed request (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct Problem {
@@ -64,21 +64,21 @@ pub struct Problem {
     #[oai(rename = "type")]
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind of problem in words; the same for every problem of the kind.
+    /// A title for the kind of problem; the same for every problem of the kind.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What was wrong this time.
+    /// What was wrong with this request.
     pub detail: String,
-    /// The kind of problem, for programs. Codes never change their meaning.
+    /// A machine-readable code for the kind of problem. Codes never change their meaning.
     pub code: String,
-    /// The request, as the logs of the services tell it: the `X-Request-Id` of the answer.
+    /// The request id in the services' logs: the `X-Request-Id` of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The values that were wrong, where it is known which: the first 100.
+    /// The invalid values, if they are known: the first 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<Fault>>,
-    /// How many values were wrong; more than `errors` has if there were more than 100.
+    /// The number of invalid values; more than `errors` has if there were more than 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_count: Option<u32>,
     /// The [`Member`]s of its code.
@@ -108,7 +108,7 @@ pub struct Failure {
     pub status: StatusCode,
     /// The kind of problem.
     pub code: Code,
-    /// What was wrong this time.
+    /// What was wrong with this request.
     pub detail: String,
     /// The values that were wrong, where it is known which.
     pub faults: Faults,
@@ -314,22 +314,23 @@ impl From<ApiError> for poem::Error {
 /// [`orderlog_server::openapi`].
 const DOCUMENTED: [(u16, &str); 14] = [
     (400, "The request is malformed, or a value is not valid. Nothing was written."),
-    (401, "There is neither key nor token, or it opens nothing. Nothing was written."),
-    (403, "The key or token does not have the scope that this needs. Nothing was written."),
+    (401, "The key or token is missing or invalid. Nothing was written."),
+    (403, "The key or token lacks the required scope. Nothing was written."),
     (404, "Something that the request names does not exist. Nothing was written."),
     (408, "The body did not arrive in time. Nothing was written."),
-    (409, "As things stand this can't be done. Nothing was written."),
-    (412, "What the command is about has another version than `If-Match` says. Nothing was written."),
+    (409, "The command conflicts with the current state. Nothing was written."),
+    (412, "The command's target has a different version from the one in `If-Match`. Nothing was written."),
     (
         413,
-        "The body is larger than this deployment takes, 1 MiB if it does not say otherwise, or the record than the log takes. Nothing was written.",
+        "The body is larger than this deployment accepts, 1 MiB by default, or the record is larger than the log \
+            accepts. Nothing was written.",
     ),
     (415, "The body is not declared as application/json in UTF-8, or it is compressed. Nothing was written."),
     (422, "The idempotency key was used for another command. Nothing was written."),
-    (429, "The caller asks more often than it may. Nothing was written."),
-    (500, "A mistake of the service."),
-    (503, "The service can't answer now. Nothing was written: try again."),
-    (504, "The time is up. Of a command the outcome is unknown: ask again with the same idempotency key."),
+    (429, "The caller has exceeded its rate limit. Nothing was written."),
+    (500, "An internal error of the service."),
+    (503, "The service can't answer right now. Nothing was written: try again."),
+    (504, "The request timed out. The outcome of a command is unknown: retry with the same idempotency key."),
 ];
 
 impl ApiResponse for ApiError {

@@ -7,14 +7,11 @@ const SHARED: [(&str, &str, &str); 3] = [
     (
         "CommandHeaders",
         "Idempotency-Key",
-        "A key of your choice: repeating the request with the same key does nothing more and gets the same answer.",
+        "A key of your choice. Repeating the request with the same key does nothing more and returns the same \
+            response.",
     ),
-    (
-        "Freshness",
-        "Orderlog-Min-Position",
-        "Positions that the caller has seen, as answers told them: the answer reflects them.",
-    ),
-    ("Paged", "cursor", "The `next_cursor` of the page before, with the same filters."),
+    ("Freshness", "Orderlog-Min-Position", "Positions returned by earlier responses. The response reflects them."),
+    ("Paged", "cursor", "The `next_cursor` of the previous page, with the same filters."),
 ];
 
 /// Names and describes the parameter if it is a shared one.

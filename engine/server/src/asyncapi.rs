@@ -22,7 +22,7 @@ pub fn document(registry: &Registry) -> Value {
             json!({
                 "address": topic,
                 "title": topic,
-                "description": format!("{summary} Kept for ever; ordered by key."),
+                "description": format!("{summary} Kept forever; ordered by key."),
                 "messages": { &name: { "$ref": format!("#/components/messages/{name}") } },
             }),
         );
@@ -72,10 +72,10 @@ fn info(registry: &Registry) -> Value {
     json!({
         "title": format!("{}: public topics", registry.about.name),
         "version": env!("CARGO_PKG_VERSION"),
-        "description": "What the services tell each other and the world: CloudEvents 1.0 in Kafka's binary mode. \
-            Delivered at least once: copies of an event have the same `ce_id`. `ce_sequence` is the version of what \
-            the event is about, so that a reader can tell old news from new. Topics have no mutual order. No personal \
-            data is published. Fields may be added, never renamed, removed or given another meaning.",
+        "description": "Public events of the services: CloudEvents 1.0 in Kafka's binary mode. Delivered at least once: \
+            copies of an event have the same `ce_id`. `ce_sequence` is the version of the event's subject, so that a \
+            reader can tell old events from new ones. There is no order across topics. No personal data is published. \
+            Fields may be added, but never renamed, removed or given another meaning.",
         "contact": { "name": registry.about.maintainers() },
         "license": { "name": "MIT OR Apache-2.0", "url": "https://spdx.org/licenses/" },
         "tags": tags,
@@ -87,7 +87,7 @@ fn servers() -> Value {
         "kafka": {
             "host": "{broker}",
             "protocol": "kafka",
-            "description": "The Kafka that `--log` names. With `--topic-prefix`, topics begin with that.",
+            "description": "The Kafka cluster that `--log` names. With `--topic-prefix`, topic names begin with the prefix.",
             "variables": { "broker": { "default": "localhost:9092", "description": "One broker of the cluster." } },
         },
     })
@@ -116,7 +116,11 @@ fn headers(topic: &str, key: &str, publisher: ServiceName) -> Value {
             "ce_time": { "type": "string", "format": "date-time" },
             "ce_dataschema": { "type": "string", "const": format!("urn:orderlog:{topic}:1") },
             "ce_sequence": { "type": "string", "description": "The version, as a number." },
-            "ce_correlationid": { "type": "string", "format": "uuid", "description": "The event that began the story." },
+            "ce_correlationid": {
+                "type": "string",
+                "format": "uuid",
+                "description": "The event that started the chain of events.",
+            },
             "ce_causationid": { "type": "string", "format": "uuid", "description": "The event that caused this one, if one did." },
             "ce_traceparent": { "type": "string", "description": "W3C Trace Context, if the request had one." },
             "content-type": { "type": "string", "const": "application/json" },

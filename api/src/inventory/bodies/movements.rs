@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::EXAMPLE_SKU;
 
-/// What moved stock.
+/// The cause of a stock movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -65,14 +65,14 @@ impl From<StoredReservedFor> for ReservedFor {
     }
 }
 
-/// The stock of a SKU at one moment.
+/// The stock of a SKU at a point in time.
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 pub struct Level {
-    /// Units in the house.
+    /// Units on hand.
     pub on_hand: u32,
-    /// Of these, set aside.
+    /// Units on hand that are reserved.
     pub reserved: u32,
-    /// Of these, not set aside.
+    /// Units on hand that are not reserved.
     pub available: u32,
     /// Stock counts as low while fewer units than this are available; 0 means never.
     pub low_stock_threshold: u32,
@@ -85,34 +85,34 @@ impl From<StockLevel> for Level {
     }
 }
 
-/// A movement of a SKU.
+/// A stock movement of a SKU.
 #[derive(Clone, Debug, Object, Deserialize, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Movement {
-    /// Of which SKU.
+    /// The SKU.
     pub sku: String,
-    /// What moved it.
+    /// The cause of the movement.
     pub cause: MovementCause,
-    /// By how many units `available` changed.
+    /// The change of `available`, in units.
     pub delta: i64,
-    /// The reservation that moved it: a caller's name for it, or the id of the order whose own it is.
+    /// The reservation that moved the stock: the name its caller chose, or an order's id for an order's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reservation_id: Option<String>,
-    /// Who made that reservation.
+    /// Who made the reservation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved_for: Option<ReservedFor>,
-    /// Why the count was corrected.
+    /// The reason for the correction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Before.
+    /// The stock before the movement.
     pub before: Level,
-    /// After.
+    /// The stock after the movement.
     pub after: Level,
-    /// Of the SKU, afterwards.
+    /// The SKU's version after the movement.
     pub version: u64,
-    /// The record that tells of it, by its offset in the journal `inventory`.
+    /// The offset of its record in the journal `inventory`.
     pub offset: u64,
-    /// When.
+    /// When the stock moved.
     pub moved_at: DateTime<Utc>,
 }
 

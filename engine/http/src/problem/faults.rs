@@ -13,17 +13,17 @@ pub const N_KEPT_MAX: usize = 100;
 /// The length of a fault's texts. A pointer names fields as the caller wrote them.
 const CHARS_MAX: usize = 200;
 
-/// One value that was wrong.
+/// An invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Serialize, Deserialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Fault {
-    /// The value, as a JSON pointer into the request's body. It ends in `…` where it was too long.
+    /// A JSON pointer to the value in the request body. Ends in `…` if it was too long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// The value, as the name of a path or query parameter or of a header.
+    /// The name of the path or query parameter, or of the header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
-    /// What kind of mistake it is, for programs.
+    /// A machine-readable code for the kind of error.
     pub code: String,
     /// What the value must be.
     pub detail: String,

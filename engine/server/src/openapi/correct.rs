@@ -16,14 +16,12 @@ const TOKEN: &str = "token";
 const COMMAND_HEADERS: [(&str, &str); 4] = [
     (
         "If-Match",
-        "The `ETag` of what the caller has seen, or `*`: 412 if what the command is about has another version by now.",
+        "The `ETag` that the caller has seen, or `*`. The response is 412 if the command's target has a different \
+            version by now.",
     ),
-    (
-        MIN_POSITION,
-        "Positions that the caller has seen, as answers told them: the command is decided with them in view.",
-    ),
-    ("Prefer", "`wait=N`: for how many seconds to wait for `Orderlog-Min-Position`, 5 if not given, at most 30."),
-    ("traceparent", "W3C Trace Context. It is kept with the record and handed on with every event that follows."),
+    (MIN_POSITION, "Positions returned by earlier responses. The command is decided with them in view."),
+    ("Prefer", "`wait=N`: the number of seconds to wait for `Orderlog-Min-Position`, 5 by default, at most 30."),
+    ("traceparent", "W3C Trace Context. It is stored with the record and passed on with every resulting event."),
 ];
 /// What headers look like that are refused otherwise.
 const PATTERNS: [(&str, &str); 2] =
@@ -44,10 +42,14 @@ pub fn all(document: &mut Value, registry: &Registry) {
             header(
                 operation,
                 "Prefer",
-                "`wait=N`: for how many seconds to wait for `Orderlog-Min-Position`, 5 if not given, at most 30.",
+                "`wait=N`: the number of seconds to wait for `Orderlog-Min-Position`, 5 by default, at most 30.",
             );
             if path.ends_with('}') {
-                header(operation, "If-None-Match", "The `ETag` of what the caller has: 304 if it is the newest.");
+                header(
+                    operation,
+                    "If-None-Match",
+                    "The `ETag` of the caller's copy. The response is 304 if it is the newest.",
+                );
                 unchanged(operation);
             }
         } else {
@@ -70,13 +72,14 @@ pub fn all(document: &mut Value, registry: &Registry) {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "olk_<id>_<secret>",
-            "description": "A key that `orderlog key create` has made. Each operation names the scope that it needs.",
+            "description": "A key created by `orderlog key create`. Each operation names the scope it needs.",
         },
         TOKEN: {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "A token of the issuer that the deployment believes (OpenID Connect), with the scopes in `scope` or `scp`.",
+            "description": "A token of the issuer that the deployment trusts (OpenID Connect), with the scopes in \
+                `scope` or `scp`.",
         },
     });
 }
@@ -192,15 +195,15 @@ fn positions(operation: &mut Value, registry: &Registry) {
         journals.extend(other.awaited().into_iter().filter(|journal| *journal != own.name().as_str()));
     }
     let elsewhere = if journals.len() > 1 {
-        " All that this service makes of another one's record is there then, or the answer is 504. What a third service makes of it is a \
-         record of that service, with a position of its own."
+        " The response includes everything this service derives from another service's record, or is 504. What a \
+            third service derives from it is a record of that service, with a position of its own."
     } else {
         ""
     };
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         if parameter["name"] == MIN_POSITION {
             let words = parameter["description"].as_str().unwrap_or_default();
-            parameter["description"] = format!("{words} Of these journals: {}.{elsewhere}", journals.join(", ")).into();
+            parameter["description"] = format!("{words} Accepted journals: {}.{elsewhere}", journals.join(", ")).into();
             parameter["schema"]["pattern"] = format!("^({})@[0-9]{{1,18}}$", journals.join("|")).into();
         }
     }
@@ -218,7 +221,7 @@ fn pages(operation: &mut Value) {
         }
         if parameter["name"] == MIN_POSITION {
             let words = parameter["description"].as_str().unwrap_or_default();
-            let parked = "An object with a record that this version can't read is listed as it was before that.";
+            let parked = "An object with a record that this version can't read is listed as it was before that record.";
             parameter["description"] = format!("{words} {parked}").into();
         }
     }
@@ -229,7 +232,7 @@ fn may_need_key(operation: &mut Value) {
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         if parameter["name"] == CommandHeaders::KEY {
             let words = parameter["description"].as_str().unwrap_or_default();
-            parameter["description"] = format!("{words} Some deployments take this command only with one.").into();
+            parameter["description"] = format!("{words} Some deployments require one for this command.").into();
         }
     }
 }
@@ -253,7 +256,8 @@ fn header(operation: &mut Value, name: &str, description: &str) {
 /// What is asked for may be unchanged.
 fn unchanged(operation: &mut Value) {
     if let Some(responses) = operation["responses"].as_object_mut() {
-        let response = json!({ "description": "The caller has the newest version: `If-None-Match` names it." });
+        let response =
+            json!({ "description": "The caller already has the newest version, which `If-None-Match` names." });
         responses.insert("304".to_owned(), response);
     }
 }

@@ -16,10 +16,10 @@ const WITH_RETRY_AFTER: [&str; 3] = ["429", "503", "504"];
 const WITH_RATE: [&str; 1] = ["429"];
 /// What they say it with.
 const RATE: [(&str, &str); 2] = [
-    ("RateLimit-Policy", "The rule: `q` requests at once, and as many again in `w` seconds."),
+    ("RateLimit-Policy", "The rule: a burst of `q` requests, and as many again in `w` seconds."),
     (
         "RateLimit",
-        "What is left of it: `r` requests now, and more in `t` seconds. On every answer to a caller with a limit.",
+        "The remaining quota: `r` requests now, and more in `t` seconds. Sent with every response to a caller with a limit.",
     ),
 ];
 /// Statuses that say which key is wanted.
@@ -92,11 +92,14 @@ fn describe(status: &str, response: &mut Value, codes: &[Code]) {
     response["content"][CONTENT_TYPE]["examples"] = examples.collect::<Map<_, _>>().into();
     let of_key = codes.contains(&problem::codes::IDEMPOTENCY_KEY_IN_USE);
     if WITH_RETRY_AFTER.contains(&status) || of_key {
-        let when =
-            if of_key { "if a command with the same idempotency key is under way" } else { "with every such answer" };
+        let when = if of_key {
+            "sent if a command with the same idempotency key is in progress"
+        } else {
+            "sent with every such response"
+        };
         // Not required anywhere, since it can't be on 409: generators make one type of all problems with this header.
         response["headers"]["Retry-After"] = json!({
-            "description": format!("In how many seconds to ask again, {when}."),
+            "description": format!("The number of seconds to wait before retrying, {when}."),
             "required": false,
             "schema": { "type": "integer", "minimum": 0 },
         });
@@ -116,7 +119,7 @@ fn describe(status: &str, response: &mut Value, codes: &[Code]) {
     }
     if WITH_CHALLENGE.contains(&status) {
         response["headers"]["WWW-Authenticate"] = json!({
-            "description": "What the caller has to bring (RFC 6750).",
+            "description": "The credentials that the caller must send (RFC 6750).",
             "required": false,
             "schema": { "type": "string" },
         });

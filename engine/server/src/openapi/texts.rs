@@ -16,12 +16,12 @@ const CONTROL_BUT_LINES: &str = r"\x00-\x09\x0b-\x1f\x7f";
 /// The same with white space: a text has something else, too.
 const BLANK: &str = r"\x00-\x20\x7f";
 /// What the patterns of texts cannot say.
-const IN_WORDS: &str = "Characters from U+0080 to U+009F are refused as well, and white space alone.";
+const IN_WORDS: &str = "Characters from U+0080 to U+009F, and white space alone, are also rejected.";
 /// The same of texts on one line.
 const IN_WORDS_OF_A_LINE: &str =
-    "Characters from U+0080 to U+009F, U+2028 and U+2029 are refused as well, and white space alone.";
+    "Characters from U+0080 to U+009F, U+2028 and U+2029, and white space alone, are also rejected.";
 /// What the pattern of an e-mail address cannot say.
-const IN_WORDS_OF_AN_EMAIL: &str = "White space and control characters beyond ASCII are refused as well.";
+const IN_WORDS_OF_AN_EMAIL: &str = "White space and control characters beyond ASCII are also rejected.";
 /// Texts of more characters than this may have many lines.
 const N_LINE_MAX: u64 = 200;
 

@@ -28,6 +28,6 @@ pub fn id(name: &'static str) -> Field {
 
 /// The version of what the event is about.
 pub fn version() -> Field {
-    let description = "Counts what happened to what the event is about.";
+    let description = "Incremented by every change to the event's subject.";
     ("version", json!({ "type": "integer", "minimum": 1, "description": description }))
 }
