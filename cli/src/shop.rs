@@ -26,10 +26,10 @@ const ABOUT: About = About {
     summary: "Customers, orders, stock, payments and notifications on an append-only log.",
     description: DESCRIPTION,
     example_id: EXAMPLE_ORDER,
-    program: "An order backend whose only truth is an append-only log",
-    usage: "Without a command all five services are served on the embedded log.",
+    program: "An order backend whose only source of truth is an append-only log",
+    usage: "Without a command, all five services run on the embedded log.",
     vocabularies: &[Vocabulary { pattern: "^[A-Z]{3}$", words: || Currency::codes().collect() }],
-    demanded_keys: "Refuse commands that move stock or money, and orders, if they come without an `Idempotency-Key`: \
+    demanded_keys: "Reject orders, and commands that move stock or money, that have no `Idempotency-Key`: \
         `POST /orders`, `POST /billing`, refunds, and every command under `/stock`",
 };
 

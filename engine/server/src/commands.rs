@@ -42,46 +42,46 @@ pub struct Cli {
 enum Command {
     /// Run services
     Serve {
-        /// Which
+        /// The services to run
         #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
         services: Services,
 
         #[command(flatten)]
         options: Box<Options>,
     },
-    /// Print the OpenAPI document of a service, or of all in one
+    /// Print the OpenAPI document of a service, or one for all services
     Openapi {
-        /// Which
+        /// The services to document
         #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
         services: Services,
 
-        /// Which version of OpenAPI: 3.0 is for generators that reject 3.1
+        /// The OpenAPI version; 3.0 is for generators that reject 3.1
         #[arg(long, env = "ORDERLOG_OPENAPI_FORM", value_name = "VERSION", value_enum, default_value_t = Form::Modern)]
         form: Form,
     },
     /// Print the AsyncAPI document of the public topics
     Asyncapi,
-    /// Read the log itself, export and import it
+    /// Read, export and import the log
     Log {
         #[command(subcommand)]
         verb: Box<log::Verb>,
     },
-    /// Look at records that could not be folded, fold them after all, discard them
+    /// List, show, retry and discard parked records
     Parked {
         #[command(subcommand)]
         verb: Box<parked::Verb>,
     },
-    /// Look at the rows of services, prove them, rebuild them while they serve
+    /// Show, verify and rebuild read models while they serve
     Projection {
         #[command(subcommand)]
         verb: Box<projection::Verb>,
     },
-    /// Make keys for callers, list them, revoke them
+    /// Create, list and revoke API keys
     Key {
         #[command(subcommand)]
         verb: Box<key::Verb>,
     },
-    /// Ask a running process whether it is ready; exits with 0 if it is
+    /// Check whether a running process is ready; exits with 0 if it is
     Health(health::Health),
 }
 

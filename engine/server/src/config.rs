@@ -90,7 +90,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 /// How the process tells what it does, on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Human-readable lines.
     Text,
     /// One JSON object per line.
     Json,
@@ -103,17 +103,18 @@ pub struct Storage {
     #[arg(long, env = "ORDERLOG_LOG", default_value = "embedded", value_parser = Untold(LogUrl::from_str))]
     pub log: LogUrl,
 
-    /// The folder of the read models, and of the embedded log; made if it is missing
+    /// The folder for read models and the embedded log; created if missing
     #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
 
-    /// The folder of snapshots: copies of the rows, from which an instance without rows begins. May be shared by instances,
-    /// or copied to another machine. Default: DIR/snapshots
+    /// The folder for snapshots: copies of read models, from which an instance without any starts. Can be shared by
+    /// instances or copied to another machine. Default: DIR/snapshots
     #[arg(long, env = "ORDERLOG_SNAPSHOTS", value_name = "DIR")]
     pub snapshots: Option<PathBuf>,
 
-    /// The secret under which e-mail addresses and idempotency keys are hashed; the same for all processes of a deployment,
-    /// for ever. Default on the embedded log: made at the first start and kept in DIR/hash.key. On Kafka it must be set
+    /// The secret for hashing e-mail addresses and idempotency keys; must be identical for all processes of a
+    /// deployment, and must never change. Default on the embedded log: generated at the first start and kept in
+    /// DIR/hash.key. Required on Kafka
     #[arg(
         long,
         env = "ORDERLOG_HASH_KEY",
@@ -123,33 +124,33 @@ pub struct Storage {
     )]
     pub hash_key: Option<String>,
 
-    /// A file with that secret
+    /// A file that contains the secret
     #[arg(long, env = "ORDERLOG_HASH_KEY_FILE", value_name = "FILE")]
     pub hash_key_file: Option<PathBuf>,
 
-    /// Use the hash key that is built into the program. Everybody knows it, so only to try things out, and never on a log that is
-    /// to be kept
+    /// Use the hash key built into the program. It is public, so use it only to try things out, never on a log that you
+    /// want to keep
     #[arg(long, env = "ORDERLOG_DEVELOPMENT_HASH_KEY", conflicts_with_all = ["hash_key", "hash_key_file"])]
     pub development_hash_key: bool,
 
-    /// Put before the names of all topics and groups on Kafka, so that several deployments can share the brokers
+    /// A prefix for the names of all topics and groups on Kafka, so that several deployments can share the brokers
     #[arg(long, env = "ORDERLOG_TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]
     pub topic_prefix: String,
 
-    /// Where other instances of the same services reach this one: commands are then handed to the instance that does the service's
-    /// other work. Without effect on the embedded log
+    /// The URL at which other instances of the same services reach this one. Commands are then forwarded to the
+    /// instance that runs the service's background tasks. No effect on the embedded log
     #[arg(long, env = "ORDERLOG_ADVERTISED_URL", value_name = "URL", value_parser = http_url)]
     pub advertised_url: Option<String>,
 
-    /// How many partitions a public topic is created with on Kafka
+    /// The number of partitions of new public topics on Kafka
     #[arg(long, env = "ORDERLOG_PUBLIC_PARTITIONS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub public_partitions: i32,
 
-    /// How many copies a topic is created with on Kafka; without it, what the brokers have as their default. In production 3
+    /// The replication factor of new topics on Kafka. Default: the brokers' own. Use 3 in production
     #[arg(long, env = "ORDERLOG_KAFKA_REPLICATION", value_name = "N", value_parser = clap::value_parser!(i16).range(1..=32))]
     pub kafka_replication: Option<i16>,
 
-    /// More settings of the Kafka client in librdkafka's words, such as client.rack=a; may be repeated
+    /// More settings of the Kafka client, with librdkafka's names, such as client.rack=a; may be repeated
     #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = Untold(setting), value_delimiter = ',', hide_env_values = true)]
     pub kafka_settings: Vec<(String, String)>,
 
@@ -157,15 +158,15 @@ pub struct Storage {
     #[command(flatten)]
     pub kafka: KafkaAccess,
 
-    /// How many aggregates each service keeps in memory; the others are loaded when they are needed
+    /// The number of aggregates that each service keeps in memory; others are loaded on demand
     #[arg(long, env = "ORDERLOG_KEYS_IN_MEMORY", value_name = "N", default_value_t = 200_000)]
     pub keys_in_memory: usize,
 
-    /// How the process tells what it does, on stderr
+    /// The log format on stderr
     #[arg(long, env = "ORDERLOG_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// What it tells: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_runtime=debug`
+    /// The log level: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_runtime=debug`
     ///
     /// Default: `info` for `serve`, `warn` for the other commands
     #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", value_parser = filter)]
@@ -220,51 +221,52 @@ pub struct Options {
     #[command(flatten)]
     pub redis: RedisAccess,
 
-    /// After how many records of a service's journal a snapshot of its rows is made; 0: never
+    /// The number of journal records between snapshots of a service's read model; 0: never
     #[arg(long, env = "ORDERLOG_SNAPSHOT_EVERY", value_name = "N", default_value_t = 1_000_000)]
     pub snapshot_every: u64,
 
-    /// How many snapshots of a service are kept
+    /// The number of snapshots to keep for each service
     #[arg(long, env = "ORDERLOG_SNAPSHOTS_KEPT", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub snapshots_kept: u16,
 
-    /// Where to take HTTP requests; port 0 takes any free one
+    /// The address for HTTP requests; port 0 picks any free port
     #[arg(long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: String,
 
-    /// Play a short story through the public HTTP API after the start, and print what happened
+    /// Run a short scenario through the public HTTP API after startup, and print what happened
     #[arg(long, env = "ORDERLOG_DEMO")]
     pub demo: bool,
 
-    /// Where to send traces: a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; without it there are none
+    /// The collector to send traces to, with OTLP over HTTP, such as http://127.0.0.1:4318. Without it, no traces are
+    /// sent
     #[arg(long, env = "ORDERLOG_OTLP_ENDPOINT", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
 
-    /// The share of the traces that begin here which is sent; of others whoever began them has decided
+    /// The fraction of traces started here that is sent; for other traces, the service that started them decides
     #[arg(long, env = "ORDERLOG_TRACE_RATIO", value_name = "0..1", default_value_t = 1.0, value_parser = ratio)]
     pub trace_ratio: f64,
 
-    /// A service is not ready while its rows have lacked a record of its journal for longer than this
+    /// A service becomes unready when its read model has lacked a record of its journal for longer than this
     #[arg(long, env = "ORDERLOG_UNREADY_LAG_MS", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub unready_lag_ms: u64,
 
-    /// Once that was so, it is ready again when the lag is down to this
+    /// An unready service becomes ready again once the lag is down to this
     #[arg(long, env = "ORDERLOG_READY_LAG_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
     pub ready_lag_ms: u64,
 
-    /// How long requests are still taken after readiness is withdrawn at a stop, so that load balancers notice
+    /// How long requests are still accepted after readiness is withdrawn at shutdown, so that load balancers notice
     #[arg(long, env = "ORDERLOG_STOP_DELAY_MS", value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub stop_delay_ms: u64,
 
-    /// How long requests under way, duties and rows then have to come to an end
+    /// How long requests in progress, background tasks and read models then have to finish
     #[arg(long, env = "ORDERLOG_STOP_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub stop_timeout_ms: u64,
 
-    /// How long a command may take before it is answered with 503 or 504
+    /// How long a command may take before the response is 503 or 504
     #[arg(long, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
     pub command_timeout_ms: i64,
 
-    /// Refuse some commands if they come without an `Idempotency-Key`
+    /// Reject some commands that have no `Idempotency-Key`
     #[arg(long, env = "ORDERLOG_REQUIRE_IDEMPOTENCY_KEYS")]
     pub require_idempotency_keys: bool,
 
@@ -314,7 +316,7 @@ impl FromArgMatches for PeerUrls {
     }
 }
 
-/// What to run, and how.
+/// The services to run, and their options.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub services: Vec<ServiceName>,

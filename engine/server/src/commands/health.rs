@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// Which process to ask.
 #[derive(Args, Clone, Debug)]
 pub struct Health {
-    /// Where it is, such as http://127.0.0.1:8080; default: where the server of the data folder says that it is
+    /// The URL of the process, such as http://127.0.0.1:8080. Default: the URL that the server wrote to the data folder
     #[arg(long, env = "ORDERLOG_HEALTH_URL", value_name = "URL", value_parser = http_url)]
     url: Option<String>,
 

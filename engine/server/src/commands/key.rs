@@ -19,25 +19,25 @@ use crate::{
     registry::Registry,
 };
 
-/// What to do with keys. A running server takes it over within a second.
+/// What to do with keys. A running server picks up changes within a second.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Make a key, and print it: it is shown this once only
+    /// Create a key and print it; it is shown only once
     ///
-    /// The first key closes a server that listens to this machine only: from then on it wants to see one.
+    /// A server that listens only on the local machine requires a key as soon as the first one exists.
     Create(Create),
-    /// List the keys, without what would open anything
+    /// List the keys, without their secrets
     List {
         #[command(flatten)]
         place: Place,
 
-        /// One JSON object per line
+        /// Print one JSON object per line
         #[arg(long, env = "ORDERLOG_JSON")]
         json: bool,
     },
-    /// Have a key open nothing any more
+    /// Revoke a key
     Revoke {
-        /// Its id, as `list` shows it: what stands between the first and the second `_`
+        /// The key's id, as shown by `list`: the part between the first and the second `_`
         id: String,
 
         #[command(flatten)]
@@ -48,7 +48,7 @@ pub enum Verb {
 /// Where keys are.
 #[derive(Args, Clone, Debug)]
 pub struct Place {
-    /// The file of keys. Default: keys.json in the data folder
+    /// The key file. Default: keys.json in the data folder
     #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
 
@@ -66,19 +66,19 @@ impl Place {
 /// What a key is to open.
 #[derive(Args, Debug)]
 pub struct Create {
-    /// Whose: keys of one name are one caller, so that a new one can replace an old one
+    /// The caller's name. Keys with the same name belong to one caller, so that a new key can replace an old one
     #[arg(long, env = "ORDERLOG_KEY_NAME", value_name = "NAME")]
     name: String,
 
-    /// What it opens, such as `orders:read`, `orders:*`, or `*` for everything there is today; may be repeated
+    /// A scope to grant, such as `orders:read`, `orders:*`, or `*` for every scope that exists today; may be repeated
     #[arg(long = "scope", env = "ORDERLOG_KEY_SCOPES", value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = registered::<Meant>)]
     scopes: Vec<Meant>,
 
-    /// Whom its caller acts as: a customer, who sees nobody else's
+    /// The customer that the caller acts as; the caller sees only that customer's objects
     #[arg(long, env = "ORDERLOG_KEY_CUSTOMER", value_name = "UUID")]
     customer: Option<Uuid>,
 
-    /// From when on it opens nothing, such as 2027-01-31T12:00:00Z
+    /// When the key expires, such as 2027-01-31T12:00:00Z
     #[arg(long, env = "ORDERLOG_KEY_EXPIRES", value_name = "TIME")]
     expires: Option<DateTime<Utc>>,
 

@@ -31,20 +31,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// What to do with the log.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Print the records of a topic, journals and public topics alike
+    /// Print the records of a journal or a public topic
     ///
-    /// Of journals also the void ones, marked as such. One JSON document a line, or a table.
+    /// Void records of journals are included, marked as such. One JSON document per line, or a table.
     Replay(Replay),
-    /// Read the journals with this program, and report which records it could not read
+    /// Report records in the journals that this program can't read
     ///
-    /// For the time before a new version is deployed. Ends with 3 if there are any that are not discarded, and also if a record's key is not
-    /// that of its header. Foreign headers are a warning.
+    /// Run it before deploying a new version. Exits with 3 if any such records are not discarded, and also if a
+    /// record's key does not match its header. Foreign headers are a warning.
     Lint {
-        /// Whose journals
+        /// The services whose journals to read
         #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
         services: Services,
 
-        /// Print the answer as JSON
+        /// Print the result as JSON
         #[arg(long, env = "ORDERLOG_JSON")]
         json: bool,
 
@@ -53,17 +53,18 @@ pub enum Verb {
     },
     /// Write all journals into compressed files with a digest chain
     ///
-    /// On a running server or on a stopped one. `--sign-key` signs them. Public topics are not in it, they follow from the journals. Nor is the hash key:
-    /// keep that too.
+    /// Works on a running or a stopped server. `--sign-key` signs the files. Public topics are not included, because
+    /// they follow from the journals. Nor is the hash key: back it up as well.
     Export(Export),
-    /// Bring an export into an empty log, on a stopped server
+    /// Import an export into an empty log, on a stopped server
     ///
-    /// The whole export is proven before the first record is written; a broken chain ends with 3 and names the record. An import
-    /// that was interrupted resumes when it is repeated, and no server starts before it has ended. `--undo` takes it back.
+    /// Verifies the whole export before writing the first record; a broken chain exits with 3 and names the record.
+    /// Repeat an interrupted import to resume it; no server starts until it has finished. `--undo` reverts it.
     Import(Import),
-    /// Prove an export, without a log
+    /// Verify an export, without a log
     ///
-    /// A record that was changed, or a signature that `--verify-key` does not confirm, ends with 3. Foreign headers and files are named.
+    /// Exits with 3 if a record was changed, or if `--verify-key` does not confirm the signature. Foreign headers and
+    /// files are reported.
     Check(Check),
 }
 
@@ -78,7 +79,7 @@ pub struct Replay {
     #[arg(long, env = "ORDERLOG_FROM", value_name = "POINT", default_value = "beginning")]
     from: Point,
 
-    /// Where to stop, without it: an offset, a position or a time; default: the end as it is now
+    /// Where to stop (exclusive): an offset, a position or a time. Default: the current end
     #[arg(long, env = "ORDERLOG_TO", value_name = "POINT", default_value = "end", conflicts_with = "follow")]
     to: Point,
 
@@ -86,19 +87,19 @@ pub struct Replay {
     #[arg(long = "type", env = "ORDERLOG_TYPE", value_name = "TYPE")]
     kind: Option<String>,
 
-    /// Only records about this: an id, or a key as printed
+    /// Only records about this object: an id, or a key as printed
     #[arg(long, env = "ORDERLOG_KEY", value_name = "KEY")]
     key: Option<String>,
 
-    /// Go on with what comes, until interrupted
+    /// Keep printing new records until interrupted
     #[arg(long, env = "ORDERLOG_FOLLOW")]
     follow: bool,
 
-    /// One JSON document a line, also on a terminal
+    /// One JSON document per line, even on a terminal
     #[arg(long, env = "ORDERLOG_JSON", conflicts_with = "table")]
     json: bool,
 
-    /// A table for people, also where there is no terminal
+    /// A human-readable table, even without a terminal
     #[arg(long, env = "ORDERLOG_TABLE")]
     table: bool,
 

@@ -30,24 +30,24 @@ const N_SHOWN: usize = 20;
 /// What to do with parked records.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Say which records are parked, and why
+    /// List the parked records, and why they are parked
     ///
-    /// A program that can read them folds them when it starts. What nobody can read has to be discarded.
+    /// A version that can read them folds them when it starts. Records that no version can read have to be discarded.
     List(ServiceArgs),
-    /// Show a parked record: header, payload, why it is parked, and what stands behind it
+    /// Show a parked record: header, payload, why it is parked, and the records queued behind it
     Show(One),
-    /// Fold what is parked as far as this program can, in order, without a rebuild
+    /// Fold parked records as far as this program can, in order, without a rebuild
     ///
-    /// A start does the same; this is for a failure that rested on something else. Ends with 5 if anything stays parked.
+    /// A start does the same; use this for failures with another cause. Exits with 5 if anything stays parked.
     Retry(ServiceArgs),
-    /// Write into the journal that a parked record is to have no effect, and fold what stands behind it
+    /// Record in the journal that a parked record has no effect, and fold the records queued behind it
     ///
-    /// It can't be taken back, so look first (`show`, or --dry-run). The log has the last word: if somebody whose program can read
-    /// the record wrote on its keys at the same moment, it stays as it is.
+    /// This can't be undone, so check first (`show`, or --dry-run). The log decides: if a program that can read the
+    /// record wrote to its keys at the same moment, the record stays as it is.
     Discard {
         #[command(flatten)]
         one: One,
-        /// Why, for those who read the journal later; it is kept for ever. 1 to 200 characters on one line
+        /// The reason, for later readers of the journal; it is kept forever. 1 to 200 characters on one line
         #[arg(long, env = "ORDERLOG_REASON", value_parser = |text: &str| Reason::new(text))]
         reason: Reason,
         /// Only show what would be discarded
@@ -59,13 +59,13 @@ pub enum Verb {
 /// One record.
 #[derive(Args, Clone, Debug)]
 pub struct One {
-    /// Whose journal
+    /// The service whose journal has the record
     #[arg(value_parser = registered::<ServiceName>)]
     service: ServiceName,
-    /// Where in it the record stands
+    /// The offset of the record
     offset: u64,
 
-    /// Print the answer as JSON
+    /// Print the result as JSON
     #[arg(long, env = "ORDERLOG_JSON")]
     json: bool,
 

@@ -44,33 +44,34 @@ const N_SHOWN: usize = 20;
 /// What to do with rows.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Say where the rows stand, and whether anything is parked
+    /// Show the read models' positions, and whether anything is parked
     Status(ServiceArgs),
-    /// Build rows anew from the log, and prove that those that serve are the same, and that public topics hold what the journal
-    /// says. Nothing is changed
+    /// Rebuild a read model on the side, and check that the serving one is identical and that public topics match the
+    /// journal. Changes nothing
     Verify {
         #[command(flatten)]
         asked: ServiceArgs,
-        /// Where the rows of a stopped server are copied to and built anew; default: the system's folder for temporary files
+        /// The folder for copying and rebuilding the read models of a stopped server. Default: the system's folder for
+        /// temporary files
         #[arg(long, env = "ORDERLOG_SCRATCH", value_name = "DIR")]
         scratch: Option<PathBuf>,
     },
-    /// Build the next generation of rows beside the serving one, compare both, and let it serve
+    /// Build a new generation of the read model beside the serving one, compare both, and switch to it
     ///
-    /// Commands and queries go on meanwhile. The generation before is kept for `rollback`. If rows differ, the new generation
-    /// serves only with --yes. Interrupted, it goes on with what was built when it is begun again.
+    /// Commands and queries continue meanwhile. The previous generation is kept for `rollback`. If rows differ, the new
+    /// generation serves only with --yes. An interrupted rebuild resumes when it is started again.
     Rebuild {
         #[command(flatten)]
         asked: ServiceArgs,
-        /// Build and compare only, as `verify` does
+        /// Only build and compare, as `verify` does
         #[arg(long, env = "ORDERLOG_DRY_RUN")]
         dry_run: bool,
-        /// Let the new generation serve whatever differs
+        /// Switch to the new generation even if rows differ
         #[arg(long, env = "ORDERLOG_YES")]
         yes: bool,
 
-        /// Replay from here only: `beginning`, a position such as `orders@1042`, or an RFC 3339 time. Rows begin as the newest
-        /// snapshot that is not behind it
+        /// Replay only from this point: `beginning`, a position such as `orders@1042`, or an RFC 3339 time. Starts from
+        /// the newest snapshot not after it
         #[arg(
             long,
             env = "ORDERLOG_FROM",
@@ -80,20 +81,20 @@ pub enum Verb {
         )]
         from: Point,
     },
-    /// Make a snapshot: a copy of the rows, from which an instance without rows begins
+    /// Make a snapshot: a copy of the read model, from which an instance without one starts
     Snapshot(ServiceArgs),
-    /// Let the generation before the serving one catch up, and serve again
+    /// Let the previous generation catch up, and switch back to it
     Rollback(ServiceArgs),
 }
 
 /// The services that a command is about, and where their rows and log are.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceArgs {
-    /// Whose rows
+    /// The services whose read models to use
     #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
     pub services: Services,
 
-    /// Print the answer as JSON
+    /// Print the result as JSON
     #[arg(long, env = "ORDERLOG_JSON")]
     pub json: bool,
 

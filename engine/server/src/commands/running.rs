@@ -37,11 +37,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Where the server, or what it serves, is.
 #[derive(Args, Clone, Debug)]
 pub struct Place {
-    /// Where the running server is; default: what it says of itself in the data folder
+    /// The URL of the running server. Default: the URL that it wrote to the data folder
     #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
     pub server: Option<String>,
 
-    /// A file with the key for it; not needed where it works on the same data folder
+    /// A file with a key for the server; not needed if it uses the same data folder
     #[arg(long, env = "ORDERLOG_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 

@@ -79,5 +79,5 @@ fn url_of(service: ServiceName) -> Arg {
         .value_name("URL")
         .value_parser(Untold(http_url))
         .hide_env_values(true)
-        .help(format!("Where the {service} service is; default: in this process"))
+        .help(format!("The URL of the {service} service. Default: in this process"))
 }

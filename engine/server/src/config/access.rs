@@ -12,12 +12,12 @@ use super::{
 /// How a user proves to brokers who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SaslMechanism {
-    /// By sending the password: over TLS only, where others can listen.
+    /// Send the password. Use it only with TLS where others can listen.
     Plain,
-    /// Without sending it.
+    /// Don't send the password.
     #[value(name = "scram-sha-256")]
     ScramSha256,
-    /// Without sending it.
+    /// Don't send the password.
     #[value(name = "scram-sha-512")]
     ScramSha512,
 }
@@ -25,27 +25,27 @@ pub enum SaslMechanism {
 /// How brokers are spoken to, and as whom.
 #[derive(Args, Clone, Debug)]
 pub struct KafkaAccess {
-    /// Speak TLS with the brokers
+    /// Use TLS with the brokers
     #[arg(long = "kafka-tls", env = "ORDERLOG_KAFKA_TLS")]
     pub kafka_tls: bool,
 
-    /// The certificates on which those of the brokers must stand, as PEM. Default: those that OpenSSL trusts
+    /// CA certificates for verifying the brokers, as PEM. Default: those that OpenSSL trusts
     #[arg(long = "kafka-ca", env = "ORDERLOG_KAFKA_CA", value_name = "FILE", requires = "kafka_tls")]
     pub kafka_ca: Option<PathBuf>,
 
-    /// The user as whom brokers are asked (SASL). Without TLS anybody on the way can read along
+    /// The user name for the brokers (SASL). Without TLS, the traffic can be read in transit
     #[arg(long = "kafka-user", env = "ORDERLOG_KAFKA_USER", value_name = "NAME")]
     pub kafka_user: Option<String>,
 
-    /// How that user proves who it is
+    /// How to authenticate that user
     #[arg(long = "kafka-sasl", env = "ORDERLOG_KAFKA_SASL", value_name = "MECHANISM", value_enum, default_value_t = SaslMechanism::ScramSha512)]
     pub kafka_sasl: SaslMechanism,
 
-    /// Its password; better in a variable or a file than on the command line, which others see
+    /// Its password. Prefer a variable or a file: others can see the command line
     #[arg(long = "kafka-password", env = "ORDERLOG_KAFKA_PASSWORD", value_name = "SECRET", hide_env_values = true, value_parser = Untold(Secret::parse), requires = "kafka_user", conflicts_with = "kafka_password_file")]
     pub kafka_password: Option<Secret>,
 
-    /// A file with that password
+    /// A file that contains the password
     #[arg(
         long = "kafka-password-file",
         env = "ORDERLOG_KAFKA_PASSWORD_FILE",
@@ -105,20 +105,20 @@ fn redis_url(text: &str) -> Result<String, String> {
 /// How Redis is spoken to, and as whom.
 #[derive(Args, Clone, Debug)]
 pub struct RedisAccess {
-    /// Redis, for the inbox of the notifications service: `redis://host:port`, or `rediss://` with TLS; without it the inbox is
-    /// read from SQLite
+    /// Redis, for the inbox of the notifications service: `redis://host:port`, or `rediss://` with TLS; without it, the
+    /// inbox is read from SQLite
     #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = Untold(redis_url), hide_env_values = true)]
     pub redis: Option<String>,
 
-    /// The user as whom Redis is asked, as its ACL names it
+    /// The Redis user name, as in its ACL
     #[arg(long = "redis-user", env = "ORDERLOG_REDIS_USER", value_name = "NAME", requires = "redis")]
     pub redis_user: Option<String>,
 
-    /// Its password, or that of the default user; better in a variable or a file than on the command line, which others see
+    /// Its password, or the default user's. Prefer a variable or a file: others can see the command line
     #[arg(long = "redis-password", env = "ORDERLOG_REDIS_PASSWORD", value_name = "SECRET", hide_env_values = true, value_parser = Untold(Secret::parse), requires = "redis", conflicts_with = "redis_password_file")]
     pub redis_password: Option<Secret>,
 
-    /// A file with that password
+    /// A file that contains the password
     #[arg(long = "redis-password-file", env = "ORDERLOG_REDIS_PASSWORD_FILE", value_name = "FILE", requires = "redis")]
     pub redis_password_file: Option<PathBuf>,
 }

@@ -16,17 +16,16 @@ use super::{oidc::Oidc, secret::Untold};
 /// What is not demanded, though others than this machine are listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Insecure {
-    /// Everybody may do everything, as long as there are no keys.
+    /// Anyone may do anything, as long as there are no keys.
     NoKeys,
-    /// Keys and answers go over the wire as they are: for when something else adds TLS.
+    /// Keys and responses are sent in plain text: for when something else adds TLS.
     NoTls,
 }
 
 /// Whom to believe where something is asked over `https://`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Trust {
-    /// The certificates on which others must stand where they are asked over https://, as PEM. Default: those that the system
-    /// trusts
+    /// CA certificates for verifying others over https://, as PEM. Default: those that the system trusts
     #[arg(long, env = "ORDERLOG_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
@@ -34,11 +33,11 @@ pub struct Trust {
 /// Who may ask, and over what.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Security {
-    /// The file of keys, which `orderlog key create` makes; read again when it changes. Default: keys.json in the data folder
+    /// The key file, made by `orderlog key create`; reloaded when it changes. Default: keys.json in the data folder
     #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
 
-    /// Listen to other machines without keys, without TLS, or both, which is refused else
+    /// Allow listening to other machines without keys, without TLS, or both; refused otherwise
     #[arg(
         long,
         env = "ORDERLOG_INSECURE",
@@ -51,12 +50,13 @@ pub struct Security {
     )]
     pub insecure: Vec<Insecure>,
 
-    /// Another name by which this server may be asked, such as shop.example: by pages of that host, and by anybody where no key is
-    /// needed. May be repeated. Known anyhow: localhost, IP addresses, the hosts of --advertised-url and the URLs of services
+    /// Another host name to accept for this server, such as shop.example: from pages of that host, and from anyone
+    /// where no key is needed. May be repeated. Always accepted: localhost, IP addresses, the hosts of
+    /// --advertised-url and the URLs of services
     #[arg(long = "allowed-host", env = "ORDERLOG_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',', value_parser = host_name)]
     pub allowed_hosts: Vec<String>,
 
-    /// The certificate of this server, with those that it stands on, as PEM: then it speaks TLS only. Read again when it changes
+    /// This server's certificate and its chain, as PEM; the server then speaks TLS only. Reloaded when it changes
     #[arg(long, env = "ORDERLOG_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
@@ -72,7 +72,7 @@ pub struct Security {
     #[command(flatten)]
     pub oidc: Oidc,
 
-    /// The key with which the other services are asked; needed where they are other processes and demand one
+    /// The key for calling the other services; needed if they run in other processes and require one
     #[arg(
         long,
         env = "ORDERLOG_PEER_KEY",
@@ -83,7 +83,7 @@ pub struct Security {
     )]
     pub peer_key: Option<Token>,
 
-    /// A file with that key
+    /// A file that contains the key
     #[arg(long, env = "ORDERLOG_PEER_KEY_FILE", value_name = "FILE")]
     pub peer_key_file: Option<PathBuf>,
 }

@@ -41,10 +41,10 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 /// What to export, and where to.
 #[derive(Args, Clone, Debug)]
 pub struct Export {
-    /// The folder for the files; made if it is missing
+    /// The folder for the files; created if missing
     dir: PathBuf,
 
-    /// Sign the manifest with this private key of ed25519, a PEM file as `openssl genpkey -algorithm ed25519` writes it
+    /// Sign the manifest with this Ed25519 private key, a PEM file as written by `openssl genpkey -algorithm ed25519`
     #[arg(long, env = "ORDERLOG_SIGN_KEY", value_name = "FILE")]
     sign_key: Option<PathBuf>,
 
@@ -66,11 +66,11 @@ pub struct Import {
     #[command(flatten)]
     signature: Signature,
 
-    /// Prove the export and look at the log, but write nothing
+    /// Verify the export and check the log, but write nothing
     #[arg(long, env = "ORDERLOG_DRY_RUN")]
     dry_run: bool,
 
-    /// Take back an import that did not end: the log is empty again. What it had written is kept in another file
+    /// Revert an unfinished import, which leaves the log empty. The records already written are kept in another file
     #[arg(long, env = "ORDERLOG_UNDO", conflicts_with_all = ["dir", "dry_run"])]
     undo: bool,
 
@@ -85,7 +85,8 @@ pub struct Import {
 /// By which key an export must be signed.
 #[derive(Args, Clone, Debug)]
 struct Signature {
-    /// Refuse an export that is not signed by the private key of this public one, a PEM file as `openssl pkey -pubout` writes it
+    /// Reject an export not signed by the private key of this public key, a PEM file as written by `openssl pkey
+    /// -pubout`
     #[arg(long, env = "ORDERLOG_VERIFY_KEY", value_name = "FILE")]
     verify_key: Option<PathBuf>,
 }
@@ -99,7 +100,7 @@ pub struct Check {
     #[command(flatten)]
     signature: Signature,
 
-    /// Print what is in it as JSON
+    /// Print the contents as JSON
     #[arg(long, env = "ORDERLOG_JSON")]
     json: bool,
 }
