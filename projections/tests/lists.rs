@@ -77,12 +77,16 @@ async fn all<T>(mut page: impl AsyncFnMut(&Paging) -> Result<Page<T>, StoreError
     }
 }
 
-fn names_a_table_for_each_kind<D: Decider>(Tables { tables, ledgers, .. }: &Tables<D>) {
+fn names_a_table_for_each_kind<D: Decider>(Tables { tables, ledgers, timers, .. }: &Tables<D>) {
     let kinds: Vec<&str> = tables.iter().map(|table| table.kind).collect();
     assert_eq!(kinds, D::KINDS, "{}", D::JOURNAL);
     let indexes = tables.iter().flat_map(|table| table.indexes).chain(ledgers.iter().flat_map(|it| it.indexes));
     let names: Vec<&str> = indexes.map(|index| index.name).collect();
     assert_eq!(names.len(), names.iter().collect::<HashSet<_>>().len(), "{}", D::JOURNAL);
+    for timer in *timers {
+        let table = tables.iter().find(|table| table.kind == timer.kind).expect("a timer is of a table");
+        assert!(table.columns.iter().any(|column| column.name == timer.column), "{}: {}", D::JOURNAL, timer.column);
+    }
     let copies = tables.iter().any(|table| table.copied);
     assert_eq!(copies, !D::COPIES.is_empty(), "{}", D::JOURNAL);
 }

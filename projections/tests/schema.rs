@@ -4,7 +4,7 @@
 use orderlog_projections::{billing, customers, inventory, notifications, orders};
 
 #[test]
-fn a_read_model_of_the_version_before_is_still_served() {
+fn a_read_model_is_rebuilt_only_on_purpose() {
     let versions = [
         customers::TABLES.version(),
         orders::TABLES.version(),

@@ -94,7 +94,7 @@ async fn keep_claiming(replica: Replica<Customers>) {
     }
 }
 
-/// As `orderlog projection list` reports them.
+/// As `orderlog projection status` reports them.
 fn to_settle(collisions: &[Collision]) -> ToSettle {
     let any = (!collisions.is_empty()).then(|| (NAME.to_owned(), serde_json::json!(collisions)));
     any.into_iter().collect()

@@ -143,6 +143,7 @@ pub struct PlaceOrder {
     /// The channel the order comes from, such as `web` or `store-7`: 1 to 40 lowercase letters a to z, digits and
     /// dashes.
     #[oai(validator(pattern = "^[a-z0-9-]{1,40}$"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
 }
 

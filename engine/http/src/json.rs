@@ -214,18 +214,25 @@ fn explain<T: Type + DeserializeOwned + Checked>(bytes: &[u8], error: &serde_jso
     T::register(&mut registry);
     let schema = T::schema_ref();
     let mut shape = Shape::compared(&registry.schemas, &schema, body);
-    if shape.faults.is_empty() {
-        return beyond_the_schema::<T>(bytes).into();
-    }
     let mut faults = std::mem::take(&mut shape.faults);
-    if !faults.is_full()
-        && let Ok(body) = parsed::<T>(shape.mended.as_bytes())
-    {
-        faults.extend_where(body.checked().err(), |fault| {
-            !shape.has_mended(fault.pointer.as_deref().unwrap_or_default())
-        });
+    if shape.has_bad_escape {
+        return with_bad_escape(bytes, error);
     }
-    faults.into()
+    if faults.is_full() {
+        return faults.into();
+    }
+    let of_values = match parsed::<T>(shape.mended.as_bytes()) {
+        Ok(body) => body.checked().err(),
+        Err(error) if !error.is_data() => return with_bad_escape(bytes, &error),
+        Err(_) => Some(beyond_the_schema::<T>(shape.mended.as_bytes()).into()),
+    };
+    faults.extend_where(of_values, |fault| !shape.has_mended(fault.pointer.as_deref().unwrap_or_default()));
+    if faults.is_empty() { beyond_the_schema::<T>(bytes).into() } else { faults.into() }
+}
+
+/// What is said of an escape that stands for no character, such as half of a surrogate pair. Only whoever reads the text finds it.
+fn with_bad_escape(bytes: &[u8], error: &serde_json::Error) -> ApiError {
+    malformed(serde_json::from_slice::<serde_json::Value>(bytes).as_ref().err().unwrap_or(error))
 }
 
 fn malformed(error: &serde_json::Error) -> ApiError {
@@ -318,6 +325,17 @@ mod tests {
         assert_eq!(told(r#"{"lines":[],"x":1}"#), fault("#/x", "unknown_field"));
         assert_eq!(told(r#"{"lines":[],"lines":[]}"#), fault("#/lines", "duplicate_field"));
         assert_eq!(told("[]"), fault("#", "wrong_type"));
+    }
+
+    #[test]
+    fn an_escape_that_is_no_character_is_malformed_wherever_it_stands() {
+        for body in [
+            r#"{"lines":[{"quantity":"x"}],"\ud800":1}"#,
+            r#"{"\ud800":1,"lines":[{"quantity":"x"}]}"#,
+            r#"{"lines":[{"quantity":"x","\ud800":1}]}"#,
+        ] {
+            assert_eq!(told(body).0, "malformed_json", "{body}");
+        }
     }
 
     #[test]

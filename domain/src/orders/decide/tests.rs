@@ -369,6 +369,9 @@ fn the_fingerprints_of_what_callers_ask_are_stable() {
     let order = ORDER.to_string();
     let placed = r#"["place","CUSTOMER","EUR",[["a",1,100],["b",2,50],["a",3,10]]]"#;
     assert_eq!(place(some_lines()).fingerprint_text(), placed.replace("CUSTOMER", &CUSTOMER.to_string()));
+    let with_channel = r#"["place","CUSTOMER","EUR",[["a",1,100],["b",2,50],["a",3,10]],"web"]"#;
+    let of_web = placed_from("web").fingerprint_text();
+    assert_eq!(of_web, with_channel.replace("CUSTOMER", &CUSTOMER.to_string()));
     assert_eq!(CANCEL.fingerprint_text(), r#"["cancel","ORDER"]"#.replace("ORDER", &order));
     assert_eq!(FULFIL.fingerprint_text(), r#"["fulfil","ORDER"]"#.replace("ORDER", &order));
 }

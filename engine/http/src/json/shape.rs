@@ -34,15 +34,18 @@ pub struct Shape<'s> {
     pub faults: Faults,
     /// Where something is wrong, as JSON pointers.
     wrong: BTreeSet<String>,
-    /// The body with anything of the right shape where something is wrong.
+    /// The body with anything of the right shape where something is wrong; not finished once there are more faults than are named.
     pub mended: String,
+    /// Whether a name has an escape that stands for no character, which shows only when it is read.
+    pub has_bad_escape: bool,
 }
 
 impl<'s> Shape<'s> {
     /// Compares a body with its schema; `schemas` has those that this refers to.
     pub fn compared(schemas: &'s BTreeMap<String, MetaSchema>, schema: &'s MetaSchemaRef, body: &RawValue) -> Self {
         let (faults, wrong) = (Faults::default(), BTreeSet::new());
-        let mut shape = Self { schemas, pointer: "#".to_owned(), faults, wrong, mended: String::new() };
+        let mut shape =
+            Self { schemas, pointer: "#".to_owned(), faults, wrong, mended: String::new(), has_bad_escape: false };
         shape.value(schema, body.get());
         shape
     }
@@ -59,7 +62,7 @@ impl<'s> Shape<'s> {
             (Some(expected), _) => self.mend(schema, codes::WRONG_TYPE, &format!("expected {expected}")),
             (None, "object") => self.object(schema, text),
             (None, "array") => self.array(schema, text),
-            (None, _) => self.mended.push_str(text),
+            (None, _) => self.keep(text),
         }
     }
 
@@ -73,9 +76,12 @@ impl<'s> Shape<'s> {
 
     fn object(&mut self, schema: &'s MetaSchema, text: &str) {
         // It was scanned as JSON before: all that may be wrong are escapes in names.
-        let Ok(Members(members)) = serde_json::from_str(text) else { return self.mended.push_str(text) };
+        let Ok(Members(members)) = serde_json::from_str(text) else {
+            self.has_bad_escape = true;
+            return;
+        };
         let mut seen = BTreeSet::new();
-        self.mended.push('{');
+        self.keep("{");
         for (name, value) in members {
             let known = schema.properties.iter().find(|(known, _)| *known == name);
             self.within(escaped(&name), |shape| match known {
@@ -86,7 +92,7 @@ impl<'s> Shape<'s> {
                 // What may be left out may be null.
                 Some((name, _)) if value.get() == "null" && !schema.required.contains(name) => {
                     shape.name(name);
-                    shape.mended.push_str("null");
+                    shape.keep("null");
                 }
                 Some((name, property)) => {
                     shape.name(name);
@@ -95,7 +101,7 @@ impl<'s> Shape<'s> {
             });
         }
         self.missing(schema, &seen);
-        self.mended.push('}');
+        self.keep("}");
     }
 
     fn missing(&mut self, schema: &'s MetaSchema, seen: &BTreeSet<&str>) {
@@ -109,30 +115,30 @@ impl<'s> Shape<'s> {
 
     fn array(&mut self, schema: &'s MetaSchema, text: &str) {
         let items: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-        self.mended.push('[');
+        self.keep("[");
         for (i, item) in items.into_iter().enumerate() {
             self.separate('[');
             self.within(i, |shape| match &schema.items {
                 Some(schema) => shape.value(schema, item.get()),
-                None => shape.mended.push_str(item.get()),
+                None => shape.keep(item.get()),
             });
         }
-        self.mended.push(']');
+        self.keep("]");
     }
 
     /// One more fault, and something in its place that the schema takes, as far as serde looks at it.
     fn mend(&mut self, schema: &'s MetaSchema, code: Code, detail: &str) {
         self.fault(code, detail);
         if schema.ty == "object" && !self.faults.is_full() {
-            self.mended.push('{');
+            self.keep("{");
             self.missing(schema, &BTreeSet::new());
-            return self.mended.push('}');
+            return self.keep("}");
         }
-        self.mended.push_str(match (schema.ty, schema.enum_items.first()) {
+        self.keep(match (schema.ty, schema.enum_items.first()) {
             ("array", _) => "[]",
             ("boolean", _) => "false",
             ("integer", _) => "0",
-            ("string", Some(name)) => return self.mended.push_str(&name.to_string()),
+            ("string", Some(name)) => return self.keep(&name.to_string()),
             ("string", _) if schema.format == Some("uuid") => "\"00000000-0000-0000-0000-000000000000\"",
             ("string", _) => "\"\"",
             _ => "null",
@@ -159,12 +165,19 @@ impl<'s> Shape<'s> {
 
     fn name(&mut self, name: &str) {
         self.separate('{');
-        write!(self.mended, "\"{name}\":").ok();
+        self.keep(&format!("\"{name}\":"));
     }
 
     fn separate(&mut self, opening: char) {
         if !self.mended.ends_with(opening) {
-            self.mended.push(',');
+            self.keep(",");
+        }
+    }
+
+    /// Goes on with the mended body, as long as its values are going to be looked at.
+    fn keep(&mut self, text: &str) {
+        if !self.faults.is_full() {
+            self.mended.push_str(text);
         }
     }
 }

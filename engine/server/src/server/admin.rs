@@ -154,6 +154,7 @@ impl Checked for Discarding {
 
 /// Which rebuild is asked for.
 #[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rebuilding {
     goal: Any<Goal>,
     from: Option<Any<Moment>>,
