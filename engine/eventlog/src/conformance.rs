@@ -1,10 +1,9 @@
-//! What every log must do, as tests that any back-end can run.
+//! Tests that every back-end must pass.
 //!
-//! A back-end's test file defines `async fn open() -> Subject` and says [`conformance_suite!`](crate::conformance_suite)`(open);`.
-//! Each property makes topics of its own, so that all of them can run at once on one shared broker.
+//! A back-end's test file defines `async fn open() -> Subject` and invokes [`conformance_suite!`](crate::conformance_suite)`(open);`.
+//! Each test creates its own topics, so that all of them can run concurrently on one shared broker.
 //!
-//! Deliberately absent: faults. They can be had only where the back-end produces them on demand
-//! ([`simulated`](crate::simulated)), so its own tests look at them.
+//! Deliberately absent: faults. Only [`simulated`](crate::simulated) can inject them, so its own tests cover them.
 
 mod appending;
 mod instances;
@@ -20,21 +19,20 @@ use uuid::Uuid;
 pub use self::{appending::*, instances::*, reading::*};
 use crate::{EventLog, NewRecord, Partition, Reading, Record, TopicKind, TopicSpec};
 
-/// How long a log may take for anything. Long, because a real broker on a small machine may be busy; never slept through.
+/// The timeout of every operation. It is generous because a real broker on a small machine may be busy. No test sleeps this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A log to be tested, and how to come back to it.
+/// A log under test.
 pub struct Subject {
     pub log: Arc<dyn EventLog>,
-    /// Another handle on the same log. A log that only one process may open is asked for it only after every other handle
-    /// (and lease) was dropped, and may wait until that has taken effect; `several_instances` asks while others live.
+    /// Opens another handle on the same log. Tests call this only after they have dropped every other handle and lease, and it may
+    /// wait until that takes effect. The `several_instances` tests call it while other handles are open.
     pub another: Box<dyn Fn() -> BoxFuture<'static, Arc<dyn EventLog>> + Send + Sync>,
-    /// What must live as long as the test: a folder, a broker.
+    /// Anything that must live as long as the test, such as a folder or a broker.
     pub keep: Box<dyn Any + Send + Sync>,
 }
 
 impl Subject {
-    /// A log to be tested, how to open it once more, and what to keep until the test is over.
     pub fn new(
         log: Arc<dyn EventLog>,
         another: impl Fn() -> BoxFuture<'static, Arc<dyn EventLog>> + Send + Sync + 'static,
@@ -44,8 +42,8 @@ impl Subject {
     }
 }
 
-/// Make a test of each property: `conformance_suite!(open);` for what every log must do,
-/// `conformance_suite!(open, several_instances);` for what is asked, beside it, of a log that several processes share.
+/// Generates a test per property. `conformance_suite!(open);` generates those for every log,
+/// `conformance_suite!(open, several_instances);` the additional ones for a log that several processes share.
 #[macro_export]
 macro_rules! conformance_suite {
     ($open:path) => {
@@ -86,7 +84,7 @@ macro_rules! conformance_suite {
     };
 }
 
-/// `work`, within [`PATIENCE`].
+/// Awaits `work`, and panics if it takes longer than [`PATIENCE`].
 async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => done,
@@ -94,7 +92,7 @@ async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// A name that no other test has, on whatever broker.
+/// Returns a name that no other test uses, even on a shared broker.
 fn unique(name: &str) -> String {
     format!("conformance.{name}.{}", Uuid::now_v7().simple())
 }
@@ -110,7 +108,6 @@ async fn journal(log: &dyn EventLog, name: &str) -> Partition {
     Partition::journal(topic(log, name, TopicKind::Journal).await)
 }
 
-/// A record of a journal, with this value.
 fn record(journal: &Partition, value: impl Into<Bytes>) -> NewRecord {
     NewRecord {
         topic: Arc::clone(&journal.topic),
@@ -132,13 +129,13 @@ fn number(record: &Record) -> u64 {
     text.parse().expect("a number was written")
 }
 
-/// Append and insist: the offsets.
+/// Appends records, all of which must be acknowledged, and returns their offsets.
 async fn append(log: &dyn EventLog, records: Vec<NewRecord>) -> Vec<u64> {
     let answers = in_time("append", log.append(records)).await;
     answers.into_iter().map(|answer| answer.expect("a healthy log acknowledges").offset).collect()
 }
 
-/// The next `count` records of a reading of one partition.
+/// Takes at least `count` records from a reading of one partition.
 async fn take(reading: &mut Reading, count: usize) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::with_capacity(count);
     while records.len() < count {
@@ -150,13 +147,13 @@ async fn take(reading: &mut Reading, count: usize) -> Vec<Record> {
     records
 }
 
-/// The first `count` records of a partition.
+/// Reads at least `count` records from the start of a partition.
 async fn read_all(log: &dyn EventLog, partition: &Partition, count: usize) -> Vec<Record> {
     let mut reading = log.read(vec![(partition.clone(), 0)]);
     take(&mut reading, count).await
 }
 
-/// Until the lease is held, or is not.
+/// Waits until the lease is held, or is no longer held.
 async fn until(held: &mut watch::Receiver<bool>, wanted: bool) {
     let changed = in_time("a lease changes hands", held.wait_for(|held| *held == wanted)).await;
     changed.expect("a lease says whether it is held as long as it lives");

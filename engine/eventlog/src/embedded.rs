@@ -1,14 +1,15 @@
-//! A log in one SQLite file: nothing to install, one process, `kill -9` at any moment loses nothing acknowledged.
+//! A log in one SQLite file, for a single process. There is nothing to install, and `kill -9` loses nothing that was acknowledged.
 //!
-//! - `log.sqlite`: the topics, a table each, in WAL mode with `synchronous=FULL`: an append is acknowledged after its commit
-//!   was fsynced. One writer commits whatever has queued as one transaction, so that many callers share one fsync.
-//! - `log.lock`: held as long as the log is open; refuses a second process.
-//! - `positions.sqlite`: how far each group has come. Not fsynced: a lost position only repeats work.
+//! - `log.sqlite`: a table per topic, in WAL mode with `synchronous=FULL`. An append is acknowledged after its commit was
+//!   fsynced. A single writer commits all queued appends in one transaction, so that concurrent callers share one fsync.
+//! - `log.lock`: locked while the log is open, to keep out a second process.
+//! - `positions.sqlite`: the positions of groups. Not fsynced, because a lost position only repeats work.
 //!
-//! Reading takes the newest records from memory and older ones from the file; [`EventLog::stored`] reads all from the file. When it
-//! is not known whether a commit is durable, the process ends: the next one makes durable what it finds before it shows anything.
+//! Readers get the newest records from memory and older ones from the file; [`EventLog::stored`] reads all of them from the file.
+//! If a commit fails, it may or may not be durable, so the process exits. The next process makes every commit that it finds durable
+//! before it serves readers.
 //!
-//! Deliberately absent: a second process, network file systems (their locks lie), several partitions, deletion.
+//! Deliberately absent: a second process, network file systems (their locks are unreliable), several partitions, deletion.
 
 mod checkpointer;
 mod file;
@@ -53,37 +54,37 @@ use crate::{
 /// Why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it open. Stop that one, or choose another folder.
+    /// Another process has the log open. Stop it, or choose another folder.
     #[error("the log in {} is in use by another process: stop that one first, or choose another data folder", dir.display())]
     InUse { dir: PathBuf },
-    /// The folder can't be made, written to or locked.
+    /// The folder can't be created, written to or locked.
     #[error("the log's folder {} can't be used: {source}", dir.display())]
     Folder { dir: PathBuf, source: io::Error },
-    /// There is a file without tables, as a process leaves it that is killed while it creates the log.
+    /// The file has no tables: a process was killed while creating the log.
     #[error("the log in {} has not begun", dir.display())]
     NotBegun { dir: PathBuf },
     /// The file was written by another version.
     #[error("the log in {} has format {found}, but this version knows only {}", dir.display(), file::FORMAT)]
     Format {
         dir: PathBuf,
-        /// What the file says.
+        /// The format number in the file.
         found: i64,
     },
-    /// The file can be read, but nothing can be appended.
+    /// The file can be read but not written.
     #[error(
         "the log in {} can't be written: {source}. See that log.sqlite belongs to this user, and is on a file system that is \
          mounted for writing and has room",
         dir.display()
     )]
     Unwritable { dir: PathBuf, source: rusqlite::Error },
-    /// The newest records can't be read.
+    /// The write-ahead log, which may hold the newest records, can't be read.
     #[error(
         "{} can't be read, and may hold records that log.sqlite lacks: {reason}. If the folder is read-only, copy it to where it can be \
          written; if the file is damaged, restore the whole folder from a backup",
         file.display()
     )]
     WriteAheadLog { file: PathBuf, reason: String },
-    /// The file is not what this program wrote, so that it can't be opened at all.
+    /// The file is corrupt, or was changed by another program.
     #[error(
         "the log in {} is damaged: {place}: {reason}. Nothing was changed: restore log.sqlite from a backup, or import an export into an \
          empty folder",
@@ -91,7 +92,7 @@ pub enum OpenError {
     )]
     Damaged {
         dir: PathBuf,
-        /// Where in the file.
+        /// The damaged part of the file.
         place: String,
         reason: String,
     },
@@ -105,7 +106,7 @@ impl OpenError {
         Self::Database { dir: dir.into(), source: source.into() }
     }
 
-    /// That the file is damaged, or else what `other` makes of the error.
+    /// Returns [`OpenError::Damaged`] if the error means that, otherwise the result of `other`.
     fn of(dir: &Path, BadFile { place, source }: BadFile, other: impl FnOnce(rusqlite::Error) -> Self) -> Self {
         if file::is_damage(&source) {
             Self::Damaged { dir: dir.into(), place, reason: source.to_string() }
@@ -123,38 +124,36 @@ impl OpenError {
     }
 }
 
-/// The file with the records.
 const FILE: &str = "log.sqlite";
 
-/// How far groups have come.
 const POSITIONS: &str = "positions.sqlite";
-/// The file whose lock is held as long as the log is open.
+/// Locked while the log is open.
 const LOCK: &str = "log.lock";
 
-/// Every topic, by name. Only the writer adds to it.
+/// All topics by name. Only the writer adds to it.
 type Topics = Arc<RwLock<HashMap<Arc<str>, Arc<Topic>>>>;
 
-/// The log of a data folder. Dropping it closes the folder, once everything queued has been written.
+/// The log in a data folder. Dropping it closes the log after everything queued has been written.
 pub struct EmbeddedLog {
     topics: Topics,
     history: History,
     access: Access,
 }
 
-/// What the log was opened for.
+/// Whether the log was opened for writing.
 #[derive(Clone)]
 enum Access {
-    /// To append as well.
+    /// Read-write.
     Write { queue: mpsc::UnboundedSender<Job>, positions: Positions },
-    /// To look at it.
+    /// Read-only.
     Look(Arc<Looking>),
 }
 
-/// What is kept while a log is open for reading only.
+/// The state of a read-only log.
 struct Looking {
-    /// Or why they can't be read.
+    /// The error is the reason why they can't be read.
     positions: Result<Kept, String>,
-    /// Keeps writers away; none in a folder that was never locked.
+    /// Keeps writers out. `None` if the folder has no lock file.
     _lock: Option<File>,
 }
 
@@ -162,7 +161,7 @@ const PANICKED: &str = "the thread that opened it panicked";
 const READ_ONLY: &str = "the log is open for reading only";
 
 impl EmbeddedLog {
-    /// Open the log in `dir`, which is made if it is missing.
+    /// Opens the log in `dir`, creating both if they are missing.
     ///
     /// # Errors
     /// [`OpenError::InUse`] while another process, or another `EmbeddedLog` of this one, has it open.
@@ -181,12 +180,12 @@ impl EmbeddedLog {
         Ok(Arc::new(Self { topics, history, access: Access::Write { queue, positions } }))
     }
 
-    /// Open the log in `dir` for reading only: no file is made or changed, and the file system may be read-only. Those of `topics` that
-    /// it lacks count as empty. Appends and leases are refused.
+    /// Opens the log in `dir` read-only. Creates no file, except the index that SQLite needs if a write-ahead log is left; otherwise
+    /// the file system may be read-only. Topics in `topics` that the log lacks count as empty. Appends and leases are refused.
     ///
     /// # Errors
-    /// [`OpenError::InUse`] while a process has it open for writing; [`OpenError::WriteAheadLog`] if there are records in the write-ahead
-    /// log that can't be read: they are never skipped.
+    /// [`OpenError::InUse`] while a process has the log open for writing. [`OpenError::WriteAheadLog`] if the write-ahead log may
+    /// contain records that can't be read; they are never skipped.
     pub async fn open_to_read(dir: &Path, topics: &[TopicSpec]) -> Result<Arc<Self>, OpenError> {
         let (folder, topics) = (dir.to_owned(), topics.to_vec());
         let opened = spawn_blocking(move || open_to_read(&folder, topics)).await;
@@ -200,11 +199,11 @@ impl EmbeddedLog {
         }
     }
 
-    /// Close the log, and rename its file to `name` in the same folder: the next opening begins with an empty log. The folder is
-    /// locked until that is done.
+    /// Closes the log and renames its file to `name` in the same folder, so that the next open creates an empty log. The folder
+    /// stays locked until the file has been renamed.
     ///
     /// # Errors
-    /// The file is where it was: `name` exists already, or another program has the file open.
+    /// If `name` exists already, or another program has the file open. The file then keeps its name.
     pub async fn close_and_set_aside(&self, name: &str) -> io::Result<PathBuf> {
         let file = Arc::clone(self.history.file());
         let to = file.with_file_name(name);
@@ -217,7 +216,7 @@ impl EmbeddedLog {
             self.history.close().await;
             return Err(io::Error::other(READ_ONLY));
         };
-        // The last one that closes the file writes into it what lies beside it, and only the writer can.
+        // The last connection to close checkpoints the write-ahead log, and only the writer's can.
         tokio::join!(self.history.close(), positions.close());
         let (done, closed) = oneshot::channel();
         let ended = || io::Error::other("the log's writer has ended");
@@ -225,14 +224,14 @@ impl EmbeddedLog {
         closed.await.map_err(|_| ended())?
     }
 
-    /// Whether `dir` holds a log. A process that was killed while it created one may have left an empty file.
+    /// Returns whether `dir` contains a log. An empty file does not count: it may be left by a process killed while creating one.
     pub fn is_in(dir: &Path) -> bool {
         let file = dir.join(FILE);
         !file::is_empty(&file) || !file::is_empty(&wal::beside(&file))
     }
 
     fn topic(&self, partition: &Partition) -> Result<Arc<Topic>, ReadError> {
-        // Only partition 0 exists; another one is named with its index.
+        // Only partition 0 exists, so the error includes the index of any other.
         if partition.index != 0 {
             return Err(ReadError::UnknownTopic { topic: partition.to_string().into() });
         }
@@ -240,7 +239,7 @@ impl EmbeddedLog {
             .ok_or_else(|| ReadError::UnknownTopic { topic: Arc::clone(&partition.topic) })
     }
 
-    /// The record's topic, or why the log does not take it.
+    /// Returns the record's topic, or the reason why the log refuses the record.
     fn accept(&self, record: &NewRecord) -> Result<Arc<Topic>, AppendError> {
         let refused = |reason| AppendError::Refused { reason };
         if record.partition.is_some_and(|index| index != 0) {
@@ -274,7 +273,7 @@ impl EventLog for EmbeddedLog {
             match self.accept(&record) {
                 Ok(topic) => {
                     accepted.push(Appended { place: answers.len(), topic, record });
-                    // The writer puts the offset here.
+                    // A placeholder: the writer sets the offset.
                     answers.push(Ok(Landed::journal(u64::MAX)));
                 }
                 Err(error) => answers.push(Err(error)),
@@ -285,7 +284,7 @@ impl EventLog for EmbeddedLog {
         }
         let count = answers.len();
         let (done, outcome) = oneshot::channel();
-        // Queued here, not in the future: the order of calls is the order in the log.
+        // Queued here rather than in the future, so that records are appended in the order of calls.
         let job = Job::Append { records: accepted, answers, done };
         match self.queue() {
             Ok(queue) => {
@@ -307,7 +306,7 @@ impl EventLog for EmbeddedLog {
                 Err(error) => stream::iter([Err(error)]).boxed(),
             })
             .collect();
-        // After an error the whole reading ends, not only the partition's.
+        // An error ends the whole reading, not only that of its partition.
         let all = stream::select_all(readings);
         all.scan(false, |failed, item| {
             let go_on = !*failed;
@@ -323,7 +322,7 @@ impl EventLog for EmbeddedLog {
     }
 
     async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError> {
-        // The writer moves the end before it answers, and nobody else writes: this is the authority.
+        // Authoritative: the writer is the only one that appends, and it moves the end before it acknowledges.
         partitions.iter().map(|partition| self.topic(partition).map(|topic| topic.end())).collect()
     }
 
@@ -347,7 +346,7 @@ impl EventLog for EmbeddedLog {
 
     async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
         match &self.access {
-            // Nobody else can have this log open, so taking part disturbs nobody.
+            // There is only one process, so joining the group disturbs no other member.
             Access::Write { positions, .. } => EmbeddedLease::new(group, positions.clone()).committed(partitions).await,
             Access::Look(looking) => match &looking.positions {
                 Ok(kept) => Ok(partitions.iter().map(|partition| kept.of(group, partition)).collect()),
@@ -371,7 +370,7 @@ impl EventLog for EmbeddedLog {
     }
 
     async fn close(&self) {
-        // It fails only if the writer had ended before, or there is none.
+        // This fails only if the writer has already ended, or the log is read-only.
         drop(self.close_and(|| Ok(())).await);
     }
 }
@@ -380,14 +379,14 @@ fn find(topics: &Topics, name: &str) -> Option<Arc<Topic>> {
     topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
 }
 
-/// Everything that blocks until the log can be used.
+/// The blocking part of [`EmbeddedLog::open`].
 fn open(dir: &Path) -> Result<(Writer, Topics), OpenError> {
     let lock = lock(dir).map_err(|refused| not_locked(dir, refused))?;
     let file = dir.join(FILE);
     write_ahead_log(&file)?;
     let (unread, unwritten) = (|bad| OpenError::unread(dir, bad), |bad| OpenError::unwritten(dir, bad));
     let mut connection = file::connect(&file).map_err(file::in_header).map_err(unwritten)?;
-    // SQLite also opens a file that it can't write.
+    // SQLite opens a file even if it can't write to it.
     file::try_writing(&connection).map_err(file::in_header).map_err(unwritten)?;
     let found = file::create_tables(&mut connection).map_err(file::in_header).map_err(unwritten)?;
     if found != file::FORMAT {
@@ -397,19 +396,19 @@ fn open(dir: &Path) -> Result<(Writer, Topics), OpenError> {
     file::add_sums(&connection).map_err(unwritten)?;
     let topics: Topics = Arc::new(RwLock::new(file::load_topics(&connection).map_err(unread)?));
     file::try_append(&connection, &topics).map_err(unwritten)?;
-    // The tables are in the files; this makes the files' names durable too.
+    // The tables are durable; make the directory entries of the files durable too.
     sync_folder(dir).map_err(|source| OpenError::Folder { dir: dir.into(), source })?;
     let checkpointer = Checkpointer::start(&file).map_err(|source| OpenError::database(dir, source))?;
     Ok((Writer::new(connection, checkpointer, Arc::clone(&topics), lock), topics))
 }
 
-/// Everything that blocks until the log can be read.
+/// The blocking part of [`EmbeddedLog::open_to_read`].
 fn open_to_read(dir: &Path, expected: Vec<TopicSpec>) -> Result<EmbeddedLog, OpenError> {
     let lock = shared_lock(dir).map_err(|refused| not_locked(dir, refused))?;
     let file = dir.join(FILE);
     let sharing = Sharing::beside(write_ahead_log(&file)?);
     let refused = |bad: BadFile| match (sharing, bad.source.sqlite_error_code()) {
-        // SQLite reads a write-ahead log only with an index beside it, which it can't make in a folder that it can't write.
+        // SQLite needs an index file to read a write-ahead log, and can't create one in a read-only folder.
         (Sharing::Shared, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) => {
             OpenError::WriteAheadLog { file: wal::beside(&file), reason: bad.source.to_string() }
         }
@@ -422,7 +421,7 @@ fn open_to_read(dir: &Path, expected: Vec<TopicSpec>) -> Result<EmbeddedLog, Ope
         found => return Err(OpenError::Format { dir: dir.into(), found }),
     };
     for TopicSpec { name, kind } in expected {
-        // Nothing is read of a topic without records, so it needs no table.
+        // A topic without records is never read, so it needs no table.
         topics.entry(Arc::clone(&name)).or_insert_with(|| Arc::new(Topic::new(0, name, kind, 0)));
     }
     let topics: Topics = Arc::new(RwLock::new(topics));
@@ -439,17 +438,17 @@ fn not_locked(dir: &Path, refused: TryLockError) -> OpenError {
     }
 }
 
-/// What is in the write-ahead log of `file`: commits that are not in the file yet.
+/// Checks the write-ahead log of `file`, which may contain commits that are not in the file yet.
 fn write_ahead_log(file: &Path) -> Result<Wal, OpenError> {
     let refused = |reason| OpenError::WriteAheadLog { file: wal::beside(file), reason };
     match wal::look(file).map_err(refused)? {
-        // SQLite would delete it.
+        // SQLite would delete the write-ahead log.
         Wal::Commits if file::is_empty(file) => Err(refused(format!("{} is missing or empty", file.display()))),
         wal => Ok(wal),
     }
 }
 
-/// Take the lock of a folder that others may read meanwhile, but not write. `None` if the folder was never locked.
+/// Takes a shared lock, which admits other readers but no writer. Returns `None` if the folder has no lock file.
 fn shared_lock(dir: &Path) -> Result<Option<File>, TryLockError> {
     match File::open(dir.join(LOCK)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -461,7 +460,7 @@ fn shared_lock(dir: &Path) -> Result<Option<File>, TryLockError> {
     }
 }
 
-/// Make the folder and take its lock, which lasts as long as the file is open.
+/// Creates the folder and takes its lock, which lasts as long as the returned file is open.
 fn lock(dir: &Path) -> Result<File, TryLockError> {
     std::fs::create_dir_all(dir).map_err(TryLockError::Error)?;
     let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));

@@ -1,23 +1,24 @@
 //! The log on Apache Kafka, through librdkafka.
 //!
-//! - `producer`: one idempotent producer that all appends share, replaced when it fails for good.
+//! - `producer`: one idempotent producer shared by all appends, replaced after a fatal error.
 //! - `reader`: a consumer and a thread per reading, assigned to explicit offsets.
-//! - `ends` and `points`: one thread each that asks for ends, and fetches single records, for everybody.
-//! - `groups`: one thread that asks for positions of groups in which this process takes no part.
-//! - `history`: a part of a partition, up to where it ends.
-//! - `lease`: a consumer group whose only purpose is to have one member that is assigned the journal.
+//! - `ends`: one shared thread that asks for the ends of partitions.
+//! - `points`: one shared thread that fetches single records.
+//! - `groups`: one thread that reads the positions of groups that this process is not a member of.
+//! - `history`: reads a range of a partition.
+//! - `lease`: a consumer group whose only purpose is to assign the journal to one member.
 //! - `admin`: creates topics, and refuses those that are configured to lose records.
-//! - `metadata`: what the brokers say about topics, for all of these.
-//! - `settings`: what all of these have in common, and what a configuration may not change.
-//! - `size`: whether a record is what a broker found too large.
-//! - `talk`: where what librdkafka has to say goes.
+//! - `metadata`: topic metadata from the brokers.
+//! - `settings`: common client settings, and those that a configuration may not change.
+//! - `size`: finds the record that a broker rejected as too large.
+//! - `talk`: forwards librdkafka's logs and errors.
 //!
-//! librdkafka's calls block, so each kind has threads of its own; nothing here blocks an async task, and no task or thread
-//! of this process that waits for Kafka keeps it from ending.
+//! librdkafka's calls block, so each module has its own threads. Nothing here blocks an async task, and no task or thread
+//! that waits for Kafka delays the end of the process.
 //!
 //! Deliberately absent: transactions (the order of the log decides, see `docs/decisions/0001`), consumer groups for
-//! reading (positions are kept with the rows), a schema registry. What Kafka itself leaves open stays open: a leader that
-//! was cut off and does not know it may, for the seconds until it does, answer `ends` from before it was cut off.
+//! reading (positions are stored in the read model), a schema registry. One limit of Kafka remains: a leader that is
+//! partitioned from the cluster may answer `ends` with an outdated offset, for the seconds until it notices.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -60,29 +61,29 @@ mod settings;
 mod size;
 mod talk;
 
-/// Where Kafka is and how topics are made there.
+/// How to connect to Kafka and create topics.
 #[derive(Clone)]
 pub struct KafkaConfig {
-    /// `host:port`, several separated by commas: the brokers asked first. They name the others.
+    /// The bootstrap brokers: `host:port`, separated by commas.
     pub brokers: String,
-    /// Put before every topic's and group's name on the brokers, so that several deployments can share them. Not part of
-    /// the names in this crate. Empty: the names are the same.
+    /// Prepended to every topic and group name on the brokers, so that several deployments can share them. Names in this crate do
+    /// not include it. May be empty.
     pub topic_prefix: String,
-    /// How many partitions a public topic is created with.
+    /// The number of partitions of a new public topic.
     pub public_partitions: i32,
-    /// How many copies a topic is created with; -1 leaves it to the brokers' default. With 3 or more, an append is acknowledged
-    /// when 2 of them have it (`min.insync.replicas=2`), so that one broker may be lost; with fewer, or -1, that is left to the
-    /// brokers' default too. Topics that don't survive it, however they were made, are told of by `prepare`.
+    /// The number of replicas of a new topic; -1 is the brokers' default. With 3 or more, `min.insync.replicas` is set to 2, so
+    /// that an acknowledged record survives the loss of one broker and appends go on. With fewer, or -1, that setting is left to
+    /// the brokers' default. `prepare` warns of every topic that does not survive the loss of a broker.
     pub replication: i16,
-    /// Where this process says that others reach it, at most 1,024 bytes: what [`Lease::holder`] tells while it holds a lease.
+    /// The address at which others reach this process, at most 1,024 bytes. [`Lease::holder`] returns it while this process holds
+    /// a lease.
     pub reached_at: Option<String>,
-    /// More settings in librdkafka's own words, such as those for SASL. What the log sets itself, because its guarantees rest on
-    /// it, is refused.
+    /// More librdkafka settings, such as those for SASL. Settings that the log's guarantees depend on are refused.
     pub extra: BTreeMap<String, String>,
 }
 
 impl KafkaConfig {
-    /// The defaults, for these brokers.
+    /// Returns the default configuration for these brokers.
     pub fn new(brokers: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
@@ -97,7 +98,7 @@ impl KafkaConfig {
 
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Only the names of the extra settings: their values may be secret.
+        // Only the names of the extra settings, because their values may be secret.
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("topic_prefix", &self.topic_prefix)
@@ -109,19 +110,19 @@ impl fmt::Debug for KafkaConfig {
     }
 }
 
-/// Why the clients could not be made. Brokers that do not answer are no such reason: they may come back.
+/// Why the clients could not be created. Unreachable brokers are not an error here, since they may come back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// Nothing says where Kafka is.
+    /// The list of brokers is empty.
     #[error("no Kafka broker is named")]
     NoBrokers,
-    /// A setting that the log's guarantees rest on.
+    /// The log's guarantees depend on this setting.
     #[error("the Kafka setting {name} can't be changed")]
     Reserved {
-        /// As librdkafka names it.
+        /// librdkafka's name of the setting.
         name: String,
     },
-    /// librdkafka does not accept the settings.
+    /// librdkafka rejected the settings.
     #[error("the Kafka settings are not accepted: {reason}")]
     Refused { reason: String },
     /// A thread could not be started.
@@ -130,7 +131,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Without the value of a setting, which librdkafka repeats: it may be a password.
+    /// Leaves out the value of the setting, which librdkafka's message contains and which may be a password.
     fn refused(error: &KafkaError) -> Self {
         let reason = match error {
             KafkaError::ClientConfig(_, _, name, _) => {
@@ -149,13 +150,13 @@ pub struct KafkaLog {
     ends: ends::Ends,
     points: points::Points,
     groups: groups::Groups,
-    /// Topics that were seen to exist. Topics are never deleted, so this needs no expiry.
+    /// Topics known to exist. Topics are never deleted, so entries do not expire.
     known: Mutex<HashSet<Arc<str>>>,
     members: Mutex<Vec<lease::Member>>,
 }
 
 impl KafkaLog {
-    /// Make the clients. They connect when they are used: [`EventLog::prepare`] tells whether Kafka answers.
+    /// Creates the clients. They connect on first use; [`EventLog::prepare`] fails if Kafka does not answer.
     ///
     /// # Errors
     /// [`ConnectError`] if the configuration can't be used.
@@ -173,7 +174,7 @@ impl KafkaLog {
         }))
     }
 
-    /// An error naming the first of these topics that does not exist.
+    /// Returns an error with the name of a topic that does not exist, if there is one.
     async fn all_exist(&self, partitions: &[Partition]) -> Result<(), ReadError> {
         let topics: HashSet<&Arc<str>> = partitions.iter().map(|partition| &partition.topic).collect();
         for topic in topics {
@@ -271,20 +272,20 @@ impl EventLog for KafkaLog {
     }
 }
 
-/// What all clients of one log have in common.
+/// The state shared by all clients of a log.
 struct Cluster {
     config: KafkaConfig,
-    /// Why brokers can't be reached, as the producer has heard: only a client that is polled hears it, and that one always is.
+    /// Why brokers can't be reached, according to the producer. Only a polled client learns it, and the producer is always polled.
     said: Said,
 }
 
 impl Cluster {
-    /// A topic's or group's name on the brokers.
+    /// Returns the name of a topic or group on the brokers.
     fn name(&self, name: &str) -> String {
         format!("{}{name}", self.config.topic_prefix)
     }
 
-    /// The configuration of a client that has these settings beside the common ones.
+    /// Returns the configuration of a client: the common settings, the configured extra ones and then `settings`.
     fn client(&self, settings: &[&[(&str, &str)]]) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set_log_level(RDKafkaLogLevel::Info).set("bootstrap.servers", &self.config.brokers);
@@ -300,15 +301,15 @@ impl Cluster {
         client
     }
 
-    /// The configuration of a client that reads explicit offsets. librdkafka assigns partitions only to a member of a
-    /// group: this one is never joined, and keeps nothing.
+    /// Returns the configuration of a client that reads from explicit offsets. librdkafka requires a group id to assign
+    /// partitions; this group is never joined and stores no positions.
     fn reading_client(&self, settings: &[(&str, &str)]) -> ClientConfig {
         let mut client = self.client(&[CONSUMER, settings]);
         client.set("group.id", self.name("orderlog-reader"));
         client
     }
 
-    /// How many partitions a topic of this kind is created with.
+    /// Returns the number of partitions of a new topic.
     fn partitions_of(&self, kind: TopicKind) -> i32 {
         match kind {
             TopicKind::Journal => 1,
@@ -317,7 +318,7 @@ impl Cluster {
     }
 }
 
-/// Whether the error says that a topic or partition does not exist.
+/// Returns whether the error means that a topic or partition does not exist.
 fn is_unknown_topic(code: Option<RDKafkaErrorCode>) -> bool {
     matches!(
         code,
@@ -331,15 +332,14 @@ fn is_unknown_topic(code: Option<RDKafkaErrorCode>) -> bool {
     )
 }
 
-/// Whether the error says that an offset is not there: an older copy became the leader, records were deleted, or the whole topic
-/// was. Reading of the partition has stopped; which one, librdkafka does not say.
+/// Returns whether the error means that an offset no longer exists: an outdated replica became the leader, or records or the whole
+/// topic were deleted. librdkafka stops reading the partition and does not report which one it is.
 fn is_loss(code: Option<RDKafkaErrorCode>) -> bool {
     use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
     is_unknown_topic(code) || matches!(code, Some(AutoOffsetReset | OffsetOutOfRange | LogTruncation))
 }
 
-/// Errors that asking or reading on does not help against. After a record that it can't decode, librdkafka asks for the same one
-/// for ever, or goes on behind it.
+/// Errors that must not be retried. After a record that it can't decode, librdkafka requests the same one forever, or skips it.
 const FINAL: &[RDKafkaErrorCode] = &[
     RDKafkaErrorCode::TopicAuthorizationFailed,
     RDKafkaErrorCode::ClusterAuthorizationFailed,
@@ -358,24 +358,24 @@ fn is_final(error: &KafkaError) -> bool {
     is_listed || matches!(error, KafkaError::MessageConsumptionFatal(_))
 }
 
-/// An offset as librdkafka counts them; nothing is above its largest one.
+/// Converts an offset for librdkafka, saturating at `i64::MAX`.
 fn to_raw(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
-/// A partition's index as librdkafka counts them.
+/// Converts a partition's index for librdkafka, saturating at `i32::MAX`.
 fn index_of(partition: &Partition) -> i32 {
     i32::try_from(partition.index).unwrap_or(i32::MAX)
 }
 
-/// The error for an offset that is not between these two.
+/// Returns the error for an offset outside of `first..end`.
 fn out_of_range(partition: &Partition, wanted: u64, (first, end): (i64, i64)) -> ReadError {
     let offset = |raw: i64| u64::try_from(raw).unwrap_or_default();
     ReadError::OutOfRange { partition: partition.clone(), wanted, first: offset(first), end: offset(end) }
 }
 
-/// Run `work`, which blocks, on a thread of its own: unlike the runtime's, it does not keep the process from ending while a
-/// broker does not answer.
+/// Runs blocking work on a new thread. Unlike the runtime's threads, it does not delay the end of the process while a broker does
+/// not answer.
 async fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let (sender, receiver) = oneshot::channel();
     spawn(name, move || drop(sender.send(work())))?;
@@ -387,8 +387,8 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String>
     spawned.map(drop).map_err(|error| error.to_string())
 }
 
-/// How long one question to a broker may take before it is asked again.
+/// The timeout of one request to a broker, after which it is repeated.
 const ONE_CALL: Duration = Duration::from_secs(3);
 
-/// How long to go on asking before giving up.
+/// How long to repeat requests before giving up.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,15 +1,15 @@
-//! The append-only log under everything: one trait, three back-ends.
+//! The append-only log that orderlog is built on: one trait, three back-ends.
 //!
-//! [`EventLog`] is what the rest of orderlog knows of Kafka: topics made of partitions, each a totally ordered list of
-//! records that are never changed. It knows bytes and headers and nothing of orders: what a record means, and which of two
-//! racing records wins, is decided above it, in `domain`.
+//! [`EventLog`] is the only view of Kafka that the rest of orderlog has: topics made of partitions, each a totally ordered list
+//! of immutable records. It handles bytes and headers and knows nothing about orders. `domain` interprets the records and
+//! decides which of two racing records wins.
 //!
 //! - [`embedded`]: one SQLite file, nothing to install. The default.
 //! - [`kafka`]: Apache Kafka, for more than one machine.
-//! - [`simulated`]: memory, with faults on demand. For tests.
+//! - [`simulated`]: in memory, with fault injection. For tests.
 //!
 //! Deliberately absent: transactions, conditional appends, compaction, deletion. Every back-end passes the same
-//! [`conformance`] suite; adding one is adding one line there.
+//! [`conformance`] suite; a new back-end runs it with one line.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -30,14 +30,13 @@ pub use position::{Mark, Position};
 /// One totally ordered list of records: a topic and the index of one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition {
-    /// The topic's name as users see it, without any prefix of the deployment.
+    /// The topic's name as users see it, without the deployment's prefix.
     pub topic: Arc<str>,
-    /// From 0; a journal has only partition 0.
+    /// Zero-based. A journal has only partition 0.
     pub index: u32,
 }
 
 impl Partition {
-    /// Partition `index` of `topic`.
     pub fn new(topic: impl Into<Arc<str>>, index: u32) -> Self {
         Self { topic: topic.into(), index }
     }
@@ -49,7 +48,7 @@ impl Partition {
 }
 
 impl Partition {
-    /// The name of a place: `orders@1042`, or `order.created/2@17` of another partition than the first.
+    /// Formats an offset of this partition: `orders@1042`, or `order.created/2@17` if it is not partition 0.
     pub fn at(&self, offset: u64) -> String {
         match self.index {
             0 => format!("{}@{offset}", self.topic),
@@ -64,34 +63,34 @@ impl std::fmt::Display for Partition {
     }
 }
 
-/// A name and its bytes, beside a record's value.
+/// The name and value of a header.
 pub type RecordHeader = (Cow<'static, str>, Bytes);
 
 /// A record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
     pub topic: Arc<str>,
-    /// The partition; `None` lets the log choose by key, always the same one for the same key.
+    /// `None` lets the log choose by key; equal keys go to the same partition.
     pub partition: Option<u32>,
-    /// What orders the records of a public topic: the aggregate's id.
+    /// In a public topic, the aggregate's id: records with the same key stay in order.
     pub key: Option<Bytes>,
-    /// In this order, names may repeat.
+    /// Order is preserved, and names may repeat.
     pub headers: Vec<RecordHeader>,
     pub value: Bytes,
 }
 
-/// So many bytes a record may have: key, headers and value. Every log takes that, on Kafka as long as topics are configured so
-/// (which is checked at each start), and refuses more.
+/// The maximum size of a record in bytes: key, headers and value. Every log accepts records up to this size and rejects larger
+/// ones. On Kafka this depends on the topic configuration, which is checked at each start.
 pub const RECORD_BYTES_MAX: usize = 900_000;
 
 impl NewRecord {
-    /// Its key, headers and value.
+    /// The size of the key, headers and value.
     pub fn size_bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.key.as_ref().map_or(0, Bytes::len) + headers + self.value.len()
     }
 
-    /// An error if it is above [`RECORD_BYTES_MAX`].
+    /// Returns an error if the record is larger than [`RECORD_BYTES_MAX`].
     pub(crate) fn fits(&self) -> Result<(), AppendError> {
         match self.size_bytes() {
             0..=RECORD_BYTES_MAX => Ok(()),
@@ -102,12 +101,12 @@ impl NewRecord {
     }
 }
 
-/// A record as it stands in the log.
+/// A record in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its place in its partition, from 0. Offsets grow, but need not be contiguous in a partition that others write to.
+    /// Zero-based and ascending within the partition. There may be gaps in a partition that other programs write to.
     pub offset: u64,
-    /// When the log took it, in milliseconds since the Unix epoch. For operators; nothing is decided by it.
+    /// When the log received the record, in milliseconds since the Unix epoch. For operators only; no decision depends on it.
     pub time_ms: i64,
     pub key: Option<Bytes>,
     pub headers: Vec<RecordHeader>,
@@ -115,26 +114,25 @@ pub struct Record {
 }
 
 impl Record {
-    /// The bytes of the first header called `name`.
+    /// Returns the value of the first header called `name`.
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 }
 
-/// Records of one partition, in ascending order of offset, never empty.
+/// Records of one partition in ascending order of offset. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Whose records these are.
     pub partition: Partition,
     pub records: Vec<Record>,
 }
 
-/// What a topic is for; decides the configuration it is created with and checked against.
+/// The purpose of a topic, which determines the configuration it is created with and checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicKind {
-    /// The system of record: one partition, kept for ever.
+    /// The system of record: one partition, kept forever.
     Journal,
-    /// The published contract: kept for ever, as many partitions as the deployment likes (the embedded log: one).
+    /// The published contract: kept forever. The deployment chooses the number of partitions (the embedded log has one).
     Public,
 }
 
@@ -145,16 +143,16 @@ pub struct TopicSpec {
     pub kind: TopicKind,
 }
 
-/// Where a record has landed.
+/// The location of an appended record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Landed {
-    /// Index of the topic's partition.
+    /// Index of the partition.
     pub partition: u32,
     pub offset: u64,
 }
 
 impl Landed {
-    /// At this offset of a journal.
+    /// The location at `offset` in a journal.
     pub const fn journal(offset: u64) -> Self {
         Self { partition: 0, offset }
     }
@@ -163,51 +161,51 @@ impl Landed {
 /// Why a record was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// It is not in the log and never will be: the log did not take it. Deciding again is safe.
+    /// The record is not in the log and never will be. It is safe to decide again.
     #[error("the log refused the record: {reason}")]
     Refused { reason: String },
-    /// It is not in the log, and the log takes none of this size. Don't append it again.
+    /// The record is not in the log, which accepts none of this size. Don't append it again.
     #[error("the record is too large: {reason}")]
     TooLarge {
-        /// How large it is, and what is taken.
+        /// The record's size and the limit.
         reason: String,
     },
-    /// It may or may not be in the log, now or later. Append the same record again, or read on until it is found.
+    /// The record may be in the log, or may still get there. Append the same record again, or read on until it is found.
     #[error("no acknowledgement, the record may or may not be in the log: {reason}")]
     Unknown { reason: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The log does not hold this offset: it starts later, or ends before it. Another log, an older one, or one that lost
-    /// records; the reader's own state can't be trusted to belong to it.
+    /// The log does not contain this offset: it starts after it or ends before it. It is a different or older log, or has lost
+    /// records, so the reader must not assume that its own state belongs to this log.
     #[error("{partition} has no offset {wanted}: it holds {first} to {end}")]
     OutOfRange {
         partition: Partition,
-        /// The offset asked for.
+        /// The requested offset.
         wanted: u64,
-        /// The first offset held.
+        /// The first offset in the partition.
         first: u64,
-        /// One past the last offset held.
+        /// One past the last offset in the partition.
         end: u64,
     },
     /// The topic does not exist.
     #[error("topic {topic} does not exist")]
     UnknownTopic { topic: Arc<str> },
-    /// A record that is not what was written, or is missing among others. No other try helps.
+    /// A record differs from what was written, or is missing between others. Retrying does not help.
     #[error("{} is damaged: {reason}", partition.at(*offset))]
     Damaged {
         partition: Partition,
-        /// The first record that is not right.
+        /// The first damaged or missing record.
         offset: u64,
         reason: String,
     },
-    /// The log can't be read now. Worth another try later.
+    /// The log can't be read now. Retry later.
     #[error("the log can't be read: {reason}")]
     Unavailable { reason: String },
 }
 
-/// Why a topic is not as it must be.
+/// Why topics could not be prepared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
     /// The topic is configured in a way that loses or reorders records.
@@ -217,84 +215,85 @@ pub enum TopicError {
         /// The setting as the log names it.
         setting: String,
         found: String,
-        /// What it must be.
+        /// The required value.
         wanted: String,
     },
-    /// Topics can't be created or looked at now.
+    /// Topics can't be created or checked now.
     #[error("topics can't be prepared: {reason}")]
     Unavailable { reason: String },
 }
 
-/// Why a position was not kept or found.
+/// Why a position could not be stored or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
-    /// Another instance holds the lease now. Stop what ran under it.
+    /// Another instance holds the lease now. Stop the work that it protects.
     #[error("the lease is held by another instance")]
     Lost,
-    /// The log does not answer. The position may or may not have been kept.
+    /// The log does not answer. The position may or may not have been stored.
     #[error("the lease's positions can't be reached: {reason}")]
     Unavailable { reason: String },
 }
 
-/// The right of at most one live instance (as far as the log can tell) to do a group's work, and the positions it kept.
+/// The right of one live instance (as far as the log can tell) to do a group's work, and the group's positions.
 ///
-/// A hint for speed and fairness: a deposed holder may not know it yet, so nothing may be *wrong* when two hold it.
+/// It only saves duplicate work. A deposed holder may not know it yet, so the result must be correct even if two instances hold it.
 #[async_trait]
 pub trait Lease: Send + Sync {
-    /// Whether this instance holds the lease, now and as it changes.
+    /// Watches whether this instance holds the lease.
     fn held(&self) -> watch::Receiver<bool>;
 
-    /// The positions kept for the group, one per partition asked for; `None` where nothing was kept.
+    /// Returns the group's position in each of `partitions`, or `None` if it has none.
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError>;
 
-    /// Where the instance that last kept a position of the journal says that it is reached, if it says so: mostly the holder's.
-    /// It may have died since.
+    /// Returns the address announced by the instance that last stored a position of the journal, if it announced one. This is
+    /// usually the holder, but it may have died since.
     async fn holder(&self) -> Result<Option<String>, LeaseError>;
 
-    /// Keep where to go on for each partition.
+    /// Stores the position to resume from in each partition.
     async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError>;
 }
 
-/// What becomes of an append: one result per record, in the order given.
+/// The pending outcome of an append: one result per record, in the order given.
 pub type Appending = BoxFuture<'static, Vec<Result<Landed, AppendError>>>;
 
-/// Records as they come: history first, then the live tail, without gap or duplicate at the seam. Waits when there is
-/// nothing new. Passing troubles are retried inside; after an error the stream ends.
+/// A stream of records: history first, then the live tail, without a gap or duplicate in between. Waits when there is nothing
+/// new. Retries transient failures; ends after the first error.
 pub type Reading = BoxStream<'static, Result<Batch, ReadError>>;
 
 /// An append-only log of topics.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
-    /// Create the topics that are missing and check the others. Returns warnings: what could not be checked, and why.
+    /// Creates missing topics and checks the others. Returns a warning for each setting that does not survive the loss of a
+    /// broker or could not be checked.
     ///
     /// # Errors
-    /// [`TopicError::Drift`] where a topic is proven to be configured in a way that loses records.
+    /// [`TopicError::Drift`] if a topic's configuration loses or reorders records.
     async fn prepare(&self, topics: &[TopicSpec]) -> Result<Vec<String>, TopicError>;
 
-    /// The partitions of an existing topic, ascending.
+    /// Returns the partitions of an existing topic in ascending order.
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError>;
 
-    /// Append records. They are handed to the log before this returns, so that calls made one after the other are attempted
-    /// in that order (a failed one does not hold back the next); the future only waits for what becomes of them, and
-    /// dropping it takes nothing back. `Ok` says where the record is and means that it is durable: it survives
-    /// `kill -9`, and whatever loss the deployment is made to survive. Many callers share one write (group commit).
+    /// Appends records. They are queued before this returns, so consecutive calls are attempted in order; a failed call does not
+    /// hold back the next. The future only waits for the outcome; dropping it cancels nothing. `Ok` contains the record's
+    /// location and means that the record is durable: it survives `kill -9` and any loss the deployment is configured to
+    /// survive. Concurrent callers share one write (group commit).
     fn append(&self, records: Vec<NewRecord>) -> Appending;
 
-    /// Read each partition from its offset on. Batches of different partitions have no mutual order.
+    /// Reads each partition from its offset. There is no order between batches of different partitions.
     fn read(&self, from: Vec<(Partition, u64)>) -> Reading;
 
-    /// One past the last durable record of each partition, read from the log's authority, not from a local copy: every
-    /// record acknowledged to anybody before the call is below it.
+    /// Returns one past the last durable record of each partition. This is read from the log itself, not from a local copy:
+    /// every record acknowledged to any client before the call is below it.
     async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError>;
 
-    /// The records at these offsets, in the order given; for a few, not for replay.
+    /// Returns the records at these offsets, in the order given. Meant for a few records, not for replay.
     ///
     /// # Errors
-    /// [`ReadError::OutOfRange`] if one is not there.
+    /// [`ReadError::OutOfRange`] if one of them does not exist.
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError>;
 
-    /// The records from `from` on and below `end`, which [`EventLog::ends`] told: at most `limit`, and fewer only if there are no more. It
-    /// comes to an end even where there is nothing below `end` any more, such as behind the last record of somebody's transaction.
+    /// Returns up to `limit` records from `from` to below `end`, which [`EventLog::ends`] returned; fewer only if there are no more.
+    /// Terminates even if no record is left below `end`, such as when a transaction marker is the last entry.
     async fn history(
         &self,
         partition: &Partition,
@@ -315,27 +314,28 @@ pub trait EventLog: Send + Sync + 'static {
         Ok(records)
     }
 
-    /// The positions that a group has kept, one per partition asked for, without taking part in it; `None` where nothing was kept.
+    /// Returns a group's position in each of `partitions`, or `None` if it has none, without joining the group.
     ///
     /// # Errors
     /// [`LeaseError::Unavailable`] if they can't be read now.
     async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError>;
 
-    /// The same log, for proofs: each record is read from where it is stored, also if a copy of it is in memory.
+    /// Returns a handle on the same log for verification: it reads every record from storage, even if memory holds a copy.
     fn stored(self: Arc<Self>) -> Arc<dyn EventLog>;
 
-    /// Take part in `group`, whose work is that of `journal`. Positions can be kept for any partition of the log.
+    /// Joins `group`, which processes `journal`. The group can store positions of any partition of the log.
     async fn lead(&self, group: &str, journal: &str) -> Result<Arc<dyn Lease>, LeaseError>;
 
-    /// Whether the log would take an append now. The embedded log tries one; of Kafka it is not known without an append.
+    /// Checks whether the log would accept an append now. The embedded log tries one and rolls it back. On Kafka only an actual
+    /// append can show this, so there the result is always `Ok`.
     ///
     /// # Errors
-    /// Why it would not.
+    /// The reason it would not.
     async fn takes_appends(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Let go of everything, before the process ends: groups are left, so that others take over at once, and files are closed, so
-    /// that nothing of the log lies beside them. Appends that are not answered yet may fail, and so does all that is asked later.
+    /// Releases everything before the process ends. Leaves groups, so that other instances take over immediately, and closes
+    /// files, so that no write-ahead log remains beside them. Pending appends may fail, and so does every later call.
     async fn close(&self);
 }

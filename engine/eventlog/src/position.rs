@@ -1,28 +1,28 @@
-//! How far a group has come, and by what it is seen that the log is still the one of which that was said.
+//! A group's position in a partition, and how to check that it belongs to this log.
 //!
-//! An offset alone says nothing of what stands below it: when an older copy of a log is put in its place and grows, other records
-//! come to stand there. So a position has [marks](Mark): records that the log held when it was kept. If it does not hold one of
-//! them, the position is another log's.
+//! An offset alone does not identify the records below it: if a log is replaced by an older copy, which then grows, those offsets
+//! hold different records. So a position has [marks](Mark): records that were in the log when the position was stored. If one of
+//! them is missing from the log, the position belongs to another log.
 
 use std::{fmt, str::FromStr};
 
 use crate::Partition;
 
-/// A record that the log holds.
+/// A record that was in the log when a position was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub partition: Partition,
     pub offset: u64,
-    /// What tells it from another record that might stand there. Whoever keeps it says how it is made.
+    /// A fingerprint that distinguishes the record from any other at this offset. The caller chooses how to compute it.
     pub print: u64,
 }
 
-/// How far a group has come in a partition.
+/// A group's progress in a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// The offset to go on from: one past the last record that is done with.
+    /// The offset to resume from: one past the last processed record.
     pub next: u64,
-    /// Records that the log held when this was kept. None: it was kept by a program that kept none, or by nobody yet.
+    /// Empty if the position was stored by a version without marks, or not stored yet.
     pub marks: Vec<Mark>,
 }
 
@@ -32,7 +32,7 @@ impl From<u64> for Position {
     }
 }
 
-/// As stored: `topic/partition@offset:print`, the print as 16 hexadecimal digits.
+/// The stored form: `topic/partition@offset:print`, with the print as 16 hexadecimal digits.
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}:{:016x}", self.partition, self.offset, self.print)
@@ -54,12 +54,12 @@ impl FromStr for Mark {
     }
 }
 
-/// Marks as one text without spaces.
+/// Formats marks as one comma-separated string without spaces.
 pub(crate) fn to_text(marks: &[Mark]) -> String {
     marks.iter().map(Mark::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The marks in such a text. What is none was written by somebody else, and says nothing.
+/// Parses the marks in such a string. Ignores items that are not marks, because other programs may have written them.
 pub(crate) fn from_text(text: &str) -> Vec<Mark> {
     text.split(',').filter_map(|mark| mark.parse().ok()).collect()
 }
