@@ -1,4 +1,4 @@
-//! What a service is, to the core: pure functions over its aggregates.
+//! The core's view of a service: pure functions over its aggregates.
 
 use std::{cell::RefCell, error::Error, fmt::Debug};
 
@@ -9,17 +9,17 @@ use crate::{key::Key, public::PublicEvent};
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
 
-/// A kind of aggregate, as its table is called.
+/// A kind of aggregate, named like its table.
 pub type Kind = &'static str;
 
 /// One aggregate of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ref {
     pub kind: Kind,
-    /// Its key; unique in the service, over all kinds: a record names keys, not kinds, so two aggregates under one key would
-    /// be one to the arbitration rule. At most one kind of a service uses bare ids as keys, the others [`Key::named`].
+    /// Unique in the service, across all kinds. A record names keys, not kinds, so arbitration would treat two aggregates
+    /// with the same key as one. At most one kind of a service uses bare ids as keys; the others use [`Key::named`].
     pub key: Key,
-    /// Its id was minted for the very command that names it: no record can name it yet, so nothing need be looked up.
+    /// The id was minted for the command that names it. No record can name it yet, so it need not be loaded.
     pub minted: bool,
 }
 
@@ -35,40 +35,40 @@ impl Ref {
     }
 }
 
-/// Where and when an event stands in its journal.
+/// Position and time of an event in its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
     pub offset: u64,
-    /// When it was decided, by the writer's clock. For people; never decides anything.
+    /// When the event was decided, by the writer's clock. Informational: no decision depends on it.
     pub time_ms: Millis,
 }
 
-/// The aggregates a decision may look at.
+/// The aggregates that a decision can read.
 ///
-/// Looking at one that is not in memory yet answers `None` and notes it: the core then loads it and asks for the decision
-/// again, so a decision never has to say beforehand what it needs. Look at everything before the first refusal, so that all
-/// of it is loaded at once.
+/// Reading one that is not in memory returns `None` and records it as missing. The core loads it and calls
+/// [`Decider::decide`] again, so a decision need not declare what it reads. Read everything before returning the first
+/// rejection, so that all of it is loaded in one go.
 pub struct View<'a, E> {
     lookup: &'a dyn Fn(&Ref) -> Lookup<'a, E>,
     missing: RefCell<Vec<Ref>>,
 }
 
-/// What is known of an aggregate.
+/// The result of looking up an aggregate.
 pub enum Lookup<'a, E> {
     Found(&'a E),
     /// It does not exist.
     Absent,
-    /// It has to be loaded.
+    /// It has to be loaded first.
     NotLoaded,
 }
 
 impl<'a, E> View<'a, E> {
-    /// A view through `lookup`.
+    /// Creates a view that reads through `lookup`.
     pub fn new(lookup: &'a dyn Fn(&Ref) -> Lookup<'a, E>) -> Self {
         Self { lookup, missing: RefCell::default() }
     }
 
-    /// The aggregate's state, if it exists.
+    /// Returns the aggregate's state, if it exists.
     pub fn get(&self, aggregate: &Ref) -> Option<&'a E> {
         match (self.lookup)(aggregate) {
             Lookup::Found(entity) => Some(entity),
@@ -81,88 +81,90 @@ impl<'a, E> View<'a, E> {
         }
     }
 
-    /// What was looked at in vain since it is not loaded. If there is anything, the decision is worth nothing.
+    /// Returns the aggregates that were read but are not loaded. Unless this is empty, discard the decision.
     pub fn into_missing(self) -> Vec<Ref> {
         self.missing.into_inner()
     }
 }
 
-/// A service: its decisions, its history, what it tells others and how it reacts to them. All pure; `decide` may refuse,
-/// history can't.
+/// A service: its decisions, its history, what it publishes, and how it reacts to public events. All functions are pure.
+/// `decide` may reject a command; history can't be rejected.
 pub trait Decider: Clone + Send + Sync + Sized + 'static {
-    /// The journal, which is also the service's name.
+    /// The journal's name, which is also the service's.
     const JOURNAL: &'static str;
-    /// The kinds of aggregates, each a table of the read side.
+    /// The kinds of aggregates, each a table of the read model.
     const KINDS: &'static [Kind];
     /// The public topics whose events this service answers with commands of its own.
     const REACTS_TO: &'static [&'static str] = &[];
-    /// The public topics from which this service copies facts it decides by (each row keeps the highest version).
+    /// The public topics from which this service copies facts that its decisions use. Each row keeps the highest version.
     const COPIES: &'static [&'static str] = &[];
 
-    /// What can be asked of the service.
+    /// A request to the service.
     type Command: Clone + Debug + Send + Sync + 'static;
-    /// What has happened. Its JSON is the stored format, frozen by tests.
+    /// Its JSON is the stored format, frozen by tests.
     type Event: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// The state of one aggregate, an enum over the kinds; its JSON is the row's document.
+    /// The state of one aggregate, an enum over the kinds. Its JSON is the row's document.
     type Entity: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// Why a command was refused: data that the caller can act on.
+    /// Why a command was rejected, as data the caller can act on.
     type Rejection: Clone + PartialEq + Error + Send + Sync + 'static;
-    /// What others may hear of it: [`public_events!`](crate::public_events) declares it.
+    /// The public events of this service, declared with [`public_events!`](crate::public_events).
     type Published: PublicEvent;
-    /// What it hears of others: what one of them publishes, of several [together](crate::heard), or [nothing](crate::public::Nothing).
+    /// The public events this service consumes: those of one service, of [several](crate::heard), or
+    /// [none](crate::public::Nothing).
     type Heard: PublicEvent;
 
-    /// The one event to append if `command` is accepted. Also a command that changes nothing has one ("already so", or, for
-    /// a reaction, "declined, because"): the log, not this instance, must have the last word on it.
+    /// Returns the one event to append if `command` is accepted. A command that changes nothing also has an event ("already
+    /// done", or for a reaction "declined, because"), since the log and not this instance has the last word on it.
     fn decide(
         command: &Self::Command,
         view: &View<'_, Self::Entity>,
         now: Millis,
     ) -> Result<Self::Event, Self::Rejection>;
 
-    /// The aggregate that `command` is about, if it exists before: its caller may want it to be as it was last seen.
+    /// The existing aggregate that `command` is about, if any. The caller may require it to have a certain version.
     fn target(command: &Self::Command) -> Option<Ref>;
 
     /// The event's name in the journal, such as `order_placed`.
     fn kind(event: &Self::Event) -> &'static str;
 
-    /// The aggregates that `event` changes, and the unique values it claims or frees, without repetition. The first is what
-    /// the record is about. Everything that `decide` read in this journal to say yes must be among them.
+    /// The aggregates that `event` changes and the unique values it claims or frees, without duplicates. The record is
+    /// about the first. They must include everything in this journal that `decide` read in order to accept.
     fn touches(event: &Self::Event) -> Vec<Ref>;
 
-    /// The state of the `which`-th of [`Decider::touches`] after `event`. Total: the event already happened.
+    /// The state of `touches(event)[which]` after `event`. Must not fail: the event has already happened.
     fn evolve(entity: Option<Self::Entity>, which: usize, event: &Self::Event, at: &At) -> Self::Entity;
 
-    /// Whether callers see `entity`. What is kept only to count records does not exist to them, nor to their `If-Match`.
+    /// Whether callers see `entity`. A hidden entity, kept only to count records, does not exist to them or to their
+    /// `If-Match`.
     fn is_shown(_entity: &Self::Entity) -> bool {
         true
     }
 
-    /// Whether the state of the `which`-th of [`Decider::touches`] after `event` follows from the event alone, whatever it was
-    /// before. Histories are read backwards up to such an event, so that the past of an aggregate that thousands of records
-    /// touch is soon found. It is only about speed: no is always right.
+    /// Whether the state of `touches(event)[which]` after `event` follows from the event alone, regardless of the state
+    /// before. Histories are read backwards up to such an event, which bounds the work for an aggregate with thousands of
+    /// records. An optimization only: `false` is always correct.
     fn carries_state(_event: &Self::Event, _which: usize) -> bool {
         false
     }
 
-    /// The public events that follow from `event`, in this order. None, unless it is written.
+    /// The public events that follow from `event`, in order. The default publishes none.
     fn publish(_event: &Self::Event) -> Vec<Self::Published> {
         Vec::new()
     }
 
-    /// The command by which this service answers a public event; of none, unless it is written.
+    /// The command with which this service answers a public event. The default answers none.
     fn react(_event: &Self::Heard) -> Option<Self::Command> {
         None
     }
 
-    /// The row that a public event of [`Decider::COPIES`] stands for, and its version. None, unless it is written.
+    /// The row that a public event of [`Decider::COPIES`] updates, with its version. The default copies nothing.
     fn copy(_event: &Self::Heard) -> Option<(Ref, u64, Self::Entity)> {
         None
     }
 
-    /// The public topics, of those that this service reacts to or copies, by whose events `rejection` could become a yes. A caller
-    /// gets it only once what their publishers had accepted before is published there, which is waited for a second at most, and
-    /// was reacted to or copied here.
+    /// The consumed public topics whose events could turn `rejection` into an acceptance. The caller receives the rejection
+    /// only after everything their publishers had accepted earlier is published (waiting for that takes one second at most)
+    /// and has been reacted to or copied here.
     fn rests_on(_rejection: &Self::Rejection) -> &'static [&'static str] {
         &[]
     }

@@ -1,10 +1,11 @@
-//! The packed header of a journal record: everything that arbitration, tracing and idempotency need, apart from the
-//! payload, so that a payload nobody can decode can't change who won.
+//! The packed header of a journal record: everything that arbitration, tracing and idempotency need. It is separate from
+//! the payload, so that an undecodable payload can't change which record won.
 //!
 //! ## Storage format: change nothing here without a new format number
-//! Big-endian. `format u8, id [16], time_ms i64, writer [16], type (u8 length, UTF-8), expects (u8 count, then key [16],
-//! has u8, last [16] if it has), flags u8, then by flag: 1 command (idempotency key [16], fingerprint [16]),
-//! 2 cause (event id [16]), 4 correlation [16], 8 trace (u8 length, ASCII)`. Nothing may follow.
+//! Big-endian. `format u8, id [16], time_ms i64, writer [16], type (u8 length, UTF-8), expects (u8 count, then for each:
+//! key [16], has_last u8, last [16] if has_last), flags u8`, followed by one field per flag: `1 command (idempotency key
+//! [16], fingerprint [16]), 2 cause (event id [16]), 4 correlation [16], 8 trace (u8 length, ASCII)`. Trailing bytes are an
+//! error.
 
 use uuid::Uuid;
 
@@ -13,10 +14,10 @@ use crate::{
     key::{Key, RecordId},
 };
 
-/// The only format there is.
+/// The only format so far.
 pub const FORMAT: u8 = 1;
 
-/// The header's name in the log.
+/// The name of the record header in the log.
 pub const HEADER: &str = "orderlog";
 
 const HAS_COMMAND: u8 = 1;
@@ -24,29 +25,29 @@ const HAS_CAUSE: u8 = 2;
 const HAS_CORRELATION: u8 = 4;
 const HAS_TRACE: u8 = 8;
 
-/// What a record saw of one key when it was decided.
+/// The state of one key as the record's decision saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expect {
     pub key: Key,
-    /// The last accepted record that named the key, or none.
+    /// The last accepted record that named the key, if any.
     pub last: Option<RecordId>,
 }
 
 /// The command that a record answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandStamp {
-    /// Its idempotency key, hashed; also among the record's `expects`, with none.
+    /// The hash of its idempotency key. Also in the record's `expects`, with `last: None`.
     pub key: Key,
-    /// What tells it from another command with the same key.
+    /// Distinguishes it from another command with the same key.
     pub fingerprint: [u8; 16],
 }
 
 /// Why a record was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The public event that it answers, if it does.
+    /// The public event that this record answers, if any.
     pub cause: Option<Uuid>,
-    /// The first event of the whole story; none if this record begins it.
+    /// The first event of the causal chain. `None` if this record begins it.
     pub correlation: Option<Uuid>,
     /// W3C `traceparent` of the request.
     pub trace: Option<String>,
@@ -56,38 +57,38 @@ pub struct Origin {
 pub struct Header {
     /// Minted for this decision.
     pub id: RecordId,
-    /// By the writer's clock. For people and for `as_of`; decides nothing.
+    /// By the writer's clock. Informational, and used by `as_of`; no decision depends on it.
     pub time_ms: Millis,
     /// The instance that wrote it.
     pub writer: Uuid,
     /// The event's name, such as `order_placed`.
     pub kind: String,
-    /// What it saw. Never empty, no key twice, at most 255.
+    /// The keys the decision read. 1 to 255, without duplicates.
     pub expects: Vec<Expect>,
     /// The command, if it has an idempotency key.
     pub command: Option<CommandStamp>,
-    /// Why it was written.
     pub origin: Origin,
 }
 
 /// Why bytes are not a header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// Written by a newer program. Reading on without understanding it would give another history: stop, and upgrade.
+    /// Written by a newer program. Skipping it would produce a different history, so the service stops until it is
+    /// upgraded.
     #[error("the record has format {0}, this program knows only format {FORMAT}: upgrade before reading on")]
     UnknownFormat(u8),
-    /// Not a header at all: something else writes to this journal.
+    /// Not a header: another program writes to this journal.
     #[error("the record's header can't be read: {0}")]
     Malformed(&'static str),
 }
 
 impl Header {
-    /// What the record is about: the first key that it names.
+    /// The first key that the record names.
     pub fn about(&self) -> Key {
         self.expects.first().map_or(Key::GENESIS, |expect| expect.key)
     }
 
-    /// The bytes, as stored.
+    /// Encodes the header as stored.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96 + 33 * self.expects.len() + self.kind.len());
         out.push(FORMAT);
@@ -128,10 +129,10 @@ impl Header {
         }
     }
 
-    /// The header that these bytes are.
+    /// Decodes a stored header.
     ///
     /// # Errors
-    /// [`HeaderError`] if they are none that this program knows.
+    /// [`HeaderError`] if the format is unknown or the bytes are malformed.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let mut rest = Rest(bytes);
         match rest.byte()? {

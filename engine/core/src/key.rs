@@ -1,4 +1,4 @@
-//! What the arbitration rule speaks of: keys, and the ids of records.
+//! Keys and record ids, the terms of the arbitration rule.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use crate::planted::Bug;
 
 /// Something that only one record at a time may change or claim: an aggregate, or a value that must be unique.
 ///
-/// 16 bytes. Aggregates with a UUID have it as their key; aggregates with a name have an unkeyed hash of it; personal or
-/// secret values (e-mail addresses, idempotency keys) have a hash under the deployment's [`HashKey`], since a plain hash of
-/// an e-mail address is as good as the address, and the log can't forget.
+/// 16 bytes. An aggregate with a UUID uses it as its key; an aggregate with a name uses an unkeyed hash of it. Personal or
+/// secret values (e-mail addresses, idempotency keys) are hashed with the deployment's [`HashKey`]: a plain hash of an
+/// e-mail address can be reversed by guessing, and the log can't forget it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Key([u8; 16]);
@@ -30,7 +30,7 @@ impl Key {
         Self(*id.into().as_bytes())
     }
 
-    /// The key of the aggregate of this kind with this name. Names are unique per kind.
+    /// The key of the aggregate with this kind and name. Names are unique per kind.
     pub fn named(kind: &str, name: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(kind.as_bytes()).update(&[0]).update(name.as_bytes());
@@ -68,7 +68,7 @@ impl TryFrom<String> for Key {
 pub struct RecordId(pub Uuid);
 
 impl RecordId {
-    /// The id as a key: a void record's id is kept among the heads, so that it stays void for ever.
+    /// The id as a key. A void record's id is kept among the heads, so that it stays void permanently.
     pub fn as_key(self) -> Key {
         Key(*self.0.as_bytes())
     }
@@ -80,18 +80,18 @@ impl fmt::Display for RecordId {
     }
 }
 
-/// The deployment's secret under which personal and secret values become keys. All instances of a service share it, and it
-/// can't be changed once its journal has begun: the journal's first record holds its fingerprint.
+/// The deployment's secret for hashing personal and secret values into keys. All instances of a service share it. It can't
+/// be changed once the journal has begun: the journal's first record holds its fingerprint.
 #[derive(Clone)]
 pub struct HashKey([u8; 32]);
 
 impl HashKey {
-    /// The key derived from a secret text of any length.
+    /// Derives the key from a secret text of any length.
     pub fn from_secret(secret: &str) -> Self {
         Self(blake3::derive_key("orderlog 2026 hash key", secret.as_bytes()))
     }
 
-    /// What tells two hash keys apart without telling anything of them.
+    /// Identifies the hash key without revealing it.
     pub fn fingerprint(&self) -> String {
         Uuid::from_bytes(self.digest(&["fingerprint"])).simple().to_string()
     }
@@ -107,7 +107,7 @@ impl HashKey {
         Key(self.digest(&["idempotency", caller, operation, key]))
     }
 
-    /// What tells two parsed commands apart; the same for the same command, however it was written.
+    /// Identifies a parsed command. Differently written requests for the same command have the same fingerprint.
     pub fn command_fingerprint(&self, command: &str) -> [u8; 16] {
         self.digest(&["command", command])
     }

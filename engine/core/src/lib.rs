@@ -1,16 +1,16 @@
 //! The rules of event sourcing, without I/O, clock or async.
 //!
-//! - [`decider`]: what a service has to say of itself: commands, events, decisions.
-//! - [`machine`]: the state machine that arbitrates, decides and folds for every service; [`header`] and [`key`] are the
-//!   format it reads. Live traffic, replay, rebuild, verification and simulation drive this same code.
+//! - [`decider`]: the trait that a service implements: commands, events, decisions.
+//! - [`machine`]: the state machine that arbitrates, decides and folds for every service. [`header`] and [`key`] define the
+//!   record format it reads. Live traffic, replay, rebuild, verification and simulation run this same code.
 //! - [`public`]: the events that services publish to each other and the world.
-//! - [`decoding`]: JSON errors without values. [`text`] and [`reason`]: texts that people write.
-//! - [`path`]: values that stand in the paths of URLs.
-//! - [`known`]: which events a program can read; a test may make it pass for an older one.
-//! - [`story`]: tests of deciders as stories.
-//! - [`planted`]: bugs on purpose, in builds that ask whether tests find them.
+//! - [`decoding`]: JSON errors that contain no values. [`text`] and [`reason`]: rules for text that people write.
+//! - [`path`]: values in URL paths.
+//! - [`known`]: which events a program can read; a test can make it behave like an older version.
+//! - [`story`]: given/when/then tests of deciders.
+//! - [`planted`]: deliberate bugs, compiled only into builds that check whether tests find them.
 //!
-//! Deliberately absent: Kafka, SQLite, HTTP, time and randomness. They come in as values.
+//! Kafka, SQLite, HTTP, time and randomness are deliberately absent. Their results come in as values.
 
 pub mod decider;
 pub mod decoding;

@@ -1,11 +1,11 @@
-//! Public events: what services publish to each other and the world, one topic each, as CloudEvents.
+//! Public events: what services publish to each other and the world, as CloudEvents, one topic per type.
 //!
-//! Each service declares its own by [`public_events!`](crate::public_events) and names those that it hears by
+//! A service declares its own with [`public_events!`](crate::public_events) and those it consumes with
 //! [`heard!`](crate::heard).
 //!
 //! ## Storage format: names, fields and topics are a contract
-//! Public topics are kept forever and read by programs we do not know. Fields may be added, never renamed, removed or
-//! given another meaning. They carry no personal data: a topic can't forget.
+//! Public topics are kept forever and read by programs we do not know. Fields may be added, but never renamed, removed or
+//! given another meaning. They carry no personal data, since a topic can't forget.
 
 use std::fmt::Debug;
 
@@ -13,28 +13,28 @@ use uuid::Uuid;
 
 use crate::decoding::DecodeError;
 
-/// Where an event comes from, besides its own content: the CloudEvents attributes.
+/// The CloudEvents attributes of an event, apart from its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// `ce_id`: derived from the journal record, so every copy of the event has the same.
+    /// `ce_id`. Derived from the journal record, so every copy of the event has the same id.
     pub id: Uuid,
     /// `ce_time`, milliseconds since the Unix epoch.
     pub time_ms: i64,
-    /// `ce_correlationid`: the event that began the whole story.
+    /// `ce_correlationid`: the first event of the causal chain.
     pub correlation: Uuid,
-    /// `ce_causationid`: the event that caused this one, if it was not a person.
+    /// `ce_causationid`: the event that caused this one. `None` if a person did.
     pub cause: Option<Uuid>,
     /// `ce_traceparent`, W3C Trace Context.
     pub trace: Option<String>,
 }
 
-/// A public topic, which is also the CloudEvents type of its events, and the journal of the service that publishes them.
+/// A public topic, which is also the CloudEvents type of its events, and the journal of the service that publishes it.
 pub type Topic = (&'static str, &'static str);
 
-/// The services of a program: of each its journal, which is also its name, and what it publishes.
+/// The services of a program: for each, its journal (also its name) and its topics.
 pub type Services = [(&'static str, &'static [Topic])];
 
-/// The public events that a service publishes or hears.
+/// The public events that a service publishes or consumes.
 pub trait PublicEvent: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Every topic of these events.
     const TOPICS: &'static [Topic];
@@ -42,28 +42,28 @@ pub trait PublicEvent: Clone + Debug + PartialEq + Send + Sync + Sized + 'static
     /// The topic, which is also the CloudEvents type.
     fn topic(&self) -> &'static str;
 
-    /// What the event is about: CloudEvents subject and key of the record.
+    /// The id of the event's subject: the CloudEvents subject, and the key of the log record.
     fn subject(&self) -> String;
 
-    /// Version of what the event is about: CloudEvents sequence.
+    /// The subject's version: the CloudEvents sequence.
     fn version(&self) -> u64;
 
     fn to_json(&self) -> Vec<u8>;
 
-    /// The event that `json` is on `topic`.
+    /// Decodes an event of `topic`.
     ///
     /// # Errors
-    /// [`PublicError`] if it is none.
+    /// [`PublicError`] if the topic is unknown or `json` is not an event of it.
     fn from_json(topic: &str, json: &[u8]) -> Result<Self, PublicError>;
 }
 
 /// Why bytes are not a public event.
 #[derive(Debug, thiserror::Error)]
 pub enum PublicError {
-    /// No event that is known here is published on this topic.
+    /// The program knows no event on this topic.
     #[error("no event is published on topic {0}")]
     UnknownTopic(String),
-    /// The topic is known, the bytes are not its event.
+    /// The bytes are not an event of this topic.
     #[error("not an event of topic {topic}")]
     Undecodable {
         topic: &'static str,
@@ -73,7 +73,7 @@ pub enum PublicError {
     },
 }
 
-/// The public events of a service that publishes or hears none.
+/// The public events of a service that publishes or consumes none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nothing {}
 
@@ -101,12 +101,12 @@ impl PublicEvent for Nothing {
     }
 }
 
-/// Declares what the service of a journal publishes: of each event its payload, its topic, and the payload's field that names its
-/// subject. Every payload has a `version`, that of the subject.
+/// Declares the public events of a journal's service: for each its payload, its topic, and the payload field that
+/// identifies the subject. Every payload has a `version`, that of the subject.
 ///
 /// ```ignore
 /// orderlog_core::public_events! {
-///     /// What the lending service publishes.
+///     /// The public events of the lending service.
 ///     pub enum Published by Lending::JOURNAL {
 ///         /// A book was lent.
 ///         BookLent(BookLent) = "book.lent", book_id;
@@ -156,15 +156,15 @@ macro_rules! public_events {
     };
 }
 
-/// Declares what a service hears of several others: a variant for each of them, with all that it publishes.
+/// Declares the public events that a service consumes from several others: one variant per publisher, with all its events.
 ///
 /// ```ignore
 /// orderlog_core::heard! {
-///     /// What the lending service hears.
+///     /// The public events that the lending service consumes.
 ///     pub enum Heard {
-///         /// Of the members' service.
+///         /// From the members service.
 ///         Members(members::Published),
-///         /// Of the cataloguing service.
+///         /// From the catalogue service.
 ///         Catalogue(catalogue::Published),
 ///     }
 /// }
@@ -218,7 +218,6 @@ macro_rules! heard {
     };
 }
 
-/// Whether `topic` is one of `E`'s.
 pub fn is_of<E: PublicEvent>(topic: &str) -> bool {
     E::TOPICS.iter().any(|(known, _)| *known == topic)
 }
@@ -233,7 +232,7 @@ pub fn payload<T: serde::de::DeserializeOwned>(topic: &'static str, json: &[u8])
     crate::decoding::from_slice(json).map_err(|source| PublicError::Undecodable { topic, source })
 }
 
-/// The lists behind each other; `N` topics in all.
+/// Concatenates the lists, which have `N` topics in all.
 #[doc(hidden)]
 pub const fn all_of<const N: usize>(lists: &[&[Topic]]) -> [Topic; N] {
     let mut all = [("", ""); N];
@@ -249,7 +248,7 @@ pub const fn all_of<const N: usize>(lists: &[&[Topic]]) -> [Topic; N] {
     all
 }
 
-/// The id of the `index`-th public event of a journal record: the same for every copy, whoever publishes it.
+/// The id of the `index`-th public event of a journal record. Every copy has the same id, whichever instance publishes it.
 pub fn event_id(log_id: Uuid, offset: u64, index: usize) -> Uuid {
     let mut hasher = blake3::Hasher::new();
     hasher.update(log_id.as_bytes()).update(&offset.to_be_bytes()).update(&(index as u64).to_be_bytes());
