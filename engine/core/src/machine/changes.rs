@@ -1,4 +1,4 @@
-//! What the core asks of the rows behind it, and what it gives them: plain data, so that the core does no I/O.
+//! The rows that the core loads and writes, as plain data, so that the core does no I/O.
 
 use std::sync::Arc;
 
@@ -7,29 +7,30 @@ use crate::{
     key::{Key, RecordId},
 };
 
-/// The last accepted record that names a key: the whole state of the arbitration rule is one of these per key.
+/// The last accepted record that names a key. One of these per key is the whole state of the arbitration rule.
 ///
-/// A void record's id is kept as a key too, with itself as `last`, so that a late copy of it stays void for ever.
+/// A void record's id is also kept as a key, with itself as `last`, so that a late copy of it stays void permanently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub last: RecordId,
     pub offset: u64,
 }
 
-/// What became of a record.
+/// The fate of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every key's last accepted record was the one it expected.
+    /// For every key, the last accepted record was the one it expected.
     Accepted,
-    /// It lost: it changed nothing and never will.
+    /// It lost, and never changes anything.
     Void,
-    /// It won, but its payload could not be folded, or stands behind one that could not: its keys take no commands.
+    /// It won, but it could not be folded, or it is queued behind a record that could not. Its keys take no commands.
     Parked,
-    /// It won and was parked, and an operator discarded it: it changes nothing and never will.
+    /// It won and was parked, and an operator discarded it. It never changes anything.
     Discarded,
 }
 
-/// 16 bytes over everything up to a record: (digest before it, offset, header, value). Proves that nothing was skipped.
+/// A hash chain over the journal up to a record: 16 bytes over (digest before it, offset, header, value). Proves that
+/// nothing was skipped.
 pub type Digest = [u8; 16];
 
 pub fn chain(before: &Digest, offset: u64, header: &[u8], value: &[u8]) -> Digest {
@@ -45,14 +46,13 @@ pub fn chain(before: &Digest, offset: u64, header: &[u8], value: &[u8]) -> Diges
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Wanted {
     pub key: Key,
-    /// The table of its aggregate; none for keys that are only claimed (idempotency keys, ids of void records).
+    /// The table of its aggregate. `None` for keys that are only claimed (idempotency keys, ids of void records).
     pub kind: Option<Kind>,
 }
 
-/// What the rows know of a key, as of their checkpoint.
+/// The stored state of a key, as of the checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded<E> {
-    /// The key, as asked for.
     pub wanted: Wanted,
     /// Its head, if any record ever named it.
     pub head: Option<Head>,
@@ -60,29 +60,28 @@ pub struct Loaded<E> {
     pub entity: Option<(u64, E)>,
 }
 
-/// An aggregate's row, whole: the last state of a batch wins.
+/// The complete row of an aggregate. The last state in a batch wins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntityRow<E> {
     pub aggregate: Ref,
-    /// How many accepted records changed it, from 1; of a copied fact, the version that its owner gave it.
+    /// How many accepted records changed it, from 1. For a copied fact, the version that its owner assigned.
     pub version: u64,
-    /// The journal's offset that last changed it; of a copied fact 0.
+    /// The journal offset that last changed it. 0 for a copied fact.
     pub offset: u64,
     pub entity: Arc<E>,
 }
 
-/// A record's narrow row: history index, verdict and proof of completeness in one.
+/// A record's index row: its place in the history, its verdict, and the digest that proves completeness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRow {
     pub offset: u64,
     pub id: RecordId,
-    /// Its time by its writer's clock, which may have been wrong: it can be earlier than that of a record before it.
+    /// By its writer's clock, which may have been wrong: it can be earlier than that of the record before.
     pub time_ms: Millis,
-    /// What it is about: the first key it names.
+    /// The first key it names.
     pub about: Key,
-    /// What became of it.
     pub verdict: Verdict,
-    /// The chain up to and with it.
+    /// The chain up to and including this record.
     pub digest: Digest,
 }
 
@@ -91,11 +90,11 @@ pub struct RecordRow {
 pub struct Happened<D: Decider> {
     pub at: At,
     pub event: Arc<D::Event>,
-    /// The aggregates that it touches; the first is what the record is about.
+    /// The aggregates that it touches. The first is the one the record is about.
     pub touched: Vec<Ref>,
 }
 
-/// A record whose payload could not be folded, or that stands behind one.
+/// One key of a record that is parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedRow {
     /// A key it names.
@@ -108,64 +107,64 @@ pub struct ParkedRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiscardedRow {
     pub offset: u64,
-    /// Where the first accepted discard of it stands.
+    /// The offset of the first accepted discard of it.
     pub by: u64,
-    /// When that was written, by its writer's clock.
+    /// The discard's time, by its writer's clock.
     pub time_ms: Millis,
     pub reason: String,
 }
 
-/// How far the facts of a partition of another service's topic were copied.
+/// How far the facts in a partition of another service's topic were copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopiedRow {
     pub topic: String,
-    /// Index of its partition.
+    /// The partition's index.
     pub part: u32,
-    /// Where to go on reading: one past the last record that was read.
+    /// The offset to resume from: one past the last record that was read.
     pub next: u64,
-    /// What tells that record from another one at its place, as whoever read it said.
+    /// Distinguishes that record from another one at its offset. Chosen by the reader.
     pub print: u64,
 }
 
-/// What the rows know of records that were not folded, for a core to go on from.
+/// The stored state of records that were not folded, for a core to resume from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetAside {
-    /// Every row of those that are parked, with the record's id.
+    /// All rows of parked records, each with the record's id.
     pub parked: Vec<(ParkedRow, RecordId)>,
-    /// Those that are discarded. Also some that are not read yet may be among them, if an accepted discard of them is known:
-    /// they are then passed over when they are read.
+    /// Discarded records. May include records not read yet, if an accepted discard of them is known: those are skipped when
+    /// read.
     pub discarded: Vec<u64>,
 }
 
-/// Everything that changed since the last changes were taken: written in one transaction, checkpoint and all.
+/// Everything that changed since the last take. Written in one transaction, including the checkpoint.
 #[derive(Clone, Debug)]
 pub struct Changes<D: Decider> {
     /// The checkpoint: every record below it is folded, none at or above it.
     pub next: u64,
-    /// Who the journal is, once its first record is folded.
+    /// The journal's identity, once its first record is folded.
     pub genesis: Option<Genesis>,
-    /// Heads that moved, void ids among them, each key once.
+    /// Heads that moved, including ids of void records. Each key once.
     pub heads: Vec<(Key, Head)>,
     /// Aggregates that changed, each once.
     pub entities: Vec<EntityRow<D::Entity>>,
     /// Every record folded, ascending.
     pub records: Vec<RecordRow>,
-    /// Records folded earlier that have become something else, each once.
+    /// New verdicts of records folded earlier, each once.
     pub verdicts: Vec<(u64, Verdict)>,
-    /// The events of those that are accepted now, in the order in which they were folded.
+    /// The events of newly accepted records, in the order they were folded.
     pub happened: Vec<Happened<D>>,
-    /// What was parked, or has another reason.
+    /// Records that were parked, or whose reason changed.
     pub parked: Vec<ParkedRow>,
-    /// Records of which nothing is parked any more.
+    /// Records that are no longer parked.
     pub unparked: Vec<u64>,
-    /// What was discarded; of a record that is discarded twice, the first counts.
+    /// Records that were discarded. If one is discarded twice, the first counts.
     pub discarded: Vec<DiscardedRow>,
-    /// Where to go on reading copied facts.
+    /// The offsets at which to resume reading copied facts.
     pub copied: Vec<CopiedRow>,
 }
 
 impl<D: Decider> Changes<D> {
-    /// Nothing but the checkpoint.
+    /// Only a checkpoint.
     pub const fn nothing(next: u64) -> Self {
         Self {
             next,
@@ -183,28 +182,28 @@ impl<D: Decider> Changes<D> {
     }
 }
 
-/// A journal's first record: who it is.
+/// A journal's first record, which identifies it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Genesis {
-    /// Minted by whoever began the journal.
+    /// Minted by the instance that began the journal.
     pub log_id: uuid::Uuid,
     pub journal: String,
-    /// [`crate::key::HashKey::fingerprint`] of the deployment's hash key.
+    /// The [`crate::key::HashKey::fingerprint`] of the deployment's hash key.
     pub hash_key: String,
 }
 
-/// Where the rows stand, for a core to go on from.
+/// Where the rows are, for a core to resume from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The first offset that is not folded.
     pub next: u64,
     /// The chain up to `next`.
     pub digest: Digest,
-    /// Who the journal is, if its first record is folded.
+    /// The journal's identity, if its first record is folded.
     pub genesis: Option<Genesis>,
-    /// The last folded record and the chain before it, to compare with the log at start.
+    /// The last folded record and the chain before it, to compare with the log at startup.
     pub last: Option<(RecordRow, Digest)>,
-    /// Where to go on reading copied facts.
+    /// The offsets at which to resume reading copied facts.
     pub copied: Vec<CopiedRow>,
 }
 

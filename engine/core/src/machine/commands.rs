@@ -1,4 +1,4 @@
-//! Commands that are not answered yet, and when they are looked at again.
+//! Commands that are not answered yet, and when to look at them again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,13 +11,12 @@ use crate::{
     key::RecordId,
 };
 
-/// A command that is not answered yet.
 pub(super) struct Pending<D: Decider> {
     pub request: Arc<Request<D>>,
     pub deadline: Millis,
     /// Where the logs ended at some moment after the command was asked.
     pub ends: Option<Arc<Ends>>,
-    /// Its record in flight; none while it waits.
+    /// Its record in flight. `None` while it waits.
     pub flight: Option<RecordId>,
     /// It is not looked at before this time.
     pub rests_until: Millis,
@@ -27,11 +26,11 @@ pub(super) struct Commands<D: Decider> {
     pub pending: BTreeMap<Ticket, Pending<D>>,
     pub waiting: BTreeSet<Ticket>,
     pub fresh: Vec<Ticket>,
-    /// The last one that was given.
+    /// The last one issued.
     pub ticket: Ticket,
-    /// Something happened that may let waiting commands go on.
+    /// Something happened that may unblock waiting commands.
     pub stirred: bool,
-    /// The time as it was last told.
+    /// The last time that was passed in.
     pub now: Millis,
     pub wake_at: Millis,
     pub expire_at: Millis,
@@ -69,7 +68,7 @@ impl<D: Decider> Commands<D> {
         self.stirred = true;
     }
 
-    /// It is answered; whether it was not before.
+    /// Removes an answered command. Returns whether it was still pending.
     pub fn remove(&mut self, ticket: Ticket) -> bool {
         let was_pending = self.pending.remove(&ticket).is_some();
         if was_pending {

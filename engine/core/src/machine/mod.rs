@@ -1,15 +1,17 @@
 //! The state machine at the heart of every service, without I/O, locks or clock.
 //!
-//! Records, commands, loaded rows and the time go in ([`Core::read`], [`Core::ask`], [`Core::provide`], ...); [`Core::run`]
-//! turns them into appends, answers and keys to load; [`Core::take_changes`] gives the rows to write. Live traffic, catch-up,
-//! rebuild, verification and simulation drive this same code.
+//! Records, commands, loaded rows and the time go in ([`Core::read`], [`Core::ask`], [`Core::provide`], ...). [`Core::run`]
+//! turns them into appends, answers and keys to load. [`Core::take_changes`] returns the rows to write. Live traffic,
+//! catch-up, rebuild, verification and simulation run this same code.
 //!
-//! How one command goes through it: [`Core::ask`] queues it; [`decide`](self) looks at the folded state plus our own records
-//! in flight ([`flights`]). A yes becomes a record that names what it saw, and is answered when the log has acknowledged it
-//! *and* it was folded and [accepted](arbitration::accepts). If it is void, the command is decided again. A no is decided on
-//! folded state alone, read at least to where the journal ended when the command was asked.
+//! The path of one command: [`Core::ask`] queues it. [`decide`](self) looks at the folded state plus our own records in
+//! flight ([`flights`]). An acceptance becomes a record that names what it read. It is answered once the log has
+//! acknowledged the record *and* the record was folded and [accepted](arbitration::accepts). If the record is void, the
+//! command is decided again. A rejection is decided on folded state alone, which must include at least everything in the
+//! journal when the command was asked.
 //!
-//! What can't be folded is [parked](parking), until a better program folds it or an operator [discards](discard) it.
+//! Records that can't be folded are [parked](parking) until a newer program folds them or an operator [discards](discard)
+//! them.
 
 mod arbitration;
 mod changes;
@@ -57,22 +59,23 @@ use crate::{
     planted::Bug,
 };
 
-/// A command's number at this instance, ascending.
+/// Identifies a command at this instance. Ascending.
 pub type Ticket = u64;
 
-/// How long a record with an unknown outcome rests before it is appended again, and a command whose record was refused before
-/// it is decided again: what the log refuses at once, it would refuse again and again until the deadline.
+/// How long to wait before a record with an unknown outcome is appended again, and before a command whose record was
+/// refused is decided again. Without the pause, a log that refuses at once would be retried in a busy loop until the
+/// deadline.
 const APPEND_AGAIN_MS: Millis = 200;
 
-/// A command and what comes with it.
+/// A command with its metadata.
 #[derive(Clone, Debug)]
 pub struct Request<D: Decider> {
     pub command: D::Command,
-    /// Its idempotency key, if it has one.
+    /// The hashed idempotency key and the fingerprint, if the caller sent a key.
     pub stamp: Option<CommandStamp>,
-    /// The versions of which its [target](Decider::target) must have one; whichever it has, if none is given.
+    /// The [target](Decider::target) must have one of these versions. `None` accepts any, even a target that does not
+    /// exist.
     pub versions: Option<Versions>,
-    /// Why it is asked.
     pub origin: Origin,
     /// When the caller stops waiting.
     pub deadline: Millis,
@@ -81,13 +84,13 @@ pub struct Request<D: Decider> {
 /// Versions of an aggregate that a caller has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Versions {
-    /// Any: it must only exist.
+    /// Any version, but the aggregate must exist.
     Any,
     OneOf(Vec<u64>),
 }
 
 impl Versions {
-    /// Whether an aggregate of this version, or one that does not exist, is as the caller has seen it.
+    /// Whether an aggregate with this version (`None` if it does not exist) matches.
     pub fn have(&self, version: Option<u64>) -> bool {
         match self {
             Self::Any => version.is_some(),
@@ -104,97 +107,97 @@ pub struct Accepted<D: Decider> {
     pub event: Arc<D::Event>,
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Clone, Debug)]
 pub enum Outcome<D: Decider> {
-    /// It happened, and stands in the log.
+    /// Its record is in the log and won.
     Accepted(Accepted<D>),
-    /// Its idempotency key was used before: the record at this offset answers it, if its fingerprint is the same.
+    /// Its idempotency key was used before. The record at this offset answers it, if the fingerprints are equal.
     Repeated {
-        /// Where that record stands.
+        /// That record's offset.
         offset: u64,
     },
-    /// It was refused, on state as new as the command. Nothing was written.
+    /// Rejected on state at least as new as the command. Nothing was written.
     Rejected(D::Rejection),
-    /// What it is about has another version than its caller has seen, or does not exist. Nothing was written.
+    /// Its target has another version than the caller requires, or does not exist. Nothing was written.
     OtherVersion(Option<u64>),
-    /// It names something whose history can't be read until it is repaired. Nothing was written, unless its idempotency key was
-    /// used before: then the record that did so waits for the repair.
+    /// It names a key with a parked record. Nothing was written, unless its idempotency key was used before: then the
+    /// record that used it is parked.
     Parked,
-    /// Its idempotency key was used before, by a record that an operator has discarded since.
+    /// Its idempotency key was used before, by a record that an operator has since discarded.
     Discarded,
-    /// Its record would be larger than the log takes. Nothing was written.
+    /// Its record is larger than the log accepts. Nothing was written.
     TooLarge,
-    /// The time is up, and another command with the same idempotency key is still under way. Ask again.
+    /// The deadline passed while another command with the same idempotency key was in flight. Retry.
     KeyInUse,
-    /// The time is up. Nothing was written.
+    /// The deadline passed. Nothing was written.
     Expired,
-    /// The time is up, and an attempt is under way: it may or may not happen. Ask again with the same idempotency key.
+    /// The deadline passed with an attempt in flight, which may or may not succeed. Retry with the same idempotency key.
     Unknown,
 }
 
 /// A record to append to the journal.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Its id, for [`Core::appended`].
+    /// Pass it to [`Core::appended`].
     pub id: RecordId,
-    /// The command that it is an attempt of; none for the first record of a journal.
+    /// The command that it answers. `None` for a genesis or a discard.
     pub ticket: Option<Ticket>,
-    /// What it is about.
+    /// The first key that the record names.
     pub about: Key,
     pub header: Bytes,
     pub value: Bytes,
 }
 
-/// What the log said of an append.
+/// The outcome of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// Durable, at this offset.
     At(u64),
-    /// Not in the log, and never will be because of this attempt.
+    /// Not in the log, and this attempt will never put it there.
     Refused,
-    /// The same, and no other attempt would do better: the log takes no record of this size.
+    /// Like `Refused`, but a retry can't succeed: the log takes no record of this size.
     TooLarge,
     Unknown,
 }
 
-/// What is to be done after a step.
+/// What the caller has to do after a step.
 #[derive(Debug)]
 pub struct Step<D: Decider> {
-    /// To be handed to the log, in this order.
+    /// Append these to the log, in this order.
     pub appends: Vec<Outgoing>,
     pub answers: Vec<(Ticket, Outcome<D>)>,
-    /// To be loaded and [provided](Core::provide); then the next step goes on.
+    /// Load these and [provide](Core::provide) them, then take the next step.
     pub missing: Vec<Wanted>,
-    /// Records of the journal to be fetched and [provided](Core::provide_records); then the next step goes on.
+    /// Fetch the journal's records at these offsets and [provide](Core::provide_records) them, then take the next step.
     pub records: Vec<u64>,
-    /// Someone waits for [`Core::ends`].
+    /// A command waits for [`Core::ends`].
     pub wants_ends: bool,
 }
 
-/// Why a journal can't be read on. Nothing may be skipped, so the service stops here.
+/// Why a journal can't be read any further. Nothing may be skipped, so the service stops here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
-    /// A record that this program can't read the header of.
+    /// The record's header can't be decoded.
     #[error("{journal}@{offset}: {source}")]
     Header { journal: &'static str, offset: u64, source: HeaderError },
-    /// The journal does not begin as one of this service's does.
+    /// The journal does not begin with a genesis of this service.
     #[error("{journal}@{offset} is not the beginning of a journal of {journal}")]
     NoGenesis { journal: &'static str, offset: u64 },
-    /// An accepted discard of a record that was folded: by a program that can read it, while another one could not. What was
-    /// folded can't be taken back. Begin again at offset 0 with a core that [knows](SetAside::discarded) of it.
+    /// An accepted discard of a record that was folded here, by a program that can read it, while another program could
+    /// not. A fold can't be undone. Begin again at offset 0 with a core that [knows](SetAside::discarded) of the discard.
     #[error("{journal}@{by} discards {journal}@{offset}, which was folded: the rows have to be built anew without it")]
     Discarded {
         journal: &'static str,
-        /// The record that has no effect.
+        /// The discarded record.
         offset: u64,
         by: u64,
     },
-    /// Another hash key was in force when the journal began: e-mail addresses and idempotency keys would not be found.
+    /// The journal began with another hash key, so e-mail addresses and idempotency keys would not be found.
     #[error("the journal {journal} was begun with another hash key (fingerprint {found}, configured {configured})")]
     OtherHashKey {
         journal: &'static str,
-        /// As the journal says.
+        /// The fingerprint in the journal.
         found: String,
         configured: String,
     },
@@ -209,22 +212,22 @@ pub struct Ends {
     pub copied: Vec<(String, u32, u64)>,
 }
 
-/// What was folded so far.
+/// Counts of folded records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub accepted: u64,
-    /// Records that lost, and changed nothing.
+    /// Records that lost and changed nothing.
     pub void: u64,
     /// Records that won and could not be folded.
     pub parked: u64,
-    /// Records that are known to be discarded.
+    /// Records that were already known to be discarded.
     pub discarded: u64,
-    /// Of the void ones those of our own commands, which were decided again.
+    /// The void records that were our own. Their commands were decided again.
     pub lost_races: u64,
 }
 
 impl Tally {
-    /// What was folded since `before`.
+    /// The counts since `before`.
     #[must_use]
     pub const fn since(self, before: Self) -> Self {
         Self {
@@ -240,10 +243,10 @@ impl Tally {
 /// The kind of a journal's first record.
 pub const GENESIS: &str = "genesis";
 
-/// How far facts are copied with a public event of [`Decider::COPIES`], and the row it stands for.
+/// How far facts are copied once an event of [`Decider::COPIES`] is applied, and the row that the event updates, if any.
 type Copied<D> = (CopiedRow, Option<(Ref, u64, <D as Decider>::Entity)>);
 
-/// Facts of other services.
+/// Facts copied from other services.
 struct Copying<D: Decider> {
     queue: VecDeque<Copied<D>>,
     read: BTreeMap<(String, u32), CopiedRow>,
@@ -256,7 +259,7 @@ impl<D: Decider> Copying<D> {
     }
 }
 
-/// Who writes records, and which events its program does not know.
+/// The identity this instance writes with, and the events its program does not know.
 struct Author {
     writer: Uuid,
     hash_key: String,
@@ -265,26 +268,26 @@ struct Author {
 }
 
 impl Author {
-    /// The header of a new record, which no command asks for.
+    /// The header of a new record that answers no command.
     fn header(&mut self, kind: &str, expects: Vec<Expect>, time_ms: Millis) -> Header {
         let (id, kind) = (RecordId((self.mint)()), kind.to_owned());
         Header { id, time_ms, writer: self.writer, kind, expects, command: None, origin: Origin::default() }
     }
 }
 
-/// What was folded of the journal.
+/// The folded part of the journal.
 struct Folded {
     genesis: Option<Genesis>,
-    /// The first offset not folded, and the chain up to it.
+    /// The first offset not folded. `digest` is the chain up to it.
     next: u64,
     digest: Digest,
     tally: Tally,
 }
 
-/// What was read of the journal and is not folded yet.
+/// Records read from the journal and not folded yet.
 struct Queue<D: Decider> {
     records: VecDeque<Queued<D>>,
-    /// Where the keys of the records are while these are folded; kept for its memory.
+    /// A reusable buffer for the slots of the records' keys.
     places: Vec<SlotId>,
 }
 
@@ -298,9 +301,9 @@ pub struct Core<D: Decider> {
     flights: Flights<D>,
     commands: Commands<D>,
     parking: Parking,
-    /// Records of the journal that were asked for; none where there is no such record.
+    /// Fetched records of the journal, by offset. `None` where the journal has no record.
     fetched: BTreeMap<u64, Option<Queued<D>>>,
-    /// What was folded since the last changes were taken; the rest is gathered when they are.
+    /// What was folded since the last [`Core::take_changes`], which collects the rest.
     unwritten: Changes<D>,
     missing: BTreeSet<(Key, Option<Kind>)>,
     step: Step<D>,
@@ -314,8 +317,8 @@ impl<D: Decider> Step<D> {
 }
 
 impl<D: Decider> Core<D> {
-    /// Go on from `checkpoint`. `mint` gives a new UUIDv7 each time; `n_slots_max` bounds the memory for keys that are not
-    /// in use.
+    /// Resumes from `checkpoint`. `mint` returns a new UUIDv7 each time. `n_slots_max` bounds the memory for keys that are
+    /// not in use.
     pub fn new(
         checkpoint: Checkpoint,
         writer: Uuid,
@@ -342,14 +345,14 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// The same of an older program, which neither reads nor writes events of these kinds.
+    /// Makes the core behave like an older program, which neither reads nor writes events of these kinds.
     #[must_use]
     pub fn without(mut self, unknown: Unknown) -> Self {
         self.author.unknown = unknown;
         self
     }
 
-    /// About so many records are to be folded: room is made for the keys that they name.
+    /// Reserves memory for the keys of about `n_records` records to fold.
     pub fn expect(&mut self, n_records: u64) {
         self.slots.expect(usize::try_from(n_records).unwrap_or(usize::MAX));
     }
@@ -364,48 +367,48 @@ impl<D: Decider> Core<D> {
         &self.folded.digest
     }
 
-    /// Who the journal is, once its first record is folded.
+    /// The journal's identity, once its first record is folded.
     pub fn genesis(&self) -> Option<&Genesis> {
         self.folded.genesis.as_ref()
     }
 
-    /// What was folded since [`Core::new`].
+    /// Counts of what was folded since [`Core::new`].
     pub fn tally(&self) -> Tally {
         self.folded.tally
     }
 
-    /// Commands that are not answered yet.
+    /// The number of commands not answered yet.
     pub fn n_pending(&self) -> usize {
         self.commands.pending.len()
     }
 
-    /// Records that are read but not folded yet.
+    /// The number of records read but not folded yet.
     pub fn n_queued(&self) -> usize {
         self.queue.records.len()
     }
 
-    /// Records of ours without a verdict.
+    /// The number of our records without a verdict.
     pub fn n_in_flight(&self) -> usize {
         self.flights.len()
     }
 
-    /// A command is asked.
+    /// Queues a command.
     pub fn ask(&mut self, request: impl Into<Arc<Request<D>>>, now: Millis) -> Ticket {
         self.tell_time(now);
         self.commands.ask(request.into(), now)
     }
 
-    /// Every command asked so far has a ticket up to this one.
+    /// The last ticket that was issued.
     pub fn last_ticket(&self) -> Ticket {
         self.commands.ticket
     }
 
-    /// The logs ended there, at some moment after the command with ticket `up_to` was asked.
+    /// Sets where the logs ended at some moment after the command with ticket `up_to` was asked.
     pub fn ends(&mut self, up_to: Ticket, ends: Ends) {
         self.commands.learn_ends(up_to, ends);
     }
 
-    /// What the log said of an append.
+    /// Reports the outcome of an append.
     pub fn appended(&mut self, id: RecordId, result: Appended, now: Millis) {
         self.tell_time(now);
         let is_unknown = result == Appended::Unknown;
@@ -428,7 +431,7 @@ impl<D: Decider> Core<D> {
                     flight.in_doubt = true;
                     flight.append = Append::Unknown { again_at: now + APPEND_AGAIN_MS };
                 } else if let Some((ticket, accepted)) = self.flights.unacknowledged.remove(&id) {
-                    // As when it is read back after this: the log has it.
+                    // The record was folded already, so it is in the log whatever this append returned.
                     self.answer(ticket, Outcome::Accepted(accepted));
                 }
             }
@@ -448,20 +451,21 @@ impl<D: Decider> Core<D> {
             return self.answer(ticket, Outcome::Accepted(Accepted { at, id, event }));
         }
         if offset == tail {
-            // It stands right behind what was read: no need to wait until the log brings it back.
+            // It directly follows what was read, so there is no need to wait until the log returns it.
             let (header, value) = (flight.header_bytes.clone(), flight.value.clone());
             let (parsed, event) = (flight.header.clone(), Arc::clone(&flight.event));
             self.queue.records.push_back(Queued::new(offset, header, value, parsed, Some(event), self.author.unknown));
         }
     }
 
-    /// A public event of [`Decider::COPIES`], read from this place, with what tells its record from another one there.
+    /// Queues a public event of [`Decider::COPIES`], read at this offset. `print` distinguishes its record from another one
+    /// at the same place.
     pub fn copy(&mut self, topic: &str, part: u32, (offset, print): (u64, u64), event: &D::Heard) {
         let read = CopiedRow { topic: topic.to_owned(), part, next: offset + 1, print };
         self.copying.queue.push_back((read, D::copy(event)));
     }
 
-    /// Where to go on reading a partition with copied facts.
+    /// The offset at which to resume reading a partition with copied facts.
     pub fn copied_next(&self, topic: &str, part: u32) -> u64 {
         self.copying.next(topic, part)
     }
@@ -473,23 +477,23 @@ impl<D: Decider> Core<D> {
         self.commands.stirred = true;
     }
 
-    /// Fold, decide and answer whatever can be.
+    /// Folds, decides and answers everything that can be.
     ///
     /// # Errors
-    /// [`Stop`]: the journal can't be read on, now or ever with this program.
+    /// [`Stop`] if the journal can't be read any further by this program.
     pub fn run(&mut self, now: Millis) -> Result<Step<D>, Stop> {
         self.tell_time(now);
         loop {
             self.go_on_passing()?;
             self.fold_queue()?;
-            // A discard begins a pass.
+            // Folding a discard may have started a pass.
             if self.parking.pass.is_none() || self.is_wanting() {
                 break;
             }
         }
         self.fold_copies();
         self.append_again(now);
-        // First, so that nothing is begun for a caller who is told in the same step that the time is up.
+        // Before deciding, so that no command is started and expired in the same step.
         self.expire(now);
         self.decide_waiting(now);
         let missing = std::mem::take(&mut self.missing);
@@ -497,13 +501,13 @@ impl<D: Decider> Core<D> {
         Ok(std::mem::replace(&mut self.step, Step::empty()))
     }
 
-    /// Whether anything has to be loaded or fetched before more can be folded.
+    /// Whether rows or records must be provided before more can be folded.
     fn is_wanting(&self) -> bool {
         !self.missing.is_empty() || !self.step.records.is_empty()
     }
 
-    /// The rows that changed since the last take, with the number of the change set for [`Core::written`]. None while what is
-    /// parked is gone through: rows never show half of that.
+    /// The rows that changed since the last take, with the change set's number for [`Core::written`]. `None` if nothing
+    /// changed, or during a pass over parked records: rows never show half a pass.
     pub fn take_changes(&mut self) -> Option<(u64, Changes<D>)> {
         if self.parking.pass.is_some() || !self.is_changed() {
             return None;
@@ -525,29 +529,29 @@ impl<D: Decider> Core<D> {
         Some((change_set, changes))
     }
 
-    /// The number of the change set that is gathered now.
+    /// The number of the change set being collected.
     pub fn change_set(&self) -> u64 {
         self.slots.change_set()
     }
 
     /// Whether there is anything to write.
     pub fn is_changed(&self) -> bool {
-        // Keys and discards change only by one of these.
+        // Heads and discards never change without one of these.
         !self.unwritten.records.is_empty() || self.copying.is_changed || self.parking.is_changed()
     }
 
-    /// A change set and all before it are written: they can be loaded again, and may be forgotten.
+    /// Marks a change set and all before it as written. Their keys can be loaded again, so they may be evicted.
     pub fn written(&mut self, change_set: u64) {
         self.slots.written(change_set);
     }
 
-    /// Whether there is so much to write that it should be taken now.
+    /// The number of folded records not taken yet. The caller takes the changes early if it grows large.
     pub fn n_unwritten(&self) -> usize {
         self.unwritten.records.len()
     }
 
     fn answer(&mut self, ticket: Ticket, outcome: Outcome<D>) {
-        // A command whose time was up has been answered already; its record is settled all the same.
+        // An expired command has been answered already. Its record is settled all the same.
         if self.commands.remove(ticket) {
             self.step.answers.push((ticket, outcome));
         }
