@@ -5,12 +5,12 @@ use crate::{
     key::{Key, RecordId},
 };
 
-/// Whether a record is accepted: walking the journal from its start, it is iff each key's last accepted record is the one it
-/// expects, and no copy of it was void before.
+/// Whether a record is accepted, walking the journal from its start: each key's last accepted record must be the one it
+/// expects, and no earlier copy of it may have been void.
 ///
-/// No clock, no payload and no version number takes part. Versions would not do: a pipelined record that counts on its
-/// predecessor's outcome would be accepted on top of a stranger's record with the same count. Nor would forgetting void ids:
-/// a record that overtook its predecessor is void, and a late copy of it would come alive when the predecessor lands.
+/// The rule reads no clock, payload or version number. With versions, a pipelined record that relies on its predecessor's
+/// outcome could be accepted on top of another instance's record with the same count. Void ids must be remembered: a record
+/// that overtook its predecessor is void, and a late copy would be accepted once the predecessor lands.
 pub fn accepts(id: RecordId, expects: &[Expect], last: impl Fn(&Key) -> Option<RecordId>) -> bool {
     last(&id.as_key()).is_none() && expects.iter().all(|expect| last(&expect.key) == expect.last)
 }

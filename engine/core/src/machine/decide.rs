@@ -1,4 +1,4 @@
-//! Decisions: a yes on what is ahead, a no on what is folded.
+//! Decisions. Acceptances may build on records in flight; rejections build on folded state only.
 
 use std::{cell::Cell, sync::Arc};
 
@@ -12,18 +12,18 @@ use crate::{
     planted::Bug,
 };
 
-/// More records than this are not let into the air at once.
+/// The most records in flight at a time.
 const N_FLIGHTS_MAX: usize = 8_192;
 
-/// What a look at a command came to.
+/// The result of looking at a command.
 enum Look<D: Decider> {
     Yes(D::Event),
     Tell(Outcome<D>),
-    /// Look again when something has happened.
+    /// Look again once something has happened.
     Wait,
 }
 
-/// What a decision came to see on the way.
+/// What a decision encountered among the aggregates it read.
 #[derive(Default)]
 struct Sight {
     ahead: Cell<bool>,
@@ -31,7 +31,6 @@ struct Sight {
     parked: Cell<bool>,
 }
 
-/// Why a command is refused.
 enum Refusal<D: Decider> {
     Rule(D::Rejection),
     /// Its target has this version, or does not exist.
@@ -47,7 +46,7 @@ impl<D: Decider> From<Refusal<D>> for Outcome<D> {
     }
 }
 
-/// A decision, made on folded state or on what is ahead.
+/// A decision made on folded state, or also on records in flight.
 struct Decision<D: Decider> {
     result: Result<D::Event, Refusal<D>>,
     missing: Vec<Ref>,
@@ -58,7 +57,7 @@ impl<D: Decider> Core<D> {
     pub(super) fn decide_waiting(&mut self, now: Millis) {
         let fresh = std::mem::take(&mut self.commands.fresh);
         if self.folded.genesis.is_none() {
-            // Nobody appends before having read who the journal is.
+            // Append nothing before the journal's identity is known.
             self.commands.waiting.extend(fresh);
             return;
         }
@@ -67,7 +66,7 @@ impl<D: Decider> Core<D> {
         if stirred {
             self.commands.wake_at = Millis::MAX;
         }
-        // Older commands go first; a ticket grows with age.
+        // Oldest first: tickets ascend.
         for ticket in again.into_iter().chain(fresh) {
             let Some(pending) = self.commands.pending.get(&ticket) else { continue };
             if pending.rests_until > now {
@@ -105,7 +104,8 @@ impl<D: Decider> Core<D> {
         let result = match result {
             Err(refusal) if Bug::RefuseFromFlights.is_loose() => Err(refusal),
             Err(_) if missing.is_empty() && sight.ahead.get() && !sight.blocked.get() => {
-                // Only what is ahead may say no; then the no waits for its verdicts. What is folded may have to be loaded for that.
+                // If only records in flight cause the rejection, wait for their verdicts. The folded state may have to be
+                // loaded to find out.
                 let folded = self.decide(request, false, now);
                 if folded.result.is_ok() && folded.missing.is_empty() {
                     return Look::Wait;
@@ -131,7 +131,7 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// An idempotency key was used by the record at this offset.
+    /// The outcome for an idempotency key that the record at this offset used.
     fn repeated(&self, offset: u64) -> Outcome<D> {
         if self.parking.is_discarded(offset) {
             Outcome::Discarded
@@ -142,10 +142,10 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// A yes may go once all it names is known and alive.
+    /// Launches an acceptance once every key it names is loaded, and neither parked nor blocked.
     fn may_launch(&mut self, request: &Request<D>, event: D::Event) -> Look<D> {
         if self.author.unknown.contains(&D::kind(&event)) {
-            // An older program would do something else, or nothing: it can't write what it has never heard of.
+            // An older program can't write an event it does not know. It would write something else, or nothing.
             return Look::Tell(Outcome::Parked);
         }
         let mut wait = false;
@@ -167,7 +167,8 @@ impl<D: Decider> Core<D> {
         if wait || stamp_unknown { Look::Wait } else { Look::Yes(event) }
     }
 
-    /// A no must be as new as the command: the journal, and for a foreign fact its topics too, read to where they ended.
+    /// A rejection must be based on state as new as the command: the journal, and for a copied fact its topics, read to
+    /// where they ended when it was asked.
     fn refuse(&mut self, refusal: Refusal<D>, ends: Option<&Ends>) -> Look<D> {
         if Bug::RefuseFromStaleState.is_loose() {
             return Look::Tell(refusal.into());
@@ -208,7 +209,7 @@ impl<D: Decider> Core<D> {
         let result = D::decide(&request.command, &view, now).map_err(Refusal::Rule);
         let mut missing = view.into_missing();
         let is_shown = |entity: &Versioned<D::Entity>| D::is_shown(&entity.state) || Bug::MatchTheHidden.is_loose();
-        // Few commands say which version they have seen; the others need not have their target made.
+        // Compute the target only for the few commands that require a version.
         let versions = request.versions.as_ref().filter(|_| !Bug::IgnoreVersions.is_loose());
         let seen = versions.and_then(|versions| Some((versions, D::target(&request.command)?)));
         let result = match seen.map(|(versions, target)| (versions, target, versioned(&target))) {
@@ -217,15 +218,16 @@ impl<D: Decider> Core<D> {
                 let version = Some(entity.version);
                 if versions.have(version) { result } else { Err(Refusal::Version(version)) }
             }
-            // That there is no such thing is better said by the rules.
+            // The rules have a better error for a missing aggregate, so theirs takes precedence.
             Some((_, _, Lookup::Found(_) | Lookup::Absent)) => result.and(Err(Refusal::Version(None))),
             Some((_, target, Lookup::NotLoaded)) => {
-                // As a look through the view: worth nothing if it has to be loaded, else there is none.
+                // Like a read through the view: if it has to be loaded the decision is discarded, otherwise it does not
+                // exist.
                 missing.push(target);
                 result.and(Err(Refusal::Version(None)))
             }
         };
-        // A key that is surely new, or was forgotten to the second generation, needs no loading.
+        // A key that is certainly new needs no loading.
         let missing: Vec<_> =
             missing.into_iter().filter(|it| !self.slots.ready(&Wanted { key: it.key, kind: Some(it.kind) })).collect();
         Decision { result, missing, sight }
@@ -241,7 +243,7 @@ impl<D: Decider> Core<D> {
             None => self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last),
         };
         let expects: Vec<_> = keys.map(|key| Expect { key, last: last(&key) }).collect();
-        // Only the fold knows the offset, and nothing is decided by it.
+        // Only the fold knows the offset, and no decision depends on it.
         let at = At { offset: self.folded.next, time_ms: now };
         let entities = evolve_all::<D>(&event, &touched, at, |_, aggregate| self.entity_ahead(aggregate));
         let time_ms = if Bug::WrongTime.is_loose() { now + 3_600_000 } else { now };

@@ -1,8 +1,8 @@
-//! Discards: records by which an operator says that a parked record is to have no effect.
+//! Discards: records by which an operator cancels the effect of a parked record.
 //!
-//! A discard is a record of the same journal, so that every replay meets it, and it names what it saw like any other: all keys
-//! of the discarded record with the last record of each. If somebody whose program can read the record goes on writing on
-//! those keys, the log gives one of the two precedence, and the other is void.
+//! A discard is a record of the same journal, so every replay sees it. Like any other it names what it saw: all keys of the
+//! discarded record, with the last record of each. If an instance that can read the record goes on writing to those keys,
+//! one of the two comes first in the log and the other is void.
 //!
 //! ## Storage format: change nothing here without a new kind of record
 //! The payload is JSON: `{"offset": 17, "record": "<id>", "reason": "..."}`.
@@ -24,9 +24,9 @@ pub const DISCARD: &str = "discard";
 /// The payload of a discard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Discard {
-    /// Where the discarded record stands, before this one.
+    /// The offset of the discarded record. It precedes the discard.
     pub offset: u64,
-    /// Its id: an offset alone would name another record in another journal.
+    /// The discarded record's id. An offset alone would name another record in another journal.
     pub record: Uuid,
     pub reason: Reason,
 }
@@ -34,20 +34,20 @@ pub struct Discard {
 /// Why a record can't be discarded. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotDiscard {
-    /// It was folded, or is void, or is not there: there is nothing to repair.
+    /// It was folded, is void, or does not exist: there is nothing to repair.
     #[error("{journal}@{offset} is not parked")]
     NotParked { journal: &'static str, offset: u64 },
-    /// It has no effect already.
+    /// It was discarded earlier.
     #[error("{journal}@{offset} is discarded already")]
     Already { journal: &'static str, offset: u64 },
 }
 
 impl<D: Decider> Core<D> {
-    /// The keys whose heads a discard of this record names, to be loaded and [provided](Core::provide) before
+    /// The keys that a discard of this record names. Load and [provide](Core::provide) their heads before
     /// [`Core::discard_record`].
     ///
     /// # Errors
-    /// [`CannotDiscard`] if it is not parked.
+    /// [`CannotDiscard`] if the record is not parked.
     pub fn named_by_discard(&self, offset: u64) -> Result<Vec<Wanted>, CannotDiscard> {
         match self.parking.get(offset) {
             Some(parked) => Ok(parked.keys.iter().map(|&key| Wanted { key, kind: None }).collect()),
@@ -56,10 +56,10 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// The record that discards a parked one. It counts if it is accepted.
+    /// Creates a record that discards the parked record at `offset`. It takes effect if it is accepted.
     ///
     /// # Errors
-    /// [`CannotDiscard`] if that is not parked.
+    /// [`CannotDiscard`] if the record is not parked.
     pub fn discard_record(&mut self, offset: u64, reason: Reason, now: Millis) -> Result<Outgoing, CannotDiscard> {
         let named = self.named_by_discard(offset)?.into_iter();
         let last = |key: &Key| self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last);
@@ -70,8 +70,8 @@ impl<D: Decider> Core<D> {
         Ok(Outgoing { id: header.id, ticket: None, about: header.about(), header: header.encode().into(), value })
     }
 
-    /// Whether everything is known that folding a discard needs. Of a record that this instance neither parked nor discarded it
-    /// has to see the header: it was folded then, or is void.
+    /// Whether everything that folding a discard needs is known. If the discarded record is neither parked nor discarded
+    /// here, its header is needed: it was folded, or is void.
     pub(super) fn knows_discarded(&mut self, by: u64, offset: u64) -> bool {
         if offset >= by || self.parking.get(offset).is_some() || self.parking.is_discarded(offset) {
             return true;
@@ -88,8 +88,11 @@ impl<D: Decider> Core<D> {
         is_known
     }
 
-    /// An accepted discard: the record that it names has no effect from here on, and what stood behind that is folded. One that
-    /// does not name a record before it, rightly and with all its keys, discards nothing.
+    /// Applies an accepted discard: its record has no effect from here on, and records queued behind that are folded. A
+    /// discard with a wrong id, or without all keys of the record, has no effect.
+    ///
+    /// # Errors
+    /// [`Stop::Discarded`] if the record was folded here.
     pub(super) fn discard(&mut self, by: &Header, discard: &Discard, at: At) -> Result<(), Stop> {
         let Discard { offset, record, reason } = discard;
         let names = |key: &Key| by.expects.iter().any(|expect| expect.key == *key);
@@ -103,7 +106,7 @@ impl<D: Decider> Core<D> {
                 self.retry();
             }
         } else if self.parking.is_discarded(*offset) {
-            // Known beforehand, or discarded twice: the first one stands in the rows.
+            // Known beforehand, or discarded twice: the rows keep the first.
             self.unwritten.discarded.push(discarded);
         } else if let Some(Some(folded)) = self.fetched.get(offset).filter(|_| *offset < at.offset) {
             let is_void = self.slots.peek(&folded.parsed.id.as_key()).is_some_and(|slot| slot.head.is_some());
@@ -116,8 +119,8 @@ impl<D: Decider> Core<D> {
     }
 }
 
-/// The keys that take no commands while a record is parked: all but its idempotency key, which is nobody else's. At least one,
-/// so that whoever discards the record has something to name.
+/// The keys that take no commands while a record is parked: all but its own idempotency key, unless it names no other. A
+/// discard needs a key to name.
 pub(super) fn parkable(header: &Header) -> Vec<Key> {
     let command = header.command.map(|command| command.key);
     let all = header.expects.iter().map(|expect| expect.key);

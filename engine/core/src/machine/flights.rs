@@ -1,8 +1,8 @@
-//! Our own records between decision and verdict, and the state they lead to if all of them are accepted.
+//! Our own records between decision and verdict, and the state they produce if all of them are accepted.
 //!
-//! A pipelined record expects the one before it and dies with it. When one dies, or a stranger's record gets in between, all
-//! that build on it are doomed: they are already on their way and will be void. Their keys are blocked until the last of
-//! them is settled, so that nothing more is built on a dead state.
+//! A pipelined record expects the one before it and becomes void with it. When one dies, or another instance's record gets
+//! in between, all records that build on it are doomed: they are already sent and will be void. Their keys are blocked
+//! until the last of them is settled, so that nothing more is built on a dead state.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -22,15 +22,15 @@ use crate::{
     key::{Key, RecordId},
 };
 
-/// Where a flight stands with the log.
+/// The state of a record's append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Append {
-    /// Handed over, nothing heard yet.
+    /// Sent, without a result yet.
     Sent,
     Acknowledged,
-    /// The last attempt may or may not have landed: to be appended again at this time.
+    /// The last attempt may or may not have reached the log. Retry it at this time.
     Unknown {
-        /// Milliseconds since the epoch.
+        /// Milliseconds since the Unix epoch.
         again_at: i64,
     },
 }
@@ -43,25 +43,25 @@ pub struct Flight<D: Decider> {
     pub value: Bytes,
     pub event: Arc<D::Event>,
     pub append: Append,
-    /// An attempt with unknown outcome was made: only the log can tell now, a refusal of a later attempt can't.
+    /// An earlier attempt had an unknown outcome. Only reading the log can settle it; a refusal of a later attempt can't.
     pub in_doubt: bool,
     doomed: bool,
     turn: u64,
 }
 
-/// What a key will be if all of our records in flight are accepted.
+/// The state of a key if all of our records in flight are accepted.
 pub struct Ahead<E> {
     /// The last of our records that names it.
     pub last: RecordId,
-    /// Its aggregate then; `None` if it is only claimed.
+    /// Its aggregate. `None` if the key is only claimed.
     entity: Option<Versioned<E>>,
-    /// A record that this builds on is dead: wait until all of ours are settled.
+    /// A record that this builds on is dead. Wait until all of ours that name the key are settled.
     pub blocked: bool,
     n_flights: u32,
 }
 
 impl<D: Decider> Flight<D> {
-    /// Its record, to be appended: each time the same.
+    /// The record to append. The same on every attempt.
     pub fn outgoing(&self) -> Outgoing {
         Outgoing {
             id: self.header.id,
@@ -74,19 +74,18 @@ impl<D: Decider> Flight<D> {
 }
 
 impl<E> Ahead<E> {
-    /// Its aggregate then, if that is of this kind.
+    /// Its aggregate, if it is of this kind.
     pub fn entity_of(&self, kind: Kind) -> Option<&Versioned<E>> {
         self.entity.as_ref().filter(|entity| entity.kind == kind)
     }
 }
 
-/// All records in flight.
 pub struct Flights<D: Decider> {
     flights: HashMap<RecordId, Flight<D>>,
     order: BTreeMap<u64, RecordId>,
     ahead: KeyMap<Ahead<D::Entity>>,
     next_turn: u64,
-    /// Folded before the log's acknowledgement came.
+    /// Records folded before the log acknowledged them.
     pub unacknowledged: BTreeMap<RecordId, (Ticket, Accepted<D>)>,
 }
 
@@ -118,12 +117,12 @@ impl<D: Decider> Flights<D> {
         self.flights.values_mut()
     }
 
-    /// The key as our records in flight leave it; `None` if none of them names it.
+    /// The state of a key after our records in flight. `None` if none of them names it.
     pub fn ahead(&self, key: &Key) -> Option<&Ahead<D::Entity>> {
         self.ahead.get(key)
     }
 
-    /// A record takes off: `entities` are what it makes of the aggregates it touches.
+    /// Adds a record. `entities` is the new state of the aggregates it touches.
     pub fn launch(&mut self, ticket: Ticket, header: Header, event: Arc<D::Event>, value: Bytes, entities: Evolved<D>) {
         let id = header.id;
         for expect in &header.expects {
@@ -148,7 +147,7 @@ impl<D: Decider> Flights<D> {
         );
     }
 
-    /// The log has spoken on a record of ours (or will never see it): it no longer counts among what is ahead.
+    /// Removes a record that has a verdict or will never reach the log.
     pub fn settle(&mut self, id: RecordId) -> Option<Flight<D>> {
         let flight = self.flights.remove(&id)?;
         self.order.remove(&flight.turn);
@@ -163,8 +162,8 @@ impl<D: Decider> Flights<D> {
         Some(flight)
     }
 
-    /// A record of ours died: whatever expects it dies with it, and nothing more is built on its keys before all of ours that
-    /// name them are settled.
+    /// Removes a dead record. Records that expect it die with it, and its keys are blocked until all of ours that name them
+    /// are settled.
     pub fn bury(&mut self, dead: RecordId) -> Option<Flight<D>> {
         self.doom(HashSet::from([dead]), |_| false);
         let flight = self.settle(dead)?;
@@ -172,7 +171,7 @@ impl<D: Decider> Flights<D> {
         Some(flight)
     }
 
-    /// A stranger's record changed these keys: whatever of ours names one of them builds on the past.
+    /// Dooms our records that name any of these keys, which another instance's record changed.
     pub fn doom_naming(&mut self, keys: impl Iterator<Item = Key>) {
         let keys: HashSet<Key> = keys.filter(|key| self.ahead.contains_key(key)).collect();
         if !keys.is_empty() {

@@ -1,4 +1,4 @@
-//! The fold: records in the order of the journal, each with its verdict.
+//! The fold: applies records in journal order and gives each a verdict.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -35,19 +35,19 @@ pub struct Queued<D: Decider> {
     pub touched: Vec<Ref>,
 }
 
-/// What a record says.
+/// The decoded payload of a record.
 pub enum Payload<D: Decider> {
-    /// Who the journal is.
+    /// Identifies the journal.
     Genesis,
-    /// That another record is to have no effect.
+    /// Cancels the effect of another record.
     Discard(Discard),
     Event(Arc<D::Event>),
-    /// It can't be decoded, and this is why.
+    /// Could not be decoded, for this reason.
     Unreadable(String),
 }
 
 impl<D: Decider> Queued<D> {
-    /// A record with its payload decoded, by a program that does not know some kinds, unless the event is at hand already.
+    /// Decodes a record's payload, unless `event` is given. Events of the kinds in `unknown` are unreadable.
     pub fn new(
         offset: u64,
         header: Bytes,
@@ -71,20 +71,20 @@ impl<D: Decider> Queued<D> {
     }
 }
 
-/// Every aggregate that an event touches, as the event leaves it.
+/// The new state of every aggregate that an event touches.
 pub(super) type Evolved<D> = Vec<(Ref, Versioned<<D as Decider>::Entity>)>;
 
 /// The slots of a record's keys.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Places<'a> {
-    /// Of what it expects, in that order.
+    /// Those of the expected keys, in that order.
     claimed: &'a [SlotId],
-    /// Of the aggregates it touches, in that order.
+    /// Those of the touched aggregates, in that order.
     touched: &'a [SlotId],
 }
 
 impl<'a> Places<'a> {
-    /// Those that [`find_places`] found.
+    /// Splits the slots that [`find_places`] found.
     pub(super) fn of<D: Decider>(queued: &Queued<D>, found: &'a [SlotId]) -> Self {
         let (claimed, touched) = found.split_at(queued.parsed.expects.len());
         Self { claimed, touched }
@@ -92,10 +92,10 @@ impl<'a> Places<'a> {
 }
 
 impl<D: Decider> Core<D> {
-    /// A record of the journal. Those below [`Core::next`] are known already and passed over.
+    /// Queues a record of the journal. Records that are already folded or queued are ignored.
     ///
     /// # Errors
-    /// [`Stop::Header`]: it can't be skipped, so nothing more can be read.
+    /// [`Stop::Header`] if the header can't be decoded. It can't be skipped, so nothing more can be read.
     pub fn read(&mut self, offset: u64, header: Option<&Bytes>, value: &Bytes) -> Result<(), Stop> {
         if Bug::SkipAnOffset.is_loose() && offset % 16 == 15 {
             return Ok(());
@@ -119,7 +119,8 @@ impl<D: Decider> Core<D> {
         Ok(())
     }
 
-    /// The record that begins a journal. Whoever finds the journal empty appends one; the first wins.
+    /// Creates the record that begins a journal. Every instance that finds the journal empty appends one, and the first
+    /// wins.
     pub fn genesis_record(&mut self, log_id: uuid::Uuid, now: Millis) -> Outgoing {
         let genesis = Genesis { log_id, journal: D::JOURNAL.to_owned(), hash_key: self.author.hash_key.clone() };
         let header = self.author.header(GENESIS, vec![Expect { key: Key::GENESIS, last: None }], now);
@@ -133,7 +134,7 @@ impl<D: Decider> Core<D> {
     }
 
     pub(super) fn fold_queue(&mut self) -> Result<(), Stop> {
-        // All that is missing is asked for at once, so look through the whole queue and fold as far as it is ready.
+        // Scan the whole queue, so that everything missing is requested in one go, and fold the ready prefix.
         let mut missing = Vec::new();
         let mut n_ready = 0;
         let mut places = std::mem::take(&mut self.queue.places);
@@ -151,7 +152,7 @@ impl<D: Decider> Core<D> {
         self.missing.extend(missing);
         let mut rest = places.as_slice();
         for _ in 0..n_ready {
-            // What stood behind a discarded record is folded before what comes behind the discard.
+            // After a discard, records queued behind the discarded one are folded before anything that follows the discard.
             if self.parking.pass.is_some() || !self.knows_front() {
                 break;
             }
@@ -179,7 +180,7 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// Copied facts: of each the highest version counts, since copies of old news may come late.
+    /// Applies copied facts. The highest version of each wins, since older copies may arrive late.
     pub(super) fn fold_copies(&mut self) {
         while let Some((_, row)) = self.copying.queue.front() {
             if let Some((aggregate, _, _)) = row {
@@ -263,7 +264,7 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// The record won: its keys move on, whether its payload can be folded or not.
+    /// Folds a record that won. Its heads move whether or not its payload can be folded.
     fn fold_accepted(
         &mut self,
         parsed: &Header,
@@ -278,12 +279,12 @@ impl<D: Decider> Core<D> {
         let is_parked = |key: &Key| self.parking.holds(key) && !Bug::FoldBehindParked.is_loose();
         let is_behind = parsed.expects.iter().any(|expect| is_parked(&expect.key));
         let reason = match payload {
-            // Its keys are parked: that is what it is for.
+            // A discard names parked keys by design.
             Payload::Discard(discard) => {
                 self.discard(parsed, discard, at)?;
                 return Ok(Verdict::Accepted);
             }
-            // Folded where the journal begins; a second one is void.
+            // Folded at the journal's start. A second one is void.
             Payload::Genesis => return Ok(Verdict::Accepted),
             Payload::Event(_) | Payload::Unreadable(_) if is_behind => BEHIND.to_owned(),
             Payload::Unreadable(_) if Bug::SkipUnreadable.is_loose() => return Ok(Verdict::Accepted),
@@ -297,7 +298,10 @@ impl<D: Decider> Core<D> {
         Ok(Verdict::Parked)
     }
 
-    /// What the event makes of the aggregates it touches, or why that can't be told.
+    /// Applies the event to the aggregates it touches.
+    ///
+    /// # Errors
+    /// The reason if folding panicked. Nothing is changed then.
     pub(super) fn fold_event(
         &mut self,
         event: &Arc<D::Event>,
@@ -325,7 +329,7 @@ impl<D: Decider> Core<D> {
             }
             if let Some(flight) = self.flights.bury(parsed.id) {
                 self.folded.tally.lost_races += 1;
-                // The log took it: a lost race, after which another attempt may win at once.
+                // The log took the record, but it lost a race. Another attempt may win right away.
                 self.commands.wait_again(flight.ticket, Millis::MIN);
             }
             return;
@@ -338,7 +342,7 @@ impl<D: Decider> Core<D> {
                 let accepted = Accepted { at, id: parsed.id, event };
                 match flight.append {
                     Append::Sent => drop(self.flights.unacknowledged.insert(parsed.id, (flight.ticket, accepted))),
-                    // In doubt no more: it was read back from the log, which is all that an acknowledgement could promise.
+                    // Reading the record back from the log settles any doubt: an acknowledgement promises no more.
                     Append::Acknowledged | Append::Unknown { .. } => {
                         self.answer(flight.ticket, Outcome::Accepted(accepted));
                     }
@@ -351,7 +355,8 @@ impl<D: Decider> Core<D> {
     }
 }
 
-/// The places of the record's keys, as [`Places`] takes them apart; worth nothing if any key is missing.
+/// Appends the slots of the record's keys to `places`, in the order that [`Places`] expects. Unusable if any key is
+/// missing.
 pub(super) fn find_places<D: Decider>(
     slots: &mut Slots<D::Entity>,
     queued: &Queued<D>,
@@ -367,7 +372,7 @@ pub(super) fn find_places<D: Decider>(
     }
     let all_found = places.len() == first + expects.len();
     for aggregate in &queued.touched {
-        // A record names what it touches, so one look-up is enough for both.
+        // A record names what it touches, so one look-up serves both.
         let named = expects.iter().position(|expect| expect.key == aggregate.key);
         let place = named.filter(|_| all_found).map(|named| places[first + named]);
         match place.or_else(|| slots.find(&aggregate.key)) {
@@ -377,7 +382,7 @@ pub(super) fn find_places<D: Decider>(
     }
 }
 
-/// What an event makes of every aggregate it touches.
+/// The new state of every aggregate that an event touches.
 pub(super) fn evolve_all<'a, D: Decider>(
     event: &D::Event,
     touched: &[Ref],

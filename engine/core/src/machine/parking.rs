@@ -1,10 +1,10 @@
-//! What could not be folded: in memory by record, and the pass that folds it after all.
+//! Records that could not be folded, kept in memory, and the pass that folds them later.
 //!
-//! All parked records are held, also those whose keys nobody asks for: there are none in good times, and a discard or a better
-//! program must find them in order. Per record that takes some hundred bytes.
+//! All parked records are held, even those whose keys nobody asks for: normally there are none, and a discard or a newer
+//! program must find them in order. Each takes some hundred bytes.
 //!
-//! A pass goes over them in the order of the journal. A record is folded if no record before it that stays parked names one of
-//! its keys; so the order per key is kept, and the rows are those of a replay in which it never was parked.
+//! A pass visits them in journal order. It folds a record unless an earlier one that stays parked names one of its keys.
+//! This keeps the order per key, so the rows equal those of a replay that never parked the record.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -23,15 +23,15 @@ use crate::{
     planted::Bug,
 };
 
-/// Why a record is parked that could be folded itself.
+/// The reason of a record that could be folded but for an earlier one.
 pub(super) const BEHIND: &str = "it stands behind a record that is parked";
 
-/// So many records are fetched at once.
+/// The most records fetched in one go.
 const N_FETCHED_MAX: usize = 256;
 
 pub(super) struct Parked {
     pub id: RecordId,
-    /// First what it is about.
+    /// The first is the one the record is about.
     pub keys: Vec<Key>,
     reason: String,
 }
@@ -43,11 +43,11 @@ pub(super) struct Parking {
     /// How many parked records name a key.
     keys: KeyMap<u32>,
     discarded: BTreeSet<u64>,
-    /// Of these the rows do not know yet what became of them.
+    /// Records whose current state is not in the rows yet.
     changed: BTreeSet<u64>,
-    /// Records of earlier change sets that have become something else.
+    /// New verdicts of records from earlier change sets.
     pub verdicts: BTreeMap<u64, Verdict>,
-    /// What is parked is gone through; nothing else is folded meanwhile.
+    /// The pass under way. Nothing else is folded meanwhile.
     pub pass: Option<Pass>,
 }
 
@@ -61,7 +61,7 @@ impl Parking {
         !self.keys.is_empty() && self.keys.contains_key(key)
     }
 
-    /// Whether the record has no effect since an operator said so: now, or in a part of the journal that is known already.
+    /// Whether an operator discarded the record. The discard may also be later in the journal, in a part known beforehand.
     pub fn is_discarded(&self, offset: u64) -> bool {
         self.discarded.contains(&offset)
     }
@@ -123,7 +123,7 @@ impl Parking {
         self.discarded.extend(discarded);
     }
 
-    /// What the rows do not know yet: rows of records that are parked, and the records that are so no more.
+    /// Takes what the rows do not contain yet: the rows of parked records, and the records no longer parked.
     pub fn take_changed(&mut self) -> (Vec<ParkedRow>, Vec<u64>) {
         let (mut rows, mut unparked) = (Vec::new(), Vec::new());
         for offset in std::mem::take(&mut self.changed) {
@@ -137,12 +137,12 @@ impl Parking {
     }
 }
 
-/// A pass over what is parked.
+/// A pass over the parked records.
 #[derive(Default)]
 pub(super) struct Pass {
-    /// All that are parked below it stay so.
+    /// Every record still parked below this offset stays parked.
     next: u64,
-    /// The keys of those that stay parked so far.
+    /// The keys of the records that have stayed parked so far.
     blocked: HashSet<Key, BuildHasherDefault<KeyHasher>>,
 }
 
@@ -153,31 +153,31 @@ impl Pass {
 }
 
 impl<D: Decider> Core<D> {
-    /// What the rows say of records that could not be folded. To be told before anything is read.
+    /// Restores the records that were not folded. Call it before anything is read.
     pub fn recall(&mut self, aside: SetAside) {
         self.parking.recall(aside);
     }
 
-    /// The records that have no effect since an operator said so.
+    /// The records that an operator discarded.
     pub fn discarded(&self) -> impl Iterator<Item = u64> {
         self.parking.discarded.iter().copied()
     }
 
-    /// Records that are parked.
+    /// The number of parked records.
     pub fn n_parked(&self) -> usize {
         self.parking.records.len()
     }
 
-    /// Fold what is parked, as far as it can be: by a program that can read more than the one that parked it. The next steps
-    /// do it, before anything else is folded.
+    /// Starts a pass that folds parked records as far as possible, for a program that can read more than the one that
+    /// parked them. The next steps run it before they fold anything else.
     pub fn retry(&mut self) {
         if !self.parking.records.is_empty() {
             self.parking.pass = Some(Pass::default());
         }
     }
 
-    /// Records of the journal that were [asked for](super::Step::records), each with header and value; none for an offset that
-    /// has no record.
+    /// Provides records that [`Step::records`](super::Step::records) requested, each as (header, value). `None` for an
+    /// offset without a record.
     pub fn provide_records(&mut self, records: impl IntoIterator<Item = (u64, Option<(bytes::Bytes, bytes::Bytes)>)>) {
         for (offset, record) in records {
             let parsed = record.and_then(|(header, value)| {
@@ -188,7 +188,7 @@ impl<D: Decider> Core<D> {
         }
     }
 
-    /// Go on with the pass as far as what it needs is there.
+    /// Continues the pass as far as the records and rows it needs are provided.
     pub(super) fn go_on_passing(&mut self) -> Result<(), Stop> {
         while let Some(pass) = &self.parking.pass {
             let Some((&offset, parked)) = self.parking.records.range(pass.next..).next() else {
@@ -214,7 +214,7 @@ impl<D: Decider> Core<D> {
         Ok(())
     }
 
-    /// Many at once: each round trip to the log takes its time.
+    /// Requests many at a time, since each round trip to the log takes time.
     fn fetch_parked(&mut self) {
         let Some(pass) = &self.parking.pass else { return };
         let is_wanted =
@@ -223,7 +223,7 @@ impl<D: Decider> Core<D> {
         self.step.records.extend(wanted.take(N_FETCHED_MAX));
     }
 
-    /// Whether the keys of all fetched records are in memory; asks for those that are not.
+    /// Whether the keys of all fetched records are in memory. Requests those that are not.
     fn are_fetched_ready(&mut self) -> bool {
         let (mut places, mut missing) = (Vec::new(), Vec::new());
         for queued in self.fetched.values().flatten() {
@@ -263,13 +263,13 @@ impl<D: Decider> Core<D> {
         self.parking.leave(offset);
         self.set_verdict(offset, Verdict::Accepted);
         match payload {
-            // It may set free what the pass has come past.
+            // It may unblock records that the pass has already visited.
             Payload::Discard(discard) => self.discard(&parsed, &discard, at),
             Payload::Event(_) | Payload::Genesis | Payload::Unreadable(_) => Ok(()),
         }
     }
 
-    /// A record that was folded before has become something else.
+    /// Changes the verdict of a record folded earlier.
     pub(super) fn set_verdict(&mut self, offset: u64, verdict: Verdict) {
         match self.unwritten.records.binary_search_by_key(&offset, |record| record.offset) {
             Ok(at) => self.unwritten.records[at].verdict = verdict,

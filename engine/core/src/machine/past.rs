@@ -1,8 +1,8 @@
-//! The state as it was: one aggregate's own events, folded again.
+//! The state at a point in the past, folded again from one aggregate's events.
 
 use crate::decider::{At, Decider, Ref};
 
-/// The events of one aggregate, collected from the newest to the oldest until nothing older can matter.
+/// The events of one aggregate, collected from newest to oldest until older ones can't matter.
 pub struct Past<D: Decider> {
     aggregate: Ref,
     newest_first: Vec<(At, D::Event)>,
@@ -10,17 +10,17 @@ pub struct Past<D: Decider> {
 }
 
 impl<D: Decider> Past<D> {
-    /// Nothing yet of this aggregate.
+    /// No events yet.
     pub const fn of(aggregate: Ref) -> Self {
         Self { aggregate, newest_first: Vec::new(), is_complete: false }
     }
 
-    /// Whether older events don't matter any more.
+    /// Whether older events can't matter any more.
     pub const fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// The next older accepted event that touches the aggregate.
+    /// Adds the next older accepted event that touches the aggregate.
     pub fn push(&mut self, at: At, event: D::Event) {
         if !self.is_complete {
             self.is_complete = self.place(&event).is_some_and(|which| D::carries_state(&event, which));
@@ -28,7 +28,7 @@ impl<D: Decider> Past<D> {
         }
     }
 
-    /// The state after the newest of them; none if there is none.
+    /// The state after the newest event. `None` if there are no events.
     pub fn fold(self) -> Option<D::Entity> {
         let (aggregate, mut state) = (self.aggregate, None);
         for (at, event) in self.newest_first.into_iter().rev() {
@@ -44,7 +44,7 @@ impl<D: Decider> Past<D> {
     }
 }
 
-/// Which of the aggregates that `event` touches this one is.
+/// The position of the aggregate in [`Decider::touches`] of `event`.
 fn place<D: Decider>(aggregate: &Ref, event: &D::Event) -> Option<usize> {
     D::touches(event).iter().position(|it| (it.kind, it.key) == (aggregate.kind, aggregate.key))
 }

@@ -1,20 +1,20 @@
-//! Keys that were surely never named: a Bloom filter that grows, so that a replay from the start need not ask the rows about
-//! each new key.
+//! A growing Bloom filter over every key named so far, so that a replay from the start need not look up each new key in the
+//! rows.
 //!
-//! All probes of a key fall into one block of 64 bytes: one miss of the processor's caches per key and layer instead of six.
+//! All probes of a key fall into one block of 64 bytes: one cache miss per key and layer instead of eight.
 
 use crate::key::Key;
 
 const BLOCKS_FIRST: usize = 1 << 14;
-/// Each layer is so many times as large as the one before: few layers, since each is asked.
+/// How much larger each layer is than the one before. Every look-up checks all layers, so there should be few.
 const GROWTH: usize = 4;
-/// No layer is larger: 64 MB, and 33 million keys as they should be. Of more, more and more new ones are suspected, and looked up in
-/// vain.
+/// The largest layer: 64 MB, sized for 33 million keys. Beyond that, the false positive rate rises and more new keys are
+/// looked up without success.
 const BLOCKS_MAX: usize = 1 << 20;
 const KEYS_PER_BLOCK: usize = 32;
 const PROBES: u32 = 8;
 
-/// A filter over every key since the start, or nothing if the start was not seen.
+/// A filter over every key since the start. `None` if the start was missed.
 pub struct Seen {
     layers: Option<Vec<Layer>>,
 }
@@ -30,12 +30,12 @@ struct Layer {
 }
 
 impl Seen {
-    /// An empty filter, or one that is never sure.
+    /// An empty filter if `from_start`, otherwise one that is never sure.
     pub fn new(from_start: bool) -> Self {
         Self { layers: from_start.then(|| vec![Layer::new(BLOCKS_FIRST)]) }
     }
 
-    /// About so many keys will come. Told beforehand, they are all in one layer: a look-up misses the caches once.
+    /// Sizes an empty filter for about `n_keys` keys, so that all fit into one layer and a look-up misses the caches once.
     pub fn expect(&mut self, n_keys: usize) {
         if let Some([first]) = self.layers.as_deref_mut()
             && first.n_keys == 0
@@ -45,7 +45,7 @@ impl Seen {
         }
     }
 
-    /// A record or a row names this key.
+    /// Adds a key that a record or a row names.
     pub fn insert(&mut self, key: &Key) {
         let Some(layers) = &mut self.layers else { return };
         let hash = hash(key);
@@ -62,14 +62,14 @@ impl Seen {
         }
     }
 
-    /// No record and no row names this key.
+    /// Whether it is certain that no record and no row names this key.
     pub fn surely_not(&self, key: &Key) -> bool {
         let hash = hash(key);
         self.layers.as_ref().is_some_and(|layers| !layers.iter().any(|layer| layer.contains(hash)))
     }
 }
 
-/// What chooses a key's block, and what its bits there.
+/// The hashes that choose a key's block, and its bits in the block.
 fn hash(key: &Key) -> (u64, u64) {
     let bytes = key.as_bytes();
     let half = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 of 16 bytes"));
@@ -90,7 +90,7 @@ impl Layer {
         hash.0 as usize & (self.blocks.len() - 1)
     }
 
-    /// In each of the block's eight words one bit.
+    /// One bit in each of the block's eight words.
     fn bits(hash: (u64, u64)) -> impl Iterator<Item = u64> {
         (0..PROBES).map(move |n| 1 << (hash.1 >> (n * 6) & 63))
     }

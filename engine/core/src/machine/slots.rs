@@ -1,4 +1,4 @@
-//! The core's memory of keys: heads and aggregates, loaded when needed and forgotten when neither needed nor unwritten.
+//! The core's memory of keys: heads and aggregates. They are loaded on demand and evicted once unused and written.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use crate::{
     planted::Bug,
 };
 
-/// Keys are hashes or ids already; mixing their halves is hash enough.
+/// Keys are hashes or ids already, so mixing their halves is enough.
 #[derive(Default)]
 pub struct KeyHasher(u64);
 
@@ -34,11 +34,12 @@ impl Hasher for KeyHasher {
     }
 
     fn write_usize(&mut self, _: usize) {
-        // The length prefix of a fixed-size array says nothing.
+        // The length prefix of a fixed-size array carries no information.
     }
 }
 
-/// Every bit of the result depends on every bit of the word: maps take the place from the low bits and compare the high ones.
+/// Every bit of the result depends on every bit of the word: maps pick the bucket by the low bits and compare the high
+/// ones.
 fn mixed(word: u64) -> u64 {
     let product = u128::from(word ^ 0x9e37_79b9_7f4a_7c15) * 0xbf58_476d_1ce4_e5b9;
     (product >> 64) as u64 ^ product as u64
@@ -47,10 +48,10 @@ fn mixed(word: u64) -> u64 {
 /// A map by key.
 pub type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
 
-/// Room is made for at most so many slots beforehand.
+/// The most slots reserved in advance.
 const N_RESERVED_MAX: usize = 1_000_000;
 
-/// Where a key's slot is: an index that holds until the next [`Slots::written`].
+/// The index of a key's slot. Valid until the next [`Slots::written`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotId(u32);
 
@@ -67,7 +68,7 @@ pub struct Slot<E> {
     /// Its head, if any record names it.
     pub head: Option<Head>,
     pub aggregate: Aggregate<E>,
-    /// The change set that last changed it; it may be forgotten once that is written.
+    /// The change set that last changed it. It may be evicted once that is written.
     changed_in: u64,
     /// The round that last used it.
     used_in: u64,
@@ -76,23 +77,23 @@ pub struct Slot<E> {
     is_free: bool,
 }
 
-/// What is known of the aggregate under a key.
+/// What is known of the aggregate with a key.
 ///
-/// A key belongs to one kind, but it may be asked for as another: callers choose the ids that they ask for. So that a wrong
-/// guess teaches nothing about the right kind, "there is none" is remembered together with the kind that was asked for.
+/// A key belongs to one kind, but callers choose the ids they ask for and may ask for it as another kind. So absence is
+/// remembered together with the kind that was looked up: a wrong guess says nothing about the right kind.
 #[derive(Debug)]
 pub enum Aggregate<E> {
     NotLoaded,
-    /// There is none, of whatever kind.
+    /// No aggregate of any kind.
     None,
-    /// There is none of this kind.
+    /// No aggregate of this kind.
     NoneOf(Kind),
-    /// It is this, and so of no other kind.
+    /// This aggregate, and so none of any other kind.
     Is(Versioned<E>),
 }
 
 impl<E> Aggregate<E> {
-    /// It, if it is of this kind.
+    /// The aggregate, if it is of this kind.
     pub fn of(&self, kind: Kind) -> Lookup<'_, Versioned<E>> {
         match self {
             Self::Is(it) if it.kind == kind => Lookup::Found(it),
@@ -102,21 +103,21 @@ impl<E> Aggregate<E> {
         }
     }
 
-    /// Whether it need not be loaded to be answered for as this kind.
+    /// Whether a look-up as this kind needs no loading.
     pub fn is_known(&self, kind: Kind) -> bool {
         !matches!(self.of(kind), Lookup::NotLoaded)
     }
 }
 
-/// An aggregate's state, and where it comes from.
+/// An aggregate's state, version and last record.
 #[derive(Clone, Debug)]
 pub struct Versioned<E> {
     pub kind: Kind,
-    /// How often it was changed.
+    /// How many accepted records changed it.
     pub version: u64,
-    /// By which record last.
+    /// The offset of the record that last changed it.
     pub offset: u64,
-    /// The state, shared with the rows that are being written.
+    /// Shared with the rows being written.
     pub state: Arc<E>,
 }
 
@@ -143,10 +144,11 @@ impl<E> Slot<E> {
     }
 }
 
-/// All known keys. What was not used for a whole round is forgotten; a round ends when it has used a certain number of slots.
+/// All known keys. A slot that is unused for a whole round is evicted. A round ends once it has used a certain number of
+/// slots.
 ///
-/// The slots lie in one piece of memory, and whoever works on a record looks each of its keys up once: these look-ups miss the
-/// processor's caches, and were a fifth of a replay's time when every step looked up anew.
+/// The slots are in one allocation, and the fold looks up each of a record's keys once. Look-ups miss the processor's
+/// caches and took a fifth of a replay's time when every step repeated them.
 pub struct Slots<E> {
     ids: KeyMap<SlotId>,
     slots: Vec<Slot<E>>,
@@ -161,12 +163,12 @@ pub struct Slots<E> {
 }
 
 impl<E: Clone> Slots<E> {
-    /// No keys yet. `from_start`: the rows are empty, so that every key there will ever be passes through here. At most about
-    /// `n_max` slots are remembered, and what is not written yet.
+    /// Creates an empty memory. `from_start` means that the rows are empty, so every key of the journal passes through
+    /// here. Holds about `n_max` slots at most, plus those not written yet.
     pub fn new(from_start: bool, n_max: usize) -> Self {
         Self {
             ids: KeyMap::default(),
-            // Growing by doubling, it would need half as much again for a moment. What is not used costs nothing.
+            // Growing by doubling would briefly need 50% more memory. Unused reserved memory costs nothing.
             slots: Vec::with_capacity(if from_start { n_max.min(N_RESERVED_MAX) * 5 / 4 } else { 0 }),
             free: Vec::new(),
             changed: Vec::new(),
@@ -175,17 +177,17 @@ impl<E: Clone> Slots<E> {
             seen: Seen::new(from_start),
             round: 1,
             n_used: 0,
-            // What this round used is remembered, and what the one before did.
+            // The slots used in this round and in the previous one are kept.
             n_used_max: n_max / 2,
         }
     }
 
-    /// About so many keys will be named, if they are named from the start.
+    /// Reserves memory for about `n_keys` keys, if keys are tracked from the start.
     pub fn expect(&mut self, n_keys: usize) {
         self.seen.expect(n_keys);
     }
 
-    /// The slot of a key whose head is known. `None`: it must be loaded.
+    /// The slot of a key whose head is known. `None` if it must be loaded.
     pub fn find(&mut self, key: &Key) -> Option<SlotId> {
         let id = match self.ids.get(key) {
             Some(id) => *id,
@@ -196,18 +198,17 @@ impl<E: Clone> Slots<E> {
         Some(id)
     }
 
-    /// What is known of a key, by its place.
     pub fn at(&self, id: SlotId) -> &Slot<E> {
         &self.slots[id.0 as usize]
     }
 
-    /// The slot of a key whose head is known, and whose aggregate of this kind is known too. `None`: it must be loaded.
+    /// The slot of a key whose head and whose aggregate of this kind are known. `None` if it must be loaded.
     pub fn get(&mut self, key: &Key, kind: Option<Kind>) -> Option<&Slot<E>> {
         let id = self.find(key)?;
         Some(self.at(id)).filter(|slot| kind.is_none_or(|kind| slot.aggregate.is_known(kind)))
     }
 
-    /// Like [`Slots::get`], without keeping the slot in memory for longer.
+    /// Like [`Slots::get`], but does not count as a use.
     pub fn peek(&self, key: &Key) -> Option<&Slot<E>> {
         self.ids.get(key).map(|id| self.at(*id))
     }
@@ -217,7 +218,8 @@ impl<E: Clone> Slots<E> {
         self.peek(&aggregate.key)?.aggregate_of(aggregate.kind)
     }
 
-    /// Whether it is known if any record names this key, without keeping a slot for it: for ids, of which few are ever void.
+    /// Whether it is known if any record names this key. Allocates no slot: used for record ids, few of which are ever
+    /// void.
     pub fn is_known(&self, key: &Key) -> bool {
         self.seen.surely_not(key) || self.ids.contains_key(key)
     }
@@ -227,12 +229,12 @@ impl<E: Clone> Slots<E> {
         if self.seen.surely_not(key) { None } else { self.peek(key)?.head }
     }
 
-    /// Whether the key can be answered without loading, having looked it up for that.
+    /// Whether the key can be answered without loading. Counts as a use.
     pub fn ready(&mut self, wanted: &Wanted) -> bool {
         self.get(&wanted.key, wanted.kind).is_some()
     }
 
-    /// Nothing names this key yet: it was minted just now.
+    /// Adds a key that was just minted, so no record names it yet.
     pub fn mint(&mut self, key: Key) {
         if !self.ids.contains_key(&key) {
             let id = self.add(key, Aggregate::None);
@@ -240,10 +242,10 @@ impl<E: Clone> Slots<E> {
         }
     }
 
-    /// The slot of a key, whatever is known of it: for keys that are about to change.
+    /// The slot of a key that is about to change. Added if it is unknown.
     pub fn claim(&mut self, key: Key) -> SlotId {
         let known = self.ids.get(&key).copied();
-        // A head may be set on a key whose aggregate was never looked at: then the aggregate stays "not loaded".
+        // A head may be set on a key whose aggregate was never looked up. The aggregate then stays `NotLoaded`.
         let id = known.unwrap_or_else(|| self.add(key, Aggregate::NotLoaded));
         self.touch(id);
         id
@@ -270,7 +272,7 @@ impl<E: Clone> Slots<E> {
         }
     }
 
-    /// What the rows know of a key. What is in memory already is at least as new and stays.
+    /// Adds the stored state of a key. State already in memory is at least as new and is kept.
     pub fn provide(&mut self, loaded: Loaded<E>) {
         let Loaded { wanted, head, entity } = loaded;
         let offset = head.map_or(0, |head| head.offset);
@@ -295,7 +297,6 @@ impl<E: Clone> Slots<E> {
         self.touch(id);
     }
 
-    /// A key's head moved.
     pub fn set_head(&mut self, id: SlotId, head: Head) {
         let slot = self.change(id);
         slot.head = Some(head);
@@ -322,17 +323,17 @@ impl<E: Clone> Slots<E> {
         slot
     }
 
-    /// The number of the change set that is gathered now.
+    /// The number of the change set being collected.
     pub fn change_set(&self) -> u64 {
         self.change_set
     }
 
-    /// What changed since the last take, and the number of this change set.
+    /// Takes what changed since the last take, with the number of this change set.
     pub fn take_changed(&mut self) -> (u64, Vec<(Key, Head)>, Vec<EntityRow<E>>) {
         let changed = std::mem::take(&mut self.changed);
         let (mut heads, mut entities) = (Vec::with_capacity(changed.len()), Vec::new());
         for id in changed {
-            // Changed slots are never forgotten before they are written.
+            // Changed slots are never evicted before they are written.
             let slot = &mut self.slots[id.0 as usize];
             if std::mem::take(&mut slot.head_changed) {
                 heads.extend(slot.head.map(|head| (slot.key, head)));
@@ -353,13 +354,13 @@ impl<E: Clone> Slots<E> {
         (taken, heads, entities)
     }
 
-    /// A change set, and all before it, are written: what is in them can be loaded again.
+    /// Marks a change set and all before it as written. Their keys can be loaded again.
     pub fn written(&mut self, change_set: u64) {
         self.written = change_set;
         if self.n_used <= self.n_used_max {
             return;
         }
-        // From the end, so that the free slots are taken again in the order of memory.
+        // From the end, so that free slots are reused in memory order.
         for (number, slot) in self.slots.iter_mut().enumerate().rev() {
             let is_old = slot.used_in < self.round && slot.changed_in <= self.written;
             if !slot.is_free && (is_old || Bug::ForgetUnwritten.is_loose()) {

@@ -1,17 +1,17 @@
-//! The time as the core is told it. A clock may be set back, by an hour or by a second; what waits must not wait longer for it.
+//! The clock as the core sees it. It may be set back, and waits must not get longer because of that.
 
 use super::{Core, commands::Pending, flights::Append};
 use crate::decider::{Decider, Millis};
 
 impl<D: Decider> Core<D> {
-    /// It is `now`. If that is earlier than it was, all times that are waited for move back by as much.
+    /// Sets the current time. If the clock went back, all times that are waited for move back by as much.
     pub(super) fn tell_time(&mut self, now: Millis) {
         let back = self.commands.now.saturating_sub(now);
         self.commands.now = now;
         if back <= 0 {
             return;
         }
-        // The ends of time stay where they are: they mean never, and at once.
+        // `MIN` and `MAX` are sentinels and are not shifted.
         let earlier = |time: &mut Millis| {
             if *time != Millis::MAX {
                 *time = time.saturating_sub(back);
