@@ -1,7 +1,7 @@
-//! Decodes JSON with errors that anybody may read.
+//! JSON decoding with errors that are safe to show to anyone.
 //!
-//! serde's own errors repeat the value that did not fit, which may be an e-mail address, and end up in logs, read models and
-//! readiness. These name the field and the kind of error, in words that come from our types alone.
+//! serde's own errors repeat the offending value, which may be an e-mail address, and end up in logs, read models and
+//! readiness responses. These errors name the field and the kind of error, using only words from our own types.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category};
 use serde_path_to_error::{Path, Segment};
 
-/// Why JSON is not the value that was expected.
+/// Why JSON could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     /// The path to the field, such as `OrderPlaced.lines.0.quantity`. Empty for the whole document.
@@ -40,9 +40,9 @@ impl DecodeError {
 /// Decodes a document.
 ///
 /// # Errors
-/// [`DecodeError`], which has no value in it.
+/// [`DecodeError`], which never contains a value.
 pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, DecodeError> {
-    // Read once more if it fails: keeping track of the field costs time.
+    // Decode again to find the field: tracking it always would be slow.
     serde_json::from_slice(json).map_err(|_| {
         let mut json = serde_json::Deserializer::from_slice(json);
         match serde_path_to_error::deserialize::<_, T>(&mut json) {
@@ -52,15 +52,15 @@ pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, DecodeError> {
     })
 }
 
-/// Decodes a document that was parsed already.
+/// Decodes a document that is already parsed.
 ///
 /// # Errors
-/// [`DecodeError`], which has no value in it.
+/// [`DecodeError`], which never contains a value.
 pub fn from_value<T: DeserializeOwned>(json: &Value) -> Result<T, DecodeError> {
     serde_path_to_error::deserialize(json).map_err(|error| DecodeError::of(&error))
 }
 
-/// Names of fields and variants are identifiers; what is not may be data that stands where a name should.
+/// Whether `text` can be the name of a field or variant. Anything else may be data in the place of a name.
 pub fn is_identifier(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -81,7 +81,7 @@ fn kind_of(error: &serde_json::Error) -> String {
         return format!("this is not JSON from line {}, column {} on", error.line(), error.column());
     }
     let text = error.to_string();
-    // The name of a field of ours, in backticks.
+    // The name of one of our fields, in backticks.
     if let Some((kind @ ("missing field" | "duplicate field"), rest)) = text.split_once(" `") {
         let name = rest.split('`').next().filter(|name| is_identifier(name));
         return name.map_or_else(|| kind.to_owned(), |name| format!("{kind} `{name}`"));
@@ -145,7 +145,7 @@ mod tests {
         Changed(Facts),
     }
 
-    /// From the bytes, and from the value if they are JSON.
+    /// The errors from the bytes and, if they are JSON, from the parsed value.
     fn errors_of(json: &str) -> Vec<String> {
         let of_bytes = from_slice::<Event>(json.as_bytes()).unwrap_err();
         let of_value = serde_json::from_str::<Value>(json).ok().map(|value| from_value::<Event>(&value).unwrap_err());

@@ -1,19 +1,19 @@
-//! What a program can read of a journal: every kind of event that it has a type for.
+//! Which events of a journal a program can read: those it has a type for.
 //!
-//! A rollout has two programs on one journal, of which the older one knows fewer kinds. A test that needs an older program
-//! has this one pass for it: it names kinds that are then as unreadable as to a program that has never heard of them.
+//! During a rollout two versions share one journal, and the older one knows fewer kinds of events. A test that needs an
+//! older program makes this one behave like it: the kinds it lists become unreadable.
 
 use serde::de::DeserializeOwned;
 
 use crate::decoding::{self, DecodeError};
 
-/// Kinds of events, as journals name them, that a program has to take for unknown; none, but in such a test.
+/// Kinds of events to treat as unknown. Empty except in such tests.
 pub type Unknown = &'static [&'static str];
 
-/// The event of this kind that a record's value is.
+/// Decodes a record's value as an event of this kind.
 ///
 /// # Errors
-/// Why it can't be read.
+/// [`DecodeError`] if the kind is unknown or the value does not match.
 pub fn decode<E: DeserializeOwned>(kind: &str, value: &[u8], unknown: Unknown) -> Result<E, DecodeError> {
     if unknown.contains(&kind) {
         return Err(DecodeError::unknown_variant());

@@ -1,30 +1,30 @@
-//! Values that stand in the paths of URLs. Rules only: the HTTP layer reads and describes paths by them.
+//! Values in URL paths. Contains only the rules; the HTTP layer parses and describes paths with them.
 
 use uuid::Uuid;
 
-/// What identifiers in paths look like, roughly: at least one character is also a letter or a digit.
+/// What identifiers in paths look like, roughly: at least one character must also be a letter or a digit.
 pub const IDENTIFIER: &str = "^[A-Za-z0-9._-]{1,64}$";
 
-/// A value that stands in a path.
+/// A value in a path.
 pub trait PathValue: Sized + Send {
     /// The name of its parameter.
     const NAME: &'static str;
-    /// The format in its JSON schema.
+    /// The `format` in its JSON schema.
     const FORMAT: Option<&'static str> = None;
-    /// A regular expression for it, where no format says enough.
+    /// A regular expression for it, if no format describes it.
     const PATTERN: Option<&'static str> = None;
 
-    /// The example in documents.
+    /// The example for the documentation.
     fn example() -> String;
 
-    /// The value that `text` is.
+    /// Parses the value.
     ///
     /// # Errors
-    /// What it should have been.
+    /// A sentence that describes a valid value.
     fn parse(text: &str) -> Result<Self, String>;
 }
 
-/// The id of the one kind of aggregate that a path names, in a parameter `id`.
+/// The id of an aggregate, for paths with a single parameter `id`.
 impl PathValue for Uuid {
     const NAME: &'static str = "id";
     const FORMAT: Option<&'static str> = Some("uuid");

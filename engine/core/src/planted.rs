@@ -1,14 +1,14 @@
-//! Bugs that are planted on purpose, so that it can be asked whether the simulation finds them.
+//! Deliberate bugs, planted to check whether the simulation finds them.
 //!
-//! Each crate that has rules to break declares its own by [`planted_bugs!`](crate::planted_bugs); those below are the engine's. Only a
-//! build with the feature `planted` has them; there, one at a time is let loose per thread. In every other build `Bug::is_loose` is
-//! `false`, known at compile time, and the code behind it is not there.
+//! Each crate with rules to break declares its own with [`planted_bugs!`](crate::planted_bugs); those below are the
+//! engine's. They exist only in builds with the feature `planted`, where each thread can enable one at a time. In every
+//! other build `Bug::is_loose` is `false` at compile time, and the code behind it is removed.
 
-/// Declares the bugs of a crate as an enum `Bug`. No two lists of a program may have a name in common.
+/// Declares the bugs of a crate as an enum `Bug`. Names must be unique across all lists of a program.
 #[macro_export]
 macro_rules! planted_bugs {
     ($($(#[doc = $text:literal])+ $bug:ident,)+) => {
-        /// A bug that is planted on purpose.
+        /// A deliberate bug.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Bug {
             $($(#[doc = $text])+ $bug,)+
@@ -18,12 +18,12 @@ macro_rules! planted_bugs {
             /// Every bug of this list.
             pub const ALL: &'static [Self] = &[$(Self::$bug,)+];
 
-            /// By which it is [let loose]($crate::planted).
+            /// The name that [enables]($crate::planted) it.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$bug => stringify!($bug),)+ }
             }
 
-            /// Whether the program has it now.
+            /// Whether the bug is enabled in this thread.
             #[inline]
             pub fn is_loose(self) -> bool {
                 $crate::planted::is_loose(self.name())
@@ -35,71 +35,71 @@ macro_rules! planted_bugs {
 planted_bugs! {
     /// A command is answered before its record is appended.
     AnswerBeforeAppend,
-    /// A command is answered when its record is acknowledged, whatever its verdict.
+    /// A command is answered when its record is acknowledged, regardless of the verdict.
     AnswerBeforeVerdict,
     /// Only the first key that a record names is arbitrated.
     ArbitrateFirstKeyOnly,
-    /// A record names only the first of the aggregates that it was decided by.
+    /// A record names only the first of the aggregates that its decision read.
     NameFirstOnly,
-    /// A late copy of a void record is judged anew.
+    /// A late copy of a void record is arbitrated again.
     ForgetVoidIds,
-    /// Nobody looks whether an idempotency key was used.
+    /// Reuse of an idempotency key is not checked.
     IgnoreIdempotencyKey,
-    /// A refusal is told without having read to the journal's end.
+    /// A command is rejected without reading to the journal's end.
     RefuseFromStaleState,
-    /// A refusal is told although only records in flight say no.
+    /// A command is rejected because of records in flight alone.
     RefuseFromFlights,
     /// A decision does not see records in flight.
     ForgetFlights,
-    /// After an append of unknown outcome the command is decided anew.
+    /// After an append of unknown outcome the command is decided again.
     UnknownIsRefused,
-    /// A refused repetition counts, though an earlier attempt is in doubt.
+    /// A refused retry is taken as final, although an earlier attempt is in doubt.
     ForgetDoubt,
-    /// When the time is up nothing was written, whatever is in flight.
+    /// After the deadline the answer is that nothing was written, even with a record in flight.
     ExpiredWhateverFlies,
-    /// Now and then a record is skipped.
+    /// Every sixteenth record is skipped.
     SkipAnOffset,
     /// Own records are folded from memory, and again from the log.
     FoldTwice,
-    /// Rows that could not be written are taken for written.
+    /// Rows that failed to be written count as written.
     ForgetFailedWrites,
-    /// What is not written yet is forgotten like what is.
+    /// Unwritten state is evicted like written state.
     ForgetUnwritten,
-    /// Queries do not wait for what was answered.
+    /// Queries do not wait for the records of earlier answers.
     ReadWithoutWaiting,
-    /// Queries wait for all that was answered but the last record.
+    /// Queries wait for the records of earlier answers, except the last one.
     ReadOneBehind,
-    /// An answer does not wait for what follows from other services' records that its caller has seen.
+    /// A response does not wait for the effects of other services' records that its caller has seen.
     ReadBeforeNews,
-    /// Positions of another history are gone on from.
+    /// Positions of another history are resumed from.
     TrustAnyPosition,
-    /// Rows of another history are gone on with.
+    /// Rows of another history are kept in use.
     IgnoreOtherHistory,
-    /// News that come late overwrite newer ones.
+    /// Public events that arrive late overwrite newer facts.
     CopyAnyVersion,
     /// Void records are published too.
     PublishVoid,
-    /// What a topic did not take is taken for published.
+    /// A failed publication counts as published.
     IgnoreFailedPublication,
-    /// A group without positions begins at the end.
+    /// A group without positions starts at the end.
     BeginAtTheEnd,
-    /// A reactor's position passes over what is under way.
+    /// A reactor's position moves past events still being processed.
     PassOverUnderWay,
-    /// A delivery that is begun again has another key.
+    /// A repeated delivery has a new key.
     NotifyOnReplay,
-    /// A record that can't be decoded is passed over, not parked.
+    /// A record that can't be decoded is skipped, not parked.
     SkipUnreadable,
-    /// What stands behind a parked record is folded all the same.
+    /// A record behind a parked one is folded anyway.
     FoldBehindParked,
-    /// Keys with a parked record take commands.
+    /// Keys with a parked record accept commands.
     DecideOnParked,
-    /// A pass over what is parked folds what stands behind a record that stays.
+    /// A pass over parked records folds records behind one that stays parked.
     FoldOutOfOrder,
-    /// A newer program leaves parked what it could fold.
+    /// A newer program leaves records parked that it could fold.
     NeverRetry,
-    /// The relay goes on behind a parked record.
+    /// The relay continues past a parked record.
     PassOverParked,
-    /// A reaction that meets a parked key is dropped, not set aside.
+    /// A reaction to a parked key is dropped, not set aside.
     DropSetAside,
     /// The events of a batch are published in reverse order.
     PublishInReverse,
@@ -107,21 +107,21 @@ planted_bugs! {
     PublishWithoutCause,
     /// A public event has no key.
     PublishWithoutKey,
-    /// A reaction begins a story of its own.
+    /// A reaction starts a new correlation.
     ForgetCorrelation,
-    /// A public event that comes again is answered again.
+    /// A redelivered public event is answered again.
     AnswerEachCopy,
-    /// A reservation expires ten seconds after its time is up.
+    /// A reservation expires ten seconds late.
     ExpireLate,
-    /// A delivery does not belong to the trace of the request that it follows from.
+    /// A delivery does not belong to the trace of the request that caused it.
     DeliverWithoutTrace,
-    /// A key that comes again with another command is answered as a repetition.
+    /// A key reused with a different command is answered as a repetition.
     RepeatAnyBody,
     /// All callers share their idempotency keys.
     ShareKeys,
-    /// Nobody looks at the versions that an `If-Match` names.
+    /// The versions in an `If-Match` are not checked.
     IgnoreVersions,
-    /// An `If-Match` matches what callers do not see.
+    /// An `If-Match` matches entities hidden from callers.
     MatchTheHidden,
     /// A record's time is an hour ahead of its writer's clock.
     WrongTime,
@@ -135,12 +135,12 @@ mod loose {
         static LOOSE: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
 
-    /// Let the bug of this name loose in this thread, or none.
+    /// Enables the bug with this name in this thread. `None` disables all.
     pub fn let_loose(name: Option<&'static str>) {
         LOOSE.set(name);
     }
 
-    /// Whether the bug of this name is let loose in this thread.
+    /// Whether the bug with this name is enabled in this thread.
     pub fn is_loose(name: &str) -> bool {
         LOOSE.get() == Some(name)
     }
@@ -149,7 +149,7 @@ mod loose {
 #[cfg(feature = "planted")]
 pub use loose::{is_loose, let_loose};
 
-/// Whether the bug of this name is let loose in this thread: never.
+/// Always `false`: this build has no planted bugs.
 #[cfg(not(feature = "planted"))]
 #[inline]
 pub const fn is_loose(_: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Why an operator or caller did something, in their own words.
+//! The reason an operator or caller gives for an action, in their own words.
 
 use std::fmt;
 
@@ -6,22 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::{TextError, line, visible_line};
 
-/// What the rules call it.
+/// The name of the value in error messages.
 const WHAT: &str = "a reason";
-/// The most characters of one.
 const N_CHARS_MAX: usize = 200;
 
-/// Why something was done, 1 to 200 characters on one line, none of them invisible. Stored ones may have invisible characters, which
-/// earlier versions accepted.
+/// A reason: 1 to 200 characters on one line, none of them invisible. Stored reasons may contain invisible characters,
+/// which earlier versions accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Reason(String);
 
 impl Reason {
-    /// The reason that a request gives.
+    /// Validates a reason from a request.
     ///
     /// # Errors
-    /// [`TextError`] if it is too long, not on one line or not all visible.
+    /// [`TextError`] if it is too long, not on one line or not entirely visible.
     pub fn new(text: impl Into<String>) -> Result<Self, TextError> {
         visible_line(text.into(), WHAT, N_CHARS_MAX).map(Self)
     }

@@ -1,4 +1,4 @@
-//! Tests of deciders read as stories: given what happened, when this is asked, then that happens.
+//! Tests of deciders in given/when/then form.
 
 use std::{collections::HashMap, fmt::Debug};
 
@@ -9,14 +9,14 @@ use crate::{
     key::Key,
 };
 
-/// When stories take place, unless they say otherwise.
+/// The time at which stories start.
 pub const NOW: Millis = 1_790_000_000_000;
 
-/// A service's aggregates, as some events left them.
+/// A service's aggregates after some events.
 pub struct Story<D: Decider> {
     /// The state of every aggregate.
     pub entities: HashMap<Key, D::Entity>,
-    /// What happened, in order.
+    /// The events so far, in order.
     pub past: Vec<(At, D::Event)>,
     offset: u64,
     now: Millis,
@@ -32,7 +32,7 @@ pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Story<D>
 }
 
 impl<D: Decider> Story<D> {
-    /// It happened: fold it.
+    /// Folds an event.
     pub fn happened(&mut self, event: &D::Event) {
         assert_eq!(D::kind(event), variant_of(event), "the journal calls an event as its JSON does");
         let at = At { offset: self.offset, time_ms: self.now };
@@ -44,7 +44,7 @@ impl<D: Decider> Story<D> {
         self.past.push((at, event.clone()));
     }
 
-    /// A public event of [`Decider::COPIES`] came in.
+    /// Applies a public event of [`Decider::COPIES`].
     pub fn heard(mut self, event: &D::Heard) -> Self {
         if let Some((aggregate, _, entity)) = D::copy(event) {
             self.entities.insert(aggregate.key, entity);
@@ -52,37 +52,36 @@ impl<D: Decider> Story<D> {
         self
     }
 
-    /// So much later.
+    /// Moves the clock forward.
     pub fn later(mut self, ms: Millis) -> Self {
         self.now += ms;
         self
     }
 
-    /// What is decided.
+    /// Decides a command without folding the event.
     pub fn decide(&self, command: &D::Command) -> Result<D::Event, D::Rejection> {
         let lookup = |it: &Ref| self.entities.get(&it.key).map_or(Lookup::Absent, Lookup::Found);
         D::decide(command, &View::new(&lookup), self.now)
     }
 
-    /// Decide and fold what happened, if anything.
+    /// Decides a command and folds the event, if it is accepted.
     pub fn play(&mut self, command: &D::Command) -> Result<D::Event, D::Rejection> {
         let event = self.decide(command)?;
         self.happened(&event);
         Ok(event)
     }
 
-    /// This is asked.
+    /// Plays a command for [`Outcome::then`] or [`Outcome::then_rejected`].
     pub fn when(mut self, command: D::Command) -> Outcome<D> {
         let decided = self.play(&command);
         Outcome { story: self, decided }
     }
 }
 
-/// What became of a command.
+/// The outcome of a command.
 pub struct Outcome<D: Decider> {
     /// The aggregates afterwards.
     pub story: Story<D>,
-    /// The decision.
     pub decided: Result<D::Event, D::Rejection>,
 }
 
@@ -90,14 +89,14 @@ impl<D: Decider> Outcome<D>
 where
     D::Rejection: Debug,
 {
-    /// Exactly this happened.
+    /// Asserts that exactly this event happened.
     #[track_caller]
     pub fn then(self, event: D::Event) -> Story<D> {
         assert_eq!(self.decided, Ok(event));
         self.story
     }
 
-    /// It was refused, exactly for this reason.
+    /// Asserts that the command was rejected for exactly this reason.
     #[track_caller]
     pub fn then_rejected(self, rejection: D::Rejection) -> Story<D> {
         assert_eq!(self.decided, Err(rejection));
@@ -105,7 +104,7 @@ where
     }
 }
 
-/// The name of the event's variant in its JSON, in snake case.
+/// The event's variant name in its JSON, in snake case.
 fn variant_of(event: &impl Serialize) -> String {
     let json = serde_json::to_value(event).expect("events have a JSON form");
     let variant = json.as_object().and_then(|object| object.keys().next()).expect("an event is an enum with content");
@@ -119,7 +118,7 @@ fn variant_of(event: &impl Serialize) -> String {
     name
 }
 
-/// Every distinct sequence of `counts[i]` times the input `i`.
+/// Every distinct sequence that contains `counts[i]` copies of the input `i`.
 pub fn sequences(counts: &[usize]) -> Vec<Vec<usize>> {
     if counts.iter().all(|count| *count == 0) {
         return vec![Vec::new()];

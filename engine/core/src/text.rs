@@ -1,4 +1,4 @@
-//! Rules for texts that people write: how long, on how many lines, and without characters that nobody sees.
+//! Rules for text that people write: length, lines, and no invisible characters.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData,
@@ -8,57 +8,59 @@ use icu_properties::{
     },
 };
 
-/// Why a text was not accepted. The sentence is for its author.
+/// Why a text was rejected. The message is for its author.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// It is empty, too long, or has control characters.
+    /// It is empty, too long, or contains control characters.
     #[error("{what} must have 1 to {max} characters and no control characters")]
     Length {
-        /// What the text is.
+        /// The name of the value, such as "a reason".
         what: &'static str,
         /// The most characters allowed.
         max: usize,
     },
-    /// It has a character that readers can't see.
+    /// It contains an invisible character.
     #[error("{what} must not contain the invisible character U+{:04X}: remove it", u32::from(*.character))]
     Invisible {
-        /// What the text is.
+        /// The name of the value.
         what: &'static str,
         character: char,
     },
 }
 
-/// A text of 1 to `max` characters, on any number of lines.
+/// Accepts a text of 1 to `max` characters, on any number of lines.
 ///
 /// # Errors
-/// [`TextError::Length`] if it is none.
+/// [`TextError::Length`] if it is blank, too long or contains control characters other than line feeds.
 pub fn paragraphs(text: String, what: &'static str, max: usize) -> Result<String, TextError> {
     let is_text =
         !text.trim().is_empty() && text.chars().count() <= max && !text.chars().any(|c| c.is_control() && c != '\n');
     if is_text { Ok(text) } else { Err(TextError::Length { what, max }) }
 }
 
-/// A text that is shown in lists, subjects and logs. U+2028 and U+2029 break lines too, but do not count as control characters.
+/// Accepts a single line, for lists, subjects and logs. U+2028 and U+2029 also break lines, although they are not control
+/// characters.
 ///
 /// # Errors
-/// [`TextError::Length`] if it is none.
+/// [`TextError::Length`] if it is not a single line of 1 to `max` characters.
 pub fn line(text: String, what: &'static str, max: usize) -> Result<String, TextError> {
     let text = paragraphs(text, what, max)?;
     if text.contains(['\n', '\u{2028}', '\u{2029}']) { Err(TextError::Length { what, max }) } else { Ok(text) }
 }
 
-/// A line that shows all it contains: two that look alike are alike, and none changes the direction of what stands beside it.
+/// Accepts a line without invisible characters, so that texts that differ also look different and none changes the
+/// direction of the text beside it.
 ///
 /// # Errors
-/// [`TextError`] if it is none.
+/// [`TextError`] if it is not such a line.
 pub fn visible_line(text: String, what: &'static str, max: usize) -> Result<String, TextError> {
     let text = line(text, what, max)?;
     let hidden = hidden(&text).next();
     hidden.map_or(Ok(text), |(_, character)| Err(TextError::Invisible { what, character }))
 }
 
-/// Whether programs show nothing for it, by itself: bidirectional controls, joiners, zero-width spaces, fillers, tags. The
-/// anchors of annotations are no ignorable code points, yet just as invisible.
+/// Whether the character displays as nothing by itself: bidirectional controls, joiners, zero-width spaces, fillers, tags.
+/// Interlinear annotation anchors are not default-ignorable code points, but just as invisible.
 fn is_ignorable(c: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c) || matches!(c, '\u{fff9}'..='\u{fffb}')
 }
@@ -71,7 +73,7 @@ fn is_emoji(c: char) -> bool {
     CodePointSetData::new::<ExtendedPictographic>().contains(c) || CodePointSetData::new::<EmojiModifier>().contains(c)
 }
 
-/// Whether it is a letter of a script whose letters are joined, such as Arabic or Mongolian.
+/// Whether it is a letter of a cursive script, such as Arabic or Mongolian.
 fn is_joined(c: char) -> bool {
     matches!(
         CodePointMapData::<JoiningType>::new().get(c),
@@ -79,8 +81,8 @@ fn is_joined(c: char) -> bool {
     )
 }
 
-/// Whether `c`, which is ignorable, changes how text is written behind `base` and before `next`: joiners in scripts that join
-/// letters or stack consonants, joiners of emoji, and variation selectors where there are variants.
+/// Whether `c`, which is ignorable, changes how text is written after `base` and before `next`: joiners in scripts that
+/// join letters or stack consonants, joiners of emoji, and variation selectors where variants exist.
 fn is_written(c: char, base: char, next: Option<char>) -> bool {
     match c {
         '\u{200c}' => is_joined(base) || is_virama(base) || next.is_some_and(is_virama),
@@ -93,10 +95,10 @@ fn is_written(c: char, base: char, next: Option<char>) -> bool {
     }
 }
 
-/// The characters of `text` that nobody sees and no writing system needs where they are, each with its place.
+/// The characters of `text` that are invisible and not needed by a writing system at that place, each with its byte offset.
 pub fn hidden(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut chars = text.char_indices().peekable();
-    // The visible character that an ignorable one may belong to; none behind a joiner, of which one is enough.
+    // The visible character that an ignorable one may modify. `None` after a joiner, since one is enough.
     let mut base = None;
     std::iter::from_fn(move || {
         while let Some((at, c)) = chars.next() {
