@@ -1,11 +1,11 @@
 //! The shop's rules, without I/O, clock or async.
 //!
 //! - One module per service ([`customers`], [`orders`], [`inventory`], [`billing`], [`notifications`]): its commands, its
-//!   events and their stored format, what it decides and reacts to. Its `public` module has the events it tells others and the world.
-//! - [`values`]: money, SKUs, quantities, ids: values that can't be wrong once made.
-//! - [`planted`]: bugs on purpose, in builds that ask whether tests find them.
+//!   events and their stored format, its decisions and reactions. Its `public` module defines the events it publishes.
+//! - [`values`]: money, SKUs, quantities, ids: types whose values are always valid.
+//! - [`planted`]: deliberate bugs, compiled only into builds that check whether tests find them.
 //!
-//! Deliberately absent: Kafka, SQLite, HTTP, time and randomness. They come in as values.
+//! Kafka, SQLite, HTTP, time and randomness are deliberately absent. Their results come in as values.
 
 pub mod billing;
 pub mod customers;
@@ -25,7 +25,8 @@ use orderlog_core::{
     public::{PublicEvent, Services, Topic},
 };
 
-/// The shop's services. An export has exactly their journals, each once: another set of services needs another format of exports.
+/// The shop's services. An export contains exactly their journals, each once; another set of services needs a new export
+/// format.
 pub const SERVICES: &Services = &[
     of::<customers::Customers>(),
     of::<orders::Orders>(),

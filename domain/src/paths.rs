@@ -1,15 +1,15 @@
-//! The values that stand in the paths of URLs, and the ids of all examples.
+//! Values in URL paths, and the ids used in examples.
 
 use orderlog_core::path::{IDENTIFIER, PathValue};
 use uuid::Uuid;
 
 use crate::values::{CustomerId, NotificationId, OrderId, ReservationName, Sku};
 
-/// The customer of all examples. The page at `/docs` sends the newest customer's id instead, so that examples work.
+/// The customer in examples. The page at `/docs` sends the newest customer's id instead, so that examples work.
 pub const EXAMPLE_CUSTOMER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001);
-/// The order of all examples, likewise.
+/// The order in examples, replaced likewise.
 pub const EXAMPLE_ORDER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0002);
-/// The notification of all examples, likewise.
+/// The notification in examples, replaced likewise.
 pub const EXAMPLE_NOTIFICATION: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0003);
 
 macro_rules! uuids {

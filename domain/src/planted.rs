@@ -1,31 +1,31 @@
-//! Bugs in the shop's rules that are planted on purpose: see [`orderlog_core::planted`].
+//! Deliberate bugs in the shop's rules. See [`orderlog_core::planted`].
 
 orderlog_core::planted_bugs! {
-    /// A cancelled order's reservation is held after all.
+    /// An order is reserved for although it was cancelled.
     HoldAfterCancel,
-    /// What was released is released again.
+    /// A released reservation is released again.
     ReleaseTwice,
-    /// An invoice that was given back is given back again.
+    /// A refunded invoice is refunded again.
     RefundTwice,
-    /// A reservation expires though it has ended.
+    /// A reservation expires although it has ended.
     ExpireTheEnded,
-    /// One unit more is set aside than there is.
+    /// One unit more is reserved than is available.
     OversellByOne,
-    /// An order that is not paid leaves the house.
+    /// An unpaid order is shipped.
     FulfilUnpaid,
-    /// A movement says by how much the units on hand changed, not the available ones.
+    /// A movement reports the change of the units on hand, not of the available ones.
     CountUnitsOnHand,
-    /// An order is marked as refunded when a part of its payment was given back.
+    /// A partial refund marks the order as refunded.
     RefundInPart,
     /// Only the first line of an order is reserved.
     ReserveFirstLine,
-    /// A notice of a paid order names the customer in place of the order.
+    /// The notification of a paid order names the customer instead of the order.
     NoticeOfAnotherOrder,
-    /// A reservation expires a second before its time is up.
+    /// A reservation expires a second early.
     ExpireEarly,
-    /// An address that its customer gave up stays claimed.
+    /// A customer's former address stays claimed.
     KeepGivenUp,
-    /// A customer was created when they were changed last.
+    /// A customer's creation time is that of the last change.
     ForgetCreation,
     /// Only the first line of an order is kept.
     FirstLineOnly,
@@ -33,8 +33,8 @@ orderlog_core::planted_bugs! {
     DropReason,
     /// A payment in another currency counts as one in the invoice's.
     TakeAnyCurrency,
-    /// Of several SKUs that are short only the first is named.
+    /// Only the first of several shortages is reported.
     FirstShortageOnly,
-    /// Of a reservation's movements only the first is listed.
+    /// Only the first of a reservation's movements is listed.
     FirstMovementOnly,
 }

@@ -1,7 +1,8 @@
-//! Values that can't be wrong once made: money, currencies, SKUs, quantities, ids, texts.
+//! Types whose values are always valid: money, currencies, SKUs, quantities, ids, texts.
 //!
-//! Each has a private field and a checked constructor, which deserialisation uses too. Texts that callers write have two rules:
-//! `new` is for requests, and deserialisation also takes what earlier versions accepted, since stored events must stay readable.
+//! Each has a private field and a checked constructor, which deserialization also uses. Texts that callers write have two
+//! rules: `new` is for requests, while deserialization also accepts what earlier versions did, since stored events must
+//! stay readable.
 
 mod email;
 mod unicode;
@@ -12,58 +13,58 @@ use orderlog_core::text::{TextError, line, paragraphs, visible_line};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Why a value was not accepted. The sentence is for whoever sent it.
+/// Why a value was rejected. The message is for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// An amount outside of `1..=Money::MAX`.
+    /// An amount outside of `min..=max`.
     #[error("an amount must be from {min} to {max} minor units")]
     Amount {
-        /// The smallest allowed here.
+        /// 0 or 1, depending on the operation.
         min: i64,
         max: i64,
     },
     /// Not an ISO 4217 code.
     #[error("`{given}` is not an ISO 4217 currency code such as EUR")]
     Currency {
-        /// What was given, shortened.
+        /// The rejected text, shortened.
         given: String,
     },
     /// Not a SKU, a reservation id, a recipient or a channel.
     #[error("{what} must be {rule}")]
     Token {
-        /// What was to be named.
+        /// The kind of value, such as "a SKU".
         what: &'static str,
-        /// What such a name consists of.
+        /// The characters and length it may have.
         rule: &'static str,
     },
     /// Zero units, or too many.
     #[error("a quantity must be from 1 to {max}")]
     Quantity { max: u32 },
-    /// A time to live of no seconds, or too long.
+    /// A time to live of zero, or too long.
     #[error("a time to live must be from 1 to {max} seconds")]
     Ttl { max: u32 },
-    /// A text that is empty, too long or not all visible.
+    /// A text that is empty, too long or not entirely visible.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// Not an e-mail address. The address is not repeated: it may end up in a log.
+    /// Not an e-mail address. The message does not repeat the address, since it may end up in a log.
     #[error("an e-mail address must look like name@example.com and have at most 254 characters: {why}")]
     Email {
-        /// What is wrong with it.
+        /// What is wrong with the address.
         why: &'static str,
     },
 }
 
-/// An amount of money in minor units (cents), from 0 to [`Money::MAX`]. The currency stands beside it.
+/// An amount of money in minor units (cents), from 0 to [`Money::MAX`]. The currency is stored separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "i64", try_from = "i64")]
 pub struct Money(i64);
 
 impl Money {
-    /// The largest amount, small enough that a JSON number holds it exactly.
+    /// The largest amount. A JSON number holds it exactly.
     pub const MAX: i64 = 1_000_000_000_000;
     pub const ZERO: Self = Self(0);
 
-    /// An amount of minor units.
+    /// An amount in minor units.
     ///
     /// # Errors
     /// [`ValueError::Amount`] below 0 or above [`Money::MAX`].
@@ -86,7 +87,6 @@ impl Money {
         }
     }
 
-    /// The minor units.
     pub const fn minor_units(self) -> i64 {
         self.0
     }
@@ -129,7 +129,7 @@ const CURRENCIES: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BI
     SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND \
     VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
 
-/// Of these, the ones without minor units, and the ones with three decimals. All others have two.
+/// The currencies without minor units, and those with three decimals. All others have two.
 const WITHOUT_DECIMALS: &str = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF";
 const WITH_THREE_DECIMALS: &str = "BHD IQD JOD KWD LYD OMR TND";
 
@@ -142,7 +142,7 @@ impl Currency {
     /// The currency with this code, in capitals.
     ///
     /// # Errors
-    /// [`ValueError::Currency`] if there is none.
+    /// [`ValueError::Currency`] if the code is unknown.
     pub fn new(code: &str) -> Result<Self, ValueError> {
         let unknown = || ValueError::Currency { given: code.chars().take(8).collect() };
         let bytes: [u8; 3] = code.as_bytes().try_into().map_err(|_| unknown())?;
@@ -154,7 +154,7 @@ impl Currency {
         CURRENCIES.split(' ')
     }
 
-    /// How many decimals its minor unit has: 2 for EUR, 0 for JPY.
+    /// The number of decimals of the minor unit: 2 for EUR, 0 for JPY.
     pub fn exponent(self) -> u32 {
         let is_among = |codes: &str| codes.split(' ').any(|code| code == self.as_str());
         if is_among(WITHOUT_DECIMALS) {
@@ -214,7 +214,6 @@ impl Quantity {
         if (1..=Self::MAX).contains(&units) { Ok(Self(units)) } else { Err(ValueError::Quantity { max: Self::MAX }) }
     }
 
-    /// The number of units.
     pub const fn get(self) -> u32 {
         self.0
     }
@@ -239,13 +238,13 @@ impl TryFrom<u32> for Quantity {
     }
 }
 
-/// How long a reservation lives unless it is released, from 1 second to [`TtlSeconds::MAX`].
+/// The time to live of a reservation, from 1 second to [`TtlSeconds::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "u32", try_from = "u32")]
 pub struct TtlSeconds(u32);
 
 impl TtlSeconds {
-    /// A week.
+    /// One week.
     pub const MAX: u32 = 604_800;
 
     /// A number of seconds.
@@ -256,7 +255,6 @@ impl TtlSeconds {
         if (1..=Self::MAX).contains(&seconds) { Ok(Self(seconds)) } else { Err(ValueError::Ttl { max: Self::MAX }) }
     }
 
-    /// The number of seconds.
     pub const fn get(self) -> u32 {
         self.0
     }
@@ -276,7 +274,7 @@ impl TryFrom<u32> for TtlSeconds {
     }
 }
 
-/// A token stands in paths. Without a letter or digit it could be `.` or `..`, which clients resolve before they send them.
+/// Accepts a token for URL paths. Without a letter or digit it could be `.` or `..`, which clients resolve before sending.
 fn token(text: String, what: &'static str) -> Result<String, ValueError> {
     let is_token = text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
@@ -292,14 +290,14 @@ fn channel(text: String) -> Result<String, ValueError> {
     if is_channel { Ok(text) } else { Err(ValueError::Token { what: "a channel", rule }) }
 }
 
-/// A token; UUIDs in lower case and with hyphens, so that each has one spelling.
+/// Accepts a token. UUIDs are normalized to lower case with hyphens, so that each has one spelling.
 fn token_or_id(text: String, what: &'static str) -> Result<String, ValueError> {
     let text = token(text, what)?;
     Ok(Uuid::try_parse(&text).map_or(text, |id| id.to_string()))
 }
 
-/// Text values differ only in their rules; what follows from them is the same for all. A rule takes a text and returns it, or why
-/// not. `stored` is the rule for what is read back, where earlier versions accepted more.
+/// Defines a text type by its rule: a function that returns the text or an error. `stored` is the rule for deserialization,
+/// where earlier versions accepted more.
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $rule:expr) => {
         checked_text!($(#[$doc])* $name, $rule, stored $rule);
@@ -311,15 +309,14 @@ macro_rules! checked_text {
         pub struct $name(String);
 
         impl $name {
-            /// The value, if it obeys the rule of its type.
+            /// Validates a value from a request.
             ///
             /// # Errors
-            /// The rule, if it does not.
+            /// [`ValueError`] if the text breaks the rule of its type.
             pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
                 Ok(Self(($rule)(text.into())?))
             }
 
-            /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -352,8 +349,8 @@ checked_text!(
     Sku, |text| token(text, "a SKU")
 );
 checked_text!(
-    /// The name its maker gives a reservation: 1 to 64 letters, digits, dots, dashes or underscores, at least one a letter or
-    /// digit (a UUID is one).
+    /// The name that a caller gives a reservation: 1 to 64 letters, digits, dots, dashes or underscores, at least one a
+    /// letter or digit. A UUID is valid.
     ReservationName, |text| token(text, "a reservation id")
 );
 checked_text!(
@@ -369,9 +366,9 @@ checked_text!(
     PaymentReference, |text| visible_line(text, "a reference", 100), stored |text| line(text, "a reference", 100)
 );
 checked_text!(
-    /// Who a notification is for: a customer's id or a role such as `operations`, 1 to 64 letters, digits, dots, dashes or
-    /// underscores, at least one a letter or digit. However a UUID is written, the value has it in lower case with hyphens:
-    /// one customer has one inbox.
+    /// The recipient of a notification: a customer's id or a role such as `operations`, 1 to 64 letters, digits, dots,
+    /// dashes or underscores, at least one a letter or digit. UUIDs are normalized to lower case with hyphens, so that one
+    /// customer has one inbox.
     Recipient, |text| token_or_id(text, "a recipient")
 );
 checked_text!(
@@ -379,23 +376,23 @@ checked_text!(
     Subject, |text| visible_line(text, "a subject", 200), stored |text| line(text, "a subject", 200)
 );
 checked_text!(
-    /// A notification's text, 1 to 10,000 characters, on as many lines as it likes. It is prose, in which invisible characters
-    /// such as directional isolates have their place.
+    /// A notification's text, 1 to 10,000 characters on any number of lines. Invisible characters such as directional
+    /// isolates are allowed, since prose needs them.
     Body, |text| paragraphs(text, "a body", 10_000)
 );
 checked_text!(
-    /// An e-mail address, as its owner wrote it. [`Email::canonical`] tells whether two are the same.
+    /// An e-mail address, as its owner wrote it. Two are the same if their [`Email::canonical`] is equal.
     Email, email::given, stored email::stored
 );
 
 impl Email {
-    /// The address in lower case: the spelling by which earlier versions told whether two were the same.
+    /// The address in lower case. Earlier versions compared addresses by it.
     pub fn folded(&self) -> String {
         self.0.to_lowercase()
     }
 
-    /// The spelling that all spellings of the address have in common: the domain as the DNS has it, the name before it without
-    /// case, compatibility forms and ignorable characters.
+    /// The common form of all spellings of the address: the domain in its DNS form, the local part without case,
+    /// compatibility forms and ignorable characters.
     pub fn canonical(&self) -> String {
         email::canonical(&self.0)
     }
@@ -407,7 +404,7 @@ impl Email {
     }
 }
 
-/// Ids are UUIDs of their own types, so that one can't stand in for another.
+/// Defines an id: a UUID with a type of its own, so that ids of different kinds can't be confused.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -438,7 +435,7 @@ id!(
     OrderId
 );
 id!(
-    /// A notification's id: a UUIDv7, or derived from the event that it tells of.
+    /// A notification's id: a UUIDv7, or derived from the public event that caused it.
     NotificationId
 );
 id!(

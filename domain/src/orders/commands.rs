@@ -1,6 +1,6 @@
-//! What can be asked of the orders service, and why it may be refused.
+//! The commands of the orders service, and why they may be rejected.
 //!
-//! Absent: refusals of what other services' events ask. Those are recorded as declined instead.
+//! Commands that react to other services' events are never rejected, but recorded as declined.
 
 use std::fmt;
 
@@ -15,10 +15,9 @@ use crate::{
 
 use super::state::{Order, OrderState, Payment};
 
-/// The most lines of one order: a record names every SKU of a reservation, and has room for 255 keys.
+/// The most lines of one order. A record names every SKU of a reservation, and has room for 255 keys.
 pub const MAX_LINES: usize = 100;
 
-/// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Place {
@@ -26,40 +25,40 @@ pub enum Command {
         order_id: OrderId,
         customer_id: CustomerId,
         currency: Currency,
-        /// What, 1 to [`MAX_LINES`] lines; SKUs may repeat.
+        /// 1 to [`MAX_LINES`] lines. SKUs may repeat.
         lines: Vec<OrderLine>,
-        /// Where it came from, if the caller says so.
+        /// Where the order came from, if the caller specifies it.
         channel: Option<Channel>,
     },
-    /// Call an order off that has not left the house.
+    /// Cancel an order that has not shipped.
     Cancel { order_id: OrderId },
-    /// A confirmed, paid order leaves the house.
+    /// Ship a confirmed, paid order.
     Fulfil { order_id: OrderId },
-    /// `stock.reserved` for an order: all its stock is set aside.
+    /// `stock.reserved` for an order: all its stock is reserved.
     Confirm { order_id: OrderId },
     /// `stock.rejected`: it can't be supplied.
     Reject {
         order_id: OrderId,
         reason: ShortageReason,
-        /// Each SKU of which there is not enough.
+        /// Every SKU in short supply.
         shortages: Vec<Shortage>,
     },
     /// `order.paid`: its invoice is paid in full.
     MarkPaid {
         order_id: OrderId,
-        /// The invoice's version that says so.
+        /// The invoice's version with that payment.
         invoice_version: u64,
     },
-    /// `payment.refunded`: all that was paid was given back.
+    /// `payment.refunded`: everything paid was refunded.
     MarkRefunded {
         order_id: OrderId,
-        /// The invoice's version that says so.
+        /// The invoice's version with that refund.
         invoice_version: u64,
     },
 }
 
 impl Command {
-    /// The aggregate that it is about, if that exists before.
+    /// The existing aggregate that the command is about, if any.
     pub fn target(&self) -> Option<Ref> {
         match self {
             Self::Place { .. } => None,
@@ -72,13 +71,13 @@ impl Command {
         }
     }
 
-    /// What tells two parsed commands apart, without the id that was minted for this one.
+    /// Identifies a parsed command, without the id that was minted for it.
     pub fn fingerprint_text(&self) -> String {
         match self {
             Self::Place { order_id: _, customer_id, currency, lines, channel } => {
                 let lines: Vec<_> = lines.iter().map(|line| (&line.sku, line.quantity, line.unit_price)).collect();
                 match channel {
-                    // As before there were channels: keys of that time are still compared with this text.
+                    // The text from before channels existed: idempotency keys of that time are still compared with it.
                     None => fingerprint::text(&("place", customer_id, currency, lines)),
                     Some(channel) => fingerprint::text(&("place", customer_id, currency, lines, channel)),
                 }
@@ -101,7 +100,7 @@ impl Command {
     }
 }
 
-/// What a caller may do to an order that exists.
+/// What a caller can do to an existing order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Cancel,
@@ -117,21 +116,20 @@ impl fmt::Display for Action {
     }
 }
 
-/// Why a command was refused.
+/// Why a command was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// An order needs something to be ordered.
     #[error("an order needs at least one line")]
     NoLines,
     /// More than [`MAX_LINES`].
     #[error("an order has at most {max} lines, this one has {given}")]
     TooManyLines {
-        /// How many there were.
+        /// The number of lines in the request.
         given: usize,
-        /// How many there may be.
+        /// The most lines allowed.
         max: usize,
     },
-    /// The sum of the lines is no amount of money any more.
+    /// The sum of the lines is above [`Money::MAX`].
     #[error("the total is above {max} minor units")]
     TotalTooLarge { max: i64 },
     /// The lines of one SKU add up to more than can be reserved.
@@ -140,30 +138,30 @@ pub enum Rejection {
     /// No such customer is known here.
     #[error("there is no customer {customer_id}")]
     UnknownCustomer {
-        /// Who was to order.
+        /// The customer in the command.
         customer_id: CustomerId,
     },
-    /// The customer may place no orders.
+    /// The customer is not allowed to place orders.
     #[error("customer {customer_id} is inactive")]
     CustomerInactive {
-        /// Who was to order.
+        /// The customer in the command.
         customer_id: CustomerId,
     },
     /// There is no such order.
     #[error("there is no order {order_id}")]
     UnknownOrder {
-        /// Which was asked for.
+        /// The order in the command.
         order_id: OrderId,
     },
     /// The order's state does not allow it.
     #[error("order {order_id} is {from}: it can't be {action}")]
     IllegalTransition {
         order_id: OrderId,
-        /// The state it is in.
+        /// The order's current state.
         from: OrderState,
         action: Action,
     },
-    /// Only what is paid leaves the house.
+    /// Only paid orders ship.
     #[error("order {order_id} is {payment}: only a paid order can be fulfilled")]
     NotPaid { order_id: OrderId, payment: Payment },
 }

@@ -1,4 +1,4 @@
-//! How the orders service decides. One function per command, guards first.
+//! Decisions of the orders service. One function per command, guards first.
 
 use orderlog_core::decider::{At, Decider, Kind, Millis, Ref, View};
 
@@ -165,10 +165,10 @@ fn order_after(mut order: Order, event: &Event, at: &At) -> Order {
     order
 }
 
-/// What an order of these lines comes to.
+/// Validates the lines of an order and returns their total.
 ///
 /// # Errors
-/// Why there can be no such order.
+/// [`Rejection`] if there are no lines or too many, or if a sum overflows.
 pub fn total_of_order(lines: &[OrderLine]) -> Result<Money, Rejection> {
     if lines.is_empty() {
         return Err(Rejection::NoLines);
@@ -288,15 +288,15 @@ fn mark_refunded(view: &View<'_, Entity>, order_id: OrderId, invoice_version: u6
     }
 }
 
-/// What news of an order meets.
+/// The target of a public event.
 enum Reacting<'a> {
     To(&'a Order),
-    /// An order that was never placed here, and how many records have named it.
+    /// An order that was never placed here, with the number of records that named it.
     Stray(u64),
 }
 
 impl Reacting<'_> {
-    /// Nothing is done about the news, but that is recorded.
+    /// Records that the public event changed nothing.
     fn declined(self, order_id: OrderId, reaction: Reaction, because: impl Fn(&Order) -> DeclineReason) -> Event {
         let (because, version) = match self {
             Self::To(order) => (because(order), order.version),
@@ -311,7 +311,7 @@ fn reacting<'a>(view: &View<'a, Entity>, order_id: OrderId) -> Reacting<'a> {
     match view.get(&Order::aggregate(order_id)) {
         Some(Entity::Order(order)) => Reacting::To(order),
         Some(Entity::StrayOrder(stray)) => Reacting::Stray(stray.version),
-        // No customer stands under an order's key.
+        // A customer never has an order's key.
         Some(Entity::KnownCustomer(_)) | None => Reacting::Stray(0),
     }
 }

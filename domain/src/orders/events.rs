@@ -1,8 +1,8 @@
-//! What happens to orders, as stored in the journal `orders`.
+//! The events of orders, as stored in the journal `orders`.
 //!
 //! ## Storage format: change nothing here without a new event
-//! The log is kept for ever. Events and fields are never renamed, removed or given another meaning; a new field needs a
-//! default. The golden tests beside this file fail before a log does.
+//! The log is kept forever. Events and fields are never renamed, removed or given another meaning; a new field needs a
+//! default. The golden tests next to this file catch violations.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,19 +18,19 @@ use super::state::{OrderState, Payment, Unsupplied};
 pub struct OrderPlaced {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// Of the prices and the total.
+    /// The currency of the prices and the total.
     pub currency: Currency,
-    /// As ordered; SKUs may repeat.
+    /// As ordered. SKUs may repeat.
     pub lines: Vec<OrderLine>,
-    /// Sum of the lines.
+    /// The sum of the lines.
     pub total: Money,
-    /// Where it came from; absent where nobody said so, and in events from before there was this field.
+    /// Where the order came from. Absent if not specified, and in events older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
     pub version: u64,
 }
 
-/// All the order's stock is set aside.
+/// All the order's stock is reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderConfirmed {
     pub order_id: OrderId,
@@ -47,24 +47,24 @@ pub struct OrderRejected {
     pub version: u64,
 }
 
-/// The order was called off.
+/// The order was cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// How its payment stands: what is paid stays so until billing tells of the refund.
+    /// The payment when it was cancelled. A paid order stays paid until billing publishes the refund.
     pub payment: Payment,
     pub version: u64,
 }
 
-/// The order left the house.
+/// The order shipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderFulfilled {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// How its payment stands.
+    /// The payment when it shipped.
     pub payment: Payment,
-    /// What left, each SKU once.
+    /// The units shipped, each SKU once.
     pub lines: Vec<StockLine>,
     pub version: u64,
 }
@@ -73,65 +73,63 @@ pub struct OrderFulfilled {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderMarkedPaid {
     pub order_id: OrderId,
-    /// The invoice's version that says so.
+    /// The invoice's version with that payment.
     pub invoice_version: u64,
     pub version: u64,
 }
 
-/// All that was paid for the order was given back.
+/// Everything paid for the order was refunded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderMarkedRefunded {
     pub order_id: OrderId,
-    /// The invoice's version that says so.
+    /// The invoice's version with that refund.
     pub invoice_version: u64,
     pub version: u64,
 }
 
-/// The order already was as the command wanted. Recorded, since the log has the last word on that; told to nobody.
+/// The order already was as the command requested. Recorded, since the log has the last word on that, but not published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderUnchanged {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// How far it has come.
     pub state: OrderState,
-    /// How its payment stands.
     pub payment: Payment,
     pub version: u64,
 }
 
-/// News of an order about which there is nothing to do. Recorded, so that a redelivery can't decide otherwise.
+/// A public event about an order required no change. Recorded, so that a redelivery can't be decided differently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderReactionDeclined {
     pub order_id: OrderId,
-    /// What the news asked.
+    /// The change that the event would have made.
     pub reaction: Reaction,
-    /// Why it was not done.
+    /// Why it was not made.
     pub because: DeclineReason,
-    /// Of the order, or of what stands in its place.
+    /// The version of the order, or of its stray placeholder.
     pub version: u64,
 }
 
-/// What another service's news asks of an order.
+/// The change to an order that another service's event asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reaction {
-    /// By `stock.reserved`.
+    /// On `stock.reserved`.
     Confirm,
-    /// By `stock.rejected`.
+    /// On `stock.rejected`.
     Reject,
-    /// By `order.paid`.
+    /// On `order.paid`.
     MarkPaid,
-    /// By `payment.refunded`.
+    /// On `payment.refunded`.
     MarkRefunded,
 }
 
-/// Why news of an order changed nothing.
+/// Why a public event about an order changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeclineReason {
     /// No such order was ever placed here.
     UnknownOrder,
-    /// The order waits for this no longer.
+    /// The order is past the state that expects this event.
     StateIs(OrderState),
     /// The payment has already come as far, or farther.
     PaymentIs(Payment),
@@ -141,38 +139,27 @@ pub enum DeclineReason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     OrderPlaced(OrderPlaced),
-    /// All the order's stock is set aside.
     OrderConfirmed(OrderConfirmed),
-    /// The order can't be supplied.
     OrderRejected(OrderRejected),
-    /// The order was called off.
     OrderCancelled(OrderCancelled),
-    /// The order left the house.
     OrderFulfilled(OrderFulfilled),
-    /// The order's invoice is paid in full.
     OrderMarkedPaid(OrderMarkedPaid),
-    /// All that was paid for the order was given back.
     OrderMarkedRefunded(OrderMarkedRefunded),
-    /// The order already was as the command wanted.
     OrderUnchanged(OrderUnchanged),
-    /// News of an order about which there is nothing to do.
     OrderReactionDeclined(OrderReactionDeclined),
 }
 
-/// How an order stands after a caller's command: what an answer says.
+/// The state of an order after a caller's command, for the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// How far it has come.
     pub state: OrderState,
-    /// How its payment stands.
     pub payment: Payment,
     pub version: u64,
 }
 
 impl Event {
-    /// The order that the event is about.
     pub const fn order_id(&self) -> OrderId {
         match self {
             Self::OrderPlaced(OrderPlaced { order_id, .. })
@@ -202,7 +189,7 @@ impl Event {
         }
     }
 
-    /// How the order stands, if the event answers a caller's command; news of other services answer nobody.
+    /// The state of the order, if the event answers a caller's command. `None` for reactions to other services.
     pub fn standing(&self) -> Option<Standing> {
         let (customer_id, state, payment) = match self {
             Self::OrderPlaced(placed) => (placed.customer_id, OrderState::Placed, Payment::Unpaid),

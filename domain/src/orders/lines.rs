@@ -1,6 +1,6 @@
-//! What the lines of an order come to: its total, and its units per SKU.
+//! The total of an order's lines, and their units per SKU.
 //!
-//! Deliberately absent: saturation. A sum that is no value any more is no order.
+//! Sums never saturate: lines whose sum overflows are not a valid order.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ pub struct QuantityOverflow(pub Sku);
 /// The units of each SKU, in the order in which the lines first name them.
 ///
 /// # Errors
-/// [`QuantityOverflow`] for the first SKU of which there are too many.
+/// [`QuantityOverflow`] for the first SKU with too many units.
 pub fn added_up(lines: &[OrderLine]) -> Result<Vec<StockLine>, QuantityOverflow> {
     let mut sums: Vec<StockLine> = Vec::with_capacity(lines.len());
     let mut places: HashMap<&Sku, usize> = HashMap::with_capacity(lines.len());
@@ -35,7 +35,7 @@ pub fn added_up(lines: &[OrderLine]) -> Result<Vec<StockLine>, QuantityOverflow>
     Ok(sums)
 }
 
-/// The price of all lines, unless it is above [`Money::MAX`].
+/// The price of all lines. `None` if it is above [`Money::MAX`].
 pub fn total_of(lines: &[OrderLine]) -> Option<Money> {
     lines.iter().try_fold(Money::ZERO, |total, line| total.checked_add(line.unit_price.checked_mul(line.quantity)?))
 }

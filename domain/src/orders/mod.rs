@@ -1,11 +1,11 @@
-//! Orders: what customers want, whether it can be supplied, whether it is paid.
+//! Orders: what customers ordered, whether it can be supplied, and whether it is paid.
 //!
-//! An order has two axes that move by themselves: its state (`placed`, then `confirmed` or `rejected`, later `fulfilled` or
-//! `cancelled`), moved by stock and by people, and its payment (`unpaid`, `paid`, `refunded`), which only billing moves and
-//! which never goes back. News of stock and payments come on topics without a mutual order, repeated and late: each becomes
-//! a record of this journal, if only one that says why nothing was done.
+//! An order has two independent axes. Its state (`placed`, then `confirmed` or `rejected`, later `fulfilled` or
+//! `cancelled`) is changed by stock and by callers. Its payment (`unpaid`, `paid`, `refunded`) is changed by billing only
+//! and never goes back. Public events of stock and payments arrive on separate topics in no mutual order, repeated and
+//! late. Each becomes a record of this journal, even if it only says why nothing was done.
 //!
-//! Deliberately absent: stock and invoices, which have services of their own; deciding about them by a query.
+//! Deliberately absent: stock and invoices, which have services of their own, and decisions based on querying them.
 
 mod commands;
 mod decide;

@@ -1,4 +1,4 @@
-//! What the orders service publishes.
+//! The public events of the orders service.
 //!
 //! ## Storage format: these names and fields are a contract
 //! See [`orderlog_core::public`].
@@ -13,27 +13,27 @@ use crate::{
 };
 
 public_events! {
-    /// What the orders service publishes.
+    /// The public events of the orders service.
     pub enum Published by Orders::JOURNAL {
         /// An order was placed.
         Created(OrderCreated) = "order.created", order_id;
-        /// All stock of an order is set aside.
+        /// All stock of an order is reserved.
         Confirmed(OrderConfirmed) = "order.confirmed", order_id;
         /// An order can't be supplied.
         Rejected(OrderRejected) = "order.rejected", order_id;
         /// An order was cancelled.
         Cancelled(OrderCancelled) = "order.cancelled", order_id;
-        /// An order left the house.
+        /// An order shipped.
         Fulfilled(OrderFulfilled) = "order.fulfilled", order_id;
     }
 }
 
-/// A line of an order: a SKU at the price that the customer was promised.
+/// A line of an order: a SKU at the price promised to the customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
     pub sku: Sku,
     pub quantity: Quantity,
-    /// For how much each, in minor units.
+    /// The price per unit, in minor units.
     pub unit_price: Money,
 }
 
@@ -42,11 +42,11 @@ pub struct OrderLine {
 pub struct OrderCreated {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// Of the prices and the total.
+    /// The currency of the prices and the total.
     pub currency: Currency,
-    /// As ordered; SKUs may repeat.
+    /// As ordered. SKUs may repeat.
     pub lines: Vec<OrderLine>,
-    /// Sum of the lines, minor units.
+    /// The sum of the lines, in minor units.
     pub total: Money,
     pub version: u64,
 }
@@ -65,7 +65,7 @@ pub struct OrderRejected {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
     pub reason: ShortageReason,
-    /// Each SKU of which there was not enough.
+    /// Every SKU in short supply.
     pub shortages: Vec<Shortage>,
     pub version: u64,
 }
@@ -83,7 +83,7 @@ pub struct OrderCancelled {
 pub struct OrderFulfilled {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// What left the house, each SKU once.
+    /// The units shipped, each SKU once.
     pub lines: Vec<StockLine>,
     pub version: u64,
 }

@@ -1,4 +1,4 @@
-//! What the orders service tells others, what it does about their news, and what it copies from them.
+//! What the orders service publishes, how it reacts to other services, and what it copies from them.
 
 use orderlog_core::{decider::Ref, heard};
 
@@ -15,7 +15,7 @@ use super::{
     state::{Entity, KnownCustomer},
 };
 
-/// What others are told of `event`.
+/// The public events that follow from `event`.
 pub(super) fn publish(event: &Event) -> Vec<Published> {
     match event {
         Event::OrderPlaced(placed) => vec![Published::Created(public::OrderCreated {
@@ -49,7 +49,7 @@ pub(super) fn publish(event: &Event) -> Vec<Published> {
             lines: fulfilled.lines.clone(),
             version: fulfilled.version,
         })],
-        // Payments are billing's to tell; what changed nothing is nobody's news.
+        // Payments are published by billing. Events that changed nothing are not published.
         Event::OrderMarkedPaid(_)
         | Event::OrderMarkedRefunded(_)
         | Event::OrderUnchanged(_)
@@ -58,21 +58,21 @@ pub(super) fn publish(event: &Event) -> Vec<Published> {
 }
 
 heard! {
-    /// What the orders service hears.
+    /// The public events that the orders service consumes.
     pub enum Heard {
-        /// Whom it may sell to.
+        /// Customers, who must exist and be active to order.
         Customers(customers::Published),
-        /// What of an order was set aside.
+        /// Stock reserved for orders.
         Inventory(inventory::Published),
-        /// What of an order was paid and given back.
+        /// Payments and refunds of orders.
         Billing(billing::Published),
     }
 }
 
-/// What this service does about `event`.
+/// The command that `event` leads to, if any.
 pub(super) fn react(event: &Heard) -> Option<Command> {
     match event {
-        // They are copied.
+        // Copied, see [`copy`].
         Heard::Customers(_) => None,
         Heard::Inventory(event) => react_to_stock(event),
         Heard::Billing(event) => react_to_payment(event),
@@ -82,7 +82,7 @@ pub(super) fn react(event: &Heard) -> Option<Command> {
 fn react_to_stock(event: &inventory::Published) -> Option<Command> {
     use inventory::Published as Stock;
     match event {
-        // A caller's reservation may name any order: it is a mere label, and decides nothing.
+        // A caller may label a reservation with any order id. The label has no effect on the order.
         Stock::StockReserved(reserved) => match (reserved.reserved_for, reserved.order_id) {
             (ReservedFor::Order, Some(order_id)) => Some(Command::Confirm { order_id }),
             (ReservedFor::Order, None) | (ReservedFor::Caller, _) => None,
@@ -108,7 +108,7 @@ fn react_to_payment(event: &billing::Published) -> Option<Command> {
     }
 }
 
-/// The row that a customer's news stands for.
+/// The row that a customer's public event updates.
 pub(super) fn copy(event: &Heard) -> Option<(Ref, u64, Entity)> {
     use customers::Published as Customer;
     match event {

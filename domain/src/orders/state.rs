@@ -1,4 +1,4 @@
-//! The aggregates of the orders service. They change only by copying what events say.
+//! The aggregates of the orders service. They only copy what events say.
 
 use std::fmt;
 
@@ -15,29 +15,29 @@ use crate::{
     values::{Channel, Currency, CustomerId, Money, OrderId},
 };
 
-/// The kind of [`Order`], and of [`StrayOrder`], which stands in its place.
+/// The kind of [`Order`], and of [`StrayOrder`], its placeholder.
 pub const ORDERS: Kind = "orders";
 /// The kind of [`KnownCustomer`].
 pub const KNOWN_CUSTOMERS: Kind = "known_customers";
 
-/// How far an order has come.
+/// The state of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderState {
     /// It is not known yet whether it can be supplied.
     Placed,
-    /// All its stock is set aside.
+    /// All its stock is reserved.
     Confirmed,
-    /// It can't be supplied. The end.
+    /// It can't be supplied. Terminal state.
     Rejected,
-    /// It left the house. The end.
+    /// Shipped. Terminal state.
     Fulfilled,
-    /// It was called off. The end.
+    /// Cancelled. Terminal state.
     Cancelled,
 }
 
 impl OrderState {
-    /// The name, as in JSON.
+    /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Placed => "placed",
@@ -62,7 +62,7 @@ impl fmt::Display for OrderState {
     }
 }
 
-/// How an order's payment stands. It only ever grows: news of a payment that comes after that of its refund is late news.
+/// The payment of an order. It only advances: a payment that arrives after its refund is ignored as late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Payment {
@@ -73,7 +73,7 @@ pub enum Payment {
 }
 
 impl Payment {
-    /// The name, as in JSON.
+    /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unpaid => "unpaid",
@@ -93,7 +93,7 @@ impl fmt::Display for Payment {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsupplied {
     pub reason: ShortageReason,
-    /// Each SKU of which there was not enough.
+    /// Every SKU in short supply.
     pub shortages: Vec<Shortage>,
 }
 
@@ -101,22 +101,20 @@ pub struct Unsupplied {
 pub struct Order {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// Of the prices and the total.
+    /// The currency of the prices and the total.
     pub currency: Currency,
-    /// As ordered; SKUs may repeat.
+    /// As ordered. SKUs may repeat.
     pub lines: Vec<OrderLine>,
-    /// Sum of the lines.
+    /// The sum of the lines.
     pub total: Money,
-    /// Where it came from, if that is known.
+    /// Where the order came from, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
-    /// How far it has come.
     pub state: OrderState,
-    /// How its payment stands.
     pub payment: Payment,
     /// Why it was rejected, if it was.
     pub rejection: Option<Unsupplied>,
-    /// Counts this order's events.
+    /// The number of this order's events.
     pub version: u64,
     /// When it was placed.
     pub created_ms: Millis,
@@ -124,17 +122,17 @@ pub struct Order {
     pub updated_ms: Millis,
 }
 
-/// What stands where an order would, if news came of one that was never placed here. It counts the records that name the
-/// key, as every aggregate does, and is no order to anybody.
+/// A placeholder for an order that public events named but that was never placed here. Like every aggregate it counts the
+/// records that name its key. It is not visible as an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrayOrder {
-    /// The id that the news named.
+    /// The id that the public event named.
     pub order_id: OrderId,
-    /// Counts the events about it.
+    /// The number of events about it.
     pub version: u64,
 }
 
-/// What this service knows of a customer: a copy of the customers service's news, of which the highest version counts.
+/// What this service knows of a customer: a copy of the customers service's public events. The highest version wins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownCustomer {
     pub customer_id: CustomerId,
@@ -143,19 +141,17 @@ pub struct KnownCustomer {
     pub version: u64,
 }
 
-/// An aggregate of the orders service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
     /// Of kind [`ORDERS`].
     Order(Order),
-    /// Of kind [`ORDERS`] too: only its place in the table is an order's.
+    /// Also of kind [`ORDERS`], as a placeholder.
     StrayOrder(StrayOrder),
     /// Of kind [`KNOWN_CUSTOMERS`].
     KnownCustomer(KnownCustomer),
 }
 
 impl Entity {
-    /// The order, if this is one.
     pub const fn as_order(&self) -> Option<&Order> {
         match self {
             Self::Order(order) => Some(order),
@@ -163,7 +159,7 @@ impl Entity {
         }
     }
 
-    /// What stands for an order that was never placed, if this does.
+    /// The placeholder of an order that was never placed, if this is one.
     pub const fn as_stray_order(&self) -> Option<&StrayOrder> {
         match self {
             Self::StrayOrder(stray) => Some(stray),
@@ -171,7 +167,6 @@ impl Entity {
         }
     }
 
-    /// The known customer, if this is one.
     pub const fn as_known_customer(&self) -> Option<&KnownCustomer> {
         match self {
             Self::KnownCustomer(customer) => Some(customer),
@@ -181,16 +176,14 @@ impl Entity {
 }
 
 impl Order {
-    /// Where this order is found.
     pub fn aggregate(order_id: OrderId) -> Ref {
         Ref::new(ORDERS, Key::of(order_id))
     }
 }
 
 impl KnownCustomer {
-    /// Where what is known of this customer is found.
     pub fn aggregate(customer_id: CustomerId) -> Ref {
-        // Not the bare id: that is the key of an order with the same id, which anybody may ask for.
+        // Not the bare id: that is the key of an order with the same id, which any caller may request.
         Ref::new(KNOWN_CUSTOMERS, Key::named("known_customer", &customer_id.to_string()))
     }
 }

@@ -1,7 +1,7 @@
-//! E-mail addresses: which are accepted, and which are one address in several spellings.
+//! E-mail addresses: which are accepted, and which spellings denote the same address.
 //!
-//! The domain follows UTS 46 (non-transitional), the local part `NFKC_Casefold`. Absent: whether mail arrives there, and letters
-//! of different scripts that look alike.
+//! Domains follow UTS 46 (non-transitional), local parts `NFKC_Casefold`. Not checked: whether the address receives mail,
+//! and letters of different scripts that look alike.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData,
@@ -14,7 +14,7 @@ use super::{ValueError, unicode};
 
 /// The longest address, in bytes of UTF-8.
 const LENGTH_MAX: usize = 254;
-/// What the local part may have besides letters, digits and whatever is not ASCII. Quoted ones are not taken: they would be
+/// The ASCII characters allowed in a local part besides letters and digits. Quoted local parts are rejected: they would be
 /// a second spelling.
 const IN_LOCAL_PARTS: &str = ".!#$%&'*+-/=?^_`{|}~";
 
@@ -22,7 +22,7 @@ const fn wrong(why: &'static str) -> ValueError {
     ValueError::Email { why }
 }
 
-/// What is read back: what requests may give, and whatever looked like name@example.com to earlier versions.
+/// Validates a stored address: any that requests may contain, or that earlier versions accepted as `name@example.com`.
 pub(super) fn stored(text: String) -> Result<String, ValueError> {
     let looks_like_one = text.rsplit_once('@').is_some_and(|(name, host)| {
         text.len() <= LENGTH_MAX
@@ -36,7 +36,7 @@ pub(super) fn stored(text: String) -> Result<String, ValueError> {
     if looks_like_one { Ok(text) } else { given(text) }
 }
 
-/// What requests may give: an address alone, without `mailto:` or angle brackets, at a domain that can exist.
+/// Validates an address in a request: alone, without `mailto:` or angle brackets, and with a valid domain.
 pub(super) fn given(text: String) -> Result<String, ValueError> {
     let controls = CodePointSetData::new::<BidiControl>();
     if let Some(character) = text.chars().find(|c| controls.contains(*c)) {
@@ -61,7 +61,7 @@ fn is_in_local_part(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || IN_LOCAL_PARTS.contains(c);
     }
-    // Only of characters that Unicode has assigned is it known for ever how they fold.
+    // Unicode guarantees stable case folding only for assigned characters.
     !matches!(
         CodePointMapData::<GeneralCategory>::new().get(c),
         GeneralCategory::Unassigned
@@ -75,20 +75,20 @@ fn is_in_local_part(c: char) -> bool {
     )
 }
 
-/// The domain as the DNS has it, if it is one.
+/// The domain in its DNS form. `None` if it is invalid.
 fn ascii(domain: &str) -> Option<String> {
     let domain =
         Uts46::new().to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify);
     domain.ok().map(std::borrow::Cow::into_owned)
 }
 
-/// The one spelling of an address, for any text that was ever accepted.
+/// The canonical spelling of any address that was ever accepted.
 ///
-/// ## Storage format: this is compared for ever
-/// Keys of addresses derive from it. Golden tests hold it.
+/// ## Storage format: this is compared forever
+/// Keys of addresses are derived from it. Golden tests freeze it.
 pub(super) fn canonical(text: &str) -> String {
     if text.is_ascii() {
-        // The same, since ASCII has only case; and nearly all addresses are.
+        // Shortcut for nearly all addresses: folding ASCII changes only case.
         return text.to_ascii_lowercase();
     }
     let (local, domain) = text.rsplit_once('@').unwrap_or((text, ""));
@@ -96,7 +96,7 @@ pub(super) fn canonical(text: &str) -> String {
     format!("{}@{domain}", unicode::nfkc_casefold(local))
 }
 
-/// The address without characters that nobody sees, such as those that come along when it is copied.
+/// The address without invisible characters, such as those picked up by copying.
 pub(super) fn visible(text: &str) -> String {
     let hidden: Vec<usize> = text::hidden(text).map(|(at, _)| at).collect();
     text.char_indices().filter(|(at, _)| !hidden.contains(at)).map(|(_, c)| c).collect()

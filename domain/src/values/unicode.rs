@@ -1,15 +1,15 @@
-//! Which texts are the same but for their spelling, as Unicode says.
+//! Comparison of texts regardless of spelling, as Unicode defines it.
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizer, DecomposingNormalizer};
 use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
 
-/// `NFKC_Casefold`, by which Unicode compares identifiers: without case, compatibility forms (full-width letters, ligatures) and
-/// ignorable characters, composed.
+/// `NFKC_Casefold`, by which Unicode compares identifiers: without case, compatibility forms (full-width letters,
+/// ligatures) and ignorable characters, composed.
 pub(super) fn nfkc_casefold(text: &str) -> String {
     let visible: String =
         text.chars().filter(|c| !CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(*c)).collect();
-    // Folding may bring what is to be decomposed, and decomposing what is to be folded: twice is enough.
+    // Folding may produce decomposable characters, and decomposing characters that fold. Two rounds are enough.
     let once = fold(&visible);
     fold(&once)
 }
