@@ -1,18 +1,18 @@
-//! Work on a thread of its own with low priority, so that commands and queries come first.
+//! Runs work on a separate low-priority thread, so that commands and queries come first.
 
 use std::{io, thread};
 
 use tokio::sync::oneshot;
 use tracing::warn;
 
-/// How nice the thread is to the others: on a machine that is busy all the time it still gets about a tenth of what they get,
-/// so that it does end.
+/// The nice value of the thread. On a busy machine the thread still gets about a tenth of the CPU time of normal threads, so its work
+/// does finish.
 const NICE: i32 = 10;
 
-/// Start it. Everything that the work starts inherits the low priority.
+/// Starts the work on a new thread. All threads that it spawns inherit the low priority.
 ///
 /// # Errors
-/// If there is no thread to be had.
+/// If the thread cannot be started.
 pub fn spawn<W>(name: String, work: impl FnOnce() -> W + Send + 'static) -> io::Result<()>
 where
     W: Future<Output = ()>,
@@ -32,13 +32,13 @@ where
     thread::Builder::new().name(name).spawn(run).map(drop)
 }
 
-/// What comes of it.
+/// Runs the work on a new thread and returns its result.
 ///
 /// # Errors
-/// If there is no thread to be had, or it came to nothing.
+/// If the thread cannot be started, or ends without a result.
 pub async fn run<T: Send + 'static>(name: String, work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
     let (done, outcome) = oneshot::channel();
-    // Whoever waits may have gone away.
+    // The caller may have gone away.
     spawn(name, || async move { drop(done.send(work.await)) })?;
     outcome.await.map_err(|_| io::Error::other("its thread ended"))
 }

@@ -1,4 +1,4 @@
-//! How a service is put together: rows, replica, and the duties under the journal's lease.
+//! Assembles a service: its rows, its replica, and the background tasks under the journal's lease.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     timer,
 };
 
-/// Every topic of these services: first the journals, then the public topics.
+/// Returns every topic of these services: first the journals, then the public topics.
 pub fn topics(services: &Services) -> Vec<TopicSpec> {
     let spec = |name: &'static str, kind| TopicSpec { name: name.into(), kind };
     let journals = services.iter().map(|(journal, _)| spec(journal, TopicKind::Journal));
@@ -23,7 +23,7 @@ pub fn topics(services: &Services) -> Vec<TopicSpec> {
     journals.chain(public).collect()
 }
 
-/// Why a service could not be put together.
+/// Why a service could not be assembled.
 #[derive(Debug, thiserror::Error)]
 pub enum AssemblyError {
     #[error(transparent)]
@@ -34,19 +34,19 @@ pub enum AssemblyError {
 
 pub struct Assembled<D: Decider, R = Store<D>> {
     pub replica: Replica<D, R>,
-    /// For further duties of it.
+    /// For further background tasks of this service.
     pub lease: Arc<dyn Lease>,
 }
 
-/// The group of a journal's instances, which keeps the positions of its duties.
+/// The consumer group of a journal's instances, which stores the positions of their background tasks.
 pub(crate) fn group_of(journal: &str) -> String {
     format!("orderlog.{journal}")
 }
 
-/// Start a service: its replica on its rows, its relay, its reactor and its timers. It catches up by itself.
+/// Starts a service: its replica on its rows, its relay, its reactor and its timers. It catches up in the background.
 ///
 /// # Errors
-/// [`AssemblyError`], where it can't or must not run.
+/// [`AssemblyError`] if it cannot or must not run.
 pub async fn start<D: Decider>(
     setup: Setup,
     tables: &'static Tables<D>,
@@ -60,10 +60,10 @@ pub async fn start<D: Decider>(
     Ok(assembled)
 }
 
-/// The same on rows that are there: whatever they are kept in.
+/// Like [`start`], on existing rows in any kind of store.
 ///
 /// # Errors
-/// [`AssemblyError`], where it can't or must not run.
+/// As [`start`].
 pub async fn start_on<D: Decider, R: Rows<D>>(
     setup: Setup,
     rows: Arc<R>,
@@ -85,7 +85,7 @@ pub async fn start_on<D: Decider, R: Rows<D>>(
     Ok(Assembled { replica, lease })
 }
 
-/// Wait until a replica takes commands; whether it ever will. If its rows are damaged, others may take over.
+/// Waits until a replica accepts commands. Returns `false` if it never will. Damaged rows may be replaced.
 async fn takes_commands<D: Decider, R: Rows<D>>(replica: &Replica<D, R>) -> bool {
     let mut state = replica.state();
     while replica.ready().await.is_err() {
@@ -96,7 +96,7 @@ async fn takes_commands<D: Decider, R: Rows<D>>(replica: &Replica<D, R>) -> bool
     true
 }
 
-/// Have a duty of a replica performed from now on: once the replica takes commands, wherever the lease is held.
+/// Starts a background task of a replica: it runs once the replica accepts commands, on the instance that holds the lease.
 pub fn perform<D, R, E, W>(
     lease: &Arc<dyn Lease>,
     troubles: &Troubles,

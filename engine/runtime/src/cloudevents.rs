@@ -11,17 +11,17 @@ use orderlog_core::{
 use orderlog_eventlog::{NewRecord, Record, RecordHeader};
 use uuid::Uuid;
 
-/// Why a record of a public topic is no event.
+/// Why a record of a public topic is not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum CloudEventError {
-    /// An attribute is missing or can't be read.
+    /// An attribute is missing or malformed.
     #[error("the attribute {0} is missing or can't be read")]
     Attribute(&'static str),
     #[error(transparent)]
     Event(#[from] PublicError),
 }
 
-/// The record that publishes `event`, keyed by what it is about.
+/// Encodes `event` as a record, keyed by its subject.
 pub fn encode(envelope: &Envelope, event: &impl PublicEvent, service: &str) -> NewRecord {
     let text = |name: &'static str, value: String| -> RecordHeader { (Cow::Borrowed(name), Bytes::from(value)) };
     let topic = event.topic();
@@ -49,10 +49,10 @@ pub fn encode(envelope: &Envelope, event: &impl PublicEvent, service: &str) -> N
     }
 }
 
-/// The event that a record of `topic` publishes.
+/// Decodes the event of a record of `topic`.
 ///
 /// # Errors
-/// [`CloudEventError`] if it is none.
+/// [`CloudEventError`] if the record is not an event.
 pub fn decode<E: PublicEvent>(topic: &str, record: &Record) -> Result<(Envelope, E), CloudEventError> {
     let text = |name: &'static str| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let id = |name: &'static str| text(name).and_then(|value| Uuid::try_parse(value).ok());

@@ -1,7 +1,7 @@
-//! Deliveries: HTTP calls that follow from the own journal, where no public event says what has to be told.
+//! Deliveries: HTTP calls that follow from the service's own journal, where no public event carries the information.
 //!
-//! Made at least once, with a key that derives from the record they follow from; the receiver keeps keys as long as its log,
-//! so a call that is repeated, even after all positions were lost, changes nothing.
+//! They are made at least once, with a key that derives from the record they follow from. The receiver keeps keys as long as its
+//! log, so repeating a call has no effect, even after all positions were lost.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -21,30 +21,30 @@ use crate::{
     trace::{self, Kind, Span},
 };
 
-/// Attempts before a delivery is given up. With the pauses between them they take about two minutes.
+/// Attempts before a delivery is abandoned. With the pauses in between they take about two minutes.
 const N_ATTEMPTS_MAX: u32 = 10;
-/// The pause after the first failure; each next one is twice as long, up to [`PAUSE_MAX`].
+/// The pause after the first failure. It doubles after each further failure, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Takes notices: another service, over HTTP. Each call has a timeout of its own.
+/// Receives notices: another service, over HTTP. Each call has a timeout of its own.
 #[async_trait]
 pub trait Notifier<N>: Send + Sync + 'static {
-    /// Make one attempt to tell. `key` is the same for every attempt at the same notice; it belongs to the [trace of the
-    /// task](crate::trace::current).
+    /// Makes one attempt to deliver `notice`. `key` is the same for every attempt at the same notice. The call belongs to the [trace of
+    /// the task](crate::trace::current).
     ///
     /// # Errors
-    /// Why it did not work; another attempt may.
+    /// Why the attempt failed. Another attempt may succeed.
     async fn tell(&self, notice: &N, key: Uuid) -> Result<(), String>;
 }
 
 pub struct Target<N> {
     pub notifier: Arc<dyn Notifier<N>>,
-    /// The journal in which a notice becomes a record.
+    /// The journal to which a notice is appended as a record.
     pub journal: &'static str,
 }
 
-/// Tell, again and again for a bounded time. Never fails: what can't be told is logged, by what the notice displays of itself.
+/// Delivers `notice`, with a bounded number of retries. Never fails: a notice that cannot be delivered is logged by its `Display`.
 pub async fn tell_patiently<N: Display + 'static>(notifier: &dyn Notifier<N>, notice: &N, key: Uuid, subject: &str) {
     let mut pause = PAUSE;
     for attempt in 1..=N_ATTEMPTS_MAX {
@@ -62,11 +62,11 @@ pub async fn tell_patiently<N: Display + 'static>(notifier: &dyn Notifier<N>, no
     }
 }
 
-/// Tell what `notice` makes of each accepted event, from the last commit on, until something fails. A notice that can't be
-/// told holds back the next ones for as long as it is tried.
+/// Delivers what `notice` returns for each accepted event, from the last committed position, until something fails. A notice that
+/// cannot be delivered holds back the next ones while it is retried.
 ///
 /// # Errors
-/// [`RelayError`]; started again it goes on from the last commit.
+/// [`RelayError`]. A restart resumes from the last commit.
 pub async fn run<D: Decider, R: Rows<D>, N: Display + Send + Sync + 'static>(
     replica: Replica<D, R>,
     lease: Arc<dyn Lease>,
@@ -91,7 +91,7 @@ pub async fn run<D: Decider, R: Rows<D>, N: Display + Send + Sync + 'static>(
                 let mut has_told = false;
                 for recorded in accepted {
                     if let Some(notice) = notice(&recorded.event) {
-                        // Public events of the same record are numbered from 0; this number is nobody else's.
+                        // Public events of a record are numbered from 0, so this number is unique.
                         let key = event_id(genesis.log_id, recorded.offset, usize::MAX);
                         let key = if Bug::NotifyOnReplay.is_loose() { replica.setup().surroundings.mint() } else { key };
                         let subject = format!("{}@{}", D::JOURNAL, recorded.offset);

@@ -1,7 +1,7 @@
-//! Work that one instance of a service does for all of them: it runs where the journal's lease is held.
+//! Background tasks: work that one instance of a service, the holder of the journal's lease, does for all of them.
 //!
-//! The lease is only a hint. Two instances that both think they hold it do the same work twice, which every duty is made to
-//! bear: copies of public events have the same id, reactions the same idempotency key, deliveries too.
+//! The lease is only a hint. Two instances that both believe they hold it do the same work twice, which every task tolerates:
+//! duplicates of public events have the same id, and reactions and deliveries the same idempotency key.
 
 use std::{
     collections::BTreeMap,
@@ -18,23 +18,23 @@ use tracing::{debug, info, warn};
 
 use crate::{marks, measures::Measures, replica::Replica};
 
-/// How long a duty that failed rests.
+/// The pause before a failed task is restarted.
 const AGAIN: Duration = Duration::from_secs(1);
-/// A duty that goes on for so long after it failed is well again.
+/// A restarted task that runs this long is considered healthy.
 const WELL_AFTER: Duration = Duration::from_secs(3);
-/// The pause between two commits. After a longer one a position is kept at once, since others may wait for it. A crash repeats so
-/// much work, which changes nothing.
+/// The pause between two commits. After a longer pause a position is saved immediately, since callers may wait for it. A crash repeats
+/// this much work, which is harmless.
 const COMMIT_EVERY: Duration = Duration::from_millis(50);
-/// A position has at most so many marks, of partitions in which something came of it lately. With an address of 1,024 bytes they fit
-/// into what Kafka keeps with a position. Of a log that was copied at one moment, those of the last batch are enough.
+/// The maximum number of marks of a position, one for each partition recently written to. With an address of 1,024 bytes they fit into
+/// the metadata that Kafka stores with a position. On a log copied at a single moment, the marks of the last batch suffice.
 const N_MARKS_MAX: usize = 40;
 
-/// What is wrong with the duties of this process, for readiness: (service, duty) and the reason.
+/// Problems of this process's background tasks, by service and task; for the readiness check.
 #[derive(Clone, Default)]
 pub struct Troubles(Arc<Mutex<BTreeMap<(&'static str, &'static str), String>>>);
 
 impl Troubles {
-    /// All there is now.
+    /// Returns the current problems.
     pub fn all(&self) -> Vec<(String, String)> {
         let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         troubles.iter().map(|((service, duty), why)| (format!("{service} {duty}"), why.clone())).collect()
@@ -49,8 +49,8 @@ impl Troubles {
     }
 }
 
-/// Do `work` whenever the lease is held, again after each failure, until duties are to end. What it comes with is kept until its end
-/// is told.
+/// Runs `work` whenever the lease is held, and restarts it after each failure, until background tasks are asked to end. The value
+/// returned with a result is kept until the end of the task is reported.
 pub async fn perform<E, W, K>(
     (lease, ending): (&dyn Lease, &watch::Receiver<bool>),
     troubles: &Troubles,
@@ -91,7 +91,7 @@ pub async fn perform<E, W, K>(
     }
 }
 
-/// How far a duty has come in what it reads, committed now and then.
+/// A background task's progress through its input, committed periodically.
 pub struct Progress {
     lease: Arc<dyn Lease>,
     measures: Arc<Measures>,
@@ -100,18 +100,18 @@ pub struct Progress {
     done: BTreeMap<Partition, Position>,
     came_of_it: CameOfIt,
     due: Option<Instant>,
-    /// When a position was kept last.
+    /// When a position was last saved.
     kept: Option<Instant>,
     ending: watch::Receiver<bool>,
 }
 
 impl Progress {
-    /// Go on where the group stood. Where it stands beyond the end of the log, or behind records that the log does not hold, that is
-    /// an older one or has been, and other records may have come where the group has been: then from the beginning, since doing
-    /// things again is harmless and skipping them is not.
+    /// Resumes from the group's position. If that is beyond the end of the log, or depends on records that the log does not contain, the
+    /// log was restored from an older state, and other records may have taken those offsets. Then the task restarts from the beginning,
+    /// since repeating work is harmless and skipping it is not.
     ///
     /// # Errors
-    /// [`LeaseError`] if that can't be found out.
+    /// [`LeaseError`] if this cannot be determined.
     pub async fn load<D: Decider, R: Rows<D>>(
         replica: &Replica<D, R>,
         lease: Arc<dyn Lease>,
@@ -155,13 +155,13 @@ impl Progress {
         ))
     }
 
-    /// This record, and everything before it in its partition, is done with.
+    /// Marks this record, and everything before it in its partition, as finished.
     pub fn done(&mut self, last: Mark) {
         self.done.insert(last.partition.clone(), Position { next: last.offset + 1, marks: vec![last] });
         self.commit_soon();
     }
 
-    /// Keep once more where the group stood: so others hear where the work is done now.
+    /// Saves the group's position once more, so that others learn where the work is done now.
     pub fn confirm(&mut self) {
         self.done.extend(std::mem::take(&mut self.begun));
         self.commit_soon();
@@ -172,12 +172,12 @@ impl Progress {
         self.due.get_or_insert_with(|| next.unwrap_or_else(Instant::now));
     }
 
-    /// This record came of what will be done with next.
+    /// Adds a record that resulted from the input that will be finished next.
     pub fn came_of_it(&mut self, record: Mark) {
         self.came_of_it.add(record);
     }
 
-    /// Wait until a commit is due, or duties are to end; for ever if there is nothing to commit.
+    /// Waits until a commit is due or background tasks are asked to end. Pending forever if there is nothing to commit.
     pub async fn due(&self) {
         let due = async {
             match self.due {
@@ -193,10 +193,10 @@ impl Progress {
         }
     }
 
-    /// Keep how far the duty has come; whether it is to go on.
+    /// Saves the task's progress. Returns whether the task may continue.
     ///
     /// # Errors
-    /// [`LeaseError`]: the duty must not go on as if it had.
+    /// [`LeaseError`]: the progress was not saved, and the task must not continue.
     pub async fn commit(&mut self) -> Result<ControlFlow<()>, LeaseError> {
         let is_to_end = *self.ending.borrow();
         let mut done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
@@ -210,7 +210,7 @@ impl Progress {
     }
 }
 
-/// The last record of each partition that came of what a duty did, the newest last.
+/// The last record in each partition that resulted from the task's work, newest last.
 #[derive(Default)]
 struct CameOfIt(Vec<Mark>);
 
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    /// How often a task begins that ends like this as soon as the process is to stop, and how long its end takes.
+    /// Returns how often a task starts that ends like this as soon as the process is asked to stop, and how long its end takes.
     async fn end_as_the_process_stops(outcome: Result<(), &'static str>) -> (usize, Duration) {
         let lease = SimulatedLog::new().lead("orderlog.orders", "orders").await.unwrap();
         let (ending, troubles) = (watch::Sender::new(false), Troubles::default());

@@ -1,17 +1,17 @@
-//! What the digest chain does not cover of a journal's record: its key, and headers beside the packed one.
+//! The envelope of a journal record, which the digest chain does not cover: its key, and headers other than the packed one.
 //!
-//! Nothing is decided by either, so neither stops a service. But a key that is not the packed header's, or a second packed header, is
-//! nothing that orderlog writes: somebody changed the record, or wrote it. Other headers may come from a proxy in front of Kafka, and
-//! are only a warning.
+//! No decision depends on it, so a fault does not stop a service. But orderlog never writes a key that differs from the packed
+//! header's, or a second packed header: someone else changed or wrote the record. Other headers may come from a proxy in front of
+//! Kafka, and only cause a warning.
 
 use orderlog_core::header::{HEADER, Header};
 use orderlog_eventlog::Record;
 use serde::{Deserialize, Serialize};
 
-/// So many records of each kind are kept with their places; the others are counted.
+/// The number of findings of each kind that are kept with their offsets. Others are only counted.
 const N_KEPT: usize = 100;
 
-/// Why the record is not one that orderlog wrote. None also where its header can't be decoded: that is reported by whoever decodes it.
+/// Returns why orderlog did not write this record. `None` also if its header cannot be decoded, which the decoder reports.
 pub fn difference(record: &Record) -> Option<String> {
     if record.headers.iter().filter(|(name, _)| name == HEADER).count() > 1 {
         return Some(format!("it has more than one header called {HEADER}"));
@@ -19,37 +19,37 @@ pub fn difference(record: &Record) -> Option<String> {
     let wanted = String::from(Header::decode(record.header(HEADER)?).ok()?.about());
     match &record.key {
         Some(key) if *key == wanted => None,
-        // What is there is not repeated: it may be personal.
+        // The actual key is not quoted, since it may be personal.
         Some(_) => Some(format!("its key is not {wanted}, which its header has")),
         None => Some(format!("it has no key, but its header's is {wanted}")),
     }
 }
 
-/// The headers that orderlog does not write, if there are any.
+/// Returns a warning about headers that orderlog does not write; `None` if there are none.
 pub fn warning(record: &Record) -> Option<String> {
     let foreign: Vec<String> =
         record.headers.iter().filter(|(name, _)| name != HEADER).map(|(name, _)| format!("{name:?}")).collect();
     (!foreign.is_empty()).then(|| format!("it has headers that orderlog does not write: {}", foreign.join(", ")))
 }
 
-/// Something about a record.
+/// A finding about a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub offset: u64,
     pub what: String,
 }
 
-/// Some findings about a journal, in bounded memory.
+/// Findings about a journal, in bounded memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
-    /// How many there are.
+    /// The total number of findings.
     pub n: u64,
     /// The first 100.
     pub first: Vec<Finding>,
 }
 
 impl Findings {
-    /// One more, behind all others.
+    /// Adds a finding. Offsets must ascend.
     pub fn push(&mut self, offset: u64, what: String) {
         self.n += 1;
         if self.first.len() < N_KEPT {
@@ -58,17 +58,17 @@ impl Findings {
     }
 }
 
-/// Everything about a journal that this module finds.
+/// The findings about the envelopes of a journal's records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelopes {
-    /// Records that orderlog did not write like this.
+    /// Records that orderlog did not write in this form.
     pub differences: Findings,
     /// Records with foreign headers.
     pub warnings: Findings,
 }
 
 impl Envelopes {
-    /// What is to be said of one more record.
+    /// Checks one more record.
     pub fn look_at(&mut self, record: &Record) {
         if let Some(what) = difference(record) {
             self.differences.push(record.offset, what);

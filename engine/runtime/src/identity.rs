@@ -1,8 +1,8 @@
 //! Which deployment a log belongs to. The first record of each journal names the journal, its log id, and the fingerprint of
-//! the hash key under which e-mail addresses and idempotency keys are stored.
+//! the hash key that hashes e-mail addresses and idempotency keys.
 //!
-//! A program with another hash key finds none of them again: it would charge a repeated payment twice and register an e-mail
-//! address twice. So the fingerprint is compared before anything else is done with a log.
+//! A program with another hash key finds none of the stored hashes: it would charge a repeated payment twice and register an
+//! e-mail address twice. So the fingerprint is compared before a log is used.
 
 use orderlog_core::{
     header::{HEADER, Header, HeaderError},
@@ -15,31 +15,31 @@ use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 /// Why a log must not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The journal was begun with another hash key. Configure that one.
+    /// The journal was created with another hash key. Configure that one.
     #[error(
         "the journal {journal} was begun with the hash key of fingerprint {wanted}, the configured one has {found}"
     )]
     OtherHashKey {
         journal: String,
-        /// As its first record says.
+        /// The fingerprint in its first record.
         wanted: String,
         found: String,
     },
     /// Another version wrote the first record.
     #[error("the first record of the journal {journal} can't be read: {source}")]
     Format { journal: String, source: HeaderError },
-    /// The first record does not begin this journal.
+    /// The first record is not the genesis of this journal.
     #[error("the journal {journal} begins with a record that orderlog does not write: is this the right log?")]
     NoGenesis { journal: String },
-    /// The log can't be read.
+    /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
 
-/// The first record of every journal that has begun.
+/// Returns the genesis of every journal that is not empty.
 ///
 /// # Errors
-/// [`IdentityError`] if a journal begins with something else.
+/// [`IdentityError`] if the first record of a journal is not its genesis.
 pub async fn begun(log: &dyn EventLog, services: &Services) -> Result<Vec<Genesis>, IdentityError> {
     let mut found = Vec::with_capacity(services.len());
     for &(journal, _) in services {
@@ -58,7 +58,7 @@ pub async fn begun(log: &dyn EventLog, services: &Services) -> Result<Vec<Genesi
     Ok(found)
 }
 
-/// Checks that all these journals were begun with this hash key.
+/// Checks that all these journals were created with this hash key.
 ///
 /// # Errors
 /// [`IdentityError::OtherHashKey`] with the first one that was not.
@@ -72,7 +72,7 @@ pub fn check(begun: &[Genesis], hash_key: &HashKey) -> Result<(), IdentityError>
     }
 }
 
-/// What the first record of a journal says.
+/// Decodes the first record of a journal.
 pub(crate) fn genesis(journal: &str, first: &Record) -> Result<Genesis, IdentityError> {
     let none = || IdentityError::NoGenesis { journal: journal.to_owned() };
     let header = Header::decode(first.header(HEADER).ok_or_else(none)?);

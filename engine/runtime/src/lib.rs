@@ -1,24 +1,24 @@
-//! One service at work: the loop that owns the core, and what runs behind it.
+//! The runtime of one service: the event loop that owns the core, and the background tasks behind it.
 //!
-//! - [`replica`]: the loop around `core::machine`: reads the journal, loads and writes rows, takes commands, appends. Every
-//!   instance runs one; any of them may take any command.
-//! - [`relay`]: publishes what was accepted to the public topics, as [`cloudevents`].
-//! - [`reactor`]: answers other services' public events with commands of this one.
-//! - [`timer`]: commands that only time asks for. [`delivery`]: HTTP calls that follow from the own journal.
-//! - [`rebuild`]: builds the next generation of the rows beside the serving one, compares, and switches; [`projection`]
-//!   is how operators ask for that.
-//! - [`snapshots`]: copies of rows to begin from. [`aside`]: work at low priority.
-//! - [`measures`]: what a replica counts of itself.
+//! - [`replica`]: the loop around `core::machine`. It reads the journal, loads and writes rows, accepts commands and appends
+//!   their records. Every instance runs one, and any of them accepts any command.
+//! - [`relay`]: publishes accepted events to the public topics, as [`cloudevents`].
+//! - [`reactor`]: reacts to other services' public events with commands of this service.
+//! - [`timer`]: runs time-driven commands. [`delivery`]: sends HTTP calls that follow from the service's own journal.
+//! - [`rebuild`]: builds the next generation of the read model beside the serving one, compares the two and switches over.
+//!   Operators request it through [`projection`].
+//! - [`snapshots`]: copies of the read model to bootstrap new instances from. [`aside`]: low-priority work.
+//! - [`measures`]: the metrics of a replica.
 //! - [`identity`]: which deployment a log belongs to.
-//! - [`marks`]: by what a position is known to be this log's.
-//! - [`surroundings`]: where the time and new ids come from, and what runs tasks.
-//! - [`trace`]: spans, for traces over all services.
-//! - [`past`]: aggregates as they were, folded from their own records.
-//! - [`archive`]: all journals as files, and back into an empty log.
-//! - [`envelope`]: what the digest chain does not cover of a record.
-//! - [`duty`]: runs those only where the journal's lease is held. [`assembly`] puts it all together.
+//! - [`marks`]: fingerprints that prove that a position belongs to this log.
+//! - [`surroundings`]: the environment: clock, id generator and task spawner.
+//! - [`trace`]: spans for distributed traces.
+//! - [`past`]: earlier states of aggregates, folded from their own records.
+//! - [`archive`]: exports all journals to files and imports them into an empty log.
+//! - [`envelope`]: the parts of a record that the digest chain does not cover.
+//! - [`duty`]: runs background tasks only on the instance that holds the journal's lease. [`assembly`] wires everything together.
 //!
-//! Deliberately absent: rules (they are in `domain`), SQL (in `projections`), routes (in `api`).
+//! Business rules are in `domain`, SQL is in `projections` and routes are in `api`.
 
 pub mod archive;
 pub mod aside;
@@ -47,7 +47,7 @@ pub use surroundings::now_ms;
 
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 
-/// The partitions of all these topics.
+/// Returns the partitions of all `topics`.
 async fn partitions_of(log: &dyn EventLog, topics: &[&str]) -> Result<Vec<Partition>, ReadError> {
     let mut partitions = Vec::new();
     for topic in topics {

@@ -1,7 +1,8 @@
-//! By what a position is known to be this log's: marks of the record before it, and of records that came of what lies below it.
+//! Marks: fingerprints that prove that a position belongs to this log. A position has a mark of the record before it, and of records
+//! that resulted from the records below it.
 //!
-//! The first alone would not do. What a restored log lacks may only be what a duty made of a record: an event that the relay had
-//! published, a reaction that the reactor had appended. So a duty's position also stands behind those.
+//! The first mark alone is not enough. A restored log may only lack what a background task derived from a record: an event that
+//! the relay had published, or a reaction that the reactor had appended. So a position also depends on those.
 
 use blake3::Hasher;
 use bytes::Bytes;
@@ -11,17 +12,17 @@ use orderlog_core::{
 };
 use orderlog_eventlog::{EventLog, Mark, Partition, Position, ReadError, Record, RecordHeader};
 
-/// How often a record is asked for before it is said that the log can't be read now.
+/// The number of attempts to fetch a record before the log is reported as unreadable.
 const N_TRIES: usize = 3;
 
-/// What tells a record of a journal from every other one: its id.
+/// Returns the fingerprint of a journal record: part of its id.
 pub fn print_of_id(id: RecordId) -> u64 {
-    // The half that is random in a UUIDv7.
+    // The half of a UUIDv7 that is random.
     id.0.as_u64_pair().1
 }
 
-/// What tells a record from another one at its place: of a journal's its id, else its bytes. An event's id would not do: that derives
-/// from its place in the journal, where another event may have come to stand.
+/// Returns the fingerprint of a record: of its id in a journal, of its bytes elsewhere. An event's id would not do, since it derives
+/// from a place in the journal, where another event may be now.
 pub fn print(key: Option<&Bytes>, headers: &[RecordHeader], value: &[u8]) -> u64 {
     let header = headers.iter().find(|(name, _)| name == HEADER);
     if let Some(Ok(header)) = header.map(|(_, bytes)| Header::decode(bytes)) {
@@ -37,20 +38,20 @@ pub fn print(key: Option<&Bytes>, headers: &[RecordHeader], value: &[u8]) -> u64
     u64::from_be_bytes(first)
 }
 
-/// The same of a record that was read.
+/// Returns the fingerprint of a record read from the log.
 pub fn print_of(record: &Record) -> u64 {
     print(record.key.as_ref(), &record.headers, &record.value)
 }
 
-/// The mark of a record that was read.
+/// Returns the mark of a record read from the log.
 pub fn of(partition: &Partition, record: &Record) -> Mark {
     Mark { partition: partition.clone(), offset: record.offset, print: print_of(record) }
 }
 
-/// Whether the log holds all records that a position stands behind. Those that it is known to hold are looked up once.
+/// Whether the log contains every record that a position has marks of. Marks in `known` are not looked up again.
 ///
 /// # Errors
-/// [`ReadError`] if that can't be told now.
+/// [`ReadError`] if the log cannot be read at the moment.
 pub async fn stand(log: &dyn EventLog, position: &Position, known: &mut Vec<Mark>) -> Result<bool, ReadError> {
     for mark in &position.marks {
         if !known.contains(mark) {
@@ -63,10 +64,10 @@ pub async fn stand(log: &dyn EventLog, position: &Position, known: &mut Vec<Mark
     Ok(true)
 }
 
-/// Whether the log holds this record.
+/// Whether the log contains this record.
 ///
 /// # Errors
-/// [`ReadError`] if that can't be told now.
+/// [`ReadError`] if the log cannot be read at the moment.
 pub async fn stands(log: &dyn EventLog, mark: &Mark) -> Result<bool, ReadError> {
     let mut n_left = N_TRIES;
     loop {
@@ -80,10 +81,10 @@ pub async fn stands(log: &dyn EventLog, mark: &Mark) -> Result<bool, ReadError> 
     }
 }
 
-/// The mark of a partition's last record; none if it has none, or if what is last is no record.
+/// Returns the mark of a partition's last record; `None` if the partition is empty or its last offset holds no record.
 ///
 /// # Errors
-/// [`ReadError`] if that can't be told now.
+/// [`ReadError`] if the log cannot be read at the moment.
 pub async fn of_last(log: &dyn EventLog, partition: &Partition) -> Result<Option<Mark>, ReadError> {
     let end = log.ends(std::slice::from_ref(partition)).await?.first().copied().unwrap_or(0);
     let Some(last) = end.checked_sub(1) else { return Ok(None) };

@@ -1,8 +1,8 @@
-//! What a replica counts of itself, for whoever collects metrics: commands, records, appends, and how far its duties have
-//! come. Counting is an atomic addition; nothing here ever waits.
+//! The metrics of a replica: commands, records, appends, and the progress of its background tasks. Updating one is an atomic
+//! addition and never blocks.
 //!
-//! Each service has the same families and is told apart by the label `service`. There are as many series as there are outcomes:
-//! no label has a value that callers choose.
+//! All services have the same families, distinguished by the label `service`. The number of series is fixed: no label has values
+//! that callers choose.
 
 use std::{
     collections::BTreeMap,
@@ -19,17 +19,17 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-/// In seconds: an embedded append takes a few milliseconds, a Kafka that is in trouble many seconds.
+/// In seconds. An embedded append takes a few milliseconds; a Kafka cluster in trouble may take many seconds.
 const BUCKETS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// What a command comes to.
+/// The outcomes of a command.
 const OUTCOMES: [&str; 7] =
     ["accepted", "repeated", "rejected", "precondition_failed", "parked", "unavailable", "unknown"];
 
-/// What comes of handing a command over.
+/// The outcomes of forwarding a command.
 const HANDED_OVER: [&str; 2] = ["answered", "unanswered"];
 
-/// What one service counts.
+/// The metrics of one service.
 pub struct Measures {
     commands: IntCounterVec,
     command_seconds: HistogramVec,
@@ -45,7 +45,7 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// Those of `service`, all at zero.
+    /// Creates the metrics of `service`, all at zero.
     pub fn new(service: &'static str) -> Self {
         let opts = |name: &str, help: &str| Opts::new(name, help).const_label("service", service);
         let seconds = |name: &str, help: &str| HistogramOpts::from(opts(name, help)).buckets(BUCKETS.to_vec());
@@ -95,7 +95,7 @@ impl Measures {
         measures
     }
 
-    /// A series that appears only with its first event has no rate of it.
+    /// Creates every series at zero. A series that appears only with its first event has no rate for it.
     fn begin_at_zero(&self) {
         OUTCOMES.iter().for_each(|outcome| drop(self.commands.with_label_values(&[outcome])));
         ["accepted", "void", "parked", "discarded"]
@@ -105,7 +105,7 @@ impl Measures {
         ["refused", "unknown"].iter().for_each(|kind| drop(self.append_failures.with_label_values(&[kind])));
     }
 
-    /// Every family, to be registered.
+    /// Returns a collector of all families, to be registered.
     pub fn collector(self: &std::sync::Arc<Self>) -> Box<dyn Collector> {
         Box::new(Families(std::sync::Arc::clone(self)))
     }
@@ -125,18 +125,18 @@ impl Measures {
         ]
     }
 
-    /// A command has come to this, after so long.
+    /// Counts a command with its outcome and duration.
     pub fn executed(&self, outcome: &'static str, took: Duration) {
         self.commands.with_label_values(&[outcome]).inc();
         self.command_seconds.with_label_values(&[outcome]).observe(took.as_secs_f64());
     }
 
-    /// A command was handed to the holder of the lease, which answered or did not.
+    /// Counts a command forwarded to the lease holder, and whether it answered.
     pub fn handed_over(&self, is_answered: bool) {
         self.handed_over.with_label_values(&[HANDED_OVER[usize::from(!is_answered)]]).inc();
     }
 
-    /// The loop has gone round: what it folded since the last time.
+    /// Counts a turn of the loop, and what it folded since the previous one.
     pub fn turned(&self, now: Millis, Tally { accepted, void, parked, discarded, lost_races }: Tally) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in a double")]
         self.heartbeat.set(now as f64 / 1_000.0);
@@ -148,7 +148,7 @@ impl Measures {
         self.command_retries.inc_by(lost_races);
     }
 
-    /// The log has spoken of a batch, whose records have so many bytes each.
+    /// Counts an appended batch. `sizes` has the bytes of each record.
     pub fn appended(&self, begun: Instant, sizes: &[usize], results: &[Result<Landed, AppendError>]) {
         self.append_seconds.observe(begun.elapsed().as_secs_f64());
         for (size, result) in sizes.iter().zip(results) {
@@ -164,7 +164,7 @@ impl Measures {
         }
     }
 
-    /// Where a duty stands in what it reads.
+    /// Sets the positions of a background task.
     pub fn stands(&self, duty: &'static str, positions: &[(Partition, Position)]) {
         let mut duties = self.duties.lock().unwrap_or_else(PoisonError::into_inner);
         for (partition, position) in positions {
@@ -172,12 +172,12 @@ impl Measures {
         }
     }
 
-    /// A duty is not done here any more.
+    /// Removes the positions of a background task that no longer runs here.
     pub fn rests(&self, duty: &'static str) {
         self.duties.lock().unwrap_or_else(PoisonError::into_inner).retain(|(it, _), _| *it != duty);
     }
 
-    /// Where each duty that is done here stands: its name, what it reads, and how far it has come.
+    /// Returns the positions of the background tasks that run here: task, partition and offset.
     pub fn duties(&self) -> Vec<(&'static str, Partition, u64)> {
         let duties = self.duties.lock().unwrap_or_else(PoisonError::into_inner);
         duties.iter().map(|((duty, partition), next)| (*duty, partition.clone(), *next)).collect()
@@ -197,7 +197,7 @@ impl Collector for Families {
     }
 }
 
-/// Names and labels are constants of this program.
+/// Unwraps a metric. Names and labels are constants of this program.
 fn well_formed<T, E: Debug>(metric: Result<T, E>) -> T {
     metric.expect("the names of metrics and labels are well formed")
 }

@@ -1,6 +1,6 @@
-//! The state as it was: an aggregate's own records, fetched from the log and folded again.
+//! Past states of an aggregate, folded again from its own records, which are fetched from the log.
 //!
-//! Deliberately absent: lists as they were. They would need every row of every moment.
+//! Past states of lists are not available. They would need every row at every moment.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use orderlog_core::{
@@ -12,11 +12,11 @@ use orderlog_readmodel::StoreError;
 
 use crate::replica::{Recorded, RecordedError, Replica};
 
-/// So many records are fetched at first: for stock the newest is often enough.
+/// The number of records fetched first. For stock the newest is often sufficient.
 const N_FIRST: u32 = 8;
-/// And so many at a time after that.
+/// The number of records fetched at a time after that.
 const N_AT_A_TIME: u32 = 128;
-/// More records than this are not folded for one question.
+/// The maximum number of records folded for one query.
 const N_MAX: usize = 100_000;
 
 /// A moment in a journal's history.
@@ -26,24 +26,24 @@ pub enum Moment {
     /// Right after the record at this offset.
     Offset(u64),
     /// A time in milliseconds since the Unix epoch. Records have the time of their writer's clock, which may have been wrong, so
-    /// times do not always ascend with offsets: the state at a time is that after the last record whose own time is not later.
+    /// times do not always ascend with offsets. The state at a time is that after the last record whose own time is not later.
     Time(Millis),
 }
 
-/// Why the past can't be told.
+/// Why a past state is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum PastError {
     /// The journal has no such moment, or not yet.
     #[error("the journal {journal} has no such moment: {range}")]
     OutOfRange {
         journal: &'static str,
-        /// What moments it has, in words.
+        /// The moments that it has, in words.
         range: String,
     },
-    /// More records than anybody should have to wait for.
+    /// Too many records would have to be folded.
     #[error("more than {N_MAX} records of {0} would have to be folded")]
     TooLong(&'static str),
-    /// A record of it can't be read by this program.
+    /// This version cannot decode one of the records.
     #[error("{journal}@{offset} can't be read")]
     Unreadable {
         journal: &'static str,
@@ -51,19 +51,19 @@ pub enum PastError {
         #[source]
         source: RecordedError,
     },
-    /// The rows can't be read.
+    /// The rows cannot be read.
     #[error(transparent)]
     Rows(#[from] StoreError),
-    /// The log can't be read.
+    /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] ReadError),
 }
 
 impl<D: Decider> Replica<D> {
-    /// The offset of the last record that belongs to `moment`, once the rows hold everything up to there.
+    /// Returns the offset of the last record at or before `moment`, once the rows contain everything up to it.
     ///
     /// # Errors
-    /// [`PastError::OutOfRange`] for a time before that of every record, or an offset that is not taken yet.
+    /// [`PastError::OutOfRange`] for a time before that of every record, or for an offset at or beyond the journal's end.
     pub async fn locate(&self, moment: Moment) -> Result<u64, PastError> {
         let end = self.log().ends(&[Self::journal()]).await?.first().copied().unwrap_or(0);
         let needed = match moment {
@@ -71,13 +71,13 @@ impl<D: Decider> Replica<D> {
             Moment::Offset(offset) => offset + 1,
             Moment::Time(_) => end,
         };
-        // Read first: what is written while this waits need not be in the answer.
+        // The end was read first: records appended while this waits need not be in the answer.
         let is_past = matches!(moment, Moment::Time(time) if time < self.now_ms());
         self.has_committed(needed).await;
         let last = match moment {
             Moment::Offset(offset) => Some(offset),
             Moment::Time(time) if is_past => self.store().last_until(time).await?,
-            // Nothing is newer than now, whatever the clocks of the writers said.
+            // Nothing is newer than now, whatever the writers' clocks said.
             Moment::Time(_) => end.checked_sub(1),
         };
         match last {
@@ -86,18 +86,18 @@ impl<D: Decider> Replica<D> {
         }
     }
 
-    /// The offset of the first record at or behind `moment`, from which on everything is to be replayed.
+    /// Returns the offset of the first record at or after `moment`, from which to replay everything.
     ///
     /// # Errors
-    /// [`PastError::OutOfRange`] for a moment that has not come yet, [`PastError::Log`] for a record that the log does not have.
+    /// [`PastError::OutOfRange`] for a moment in the future, [`PastError::Log`] for a record that the log does not have.
     pub async fn first_from(&self, moment: Moment) -> Result<u64, PastError> {
         let end = self.log().ends(&[Self::journal()]).await?.first().copied().unwrap_or(0);
         match moment {
-            // One past the last record: nothing is to be replayed again.
+            // One past the last record: nothing is replayed.
             Moment::Offset(offset) if offset == end => Ok(offset),
             Moment::Offset(offset) if offset > end => Err(self.out_of_range(end).await?),
             Moment::Offset(offset) => {
-                // Whether it is there: a log may begin later.
+                // Check that it exists, since a log may start at a later offset.
                 self.log().fetch(&Self::journal(), &[offset]).await?;
                 Ok(offset)
             }
@@ -125,10 +125,10 @@ impl<D: Decider> Replica<D> {
         Ok(PastError::OutOfRange { journal, range })
     }
 
-    /// The state of `aggregate` right after the record at `offset`, folded from its own records; none if it did not exist.
+    /// Returns the state of `aggregate` right after the record at `offset`; `None` if it did not exist.
     ///
     /// # Errors
-    /// [`PastError`], if its records can't be read.
+    /// [`PastError`] if its records cannot be read.
     pub async fn as_of(&self, aggregate: Ref, offset: u64) -> Result<Option<D::Entity>, PastError> {
         let (store, mut past) = (self.store(), Past::<D>::of(aggregate));
         let (mut before, mut n) = (Some(offset), 0);

@@ -1,4 +1,4 @@
-//! A service's rows as operators see them: where they stand, and rebuilding them.
+//! Operators' view of a service's read model: its status and its rebuilds.
 
 use std::{
     sync::{
@@ -27,118 +27,114 @@ use crate::{
     snapshots,
 };
 
-/// Where a service's rows stand.
+/// The status of a service's rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub service: String,
     /// `catching_up`, `preparing`, `ready` or `stopped`.
     pub state: String,
-    /// Why, if it is stopped or can't do something.
+    /// Why it is stopped or impaired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The generation that serves.
+    /// The serving generation.
     pub generation: u32,
-    /// The one before, if it is kept.
+    /// The previous generation, if it is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<u32>,
     /// One past the last record in the rows.
     pub position: u64,
     /// One past the last record of the journal.
     pub end: u64,
-    /// Where the snapshots stand, ascending.
+    /// The positions of the snapshots, ascending.
     pub snapshots: Vec<u64>,
-    /// Records that are not in the rows yet.
+    /// The number of records that are not in the rows yet.
     pub lag: u64,
-    /// How old the rows are, in milliseconds; 0 if nothing is missing.
+    /// How long the rows have lacked a record, in milliseconds; 0 if they lack none.
     pub lag_ms: u64,
-    /// Records that can't be folded.
+    /// The number of parked records.
     pub n_parked: u64,
-    /// What an operator has to settle, each kind under a name of its service's own.
+    /// What an operator has to settle, by kind. Each service has kinds of its own.
     #[serde(flatten)]
     pub to_settle: ToSettle,
-    /// The last rebuild since the start of the process, if there was one.
+    /// The last rebuild since the start of the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebuild: Option<Rebuild>,
 }
 
-/// A rebuild, under way or done with.
+/// A running or finished rebuild.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebuild {
-    /// What it is for.
     pub goal: Goal,
-    /// How far it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// What came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// It failed since the journal or the rows are damaged.
+    /// Whether it failed because the journal or the rows are damaged.
     #[serde(default)]
     pub damage: bool,
 }
 
-/// What is asked of a rebuild.
+/// A request for a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuildRequest {
-    /// What is to be done.
     pub goal: Goal,
-    /// From where on records are folded anew; without it, all of them.
+    /// The point from which records are folded again; `None` for all records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Moment>,
 }
 
 #[async_trait]
 pub trait Projection: Send + Sync {
-    /// Begin a rebuild. It goes on by itself; [`Projection::status`] tells how.
+    /// Starts a rebuild in the background. [`Projection::status`] reports its progress.
     ///
     /// # Errors
-    /// [`RebuildError::UnderWay`] if there is one already, [`RebuildError::From`] if there is no such point.
+    /// [`RebuildError::UnderWay`] if one is running, [`RebuildError::From`] if the journal has no such starting point.
     async fn begin(&self, request: RebuildRequest) -> Result<(), RebuildError>;
 
-    /// Make a snapshot of the rows.
+    /// Makes a snapshot of the rows.
     ///
     /// # Errors
-    /// Why none could be made.
+    /// [`SnapshotError`] if it could not be made.
     async fn snapshot(&self) -> Result<Label, SnapshotError>;
 
-    /// Where the rows stand.
+    /// Returns the status of the rows.
     ///
     /// # Errors
-    /// Why that is not known.
+    /// Why it is unknown.
     async fn status(&self) -> Result<Status, String>;
 
-    /// What became of the records from `from` up to and without `to`, ascending, as far as the rows hold them.
+    /// Returns the verdicts of the records in `from..to` that the rows contain, ascending.
     ///
     /// # Errors
-    /// If that can't be read.
+    /// [`StoreError`] if the rows cannot be read.
     async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
 
-    /// The records that could not be folded, ascending.
+    /// Returns the parked records, ascending.
     ///
     /// # Errors
-    /// If that can't be read.
+    /// [`StoreError`] if the rows cannot be read.
     async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError>;
 
-    /// Have a parked record have no effect.
+    /// Discards a parked record.
     ///
     /// # Errors
-    /// [`RepairError`] says what became of it.
+    /// [`RepairError`] if the discard is not in effect, or may not be.
     async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError>;
 
-    /// Fold what is parked, as far as this program can.
+    /// Folds parked records again, as far as this version can read them.
     ///
     /// # Errors
-    /// [`RepairError`] if that can't be done now.
+    /// [`RepairError`] if the service cannot do this at the moment.
     async fn retry(&self) -> Result<Retried, RepairError>;
 }
 
-/// A record that could not be folded, or that stands behind one.
+/// A record that could not be folded, or that is queued behind one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedRecord {
     pub offset: u64,
-    /// The keys that it names; they take no commands.
+    /// The keys that it names. Commands on them are rejected.
     pub keys: Vec<String>,
     pub reason: String,
 }
@@ -147,7 +143,7 @@ pub struct ParkedRecord {
 pub struct Rows<D: Decider> {
     replica: Replica<D>,
     last: Arc<Mutex<Option<Last>>>,
-    /// They were built just now: to have them replaced is done already.
+    /// They were built just now, so a request to replace them is already fulfilled.
     is_built: AtomicBool,
 }
 
@@ -158,12 +154,12 @@ struct Last {
 }
 
 impl<D: Decider> Rows<D> {
-    /// Those of `replica`.
+    /// Wraps the rows of `replica`.
     pub fn of(replica: Replica<D>) -> Self {
         Self { replica, last: Arc::default(), is_built: AtomicBool::new(false) }
     }
 
-    /// Those of `replica`, which began without rows, has built all of them, and took so long for it.
+    /// Wraps the rows of `replica`, which started without rows and took this long to build all of them.
     pub fn built(replica: Replica<D>, took: Duration) -> Self {
         let position = *replica.committed().borrow();
         let report = Report {
@@ -272,7 +268,7 @@ impl<D: Decider> Projection for Rows<D> {
         let store = self.replica.store();
         let (checkpoint, damage) = match store.checkpoint().await {
             Ok(checkpoint) => (checkpoint, None),
-            // A rebuild is followed by this.
+            // A rebuild follows.
             Err(error) if error.is_damage() => {
                 let next = *self.replica.committed().borrow();
                 (Checkpoint { next, ..Checkpoint::default() }, Some(error.to_string()))

@@ -1,8 +1,8 @@
-//! The reactor: answers other services' public events with commands of this one.
+//! The reactor: reacts to other services' public events with commands of this service.
 //!
-//! Which command answers an event is a pure function in `domain`. Here it is made to happen at least once, and in the journal
-//! exactly once: its idempotency key derives from the causing event. The consumer's position is only a hint of where to go
-//! on; losing it repeats commands that are known already.
+//! A pure function in `domain` maps an event to its command. The reactor executes the command at least once. Its idempotency key
+//! derives from the causing event, so its record is in the journal exactly once. The consumer's position is only a hint of where
+//! to resume; losing it repeats commands that are deduplicated.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,32 +31,32 @@ use crate::{
     trace::{Kind, Span},
 };
 
-/// More reactions than this are not under way at once.
+/// The maximum number of concurrent reactions.
 const N_UNDER_WAY_MAX: usize = 1_024;
-/// How long one attempt of a reaction may take.
+/// The deadline of one attempt, in milliseconds.
 const DEADLINE_MS: i64 = 30_000;
-/// How long a reaction that can't happen now rests.
+/// The pause before a reaction that failed temporarily is retried.
 const AGAIN: Duration = Duration::from_millis(500);
-/// More reactions than this are not set aside; then the reactor waits for a repair.
+/// The maximum number of reactions set aside. Beyond it the reactor waits for a repair.
 const N_ASIDE_MAX: usize = 10_000;
-/// How often a reaction that was set aside is tried again.
+/// How often a reaction that was set aside is retried.
 const ASIDE_AGAIN: Duration = Duration::from_secs(10);
 
 /// Why the reactor stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ReactorError {
-    /// A public event can't be read. It is not skipped: what it asks for would be lost.
+    /// A public event cannot be decoded. It is not skipped, since the command it causes would be lost.
     #[error("{partition}@{offset} is no event: {source}")]
     Undecodable { partition: Partition, offset: u64, source: CloudEventError },
-    /// The topics can't be read.
+    /// The topics cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The positions can't be kept or found.
+    /// The positions cannot be loaded or saved.
     #[error(transparent)]
     Lease(#[from] LeaseError),
 }
 
-/// A public event that is answered, and by what.
+/// A public event and the command that reacts to it.
 struct Reaction<D: Decider> {
     partition: Partition,
     offset: u64,
@@ -65,17 +65,17 @@ struct Reaction<D: Decider> {
     command: D::Command,
 }
 
-/// What became of a reaction.
+/// The outcome of a reaction.
 enum Outcome<D: Decider> {
-    /// It is done with, and this record came of it, if one did.
+    /// It is finished, with the record that resulted, if any.
     Settled(Partition, u64, Option<Mark>),
-    /// What it is about can't be read until it is repaired. The others go on.
+    /// A record about its keys is parked and waits for repair. Other reactions continue.
     SetAside(Reaction<D>),
 }
 
 type Reacting<D> = FuturesUnordered<BoxFuture<'static, Outcome<D>>>;
 
-/// The events of one partition that are under way, or stand behind one that is; and whether they are done with.
+/// The events of one partition that are in progress or queued behind one that is, each with whether it is finished.
 #[derive(Default)]
 struct UnderWay(BTreeMap<u64, (Mark, bool)>);
 
@@ -84,7 +84,8 @@ impl UnderWay {
         self.0.insert(event.offset, (event, false));
     }
 
-    /// Everything up to the result is done with, which was not so before: a commit never passes over one that is still under way.
+    /// Marks the event at `offset` as finished. Returns the last event below which all are finished, if that advanced. A commit
+    /// never passes an event that is still in progress.
     fn end(&mut self, offset: u64) -> Option<Mark> {
         if Bug::PassOverUnderWay.is_loose() {
             return self.0.last_key_value().map(|(_, (last, _))| last.clone());
@@ -100,10 +101,10 @@ impl UnderWay {
     }
 }
 
-/// Answer public events, from the last commit on, until something fails.
+/// Reacts to public events from the last committed position, until something fails.
 ///
 /// # Errors
-/// [`ReactorError`]; started again it goes on from the last commit.
+/// [`ReactorError`]. A restart resumes from the last commit.
 pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), ReactorError> {
     let partitions = partitions_of(replica.log().as_ref(), D::REACTS_TO).await?;
     let (mut progress, from) = Progress::load(&replica, lease, "reactor", partitions).await?;
@@ -116,7 +117,7 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn 
             biased;
             () = progress.due() => {
                 if progress.commit().await?.is_break() {
-                    // What is under way is begun again by whoever goes on, with the same keys.
+                    // The next holder of the lease repeats what is in progress, with the same keys.
                     return Ok(());
                 }
                 continue;
@@ -155,7 +156,7 @@ const fn has_room(n_under_way: usize, n_aside: usize) -> bool {
     n_under_way < N_UNDER_WAY_MAX && n_aside < N_ASIDE_MAX
 }
 
-/// How the service answers the event in `record`, if it does.
+/// Returns the service's reaction to the event in `record`, if it has one.
 fn reaction<D: Decider>(partition: &Partition, record: &Record) -> Result<Option<Reaction<D>>, ReactorError> {
     let (partition, offset) = (partition.clone(), record.offset);
     match cloudevents::decode::<D::Heard>(&partition.topic, record) {
@@ -167,7 +168,7 @@ fn reaction<D: Decider>(partition: &Partition, record: &Record) -> Result<Option
     }
 }
 
-/// One reaction, again and again until it stands in the journal or has to be set aside.
+/// Retries one reaction until its record is in the journal or it has to be set aside.
 async fn react<D: Decider, R: Rows<D>>(replica: Replica<D, R>, reaction: Reaction<D>) -> Outcome<D> {
     let Reaction { envelope, topic, .. } = &reaction;
     let (service, cause) = (D::JOURNAL, envelope.id);
@@ -192,12 +193,12 @@ async fn react<D: Decider, R: Rows<D>>(replica: Replica<D, R>, reaction: Reactio
                 let (partition, offset, print) = (Replica::<D, R>::journal(), at.offset, marks::print_of_id(id));
                 break Some(Mark { partition, offset, print });
             }
-            // Reactions never refuse, and their keys are nobody else's: this is a mistake in the program, and says so.
+            // Reactions are never rejected and their keys are unique, so this is a bug. Report it.
             Err(refusal @ (ExecuteError::Rejected(_) | ExecuteError::OtherVersion(_) | ExecuteError::KeyReused)) => {
                 error!(service, %cause, "{service} refused to react to {topic} {cause}: {refusal}");
                 break None;
             }
-            // Whoever did so has said that this event is to have no effect here.
+            // An operator has decided that this event has no effect here.
             Err(failure @ ExecuteError::Discarded) => {
                 warn!(service, %cause, "{service} does not react to {topic} {cause}: {failure}");
                 break None;
@@ -207,7 +208,7 @@ async fn react<D: Decider, R: Rows<D>>(replica: Replica<D, R>, reaction: Reactio
                 warn!(service, %cause, "{service} sets {topic} {cause} aside: {failure}");
                 return Outcome::SetAside(reaction);
             }
-            // Also one that is too large: what it asks for would be lost, so it waits until the log takes it.
+            // This includes commands that are too large: dropping one would lose its effect, so it is retried until the log accepts it.
             Err(
                 failure @ (ExecuteError::KeyInUse
                 | ExecuteError::TooLarge

@@ -1,14 +1,14 @@
-//! Rebuilding a service's rows while it serves.
+//! Rebuilds a service's rows while it serves.
 //!
-//! The next generation is built beside the serving one, by an instance of its own that folds the journal from the beginning,
-//! on a thread of lower priority. When it has caught up, both generations are compared row by row as they were at the same
-//! offset, while commands and queries go on. Then it takes over between two change sets, and the one before is kept, to go
-//! back to: which is the same thing, but for the building.
+//! The next generation is built beside the serving one, by a separate instance that folds the journal from the beginning on a
+//! low-priority thread. When it has caught up, both generations are compared row by row at the same offset, while commands and
+//! queries continue. Then it takes over between two change sets, and the previous generation is kept for a rollback, which is the
+//! same procedure without the building.
 //!
-//! It begins with the first record, or, if that is asked for, with the newest snapshot (or generation kept) that is not behind
-//! some point. What was built stays in its file until it serves or is discarded, so whoever begins again goes on where a crash came.
+//! A rebuild starts from the first record or, on request, from the newest snapshot (or the kept generation) that is not past a
+//! given offset. What is built stays in its file until it serves or is discarded, so a rebuild after a crash resumes from there.
 //!
-//! Deliberately absent: relay, reactor, timers and deliveries. Building rows publishes nothing and tells nobody.
+//! It runs no relay, reactor, timers or deliveries: building rows publishes and sends nothing.
 
 mod builder;
 mod copies;
@@ -30,108 +30,108 @@ use crate::{
     snapshots,
 };
 
-/// How often is looked how far it has come.
+/// The interval at which progress is polled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The generation that is only built to be compared. It never serves.
+/// The generation that is built only for comparison. It never serves.
 const VERIFIED: u32 = 0;
 
-/// What is to be done.
+/// The purpose of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// Build the next generation from the beginning and let it serve, if it equals the serving one.
+    /// Build the next generation from the beginning, and let it serve if it equals the serving one.
     Rebuild,
-    /// The same, whatever differs: for rows that are wrong, or are to become others.
+    /// Like `Rebuild`, but serve whatever differs: for rows that are wrong or are meant to change.
     Replace,
-    /// Build one from the beginning, compare it, and throw it away.
+    /// Build a generation from the beginning, compare it, and delete it.
     Verify,
-    /// Let the generation before the serving one catch up and serve again, whatever differs.
+    /// Let the previous generation catch up and serve again, whatever differs.
     Rollback,
 }
 
-/// How far it has come.
+/// The stage of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// The journal is replayed.
+    /// The journal is being replayed.
     Replaying,
     Comparing,
-    /// The new generation takes over.
+    /// The new generation is taking over.
     Switching,
-    /// It is done with.
+    /// The rebuild is finished.
     Done,
 }
 
-/// How a rebuild goes.
+/// The progress of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     pub stage: Stage,
-    /// The generation that is built.
+    /// The generation being built.
     pub generation: u32,
-    /// Where it stood when this rebuild began: above 0 it goes on with what an earlier one left.
+    /// Its position when this rebuild started. Above 0, it resumes an earlier attempt.
     pub from: u64,
-    /// Rows up to here were copied, not folded; 0: the journal is folded from its first record.
+    /// Rows below this offset were copied rather than folded; 0 if the journal is folded from its first record.
     pub base: u64,
     /// One past the last record in its rows.
     pub position: u64,
     /// One past the last record in the serving rows.
     pub end: u64,
-    /// Headers and values that were read for it so far.
+    /// Bytes of headers and values read for it so far.
     pub bytes: u64,
 }
 
-/// What came of a rebuild.
+/// The result of a rebuild.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Report {
     /// The generation that was built.
     pub generation: u32,
-    /// Both generations were compared with every record below this offset in them.
+    /// Both generations were compared when they contained every record below this offset.
     pub compared_at: u64,
-    /// The rows that differ, at most 100 per table, in the order of the records that they follow from.
+    /// The rows that differ, at most 100 per table, in the order of the records they follow from.
     pub differences: Vec<RowDifference>,
-    /// Why the rows that served could not be compared: they are damaged. Only when they are replaced.
+    /// Why the serving rows could not be compared: they are damaged. Only set when they are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
-    /// The offset from which on the new generation serves; none if it does not.
+    /// The offset from which the new generation serves; `None` if it does not.
     pub serves_from: Option<u64>,
-    /// Rows up to here were copied from a snapshot or a generation kept; 0: all were folded from the first record.
+    /// Rows below this offset were copied from a snapshot or a kept generation; 0 if all were folded from the first record.
     pub base: u64,
-    /// The snapshots, compared at their own offsets; only to verify.
+    /// The snapshots, each compared at its own offset; only for `Goal::Verify`.
     pub snapshots: Vec<CheckedSnapshot>,
-    /// What the public topics of the service hold; only to verify.
+    /// The contents of the service's public topics; only for `Goal::Verify`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Published>,
-    /// What the digest chain does not cover of the records below `compared_at`; only to verify.
+    /// The parts of the records below `compared_at` that the digest chain does not cover; only for `Goal::Verify`.
     #[serde(default)]
     pub envelopes: Envelopes,
-    /// Snapshots of rows that turned out to be wrong were deleted.
+    /// Whether snapshots were deleted because the rows turned out to be wrong.
     pub snapshots_deleted: bool,
-    /// Records that were folded for it.
+    /// The number of records folded for it.
     pub n_records: u64,
-    /// How long that took, in milliseconds.
+    /// The duration of the replay in milliseconds.
     pub replay_ms: u64,
 }
 
-/// What became of a snapshot that was looked at.
+/// The result of checking a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CheckedSnapshot {
-    /// Every record below this offset is in it.
+    /// The snapshot contains every record below this offset.
     pub position: u64,
-    /// Why it can't be used, if it can't.
+    /// Why it cannot be used; `None` if it can.
     pub fault: Option<String>,
 }
 
-/// A row that two generations do not have alike.
+/// A row that differs between two generations.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RowDifference {
     pub table: String,
-    /// Its primary key, as SQL; of `records` it is the offset.
+    /// Its primary key, as SQL; the offset in the table `records`.
     pub key: String,
-    /// The record that it follows from, where the row tells.
+    /// The record that it follows from, if the row names one.
     pub offset: Option<u64>,
-    /// The row in the serving generation, as SQL values; none if it is only in the other.
+    /// The row in the serving generation, as SQL values; `None` if only the other one has it.
     pub serving: Option<String>,
-    /// The row in the other.
+    /// The row in the other generation.
     pub rebuilt: Option<String>,
 }
 
@@ -142,49 +142,49 @@ impl From<Difference> for RowDifference {
     }
 }
 
-/// Why a rebuild failed. The serving rows go on serving.
+/// Why a rebuild failed. The serving rows keep serving.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// Another rebuild of the same rows is under way.
+    /// Another rebuild of the same rows is in progress.
     #[error("a rebuild of {0} is under way already")]
     UnderWay(&'static str),
-    /// There is no generation before the serving one.
+    /// There is no previous generation.
     #[error("there is no generation of {0} to go back to")]
     NothingBefore(&'static str),
-    /// The point to begin from is none of the journal's.
+    /// The journal has no such starting point.
     #[error(transparent)]
     From(#[from] PastError),
     #[error(transparent)]
     Rows(#[from] StoreError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The instance that builds can't start.
+    /// The instance that builds cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The journal or the rows are not what they were when they were written.
+    /// The journal or the rows are corrupted.
     #[error("{0}")]
     Damage(String),
     #[error("the new generation can't be built on: {0}")]
     Stopped(String),
-    /// Its thread can't be started.
+    /// Its thread cannot be started.
     #[error("a thread can't be started")]
     Thread(#[from] std::io::Error),
     /// The new generation did not take over.
     #[error(transparent)]
     Switch(#[from] SwitchError),
-    /// The log can't be read, or is damaged.
+    /// The log cannot be read, or is damaged.
     #[error(transparent)]
     Log(#[from] ReadError),
-    /// How far the relay has come can't be read.
+    /// The relay's position cannot be read.
     #[error(transparent)]
     Position(#[from] LeaseError),
-    /// Public topics can't be compared with the journal.
+    /// Public topics cannot be compared with the journal.
     #[error(transparent)]
     Publications(#[from] PublicationsError),
 }
 
 impl RebuildError {
-    /// Whether the log, the rows or a snapshot are not what was written, so that trying again does not help.
+    /// Whether the log, the rows or a snapshot are corrupted, so that retrying does not help.
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::Damage(_) | Self::Log(ReadError::Damaged { .. }) => true,
@@ -206,10 +206,10 @@ impl RebuildError {
     }
 }
 
-/// Do it, and tell how it goes. Records from the offset `anew` on are folded anew in any case; what is before may be copied.
+/// Runs a rebuild and reports its progress. Records from the offset `anew` are always folded again; rows before it may be copied.
 ///
 /// # Errors
-/// [`RebuildError`]; what was built so far is kept, and the next rebuild goes on with it.
+/// [`RebuildError`]. What was built so far is kept, and the next rebuild resumes from it.
 pub async fn run<D: Decider>(
     rebuilding: Rebuilding<D>,
     goal: Goal,
@@ -222,7 +222,7 @@ pub async fn run<D: Decider>(
     }
     let generations = replica.store().generations().clone();
     let generation = begin(&generations, goal, anew, replica.log().as_ref()).await?;
-    // Snapshots are compared on the way, each where it stands.
+    // Snapshots are compared on the way, each at its own offset.
     let stops = if goal == Goal::Verify { generations.snapshots().positions()? } else { Vec::new() };
     let began = Instant::now();
     let builder = Builder::start(replica, &generations, generation, stops.first().copied()).await?;
@@ -243,7 +243,7 @@ pub async fn run<D: Decider>(
         Goal::Rebuild if !is_good => running.builder.stop().await,
         Goal::Rebuild | Goal::Replace | Goal::Rollback => serves_from = Some(running.serve().await?),
     }
-    // Whoever has these rows replaced says that they were wrong, and so may be copies of them.
+    // Replacing rows that differ means that they were wrong, so copies of them may be wrong too.
     let snapshots_deleted = goal == Goal::Replace && !is_good && generations.snapshots().remove_behind(base)?;
     progress.send_modify(|progress| {
         if let Some(progress) = progress {
@@ -266,9 +266,9 @@ pub async fn run<D: Decider>(
     })
 }
 
-/// Rows are compared in the order of their keys, so an index that leads elsewhere is looked for first.
+/// Checks that the rows can be compared. Rows are compared in key order, so a corrupted index must be detected first.
 async fn can_be_compared<D: Decider>(replica: &Replica<D>) -> Result<(), RebuildError> {
-    // There are no indexes before it is ready.
+    // The indexes exist only once it is ready.
     replica.ready().await.map_err(|why| match replica.damage() {
         Some(Damage::Journal | Damage::Rows) => RebuildError::Damage(why),
         None => RebuildError::Stopped(why),
@@ -276,7 +276,7 @@ async fn can_be_compared<D: Decider>(replica: &Replica<D>) -> Result<(), Rebuild
     Ok(replica.store().check().await?)
 }
 
-/// A rebuild that has begun.
+/// A running rebuild.
 struct Running<'a, D: Decider> {
     replica: &'a Replica<D>,
     goal: Goal,
@@ -286,7 +286,7 @@ struct Running<'a, D: Decider> {
     progress: &'a watch::Sender<Option<Progress>>,
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 struct Compared {
     at: u64,
     differences: Vec<RowDifference>,
@@ -306,7 +306,7 @@ impl<D: Decider> Running<'_, D> {
         }));
     }
 
-    /// Fold the journal until the serving rows are near, and compare snapshots on the way.
+    /// Folds the journal until it is near the serving rows, and compares snapshots on the way.
     async fn replay(&self, snapshots: &[u64]) -> Result<Vec<CheckedSnapshot>, RebuildError> {
         let tell = || self.tell(Stage::Replaying);
         tell();
@@ -326,7 +326,7 @@ impl<D: Decider> Running<'_, D> {
         }
     }
 
-    /// Compare the public topics with what the new rows accept, then throw those away.
+    /// Compares the public topics with the records that the new rows accept, then deletes these rows.
     async fn stop_and_check_topics(self) -> Result<Checked, RebuildError> {
         let log = Arc::clone(self.replica.log()).stored();
         let checked = published::check(&log, self.builder.replica.store()).await?;
@@ -335,7 +335,7 @@ impl<D: Decider> Running<'_, D> {
         Ok(checked)
     }
 
-    /// Let the new rows serve; from which offset on they do.
+    /// Switches to the new rows. Returns the offset from which they serve.
     async fn serve(self) -> Result<u64, RebuildError> {
         self.builder.come_near(self.replica, &|| {}).await?;
         self.tell(Stage::Switching);
@@ -343,7 +343,7 @@ impl<D: Decider> Running<'_, D> {
     }
 }
 
-/// Which generation is built for this, with what is left of an earlier attempt if there is anything.
+/// Returns the generation to build for this goal, including what is left of an earlier attempt.
 async fn begin<D: Decider>(
     generations: &Generations<D>,
     goal: Goal,
@@ -368,8 +368,8 @@ async fn begin<D: Decider>(
     }
 }
 
-/// Leaves what an earlier attempt built, if that began early enough; else begins with the newest copy of rows that has no record
-/// at or behind `anew`, or with nothing.
+/// Keeps what an earlier attempt built, if that started early enough. Otherwise starts from the newest copy of the rows without
+/// records at or after `anew`, or from nothing.
 async fn begin_next<D: Decider>(
     generations: &Generations<D>,
     number: u32,
@@ -391,8 +391,8 @@ async fn begin_next<D: Decider>(
     Ok(())
 }
 
-/// Begins as the generation kept, if that is newer than any snapshot, has no record at or behind `anew`, and belongs to the log.
-/// Whether it did.
+/// Starts from the kept generation, if it is newer than any snapshot, has no record at or after `anew`, and belongs to the log.
+/// Returns whether it did.
 async fn begin_as_before<D: Decider>(
     generations: &Generations<D>,
     number: u32,

@@ -1,8 +1,8 @@
-//! The relay: publishes what a journal's accepted records tell others.
+//! The relay: publishes the public events of a journal's accepted records.
 //!
 //! It reads the journal behind the replica, whose rows say which records are void, publishes at least once, and commits only
-//! what the log has acknowledged. A copy has the same id as the first, so readers can tell. It stands at a record that is
-//! parked, until that is folded or discarded: skipping one would lose an event for ever.
+//! what the log has acknowledged. A duplicate has the same id as the original, so consumers can deduplicate. The relay waits at a
+//! parked record until it is folded or discarded, since skipping one would lose an event permanently.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,39 +27,39 @@ use crate::{
     trace::{Kind, Span},
 };
 
-/// How soon rows that begin anew are looked at again.
+/// The pause before rows that are being rebuilt are checked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why the relay stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// A record that others should hear of can't be read.
+    /// A record that may have public events cannot be decoded.
     #[error("{journal}@{offset} can't be translated: {source}")]
     Untranslatable { journal: &'static str, offset: u64, source: RecordedError },
-    /// A record that others should perhaps hear of is parked.
+    /// A record that may have public events is parked.
     #[error("{journal}@{offset} is parked: `orderlog parked show {journal} {offset}` tells why, and what can be done")]
     Parked { journal: &'static str, offset: u64 },
-    /// The journal can't be read.
+    /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The log does not take the events now.
+    /// The log does not accept the events at the moment.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The position can't be kept or found.
+    /// The position cannot be loaded or saved.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// The rows can't tell which records are void.
+    /// The rows cannot be queried for void records.
     #[error(transparent)]
     Rows(#[from] StoreError),
-    /// The journal has not begun.
+    /// The journal is still empty.
     #[error("the journal has not begun yet")]
     NotBegun,
 }
 
-/// Publish what is accepted, from the last commit on, until something fails.
+/// Publishes accepted events from the last committed position, until something fails.
 ///
 /// # Errors
-/// [`RelayError`]; started again it goes on from the last commit.
+/// [`RelayError`]. A restart resumes from the last commit.
 pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), RelayError> {
     let log = Arc::clone(replica.log());
     drop(replica.committed().wait_for(|committed| *committed > 0).await);
@@ -95,17 +95,17 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn 
     }
 }
 
-/// The first records of a batch: those of which it is known what became of them.
+/// The leading records of a batch whose verdicts are known.
 pub(crate) struct Settled<D: Decider> {
-    /// The events of those that were accepted.
+    /// The events of the accepted records.
     pub accepted: Vec<Recorded<D>>,
-    /// The last of them; none, if there are none.
+    /// The last of these records; `None` if there are none.
     pub last: Option<Mark>,
-    /// Why that is not the batch's last.
+    /// Why this is not the batch's last record.
     pub ends: Option<RelayError>,
 }
 
-/// The records of a batch, once the rows know the verdicts, up to the first one that waits for a repair.
+/// Waits until the rows have the verdicts of a batch. Returns its records up to the first one that waits for repair.
 pub(crate) async fn settled<D: Decider, R: Rows<D>>(
     replica: &Replica<D, R>,
     batch: &Batch,
@@ -115,7 +115,7 @@ pub(crate) async fn settled<D: Decider, R: Rows<D>>(
     let unaccepted = loop {
         drop(replica.committed().wait_for(|committed| *committed > last.offset).await);
         let unaccepted = replica.store().unaccepted(first.offset, last.offset + 1).await?;
-        // Rows that begin anew are behind what was just told.
+        // Rows that are being rebuilt are behind the position just reported.
         if unaccepted.next > last.offset {
             break unaccepted.verdicts;
         }
@@ -148,12 +148,12 @@ pub(crate) async fn settled<D: Decider, R: Rows<D>>(
     Ok(settled)
 }
 
-/// Keep how far a duty has come, and have it end for this reason, unless it is to end anyway.
+/// Saves a background task's progress, and ends the task with `why`, unless it is asked to end anyway.
 pub(crate) async fn stand(mut progress: Progress, why: RelayError) -> Result<(), RelayError> {
     if progress.commit().await?.is_break() { Ok(()) } else { Err(why) }
 }
 
-/// What a record tells others, each event with its attributes: all but the trace, which is that of the publication.
+/// The public events of a record, with their attributes except for the trace, which is that of the publication.
 pub(crate) fn events_of<D: Decider>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(Envelope, D::Published)> {
     let origin = &recorded.header.origin;
     let envelope = |id| Envelope {
@@ -167,7 +167,7 @@ pub(crate) fn events_of<D: Decider>(log_id: Uuid, recorded: &Recorded<D>) -> Vec
     events.map(|(index, event)| (envelope(event_id(log_id, recorded.offset, index)), event)).collect()
 }
 
-/// The records that publish them, each with the span of its publication.
+/// The records that publish these events, each with the span of its publication.
 fn translate<D: Decider>(log_id: Uuid, recorded: &Recorded<D>) -> Vec<(NewRecord, Span)> {
     let origin = &recorded.header.origin;
     let events = events_of(log_id, recorded).into_iter();

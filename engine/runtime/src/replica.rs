@@ -1,8 +1,8 @@
-//! One instance of one service: its core, the loop around it, and the handle by which the rest of the program asks it.
+//! One instance of a service: its core, the loop around it, and the handle that the rest of the program uses.
 //!
-//! The loop is one task and owns everything; it never waits for a single command. It takes what has queued (records,
-//! commands, acknowledgements), loads what the core misses with one query per table, lets the core fold and decide, appends
-//! what came of it as one batch, and hands changed rows to the writer whenever that is idle.
+//! The loop is a single task that owns all state and never blocks on one command. It takes whatever is queued (records,
+//! commands, acknowledgements), loads what the core is missing with one query per table, lets the core fold and decide, appends
+//! the resulting records as one batch, and passes changed rows to the writer whenever the writer is idle.
 
 mod append;
 mod ending;
@@ -61,61 +61,61 @@ use crate::{
     trace::{Kind, Span},
 };
 
-/// How one instance of a service is set up.
+/// Configuration of one instance of a service.
 #[derive(Clone)]
 pub struct Setup {
-    /// The log that arbitrates.
+    /// The log, which arbitrates between instances.
     pub log: Arc<dyn EventLog>,
-    /// Under which personal and secret values become keys.
+    /// Hashes personal and secret values into keys.
     pub hash_key: HashKey,
-    /// This instance's id, new for every process.
+    /// This instance's id, unique to the process.
     pub writer: uuid::Uuid,
-    /// How many keys are kept in memory without need.
+    /// The number of keys to keep cached in memory.
     pub n_slots_max: usize,
-    /// Where the time and new ids come from.
+    /// Provides the clock and new ids.
     pub surroundings: Arc<dyn Surroundings>,
 }
 
 /// What a replica is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Reading what happened before it started.
+    /// Reading the records that precede its start.
     CatchingUp,
-    /// Carrying out commands of its own, which have to come before anybody else's.
+    /// Executing its own commands, which must precede all others.
     Preparing,
     Ready,
-    /// It can't go on; the sentence says why and what to do.
+    /// It cannot continue. The message says why and what to do.
     Stopped(String),
 }
 
-/// What is not as it was written, so that a replica can't go on.
+/// The corrupted data that keeps a replica from continuing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// A record of the journal. Only a backup or a replica of the log repairs it.
+    /// A record of the journal. Only a backup or a replica of the log can repair it.
     Journal,
     /// The rows. A rebuild from the log repairs them.
     Rows,
 }
 
-/// Why a replica could not start.
+/// Why a replica failed to start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The rows were built from another journal, or from records that this one no longer has.
+    /// The rows were built from another journal, or from records that this one no longer contains.
     #[error(
         "the rows of `{service}` do not belong to its journal ({why}): if the log is the right one, have them built from it anew with \
          `orderlog projection rebuild {service} --yes`"
     )]
     OtherHistory { service: &'static str, why: String },
-    /// The journal can't be read.
+    /// The journal cannot be read.
     #[error("the journal can't be read")]
     Journal(#[from] ReadError),
-    /// The rows can't be read or written.
+    /// The rows cannot be read or written.
     #[error("the rows can't be used")]
     Rows(#[from] StoreError),
 }
 
 impl StartError {
-    /// Whether the journal or the rows are not what was written, or the rows belong to another log.
+    /// Whether the journal or the rows are corrupted, or the rows belong to another log.
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::OtherHistory { .. } | Self::Journal(ReadError::Damaged { .. }) => true,
@@ -131,66 +131,66 @@ struct Ask<D: Decider> {
     waiting: Waiting<D>,
 }
 
-/// Whoever waits for what becomes of a command, and how far it has come, if somebody wants to know.
+/// The caller that waits for a command's outcome, and the command's progress if it is traced.
 struct Waiting<D: Decider> {
     reply: oneshot::Sender<(Outcome<D>, Option<Steps>)>,
     steps: Option<Steps>,
 }
 
-/// What the loop tells everybody.
+/// State that the loop shares with every handle.
 struct Shared {
-    /// One past the last record that this instance has answered a command with.
+    /// One past the last record that this instance has returned as a command's result.
     answered: AtomicU64,
-    /// Rows up to here are written.
+    /// Rows below this offset are written.
     committed: watch::Sender<u64>,
-    /// Copied facts up to there are in the rows.
+    /// The positions up to which copied facts are in the rows.
     copied: watch::Sender<Vec<CopiedRow>>,
-    /// Records up to here are folded.
+    /// Records below this offset are folded.
     folded: watch::Sender<u64>,
     state: watch::Sender<State>,
-    /// What it can't do, though it goes on.
+    /// A problem that does not stop the replica.
     trouble: watch::Sender<Option<String>>,
-    /// What is damaged, if it stopped because of that.
+    /// Set if the replica stopped because of damage.
     damage: RwLock<Option<Damage>>,
-    /// It has commands of its own to carry out before it is ready.
+    /// Whether it has commands of its own to execute before it is ready.
     prepares: AtomicBool,
-    /// What its own commands left for an operator to settle.
+    /// Results of its own commands that an operator has to settle.
     to_settle: watch::Sender<ToSettle>,
-    /// Why its rows can't be written now; that is tried again and again.
+    /// Why the rows cannot be written at the moment. Writing is retried indefinitely.
     unwritable: watch::Sender<Option<String>>,
     trials: Trials,
-    /// The next generation of the rows is being built.
+    /// Whether the next generation of the rows is being built.
     rebuilding: AtomicBool,
-    /// Of all records read so far, headers and values.
+    /// Bytes of all records read so far, headers and values.
     n_bytes: AtomicU64,
     ending: Ending,
     lag: Lag,
     measures: Arc<Measures>,
 }
 
-/// Attempts to write the rows, counted since the start.
+/// Attempts to write the rows, counted from the start of the process.
 #[derive(Default)]
 struct Trials {
-    /// So many were asked for.
+    /// The number of attempts requested.
     wanted: watch::Sender<u64>,
-    /// So many of them have an outcome, which is in `unwritable`.
+    /// The number of attempts completed. Their outcome is in `unwritable`.
     done: watch::Sender<u64>,
 }
 
 impl Shared {
-    /// The last attempt to write the rows succeeded.
+    /// Records that the last attempt to write the rows succeeded.
     fn can_write(&self) {
         self.unwritable.send_if_modified(|why| why.take().is_some());
     }
 
-    /// The last attempt to write the rows failed, and will be repeated.
+    /// Records that the last attempt to write the rows failed. It will be repeated.
     fn can_not_write(&self, failure: &StoreError) {
         let cause = failure.source().map_or_else(String::new, |cause| format!(": {cause}"));
         self.unwritable.send_replace(Some(format!("its rows can't be written: {failure}{cause}")));
     }
 }
 
-/// The rows that serve, for the loop and for every handle.
+/// The serving rows, shared by the loop and every handle.
 type Serving<R> = Arc<RwLock<Arc<R>>>;
 
 /// The handle of a running replica. Cheap to clone.
@@ -219,22 +219,22 @@ impl<D: Decider, R> Clone for Replica<D, R> {
 }
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
-    /// The journal of the service.
+    /// Returns the service's journal.
     pub fn journal() -> Partition {
         Partition::journal(D::JOURNAL)
     }
 
-    /// The rows that serve now. Ask anew for each query: after a rebuild it is another generation.
+    /// Returns the serving rows. Call this for each query: a rebuild replaces them with another generation.
     pub fn store(&self) -> Arc<R> {
         Arc::clone(&self.serving.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How the instance was set up.
+    /// Returns the configuration of this instance.
     pub fn setup(&self) -> &Setup {
         &self.setup
     }
 
-    /// The time where this instance runs.
+    /// Returns the current time of this instance.
     pub fn now_ms(&self) -> Millis {
         self.setup.surroundings.now_ms()
     }
@@ -243,22 +243,22 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         &self.setup.log
     }
 
-    /// The key under which values become keys.
+    /// Returns the key that hashes values into keys.
     pub fn hash_key(&self) -> &HashKey {
         &self.setup.hash_key
     }
 
-    /// What the replica is doing, now and as it changes.
+    /// Watches the state of the replica.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared.state.subscribe()
     }
 
-    /// What the replica can't do, though it goes on; for readiness.
+    /// Returns a problem that does not stop the replica; for the readiness check.
     pub fn trouble(&self) -> Option<String> {
         self.shared.trouble.borrow().clone().or_else(|| self.shared.unwritable.borrow().clone())
     }
 
-    /// Waits until a write of the rows has succeeded or failed; [`Replica::trouble`] then has the reason.
+    /// Waits until a write of the rows has succeeded or failed. [`Replica::trouble`] then returns the reason.
     pub async fn try_writing(&self) {
         let Trials { wanted, done } = &self.shared.trials;
         let mut this = 0;
@@ -266,41 +266,41 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
             *n += 1;
             this = *n;
         });
-        // The sender lives as long as this handle, so waiting can't fail.
+        // The sender lives as long as this handle, so waiting cannot fail.
         drop(done.subscribe().wait_for(|done| *done >= this).await);
     }
 
-    /// Rows below this offset are written, now and as it grows.
+    /// Watches the offset below which rows are written.
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.shared.committed.subscribe()
     }
 
-    /// Records below this offset are folded, now and as it grows.
+    /// Watches the offset below which records are folded.
     pub fn folded(&self) -> watch::Receiver<u64> {
         self.shared.folded.subscribe()
     }
 
-    /// One past the last record that this instance has answered a command with.
+    /// One past the last record that this instance has returned as a command's result.
     pub fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::Acquire)
     }
 
-    /// Another instance has answered a command for this one, with a record below `position`: queries here are to see it, too.
+    /// Records that another instance has executed a command for this one, with a record below `position`. Queries here wait for it too.
     pub fn has_answered_elsewhere(&self, position: u64) {
         self.shared.answered.fetch_max(position, Ordering::AcqRel);
     }
 
-    /// What is damaged, if the replica has stopped because of that.
+    /// Returns what is damaged, if the replica stopped because of damage.
     pub fn damage(&self) -> Option<Damage> {
         *self.shared.damage.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many bytes of records this instance has read so far, headers and values.
+    /// Returns the number of bytes of records that this instance has read so far, headers and values.
     pub fn n_bytes(&self) -> u64 {
         self.shared.n_bytes.load(Ordering::Relaxed)
     }
 
-    /// How far the rows are behind the journal, as far as is known.
+    /// Returns the last known lag of the rows behind the journal.
     pub fn behind(&self) -> Behind {
         self.shared.lag.behind(*self.shared.committed.borrow(), self.now_ms())
     }
@@ -309,23 +309,23 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         &self.shared.lag
     }
 
-    /// What this instance counts of itself.
+    /// Returns the metrics of this instance.
     pub fn measures(&self) -> &Arc<Measures> {
         &self.shared.measures
     }
 
-    /// Wait until queries see every command that this instance has answered; in vain if the replica has stopped.
+    /// Waits until queries see every command that this instance has answered. Returns early if the replica stops.
     pub async fn read_your_writes(&self) {
         self.has_committed(self.answered()).await;
     }
 
-    /// Wait until everything below `position` is in the rows; in vain if the replica has stopped.
+    /// Waits until everything below `position` is in the rows. Returns early if the replica stops.
     pub async fn has_committed(&self, position: u64) {
         if Bug::ReadWithoutWaiting.is_loose() {
             return;
         }
         let (mut committed, mut state) = (self.committed(), self.state());
-        // The senders live as long as this handle, so waiting can't fail.
+        // The senders live as long as this handle, so waiting cannot fail.
         tokio::select! {
             biased;
             _ = committed.wait_for(|committed| *committed >= position) => {}
@@ -333,8 +333,8 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         }
     }
 
-    /// Wait until the rows reflect the record of another service's `journal` at `offset`, by what this service consumes of its events;
-    /// in vain if the replica has stopped. `lacks` says what is still missing if the caller stops waiting.
+    /// Waits until the rows reflect the record of another service's `journal` at `offset`, as far as this service consumes its events.
+    /// Returns early if the replica stops. `lacks` reports what is still missing if the caller stops waiting.
     pub async fn has_taken_in(&self, journal: &str, offset: u64, lacks: &mut Lacks) {
         if Bug::ReadBeforeNews.is_loose() {
             return;
@@ -355,10 +355,10 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         }
     }
 
-    /// Wait until the replica takes commands.
+    /// Waits until the replica accepts commands.
     ///
     /// # Errors
-    /// Why it never will.
+    /// The reason, if it stops instead.
     pub async fn ready(&self) -> Result<(), String> {
         let mut state = self.state();
         let state = state.wait_for(|state| !matches!(state, State::CatchingUp | State::Preparing)).await;
@@ -368,23 +368,23 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         }
     }
 
-    /// The same replica, which refuses nothing because of news that stand on the topics already.
+    /// Makes the replica wait for public events that are already on the topics before it rejects a command that rests on them.
     #[must_use]
     pub fn hearing(self, news: News) -> Self {
         Self { news: Some(Arc::new(news)), ..self }
     }
 
-    /// Prove that positions of the groups whose progress is waited for here are this log's, so that nobody has to wait for that.
+    /// Checks in advance that the positions of the groups that this replica waits for belong to this log, so that no request has to.
     pub(crate) async fn prove_news(self) {
         if let Some(news) = &self.news {
             news.prove().await;
         }
     }
 
-    /// Have a command decided, and wait until the log has spoken.
+    /// Executes a command, and waits until its record is in the journal or it has failed.
     ///
     /// # Errors
-    /// [`ExecuteError`] says what became of it, and whether anything may have been written.
+    /// [`ExecuteError`] says why it failed, and whether anything may have been written.
     pub async fn execute(
         &self,
         command: D::Command,
@@ -395,10 +395,10 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         self.execute_request(Request { command, stamp, versions: None, origin, deadline }).await
     }
 
-    /// The same, with everything that can be said of a command.
+    /// Like [`Replica::execute`], with all the options of a request.
     ///
     /// # Errors
-    /// [`ExecuteError`] says what became of it, and whether anything may have been written.
+    /// As [`Replica::execute`].
     pub async fn execute_request(&self, mut request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let begun = Instant::now();
         let name = || format!("{} command", D::JOURNAL);
@@ -428,14 +428,14 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
                 if !news.are_in(D::rests_on(&rejection), deadline, self.setup.surroundings.as_ref()).await {
                     return Err(ExecuteError::Unavailable("it has not taken in all news yet".to_owned()));
                 }
-                // Nothing was written, so it is the same command.
+                // Nothing was written, so this is still the same command.
                 self.ask(request, span, &[State::Ready]).await
             }
             (outcome, _) => outcome,
         }
     }
 
-    /// Asks the loop, unless the replica is in none of `states`.
+    /// Submits the request to the loop, unless the replica is in none of `states`.
     async fn ask(
         &self,
         request: Arc<Request<D>>,
@@ -451,12 +451,12 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
             State::Ready => ExecuteError::Unavailable("it is stopping".to_owned()),
         };
         if !states.contains(&self.shared.state.borrow()) {
-            // A decision on old state would only become a void record.
+            // A decision on stale state would only produce a void record.
             return Err(unavailable());
         }
         let waiting = Waiting { reply, steps: span.is_recorded().then(Steps::begin) };
         self.asks.send(Ask { request, waiting }).await.map_err(|_| unavailable())?;
-        // If the loop ends now, the command may have been appended already.
+        // If the loop ends now, the command may already have been appended.
         let (outcome, steps) = outcome.await.map_err(|_| ExecuteError::Unknown)?;
         if let Some(steps) = steps {
             steps.tell(span);
@@ -475,7 +475,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         }
     }
 
-    /// The record that an idempotency key's first command wrote, if it was the same command.
+    /// Returns the record that the first command with this idempotency key wrote, if it was the same command.
     async fn repeated(
         &self,
         offset: u64,
@@ -498,7 +498,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     }
 }
 
-/// How the loop can fail for good.
+/// Permanent failures of the loop.
 #[derive(Debug, thiserror::Error)]
 enum LoopError {
     #[error(transparent)]
@@ -521,7 +521,7 @@ impl LoopError {
     }
 }
 
-/// A record's id, as logs show it.
+/// Formats a record's id for the logs.
 fn short(id: RecordId) -> String {
     id.0.simple().to_string()
 }

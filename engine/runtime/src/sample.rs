@@ -1,4 +1,4 @@
-//! A public event to test with.
+//! A public event for tests.
 
 use orderlog_core::public_events;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ pub const JOURNAL: &str = "shelves";
 pub struct Weighed {
     pub shelf: String,
     pub grams: i64,
-    /// Not in earlier versions.
+    /// Missing in earlier versions.
     #[serde(default)]
     pub scale: Option<String>,
     pub version: u64,

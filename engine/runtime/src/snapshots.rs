@@ -1,7 +1,7 @@
-//! Snapshots of rows: made now and then, so that an instance with no rows need not read its journal from the first record.
+//! Periodic snapshots of the rows, so that an instance without rows need not read its journal from the first record.
 //!
-//! They are worth what their hash and the log say: one whose bytes are not those of its label, or whose last record is not the
-//! journal's, is passed over, and the next older one is tried.
+//! Snapshots are verified by their hash and against the log: one whose bytes do not match its label, or whose last record is not
+//! in the journal, is skipped, and the next older one is tried.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,28 +19,28 @@ use crate::{
     replica::{Replica, StartError, same_history},
 };
 
-/// How often is looked whether another snapshot is due.
+/// How often to check whether another snapshot is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
-/// Where the rows of a process are, and when snapshots of them are made.
+/// Where the rows of a process are stored, and when snapshots of them are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keeping {
     /// The folder of the rows.
     pub data: PathBuf,
-    /// The folder of their snapshots, if it is not the usual one in that folder.
+    /// The folder of their snapshots, if not the default one in `data`.
     pub snapshots: Option<PathBuf>,
-    /// A snapshot is made after so many records; never, if it is 0.
+    /// The number of records between two snapshots; 0 disables them.
     pub every: u64,
-    /// Older ones than so many are deleted.
+    /// The number of snapshots to keep. Older ones are deleted.
     pub n_kept: usize,
 }
 
 impl Keeping {
-    /// All generations of a service's rows.
+    /// Opens all generations of a service's rows.
     ///
     /// # Errors
-    /// [`StoreError`] if another process uses them, or the folder can't be used.
+    /// [`StoreError`] if another process uses them, or the folder cannot be used.
     pub fn generations<D: Decider>(&self, tables: &'static Tables<D>) -> Result<Generations<D>, StoreError> {
         let generations = Generations::lock(&self.data, tables)?;
         Ok(match &self.snapshots {
@@ -49,21 +49,21 @@ impl Keeping {
         })
     }
 
-    /// A copy of a service's rows in the folder `scratch`, to be opened there; nothing changes where they are. Snapshots are read from
-    /// where they are.
+    /// Copies a service's rows to the folder `scratch`, to be opened there. The originals are not changed. Snapshots are read from their
+    /// original folder.
     ///
     /// # Errors
-    /// [`StoreError`] if a process uses them, or they can't be copied.
+    /// [`StoreError`] if a process uses them, or they cannot be copied.
     pub fn in_scratch<D: Decider>(&self, tables: &'static Tables<D>, scratch: &Path) -> Result<Self, StoreError> {
         Generations::to_read(&self.data, tables)?.copy_serving(scratch)?;
         let snapshots = self.snapshots.clone().unwrap_or_else(|| self.data.join(SNAPSHOTS));
         Ok(Self { data: scratch.to_owned(), snapshots: Some(snapshots), ..self.clone() })
     }
 
-    /// The rows that serve; where there are none, they begin as the newest snapshot that belongs to the log.
+    /// Opens the serving rows. If there are none, they start from the newest snapshot that belongs to the log.
     ///
     /// # Errors
-    /// [`StartError`], if rows or log can't be read.
+    /// [`StartError`] if the rows or the log cannot be read.
     pub async fn open<D: Decider>(
         &self,
         tables: &'static Tables<D>,
@@ -72,18 +72,18 @@ impl Keeping {
         let generations = self.generations(tables)?;
         let serving = generations.serving()?;
         if !generations.file(serving).exists() {
-            // What SQLite kept beside a file that was deleted belongs to no other.
+            // SQLite's side files of a deleted file must not be used with another one.
             generations.remove(serving)?;
             begin(&generations, serving, u64::MAX, log).await?;
         }
         Ok(Store::open_generation(&generations, serving).await?)
     }
 
-    /// Has an empty generation serve, to be built from the log as it is, since what served is damaged or another log's. Snapshots
-    /// behind the log's end go.
+    /// Makes an empty generation serve, to be built from the current log, since the serving one is damaged or belongs to another log.
+    /// Deletes snapshots past the log's end.
     ///
     /// # Errors
-    /// [`StartError`], if rows or log can't be used.
+    /// [`StartError`] if the rows or the log cannot be used.
     pub async fn begin_anew<D: Decider>(
         &self,
         tables: &'static Tables<D>,
@@ -97,7 +97,7 @@ impl Keeping {
         };
         let newest = generations.all()?.last().copied().unwrap_or(0).max(serving);
         generations.serve(newest + 1)?;
-        // Not from a snapshot: what is in doubt may be in there too.
+        // Not from a snapshot, which may contain the same fault.
         Store::open_generation(&generations, newest + 1).await?.close().await;
         if let Err(error) = generations.snapshots().remove_behind(end) {
             passed_over::<D>("snapshots behind the log's end", &error);
@@ -106,11 +106,11 @@ impl Keeping {
     }
 }
 
-/// Makes `number`, which must not be there, a copy of the newest snapshot that is whole, belongs to the log, and has no record at
-/// or behind `anew`. If there is none, nothing is made.
+/// Creates generation `number`, which must not exist, as a copy of the newest snapshot that is intact, belongs to the log, and has no
+/// record at or after `anew`. Does nothing if there is none.
 ///
 /// # Errors
-/// [`StartError`], if rows or log can't be read.
+/// [`StartError`] if the rows or the log cannot be read.
 pub(crate) async fn begin<D: Decider>(
     generations: &Generations<D>,
     number: u32,
@@ -135,7 +135,7 @@ pub(crate) async fn begin<D: Decider>(
     Ok(())
 }
 
-/// Whether the last record of the rows in `number` is the log's.
+/// Whether the last record of generation `number` is in the log.
 async fn belongs<D: Decider>(
     generations: &Generations<D>,
     number: u32,
@@ -159,17 +159,17 @@ fn passed_over<D: Decider>(what: &str, error: &dyn std::error::Error) {
     warn!(service = D::JOURNAL, "{what} can't be used, it is passed over: {error}");
 }
 
-/// Make one of what serves now, at low priority.
+/// Makes a snapshot of the serving rows, at low priority.
 ///
 /// # Errors
-/// [`SnapshotError`], if none could be made.
+/// [`SnapshotError`] if it could not be made.
 pub async fn make<D: Decider>(store: Arc<Store<D>>) -> Result<Label, SnapshotError> {
     let name = format!("snapshot-{}", D::JOURNAL);
     let made = aside::run(name, async move { store.make_snapshot().await }).await;
     made.map_err(|source| SnapshotError::File { file: PathBuf::from("a thread"), source })?
 }
 
-/// Make snapshots of an instance's rows whenever they are due, for as long as it runs.
+/// Makes snapshots of an instance's rows whenever they are due, for as long as the instance runs.
 pub async fn keep_making<D: Decider>(replica: Replica<D>, every: u64, n_kept: usize) {
     if every == 0 || replica.ready().await.is_err() {
         return;

@@ -1,5 +1,5 @@
-//! Where an instance takes the time and new ids from, and what runs its tasks: the machine, or under simulation a seed, which also
-//! has some instances pass for an older program.
+//! The environment of an instance: clock, ids and task spawner. In production it is the machine; under simulation it is derived from
+//! a seed, and also makes some instances behave like an older version.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,24 +10,24 @@ use futures_util::future::BoxFuture;
 use orderlog_core::{decider::Millis, known::Unknown};
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// The clock, and new ids. Asked once per turn or command, never per record.
+/// The clock and new ids. Called once per turn or command, never per record.
 pub trait Surroundings: Send + Sync + 'static {
-    /// The wall clock, in milliseconds since the Unix epoch. It may jump; nothing that must be right depends on it.
+    /// The wall clock, in milliseconds since the Unix epoch. It may jump, so correctness must not depend on it.
     fn now_ms(&self) -> Millis;
 
     /// A new UUIDv7.
     fn mint(&self) -> Uuid;
 
-    /// Run this besides everything else. Only what runs for long is started so.
+    /// Spawns a long-running task.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// Kinds of events that the program has to take for unknown.
+    /// The kinds of events that this instance must treat as unknown.
     fn unknown(&self) -> Unknown {
         &[]
     }
 }
 
-/// The machine's clock, ids that are random where they don't tell the time, and tokio.
+/// The machine's clock, UUIDv7 ids with random bits, and tokio.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine;
 
@@ -41,7 +41,7 @@ impl Surroundings for Machine {
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        // A handle would only be there to wait for its end, or to end it.
+        // The handle is only needed to await or abort the task.
         drop(tokio::spawn(task));
     }
 }
@@ -57,15 +57,15 @@ fn since_epoch() -> Duration {
 
 /// A new UUIDv7 with the time of the machine's clock.
 ///
-/// Ids of one process ascend as long as the clock does not go back. [`Uuid::now_v7`] lets them ascend always, and so gives them a
-/// wrong time until the next restart after the clock was ahead for a moment.
+/// Ids of one process ascend as long as the clock is not set back. [`Uuid::now_v7`] makes them always ascend. If the clock was ahead
+/// for a moment, its ids would then have a wrong time until the next restart.
 pub fn mint() -> Uuid {
     static MINT: Mutex<Mint> = Mutex::new(Mint::new());
     let mut mint = MINT.lock().unwrap_or_else(PoisonError::into_inner);
     mint.at(since_epoch())
 }
 
-/// Makes ids that ascend between two steps back of the clock.
+/// Makes ids that ascend until the clock is set back.
 struct Mint {
     last: Duration,
     context: ContextV7,
@@ -76,7 +76,7 @@ impl Mint {
         Self { last: Duration::ZERO, context: ContextV7::new() }
     }
 
-    /// An id made at this time since the Unix epoch.
+    /// Returns an id with this time since the Unix epoch.
     fn at(&mut self, time: Duration) -> Uuid {
         if time < self.last {
             self.context = ContextV7::new();

@@ -1,4 +1,4 @@
-//! Commands that only time asks for, as a service's [`Timer`]s declare them.
+//! Time-driven commands, as declared by a service's [`Timer`]s.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use tracing::{error, warn};
 
 use crate::replica::{ExecuteError, Replica};
 
-/// How often the rows are asked what is due. Nothing begins later than this after it is due.
+/// How often the rows are queried for due aggregates. Bounds the delay of a command.
 const EVERY: Duration = Duration::from_millis(250);
-/// So many are taken at a time.
+/// The maximum number of aggregates fetched at a time.
 const N_MAX: u32 = 500;
-/// So many are executed at once.
+/// The maximum number of concurrent commands.
 const N_AT_ONCE: usize = 64;
-/// How long one attempt may take.
+/// The deadline of one attempt, in milliseconds.
 const DEADLINE_MS: i64 = 10_000;
 
-/// Executes what is due, until duties are to end or the rows can't be read.
+/// Executes due commands until background tasks are asked to end or the rows cannot be read.
 ///
 /// # Errors
-/// [`StoreError`]; started again it finds what is due again.
+/// [`StoreError`]. A restart finds the due aggregates again.
 pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>) -> Result<(), StoreError> {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,7 +37,7 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>) -> Result<(), S
             () = replica.is_to_end() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        // Else what was just done would be found once more.
+        // Otherwise the query would return aggregates that were just processed.
         replica.read_your_writes().await;
         let mut now_ms = replica.now_ms();
         if Bug::ExpireLate.is_loose() {
@@ -55,17 +55,17 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>) -> Result<(), S
 async fn execute<D: Decider, R: Rows<D>>(replica: &Replica<D, R>, timer: &Timer<D>, aggregate: Key, due: Due<D>) {
     let (service, timer, aggregate) = (D::JOURNAL, timer.name, String::from(aggregate));
     let Due { version, command, .. } = due;
-    // With the version: should a clock that was set back make this one decline, the next attempt is another command.
+    // The key includes the version: if a clock that was set back makes this command decline, the next attempt is a new command.
     let stamp = CommandStamp { key: Key::named(timer, &format!("{aggregate}/{version}")), fingerprint: [0; 16] };
     let mut outcome =
         replica.execute(command.clone(), Some(stamp), Origin::default(), replica.now_ms() + DEADLINE_MS).await;
     if let Err(ExecuteError::Discarded) = outcome {
-        // What was discarded did not happen: the aggregate is as it was, and due.
+        // A discarded command had no effect, so the aggregate is unchanged and still due.
         outcome = replica.execute(command, None, Origin::default(), replica.now_ms() + DEADLINE_MS).await;
     }
     match outcome {
         Ok(_) => {}
-        // Only aggregates that exist are found, and these keys are nobody else's: a mistake in the program.
+        // Due aggregates exist and these keys are used nowhere else, so this is a bug.
         Err(
             refusal @ (ExecuteError::Rejected(_)
             | ExecuteError::OtherVersion(_)
@@ -74,7 +74,7 @@ async fn execute<D: Decider, R: Rows<D>>(replica: &Replica<D, R>, timer: &Timer<
         ) => {
             error!(service, timer, aggregate, "what was due by {timer} of {service} was refused: {refusal}");
         }
-        // It is found again at the next tick.
+        // The next tick finds it again.
         Err(
             failure @ (ExecuteError::Parked
             | ExecuteError::KeyInUse

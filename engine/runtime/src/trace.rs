@@ -1,12 +1,12 @@
-//! Spans, as OpenTelemetry has them: what a request set in motion, over all services, as one tree.
+//! OpenTelemetry spans: everything that a request causes, in all services, as one tree.
 //!
-//! A trace goes along as the text of a W3C `traceparent`: from a request into the command's record, from there into public events,
-//! reactions and deliveries, each the child of what caused it. Without a tracer the text is only handed on, and nothing else is done.
+//! A trace is propagated as the text of a W3C `traceparent`: from a request into the command's record, and from there into public
+//! events, reactions and deliveries, each a child of its cause. Without a tracer the text is only passed on.
 //!
-//! Only live work makes spans: folding, catching up and rebuilding make none. Work that comes long after its cause (a relay that
-//! was stopped for hours, say) begins a trace of its own, with a link to the old one, which else would grow for ever.
+//! Only live work makes spans: folding, catching up and rebuilding make none. Work long after its cause (by a relay that was stopped
+//! for hours, for example) starts a trace of its own with a link to the old one, which would otherwise grow forever.
 //!
-//! Deliberately absent from spans: ids in paths, bodies, e-mail addresses, whatever callers write.
+//! Spans contain no ids in paths, bodies, e-mail addresses or other text from callers.
 
 use std::{sync::OnceLock, time::SystemTime};
 
@@ -24,7 +24,7 @@ pub use opentelemetry::trace::SpanKind as Kind;
 
 use crate::now_ms;
 
-/// What happens later than this after its cause is no part of its trace, but linked to it.
+/// Work that starts later than this after its cause, in milliseconds, is not part of its trace but linked to it.
 const LIVE_MS: Millis = 10 * 60 * 1_000;
 
 static TRACER: OnceLock<BoxedTracer> = OnceLock::new();
@@ -33,37 +33,37 @@ tokio::task_local! {
     static CURRENT: Option<String>;
 }
 
-/// Make spans from now on, by the tracer that was made known to OpenTelemetry.
+/// Enables spans, with the tracer registered globally with OpenTelemetry.
 pub fn begin() {
     TRACER.get_or_init(|| global::tracer("orderlog"));
 }
 
-/// The trace that this task's work belongs to, as a `traceparent`.
+/// Returns the trace of the current task, as a `traceparent`.
 pub fn current() -> Option<String> {
     CURRENT.try_with(Clone::clone).ok().flatten()
 }
 
-/// What `work` comes to, which belongs to this trace.
+/// Runs `work` as part of this trace.
 pub fn scope<W: Future>(trace: Option<String>, work: W) -> impl Future<Output = W::Output> {
-    // Not an async function: that would hold the work twice, once as it was handed over and once as it is done.
+    // Not an async function, which would hold the work twice: as an argument and as the future being polled.
     CURRENT.scope(trace, work)
 }
 
-/// Something that takes time, until this is dropped.
+/// A running span, which ends when it is dropped.
 pub struct Span {
     inner: Option<BoxedSpan>,
     trace: Option<String>,
 }
 
 impl Span {
-    /// It begins now, caused by `parent`, a `traceparent`; without one it begins a trace.
+    /// Starts a span caused by `parent`, a `traceparent`. Without one it starts a trace.
     pub fn begin(kind: SpanKind, name: impl FnOnce() -> String, parent: Option<&str>) -> Self {
         let Some(tracer) = TRACER.get() else { return Self { inner: None, trace: parent.map(str::to_owned) } };
         let builder = SpanBuilder::from_name(name()).with_kind(kind);
         Self::of(tracer.build_with_context(builder, &context_of(parent)))
     }
 
-    /// It begins now, and follows from something that was written down at `time_ms` with this trace. What has none makes no span.
+    /// Starts a span that follows from something recorded at `time_ms` with this trace. Makes no span if there is no trace.
     pub fn follow(kind: SpanKind, name: impl FnOnce() -> String, (trace, time_ms): (Option<&str>, Millis)) -> Self {
         let (Some(tracer), Some(cause)) = (TRACER.get(), trace.and_then(parse)) else {
             return Self { inner: None, trace: trace.map(str::to_owned) };
@@ -75,7 +75,7 @@ impl Span {
         Self::of(tracer.build_with_context(builder, &Context::new()))
     }
 
-    /// Nothing that anybody would want to see.
+    /// A span that is not recorded.
     pub const fn none() -> Self {
         Self { inner: None, trace: None }
     }
@@ -85,38 +85,38 @@ impl Span {
         Self { inner: Some(span), trace }
     }
 
-    /// What follows from it is to have this as its `traceparent`.
+    /// Returns the `traceparent` to pass to work caused by this span.
     pub fn trace(&self) -> Option<&str> {
         self.trace.as_deref()
     }
 
-    /// Whether somebody will see it.
+    /// Whether the span is sampled.
     pub fn is_recorded(&self) -> bool {
         self.inner.as_ref().is_some_and(opentelemetry::trace::Span::is_recording)
     }
 
-    /// What it is about. Nothing personal.
+    /// Sets an attribute. It must not be personal.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         if let Some(span) = &mut self.inner {
             span.set_attribute(KeyValue::new(key, value));
         }
     }
 
-    /// It turns out to be called so.
+    /// Renames the span.
     pub fn rename(&mut self, name: impl FnOnce() -> String) {
         if let Some(span) = &mut self.inner {
             span.update_name(name());
         }
     }
 
-    /// It did not work.
+    /// Marks the span as failed.
     pub fn fail(&mut self, why: impl Into<String>) {
         if let Some(span) = &mut self.inner {
             span.set_status(Status::error(why.into()));
         }
     }
 
-    /// A part of it, which is over.
+    /// Adds a finished child span.
     pub fn part(&self, name: &'static str, (from, to): (SystemTime, SystemTime)) {
         if let (Some(tracer), true) = (TRACER.get(), self.is_recorded()) {
             let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Internal).with_start_time(from);
@@ -132,7 +132,7 @@ fn context_of(parent: Option<&str>) -> Context {
     }
 }
 
-/// The span that a `traceparent` of version 00 names.
+/// Parses a `traceparent` of version 00.
 fn parse(text: &str) -> Option<SpanContext> {
     let parts: Vec<&str> = text.split('-').collect();
     let ["00", trace, parent, flags] = parts[..] else { return None };

@@ -1,8 +1,8 @@
-//! What an export holds of a log that grows meanwhile: all journals as they are at one moment.
+//! The extent of an export of a log that keeps growing: all journals as they are at one moment.
 //!
-//! A record may follow from one of another journal. An export that had it without its cause would be of a history that never
-//! was: after an import the cause could be decided otherwise. So where the journals end is asked until two answers in a row
-//! are the same: then all ends were as told at the moment between the two.
+//! A record may follow from a record of another journal. An export that contained it without its cause would be a history that
+//! never existed: after an import the cause could be decided differently. So the ends of the journals are queried until two
+//! answers in a row are equal. Then all ends were as returned at the moment between the two queries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,24 +17,24 @@ use serde::{Deserialize, Serialize};
 
 use super::journals_of;
 
-/// So often is asked where the journals end. If something is appended every time, the last answer has to do.
+/// The maximum number of queries for the ends. If records are appended between all of them, the last answer is used.
 const N_TRIES: u32 = 200;
-/// Below a journal's end there are records. If none comes for so long, there is none that can be read.
+/// How long to wait for the next record below a journal's end before it is considered unreadable.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where each journal ended.
+/// The end of each journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
-    /// By journal, one past its last record.
+    /// For each journal, one past its last record.
     pub ends: Vec<(String, u64)>,
-    /// Whether all of them ended there at one and the same moment; otherwise within one call to the log.
+    /// Whether all of them ended there at the same moment; otherwise within one call to the log.
     pub one_moment: bool,
 }
 
-/// Where the journals of these services end.
+/// Returns where the journals of these services end.
 ///
 /// # Errors
-/// [`ReadError`] if that can't be read.
+/// [`ReadError`] if the log cannot be read.
 pub async fn cut(log: &dyn EventLog, services: &Services) -> Result<Cut, ReadError> {
     let journals: Vec<_> = journals_of(services).map(Partition::journal).collect();
     let (mut last, mut one_moment) = (log.ends(&journals).await?, false);
@@ -49,23 +49,23 @@ pub async fn cut(log: &dyn EventLog, services: &Services) -> Result<Cut, ReadErr
     Ok(Cut { ends: journals_of(services).map(str::to_owned).zip(last).collect(), one_moment })
 }
 
-/// Some records of a journal, in order.
+/// Consecutive records of a journal.
 pub type Records = BoxStream<'static, Result<Vec<Record>, ReadError>>;
 
-/// Where journals are read from: a log, or a running server.
+/// A source of journals: a log, or a running server.
 #[async_trait]
 pub trait Journals: Send + Sync {
-    /// Where they end.
+    /// Returns where the journals end.
     ///
     /// # Errors
-    /// [`ReadError`] if that can't be told.
+    /// [`ReadError`] if the source cannot be read.
     async fn cut(&self) -> Result<Cut, ReadError>;
 
-    /// The records of `journal` below `end`, from the first one on. The stream ends behind the last one, or with an error.
+    /// Returns the records of `journal` below `end`, from the first one. The stream ends after the last one, or with an error.
     fn records(&self, journal: &str, end: u64) -> Records;
 }
 
-/// The journals of these services in a log of this process.
+/// The journals of these services in a log that this process has opened.
 pub struct OfLog(pub Arc<dyn EventLog>, pub Vec<(&'static str, &'static [Topic])>);
 
 #[async_trait]
@@ -79,7 +79,7 @@ impl Journals for OfLog {
     }
 }
 
-/// The records of `journal` below `end`, from the first one on.
+/// Returns the records of `journal` below `end`, from the first one.
 pub fn records(log: &dyn EventLog, journal: &str, end: u64) -> Records {
     struct Place {
         reading: Reading,

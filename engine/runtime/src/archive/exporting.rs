@@ -1,4 +1,4 @@
-//! From journals into files.
+//! Exports journals to files.
 
 use std::{
     fs::{self, File},
@@ -18,38 +18,38 @@ use super::{
 };
 use crate::envelope;
 
-/// Why there is no export.
+/// Why an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// An export is never overwritten. Choose another folder.
     #[error("{} is an export already: choose another folder", dir.display())]
     Exists { dir: PathBuf },
-    /// The folder has something else in it. Choose another one.
+    /// The folder contains something else. Choose another one.
     #[error("{} is not empty, it has {found}: choose another folder", dir.display())]
     NotEmpty {
         dir: PathBuf,
-        /// What is in it.
+        /// A file in the folder.
         found: String,
     },
-    /// Nobody has begun any journal.
+    /// All journals are empty.
     #[error("there is nothing to export: all journals are empty")]
     Nothing,
-    /// Ids derive from offsets, and no log could be given this journal's: what is missing may be lost.
+    /// Ids derive from offsets, and no log can be restored with such a gap. The missing records may be lost.
     #[error(
         "{journal}@{wanted} is missing, the next record is {journal}@{found}: offsets with gaps can't be restored, so they are not \
          exported"
     )]
     Gap {
         journal: String,
-        /// The first offset that is missing.
+        /// The first missing offset.
         wanted: u64,
-        /// The record behind it.
+        /// The offset of the record after the gap.
         found: u64,
     },
-    /// The first record is none that begins a journal of this name.
+    /// The first record is not the genesis of a journal of this name.
     #[error("{journal}@0 is not the beginning of a journal of {journal}")]
     NoGenesis { journal: String },
-    /// The journal can't be read.
+    /// The journal cannot be read.
     #[error("{journal} can't be read from {journal}@{next} on: {source}")]
     Read {
         journal: String,
@@ -57,18 +57,18 @@ pub enum ExportError {
         next: u64,
         source: ReadError,
     },
-    /// Where the journals end can't be read.
+    /// The ends of the journals cannot be read.
     #[error(transparent)]
     Ends(#[from] ReadError),
-    /// A file can't be written.
+    /// A file cannot be written.
     #[error("{} can't be written: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
 }
 
-/// Write the journals of these services, as they are now, into `dir`, which is made if it is missing, and sign them if there is a key.
+/// Exports the current journals of these services to `dir`, which is created if missing, and signs the export if `key` is given.
 ///
 /// # Errors
-/// [`ExportError`]; what was written is no export, and the next one replaces it.
+/// [`ExportError`]. The files written so far are not an export, and the next attempt replaces them.
 pub async fn export(
     journals: &dyn Journals,
     services: &Services,
@@ -113,7 +113,7 @@ pub async fn export(
     Ok(manifest)
 }
 
-/// An empty folder, or what an export left that did not come to its end.
+/// Prepares an empty folder, or removes what an incomplete export left.
 fn prepare(dir: &Path, services: &Services) -> Result<(), ExportError> {
     let failed = |source| ExportError::File { file: dir.to_owned(), source };
     if dir.join(MANIFEST).exists() {
@@ -131,26 +131,26 @@ fn prepare(dir: &Path, services: &Services) -> Result<(), ExportError> {
     Ok(())
 }
 
-/// Last, and in one step: an export is whole as soon as it has this. Its signature is there before.
+/// Writes the manifest last and atomically, since it makes the export complete. Its signature is written before.
 fn write_manifest(dir: &Path, manifest: &Manifest, key: Option<&SigningKey>) -> Result<(), ExportError> {
     let mut text = serde_json::to_vec_pretty(manifest).expect("a manifest is JSON");
     text.push(b'\n');
     let signature = dir.join(SIGNATURE);
     match key {
         Some(key) => write_whole(&signature, &key.sign(&text))?,
-        // One that an export left which did not come to its end.
+        // Left by an incomplete export.
         None if signature.exists() => {
             fs::remove_file(&signature).map_err(|source| ExportError::File { file: signature, source })?;
         }
         None => {}
     }
-    // The other names first: a manifest must not outlive them.
+    // Sync the other names first: the manifest must not become durable before them.
     sync_folder(dir).map_err(|source| ExportError::File { file: dir.to_owned(), source })?;
     write_whole(&dir.join(MANIFEST), &text)?;
     sync_folder(dir).map_err(|source| ExportError::File { file: dir.to_owned(), source })
 }
 
-/// A file of this name has all of its bytes or is not there.
+/// Writes a file atomically: it has all of its bytes, or does not exist.
 fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), ExportError> {
     let fresh = with_suffix(file, ".new");
     let write = || -> io::Result<()> {

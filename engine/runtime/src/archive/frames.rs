@@ -1,22 +1,22 @@
-//! A record as bytes, for files and for the way from a running server.
+//! The encoding of records in files and in transfers from a running server.
 //!
 //! ## Storage format: change nothing here without a new format number
-//! Big-endian: offset (8), time in milliseconds (8), the key's length (4, all ones for none) and bytes, the number of headers (4),
-//! each as the name's length (4), name, the value's length (4), value; then the record's value, to the end.
+//! Big-endian: offset (8), time in milliseconds (8), the key's length (4, all ones if there is no key) and bytes, the number of headers
+//! (4), each as the name's length (4), name, the value's length (4) and value; then the record's value, to the end.
 //!
-//! On the way from a server, a length of all ones says that the next record is damaged: its offset (8), the length of the reason (4),
-//! and that. Nothing follows.
+//! In a transfer from a server, a length of all ones marks the next record as damaged: its offset (8), the length of the reason (4) and
+//! the reason follow. Nothing comes after that.
 
 use std::borrow::Cow;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use orderlog_eventlog::Record;
 
-/// No record is longer: the logs refuse records far below that. What says it is longer is damaged.
+/// The maximum length of a record. Logs reject records far below that, so a greater length means damage.
 pub const MAX_BYTES: u32 = 64 * 1024 * 1024;
 
 const NO_KEY: u32 = u32::MAX;
-/// In place of a record's length.
+/// Takes the place of a record's length.
 const DAMAGE: u32 = u32::MAX;
 
 /// Appends the record's length and bytes to `out`.
@@ -39,7 +39,7 @@ pub fn push(out: &mut BytesMut, record: &Record) {
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Appends that the record at `offset` can't be had, since it is damaged.
+/// Appends a marker that the record at `offset` is damaged.
 pub fn push_damage(out: &mut BytesMut, offset: u64, reason: &str) {
     out.put_u32(DAMAGE);
     out.put_u64(offset);
@@ -55,7 +55,7 @@ fn short(length: usize) -> u32 {
     u32::try_from(length).expect("no log takes records of 4 GiB")
 }
 
-/// The record that these bytes are, without the length before them; none if they are none.
+/// Decodes a record, without its leading length; `None` if the bytes are not a record.
 pub fn parse(mut bytes: Bytes) -> Option<Record> {
     let offset = bytes.try_get_u64().ok()?;
     let time_ms = bytes.try_get_i64().ok()?;
@@ -75,10 +75,10 @@ pub fn parse(mut bytes: Bytes) -> Option<Record> {
     Some(Record { offset, time_ms, key, headers, value: bytes })
 }
 
-/// Takes the next record from `bytes`, which may end within it: then nothing is taken.
+/// Takes the next record from `bytes`. Takes nothing if `bytes` ends within the record.
 ///
 /// # Errors
-/// [`FrameError`] if what is there is no record.
+/// [`FrameError`] if the bytes are not a record.
 pub fn take_record(bytes: &mut BytesMut) -> Result<Option<Record>, FrameError> {
     let Some(length) = bytes.first_chunk::<4>().map(|length| u32::from_be_bytes(*length)) else { return Ok(None) };
     if length == DAMAGE {
@@ -96,7 +96,7 @@ pub fn take_record(bytes: &mut BytesMut) -> Result<Option<Record>, FrameError> {
     parse(bytes.split_to(length).freeze()).map(Some).ok_or(FrameError::Bad)
 }
 
-/// What [`push_damage`] appended; none if not all of it is there yet.
+/// Decodes the marker of [`push_damage`]; `None` if it is incomplete.
 fn damage(mut bytes: &[u8]) -> Option<FrameError> {
     let offset = bytes.try_get_u64().ok()?;
     let length = bytes.try_get_u32().ok()?;
@@ -107,10 +107,10 @@ fn damage(mut bytes: &[u8]) -> Option<FrameError> {
 /// Why there is no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The bytes are none.
+    /// The bytes are not a record.
     #[error("these bytes are no record")]
     Bad,
-    /// The log has none there that is as it was written.
+    /// The record is damaged in the log.
     #[error("the record at offset {offset} is damaged: {reason}")]
     Damaged { offset: u64, reason: String },
 }

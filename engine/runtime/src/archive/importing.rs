@@ -1,4 +1,4 @@
-//! From files into an empty log.
+//! Imports files into an empty log.
 
 use std::{path::Path, sync::Arc};
 
@@ -18,28 +18,28 @@ use super::{
 };
 use crate::{assembly, partitions_of};
 
-/// So many records are appended at a time: on the embedded log one transaction.
+/// The maximum number of records per append: one transaction on the embedded log.
 const N_AT_A_TIME: usize = 4_000;
-/// Or so many bytes.
+/// The maximum number of bytes per append.
 const BYTES_AT_A_TIME: usize = 4 * 1024 * 1024;
 
-/// Why nothing, or not all, was imported.
+/// Why an import failed or is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The export. Nothing was written.
+    /// The export is invalid. Nothing was written.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// The log has records. Nothing was written.
+    /// The log contains records. Nothing was written.
     #[error("the log is not empty: {topic} has {n_records} records. An export goes into an empty log only")]
     NotEmpty {
-        /// The first topic that has any.
+        /// The first topic with records.
         topic: String,
         n_records: u64,
     },
-    /// The log has half of another export. Nothing was written.
+    /// The log contains an incomplete import of another export. Nothing was written.
     #[error("the log has half of another export, {export_id}: to resume, import that one")]
     OtherExport {
-        /// The export that was begun with.
+        /// The export whose import was started.
         export_id: Uuid,
     },
     /// A service would refuse to start on this journal. Nothing was written.
@@ -49,42 +49,42 @@ pub enum ImportError {
     )]
     OtherHashKey {
         journal: String,
-        /// As the export says.
+        /// The fingerprint in the export.
         wanted: String,
-        /// The fingerprint of the one that is configured, or `none`.
+        /// The fingerprint of the configured key, or `none`.
         found: String,
     },
-    /// What an earlier attempt left is not the beginning of this export. Nothing was written.
+    /// The records of an earlier attempt are not the beginning of this export. Nothing was written.
     #[error("{journal} does not begin as in the export: its first {n_records} records are others")]
     OtherRecords {
         journal: String,
-        /// How many it has.
+        /// The number of records in the log's journal.
         n_records: u64,
     },
-    /// The log gave a record another offset: somebody else writes to it.
+    /// The log assigned another offset to a record: another process is writing to it.
     #[error("{journal}@{wanted} became {journal}@{found}: somebody else writes to this log. Stop every server on it")]
     Displaced {
         journal: String,
         wanted: u64,
-        /// Where it stands now.
+        /// Its actual offset.
         found: u64,
     },
-    /// Read back, the journal is not what was exported.
+    /// The journal, read back from the log, differs from the export.
     #[error("read back from the log, {journal} is not what was exported: its digest is {found}, not {wanted}")]
     ReadBack { journal: String, wanted: String, found: String },
-    /// The log can't be read.
+    /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The log does not take the records. The same import resumes.
+    /// The log does not accept the records. Repeat the import to resume.
     #[error(transparent)]
     Append(AppendError),
-    /// The topics can't be made.
+    /// The topics cannot be created.
     #[error(transparent)]
     Topics(#[from] TopicError),
 }
 
 impl ImportError {
-    /// Whether the same import, repeated, can resume from what this one left in the log. Otherwise it has to be undone.
+    /// Whether repeating the import can resume from what this one left in the log. Otherwise it has to be undone.
     pub fn can_resume(&self) -> bool {
         match self {
             Self::OtherExport { .. }
@@ -99,25 +99,24 @@ impl ImportError {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Imported {
-    /// What the export is.
     pub manifest: Manifest,
-    /// Records that an earlier attempt had brought into the log.
+    /// The number of records that an earlier attempt had written to the log.
     pub n_there_before: u64,
     /// Whether the log was written to.
     pub written: bool,
 }
 
-/// What is done beyond proving that it can be done.
+/// Whether an import writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The export is proven and the log looked at.
+    /// Verify the export and check the log.
     DryRun,
-    /// The records are appended.
+    /// Also append the records.
     Write,
 }
 
-/// Bring an export into `log`, whose topics exist. First everything is proven; only then the first record is written.
-/// An import that was interrupted resumes where it stopped.
+/// Imports an export into `log`, whose topics exist. Verifies everything before it writes the first record. Resumes an interrupted
+/// import where it stopped.
 ///
 /// # Errors
 /// [`ImportError`]
@@ -170,14 +169,14 @@ fn same_hash_key(manifest: &Manifest, hash_key: Option<&HashKey>) -> Result<(), 
     }
 }
 
-/// Whether an earlier attempt at this export is to be resumed; otherwise the log is empty.
+/// Returns whether an earlier attempt at this export is resumed. If not, the log is empty.
 async fn may_go_on(log: &dyn EventLog, services: &Services, manifest: &Manifest) -> Result<bool, ImportError> {
     let resumed = match marker::unfinished(log).await? {
         Some(export_id) if export_id == manifest.export_id => true,
         Some(export_id) => return Err(ImportError::OtherExport { export_id }),
         None => false,
     };
-    // An import writes to journals only.
+    // An import only writes to journals.
     let topics = assembly::topics(services);
     let must_be_empty = topics.iter().filter(|topic| !resumed || topic.kind == TopicKind::Public);
     let names: Vec<&str> = must_be_empty.map(|topic| topic.name.as_ref()).collect();
@@ -193,7 +192,7 @@ async fn end_of(log: &dyn EventLog, journal: &str) -> Result<u64, ReadError> {
     Ok(log.ends(&[Partition::journal(journal)]).await?.first().copied().unwrap_or(0))
 }
 
-/// The chain over the first `n_records` records of a journal in the log.
+/// Returns the digest of the chain over the first `n_records` records of a journal in the log.
 async fn digest_of(log: &dyn EventLog, journal: &str, n_records: u64) -> Result<Digest, ReadError> {
     let (mut digest, mut reading) = (Digest::default(), records(log, journal, n_records));
     while let Some(some) = reading.next().await {
@@ -204,7 +203,7 @@ async fn digest_of(log: &dyn EventLog, journal: &str, n_records: u64) -> Result<
     Ok(digest)
 }
 
-/// The file is whole, and what is in the log already is its beginning.
+/// Verifies that the file is complete, and that the records already in the log are its beginning.
 async fn prove(log: &dyn EventLog, dir: &Path, entry: &Entry, n_there: u64, tell: Tell<'_>) -> Result<(), ImportError> {
     let mut exported = (n_there == 0).then(Digest::default);
     check_journal(dir, entry, tell, |offset, digest| {
@@ -219,7 +218,7 @@ async fn prove(log: &dyn EventLog, dir: &Path, entry: &Entry, n_there: u64, tell
     }
 }
 
-/// Append what is missing of a journal.
+/// Appends the records of a journal that are missing from the log.
 async fn append(
     log: &dyn EventLog,
     dir: &Path,

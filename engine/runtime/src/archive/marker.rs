@@ -1,21 +1,21 @@
-//! How half an import is told from a whole one: a topic of its own, which no log has that nothing was imported into.
+//! Markers that distinguish an incomplete import from a complete one, on a separate topic that only imports create.
 //!
-//! Before its first record an import says there that it begins, and behind its last one that it has ended. Processes that find
-//! the first without the second do not start: they would go on from half of the history as if it were all of it.
+//! An import appends a marker before its first record and another after its last one. Processes that find the first without the
+//! second refuse to start: they would take half of the history for all of it.
 
 use orderlog_eventlog::{AppendError, EventLog, NewRecord, Partition, ReadError, TopicKind, TopicSpec};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The topic. Only logs into which something was imported have it.
+/// The topic. Only logs with imported records have it.
 pub const TOPIC: &str = "orderlog.imports";
 
-/// What is said there.
+/// The kind of a marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Step {
     Begun,
-    /// All of them are there.
+    /// All records are imported.
     Ended,
 }
 
@@ -25,15 +25,14 @@ struct Marker {
     step: Step,
 }
 
-/// The topic, to be prepared.
 pub(super) fn topic() -> TopicSpec {
     TopicSpec { name: TOPIC.into(), kind: TopicKind::Journal }
 }
 
-/// The export that half of is in the log.
+/// Returns the export whose import is incomplete.
 ///
 /// # Errors
-/// [`ReadError`] if that can't be read.
+/// [`ReadError`] if the log cannot be read.
 pub async fn unfinished(log: &dyn EventLog) -> Result<Option<Uuid>, ReadError> {
     let partition = Partition::journal(TOPIC);
     match log.partitions(TOPIC).await {
@@ -48,7 +47,7 @@ pub async fn unfinished(log: &dyn EventLog) -> Result<Option<Uuid>, ReadError> {
     Ok(match marker {
         Some(Marker { step: Step::Ended, .. }) => None,
         Some(Marker { export_id, step: Step::Begun }) => Some(export_id),
-        // Written by a newer program: whether it ended is not known.
+        // Written by a newer version, so whether the import ended is unknown.
         None => Some(Uuid::nil()),
     })
 }

@@ -1,6 +1,6 @@
-//! Opening an export: its manifest must name exactly what an export of this format has.
+//! Opens an export. Its manifest must list exactly what an export of this format contains.
 //!
-//! The records themselves are proven by [`Archive::check`].
+//! The records themselves are verified by [`Archive::check`].
 
 use std::{
     fs, io,
@@ -20,25 +20,24 @@ use super::{
 };
 use crate::envelope::Findings;
 
-/// An export whose manifest is complete and consistent. Its records are not proven yet.
+/// An export whose manifest is complete and consistent. Its records are not verified yet.
 #[derive(Debug)]
 pub struct Archive {
     pub(super) dir: PathBuf,
     pub(super) services: Vec<(&'static str, &'static [Topic])>,
-    /// What it says of itself.
     pub manifest: Manifest,
-    /// Whether it is signed, and by whom.
+    /// Whether the export is signed and the signature verified.
     pub signed: Signed,
-    /// Files in the folder that belong to no export. They are never read.
+    /// Files in the folder that do not belong to the export. They are never read.
     pub foreign_files: Vec<String>,
 }
 
 impl Archive {
-    /// The export of these services in `dir`, which must be signed by `key` if there is one.
+    /// Opens the export of these services in `dir`. With a `key`, the export must be signed by it.
     ///
     /// # Errors
-    /// [`Broken`] if the folder has no export of a known format, or one that lacks a journal or has one too many, or is not signed by
-    /// that key.
+    /// [`Broken`] if the folder is not an export of a known format, if a journal is missing or unexpected, or if it is not signed by
+    /// `key`.
     pub fn open(dir: &Path, services: &Services, key: Option<&VerifyingKey>) -> Result<Self, Broken> {
         let file = dir.join(MANIFEST);
         let text = match fs::read(&file) {
@@ -63,11 +62,11 @@ impl Archive {
         &self.dir
     }
 
-    /// Proves every record and every digest, and that nothing is missing. Returns the records of each journal that have foreign
+    /// Verifies every record and every digest, and that nothing is missing. Returns the records of each journal that have foreign
     /// headers.
     ///
     /// # Errors
-    /// [`Broken`], with the first record that is damaged.
+    /// [`Broken`], with the first damaged record.
     pub fn check(&self, tell: Tell<'_>) -> Result<Vec<(&str, Findings)>, Broken> {
         let mut warnings = Vec::with_capacity(self.manifest.journals.len());
         for entry in &self.manifest.journals {
@@ -78,7 +77,7 @@ impl Archive {
 }
 
 fn parse(text: &[u8], services: &Services) -> Result<Manifest, String> {
-    /// The number alone: a newer format may have other fields.
+    /// The format number alone, since a newer format may have other fields.
     #[derive(Deserialize)]
     struct Numbered {
         format: u64,
@@ -87,14 +86,14 @@ fn parse(text: &[u8], services: &Services) -> Result<Manifest, String> {
     if format != u64::from(FORMAT) {
         return Err(format!("it is of format {format}, this program knows only {FORMAT}"));
     }
-    // Straight from the text: by way of a `Value`, the last of two equal fields would win silently.
+    // Decoded directly from the text: through a `Value`, the last of two duplicate fields would win silently.
     let manifest: Manifest = decoding::from_slice(text).map_err(|error| error.to_string())?;
     each_once(&manifest.journals, services)?;
     manifest.journals.iter().try_for_each(consistent)?;
     Ok(manifest)
 }
 
-/// The entries are the journals of these services, each once.
+/// Checks that the entries are the journals of these services, each exactly once.
 fn each_once(entries: &[Entry], services: &Services) -> Result<(), String> {
     let count = |journal: &str| entries.iter().filter(|entry| entry.journal == journal).count();
     let mut faults: Vec<String> = journals_of(services)
@@ -113,7 +112,7 @@ fn each_once(entries: &[Entry], services: &Services) -> Result<(), String> {
     Err(format!("{}: an export of format {FORMAT} has {wanted}, each once. Take another export", faults.join(", ")))
 }
 
-/// What an entry says of its journal fits together.
+/// Checks that the fields of an entry are consistent.
 fn consistent(entry: &Entry) -> Result<(), String> {
     let Entry { journal, file, n_records, first_offset, last_offset, last_digest: _, log_id, hash_key } = entry;
     if *file != file_name(journal) {
@@ -136,7 +135,7 @@ fn consistent(entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
-/// The names in `dir` that no export has.
+/// Returns the names in `dir` that do not belong to an export.
 fn foreign_files(dir: &Path, services: &Services) -> io::Result<Vec<String>> {
     let ours: Vec<String> =
         journals_of(services).map(file_name).chain([MANIFEST, SIGNATURE].map(str::to_owned)).collect();

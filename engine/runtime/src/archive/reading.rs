@@ -1,4 +1,4 @@
-//! Reading a journal's file, and proving it on the way.
+//! Reads a journal's file and verifies it on the way.
 
 use std::{
     fmt,
@@ -17,65 +17,64 @@ use crate::{
     identity,
 };
 
-/// So many records lie between two reports.
+/// The number of records between two progress reports.
 const TELL_EVERY: u64 = 10_000;
 
-/// What is wrong with an export. It can't be imported; take another one.
+/// Why an export is invalid. It cannot be imported; use another one.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// No export, or one that did not come to its end.
+    /// Not an export, or an incomplete one.
     #[error("{} is no whole export: it has no manifest.json", dir.display())]
     NoManifest { dir: PathBuf },
-    /// The manifest can't be understood, or does not list what an export must have.
+    /// The manifest cannot be parsed, or does not list what an export must contain.
     #[error("{} can't be used: {why}", file.display())]
     Manifest { file: PathBuf, why: String },
-    /// There is a key, and no signature.
+    /// A key was given, but there is no signature.
     #[error("{} is not signed: it has no manifest.json.sig. Take an export that was made with --sign-key", dir.display())]
     Unsigned { dir: PathBuf },
-    /// The manifest was changed, the signature is another export's, or another key's.
+    /// The manifest was changed, or the signature belongs to another export or key.
     #[error(
         "{} is not the signature of manifest.json by this key: one of the two was changed, or another key signed it. Nothing in this \
          export can be trusted",
         file.display()
     )]
     Signature { file: PathBuf },
-    /// A file can't be opened.
+    /// A file cannot be opened.
     #[error("{} can't be read: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
-    /// A record is not as it was when it was exported, or not there.
+    /// A record differs from what was exported, or is missing.
     #[error("{journal}@{offset}: {flaw} (in {})", file.display())]
     Record {
         journal: String,
-        /// The first record that can't be trusted; all before it are whole.
+        /// The first record that cannot be trusted. All records before it are intact.
         offset: u64,
-        /// What is wrong with it.
         flaw: Flaw,
         file: PathBuf,
     },
 }
 
-/// What is wrong with a record, or with what must stand in its place.
+/// A fault of a record, or of what is found in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// The compressed bytes make no sense here.
+    /// The compressed bytes are invalid here.
     Damaged(String),
-    /// The file ends, though there must be more.
+    /// The file is truncated.
     Cut,
-    /// The file is another journal's, or none.
+    /// The file belongs to another journal, or is not a journal's file.
     Title,
-    /// Its bytes are others than were written.
+    /// Its checksum does not match its bytes.
     Bytes,
-    /// Its digest does not follow from those before it.
+    /// Its digest does not follow from the preceding ones.
     Chain,
-    /// Another offset stands here.
+    /// A record with another offset is found here.
     Offset(u64),
-    /// It does not begin the journal that the manifest tells of.
+    /// It is not the genesis of the journal in the manifest.
     Genesis,
     /// Its key is not its header's, or it has two headers.
     Envelope(String),
-    /// The journal ends here, but the manifest or the end itself tells of other records.
+    /// The journal ends here, but the manifest or the end marker disagrees.
     End(String),
-    /// Something follows the end.
+    /// Data follows the end.
     Behind,
 }
 
@@ -96,14 +95,14 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// A journal's file. Each record that it gives was proven.
+/// Reads a journal's file. Every record that it returns is verified.
 pub(super) struct JournalReader {
     file: PathBuf,
     input: zstd::Decoder<'static, BufReader<File>>,
     entry: Entry,
     next: u64,
     digest: Digest,
-    /// The end was read.
+    /// Whether the end marker was read.
     is_at_end: bool,
 }
 
@@ -119,17 +118,17 @@ impl JournalReader {
         if found == title(&entry.journal).as_bytes() { Ok(reader) } else { Err(reader.broken(Flaw::Title)) }
     }
 
-    /// The offset of the record that comes next.
+    /// Returns the offset of the next record.
     pub(super) fn offset(&self) -> u64 {
         self.next
     }
 
-    /// The chain over all records so far.
+    /// Returns the digest of the chain over all records so far.
     pub(super) fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The next record; none behind the last one, once it is sure that nothing is missing.
+    /// Returns the next record; `None` after the last one, once it is verified that nothing is missing.
     pub(super) fn next(&mut self) -> Result<Option<Record>, Broken> {
         if self.is_at_end {
             return Ok(None);
@@ -178,7 +177,7 @@ impl JournalReader {
         if *told != self.next || *last_digest != hex(&self.digest) {
             return Err(self.broken(Flaw::End(format!("the manifest tells of {told} records up to {last_digest}"))));
         }
-        // This also has the decoder compare the checksum of everything.
+        // This also makes the decoder verify the checksum of the stream.
         match self.input.read(&mut [0]) {
             Ok(0) => Ok(()),
             Ok(_) => Err(self.broken(Flaw::Behind)),
@@ -207,7 +206,7 @@ impl JournalReader {
     }
 }
 
-/// Prove a whole journal's file; `at` is given the digest after each record. Returns the records with foreign headers.
+/// Verifies a whole journal's file, and calls `at` with the digest after each record. Returns the records with foreign headers.
 pub(super) fn check_journal(
     dir: &Path,
     entry: &Entry,

@@ -1,6 +1,6 @@
-//! Signatures of exports: ed25519 over the bytes of `manifest.json`, in which the digests of all journals are.
+//! Signatures of exports: ed25519 over the bytes of `manifest.json`, which contains the digests of all journals.
 //!
-//! Keys are PEM files as OpenSSL writes them, and the signature's file has its 64 bytes and nothing else, so that an export can be
+//! Keys are PEM files as written by OpenSSL, and the signature's file contains its 64 bytes and nothing else, so an export can be
 //! verified without orderlog: `openssl pkeyutl -verify -pubin -inkey verify.pem -rawin -in manifest.json -sigfile manifest.json.sig`.
 
 use std::{
@@ -16,22 +16,22 @@ use super::Broken;
 /// The signature's file, beside the manifest.
 pub(super) const SIGNATURE: &str = "manifest.json.sig";
 
-/// How each public key of ed25519 begins in DER (RFC 8410); the key's 32 bytes follow.
+/// The DER prefix of every ed25519 public key (RFC 8410). The key's 32 bytes follow.
 const PUBLIC: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// Why a file has no key for signatures.
+/// Why a file contains no usable key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error("the key {} can't be read: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
-    /// Another kind of key, encrypted, or none.
+    /// Another kind of key, an encrypted one, or not a key.
     #[error(
         "{} is no private key of ed25519 as PEM without a password: `openssl genpkey -algorithm ed25519 -out sign.pem` makes one",
         file.display()
     )]
     NoSigningKey { file: PathBuf },
-    /// Another kind of key, the private one, or none.
+    /// Another kind of key, a private one, or not a key.
     #[error(
         "{} is no public key of ed25519 as PEM: `openssl pkey -in sign.pem -pubout -out verify.pem` writes that of a private key",
         file.display()
@@ -43,35 +43,35 @@ fn read(file: &Path) -> Result<Vec<u8>, KeyError> {
     fs::read(file).map_err(|source| KeyError::File { file: file.to_owned(), source })
 }
 
-/// A private key, which signs exports.
+/// A private key that signs exports.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
-    /// The key in a file, as `openssl genpkey -algorithm ed25519` writes it: PKCS#8 in PEM.
+    /// Reads a key as written by `openssl genpkey -algorithm ed25519`: PKCS#8 in PEM.
     ///
     /// # Errors
-    /// [`KeyError`] if there is none.
+    /// [`KeyError`] if the file contains no such key.
     pub fn read(file: &Path) -> Result<Self, KeyError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(&read(file)?).ok();
-        // Unchecked: OpenSSL leaves the public key out, so there is nothing to check the private one against.
+        // Unchecked: OpenSSL omits the public key, so there is nothing to check the private one against.
         let pair = der.and_then(|der| Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).ok());
         pair.map(Self).ok_or_else(|| KeyError::NoSigningKey { file: file.to_owned() })
     }
 
-    /// The content of [`SIGNATURE`].
+    /// Returns the contents of [`SIGNATURE`].
     pub(super) fn sign(&self, manifest: &[u8]) -> Vec<u8> {
         self.0.sign(manifest).as_ref().to_vec()
     }
 }
 
-/// A public key, by which exports are verified.
+/// A public key that verifies exports.
 pub struct VerifyingKey([u8; 32]);
 
 impl VerifyingKey {
-    /// The key in a file, as `openssl pkey -pubout` writes it: SubjectPublicKeyInfo in PEM.
+    /// Reads a key as written by `openssl pkey -pubout`: SubjectPublicKeyInfo in PEM.
     ///
     /// # Errors
-    /// [`KeyError`] if there is none.
+    /// [`KeyError`] if the file contains no such key.
     pub fn read(file: &Path) -> Result<Self, KeyError> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(&read(file)?).ok();
         let key = der.and_then(|der| der.strip_prefix(&PUBLIC)?.try_into().ok());
@@ -79,17 +79,17 @@ impl VerifyingKey {
     }
 }
 
-/// What is known of an export's signature.
+/// The state of an export's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
     No,
-    /// There is one, and no key was given.
+    /// It is signed, but no key was given.
     NotVerified,
-    /// It is that of the key.
+    /// The signature was made by the key.
     Verified,
 }
 
-/// Holds the signature in `dir` against the manifest's bytes, if there is a key to do so.
+/// Verifies the signature in `dir` over the manifest's bytes, if a key is given.
 pub(super) fn verify(dir: &Path, manifest: &[u8], key: Option<&VerifyingKey>) -> Result<Signed, Broken> {
     let file = dir.join(SIGNATURE);
     let Some(VerifyingKey(key)) = key else {
@@ -112,11 +112,11 @@ pub(super) fn verify(dir: &Path, manifest: &[u8], key: Option<&VerifyingKey>) ->
 mod tests {
     use super::*;
 
-    // By `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout` (OpenSSL 3.0); for this test only.
+    // Generated by `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout` (OpenSSL 3.0); for this test only.
     const PRIVATE_PEM: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINxitpYAB8rSlltzRHhKSsSDBcmRgiXX3yIyKUAKkjVK\n-----END PRIVATE KEY-----\n";
     const PUBLIC_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA6NnBWM1G/cZaHvwAsVIMwRRjm2AcRLqb5KvJsk/kCH4=\n-----END PUBLIC KEY-----\n";
     const OTHER_PUBLIC_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAgOlK6/vrWZu7Vi+MFh9WEKYFo+5WR2Pt0yGK/r4tqys=\n-----END PUBLIC KEY-----\n";
-    /// A key of X25519, which agrees on secrets and signs nothing.
+    /// An X25519 key, which is for key agreement and cannot sign.
     const X25519_PEM: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIJB4BmXTYDmlkNi0/nP4yxrh5xj8fBsQ/8gwzotDhE1+\n-----END PRIVATE KEY-----\n";
 
     fn file(dir: &Path, content: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! Writing a journal's file.
+//! Writes a journal's file.
 
 use std::{
     fs::{self, File},
@@ -13,17 +13,17 @@ use orderlog_eventlog::Record;
 use super::{Entry, ExportError, file_name, frames, hex, packed, title, with_suffix};
 use crate::identity;
 
-/// A good bargain: stronger levels cost more time than they save bytes.
+/// A good trade-off: higher levels cost more time than they save bytes.
 const LEVEL: i32 = 3;
 
-/// A checksum of a record's bytes: finds also what the chain does not cover.
+/// Returns the checksum of a record's bytes, which also covers what the chain does not.
 pub(super) fn checksum(record: &[u8]) -> [u8; 4] {
     let mut sum = [0; 4];
     sum.copy_from_slice(&blake3::hash(record).as_bytes()[..4]);
     sum
 }
 
-/// A journal's file while it is being written, under a name that nobody takes for a whole one.
+/// A journal's file being written, under a temporary name that is not mistaken for a complete one.
 pub(super) struct JournalWriter {
     file: PathBuf,
     out: zstd::Encoder<'static, BufWriter<File>>,
@@ -37,7 +37,7 @@ impl JournalWriter {
         let file = dir.join(file_name(journal));
         let begin = || -> io::Result<_> {
             let mut out = zstd::Encoder::new(BufWriter::new(File::create(with_suffix(&file, ".new"))?), LEVEL)?;
-            // Without it a flipped bit could become other bytes in silence.
+            // Without it a flipped bit could silently decode to other bytes.
             out.include_checksum(true)?;
             out.write_all(title(journal).as_bytes())?;
             Ok(out)
@@ -82,12 +82,12 @@ impl JournalWriter {
         written.map_err(|source| ExportError::File { file: self.file.clone(), source })
     }
 
-    /// How many records it has.
+    /// Returns the number of records written.
     pub(super) fn n_records(&self) -> u64 {
         self.entry.n_records
     }
 
-    /// That was the last record: give the file its name.
+    /// Writes the end of the file and renames it to its final name.
     pub(super) fn finish(mut self) -> Result<Entry, ExportError> {
         let file = self.file;
         let finish = || -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The instance that builds a generation, and what its rows are compared with.
+//! The instance that builds a generation, and the comparison of its rows.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     replica::{Reach, Replica, Setup, State, SwitchError},
 };
 
-/// A builder that is farther behind than this is left to catch up before the rows are compared or switched.
+/// A builder further behind than this must catch up before the rows are compared or switched, in records.
 const NEAR: u64 = 1_000;
 /// How long a builder may take for the last records.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The instance that builds a generation.
 pub(super) struct Builder<D: Decider> {
     pub replica: Replica<D>,
-    /// Where its rows stood before it went on: it may have come far by the time that anybody looks.
+    /// The position of its rows when it started. It may have advanced far before anyone reads this.
     pub from: u64,
     pub limit: watch::Sender<u64>,
 }
@@ -33,7 +33,7 @@ impl<D: Decider> Builder<D> {
         number: u32,
         first_stop: Option<u64>,
     ) -> Result<Self, RebuildError> {
-        // Never farther than the serving rows: both have to be found at the same offset.
+        // Never beyond the serving rows: both must be observed at the same offset.
         let target = *of.committed().borrow();
         let limit = watch::Sender::new(first_stop.unwrap_or(target).min(target));
         let (started, outcome) = oneshot::channel();
@@ -52,12 +52,12 @@ impl<D: Decider> Builder<D> {
         *self.replica.committed().borrow()
     }
 
-    /// Let it go on to where the serving rows stand; how far it is from there.
+    /// Lets it advance to the position of the serving rows. Returns the distance left, in records.
     fn follow(&self, serving: &Replica<D>) -> Result<u64, RebuildError> {
         self.go_to(*serving.committed().borrow())
     }
 
-    /// Have it follow until it is near the serving rows; each time that it is not yet, `tell`.
+    /// Lets it advance until it is near the serving rows, and calls `tell` at each poll until then.
     pub async fn come_near(&self, serving: &Replica<D>, tell: &(impl Fn() + Sync)) -> Result<(), RebuildError> {
         while self.follow(serving)? > NEAR {
             tell();
@@ -66,7 +66,7 @@ impl<D: Decider> Builder<D> {
         Ok(())
     }
 
-    /// Let it go on to there; how far it is from there.
+    /// Lets it advance to the offset `here`. Returns the distance left, in records.
     fn go_to(&self, here: u64) -> Result<u64, RebuildError> {
         if let State::Stopped(why) = &*self.replica.state().borrow() {
             let why = why.clone();
@@ -80,7 +80,7 @@ impl<D: Decider> Builder<D> {
         Ok(here.saturating_sub(self.position()))
     }
 
-    /// What is wrong with each snapshot: its bytes, or a row, compared when the builder stands where the snapshot does.
+    /// Checks each snapshot: its bytes, and its rows, compared when the builder is at the snapshot's offset.
     pub async fn check_snapshots(
         &self,
         serving: &Replica<D>,
@@ -118,13 +118,13 @@ impl<D: Decider> Builder<D> {
         Ok(pinned.compare().await?)
     }
 
-    /// What differs, and the offset at which.
+    /// Returns the offset of the comparison and the rows that differ.
     pub async fn compare(&self, serving: &Replica<D>) -> Result<(u64, Vec<RowDifference>), RebuildError> {
         let mut pinned = serving.store().pin(&self.replica.store()).await?;
         let here = pinned.next;
         self.limit.send_replace(here);
         let mut committed = self.replica.committed();
-        // Exactly: the serving rows may have begun anew, and so have fallen behind.
+        // Exactly equal: the serving rows may have been rebuilt, and so have fallen behind.
         let is_there = committed.wait_for(|committed| *committed == here);
         let mut state = self.replica.state();
         tokio::select! {
@@ -134,7 +134,7 @@ impl<D: Decider> Builder<D> {
                     return Err(SwitchError::TooLate(self.replica.store().generation()).into());
                 }
             }
-            // It will not come there any more: damage is reported at once.
+            // It will no longer get there. Damage is reported immediately.
             _ = state.wait_for(|state| matches!(state, State::Stopped(_))) => {
                 self.go_to(here)?;
             }
@@ -146,7 +146,7 @@ impl<D: Decider> Builder<D> {
         Ok((here, differences))
     }
 
-    /// Have it end, with its file as it is.
+    /// Stops it and leaves its file as it is.
     pub async fn stop(self) {
         let mut state = self.replica.state();
         drop(self);
@@ -157,7 +157,7 @@ impl<D: Decider> Builder<D> {
     }
 }
 
-/// What the builder's thread does: it has an instance build, until that stops. Told are the instance, and where its rows stood.
+/// The body of the builder's thread: runs an instance until it stops. `started` receives the instance and the position of its rows.
 async fn build<D: Decider>(
     setup: Setup,
     generations: Generations<D>,

@@ -1,5 +1,5 @@
-//! What rows must have copied from other services' topics, read from the topics again: up to the positions that the rows
-//! themselves name, since a topic has no order with the journal.
+//! The facts that rows should have copied from other services' topics, read from the topics again. They are read up to the
+//! positions stored in the rows, since topics and journal have no common order.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use orderlog_readmodel::Pinned;
 use super::RebuildError;
 use crate::{marks, partitions_of};
 
-/// So many records are in memory at once.
+/// The maximum number of records in memory.
 const N_AT_A_TIME: usize = 2_000;
 
-/// Give `rows` the facts that they are compared with.
+/// Adds to `rows` the facts that they are compared with.
 ///
 /// # Errors
-/// [`RebuildError`] if a topic can't be read, or holds what is no event of it.
+/// [`RebuildError`] if a topic cannot be read, or contains a record that is not one of its events.
 pub(crate) async fn expect<D: Decider>(log: &dyn EventLog, rows: &mut Pinned<D>) -> Result<(), RebuildError> {
     for partition in partitions_of(log, D::COPIES).await? {
         let is_of_it = |row: &&CopiedRow| *row.topic == *partition.topic && row.part == partition.index;
@@ -31,7 +31,7 @@ pub(crate) async fn expect<D: Decider>(log: &dyn EventLog, rows: &mut Pinned<D>)
     Ok(())
 }
 
-/// The same of one partition, up to `end`; what it does not hold any more is a difference.
+/// Adds the facts of one partition below `end`. Facts that it no longer contains count as differences.
 async fn expect_of<D: Decider>(
     log: &dyn EventLog,
     partition: &Partition,

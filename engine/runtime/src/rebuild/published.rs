@@ -1,7 +1,7 @@
-//! Whether public topics hold what the journal says: for each accepted record that the relay has come to, the events that the relay
-//! makes of it, in the journal's order for each key.
+//! Checks that public topics agree with the journal: for each accepted record that the relay has passed, they must contain the events
+//! that the relay publishes for it, in the journal's order for each key.
 //!
-//! Deliberately absent: records of a topic that no record of the journal explains. They may be of a history that a restore took away.
+//! Records of a topic that no journal record explains are not reported. They may belong to a history that a restore removed.
 
 use std::sync::Arc;
 
@@ -25,60 +25,60 @@ use crate::{
     replica::{Recorded, Replica},
 };
 
-/// So many records are in memory at once.
+/// The maximum number of records in memory.
 const N_AT_A_TIME: usize = 2_000;
-/// So many events are looked at again at once.
+/// The number of differing events fetched at a time for a second check.
 const N_DIFFERING: u32 = 100;
-/// The header that names the event.
+/// The header with the event's id.
 const ID: &str = "ce_id";
-/// The header that names the version of the value's fields.
+/// The header with the version of the value's schema.
 const SCHEMA: &str = "ce_dataschema";
-/// The header that tells of the publication and not of the event.
+/// The header that describes the publication rather than the event.
 const TRACE: &str = "ce_traceparent";
 
-/// What came of a check of public topics.
+/// The result of checking public topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// Every record of the journal below this offset has been published.
+    /// Every journal record below this offset has been published.
     pub up_to: u64,
-    /// The relay's position is not known, or is another log's: `up_to` is as far as the topics themselves go.
+    /// The relay's position is unknown or belongs to another log. `up_to` is then derived from the topics themselves.
     pub is_position_lost: bool,
-    /// So many events they have to tell.
+    /// The number of events that the topics should contain.
     pub n_events: u64,
-    /// What is wrong, at most 100 events of each kind, in the order of the journal.
+    /// The faults found, at most 100 events of each kind, in the order of the journal.
     pub faults: Vec<PublicFault>,
 }
 
-/// What one pass over a journal's records and its public topics found.
+/// The findings of one pass over a journal's records and its public topics.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     pub published: Published,
-    /// The records, as far as the digest chain does not cover them.
+    /// The parts of the records that the digest chain does not cover.
     pub envelopes: Envelopes,
 }
 
-/// Something that is wrong on a public topic.
+/// A fault on a public topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicFault {
     pub topic: String,
-    /// The partition; none if the event is on none.
+    /// The partition; `None` if the event is in no partition.
     pub partition: Option<u32>,
     pub offset: Option<u64>,
-    /// The event's id, where it is known.
+    /// The event's id, if known.
     pub id: Option<Uuid>,
-    /// The record of the journal that tells the event, where it is known.
+    /// The offset of the event's journal record, if known.
     pub record: Option<u64>,
     pub why: String,
 }
 
-/// Check the public topics of a service, and what stands beside its journal's records. `rows` say which records there are, and
-/// which are accepted.
+/// Checks the public topics of a service, and the envelopes of its journal's records. `rows` says which records exist and which are
+/// accepted.
 ///
 /// # Errors
-/// [`RebuildError`] if the log can't be read.
+/// [`RebuildError`] if the log cannot be read.
 pub(crate) async fn check<D: Decider>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>>) -> Result<Checked, RebuildError> {
     let log = Arc::clone(log);
-    // SQLite blocks, and nobody waits for this.
+    // SQLite blocks, and this is not urgent.
     let checked = aside::run(format!("published-{}", D::JOURNAL), async move {
         let (events, envelopes) = (Publications::gather()?, Envelopes::default());
         let checking = Checking { log: log.as_ref(), rows: rows.as_ref(), events, envelopes };
@@ -117,7 +117,7 @@ impl<D: Decider> Checking<'_, D> {
         Ok(Checked { published, envelopes: self.envelopes })
     }
 
-    /// Look at the records below `end`, and gather what those below `published` tell others.
+    /// Checks the records below `end`, and collects the public events of those below `published`.
     async fn read_journal(&mut self, log_id: Uuid, end: u64, published: u64) -> Result<(), RebuildError> {
         let (journal, mut next) = (Replica::<D>::journal(), 0);
         while next < end {
@@ -131,7 +131,7 @@ impl<D: Decider> Checking<'_, D> {
         Ok(())
     }
 
-    /// Gather what the accepted ones of these records tell others.
+    /// Collects the public events of the accepted ones among these records.
     async fn expect(&mut self, log_id: Uuid, records: &[Record]) -> Result<(), RebuildError> {
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
         let unaccepted = self.rows.unaccepted(first.offset, last.offset + 1).await?.verdicts;
@@ -151,7 +151,7 @@ impl<D: Decider> Checking<'_, D> {
         Ok(self.events.expect(&expected)?)
     }
 
-    /// Gather what a partition holds. Returns where records of it are damaged.
+    /// Collects the contents of a partition. Returns its damaged records.
     async fn find(&mut self, partition: &Partition) -> Result<Vec<PublicFault>, RebuildError> {
         let end = self.log.ends(std::slice::from_ref(partition)).await?.first().copied().unwrap_or(0);
         let (mut next, mut damaged) = (0, Vec::new());
@@ -162,7 +162,7 @@ impl<D: Decider> Checking<'_, D> {
                     next = records.last().map_or(end, |last| last.offset + 1);
                     records
                 }
-                // What is before it can be read by itself, and so can what is behind it.
+                // The records before and after the damaged one can still be read.
                 Err(ReadError::Damaged { offset, reason, .. }) if offset >= next => {
                     damaged.push(PublicFault::at(partition, offset, format!("it is damaged: {reason}")));
                     let before: Vec<_> = (next..offset).collect();
@@ -177,7 +177,7 @@ impl<D: Decider> Checking<'_, D> {
         Ok(damaged)
     }
 
-    /// Look once more at what has other bytes than this program would write: another one may have written the same event.
+    /// Checks again the events whose bytes differ from what this version would write: another version may have written the same event.
     async fn approve(&mut self, log_id: Uuid) -> Result<(), RebuildError> {
         let mut last: Option<Differing> = None;
         loop {
@@ -195,7 +195,7 @@ impl<D: Decider> Checking<'_, D> {
     }
 }
 
-/// How far the relay has come; none if that is not known, or was said of another log.
+/// Returns the relay's position; `None` if it is unknown or belongs to another log.
 async fn relay_position<D: Decider>(log: &dyn EventLog) -> Result<Option<u64>, RebuildError> {
     let journal = Replica::<D>::journal();
     let kept = log.positions(&group_of(D::JOURNAL), std::slice::from_ref(&journal)).await?;
@@ -205,7 +205,7 @@ async fn relay_position<D: Decider>(log: &dyn EventLog) -> Result<Option<u64>, R
     Ok(is_of_this_log.then_some(position.next))
 }
 
-/// Whether a copy tells what the journal says, in other bytes.
+/// Whether a published event agrees with the journal, in other bytes.
 async fn is_the_same<D: Decider>(log: &dyn EventLog, log_id: Uuid, copy: &Differing) -> Result<bool, RebuildError> {
     let record = log.fetch(&Replica::<D>::journal(), &[copy.record]).await?;
     let partition = Partition::new(copy.topic.as_str(), copy.partition);
@@ -216,7 +216,7 @@ async fn is_the_same<D: Decider>(log: &dyn EventLog, log_id: Uuid, copy: &Differ
     Ok(expected.is_some_and(|(_, expected)| is_same_event::<D::Published>(expected, found)))
 }
 
-/// The records that the relay makes of a record of the journal, each with its attributes.
+/// Returns the records that the relay publishes for a journal record, each with its attributes.
 fn published_by<D: Decider>(log_id: Uuid, record: &Record) -> Result<Vec<(Envelope, NewRecord)>, RebuildError> {
     let untranslatable = |error| RebuildError::Damage(format!("{}@{}: {error}", D::JOURNAL, record.offset));
     let Some(recorded) = Recorded::<D>::decode(record).map_err(untranslatable)? else { return Ok(Vec::new()) };
@@ -229,13 +229,13 @@ fn published_by<D: Decider>(log_id: Uuid, record: &Record) -> Result<Vec<(Envelo
         .collect())
 }
 
-/// What tells an event from others: all of its record but the trace.
+/// A fingerprint of an event: its whole record except for the trace.
 fn print_of(event: &NewRecord) -> u64 {
     let headers: Vec<_> = event.headers.iter().filter(|(name, _)| name != TRACE).cloned().collect();
     marks::print(event.key.as_ref(), &headers, &event.value)
 }
 
-/// The event that a record publishes; none if it has no id.
+/// Returns the event that a record publishes; `None` if it has no id.
 fn found_at(partition: &Partition, record: &Record) -> Option<FoundEvent> {
     let id = record.header(ID).and_then(|id| Uuid::try_parse_ascii(id).ok())?;
     let event = NewRecord {
@@ -249,8 +249,8 @@ fn found_at(partition: &Partition, record: &Record) -> Option<FoundEvent> {
     Some(FoundEvent { topic, partition: partition.index, offset, id, print: print_of(&event) })
 }
 
-/// Whether a record tells the expected event in other bytes: with headers that others added, in other JSON, without a field that was
-/// added later, or by a version of its fields that this program does not know.
+/// Whether a record is the expected event in other bytes: with headers added by others, in other JSON, without a field that was added
+/// later, or in a schema version that this program does not know.
 fn is_same_event<E: PublicEvent>(expected: &NewRecord, found: &Record) -> bool {
     let mut attributes = expected.headers.iter().filter(|(name, _)| ![TRACE, SCHEMA].contains(&name.as_ref()));
     expected.key == found.key
@@ -268,7 +268,7 @@ fn is_of_another_schema(expected: &NewRecord, found: &Record) -> bool {
     ours.zip(theirs).is_some_and(|(ours, theirs)| ours.0 == theirs.0 && ours.1 < theirs.1)
 }
 
-/// Fields may be added to an event, so an older program may have written fewer: those without which it can be read.
+/// Fields may be added to an event, so an older version may have written fewer, as long as the event can be decoded without them.
 fn has_same_fields<E: PublicEvent>(expected: &NewRecord, found: &[u8]) -> bool {
     let fields = |json: &[u8]| serde_json::from_slice::<Map<String, Value>>(json).ok();
     let (Some(expected_fields), Some(found_fields)) = (fields(&expected.value), fields(found)) else { return false };

@@ -1,4 +1,4 @@
-//! How the loop hands records to the log, and what the log says of them.
+//! How the loop appends records to the log and handles the results.
 
 use std::{sync::Arc, time::Instant};
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{run::Loop, short, steps::Steps};
 
-/// What the log said of each record, and whose attempt that was.
+/// The outcome of each append, with the command that attempted it.
 pub(super) type AppendResult = Vec<(RecordId, Option<Ticket>, Appended)>;
 
 impl<D: Decider, R: Rows<D>> Loop<D, R> {
@@ -51,7 +51,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// Those of a command that somebody will see.
+    /// Returns the progress of a command that is traced.
     fn steps(&mut self, ticket: Option<Ticket>) -> Option<&mut Steps> {
         self.replies.get_mut(&ticket?)?.steps.as_mut()
     }

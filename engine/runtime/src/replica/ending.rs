@@ -1,5 +1,5 @@
-//! How a replica's duties come to an end before the process does: each does what it has begun, keeps how far it has come, and
-//! takes up nothing more. Whoever goes on with them then has nothing to do twice.
+//! Orderly shutdown of a replica's background tasks: each finishes the work it has begun, saves its position and starts nothing
+//! new, so that the next instance repeats none of it.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use tokio::sync::watch;
 
 use super::{Replica, Shared};
 
-/// Whether duties are to end, and how many are under way.
+/// Whether background tasks are asked to end, and how many are running.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     asked: watch::Sender<bool>,
     n_under_way: watch::Sender<usize>,
 }
 
-/// A duty that is under way, until this is dropped.
+/// Guard of a running background task; dropping it marks the task as ended.
 pub(crate) struct UnderWay {
     shared: Arc<Shared>,
     duty: &'static str,
@@ -25,13 +25,13 @@ pub(crate) struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.shared.ending.n_under_way.send_modify(|n| *n -= 1);
-        // Another instance may go on with it: what it told of its positions is not this one's to tell.
+        // Another instance may resume the task, so this one stops reporting its positions.
         self.shared.measures.rests(self.duty);
     }
 }
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
-    /// Have the duties end, and wait until they have.
+    /// Asks the background tasks to end, and waits until they have.
     pub async fn end_duties(&self) {
         self.shared.ending.asked.send_replace(true);
         let mut n_under_way = self.shared.ending.n_under_way.subscribe();
@@ -39,12 +39,12 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         drop(n_under_way.wait_for(|n| *n == 0).await);
     }
 
-    /// Whether duties are to end, now and as it changes.
+    /// Watches whether background tasks are asked to end.
     pub fn ending(&self) -> watch::Receiver<bool> {
         self.shared.ending.asked.subscribe()
     }
 
-    /// Wait until duties are to end.
+    /// Waits until background tasks are asked to end.
     pub async fn is_to_end(&self) {
         drop(self.ending().wait_for(|is_to_end| *is_to_end).await);
     }

@@ -1,4 +1,4 @@
-//! What the loop takes in of the log besides its own appends: the journal up to a limit, facts to copy, and where all of it ends.
+//! What the loop reads from the log: the journal up to a limit, facts to copy, and the ends of all these partitions.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,11 +10,11 @@ use orderlog_core::{
 use orderlog_eventlog::{EventLog, Partition, ReadError, Reading, Record};
 use tokio::sync::watch;
 
-/// How far an instance folds.
+/// How far an instance folds the journal.
 pub struct Reach {
-    /// It is ready once it has come to where the journal ends at its start, or here.
+    /// The instance is ready once it reaches the smaller of this offset and the end that the journal had at its start.
     pub target: u64,
-    /// It folds no record at or above this, which may be raised.
+    /// Records at or above this offset are not folded. It may be raised.
     pub limit: watch::Receiver<u64>,
 }
 
@@ -24,28 +24,28 @@ impl Reach {
     }
 }
 
-/// What was read of the journal.
+/// Journal records that were read but not folded yet.
 pub(super) struct Held {
-    /// No record at or above this is folded.
+    /// Records at or above this offset are not folded.
     pub limit: watch::Receiver<u64>,
-    /// Read, but above the limit.
+    /// Records above the limit.
     pub records: VecDeque<Record>,
 }
 
 impl Held {
-    /// Until the limit is raised.
+    /// Waits until the limit is raised.
     pub async fn raised(&mut self) {
         if self.limit.changed().await.is_err() {
-            // Nobody can raise it any more.
+            // The sender is gone, so the limit can no longer be raised.
             std::future::pending().await
         }
     }
 }
 
-/// The partitions that facts are copied from.
+/// The partitions to copy facts from.
 pub(super) struct Copies {
     pub partitions: Vec<Partition>,
-    /// There are any, and all records of them could be read so far.
+    /// Whether there are any, and every record so far could be read.
     pub is_possible: bool,
 }
 
@@ -58,7 +58,7 @@ impl Copies {
         self.is_possible = !self.partitions.is_empty();
     }
 
-    /// Those that come after what the core has copied.
+    /// Reads the records that follow those that the core has copied.
     pub fn read<D: Decider>(&self, log: &dyn EventLog, core: &Core<D>) -> Reading {
         if self.partitions.is_empty() {
             return futures_util::stream::pending().boxed();
@@ -67,17 +67,17 @@ impl Copies {
         log.read(self.partitions.iter().map(|partition| (partition.clone(), next(partition))).collect())
     }
 
-    /// An answer as the core takes it.
+    /// Converts the ends of the partitions to the core's representation.
     pub fn ends(&self, ends: &[u64]) -> Ends {
         let copied = self.partitions.iter().zip(ends.iter().skip(1));
         Ends { journal: ends[0], copied: copied.map(|(it, end)| (it.topic.to_string(), it.index, *end)).collect() }
     }
 }
 
-/// Where the log's partitions end, and the last command that this answers.
+/// A running query for the ends of the partitions, with the last command that it answers.
 type Asked = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
 
-/// The question where the journal and the copied topics end. One answer serves every command that was asked before it.
+/// Queries where the journal and the copied topics end. One answer serves every command submitted before the query.
 #[derive(Default)]
 pub(super) struct EndsQuery {
     pub is_wanted: bool,
@@ -85,7 +85,7 @@ pub(super) struct EndsQuery {
 }
 
 impl EndsQuery {
-    /// Asks, if somebody waits for it and nothing is asked yet.
+    /// Sends the query if it is wanted and none is running.
     pub fn ask<D: Decider>(&mut self, log: &Arc<dyn EventLog>, copies: &Copies, up_to: Ticket) {
         if self.is_wanted && self.asked.is_none() {
             self.is_wanted = false;
@@ -95,7 +95,7 @@ impl EndsQuery {
         }
     }
 
-    /// The answer; never, if nothing is asked.
+    /// Waits for the answer. Pending forever if no query is running.
     pub async fn answer(&mut self) -> (Ticket, Result<Vec<u64>, ReadError>) {
         let answer = if_any(&mut self.asked).await;
         self.asked = None;
@@ -103,7 +103,7 @@ impl EndsQuery {
     }
 }
 
-/// What comes of it; never anything, if there is nothing.
+/// Awaits the future. Pending forever if there is none.
 pub(super) async fn if_any<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,

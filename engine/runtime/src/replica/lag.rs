@@ -1,7 +1,7 @@
 //! How far a replica's rows are behind its journal, in records and in time.
 //!
-//! Time is not the age of the last record in the rows: a journal in which nothing happens is not behind. It is for how long
-//! there has been a record that is not in the rows, as seen by looking where the journal ends, once a second.
+//! The lag in time is not the age of the last record in the rows: an idle journal is not behind. It is how long there has been a
+//! record that the rows lack, measured by polling the end of the journal once a second.
 
 use std::{
     collections::VecDeque,
@@ -16,11 +16,11 @@ use tracing::debug;
 
 use super::{Replica, State};
 
-/// How often is looked.
+/// The polling interval.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long the log may take to say where the journal ends.
+/// How long the log may take to return the end of the journal.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// More ends than this are not remembered: an hour.
+/// The number of ends to remember: one hour's worth.
 const N_SEEN_MAX: usize = 3_600;
 
 /// How far the rows are behind.
@@ -28,22 +28,22 @@ const N_SEEN_MAX: usize = 3_600;
 pub struct Behind {
     /// One past the last record in the rows.
     pub position: u64,
-    /// One past the last record of the journal, when it was last looked.
+    /// One past the last record of the journal at the last poll.
     pub end: u64,
-    /// For how long a record has not been in the rows, in milliseconds; 0 if none is missing.
+    /// How long the rows have lacked a record, in milliseconds; 0 if they lack none.
     pub ms: u64,
 }
 
-/// What was last seen.
+/// The result of the last poll.
 #[derive(Debug, Default)]
 pub(crate) struct Lag {
     end: AtomicU64,
-    /// When the oldest record that is not in the rows was there already; 0: none is missing.
+    /// When the oldest record that is not in the rows was first seen; 0 if none is missing.
     since: AtomicI64,
 }
 
 impl Lag {
-    /// As the rows stand at `position`.
+    /// Returns the lag of rows at `position`.
     pub fn behind(&self, position: u64, now: Millis) -> Behind {
         let (end, since) = (self.end.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed));
         let ms = if since == 0 || position >= end { 0 } else { (now - since).max(0).unsigned_abs() };
@@ -51,12 +51,12 @@ impl Lag {
     }
 }
 
-/// Ends of a journal, and when each was seen first; only those that the rows have not reached.
+/// Ends of a journal that the rows have not reached, each with the time when it was first seen.
 #[derive(Debug, Default)]
 struct Seen(VecDeque<(u64, Millis)>);
 
 impl Seen {
-    /// The journal ends at `end` and the rows stand at `position`. Since when there has been a record that they lack.
+    /// Records that the journal ends at `end` while the rows are at `position`. Returns since when the rows have lacked a record.
     fn look(&mut self, position: u64, end: u64, now: Millis) -> Option<Millis> {
         while self.0.front().is_some_and(|(end, _)| *end <= position) {
             self.0.pop_front();
@@ -69,7 +69,7 @@ impl Seen {
     }
 }
 
-/// Look until the replica stops.
+/// Polls until the replica stops.
 pub(crate) async fn watch<D: Decider, R: Rows<D>>(replica: Replica<D, R>) {
     let (mut seen, mut is_first) = (Seen::default(), true);
     let mut ticks = tokio::time::interval(EVERY);
@@ -80,7 +80,7 @@ pub(crate) async fn watch<D: Decider, R: Rows<D>>(replica: Replica<D, R>) {
         let looking = tokio::time::timeout(PATIENCE, replica.log().ends(&journal));
         let end = match looking.await.map(|ends| ends.map(|ends| ends.first().copied().unwrap_or(0))) {
             Ok(Ok(end)) => end,
-            // Readiness asks for itself, and says so; the last that was seen goes on getting older.
+            // Readiness polls the log itself and reports the failure. The last known lag keeps growing.
             Ok(Err(_)) | Err(_) => {
                 debug!(service = D::JOURNAL, "the log does not say where {} ends", D::JOURNAL);
                 continue;
@@ -88,7 +88,7 @@ pub(crate) async fn watch<D: Decider, R: Rows<D>>(replica: Replica<D, R>) {
         };
         let position = *replica.committed().borrow();
         if std::mem::take(&mut is_first) && end > position {
-            // It may have been missing for long before this process began.
+            // The record may have been missing for long before this process started.
             let since = written_ms(&replica, position).await.unwrap_or_else(|| replica.now_ms());
             seen.look(position, position + 1, since);
         }
@@ -99,7 +99,7 @@ pub(crate) async fn watch<D: Decider, R: Rows<D>>(replica: Replica<D, R>) {
     }
 }
 
-/// When the log took the record at `offset`.
+/// Returns when the log appended the record at `offset`.
 async fn written_ms<D: Decider, R: Rows<D>>(replica: &Replica<D, R>, offset: u64) -> Option<Millis> {
     let records = replica.log().fetch(&Replica::<D>::journal(), &[offset]).await.ok()?;
     records.first().map(|record| record.time_ms)

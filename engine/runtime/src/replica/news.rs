@@ -1,15 +1,15 @@
-//! What this service has taken in of other services' events. A refusal must not rest on events that are on the topics already,
-//! and an answer must reflect the records that its caller has seen elsewhere.
+//! What this service has consumed of other services' public events. A rejection must not ignore events that are already on the
+//! topics, and a response must reflect the records that its caller has seen elsewhere.
 //!
 //! A record of another journal is reflected once
 //! 1. the relay of that journal has passed it, so that its events are on the topics;
-//! 2. this service's reactor, at whichever instance it runs, has passed the ends that these topics had after that;
-//! 3. the rows of this instance hold the own journal up to the end that it had after that. Facts that each instance copies for
-//!    itself are in its rows up to the ends of step 2.
+//! 2. this service's reactor, on any instance, has passed the ends that these topics had after step 1;
+//! 3. the rows of this instance hold this service's journal up to the end that it had after step 2. Facts that each instance
+//!    copies for itself are in its rows up to the ends of step 2.
 //!
-//! What a third service makes of the record is a record of that service, and has a position of its own.
+//! A record that a third service derives from it belongs to that service and has a position of its own.
 //!
-//! All who wait share each question to the log, which is asked once per [`LOOK_EVERY`] at most and only while somebody waits.
+//! All waiting callers share each query to the log. It runs at most once per [`LOOK_EVERY`], and only while a caller waits.
 
 use std::{
     fmt,
@@ -31,15 +31,15 @@ use tracing::warn;
 
 use crate::{assembly, marks, partitions_of, surroundings::Surroundings};
 
-/// How long a refusal waits for events that are not published yet.
+/// How long a rejection waits for events that are not published yet.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(1);
-/// The pause between two questions of the same kind.
+/// The minimum interval between two queries of the same kind.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The pause before positions that could not be proven are looked at again.
+/// The pause before positions that could not be verified are checked again.
 const PROVE_AGAIN: Duration = Duration::from_secs(1);
 
-/// The journals whose events `D` consumes, each with the topics that it consumes of them.
+/// The journals whose events `D` consumes, each with the topics consumed.
 pub fn sources<D: Decider>() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     let is_consumed = |topic: &str| D::REACTS_TO.contains(&topic) || D::COPIES.contains(&topic);
     let mut sources: Vec<(_, Vec<_>)> = Vec::new();
@@ -55,13 +55,13 @@ pub fn sources<D: Decider>() -> impl Iterator<Item = (&'static str, Vec<&'static
 /// What is still missing before a record of another journal is reflected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lacks {
-    /// The relay of its journal has not passed it: it lags, or stands at a parked record.
+    /// The relay of its journal has not passed it: it lags, or waits at a parked record.
     Publication,
-    /// The reactor has not reacted to everything that was published.
+    /// The reactor has not reacted to all published events.
     Reaction,
-    /// The rows of this instance are behind what the reactor appended, or what was published to be copied.
+    /// The rows of this instance lag behind what the reactor appended, or what was published to be copied.
     Rows,
-    /// The log does not answer; its words.
+    /// The log does not answer; its error message.
     Log(String),
 }
 
@@ -76,43 +76,43 @@ impl fmt::Display for Lacks {
     }
 }
 
-/// What the rows of an instance must hold for a record of another journal to be reflected.
+/// What the rows of an instance must contain for a record of another journal to be reflected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TakenIn {
-    /// The own journal up to here.
+    /// This service's journal below this offset.
     pub journal_end: u64,
-    /// Copied facts up to here.
+    /// Copied facts below these offsets.
     pub copied: Vec<(Partition, u64)>,
 }
 
-/// What a service consumes of other services' events, and how far it has come.
+/// The public events of other services that a service consumes, and its progress.
 pub struct News {
     log: Arc<dyn EventLog>,
     lease: Arc<dyn Lease>,
     journal: Partition,
     sources: Vec<Source>,
-    /// What the reactor reads.
+    /// The partitions that the reactor reads.
     reacted: Vec<Partition>,
-    /// What each instance copies.
+    /// The partitions that each instance copies.
     copied: Vec<Partition>,
     looks: Shared<Arc<Look>>,
-    /// Of the reactor's positions.
+    /// Verifies the reactor's positions.
     proof: Proof,
 }
 
-/// How far a service's reactor has come. The fields were asked for in this order.
+/// A snapshot of a reactor's progress. The fields were queried in this order.
 struct Look {
-    /// Where the topics end: of those that are reacted to, then of those that are copied.
+    /// The ends of the topics: first those that the reactor reads, then those that are copied.
     ends: Vec<u64>,
     reacted: Vec<u64>,
     journal_end: u64,
 }
 
 impl News {
-    /// The news that `D` consumes.
+    /// The events that `D` consumes.
     ///
     /// # Errors
-    /// [`ReadError`] if the log does not know their topics.
+    /// [`ReadError`] if the log cannot list the partitions of their topics.
     pub async fn of<D: Decider>(log: Arc<dyn EventLog>, lease: Arc<dyn Lease>) -> Result<Self, ReadError> {
         let reacted = partitions_of(log.as_ref(), D::REACTS_TO).await?;
         let copied = partitions_of(log.as_ref(), D::COPIES).await?;
@@ -122,8 +122,8 @@ impl News {
         Ok(Self { log, lease, journal, sources, reacted, copied, looks, proof })
     }
 
-    /// Prove once that the positions of the reactor and of the relays are this log's. Looking for their marks can take longer than a request
-    /// may wait, on Kafka half a second each.
+    /// Verifies once that the positions of the reactor and of the relays belong to this log. Searching for their marks can take longer than
+    /// a request may wait: half a second each on Kafka.
     pub(super) async fn prove(&self) {
         let is_proven = |proof: &Proof| proof.is_done.load(Ordering::Relaxed);
         loop {
@@ -140,14 +140,14 @@ impl News {
         }
     }
 
-    /// Waits until everything that the publishers of these topics have accepted so far is published there, for a second at most, and
-    /// until what is published was reacted to. Whether the latter was so in time.
+    /// Waits until everything that the publishers of these topics have accepted so far is published, for one second at most, and then
+    /// until the reactor has reacted to what is published. Returns whether it had before the deadline.
     pub async fn are_in(&self, topics: &[&str], deadline: Millis, surroundings: &dyn Surroundings) -> bool {
-        // By a clock that is never set: the other one only says how much time there was when it was asked.
+        // The remaining time is measured with a monotonic clock. The wall clock only determines how much was left at the start.
         let left = u64::try_from(deadline - surroundings.now_ms()).unwrap_or(0);
         let mut lacks = Lacks::Publication;
         let taking_in = async {
-            // A relay that lags, or waits at a parked record, must not turn every refusal into an error.
+            // A relay that lags, or waits at a parked record, must not turn every rejection into an error.
             drop(tokio::time::timeout(PUBLISHED_WITHIN, self.are_published(topics, &mut lacks)).await);
             self.have_reacted(|partition| topics.contains(&partition.topic.as_ref()), &mut lacks).await
         };
@@ -158,7 +158,7 @@ impl News {
         are_in
     }
 
-    /// Waits until the relays of the publishers of these topics have passed the records that their journals hold now.
+    /// Waits until the relays of these topics' publishers have passed the records that their journals hold now.
     async fn are_published(&self, topics: &[&str], lacks: &mut Lacks) {
         for source in self.sources.iter().filter(|source| source.topics.iter().any(|topic| topics.contains(topic))) {
             if let Some(last) = source.last(self.log.as_ref(), lacks).await {
@@ -167,8 +167,8 @@ impl News {
         }
     }
 
-    /// Wait until the own journal and the topics hold all that follows from the record of `journal` at `offset`. `lacks` is kept up to
-    /// date meanwhile. A journal that is not consumed is waited for without end.
+    /// Waits until this service's journal and the topics contain everything that follows from the record of `journal` at `offset`, and keeps
+    /// `lacks` up to date meanwhile. Never returns for a journal that is not consumed.
     pub(super) async fn taken_in(&self, journal: &str, offset: u64, lacks: &mut Lacks) -> TakenIn {
         let Some(source) = self.sources.iter().find(|source| source.journal == journal) else {
             return std::future::pending().await;
@@ -184,8 +184,8 @@ impl News {
         source.remember(published, TakenIn { journal_end, copied })
     }
 
-    /// Wait until the reactor has passed the ends that these topics have now: the look that found these, and where the own journal
-    /// ended after that.
+    /// Waits until the reactor has passed the current ends of these topics. Returns the look that found these ends, and where this
+    /// service's journal ended after that.
     async fn have_reacted(&self, is_meant: impl Fn(&Partition) -> bool, lacks: &mut Lacks) -> (Arc<Look>, u64) {
         let (mut number, first) = self.look_after(self.looks.n_begun(), lacks).await;
         let mut look = Arc::clone(&first);
@@ -200,7 +200,7 @@ impl News {
         (Arc::clone(&first), look.journal_end)
     }
 
-    /// A look that began after the first `number` ones.
+    /// Returns a look that began after the first `number` looks.
     async fn look_after(&self, mut number: u64, lacks: &mut Lacks) -> (u64, Arc<Look>) {
         loop {
             let answer = self.looks.after(number, self.look()).await;
@@ -231,9 +231,9 @@ struct Source {
     journal: &'static str,
     topics: Vec<&'static str>,
     relay: Shared<u64>,
-    /// Of the relay's positions.
+    /// Verifies the relay's positions.
     proof: Proof,
-    /// Everything below this offset is reflected in rows that hold that much.
+    /// Every record below this offset is reflected by rows that contain that much.
     known: Mutex<Option<(u64, TakenIn)>>,
 }
 
@@ -247,7 +247,7 @@ impl Source {
         known.as_ref().filter(|(below, _)| offset < *below).map(|(_, taken)| taken.clone())
     }
 
-    /// From now on everything below this offset is known to be taken in.
+    /// Remembers that every record below this offset is reflected.
     fn remember(&self, below: u64, taken: TakenIn) -> TakenIn {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().is_none_or(|(known, _)| *known < below) {
@@ -256,7 +256,7 @@ impl Source {
         taken
     }
 
-    /// The offset of the journal's last record; `None` in an empty one.
+    /// Returns the offset of the journal's last record; `None` if the journal is empty.
     async fn last(&self, log: &dyn EventLog, lacks: &mut Lacks) -> Option<u64> {
         loop {
             match log.ends(&[Partition::journal(self.journal)]).await {
@@ -267,7 +267,7 @@ impl Source {
         }
     }
 
-    /// Wait until the relay has passed `offset`: its position.
+    /// Waits until the relay has passed `offset`. Returns its position.
     async fn published(&self, log: &dyn EventLog, offset: u64, lacks: &mut Lacks) -> u64 {
         let mut number = self.relay.n_begun();
         loop {
@@ -289,23 +289,23 @@ impl Source {
     }
 }
 
-/// That a group's positions are this log's: from then on, the task that keeps them has begun on it.
+/// Verifies that a group's positions belong to this log. Once they do, the task that saves them has started on this log.
 #[derive(Default)]
 struct Proof {
     is_done: AtomicBool,
-    /// Marks that the log holds. They stay known when a caller gives up, since looking for many can take longer than a request.
+    /// Marks found in the log. They are kept when a caller times out, since searching for many can take longer than a request.
     known: tokio::sync::Mutex<Vec<Mark>>,
 }
 
 impl Proof {
-    /// Whether these positions are this log's. Those that were kept on another one say nothing of this one, until the task that keeps them
-    /// begins and finds that out.
+    /// Whether these positions belong to this log. Positions saved on another log mean nothing here, until the task that saves them starts
+    /// and detects that.
     async fn holds(&self, log: &dyn EventLog, positions: &[Option<Position>]) -> Result<bool, String> {
         if self.is_done.load(Ordering::Relaxed) || Bug::TrustAnyPosition.is_loose() {
             return Ok(true);
         }
         let mut known = self.known.lock().await;
-        // Somebody else may have been at it.
+        // Another caller may have finished it meanwhile.
         if self.is_done.load(Ordering::Relaxed) {
             return Ok(true);
         }
@@ -323,13 +323,13 @@ fn next(position: &Option<Position>) -> u64 {
     position.as_ref().map_or(0, |position| position.next)
 }
 
-/// A question to the log that all who wait share: an answer counts for everybody who asked before the question began.
+/// A query to the log that all waiting callers share. An answer is valid for every caller that asked before the query began.
 struct Shared<T> {
     n_begun: AtomicU64,
     last: tokio::sync::Mutex<Option<Answer<T>>>,
 }
 
-/// What the log answered, and which question that was.
+/// An answer of the log, with the number of its query.
 #[derive(Clone)]
 struct Answer<T> {
     number: u64,
@@ -348,7 +348,7 @@ impl<T: Clone> Shared<T> {
         self.n_begun.load(Ordering::SeqCst)
     }
 
-    /// The answer to a question that began after the first `number` ones: one that somebody else has asked, or `ask`.
+    /// Returns the answer to a query that began after the first `number` queries: another caller's, or that of `ask`.
     async fn after(&self, number: u64, ask: impl Future<Output = Result<T, String>>) -> Answer<T> {
         let mut last = self.last.lock().await;
         if let Some(answer) = last.as_ref() {
@@ -378,7 +378,7 @@ mod tests {
         let now = shared.n_begun();
         let answers = join_all((0..1_000).map(|_| shared.after(now, ask()))).await;
         assert!(answers.iter().all(|answer| answer.found == Ok(0)));
-        // A question that is under way began too early for those who come now.
+        // A query in progress began too early for callers that arrive now.
         let late = async {
             while shared.n_begun() < 2 {
                 tokio::task::yield_now().await;

@@ -14,15 +14,15 @@ use tracing::info;
 use super::{ExecuteError, Executed, Replica, State};
 use crate::trace::{Kind, Span};
 
-/// What an operator has to settle, each kind under its name: what a service's own commands could not bring under its rules.
+/// What an operator has to settle, by kind: results of the service's own commands that its rules do not allow.
 pub type ToSettle = serde_json::Map<String, serde_json::Value>;
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
-    /// From now on the replica prepares once it has caught up, and is ready after [`Replica::prepared`]. To be called before
-    /// anybody else can ask it.
+    /// Makes the replica enter [`State::Preparing`] once it has caught up, until [`Replica::prepared`] is called. Must be called before any
+    /// other caller can reach the replica.
     pub fn prepare_first(&self) {
         self.shared.prepares.store(true, Ordering::Release);
-        // The loop looks at the flag while it changes the state, so it has seen it, or is seen here.
+        // The loop reads the flag while it changes the state, so either it sees the flag or the change is seen here.
         self.shared.state.send_if_modified(|state| {
             let is_ready = *state == State::Ready;
             if is_ready {
@@ -32,16 +32,16 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         });
     }
 
-    /// Waits until the replica has caught up. One that has stopped may still do so, with other rows.
+    /// Waits until the replica has caught up. A stopped replica may still do so with other rows.
     pub async fn caught_up(&self) {
-        // The sender lives as long as this handle, so waiting can't fail.
+        // The sender lives as long as this handle, so waiting cannot fail.
         drop(self.state().wait_for(|state| matches!(state, State::Preparing | State::Ready)).await);
     }
 
-    /// Have a command of the service's own decided, also while it prepares.
+    /// Executes one of the service's own commands, also while the replica prepares.
     ///
     /// # Errors
-    /// [`ExecuteError`] says what became of it.
+    /// As [`Replica::execute`].
     pub async fn execute_own(
         &self,
         command: D::Command,
@@ -53,7 +53,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         self.ask(Arc::new(request), &mut span, &[State::Preparing, State::Ready]).await
     }
 
-    /// All commands of the service's own are carried out, but for these, which an operator has to settle.
+    /// Makes the replica ready: its own commands are executed, except for what an operator has to settle.
     pub fn prepared(&self, to_settle: ToSettle) {
         self.shared.to_settle.send_replace(to_settle);
         let is_ready_now = self.shared.state.send_if_modified(|state| {
@@ -68,7 +68,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         }
     }
 
-    /// What an operator has to settle.
+    /// Returns what an operator has to settle.
     pub fn to_settle(&self) -> ToSettle {
         self.shared.to_settle.borrow().clone()
     }

@@ -1,4 +1,4 @@
-//! Records of a journal as events.
+//! Journal records decoded as events.
 
 use bytes::Bytes;
 use orderlog_core::{
@@ -27,18 +27,18 @@ pub enum RecordedError {
 }
 
 impl<D: Decider> Recorded<D> {
-    /// The event that `record` is; `None` for the genesis, and for a discard of another record.
+    /// Decodes `record`; `None` for the genesis and for a discard of another record.
     ///
     /// # Errors
-    /// [`RecordedError`] if it is none.
+    /// [`RecordedError`] if `record` is not an event.
     pub fn decode(record: &orderlog_eventlog::Record) -> Result<Option<Self>, RecordedError> {
         Self::decode_without(record, &[])
     }
 
-    /// The same, by a program that does not know some kinds.
+    /// Like [`Recorded::decode`], by a program that does not know the event kinds in `unknown`.
     ///
     /// # Errors
-    /// [`RecordedError`] if it is no event, or one of these.
+    /// [`RecordedError`] if `record` is not an event, or is of one of these kinds.
     pub fn decode_without(record: &orderlog_eventlog::Record, unknown: Unknown) -> Result<Option<Self>, RecordedError> {
         let header = record.header(HEADER).map_or(&[][..], Bytes::as_ref);
         let header = Header::decode(header)?;

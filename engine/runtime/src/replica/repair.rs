@@ -1,8 +1,8 @@
-//! What an operator has done about records that are parked, and what a discard makes the loop do.
+//! How operators repair parked records, and how a discard affects the loop.
 //!
-//! A discard is appended like any record, and counts if the log accepts it. A retry only folds again what is parked; so does
-//! every start. Where a discard hits a record that this instance has folded (its program could read it, another one's could
-//! not), the rows are built anew without it.
+//! A discard is appended like any record and counts if the log accepts it. A retry only folds parked records again, as every
+//! start does. If a discard names a record that this instance has folded (its version could read it, another's could not), the
+//! rows are rebuilt without it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -22,75 +22,75 @@ use tracing::{info, warn};
 
 use super::{LoopError, Replica, State, SwitchError, intake::if_any, run::Loop, writer::Done};
 
-/// How long a discard may take until it stands in the rows.
+/// How long a discard may take until it is in the rows.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the log rests before it is asked again for records that it could not give.
+/// The pause before parked records are fetched again after a failure.
 const FETCH_AGAIN: Duration = Duration::from_secs(1);
 
-/// Records at offsets of the journal, each if it is there.
+/// Offsets of the journal, each with its record if there is one.
 type Found = Vec<(u64, Option<Record>)>;
-/// Records that the core asks for, on their way.
+/// A running fetch of records that the core needs.
 type Fetching = BoxFuture<'static, Result<Found, ReadError>>;
 
-/// A discard that is in force.
+/// A discard in effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Discarded {
-    /// The record that has no effect.
+    /// The discarded record.
     pub offset: u64,
     pub by: u64,
-    /// It was in force before.
+    /// Whether it was already in effect.
     pub already: bool,
 }
 
-/// What came of folding again what is parked.
+/// The result of folding parked records again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retried {
-    /// Records that were parked.
+    /// The number of records that were parked.
     pub before: usize,
-    /// Records that still are.
+    /// The number of records that still are.
     pub after: usize,
 }
 
-/// Why a repair was not made.
+/// Why a repair failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
     /// There is nothing to discard.
     #[error(transparent)]
     Cannot(#[from] CannotDiscard),
-    /// The discard is void: somebody whose program can read the record, or somebody who discards too, was first.
+    /// The discard is void: an instance that can read the record, or another discard, wrote first.
     #[error("{journal}@{offset} is not discarded: somebody wrote on its keys at the same moment. Look at it again")]
     Overtaken { journal: &'static str, offset: u64 },
-    /// The log did not take the discard.
+    /// The log rejected the discard.
     #[error("the log did not take the discard; nothing was changed")]
     Refused,
-    /// The discard may or may not be in force, now or later. Asking again is harmless.
+    /// The discard may be in effect, now or later. Retrying it is harmless.
     #[error("there was no word from the log in time: look whether the record is still parked")]
     Unknown,
-    /// The service can't do it now.
+    /// The service cannot do this at the moment.
     #[error("the service can't do this now: {0}")]
     Unavailable(String),
-    /// The rows can't be read.
+    /// The rows cannot be read.
     #[error(transparent)]
     Rows(#[from] StoreError),
 }
 
-/// Told the offset of a discard that the log has taken.
+/// Receives the offset of an appended discard.
 type Discarding = oneshot::Sender<Result<u64, RepairError>>;
 
-/// What is asked of the loop.
+/// A request to the loop.
 pub(super) enum Repair {
-    /// Have this record have no effect.
+    /// Discards the record at `offset`.
     Discard { offset: u64, reason: Reason, reply: Discarding },
-    /// Fold what is parked.
+    /// Folds parked records again.
     Retry(oneshot::Sender<Retried>),
 }
 
 #[derive(Default)]
 pub(super) struct Repairs {
     discards: HashMap<RecordId, Discarding>,
-    /// With the change set that they are written in, and how many records were parked.
+    /// Each with the change set that contains its changes, and the number of records that were parked before.
     retries: Vec<(u64, usize, oneshot::Sender<Retried>)>,
-    /// Folding waits for them.
+    /// Folding waits for this fetch.
     fetching: Option<Fetching>,
 }
 
@@ -99,7 +99,7 @@ impl Repairs {
         self.fetching.is_some()
     }
 
-    /// What was fetched; never, if nothing is.
+    /// Waits for the running fetch. Pending forever if there is none.
     pub async fn fetched(&mut self) -> Result<Found, ReadError> {
         let found = if_any(&mut self.fetching).await;
         self.fetching = None;
@@ -108,10 +108,10 @@ impl Repairs {
 }
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
-    /// Have a parked record have no effect, for ever and in every replay, and fold what stands behind it.
+    /// Discards a parked record permanently, in every replay, and folds the records queued behind it.
     ///
     /// # Errors
-    /// [`RepairError`] says what became of it.
+    /// [`RepairError`] if the discard is not in effect, or may not be.
     pub async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError> {
         let (reply, outcome) = oneshot::channel();
         let appended = self.repair(Repair::Discard { offset, reason, reply }, outcome).await;
@@ -125,13 +125,13 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
             Err(RepairError::Cannot(CannotDiscard::Already { .. })) => None,
             Err(failure) => return Err(failure),
         };
-        // The rows have the last word: ours is void if somebody else's came first.
+        // The rows decide: this discard is void if another one came first.
         let discarded = self.store().discarded().await?.into_iter().find(|row| row.offset == offset);
         let by = discarded.map(|row| row.by).ok_or(RepairError::Overtaken { journal: D::JOURNAL, offset })?;
         Ok(Discarded { offset, by, already: own != Some(by) })
     }
 
-    /// Fold what is parked as far as this program can, without a rebuild: once it stands in the rows.
+    /// Folds parked records again, as far as this version can read them, without a rebuild. Returns once the result is in the rows.
     ///
     /// # Errors
     /// [`RepairError::Unavailable`] if the service is not ready.
@@ -171,7 +171,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                         self.repairs.discards.insert(record.id, reply);
                         self.append(vec![record]);
                     }
-                    // Whoever asked may have gone away.
+                    // The caller may have gone away.
                     Err(failure) => drop(reply.send(Err(failure.into()))),
                 }
             }
@@ -183,7 +183,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         Ok(())
     }
 
-    /// The log has spoken on a record, which may be a discard.
+    /// Handles the outcome of an append, which may be that of a discard.
     pub(super) fn heard_of_discard(&mut self, id: RecordId, result: Appended) {
         if let Some(reply) = self.repairs.discards.remove(&id) {
             drop(reply.send(match result {
@@ -194,7 +194,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// Tell who asked for a retry: what it changed stands in the rows by now, if that was gathered in change sets up to `written`.
+    /// Answers the retries whose changes are in change sets up to `written`, which the rows now contain.
     pub(super) fn tell_retried(&mut self, written: u64) {
         let after = self.core.n_parked();
         for (_, before, reply) in self.repairs.retries.extract_if(.., |(change_set, _, _)| *change_set <= written) {
@@ -202,8 +202,8 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// Have records fetched that the core asks for. Nothing is folded until they are here, but the loop goes round, so that
-    /// commands are told when their time is up. The core asks again for what it still lacks then.
+    /// Starts to fetch the records that the core needs. Nothing is folded until they arrive, but the loop keeps running, so that
+    /// commands still expire at their deadlines. The core requests again what it still lacks after that.
     pub(super) fn fetch(&mut self, offsets: Vec<u64>) {
         if !offsets.is_empty() && !self.repairs.is_fetching() {
             let log = Arc::clone(&self.log);
@@ -211,7 +211,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// Hand them to the core.
+    /// Passes the fetched records to the core.
     pub(super) fn fetched(&mut self, found: Result<Found, ReadError>) -> Result<(), LoopError> {
         self.core.provide_records(found?.into_iter().map(|(offset, record)| {
             let record = record.and_then(|record| Some((record.header(HEADER)?.clone(), record.value)));
@@ -220,8 +220,8 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         Ok(())
     }
 
-    /// A record that was folded is discarded: delete all rows and fold the journal anew without it. Queries and commands get 503
-    /// meanwhile, and commands under way no answer.
+    /// Handles the discard of a record that this instance has folded: deletes all rows and folds the journal again without it.
+    /// Meanwhile queries and commands get 503, and commands in progress get no answer.
     pub(super) async fn start_over(&mut self, offset: u64, by: u64) -> Result<(), LoopError> {
         warn!(
             service = D::JOURNAL,
@@ -251,7 +251,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 async fn fetch<D: Decider>(log: &dyn EventLog, offsets: &[u64]) -> Result<Found, ReadError> {
     match fetch_patiently::<D>(log, offsets).await {
         Ok(records) => Ok(records.into_iter().map(|record| (record.offset, Some(record))).collect()),
-        // Which ones are not there is only told one by one.
+        // The log does not report which offsets are missing, so fetch them one by one.
         Err(ReadError::OutOfRange { .. }) => {
             let mut found = Vec::with_capacity(offsets.len());
             for &offset in offsets {
@@ -267,7 +267,7 @@ async fn fetch<D: Decider>(log: &dyn EventLog, offsets: &[u64]) -> Result<Found,
     }
 }
 
-/// For as long as the log can't be read: so does reading on, and whoever waits for it has a deadline.
+/// Retries while the log is unavailable. Nothing can be read from the journal then either, and callers have deadlines.
 async fn fetch_patiently<D: Decider>(log: &dyn EventLog, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
     let journal = Partition::journal(D::JOURNAL);
     loop {

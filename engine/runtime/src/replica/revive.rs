@@ -1,4 +1,4 @@
-//! An instance whose rows turned out to be damaged goes on with others: those that a rebuild has built beside them.
+//! How an instance with damaged rows recovers: it continues on rows that a rebuild has built beside them.
 
 use std::sync::{Arc, PoisonError};
 
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl<R> Own<R> {
-    /// Refuse everything until sound rows take over; then a loop that goes on with them. None once every handle is gone.
+    /// Rejects all requests until sound rows take over, and returns a loop that runs on them. `None` once every handle is gone.
     pub(super) async fn wait_for_rows<D: Decider>(&self, mut inbox: Inbox<D, R>) -> Option<Loop<D, R>>
     where
         R: Rows<D>,
@@ -23,7 +23,7 @@ impl<R> Own<R> {
                 tokio::select! {
                     biased;
                     Some(switch) = inbox.to_switch.recv() => break switch,
-                    // Whoever asked may have gone away.
+                    // The caller may have gone away.
                     Some(repair) = inbox.to_repair.recv() => drop(repair),
                     ask = inbox.asked.recv() => drop(ask?.waiting.reply.send((Outcome::Expired, None))),
                 }
@@ -61,7 +61,7 @@ impl<R> Own<R> {
         self.shared.copied.send_replace(beginning.copied.clone());
         self.shared.committed.send_replace(beginning.next);
         self.shared.folded.send_replace(beginning.next);
-        // Before the damage is over: without it, whoever sees that the instance has stopped gives up.
+        // Set before the damage is cleared: an observer of a stopped instance without damage gives up.
         self.shared.state.send_replace(State::CatchingUp);
         *self.shared.damage.write().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(beginning)

@@ -30,59 +30,59 @@ use super::{
 };
 use crate::{marks, surroundings::Surroundings};
 
-/// More records than this are not folded ahead of the rows.
+/// The maximum number of records folded ahead of the rows.
 const N_UNWRITTEN_MAX: usize = 20_000;
-/// So many are worth a transaction while catching up, when nobody waits for the rows.
+/// The number of records worth a transaction while catching up, when no caller waits for the rows.
 const N_UNWRITTEN_MIN: usize = 5_000;
-/// So many are handed over while others are still being written, so that the thread that writes does not wait for this one: not
-/// fewer, since what a transaction costs by itself counts then.
+/// The number of records passed to the writer while it is still writing others, so that it never waits for this thread. A smaller
+/// number would make the fixed cost of a transaction matter.
 const N_UNWRITTEN_MANY: usize = 15_000;
-/// More commands than this are not with the core at once; the others wait in the queue before it.
+/// The maximum number of commands in the core. Others wait in the queue in front of it.
 const N_PENDING_MAX: usize = 8_192;
-/// How often waiting commands are looked at when nothing else happens.
+/// How often waiting commands are checked when nothing else happens.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A core that goes on from there.
+/// Creates a core that resumes from a checkpoint.
 pub(super) type NewCore<D> = Box<dyn Fn(Checkpoint) -> Core<D> + Send + Sync>;
 
-/// Where rows and journal stand when a loop begins.
+/// The state of the rows and the journal when a loop starts.
 pub(super) struct Beginning<D: Decider> {
     pub core: Core<D>,
     pub new_core: NewCore<D>,
     pub copies: Vec<Partition>,
     /// The first offset that is not in the rows.
     pub next: u64,
-    /// How far facts are copied in the rows.
+    /// The positions up to which the rows hold copied facts.
     pub copied: Vec<CopiedRow>,
     pub end: u64,
 }
 
-/// What the task of an instance has besides its loop.
+/// The state of an instance's task outside its loop.
 pub(super) struct Own<R> {
     pub setup: Setup,
     pub serving: Serving<R>,
     pub shared: Arc<Shared>,
 }
 
-/// What is asked of the task.
+/// The queues of requests to the task.
 pub(super) struct Inbox<D: Decider, R> {
     pub asked: mpsc::Receiver<Ask<D>>,
     pub to_switch: mpsc::Receiver<Switch<D, R>>,
     pub to_repair: mpsc::Receiver<Repair>,
-    /// Somebody may still ask.
+    /// Whether any handle can still submit commands.
     pub is_open: bool,
 }
 
-/// How far the rows have to come before they are queried.
+/// How far the rows must advance before they may be queried.
 struct CatchingUp {
-    /// Nobody had begun the journal when the replica started.
+    /// Whether the journal was empty when the replica started.
     is_new: bool,
-    /// Where the journal ended then; an empty one has to be begun first.
+    /// The end of the journal at that time, at least 1: an empty journal gets its genesis first.
     until: u64,
     is_done: bool,
 }
 
-/// Everything that the task owns.
+/// All state of the task.
 pub(super) struct Loop<D: Decider, R> {
     pub(super) core: Core<D>,
     pub(super) new_core: NewCore<D>,
@@ -98,7 +98,7 @@ pub(super) struct Loop<D: Decider, R> {
     catching_up: CatchingUp,
     pub(super) replies: HashMap<Ticket, Waiting<D>>,
     pub(super) appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
-    /// What was folded, as far as it is counted.
+    /// The part of the core's tally that the metrics already include.
     counted: Tally,
 }
 
@@ -126,15 +126,15 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// Run until every handle is gone and everything asked is answered and written. What is asked after a failure is left in the
-    /// inbox.
+    /// Runs until every handle is gone, every command is answered and all changes are written. Requests that arrive after a failure
+    /// stay in the inbox.
     pub async fn run(mut self) -> (Result<(), LoopError>, Inbox<D, R>) {
         if self.catching_up.is_new {
             self.begin();
         }
         loop {
             let outcome = match self.work().await {
-                // Each time another record is known to have no effect, so this comes to an end.
+                // Each restart excludes one more discarded record, so this terminates.
                 Err(LoopError::Stop(Stop::Discarded { offset, by, .. })) => match self.start_over(offset, by).await {
                     Ok(()) => continue,
                     outcome => outcome,
@@ -156,8 +156,8 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             let has_room = self.core.n_unwritten() < N_UNWRITTEN_MAX && self.core.n_queued() < N_UNWRITTEN_MAX;
             let may_read = has_room && self.held.records.is_empty();
             let may_ask = self.inbox.is_open && self.core.n_pending() < N_PENDING_MAX;
-            // In this order, so that the same things happening lead to the same turns. What comes rarely is first; of the rest
-            // nothing is held up by what is before it, since a turn takes whatever has queued.
+            // The fixed order makes runs deterministic: the same events lead to the same turns. Rare events come first. They cannot starve
+            // the others, since a turn takes whatever is queued.
             tokio::select! {
                 biased;
                 (up_to, ends) = self.ends.answer() => self.learn_ends(up_to, ends),
@@ -189,7 +189,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         self.append(vec![genesis]);
     }
 
-    /// Whatever else is there already goes into the same turn: larger batches, fewer of everything.
+    /// Adds everything else that is ready to the same turn, so that batches are larger and fewer.
     fn take_what_has_queued(&mut self, reading: &mut Reading, copying: &mut Reading) -> Result<(), LoopError> {
         while let Some(Some(results)) = self.appends.next().now_or_never() {
             self.appended(results);
@@ -224,7 +224,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         self.feed()
     }
 
-    /// Hand what was read to the core, as far as the limit allows.
+    /// Passes the records read to the core, up to the limit.
     fn feed(&mut self) -> Result<(), LoopError> {
         let (limit, mut n_bytes) = (*self.held.limit.borrow_and_update(), 0);
         while let Some(record) = self.held.records.pop_front_if(|record| record.offset < limit) {
@@ -236,9 +236,9 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         Ok(())
     }
 
-    /// A fact that can't be read is not passed over: this program's rows would lack it for ever, a later one's would not.
-    /// Nothing more is copied, and what needs newer facts to be refused is answered with 503, until a program that can read it
-    /// is started.
+    /// Copies facts, and stops at one that cannot be decoded: skipping it would leave this version's rows without it permanently, and
+    /// a later version's rows would differ. From then on nothing is copied, and commands whose rejection needs newer facts get 503,
+    /// until a version that can decode it is started.
     fn copy(&mut self, batch: Option<Result<Batch, ReadError>>) -> Result<(), LoopError> {
         let batch = next_batch(batch)?;
         let (topic, part) = (&batch.partition.topic, batch.partition.index);
@@ -261,7 +261,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     fn learn_ends(&mut self, up_to: Ticket, ends: Result<Vec<u64>, ReadError>) {
         match ends {
             Ok(ends) => self.core.ends(up_to, self.copies.ends(&ends)),
-            // Asked again on the next tick; the commands that need it wait until their time is up.
+            // The query is repeated on the next tick. The commands that need it wait until their deadlines.
             Err(error) => {
                 warn!(service = D::JOURNAL, "the log's ends can't be read: {error}");
                 self.ends.is_wanted = true;
@@ -277,7 +277,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                 self.shared.committed.send_replace(next);
                 self.tell_retried(change_set);
             }
-            // Also when another generation has taken over.
+            // This also happens when another generation has taken over.
             Done::Indexed if matches!(*self.shared.state.borrow(), State::Ready | State::Preparing) => {}
             Done::Indexed => {
                 info!(service = D::JOURNAL, "{} goes on from offset {}", D::JOURNAL, self.core.next());
@@ -290,21 +290,21 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// Begin again with empty rows: nothing of what is under way counts any more. The journal ends at `end`.
+    /// Restarts with empty rows and abandons everything in progress. The journal ends at `end`.
     pub(super) fn forget(&mut self, end: u64) {
         self.held.records.clear();
         self.replies.clear();
         self.repairs = Repairs::default();
         self.ends = EndsQuery::default();
         self.copies.start_over();
-        // The new core counts from 0.
+        // The new core's tally starts at 0.
         self.counted = Tally::default();
         self.catching_up.is_done = false;
         self.catching_up.until = end.min(*self.held.limit.borrow());
     }
 
-    /// Once the rows hold what the journal held at the start, only their indexes are missing. Earlier a query would be
-    /// answered from old rows.
+    /// Creates the indexes once the rows hold what the journal held at the start. Queries before that would be answered from stale
+    /// rows.
     fn finish_catching_up(&mut self) {
         if !self.catching_up.is_done && *self.shared.committed.borrow() >= self.catching_up.until {
             self.catching_up.is_done = true;
@@ -312,7 +312,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         }
     }
 
-    /// Let the core do all it can with what it has, and carry out what it says.
+    /// Runs the core as far as its input allows, and carries out the resulting steps.
     async fn turn(&mut self) -> Result<(), LoopError> {
         self.feed()?;
         loop {
@@ -365,13 +365,13 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         let next = if Bug::ReadOneBehind.is_loose() { next.saturating_sub(1) } else { next };
         self.shared.answered.fetch_max(next, Ordering::AcqRel);
         if let Some(Waiting { reply, steps }) = self.replies.remove(&ticket) {
-            // A caller that has gone away does not want to know.
+            // The caller may have gone away.
             drop(reply.send((outcome, steps)));
         }
     }
 
     fn write(&mut self) {
-        // At the limit somebody waits for them.
+        // At the limit, a caller waits for the rows.
         let is_catching_up = self.core.next() < self.catching_up.until.min(*self.held.limit.borrow());
         let n_worth_it = match self.rows.writer.n_under_way() {
             0 if is_catching_up => N_UNWRITTEN_MIN,
@@ -379,7 +379,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             1 if is_catching_up => N_UNWRITTEN_MANY,
             _ => return,
         };
-        // While another generation takes over, it has to stand exactly where this one does.
+        // A generation that takes over must be at exactly the same offset as this one.
         if self.rows.switching.is_none()
             && self.core.n_unwritten() >= n_worth_it
             && let Some((change_set, changes)) = self.core.take_changes()

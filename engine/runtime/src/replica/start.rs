@@ -1,4 +1,4 @@
-//! How a replica starts: the rows' checkpoint against the journal, then the loop.
+//! How a replica starts: it checks the rows' checkpoint against the journal, then runs the loop.
 
 use std::sync::{
     Arc, PoisonError, RwLock,
@@ -25,22 +25,22 @@ use super::{
 };
 use crate::{marks, measures::Measures, partitions_of};
 
-/// More commands than this are not queued between the callers and the loop.
+/// The capacity of the command queue between the callers and the loop.
 const N_ASKS_MAX: usize = 4_096;
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
-    /// Start an instance of the service on its rows. It catches up by itself; see [`Replica::ready`].
+    /// Starts an instance of the service on its rows. It catches up in the background; see [`Replica::ready`].
     ///
     /// # Errors
-    /// [`StartError`], where going on would mix two histories.
+    /// [`StartError`] if continuing would mix two histories, or the log or the rows cannot be read.
     pub async fn start(setup: Setup, store: Arc<R>) -> Result<Self, StartError> {
         Self::start_up_to(setup, store, Reach::unlimited()).await
     }
 
-    /// The same, for an instance that folds so far.
+    /// Like [`Replica::start`], for an instance that folds up to a limit.
     ///
     /// # Errors
-    /// [`StartError`], where going on would mix two histories.
+    /// As [`Replica::start`].
     pub async fn start_up_to(setup: Setup, store: Arc<R>, reach: Reach) -> Result<Self, StartError> {
         let beginning = Beginning::of(&setup, store.as_ref()).await?;
         let (next, end) = (beginning.next, beginning.end);
@@ -80,7 +80,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
 
 impl<D: Decider> Beginning<D> {
     /// # Errors
-    /// [`StartError`], where going on would mix two histories.
+    /// [`StartError`] if continuing would mix two histories, or the log or the rows cannot be read.
     pub async fn of<R: Rows<D>>(setup: &Setup, store: &R) -> Result<Self, StartError> {
         let checkpoint = store.checkpoint().await?;
         same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
@@ -90,7 +90,7 @@ impl<D: Decider> Beginning<D> {
         let mut core = new_core(checkpoint);
         core.expect(end);
         core.recall(store.set_aside().await?);
-        // What parked it may have been an older program.
+        // An older version may have parked records that this one can read.
         if !Bug::NeverRetry.is_loose() {
             core.retry();
         }
@@ -99,7 +99,7 @@ impl<D: Decider> Beginning<D> {
 }
 
 impl<R> Own<R> {
-    /// Run the loop until it ends; of damaged rows, another one on those that take over.
+    /// Runs the loop until it ends. If the rows are damaged, runs another loop on the rows that replace them.
     async fn keep_running<D: Decider>(self, mut event_loop: Loop<D, R>)
     where
         R: Rows<D>,
@@ -127,7 +127,7 @@ impl<R> Own<R> {
     }
 }
 
-/// What makes cores for this instance.
+/// Returns a factory of cores for this instance.
 fn cores<D: Decider>(setup: &Setup) -> NewCore<D> {
     let Setup { writer, n_slots_max, surroundings, .. } = setup.clone();
     let hash_key = setup.hash_key.fingerprint();
@@ -139,8 +139,8 @@ fn cores<D: Decider>(setup: &Setup) -> NewCore<D> {
     })
 }
 
-/// The last record that the rows were built from must be the journal's, and the last of each topic that facts were copied from must be
-/// the topic's: a restored or exchanged log is noticed here.
+/// Checks that the last record that the rows were built from is in the journal, and the last record that facts were copied from is in
+/// its topic. Detects a restored or replaced log.
 pub(crate) async fn same_history<D: Decider>(log: &dyn EventLog, checkpoint: &Checkpoint) -> Result<(), StartError> {
     if Bug::IgnoreOtherHistory.is_loose() {
         return Ok(());
@@ -168,7 +168,7 @@ pub(crate) async fn same_history<D: Decider>(log: &dyn EventLog, checkpoint: &Ch
     }
 }
 
-/// Why facts were copied from topics of another history, if they were.
+/// Returns why the facts were copied from topics of another history; `None` if they were not.
 async fn copied_elsewhere(log: &dyn EventLog, copied: &[CopiedRow]) -> Result<Option<String>, ReadError> {
     let partitions: Vec<_> = copied.iter().map(|row| Partition::new(row.topic.as_str(), row.part)).collect();
     let ends = if copied.is_empty() { Vec::new() } else { log.ends(&partitions).await? };

@@ -1,10 +1,10 @@
-//! How far a command came when, for its trace: decided, appended, read back. Only those that somebody will see are told of.
+//! Timestamps of a command's progress for its trace: decided, appended, read back. Recorded only for commands that are traced.
 
 use std::time::SystemTime;
 
 use crate::trace::Span;
 
-/// When a command came how far.
+/// When a command reached each step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steps {
     asked: SystemTime,
@@ -14,22 +14,22 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// It is asked now.
+    /// Starts the clock when the command is submitted.
     pub fn begin() -> Self {
         Self { asked: SystemTime::now(), handed: None, acknowledged: None, n_attempts: 0 }
     }
 
-    /// Its record is handed to the log, for the first time or again.
+    /// Records that the command's record was sent to the log, for the first time or again.
     pub fn handed(&mut self) {
         *self = Self { handed: Some(SystemTime::now()), acknowledged: None, n_attempts: self.n_attempts + 1, ..*self };
     }
 
-    /// The log has it.
+    /// Records that the log acknowledged it.
     pub fn acknowledged(&mut self) {
         self.acknowledged = Some(SystemTime::now());
     }
 
-    /// Tell it as parts of the command's span: those of the last attempt.
+    /// Adds the steps of the last attempt to the command's span.
     pub fn tell(&self, span: &mut Span) {
         let now = SystemTime::now();
         span.part("decide", (self.asked, self.handed.unwrap_or(now)));

@@ -1,8 +1,8 @@
-//! Another generation of the rows takes over, between two change sets.
+//! Switches to another generation of the rows, between two change sets.
 //!
-//! It was built by an instance of its own, which folds up to a limit. For the take-over this instance's writer rests; the
-//! other one is brought to the very offset where the rows stand; then its file becomes the one that is read and written. The
-//! core and its memory stay: at the same offset both files say the same.
+//! A separate instance built it and folds up to a limit. For the switch, this instance's writer pauses, the other instance folds
+//! to the exact offset of the serving rows, and then its file is read and written instead. The core and its cache are kept,
+//! since both files have the same contents at the same offset.
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
@@ -17,39 +17,39 @@ use tracing::info;
 use super::{LoopError, Replica, Serving, Shared, State, run::Loop, writer::Writer};
 use crate::surroundings::Surroundings;
 
-/// Rows are not written while a generation takes over, and queries wait for them. Longer than this is not tried.
+/// How long a switch may take. Meanwhile rows are not written, and queries wait for them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a generation did not take over. The one before it goes on serving.
+/// Why a generation did not take over. The previous one keeps serving.
 #[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
-    /// It did not get to where the rows stand in time.
+    /// It did not reach the offset of the serving rows in time.
     #[error("generation {0} did not catch up with the serving one in time")]
     TooLate(u32),
     /// The instance that builds it stopped.
     #[error("generation {number} can't be built on: {why}")]
     Stopped { number: u32, why: String },
-    /// Its file can't be opened, or that it serves can't be kept.
+    /// Its file cannot be opened, or the choice of generation cannot be saved.
     #[error(transparent)]
     Rows(#[from] StoreError),
-    /// The rows that serve are built anew.
+    /// The serving rows are being rebuilt.
     #[error("the rows of {0} that serve are being built anew without a record that was discarded")]
     StartedOver(&'static str),
-    /// The instance that it is for has stopped.
+    /// The serving instance has stopped.
     #[error("the service is stopping")]
     Stopping,
 }
 
-/// What is to take over: the instance that built it, how far that may fold, and whom to tell.
+/// A request to switch: the instance that built the generation, the limit up to which it folds, and where to send the result.
 pub struct Switch<D: Decider, R = Store<D>> {
-    /// On the rows that take over.
+    /// Runs on the rows that take over.
     pub builder: Replica<D, R>,
     pub limit: watch::Sender<u64>,
-    /// Told from which offset on it serves.
+    /// Receives the offset from which the new rows serve.
     pub done: oneshot::Sender<Result<u64, SwitchError>>,
 }
 
-/// A take-over under way.
+/// A switch in progress.
 pub(super) struct Switching<D: Decider, R> {
     switch: Switch<D, R>,
     until: Instant,
@@ -61,11 +61,11 @@ impl<D: Decider, R> Switching<D, R> {
     }
 }
 
-/// The generation of the rows that serves, and what is to follow it.
+/// The serving generation of the rows, and its successor.
 pub(super) struct ServedRows<D: Decider, R> {
     pub store: Arc<R>,
     pub writer: Writer<D>,
-    /// The generation that is to take over, if one is.
+    /// The generation that is about to take over, if any.
     pub switching: Option<Switching<D, R>>,
     serving: Serving<R>,
 }
@@ -77,7 +77,7 @@ impl<D: Decider, R: Rows<D>> ServedRows<D, R> {
         Self { store, writer, switching: None, serving }
     }
 
-    /// Generation `number`, which nobody else writes to, serves from now on.
+    /// Makes generation `number` serve. Nothing else may write to it.
     async fn replace(
         &mut self,
         number: u32,
@@ -87,13 +87,13 @@ impl<D: Decider, R: Rows<D>> ServedRows<D, R> {
         self.store = Arc::new(self.store.have_serve(number).await?);
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.store);
         self.writer = Writer::start(Arc::clone(&self.store), Arc::clone(shared), surroundings);
-        // They are there: this says that from now on rows come one by one.
+        // The indexes exist already; this tells the store that rows are written singly from now on.
         self.writer.create_indexes();
         Ok(())
     }
 }
 
-/// The right to build the next generation of an instance's rows; there is only one at a time.
+/// The right to build the next generation of an instance's rows. Only one exists at a time.
 pub struct Rebuilding<D: Decider, R = Store<D>>(Replica<D, R>);
 
 impl<D: Decider, R> Rebuilding<D, R> {
@@ -109,16 +109,16 @@ impl<D: Decider, R> Drop for Rebuilding<D, R> {
 }
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
-    /// The right to build the next generation, unless somebody has it.
+    /// Acquires the right to build the next generation; `None` if it is taken.
     pub fn begin_rebuilding(&self) -> Option<Rebuilding<D, R>> {
         let had = self.shared.rebuilding.swap(true, Ordering::AcqRel);
         (!had).then(|| Rebuilding(self.clone()))
     }
 
-    /// Have the rows of `builder` take over. The offset from which on they serve.
+    /// Switches to the rows of `builder`. Returns the offset from which they serve.
     ///
     /// # Errors
-    /// [`SwitchError`]; the rows that served go on serving.
+    /// [`SwitchError`]; the previous rows keep serving.
     pub async fn switch(&self, builder: Self, limit: watch::Sender<u64>) -> Result<u64, SwitchError> {
         let (done, outcome) = oneshot::channel();
         self.switches.send(Switch { builder, limit, done }).await.map_err(|_| SwitchError::Stopping)?;
@@ -126,7 +126,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     }
 }
 
-/// Wait until the instance that built a generation has stopped.
+/// Waits until the instance that built a generation has stopped.
 pub(super) async fn has_stopped(number: u32, mut state: watch::Receiver<State>) -> Result<(), SwitchError> {
     let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
     let in_time = tokio::time::timeout(PATIENCE, stopped).await;
@@ -134,7 +134,7 @@ pub(super) async fn has_stopped(number: u32, mut state: watch::Receiver<State>) 
 }
 
 impl<D: Decider, R: Rows<D>> Loop<D, R> {
-    /// Once the writer rests, bring the other generation to the same offset; once it is there, let it take over.
+    /// Once the writer is idle, advances the other generation to the same offset, and switches to it when it is there.
     pub(super) async fn go_on_switching(&mut self) -> Result<(), LoopError> {
         if !self.rows.writer.is_idle() {
             return Ok(());
@@ -146,7 +146,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         limit.send_if_modified(|limit| std::mem::replace(limit, here) != here);
         let (theirs, is_here, until) = (builder.store(), *builder.committed().borrow() == here, *until);
         let state = builder.state().borrow().clone();
-        // Not inside the condition: what is borrowed of the loop must not be held over an await.
+        // Not inside the condition: a borrow of the loop must not be held across an await.
         let copied = theirs.checkpoint().await?.copied;
         let number = theirs.generation();
         drop(theirs);
@@ -165,20 +165,20 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                 Some(failure) => Err(failure),
                 None => self.take_over(switch.builder, here).await,
             };
-            // Whoever asked may have gone away.
+            // The caller may have gone away.
             drop(switch.done.send(outcome));
         }
         Ok(())
     }
 
-    /// No generation takes over now.
+    /// Rejects a pending switch.
     pub(super) fn refuse_to_switch(&mut self, failure: SwitchError) {
         if let Some(switching) = self.rows.switching.take() {
             drop(switching.switch.done.send(Err(failure)));
         }
     }
 
-    /// Copied facts keep the highest version in each row, so the other generation may have read farther, but not less.
+    /// Copied facts keep the highest version in each row, so the other generation may have read further, but not less.
     fn has_copied_no_more_than(&self, theirs: &[CopiedRow]) -> bool {
         self.copies.partitions.iter().all(|partition| {
             let (topic, index) = (partition.topic.as_ref(), partition.index);
@@ -190,7 +190,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     async fn take_over(&mut self, builder: Replica<D, R>, here: u64) -> Result<u64, SwitchError> {
         let (number, state) = (builder.store().generation(), builder.state());
-        // Its loop ends with its last handle; two that write to one file would not follow on each other.
+        // Its loop ends with its last handle. Two writers to one file would corrupt the order of change sets.
         drop(builder);
         has_stopped(number, state).await?;
         self.rows.replace(number, &self.shared, self.surroundings.as_ref()).await?;

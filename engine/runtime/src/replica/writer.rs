@@ -15,7 +15,7 @@ use tracing::warn;
 use super::{LoopError, Shared};
 use crate::surroundings::Surroundings;
 
-/// How long a failing write rests before the same change set is tried again.
+/// The pause before a failed write is retried with the same change set.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 enum Task<D: Decider> {
@@ -24,18 +24,18 @@ enum Task<D: Decider> {
     Clear,
 }
 
-/// What the writer has done.
+/// A completed task of the writer.
 #[derive(Clone, Debug)]
 pub(super) enum Done {
-    /// A change set stands in the rows, with the checkpoint `next` and facts copied up to `copied`.
+    /// A change set is in the rows, with the checkpoint `next` and facts copied up to `copied`.
     Written { change_set: u64, next: u64, copied: Vec<CopiedRow> },
-    /// The indexes that lists need are there.
+    /// The indexes for list queries exist.
     Indexed,
-    /// There are no rows any more.
+    /// All rows are deleted.
     Cleared,
 }
 
-/// The loop's end of the writer.
+/// The loop's handle of the writer.
 pub(super) struct Writer<D: Decider> {
     tasks: mpsc::UnboundedSender<Task<D>>,
     done: mpsc::UnboundedReceiver<Result<Done, StoreError>>,
@@ -46,42 +46,42 @@ impl<D: Decider> Writer<D> {
     pub fn start<R: Rows<D>>(rows: Arc<R>, shared: Arc<Shared>, surroundings: &dyn Surroundings) -> Self {
         let (tasks, todo) = mpsc::unbounded_channel();
         let (did, done) = mpsc::unbounded_channel();
-        // What is known of the rows before these says nothing about these.
+        // The state of earlier rows says nothing about these.
         shared.can_write();
         surroundings.spawn(write_all(rows, shared, todo, did).boxed());
         Self { tasks, done, n_under_way: 0 }
     }
 
-    /// Whether everything handed over is written.
+    /// Whether all tasks are done.
     pub fn is_idle(&self) -> bool {
         self.n_under_way() == 0
     }
 
-    /// How much was handed over and is not written.
+    /// Returns the number of tasks that are not done yet.
     pub fn n_under_way(&self) -> usize {
         self.n_under_way
     }
 
-    /// Hand over a change set; it is written after what was handed over before.
+    /// Enqueues a change set. Tasks are executed in order.
     pub fn write(&mut self, change_set: u64, changes: Changes<D>, pace: Pace) {
         self.n_under_way += 1;
-        // The task ends only when this end is dropped.
+        // The task ends only when this sender is dropped.
         drop(self.tasks.send(Task::Write(change_set, Box::new(changes), pace)));
     }
 
-    /// Have the indexes that lists need, once there is no more mass of rows to come.
+    /// Enqueues the creation of the indexes for list queries, once no more bulk writes follow.
     pub fn create_indexes(&mut self) {
         self.n_under_way += 1;
         drop(self.tasks.send(Task::CreateIndexes));
     }
 
-    /// Have all rows deleted.
+    /// Enqueues the deletion of all rows.
     pub fn clear(&mut self) {
         self.n_under_way += 1;
         drop(self.tasks.send(Task::Clear));
     }
 
-    /// What is done next; an error if the rows can't be written, now or ever.
+    /// Waits for the next completed task. An error means that the rows can no longer be written.
     pub async fn done(&mut self) -> Result<Done, LoopError> {
         let done = self.done.recv().await.ok_or(LoopError::Writer)??;
         self.n_under_way -= 1;
@@ -108,7 +108,7 @@ async fn write_all<D: Decider, R: Rows<D>>(
                 Some(task) => task,
                 None => return,
             },
-            // The sender lives as long as what is shared.
+            // The sender lives as long as `shared`.
             _ = wanted.changed() => {
                 match rows.try_writing(&mut writer).await {
                     Ok(()) => shared.can_write(),
@@ -126,10 +126,10 @@ async fn write_all<D: Decider, R: Rows<D>>(
     }
 }
 
-/// The rows are a copy: nothing is lost while they can't be written, so it is tried until it works.
+/// Executes a task, and retries it until it succeeds. The rows are a copy, so nothing is lost while they cannot be written.
 ///
 /// # Errors
-/// Damage, which no other try repairs.
+/// Damage, which no retry repairs.
 async fn carry_out<D: Decider, R: Rows<D>>(
     rows: &R,
     writer: &mut R::Writer,
@@ -165,7 +165,7 @@ async fn carry_out<D: Decider, R: Rows<D>>(
     }
 }
 
-/// Waits until it may be tried again.
+/// Pauses before a retry.
 async fn try_again<D: Decider>(what: &str, failure: StoreError, shared: &Shared) -> Result<(), StoreError> {
     if failure.is_damage() {
         return Err(failure);
