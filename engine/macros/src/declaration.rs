@@ -1,15 +1,15 @@
-//! What the attributes of a handler declare.
+//! Parses the attributes of a handler.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Attribute, Error, Expr, ExprLit, Lit, Meta, Path, Result, Token, punctuated::Punctuated, spanned::Spanned};
 
-/// Where the generated code finds the types.
+/// The module in which generated code finds the types.
 pub fn engine() -> TokenStream {
     quote!(::orderlog_http::operations)
 }
 
-/// `#[oai(path, method, operation_id)]`: what the framework is told of an operation.
+/// `#[oai(path, method, operation_id)]`, the framework's own attribute.
 pub struct Route {
     pub path: String,
     pub method: String,
@@ -17,7 +17,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// Reads the attribute. What it says besides is the framework's matter.
+    /// Parses the attribute; members other than these three are left to the framework.
     pub fn read(attribute: &Attribute) -> Result<Self> {
         let members = members(attribute)?;
         let text = |name: &str| {
@@ -28,7 +28,7 @@ impl Route {
     }
 }
 
-/// `#[operation(...)]`: what the gate and the contract need to know of an operation.
+/// `#[operation(...)]`: what the gate and the contract need to know about an operation.
 pub struct Needs {
     scope: Path,
     bound: TokenStream,
@@ -59,7 +59,7 @@ impl Needs {
         Ok(Self { scope, bound, has_target, key_may_be_required, asks, problems })
     }
 
-    /// The operation as a value: `path` is the whole path, as OpenAPI writes it.
+    /// The operation as an expression. `path` is the full path, as OpenAPI writes it.
     pub fn operation(&self, route: &Route, path: &str) -> TokenStream {
         let (engine, Self { scope, bound, has_target, key_may_be_required, asks, problems }) = (engine(), self);
         let asks = asks.as_ref().map_or_else(|| quote!(None), |service| quote!(Some(#service)));

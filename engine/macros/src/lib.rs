@@ -1,4 +1,4 @@
-//! The attribute macro [`macro@operations`], by which a handler declares its operation once: route, scope, callers, codes.
+//! The attribute macro [`macro@operations`], which declares operations at their handlers: route, scope, callers, codes.
 
 mod declaration;
 mod operations;

@@ -1,4 +1,4 @@
-//! The table of operations that stands in the handlers' attributes.
+//! Builds the table of operations from the handlers' attributes.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,7 +9,7 @@ use crate::{
     parameters::fill_in,
 };
 
-/// The routes without our attributes, and their table.
+/// Returns the routes without our attributes, followed by their table.
 pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     if !arguments.is_empty() {
         return Err(Error::new_spanned(arguments, "`operations` takes no arguments"));
@@ -33,7 +33,7 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     })
 }
 
-/// Where all paths begin: `#[OpenApi(prefix_path = "...")]`.
+/// The prefix of all paths: `#[OpenApi(prefix_path = "...")]`.
 fn prefix(routes: &ItemImpl) -> Result<String> {
     let Some(framework) = find(&routes.attrs, "OpenApi") else {
         return Err(Error::new_spanned(&routes.self_ty, "write `#[operations]` above `#[OpenApi]`"));
@@ -42,7 +42,7 @@ fn prefix(routes: &ItemImpl) -> Result<String> {
     members.iter().find(|member| member.path().is_ident("prefix_path")).map_or(Ok(String::new()), text_of)
 }
 
-/// The operation of a handler, which loses `#[operation]`; none for a method that is no handler.
+/// The operation of a handler, from which `#[operation]` is removed; `None` for a method that is not a handler.
 fn operation(handler: &mut ImplItemFn, prefix: &str) -> Result<Option<TokenStream>> {
     let (route, needs) = (find(&handler.attrs, "oai"), find(&handler.attrs, "operation"));
     let declared = match (route, needs) {

@@ -1,4 +1,4 @@
-//! Parameters that operations share: their type decides what they are called and how they are described.
+//! Parameters that operations share: their type determines their name and description.
 
 use syn::{FnArg, PatType, Type, parse_quote};
 
@@ -14,7 +14,7 @@ const SHARED: [(&str, &str, &str); 3] = [
     ("Paged", "cursor", "The `next_cursor` of the previous page, with the same filters."),
 ];
 
-/// Names and describes the parameter if it is a shared one.
+/// Adds the name and description if the parameter is a shared one.
 pub fn fill_in(argument: &mut FnArg) {
     let FnArg::Typed(PatType { attrs, ty, .. }) = argument else { return };
     let Type::Path(path) = ty.as_ref() else { return };

@@ -86,10 +86,10 @@ enum Command {
 }
 
 impl Cli {
-    /// The command line `args`, which begin with the program's name, and the variables.
+    /// Parses `args`, which begin with the program's name, and the environment variables.
     ///
     /// # Errors
-    /// What is wrong with them, or the help that they ask for. A value that comes from a variable is named by that.
+    /// If they are wrong or ask for help. An error about a variable's value names the variable.
     pub fn read(registry: &'static Registry, args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let (command, args): (_, Vec<_>) = (Self::commands(registry), args.into_iter().collect());
         let matches = match command.clone().try_get_matches_from(&args) {
@@ -107,12 +107,12 @@ impl Cli {
         }
     }
 
-    /// The commands of a program with these services.
+    /// The command line of a program with these services.
     pub fn commands(registry: &'static Registry) -> clap::Command {
         variables::prepared(services::all(Self::command(), registry))
     }
 
-    /// What to serve, if that is what is asked.
+    /// The configuration to serve with, if the command is to serve.
     pub fn config(&self, registry: &Registry) -> Option<Config> {
         match &self.command {
             None => Some(Config { services: registry.names().to_vec(), options: self.options.clone() }),
@@ -131,10 +131,9 @@ impl Cli {
         }
     }
 
-    /// Do what is asked.
     ///
     /// # Errors
-    /// Why it can't be done.
+    /// If the command fails.
     pub async fn run(self, registry: &'static Registry) -> anyhow::Result<Exit> {
         if let Some(config) = self.config(registry) {
             return serve::run(registry, config).await.map(|()| Exit::Done);

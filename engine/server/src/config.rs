@@ -1,4 +1,4 @@
-//! What can be set, each by a flag, an `ORDERLOG_*` variable, or not at all.
+//! Options, each set by a flag or an `ORDERLOG_*` variable.
 
 mod access;
 mod limits;
@@ -19,7 +19,7 @@ pub use oidc::Oidc;
 pub use secret::{Secret, SecretError, Untold};
 pub use security::{Insecure, Security, Trust, host_name, token_in};
 
-/// The hash key that `--development-hash-key` selects: known to everybody, so good for trying things out only.
+/// The hash key that `--development-hash-key` selects. It is public, so suitable only for trying things out.
 pub const DEVELOPMENT_HASH_KEY: &str = "orderlog development hash key";
 
 /// Where the log is.
@@ -65,10 +65,10 @@ fn url_of(text: &str, schemes: &[&str]) -> Result<String, String> {
     }
 }
 
-/// A URL of a server.
+/// Parses the URL of a server.
 ///
 /// # Errors
-/// What it has to begin with.
+/// The schemes it may begin with.
 pub fn http_url(text: &str) -> Result<String, String> {
     url_of(text, &["http://", "https://"])
 }
@@ -174,12 +174,12 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Where rows and their snapshots are; none are made.
+    /// The folders of read models and snapshots; no snapshots are made.
     pub fn keeping(&self) -> Keeping {
         Keeping { data: self.data.clone(), snapshots: self.snapshots.clone(), every: 0, n_kept: usize::MAX }
     }
 
-    /// The options that name this log, for commands in messages. Those for access to the brokers are left out.
+    /// The options that select this log, for commands in messages. Options for access to the brokers are omitted.
     pub fn log_options(&self) -> String {
         let data = quoted(&self.data.display().to_string());
         match &self.log {
@@ -192,7 +192,7 @@ impl Storage {
     }
 }
 
-/// As a shell takes it for one word.
+/// Quotes `text` for a shell if necessary.
 pub fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%=".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -275,15 +275,14 @@ pub struct Options {
     pub peer_urls: PeerUrls,
 }
 
-/// Where services of other processes are, as far as that was said. The options are made from the registry.
+/// The URLs of services in other processes, as far as configured. The options are generated from the registry.
 #[derive(Clone, Debug, Default)]
 pub struct PeerUrls(BTreeMap<String, String>);
 
 impl PeerUrls {
-    /// With this the ids of their options begin. The rest is the service's name.
+    /// The prefix of their option ids; the rest is the service's name.
     pub const ID: &str = "url_of_";
 
-    /// Those of these services.
     pub fn of(&self, services: &[ServiceName]) -> BTreeMap<ServiceName, String> {
         services.iter().filter_map(|service| Some((*service, self.0.get(service.as_str())?.clone()))).collect()
     }

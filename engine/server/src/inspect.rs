@@ -1,4 +1,5 @@
-//! The log's records as operators see them: JSON documents, the same from a running server and from a stopped one's files.
+//! Log records as operators see them: JSON documents, identical from a running server and from a stopped server's
+//! files.
 
 use std::{path::Path, sync::Arc};
 
@@ -17,12 +18,12 @@ use serde_json::{Map, Value};
 
 use crate::registry::{AnyService, Registry};
 
-/// Some records of one partition, in order.
+/// Records of one partition, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Chunk {
-    /// At most as many as were asked for.
+    /// At most as many as requested.
     pub records: Vec<Inspected>,
-    /// Where the next chunk begins.
+    /// The offset at which the next chunk begins.
     pub next: u64,
     /// One past the partition's last record.
     pub end: u64,
@@ -34,27 +35,28 @@ pub struct Inspected {
     pub topic: String,
     pub partition: u32,
     pub offset: u64,
-    /// When it was decided (public topics: taken by the log), in milliseconds since the Unix epoch.
+    /// When it was decided (public topics: appended), in milliseconds since the Unix epoch.
     pub time_ms: i64,
-    /// What became of it: `accepted`, `void`, `parked` or `discarded`; nothing for public topics and for what the rows do not hold yet.
+    /// `accepted`, `void`, `parked` or `discarded`; `None` for public topics and for records that the read model does
+    /// not yet contain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
     /// The name of its event.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What orders it: an aggregate's key, or the public event's subject.
+    /// The ordering key: an aggregate's key, or the public event's subject.
     pub key: String,
-    /// The rest of its headers.
+    /// Its other headers.
     pub headers: Map<String, Value>,
-    /// The event; the bytes as text if it is no JSON.
+    /// The event; if it is not JSON, the bytes as text.
     pub value: Value,
     /// Why its header can't be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Why it is not a record that orderlog wrote to a journal.
+    /// How it differs from a record that orderlog writes to a journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<String>,
-    /// Which headers of a journal's record orderlog does not write.
+    /// Headers that orderlog does not write to a journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
@@ -67,20 +69,20 @@ pub struct Inspector {
     verdicts: Arc<dyn Verdicts>,
 }
 
-/// Knows what became of a journal's records.
+/// Provides the verdicts on a journal's records.
 #[async_trait]
 pub trait Verdicts: Send + Sync {
-    /// Those of a journal from an offset up to and without another, ascending, as far as they are known.
+    /// The known verdicts on records from `from` up to but excluding `to`, ascending.
     async fn verdicts(&self, of: &dyn AnyService, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
 }
 
 impl Inspector {
-    /// Reads `log`; `verdicts` knows which records are void.
+    /// Inspects `log`; `verdicts` provides which records are void.
     pub fn new(registry: &'static Registry, log: Arc<dyn EventLog>, verdicts: Arc<dyn Verdicts>) -> Self {
         Self { registry, log, verdicts }
     }
 
-    /// Let go of the log.
+    /// Closes the log.
     pub async fn close(self) {
         let Self { registry: _, log, verdicts } = self;
         drop(verdicts);
@@ -90,15 +92,15 @@ impl Inspector {
     /// The partitions of a topic.
     ///
     /// # Errors
-    /// [`ReadError`] if there is none of this name.
+    /// [`ReadError`] if the topic does not exist.
     pub async fn partitions(&self, topic: &str) -> Result<Vec<u32>, ReadError> {
         Ok(self.log.partitions(topic).await?.into_iter().map(|partition| partition.index).collect())
     }
 
-    /// At most `limit` records from `from` on; none at the end.
+    /// At most `limit` records from `from` on; empty at the end.
     ///
     /// # Errors
-    /// Why they can't be read.
+    /// If they can't be read.
     pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
         let place = Partition::new(topic, partition);
         let end = self.log.ends(std::slice::from_ref(&place)).await?.first().copied().unwrap_or(0);
@@ -106,7 +108,7 @@ impl Inspector {
             return Err(ReadError::OutOfRange { partition: place, wanted: from, first: 0, end }.into());
         }
         let records = self.log.history(&place, from, end, limit).await?;
-        // Fewer are all: behind the last one there may be offsets without records.
+        // Fewer than `limit` means these are all; after the last one there may be offsets without records.
         let behind = records.last().map_or(from, |last| last.offset + 1);
         let next = if records.len() < limit { end } else { behind };
         let journal = self.registry.find(topic);
@@ -181,7 +183,7 @@ fn of_public(record: &Record) -> Told {
     (kind, key, record.time_ms, headers, None)
 }
 
-/// Why this program can't read `record` as an event of its journal, without any value of it; nothing if it can.
+/// Why this program can't decode `record` as an event of its journal, without any value of it; `None` if it can.
 pub fn unreadable(journal: &dyn AnyService, record: &Inspected) -> Option<String> {
     let name = Some(record.kind.as_str()).filter(|kind| decoding::is_identifier(kind)).unwrap_or("the record");
     let undecodable = |error: DecodeError| format!("{name} can't be decoded: {error}");
@@ -196,10 +198,10 @@ pub fn unreadable(journal: &dyn AnyService, record: &Inspected) -> Option<String
     })
 }
 
-/// Services' rows that are open in this process.
+/// Read models that are open in this process.
 pub type Projections = Arc<[(ServiceName, Arc<dyn Projection>)]>;
 
-/// The verdicts in rows that are open in this process.
+/// The verdicts in read models that are open in this process.
 pub struct InRows(pub Projections);
 
 #[async_trait]
@@ -207,17 +209,16 @@ impl Verdicts for InRows {
     async fn verdicts(&self, of: &dyn AnyService, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
         match self.0.iter().find(|(service, _)| *service == of.name()) {
             Some((_, projection)) => projection.verdicts(from, to).await,
-            // Another process has them.
+            // Another process has it.
             None => Ok(Vec::new()),
         }
     }
 }
 
-/// The verdicts in the rows of a data folder that nobody else uses; of services that have rows there.
+/// The verdicts in the read models of a data folder that no process uses.
 pub struct InFolder(std::path::PathBuf);
 
 impl InFolder {
-    /// Those in `dir`.
     pub fn new(dir: &Path) -> Self {
         Self(dir.to_owned())
     }

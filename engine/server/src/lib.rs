@@ -1,7 +1,7 @@
 //! A process over a list of services: start, gate, limits, contracts, command line.
 //!
 //! - [`registry`]: the services, listed once. Everything else in here is made from that list.
-//! - [`server`]: puts services, routes and documents together. [`config`] and [`commands`]: what can be set, and asked.
+//! - [`server`]: puts services, routes and documents together. [`config`]: options. [`commands`]: the command line.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`inspect`]: the log's records as operators see them.
 //! - [`telemetry`]: what operators see of a process; [`output`]: what it prints; [`private`]: who may read its files.

@@ -5,8 +5,8 @@
 //! in a bounded queue for a thread of its own ([`lines`]). A line that can't be written, or for which there is no room because
 //! the reader has stalled, is dropped and counted.
 //!
-//! Everything writes to the file descriptors themselves: the standard library's `Stdout` and `Stderr` have a lock, and whoever
-//! waits for a stalled reader would hold it.
+//! Everything writes to the file descriptors directly: the standard library's `Stdout` and `Stderr` have a lock, which
+//! a thread that waits for a stalled reader would hold.
 
 mod lines;
 
@@ -31,9 +31,9 @@ use anyhow::Context;
 
 use lines::Lines;
 
-/// Room for lines that wait: a reader may pause for seconds under load before any is dropped.
+/// Room for waiting lines: under load, a reader may pause for seconds before any is dropped.
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
-/// How long a process that ends waits for its last lines to be written.
+/// How long a process that exits waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often a descriptor that another process has set to non-blocking is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
@@ -44,12 +44,12 @@ static STDOUT: LazyLock<Arc<Lines>> = LazyLock::new(|| Lines::begin("stdout", De
 /// Whether the reader of stdout has closed it.
 static READER_IS_GONE: AtomicBool = AtomicBool::new(false);
 
-/// Prints the answer of a command, or a part of it, and a line break. Waits for its reader.
+/// Prints a command's answer, or a part of it, and a line break. Blocks while the reader is slow.
 ///
-/// A reader that has seen enough (`| head -1`) is no failure: the command goes on and ends with its own exit code.
+/// A reader that stops early (`| head -1`) is not a failure: the command continues and exits with its own code.
 ///
 /// # Errors
-/// stdout can't be written, because its disk is full for example.
+/// If stdout can't be written, for example because the disk is full.
 pub fn print(text: &str) -> anyhow::Result<()> {
     match deliver(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {
@@ -60,20 +60,20 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Whether [`print`] has noticed that nobody reads any longer, so that a stream need not go on.
+/// Whether [`print`] has noticed that the reader is gone, so that a stream can end.
 pub fn reader_is_gone() -> bool {
     READER_IS_GONE.load(Ordering::Relaxed)
 }
 
-/// Prints what must not get lost, and a line break: that nobody reads it is a failure too.
+/// Prints output that must not be lost, and a line break. Unlike with [`print`], a closed pipe is an error.
 ///
 /// # Errors
-/// stdout can't be written.
+/// If stdout can't be written.
 pub fn deliver(text: &str) -> io::Result<()> {
     Descriptor(io::stdout()).write_all(format!("{text}\n").as_bytes())
 }
 
-/// Whether stdout is the null device. It also is if it was closed when the program started.
+/// Whether stdout is the null device, which is also the case if it was closed when the program started.
 pub fn is_discarded() -> bool {
     let device = |file: io::Result<fs::Metadata>| file.ok().map(|file| file.rdev()).filter(|device| *device != 0);
     let stdout = io::stdout().as_fd().try_clone_to_owned();
@@ -81,27 +81,27 @@ pub fn is_discarded() -> bool {
     stdout.is_some() && stdout == device(fs::metadata("/dev/null"))
 }
 
-/// Writes a line for people to stdout, if that is possible.
+/// Queues a line for people on stdout; it may be dropped.
 pub fn tell(text: &str) {
     STDOUT.push(format!("{text}\n").into_bytes());
 }
 
-/// Writes a line for people to stderr, if that is possible.
+/// Queues a line for people on stderr; it may be dropped.
 pub fn note(text: &str) {
     note_bytes(format!("{text}\n").into_bytes());
 }
 
-/// Writes these bytes to stderr as one line, if that is possible.
+/// Queues these bytes on stderr as one line; it may be dropped.
 pub fn note_bytes(bytes: Vec<u8>) {
     STDERR.push(bytes);
 }
 
-/// How many lines were dropped so far, by output.
+/// The number of lines dropped so far, by output.
 pub fn dropped() -> [(&'static str, u64); 2] {
     [("stdout", STDOUT.n_dropped()), ("stderr", STDERR.n_dropped())]
 }
 
-/// Waits until what was told and noted is written, for a second at most.
+/// Waits until all queued lines are written, for at most a second.
 pub fn finish() {
     let deadline = Instant::now() + LAST_LINES;
     STDOUT.finish(deadline);
@@ -123,7 +123,7 @@ impl Write for Notes {
     }
 }
 
-/// Reports panics as everything else is reported. The standard library's hook would wait for a stalled reader.
+/// Reports panics like everything else. The standard library's hook would wait for a stalled reader.
 pub fn report_panics() {
     panic::set_hook(Box::new(|info| {
         let report = report_of(info);
@@ -134,11 +134,11 @@ pub fn report_panics() {
 fn report_of(info: &PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
-    // Others than literals are formatted, maybe from a record.
+    // Messages other than literals are formatted, possibly from a record.
     let literal = info.payload().downcast_ref::<&'static str>();
     let message = literal.copied().unwrap_or("its message is not logged, because it may hold personal data");
     let mut report = format!("thread '{}' panicked{place}: {message}", thread.name().unwrap_or("unnamed"));
-    // Only where RUST_BACKTRACE wants it.
+    // Only if `RUST_BACKTRACE` enables it.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         report += &format!("\n{backtrace}");

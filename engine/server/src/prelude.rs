@@ -1,4 +1,4 @@
-//! What a service of one file needs, to be imported at once.
+//! Everything that a single-file service imports.
 
 pub use orderlog_core::{
     decider::{At, Decider, Kind, Millis, Ref, View},

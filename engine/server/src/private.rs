@@ -1,7 +1,6 @@
-//! Keeps what the program writes from other users of the machine: names and addresses are in the log, the read models, snapshots
-//! and exports.
+//! Keeps files private to the user: names and addresses are in the log, the read models, snapshots and exports.
 //!
-//! There is one place for it, the process' umask. Files from before there was one are made private when the log is opened.
+//! The process's umask does this for new files. Older files are made private when the log is opened.
 
 use std::{
     fs::{self, Metadata, Permissions},
@@ -23,10 +22,10 @@ pub fn begin() {
     process::umask(Mode::from_raw_mode(NOT_OWNER));
 }
 
-/// Takes the access to our files in the data folder from group and others; to the folder too, unless it also has files that are
-/// not ours. What belongs to another user is left alone.
+/// Removes group and other access from our files in the data folder, and from the folder itself unless it also contains
+/// files that are not ours. Files of other users are left alone.
 ///
-/// A failure is logged, since the work can go on.
+/// A failure is only logged.
 pub fn tighten(data: &Path) {
     match tighten_all(data) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -55,7 +54,7 @@ fn tighten_all(data: &Path) -> io::Result<()> {
     if has_only_ours { tighten_one(data) } else { Ok(()) }
 }
 
-/// Read models moved aside and files that are being written have an ending behind `.sqlite`.
+/// Read models that were moved aside, and files being written, have a suffix after `.sqlite`.
 fn is_ours(name: &str) -> bool {
     name.contains(".sqlite") || name.contains(".generation") || FILES.contains(&name)
 }

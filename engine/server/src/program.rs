@@ -11,7 +11,7 @@ use crate::{
     registry::Registry,
 };
 
-/// Runs the program of these services: reads the command line, does what it says, and reports on stderr what went wrong.
+/// Parses the command line, runs the command, and reports errors on stderr.
 pub fn main(registry: &'static Registry) -> ExitCode {
     private::begin();
     output::report_panics();
@@ -34,7 +34,7 @@ async fn run(cli: Cli, registry: &'static Registry) -> Exit {
     }
 }
 
-/// One line per cause, unless the one before already ends with it.
+/// Prints one line per cause, unless the line before already ends with it.
 fn note(error: &anyhow::Error) {
     let mut told = String::new();
     for (i, cause) in error.chain().enumerate() {
@@ -46,7 +46,7 @@ fn note(error: &anyhow::Error) {
     }
 }
 
-/// Prints what the parser of the command line answers: help, the version, or what is wrong.
+/// Prints the command-line parser's answer: help, the version, or an error.
 fn answered(answer: &clap::Error) -> Exit {
     if answer.use_stderr() {
         let has_colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -1,4 +1,4 @@
-//! Puts it together: the log, the services of this process, and one HTTP server for all their routes.
+//! Assembles the process: the log, its services, and one HTTP server for all their routes.
 
 mod admin;
 mod admission;
@@ -77,18 +77,18 @@ pub use opening::{open_begun, open_begun_to_read, open_embedded, open_to_read, o
 pub use running::Running;
 pub use secured::SecureError;
 
-/// How many connections, requests and waits there are beyond the limits: connections for probes, and all of them for operators and
-/// other services.
+/// Connections, requests and waits beyond the limits: connections for probes, all three for operators and other
+/// services.
 const N_RESERVED: usize = 64;
 
-/// Start.
+/// Starts the process.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way.
+/// [`StartError`] if anything prevents the start.
 pub async fn start(registry: &'static registry::Registry, config: Config) -> Result<Running, StartError> {
     let Config { services, options } = config;
-    // First, so that a taken port is told at once, and since services have to know where they are. Whoever connects
-    // already waits until the services have been started.
+    // First, so that a taken port is reported immediately, and because services need their own address. Early
+    // connections wait until the services have started.
     let doors = Doors::open(&options).await?;
     let (addr, own_url) = (doors.addr, doors.own_url());
     let gate = Arc::new(secured::gate(addr, &options, &registry.scopes())?);
@@ -149,7 +149,6 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     })
 }
 
-/// What every service starts with.
 fn parts(
     registry: &registry::Registry,
     setup: Setup,
@@ -172,7 +171,6 @@ fn parts(
     })
 }
 
-/// What looks after this process.
 fn health(mounted: &[Mounted], parts: &Parts, stopping: &Stopping, options: &Options) -> Health {
     Health {
         probes: mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect(),
@@ -201,7 +199,7 @@ fn peers(registry: &registry::Registry, options: &Options) -> Result<Peers, Star
     Ok(Peers::new(others.collect(), options.security.trust.ca.as_deref())?)
 }
 
-/// What all instances of this deployment know, and nobody else, as long as nobody else knows its hash key.
+/// A token that only instances of this deployment know, as long as its hash key is secret.
 fn token_of_instances(setup: &Setup) -> HeaderValue {
     let token = String::from(setup.hash_key.unique("instances", "token"));
     HeaderValue::try_from(token).expect("a key is written in hexadecimal digits")
@@ -226,14 +224,14 @@ fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {
 struct Routes {
     registry: &'static registry::Registry,
     mounted: Vec<Mounted>,
-    /// How commands are forwarded to other instances, if they are.
+    /// How commands are forwarded to other instances, if an advertised URL is set.
     forwarding: Option<ForwardingSettings>,
     health: Health,
     admin: admin::Admin,
     metrics: Metrics,
     services: Vec<ServiceName>,
     admission: Arc<Admission>,
-    /// Whether some commands need an idempotency key.
+    /// Whether some commands require an idempotency key.
     keys_required: bool,
 }
 
@@ -267,7 +265,7 @@ impl OpenApi for Routes {
     }
 }
 
-/// An answer that is no operation's: never cached, JSON.
+/// A JSON response outside the operations; never cached.
 fn json_answer(status: poem::http::StatusCode, body: &serde_json::Value) -> poem::Response {
     poem::Response::builder()
         .status(status)
@@ -276,7 +274,7 @@ fn json_answer(status: poem::http::StatusCode, body: &serde_json::Value) -> poem
         .body(body.to_string())
 }
 
-/// The 404 for a document that is not there.
+/// The 404 for a document that this process does not serve.
 fn not_here(what: &str) -> ApiError {
     ApiError::not_found(codes::NO_SUCH_RESOURCE, format!("{what} is not served by this process"))
 }

@@ -1,4 +1,4 @@
-//! How brokers and Redis are spoken to, and as whom.
+//! Access to Kafka brokers and Redis.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -56,10 +56,10 @@ pub struct KafkaAccess {
 }
 
 impl KafkaAccess {
-    /// In librdkafka's words.
+    /// As librdkafka settings.
     ///
     /// # Errors
-    /// There is no password, or it can't be read.
+    /// [`SecretError`] if there is no password, or it can't be read.
     pub fn settings(&self) -> Result<BTreeMap<String, String>, SecretError> {
         let mut settings = BTreeMap::new();
         let mut set = |name: &str, value: &str| drop(settings.insert(name.to_owned(), value.to_owned()));
@@ -127,7 +127,7 @@ impl RedisAccess {
     /// Its password, if there is one.
     ///
     /// # Errors
-    /// It can't be read.
+    /// [`SecretError`] if it can't be read.
     pub fn password(&self) -> Result<Option<Secret>, SecretError> {
         Secret::given_or_in(self.redis_password.as_ref(), self.redis_password_file.as_deref())
     }

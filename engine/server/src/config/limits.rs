@@ -1,4 +1,4 @@
-//! How much may be asked of a process at once, and how long it may take.
+//! Limits on concurrent requests and their duration.
 
 use std::time::Duration;
 
@@ -50,27 +50,26 @@ pub struct Limits {
     pub rate_burst: Option<u32>,
 }
 
-/// How many requests a second a caller may send if nobody said otherwise.
+/// The default number of requests per second for each caller.
 const PER_SECOND: u32 = 1_000;
 
-/// So many requests at once, and so many a second in the long run.
+/// A rate limit: a burst, and a sustained rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In the long run. At least 1.
+    /// The sustained rate. At least 1.
     pub per_second: u32,
-    /// At once. At least 1.
+    /// The largest burst. At least 1.
     pub burst: u32,
 }
 
 impl Limits {
-    /// How often a caller may ask; none if as often as they like.
+    /// The rate limit for each caller; `None` if it is disabled.
     pub fn rate(&self) -> Option<Rate> {
         let per_second = self.rate_limit.unwrap_or(PER_SECOND);
         let burst = self.rate_burst.unwrap_or_else(|| per_second.saturating_mul(2));
         (per_second > 0).then_some(Rate { per_second, burst })
     }
 
-    /// What a body may be.
     pub fn body(&self) -> BodyLimits {
         let max_bytes = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
         BodyLimits { max_bytes, timeout: Duration::from_millis(self.body_timeout_ms) }

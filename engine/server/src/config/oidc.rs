@@ -1,11 +1,11 @@
-//! Whose tokens are taken.
+//! OpenID Connect: whose tokens are accepted.
 
 use clap::Args;
 use orderlog_http::auth::is_url;
 
 use super::secret::Untold;
 
-/// A file or a URL; not a URL with a slip of the pen in it, which would be told as a file.
+/// A file or a URL. A misspelled URL is rejected, since it would be taken for a file.
 fn place(text: &str) -> Result<String, String> {
     if is_url(text) || !text.contains("://") {
         Ok(text.to_owned())
@@ -37,7 +37,7 @@ pub struct Oidc {
 }
 
 impl Oidc {
-    /// Whether anybody on the way could put other keys in the place of the issuer's.
+    /// Whether an attacker on the network could replace the issuer's keys.
     pub fn is_forgeable(&self) -> bool {
         let Some(place) = self.oidc_jwks.as_deref().filter(|place| is_url(place)) else { return false };
         let Ok(url) = reqwest::Url::parse(place) else { return true };

@@ -1,4 +1,4 @@
-//! Secrets: given in a variable or in a file, and never told, not by the command line's errors either.
+//! Secrets, read from a variable or a file. Nothing prints them, not even the command line's errors.
 
 use std::{
     ffi::OsStr,
@@ -8,25 +8,25 @@ use std::{
 
 use clap::{Arg, Command, builder::TypedValueParser, error::ErrorKind};
 
-/// Something that no message may tell.
+/// A value that no message may contain.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// It, for whoever needs it.
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The one that was given, or the one in the file.
+    /// The given secret, or the one in the file.
     ///
     /// # Errors
-    /// Why the file can't be read, naming it.
+    /// [`SecretError`] if the file can't be read.
     pub fn given_or_in(given: Option<&Self>, file: Option<&Path>) -> Result<Option<Self>, SecretError> {
         let Some(file) = file else { return Ok(given.cloned()) };
         let text = fs::read_to_string(file);
         let text = text.map_err(|source| SecretError::Unreadable { file: file.to_owned(), source })?;
-        // Editors put a line's end behind it.
+        // Editors end the file with a line break.
         Ok(Some(Self(text.trim_end_matches(['\r', '\n']).to_owned())))
     }
 
@@ -41,25 +41,24 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why there is no secret.
+/// Why a secret is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// Its file can't be read.
     #[error("the secret in {} can't be read", file.display())]
     Unreadable { file: PathBuf, source: io::Error },
-    /// It was not given.
+    /// It is not set.
     #[error("{user} needs a password: give it in {variable}, or in a file by {flag}")]
     Missing {
         user: &'static str,
-        /// Where it can be given.
+        /// The variable that can hold it.
         variable: &'static str,
-        /// And where its file.
+        /// The option that can name its file.
         flag: &'static str,
     },
 }
 
-/// Reads a value that may be, or hold, a secret. What is wrong with it is told with the name of the option, and without the value,
-/// which clap would add else.
+/// Parses a value that may be or contain a secret. Errors name the option but omit the value, which clap would add.
 #[derive(Clone, Copy, Debug)]
 pub struct Untold<T>(pub fn(&str) -> Result<T, String>);
 

@@ -1,4 +1,4 @@
-//! Who may ask, and over what.
+//! Security options: keys, tokens, TLS, host names.
 
 use std::{
     fs, io,
@@ -89,14 +89,14 @@ pub struct Security {
 }
 
 fn token(text: &str) -> Result<Token, String> {
-    // Without what was given: it may be a secret of something else.
+    // Without the value: it may be another secret.
     text.trim().parse().map_err(|()| format!("it is no key: keys begin with `{}`", Token::PREFIX))
 }
 
-/// The name of a host in lower case, without the dot that may end it.
+/// Normalizes a host name: lower case, without a trailing dot.
 ///
 /// # Errors
-/// It is not a name: it has a port or a scheme, for example.
+/// If it is not a host name, for example because it has a port or a scheme.
 pub fn host_name(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let fits = |label: &str| {
@@ -109,26 +109,26 @@ pub fn host_name(text: &str) -> Result<String, String> {
     Err("it is not the name of a host, such as shop.example, without scheme and port".to_owned())
 }
 
-/// The key in a file.
+/// Reads the key in a file.
 ///
 /// # Errors
-/// The system's words, or that there is no key in it.
+/// If the file can't be read or contains no key.
 pub fn token_in(file: &Path) -> io::Result<Token> {
     token(&fs::read_to_string(file)?).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 impl Security {
-    /// The file of keys of the process on this data folder, with some of these scopes.
+    /// The key file of the process on this data folder; `scopes` are those that its keys may have.
     pub fn key_file(&self, data: &Path, scopes: Scopes) -> KeyFile {
         KeyFile::new(self.keys.clone().unwrap_or_else(|| data.join("keys.json")), scopes)
     }
 
-    /// Whether this was said not to be demanded.
+    /// Whether `--insecure` allows this.
     pub fn goes_without(&self, what: Insecure) -> bool {
         self.insecure.contains(&what)
     }
 
-    /// What this server shows of itself, if it speaks TLS.
+    /// The certificate and key of this server, if it uses TLS.
     ///
     /// # Errors
     /// [`TlsError`], naming the file.
@@ -137,10 +137,10 @@ impl Security {
         files.map(|(cert, key)| Identity::open(cert, key)).transpose()
     }
 
-    /// Whose tokens are taken, if any are.
+    /// The verifier of the issuer's tokens, if an issuer is configured.
     ///
     /// # Errors
-    /// The issuer's keys can't be read.
+    /// [`IssuerError`] if the issuer's keys can't be read.
     pub fn tokens(&self, scopes: Scopes) -> Result<Option<Tokens>, IssuerError> {
         let Oidc { oidc_issuer, oidc_audience, oidc_jwks, oidc_customer_claim } = self.oidc.clone();
         let (Some(issuer), Some(audience), Some(jwks)) = (oidc_issuer, oidc_audience, oidc_jwks) else {
@@ -150,10 +150,10 @@ impl Security {
         Ok(Some(Tokens::new(keys, issuer, audience, oidc_customer_claim, scopes)))
     }
 
-    /// The key with which other services are asked, if there is one.
+    /// The key for calling other services, if there is one.
     ///
     /// # Errors
-    /// Why its file can't be read.
+    /// If its file can't be read.
     pub fn peer_key(&self) -> io::Result<Option<Token>> {
         match &self.peer_key_file {
             Some(file) => token_in(file).map(Some),

@@ -1,4 +1,4 @@
-//! Lines that wait to be written by a thread of their own, so that nobody else waits for a slow reader.
+//! Lines that a separate thread writes, so that no other thread waits for a slow reader.
 
 use std::{
     collections::VecDeque,
@@ -11,15 +11,16 @@ use std::{
     time::Instant,
 };
 
-/// What a line costs beside its own bytes: an entry of the queue and an allocation, so that many short lines are bounded too.
+/// What a line costs in addition to its own bytes (queue entry and allocation), so that many short lines are bounded
+/// too.
 const LINE_BYTES: usize = 48;
 
 /// A bounded queue of lines.
 pub struct Lines {
     queue: Mutex<Queue>,
-    /// A line was added.
+    /// Signals that a line was added.
     added: Condvar,
-    /// Nothing waits any longer.
+    /// Signals that the queue is empty.
     written: Condvar,
     n_bytes_max: usize,
     n_dropped: AtomicU64,
@@ -33,7 +34,7 @@ struct Queue {
 }
 
 impl Lines {
-    /// A queue of at most this many bytes of memory, and the thread `name` that writes it to `sink`.
+    /// Creates a queue of at most this many bytes of memory, and the thread `name` that writes it to `sink`.
     pub fn begin(name: &str, sink: impl Write + Send + 'static, n_bytes_max: usize) -> Arc<Self> {
         let lines = Arc::new(Self {
             queue: Mutex::default(),
@@ -43,7 +44,7 @@ impl Lines {
             n_dropped: AtomicU64::new(0),
         });
         let writing = Arc::clone(&lines);
-        // Without a thread the queue fills, and lines are dropped: no reason to stop.
+        // Without a thread the queue fills and lines are dropped, which is no reason to stop.
         drop(thread::Builder::new().name(name.to_owned()).spawn(move || writing.write_to(sink)));
         lines
     }
@@ -61,7 +62,7 @@ impl Lines {
         self.added.notify_one();
     }
 
-    /// How many lines were dropped so far.
+    /// The number of lines dropped so far.
     pub fn n_dropped(&self) -> u64 {
         self.n_dropped.load(Ordering::Relaxed)
     }
@@ -81,7 +82,7 @@ impl Lines {
         }
     }
 
-    /// The next line; the one before is done.
+    /// Waits for the next line. The previous one is done.
     fn next(&self) -> Vec<u8> {
         let mut queue = self.lock();
         queue.is_writing = false;

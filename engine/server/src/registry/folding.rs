@@ -16,10 +16,10 @@ use orderlog_runtime::{
 
 /// How long the instance that found the damage has to close its file.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether it has.
+/// How often to check whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Why an instance does not catch up.
+/// Why an instance can't catch up.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
     #[error(transparent)]
@@ -42,7 +42,7 @@ impl From<StoreError> for FoldError {
 }
 
 impl FoldError {
-    /// Whether the read model is at fault: damaged, another log's, or not of this service.
+    /// Whether the read model is at fault: damaged, of another log, or of another service.
     pub fn is_fault_of_rows(&self) -> bool {
         match self {
             Self::Start(StartError::OtherHistory { .. } | StartError::Rows(StoreError::Foreign { .. })) => true,
@@ -76,7 +76,7 @@ pub async fn caught_up<D: Decider>(
     }
 }
 
-/// The read model, built anew from the log, once the instance that found the damage has closed its file.
+/// Rebuilds the read model from the log, once the instance that found the damage has closed its file.
 pub async fn built_anew<D: Decider>(
     setup: Setup,
     tables: &'static Tables<D>,

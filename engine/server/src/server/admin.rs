@@ -1,7 +1,7 @@
-//! What operators do to a running process, for the command line and for whoever has a key for it: `/admin/projections`,
-//! `/admin/parked`, `/admin/log`, `/admin/journals`.
+//! Operations for operators of a running process, used by the command line and by callers with a key:
+//! `/admin/projections`, `/admin/parked`, `/admin/log`, `/admin/journals`.
 //!
-//! Deliberately not among the operations of the OpenAPI documents: it belongs to the program, not to the contract.
+//! Deliberately not in the OpenAPI documents: they belong to the program, not to the contract.
 
 mod journals;
 
@@ -45,47 +45,46 @@ use crate::{
     registry::Registry,
 };
 
-/// The file in the data folder that says where the server is.
+/// The file in the data folder with the server's address.
 const FILE: &str = "server.json";
 
 #[derive(Serialize, Deserialize)]
 struct Whereabouts {
     url: String,
     pid: u32,
-    /// Whoever can read the data folder can do everything already: so commands on it need no key of their own.
+    /// Anyone who can read the data folder can already do everything, so commands on it need no key of their own.
     key: String,
-    /// What the server answers to [`INSTANCE`](super::instance::INSTANCE). Minted at each start.
+    /// What the server returns in [`INSTANCE`](super::instance::INSTANCE). Generated at each start.
     instance: Uuid,
 }
 
-/// The server that was the last one to start on a data folder. It may have been killed since.
+/// The server that last started on a data folder. It may have been killed since.
 pub struct LastServer {
-    /// Where it is, or was.
+    /// Its URL.
     pub url: String,
-    /// The key that it takes from commands here.
+    /// The key that it accepts from commands on this machine.
     pub key: Token,
-    /// Which instance it is.
     pub instance: Uuid,
 }
 
-/// Deletes the file that says where the server is, when that stops.
+/// Deletes the file with the server's address when dropped.
 pub struct FoundAt(PathBuf);
 
 impl Drop for FoundAt {
     fn drop(&mut self) {
-        // A file that stays only makes commands ask in vain before they do it themselves.
+        // A leftover file only makes commands try the server first before they open the log themselves.
         drop(fs::remove_file(&self.0));
     }
 }
 
-/// Tell commands of this machine where the server on this data folder is.
+/// Writes the server's address to the data folder, for commands on this machine.
 ///
 /// # Errors
 /// [`StartError::Data`] if the folder can't be written to.
 pub fn tell_where(data: &Path, url: &str, key: &Token, instance: Uuid) -> Result<FoundAt, StartError> {
     let (file, pid) = (data.join(FILE), std::process::id());
     let text = serde_json::json!(Whereabouts { url: url.to_owned(), pid, key: key.expose(), instance }).to_string();
-    // A new file, which nobody else may read: one that was left may have been open to others.
+    // A new file that only the owner can read: a leftover one may have been readable by others.
     drop(fs::remove_file(&file));
     let mut open = OpenOptions::new();
     let written =
@@ -94,14 +93,14 @@ pub fn tell_where(data: &Path, url: &str, key: &Token, instance: Uuid) -> Result
     Ok(FoundAt(file))
 }
 
-/// The server that was the last one to start on this data folder, unless it was stopped.
+/// The server that last started on this data folder, unless it was stopped.
 pub fn found_at(data: &Path) -> Option<LastServer> {
     let text = fs::read_to_string(data.join(FILE)).ok()?;
     let Whereabouts { url, key, instance, pid: _ } = serde_json::from_str(&text).ok()?;
     Some(LastServer { url, key: key.parse().ok()?, instance })
 }
 
-/// The rows and the log of this process.
+/// The read models and the log of this process.
 #[derive(Clone)]
 pub struct Admin {
     registry: &'static Registry,
@@ -110,10 +109,10 @@ pub struct Admin {
     log: Arc<dyn EventLog>,
 }
 
-/// How many records of a topic are answered at once, at most.
+/// The most records in one response.
 const N_RECORDS_MAX: usize = 1_000;
 
-/// Which records are asked for.
+/// Which records are requested.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
@@ -169,14 +168,14 @@ impl Checked for Rebuilding {
 }
 
 impl Admin {
-    /// For these rows, by service, and this log, of which operators see what is stored.
+    /// Serves these read models, by service, and this log, from which operators see what is stored.
     pub fn new(registry: &'static Registry, projections: Projections, log: Arc<dyn EventLog>) -> Self {
         let log = log.stored();
         let verdicts = Arc::new(InRows(Arc::clone(&projections)));
         Self { registry, projections, inspector: Inspector::new(registry, Arc::clone(&log), verdicts), log }
     }
 
-    /// Everything under `/admin`.
+    /// Adds all routes under `/admin`.
     pub fn add_routes(self, table: &mut RouteTable) {
         let mut on = |path: &str, method: Method, endpoint: BoxEndpoint<'static>| {
             let scope = if method == Method::GET { Scope::ADMIN_READ } else { Scope::ADMIN_REBUILD };

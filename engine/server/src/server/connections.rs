@@ -1,8 +1,8 @@
-//! Takes connections and serves HTTP/1.1 on them, with limits that the framework's own server does not have: on how many there
-//! are, how long a head may take, and how long nothing may happen.
+//! Accepts connections and serves HTTP/1.1 on them, with limits that the framework's own server lacks: the number of
+//! connections, the time for a head, and idle time.
 //!
-//! Which connections are served where there is not room for all, [`super::seats`] decides. Deliberately absent: HTTP/2, which nobody
-//! who asks here needs, and which has more ways to be abused.
+//! [`super::seats`] decides which connections are served when there is not room for all. Deliberately absent: HTTP/2,
+//! which no caller here needs, and which offers more ways to abuse a server.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -29,44 +29,43 @@ use super::{
 };
 use crate::config::Limits;
 
-/// How long nothing is accepted after a failure, such as too many open files; else it would be tried again at once, for ever.
+/// The pause after a failed accept, for example with too many open files; otherwise it would be retried in a busy loop.
 const REST: Duration = Duration::from_millis(50);
-/// How long a connection of the reserve may take with its only request.
+/// How long a connection of the reserve may take for its only request.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many bytes of a head are taken, and how many of an answer wait for its caller.
+/// The largest head in bytes, and the most bytes of a response that are buffered.
 const BUFFER_BYTES: usize = HEAD_BYTES_MAX;
 
-/// How many connections there may be, and how long they may take.
+/// How many connections are allowed, and how long they may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     pub n_max: usize,
     /// For the head of a request, from its first byte.
     pub header: Duration,
-    /// Without a request, or without taking any of an answer.
+    /// Without a request, or without reading any of a response.
     pub idle: Duration,
 }
 
 impl ConnectionLimits {
-    /// As the limits say, and the system allows.
+    /// From the options and the system's limit on open files.
     pub fn of(limits: &Limits) -> Self {
         let [header, idle] = [limits.header_timeout_ms, limits.idle_timeout_ms].map(Duration::from_millis);
         Self { n_max: open_files::make_room_for(limits.max_connections as usize), header, idle }
     }
 }
 
-/// What connections have in common.
+/// What connections share.
 #[derive(Clone)]
 pub struct Serving {
     pub app: Arc<Routes>,
-    /// What the process shows of itself, if it speaks TLS here.
+    /// The certificate and key of this listener, if it uses TLS.
     pub identity: Option<Arc<Identity>>,
-    /// How many there may be, and how long they may take.
     pub limits: ConnectionLimits,
-    /// Counts those for which there is no room.
+    /// Counts connections for which there is no room.
     pub measures: HttpMeasures,
 }
 
-/// Serve what `listener` accepts until `stopped` says so; then those who are being answered have `patience`.
+/// Serves connections from `listener` until `stopped` turns true; then requests in progress have `patience` to finish.
 pub async fn serve(listener: TcpListener, serving: Serving, mut stopped: watch::Receiver<bool>, patience: Duration) {
     let seats = Seats::new(serving.limits.n_max, N_RESERVED, serving.measures.clone());
     let (stopping, is_stopping) = watch::channel(false);
@@ -77,7 +76,7 @@ pub async fn serve(listener: TcpListener, serving: Serving, mut stopped: watch::
         };
         match accepted {
             Ok((stream, from)) => {
-                // Without a seat it is closed at once.
+                // Without a seat it is closed immediately.
                 if let Some(seat) = seats.take() {
                     tokio::spawn(connection(stream, canonical(from), seat, serving.clone(), is_stopping.clone()));
                 }
@@ -103,7 +102,7 @@ async fn connection(
     mut serving: Serving,
     stopping: watch::Receiver<bool>,
 ) {
-    // Answers are small and whole: waiting for more of them only costs time. If it fails they are just slower.
+    // Responses are small and complete: waiting for more only costs time. If this fails they are just slower.
     drop(stream.set_nodelay(true));
     let at = stream.local_addr().map_or_else(|_| LocalAddr::default(), |at| LocalAddr(at.into()));
     if !seat.is_usual() {
@@ -117,13 +116,13 @@ async fn connection(
         shaken = shaking => shaken,
         () = seat.is_wanted() => return,
     };
-    // Whoever speaks no TLS, or does so too slowly, is not answered.
+    // A client that speaks no TLS, or does so too slowly, gets no answer.
     if let Ok(Ok(stream)) = shaken {
         requests(stream, (at, from, Scheme::HTTPS), &seat, &serving, stopping).await;
     }
 }
 
-/// Answer what comes on a connection at this address, from that one.
+/// Serves the requests on a connection.
 async fn requests<S>(
     stream: S,
     (at, from, scheme): (LocalAddr, SocketAddr, Scheme),
@@ -150,7 +149,7 @@ async fn requests<S>(
     http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(BUFFER_BYTES).keep_alive(seat.is_usual());
     let connection = http.serve_connection(io, service);
     tokio::pin!(connection);
-    // How it ends is its caller's business.
+    // How it ends concerns only its caller.
     tokio::select! {
         ended = &mut connection => return drop(ended),
         stopped = stopping.wait_for(|stopping| *stopping) => drop(stopped),
@@ -164,12 +163,12 @@ async fn requests<S>(
     drop(connection.await);
 }
 
-/// The same address, of IPv4 where IPv6 only maps it (`::ffff:127.0.0.1`): one machine has one address in rules, rates and logs.
+/// Maps `::ffff:127.0.0.1` to IPv4, so that a machine has one address in rules, rates and logs.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// The URL by which this machine reaches what listens on `addr`.
+/// The URL at which this machine reaches a server that listens on `addr`.
 pub fn url(addr: SocketAddr) -> String {
     let port = addr.port();
     match addr {

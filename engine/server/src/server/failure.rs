@@ -1,4 +1,4 @@
-//! Why a process could not start, and with which exit code that ends.
+//! Why a process could not start, and the exit code for each reason.
 
 use std::{error::Error, path::PathBuf};
 
@@ -14,10 +14,10 @@ use crate::config::SecretError;
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is taken, or is none of this machine.
+    /// The address is in use, or does not belong to this machine.
     #[error("{address} can't be listened on")]
     Listen {
-        /// What was asked for.
+        /// The requested address.
         address: String,
         source: std::io::Error,
     },
@@ -31,10 +31,10 @@ pub enum StartError {
     Topics(#[from] TopicError),
     #[error(transparent)]
     HashKey(#[from] HashKeyError),
-    /// A journal does not begin as one of this program's does.
+    /// A journal does not begin like one of this program.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// A command needs a log, and nobody has begun one there.
+    /// A command needs a log, but none has begun there.
     #[error(
         "no log has begun in {place}: check --data and --log, start `orderlog serve` on it once, or import an export"
     )]
@@ -42,22 +42,22 @@ pub enum StartError {
         /// The data folder, or the brokers.
         place: String,
     },
-    /// Going on from here would make half of a history the whole of it.
+    /// Continuing from here would treat half of a history as all of it.
     #[error(
         "the log holds half of an import (of export {export_id}): resume it with `orderlog log import DIR {log}`, where DIR is that \
          export, or undo it with `orderlog log import --undo {log}`"
     )]
     HalfImport {
         export_id: Uuid,
-        /// The options that name the log.
+        /// The options that select the log.
         log: String,
     },
-    /// It would be open to those who must not come in.
+    /// Its security settings are insufficient.
     #[error(transparent)]
     Secure(#[from] SecureError),
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The certificate, its key, or those of others.
+    /// The server's certificate or key, or the CA certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -65,7 +65,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// As commands tell it that need the log for themselves.
+    /// For commands that need exclusive access to the log.
     pub fn told(self) -> anyhow::Error {
         match self {
             Self::Embedded(OpenError::InUse { .. }) => crate::commands::Failure::unavailable(format!(
@@ -75,7 +75,7 @@ impl StartError {
         }
     }
 
-    /// With the exit code that it stands for.
+    /// Attaches the exit code.
     pub fn with_exit(self) -> anyhow::Error {
         match self {
             Self::HalfImport { .. }
@@ -112,13 +112,13 @@ impl StartError {
     }
 }
 
-/// Whether a service can't start since its rows are another log's.
+/// Whether a service can't start because its read model belongs to another log.
 fn is_other_history(error: &NotStarted) -> bool {
     let why = error.source().and_then(|why| why.downcast_ref());
     matches!(why, Some(AssemblyError::Replica(replica::StartError::OtherHistory { .. })))
 }
 
-/// Whether a service can't start since the files of its rows can't be read or written, though they are not damaged.
+/// Whether a service can't start because its read model's files can't be read or written, though they are not damaged.
 fn has_unusable_rows(error: &NotStarted) -> bool {
     let why = error.source().and_then(|why| why.downcast_ref());
     matches!(

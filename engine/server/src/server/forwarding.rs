@@ -1,13 +1,15 @@
 //! Forwards commands to the instance that holds the journal's lease, as long as that one answers.
 //!
-//! Any instance may decide any command: the log arbitrates. But of two that decide on one aggregate at once, one loses the race and
-//! decides again, and the one nearer to the log always wins. Where one instance decides for all, none loses.
+//! Any instance may decide any command: the log arbitrates. But if two decide on one aggregate at the same time, one
+//! loses the race and decides again, and the one nearer to the log always wins. If one instance decides for all, none
+//! loses.
 //!
-//! A forwarded command always has an idempotency key, the caller's or one made here. So an instance that gets no answer decides the
-//! command itself, and it is not done twice. If it then refuses, the other instance may still have done the command, or do it later: the
-//! answer says that the outcome is unknown. Nothing depends on who holds the lease, or on how recently this instance looked.
+//! A forwarded command always has an idempotency key, the caller's or one generated here. So an instance that gets no
+//! answer decides the command itself, and it is not executed twice. If it then rejects the command, the other instance
+//! may still have executed it, or may do so later, so the answer is that the outcome is unknown. Nothing depends on who
+//! holds the lease, or on how recently this instance checked.
 //!
-//! Deliberately absent: queries, which every instance answers from its own rows.
+//! Deliberately absent: queries, which every instance answers from its own read model.
 
 use std::{
     path::Path,
@@ -39,19 +41,19 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
 use uuid::Uuid;
 
-/// Proves that a request comes from another instance of the deployment; so it is not forwarded again, nor counted again.
+/// Proves that a request comes from another instance of the deployment, so it is neither forwarded nor counted again.
 pub const FORWARDED_BY_INSTANCE: HeaderName = HeaderName::from_static("orderlog-handed-over");
 
-/// How often is asked who holds the lease.
+/// How often to look up the holder of the lease.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-/// How long a connection may take.
+/// The connection timeout.
 const CONNECT: Duration = Duration::from_millis(250);
-/// How long the holder may take to answer, beside what its caller waits for.
+/// How long the holder may take to answer, in addition to the wait that the caller requested.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A holder that did not answer is not asked again for so long.
+/// How long a holder that did not answer is not asked again.
 const DISTRUST: Duration = Duration::from_secs(5);
 
-/// Of one request to the next hop only (RFC 9110, 7.6.1), or made anew.
+/// Headers that apply to a single hop (RFC 9110, 7.6.1), or are generated anew.
 const OF_ONE_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -63,11 +65,12 @@ const OF_ONE_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Refusals that are about the holder, not about the command, of which nothing is done: who asks was let in here.
+/// Refusals that concern the holder and not the command, which it has not executed: the caller was admitted here.
 const NOT_HERE: [StatusCode; 4] =
     [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
 
-/// Refusals that rest on what there is, or that only say that nothing was done here: another instance may find otherwise.
+/// Rejections that depend on the current state, or only say that nothing was done here: another instance may decide
+/// otherwise.
 const HERE_ONLY: [StatusCode; 5] = [
     StatusCode::NOT_FOUND,
     StatusCode::CONFLICT,
@@ -80,17 +83,17 @@ const HERE_ONLY: [StatusCode; 5] = [
 #[derive(Clone)]
 pub struct ForwardingSettings {
     client: reqwest::Client,
-    /// Where others reach this process.
+    /// The URL at which others reach this process.
     own: String,
-    /// What all instances of the deployment know, and nobody else.
+    /// A token that only instances of the deployment know.
     token: HeaderValue,
 }
 
 impl ForwardingSettings {
-    /// This process is reached at `own`; `token` is visible ASCII.
+    /// This process is reachable at `own`; `token` is visible ASCII.
     ///
     /// # Errors
-    /// If no HTTP client can be made.
+    /// If no HTTP client can be built.
     pub fn new(own: String, token: HeaderValue, ca: Option<&Path>) -> Result<Self, TlsError> {
         let client = tls::client(ca, [own.as_str()])?.connect_timeout(CONNECT).tcp_nodelay(true).build()?;
         Ok(Self { client, own, token })
@@ -100,9 +103,9 @@ impl ForwardingSettings {
 /// The result of asking the holder.
 enum ForwardingOutcome {
     Answer(Response),
-    /// It has not done the command, and will not.
+    /// It has not executed the command, and will not.
     NotTaken,
-    /// It may have done it, or may do it later.
+    /// It may have executed the command, or may do so later.
     Nothing,
 }
 
@@ -110,7 +113,7 @@ enum ForwardingOutcome {
 pub struct Forwarding {
     settings: ForwardingSettings,
     holder: watch::Receiver<Option<String>>,
-    /// The holder did not answer: until then it is left alone.
+    /// Until then the holder is not asked, because it did not answer.
     distrusted: Mutex<Option<Instant>>,
     probe: Arc<dyn Probe>,
 }
@@ -123,7 +126,7 @@ impl Forwarding {
         Arc::new(Self { settings, holder, distrusted: Mutex::default(), probe })
     }
 
-    /// Put this before each command of `table`.
+    /// Wraps each command of `table`.
     pub fn before(self: Arc<Self>, table: RouteTable) -> RouteTable {
         let each = |(method, inner): (Method, BoxEndpoint<'static>)| {
             if method == Method::GET {
@@ -135,7 +138,7 @@ impl Forwarding {
         table.into_iter().map(|(path, operations)| (path, operations.into_iter().map(each).collect())).collect()
     }
 
-    /// Where to, unless it is this instance's to decide.
+    /// The URL to forward to; `None` if this instance decides.
     fn to(&self, request: &Request) -> Option<String> {
         let holder = self.holder.borrow().clone()?;
         if request.headers().contains_key(&FORWARDED_BY_INSTANCE) {
@@ -149,7 +152,7 @@ impl Forwarding {
         *self.distrusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + DISTRUST);
     }
 
-    /// What the holder answers.
+    /// Forwards the request to the holder.
     async fn ask(&self, holder: &str, request: &Request, body: Bytes) -> ForwardingOutcome {
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let method = request.method().clone();
@@ -163,7 +166,7 @@ impl Forwarding {
         if let Some(trace) = trace::current().and_then(|trace| HeaderValue::from_str(&trace).ok()) {
             headers.insert(CommandHeaders::TRACE, trace);
         }
-        // Positions that are none are for the holder to refuse.
+        // Invalid positions are left to the holder to reject.
         let wait = Freshness::of(request).ok().and_then(|freshness| freshness.wait);
         let patience = PATIENCE + wait.unwrap_or_default();
         let asking = async {
@@ -172,7 +175,7 @@ impl Forwarding {
             Ok::<_, reqwest::Error>((status, headers, answer.bytes().await?))
         };
         match tokio::time::timeout(patience, asking).await {
-            // It is stopping or overloaded, or does not know a key yet that is good here.
+            // It is stopping or overloaded, or does not yet know a key that is valid here.
             Ok(Ok((status, ..))) if NOT_HERE.contains(&status) => {
                 debug!(holder, status = status.as_u16(), "the holder of the lease can't take a command");
                 ForwardingOutcome::NotTaken
@@ -233,7 +236,7 @@ impl Endpoint for ForwardingEndpoint {
             ForwardingOutcome::Nothing => in_doubt(self.inner.call(request).await)?,
         };
         if is_made_here {
-            // The caller does not know of this key.
+            // The caller does not know this key.
             response.headers_mut().remove(REPLAYED);
         }
         if let Some(position) = position_of(response.headers()) {
@@ -243,7 +246,7 @@ impl Endpoint for ForwardingEndpoint {
     }
 }
 
-/// What to say of a command that another instance may have done, when this one has come to `here`.
+/// The answer for a command that another instance may have executed, if this one's own result is `here`.
 fn in_doubt(here: Result<Response>) -> Result<Response> {
     let status = match &here {
         Ok(response) => response.status(),
@@ -261,7 +264,7 @@ fn position_of(headers: &HeaderMap) -> Option<u64> {
     headers.get(POSITION)?.to_str().ok()?.split_once('@')?.1.parse().ok()
 }
 
-/// Tell who holds the lease, as long as somebody wants to know; nobody, where it is this instance.
+/// Publishes the holder's URL while there are receivers; `None` if this instance is the holder.
 async fn look_out(lease: Arc<dyn Lease>, own: String, tell: watch::Sender<Option<String>>) {
     let held = lease.held();
     while !tell.is_closed() {

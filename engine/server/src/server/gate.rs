@@ -1,8 +1,8 @@
-//! The gate: finds out who asks, and lets nobody at an operation who may not.
+//! The gate: authenticates callers and rejects unauthorized operations.
 //!
-//! Two halves. [`Gated`] is around everything and finds the caller; [`Gate::guard`] is around each operation, behind the
-//! router, and decides. So what an operation needs never depends on a second reading of paths, and an endpoint that no handler
-//! declares is for operators only.
+//! It has two halves. [`Gated`] wraps all routes and authenticates the caller; [`Gate::guard`] wraps each operation
+//! behind the router and authorizes. So the requirements of an operation never depend on parsing paths a second time,
+//! and an endpoint that no handler declares is for operators only.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -40,48 +40,48 @@ use super::{
 };
 use crate::config::Limits;
 
-/// Who comes in without a key, as long as there are none.
+/// Who may call without a key, as long as no keys exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// This machine listens to itself only: whoever is on it is the operator, but not whom a proxy passes on.
+    /// The server listens on this machine only: every local caller is the operator, except through a proxy.
     Local,
-    /// Everybody, since that was asked for, but nobody as an operator.
+    /// Everybody, as configured, but nobody as an operator.
     Everybody,
     Nobody,
 }
 
-/// Who comes in, and as whom.
+/// Authenticates callers.
 pub struct Gate {
     pub ring: KeyRing,
-    /// Whose tokens are taken, if any are.
+    /// Verifies the issuer's tokens, if an issuer is configured.
     pub tokens: Option<Tokens>,
-    /// By which this process, and commands that may read its data folder, know each other.
+    /// The key of this process and of commands that may read its data folder.
     pub process: Token,
-    /// By which this process knows the requests of its demo, which tells of them itself.
+    /// The key of this process's demo, which prints its own requests.
     pub demo: Option<Token>,
-    /// With which the other services of the deployment are asked, and ask. It asks as often as it has to.
+    /// The key that this deployment's services use for each other. Its calls are not limited.
     pub peer: Option<Token>,
     /// Who needs no key.
     pub open: Open,
-    /// Under which names the server may be asked.
+    /// The host names under which the server accepts requests.
     pub hosts: Hosts,
-    /// Whether requests of this machine are counted while there are no keys.
+    /// Whether requests from this machine count against the rate limit while there are no keys.
     pub counts_own: bool,
 }
 
-/// A request's caller, if it has one, and whose requests are counted with it.
+/// A request's caller, if it has one, and how it is counted.
 struct Asking {
     caller: Option<Caller>,
     counted: Counted,
-    /// Where it stands when there is no room for all, if that does not follow from how it is counted.
+    /// Its standing when there is not room for all, if that does not follow from how it is counted.
     standing: Option<Standing>,
 }
 
 /// Why a request has no caller.
 enum Refusal {
-    /// It is not let in at all.
+    /// The request is rejected altogether.
     Head(ApiError),
-    /// What it brings opens nothing.
+    /// Its key or token is invalid.
     Key(ApiError),
 }
 
@@ -89,7 +89,7 @@ enum Refusal {
 enum Counted {
     Not,
     ByCaller,
-    /// Those from its address.
+    /// By the address it comes from.
     ByAddress,
 }
 
@@ -101,7 +101,8 @@ impl Gate {
         }
     }
 
-    /// Refuses what no caller may send: heads out of bounds, requests of other sites' pages, names that are not the server's.
+    /// Rejects requests that no caller may send: heads out of bounds, requests from other sites' pages, host names that
+    /// are not the server's.
     ///
     /// # Errors
     /// 400, 403 or 431.
@@ -114,10 +115,10 @@ impl Gate {
         if self.needs_no_key() { self.hosts.check_name(request) } else { Ok(()) }
     }
 
-    /// The caller, or nobody.
+    /// The caller, if there is one.
     ///
     /// # Errors
-    /// 401 for a key or token that opens nothing; 503 if a token can't be checked now.
+    /// 401 for an invalid key or token; 503 if a token can't be checked now.
     async fn asking(&self, request: &Request) -> Result<Asking, ApiError> {
         if request.data::<FromWithin>().is_some() {
             return Ok(Asking::of_process());
@@ -125,14 +126,13 @@ impl Gate {
         if self.needs_no_key() { Ok(self.without_key(request)) } else { self.with_key(request).await }
     }
 
-    /// Whether the request is one of the demo's.
     fn is_of_demo(&self, request: &Request) -> bool {
         let Some(demo) = &self.demo else { return false };
         given_token(request).is_some_and(|token| token.hash() == demo.hash())
     }
 
     fn without_key(&self, request: &Request) -> Asking {
-        // Commands on the data folder bring the key of this process also where nobody else needs one.
+        // Commands on the data folder send this process's key even where no one else needs one.
         if let Some(own) = given_token(request).and_then(|token| self.own(&token)) {
             return own;
         }
@@ -156,7 +156,7 @@ impl Gate {
             return Ok(Asking::with_proof(caller, false));
         }
         let asking = bearer.parse::<Token>().ok().and_then(|token| self.asking_with(&token));
-        // Which of all the reasons is nobody's business.
+        // Callers are not told which of the reasons applies.
         let detail = "this key is none, has expired, or was revoked";
         asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, codes::INVALID_TOKEN, detail))
     }
@@ -176,8 +176,8 @@ impl Gate {
         Some(Asking::with_proof(self.ring.caller(token)?, is_peer))
     }
 
-    /// Puts a guard before each endpoint of `table`, which goes by what its operation declares. It demands idempotency keys where that
-    /// is the deployment's rule.
+    /// Wraps each endpoint of `table` in a guard that enforces what its operation declares. With `keys_required`, it
+    /// also requires idempotency keys for operations that allow this.
     pub fn guard(
         table: RouteTable,
         declared: impl IntoIterator<Item = &'static Operation>,
@@ -200,7 +200,7 @@ impl Gate {
         guarded.collect()
     }
 
-    /// An endpoint for whoever has this scope, however many there are.
+    /// Wraps an endpoint so that it requires this scope; there is no limit on concurrent requests.
     pub fn guarded(inner: BoxEndpoint<'static>, scope: Scope) -> BoxEndpoint<'static> {
         Box::new(poem::endpoint::ToDynEndpoint(Guard {
             inner,
@@ -216,14 +216,14 @@ impl Asking {
         Self { caller: Some(Caller::operator()), counted: Counted::Not, standing: Some(Standing::Process) }
     }
 
-    /// A caller who has proved who it is, with a key of this deployment's own programs or not.
+    /// A caller that has authenticated, with a key of this deployment's own programs or not.
     fn with_proof(caller: Caller, is_of_deployment: bool) -> Self {
         let counted = if is_of_deployment { Counted::Not } else { Counted::ByCaller };
         let standing = (is_of_deployment || caller.is_operator()).then_some(Standing::Trusted);
         Self { caller: Some(caller), counted, standing }
     }
 
-    /// With whose requests this one is counted; none if it is not counted, or nobody knows where it comes from.
+    /// The bucket that this request counts against; `None` if it is not counted, or its origin is unknown.
     fn whose(&self, request: &Request) -> Option<Whose<'_>> {
         match self.counted {
             Counted::Not => None,
@@ -248,27 +248,25 @@ fn too_many_connections() -> poem::Error {
     poem::Error::from_response(response)
 }
 
-/// What the request brings as `Authorization: Bearer ...`.
+/// The credentials in `Authorization: Bearer ...`.
 fn bearer(request: &Request) -> Option<&str> {
     let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The key of this program that the request brings.
+/// The request's key, if it has the form of this program's keys.
 fn given_token(request: &Request) -> Option<Token> {
     bearer(request)?.parse().ok()
 }
 
-/// Where a request comes from.
 fn address(request: &Request) -> Option<IpAddr> {
     request.remote_addr().as_socket_addr().map(|from| from.ip())
 }
 
-/// Why what the request brings opens nothing. Only operations that need a caller say so: readiness and the documents don't.
+/// Why the credentials are invalid. Only operations that need a caller report it; readiness and the documents don't.
 #[derive(Clone)]
 struct NotTaken(ApiError);
 
-/// What an operation needs.
 #[derive(Clone, Copy)]
 enum Needs {
     Operation(&'static Operation),
@@ -312,10 +310,10 @@ impl Endpoint for Guard {
     }
 }
 
-/// The error with what the caller has to bring (RFC 6750).
+/// Adds the authentication challenge to the error (RFC 6750).
 fn challenged(error: ApiError, scope: Option<Scope>) -> poem::Error {
     let mut challenge = "Bearer realm=\"orderlog\"".to_owned();
-    // Without anything given, there is no error yet.
+    // If no credentials were sent, the challenge has no error code.
     if let Some(code) = [codes::INVALID_TOKEN, codes::INSUFFICIENT_SCOPE].into_iter().find(|code| error.is(*code)) {
         challenge.push_str(&format!(", error=\"{}\"", code.name));
     }
@@ -329,19 +327,18 @@ fn challenged(error: ApiError, scope: Option<Scope>) -> poem::Error {
     poem::Error::from_response(response)
 }
 
-/// Everything behind the gate.
+/// All routes, behind the gate.
 pub struct Gated<E> {
     inner: E,
     gate: Arc<Gate>,
-    /// How often each caller may ask; none if as often as they like.
+    /// The rate limit for each caller; `None` if there is none.
     shares: Option<Shares>,
-    /// What bodies may be.
     body: BodyLimits,
-    /// Whose positions there are.
+    /// The services whose positions are valid.
     names: ServiceNames,
-    /// By which instances of the deployment know each other.
+    /// The token that instances of the deployment share.
     instances: HeaderValue,
-    /// Makes numbers of callers, which nobody can foresee.
+    /// Hashes callers unpredictably.
     hasher: RandomState,
 }
 
@@ -362,15 +359,16 @@ impl<E: Endpoint<Output = Response>> Endpoint for Gated<E> {
 }
 
 impl<E> Gated<E> {
-    /// `inner` behind this gate, with these limits for each caller and each request.
+    /// Wraps `inner` in this gate, with these limits for each caller and each request.
     pub fn new(inner: E, gate: Arc<Gate>, limits: &Limits, names: ServiceNames, instances: HeaderValue) -> Self {
         let hasher = RandomState::new();
         Self { inner, gate, shares: limits.rate().map(Shares::new), body: limits.body(), names, instances, hasher }
     }
 
-    /// Have the request name its caller. What is left of whose share it is, or the answer to a request that is not let in.
+    /// Attaches the caller to the request. Returns what is left of its rate limit, or the response if the request is
+    /// rejected.
     async fn admit(&self, request: &mut Request) -> Result<Option<Share>> {
-        // Whoever looks after the process has to get an answer.
+        // Probes must always get an answer.
         let is_probe = is_probe(request.uri().path());
         if self.gate.is_of_demo(request) {
             tell_quietly();
@@ -408,7 +406,7 @@ impl<E> Gated<E> {
         Ok(share)
     }
 
-    /// Where the caller stands when there is no room for all; none if there is no caller.
+    /// The caller's standing when there is not room for all; `None` if there is no caller.
     fn standing(&self, asking: &Asking, request: &Request) -> Option<Standing> {
         let number = |whose| Standing::Caller(self.hasher.hash_one(whose));
         asking.caller.as_ref()?;

@@ -1,4 +1,4 @@
-//! The deployment's hash key: configured, kept in the data folder, or made for a log that nobody has begun.
+//! The deployment's hash key: configured, stored in the data folder, or generated for a new log.
 
 use std::{
     fs::{self, OpenOptions},
@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use crate::config::{DEVELOPMENT_HASH_KEY, LogUrl, Storage};
 
-/// Where it is kept in the data folder of an embedded log.
+/// The key's file in the data folder of an embedded log.
 const FILE: &str = "hash.key";
 
-/// Why there is no hash key, or not the one of this log.
+/// Why there is no usable hash key for this log.
 #[derive(Debug, thiserror::Error)]
 pub enum HashKeyError {
     /// Its file can't be read or written.
@@ -28,13 +28,13 @@ pub enum HashKeyError {
         /// The option or file.
         place: String,
     },
-    /// On Kafka nothing is made up, since all processes need the same.
+    /// On Kafka none is generated, since all processes need the same one.
     #[error(
         "no hash key is set: pass the deployment's secret to every process by --hash-key-file or ORDERLOG_HASH_KEY; to try things \
          out, --development-hash-key selects the built-in key, which everybody knows"
     )]
     NotSet,
-    /// The log was begun with a key that is not here any more.
+    /// The log was begun with a key that is no longer here.
     #[error(
         "the log in {} was begun with the hash key of fingerprint {wanted}, and {} is missing: put that file back from a backup, or \
          pass its secret by --hash-key-file; no other secret finds the e-mail addresses and idempotency keys again",
@@ -46,7 +46,7 @@ pub enum HashKeyError {
         /// The fingerprint in the journals.
         wanted: String,
     },
-    /// Two secrets are given, and the log does not say yet which one counts.
+    /// Two secrets are given, and the log does not yet determine which one counts.
     #[error(
         "the configured hash key is not the one in {}: leave out the option to use the file, or move the file away",
         file.display()
@@ -60,16 +60,16 @@ pub enum HashKeyError {
     Other { source: IdentityError, repair: String },
 }
 
-/// The hash key of this deployment, if there is one: none is made.
+/// The hash key of this deployment, if there is one; none is generated.
 ///
 /// # Errors
-/// [`HashKeyError`] if there is one that can't be used.
+/// [`HashKeyError`] if it can't be used.
 pub fn given(storage: &Storage) -> Result<Option<HashKey>, HashKeyError> {
     Ok(secret(storage)?.as_deref().map(HashKey::from_secret))
 }
 
-/// Stores the given hash key in the data folder of an embedded log, so that later commands find it. The file, unless nothing was
-/// given, or the log is on Kafka, whose processes have a folder each.
+/// Stores the given hash key in the data folder of an embedded log, so that later commands find it. Returns the file;
+/// `None` if no key is given, or on Kafka, where each process has its own folder.
 ///
 /// # Errors
 /// [`HashKeyError::File`] if it can't be written.
@@ -81,10 +81,11 @@ pub fn keep(storage: &Storage) -> Result<Option<PathBuf>, HashKeyError> {
     Ok(Some(file))
 }
 
-/// Refuses a configured key beside another one in the data folder, where the log does not say which one counts.
+/// Rejects a configured key that differs from the one in the data folder, for a log that does not determine which one
+/// counts.
 ///
 /// # Errors
-/// [`HashKeyError::Ambiguous`]
+/// [`HashKeyError::Ambiguous`] if they differ.
 pub fn refuse_another(storage: &Storage, hash_key: &HashKey) -> Result<(), HashKeyError> {
     let is_another = |file: &PathBuf| fingerprint_in(file).is_some_and(|kept| kept != hash_key.fingerprint());
     match kept_in(storage).filter(is_another) {
@@ -105,7 +106,7 @@ fn secret(storage: &Storage) -> Result<Option<String>, HashKeyError> {
     }
 }
 
-/// Refuses a configuration that can't have a hash key, before anything is opened or made.
+/// Rejects a configuration that can't have a hash key, before anything is opened or created.
 ///
 /// # Errors
 /// [`HashKeyError`] if there is none, or one that can't be used.
@@ -116,8 +117,8 @@ pub fn check(storage: &Storage) -> Result<(), HashKeyError> {
     }
 }
 
-/// The hash key of the log whose journals began so. One is made on an embedded log where no journal has begun; this must be the
-/// only process that has that log open.
+/// The hash key of the log whose journals begin with `begun`. Generates one on an embedded log where no journal has
+/// begun; no other process may have that log open.
 ///
 /// # Errors
 /// [`HashKeyError`] if it is not the key with which the journals were begun, or can't be used.
@@ -136,7 +137,7 @@ pub fn find(storage: &Storage, begun: &[Genesis]) -> Result<HashKey, HashKeyErro
     }
 }
 
-/// Where the data folder keeps the key; nowhere on Kafka, whose processes have a folder each.
+/// The key's file in the data folder; `None` on Kafka, where each process has its own folder.
 fn kept_in(storage: &Storage) -> Option<PathBuf> {
     (storage.log == LogUrl::Embedded).then(|| storage.data.join(FILE))
 }
@@ -146,7 +147,7 @@ fn fingerprint_in(file: &Path) -> Option<String> {
     read(file).ok().map(|secret| HashKey::from_secret(&secret).fingerprint())
 }
 
-/// What to do where the configured key is not that of the journals.
+/// The remedy if the configured key is not that of the journals.
 fn repair(storage: &Storage, begun: &[Genesis]) -> String {
     let fits = |secret: &str| identity::check(begun, &HashKey::from_secret(secret)).is_ok();
     if let Some(file) = kept_in(storage).filter(|file| read(file).is_ok_and(|secret| fits(&secret))) {
@@ -181,9 +182,9 @@ fn make(file: &Path) -> Result<HashKey, HashKeyError> {
     Ok(HashKey::from_secret(&secret))
 }
 
-/// Writes `secret` to `file`, which only its owner can read, so that it survives a power cut.
+/// Writes `secret` durably to `file`, readable by its owner only.
 fn write(file: &Path, secret: &str) -> io::Result<()> {
-    // Under another name first: half a key, left by a crash, would look like a whole one.
+    // Under a temporary name first: a partial key left by a crash would look complete.
     let fresh = file.with_extension("key.new");
     let mut made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     made.write_all(secret.as_bytes())?;

@@ -1,8 +1,9 @@
-//! What operators ask: is it alive, is it ready?
+//! Liveness and readiness.
 //!
-//! Alive is who answers; nothing else is looked at, since a restart repairs neither a broker nor a disk. Ready is who can do its
-//! work now: it has caught up once since its start, log and rows answer, its duties go on, its rows are not too far behind, and it
-//! is not about to stop. Redis is told but decides nothing, since lists are read from SQLite where it fails.
+//! A process is live if it answers; nothing else is checked, since a restart repairs neither a broker nor a disk. It is
+//! ready if it can do its work: it has caught up once since its start, log and read models answer, its background tasks
+//! run, its read models are not too far behind, and it is not about to stop. Redis is reported but does not affect
+//! readiness, since lists are read from SQLite if it fails.
 
 use std::{
     collections::BTreeMap,
@@ -27,18 +28,18 @@ use tokio::sync::watch;
 
 use super::json_answer;
 
-/// How long whoever is asked has to answer.
+/// How long each check may take.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// Duties without which everything can be answered.
+/// Background tasks without which every request can still be answered.
 const DISPENSABLE: [&str; 1] = ["notifications inbox"];
 
-/// How far rows may be behind.
+/// How far read models may be behind.
 #[derive(Clone, Copy, Debug)]
 pub struct LagLimits {
-    /// A service whose rows are farther behind, in milliseconds, is not ready.
+    /// A service whose read model is farther behind than this, in milliseconds, is not ready.
     pub unready_ms: u64,
-    /// Then it is ready again once they are no farther behind than this: else it would come and go around one limit.
+    /// Then it becomes ready again at this lag or below; a single limit would make it flap.
     pub ready_ms: u64,
 }
 
@@ -48,19 +49,18 @@ impl LagLimits {
     }
 }
 
-/// How this process does.
+/// The health checks of this process.
 #[derive(Clone)]
 pub struct Health {
     pub probes: Vec<(ServiceName, Arc<dyn Probe>)>,
-    /// What else they use, by name.
+    /// Other systems that the services use, by name.
     pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
-    /// What is wrong with their duties.
+    /// Failures of their background tasks.
     pub troubles: Troubles,
     /// Turns true when the process is about to stop.
     pub leaving: watch::Receiver<bool>,
-    /// How far rows may be behind.
     pub limits: LagLimits,
-    /// Those that were too far behind when it was asked last.
+    /// Services that were too far behind at the last check.
     pub too_far: Arc<Mutex<BTreeMap<ServiceName, bool>>>,
 }
 

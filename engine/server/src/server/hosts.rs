@@ -1,8 +1,8 @@
-//! Under which names a server is asked, by which pages, and whether through a proxy.
+//! Checks the host name of requests and the origin of pages, and detects proxies.
 //!
-//! A browser sends requests of any page to any server that it reaches, also to one of its own machine, and a page can make its
-//! own name resolve to that (DNS rebinding). So where no key tells callers apart, the name in `Host` has to be known, and
-//! `Origin`, where a browser sends it, always has to be the server's own or an allowed one.
+//! A browser sends requests from any page to any server that it can reach, even on its own machine, and a page can make
+//! its own name resolve to that machine (DNS rebinding). So where no key distinguishes callers, the name in `Host` must
+//! be known, and `Origin`, if a browser sends it, must always be the server's own or an allowed one.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -14,9 +14,9 @@ use poem::{
 
 use crate::config::{Options, host_name};
 
-/// The names by which this deployment knows itself.
+/// The host names of this deployment.
 pub struct Hosts {
-    /// In lower case, without a dot at the end.
+    /// In lower case, without a trailing dot.
     names: BTreeSet<String>,
 }
 
@@ -30,12 +30,12 @@ struct Authority {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
     Name(String),
-    /// Nobody can make it resolve to another machine.
+    /// An address can't be made to resolve to another machine.
     Address(IpAddr),
 }
 
 impl Authority {
-    /// `None` if it is not just a host and perhaps a port: with a user, for example.
+    /// `None` if it is not just a host and an optional port, for example if it contains a user.
     fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -61,7 +61,7 @@ impl Authority {
 }
 
 impl Hosts {
-    /// Those that were allowed, and those of this deployment's own URLs.
+    /// The allowed names and those in this deployment's own URLs.
     pub fn of(options: &Options) -> Self {
         let urls = options.peer_urls.all().chain(&options.storage.advertised_url);
         let own = urls.filter_map(|url| url.parse::<Uri>().ok()?.host().map(str::to_owned));
@@ -76,16 +76,16 @@ impl Hosts {
         }
     }
 
-    /// Refuses a request under a name that is not known to be this server's.
+    /// Rejects a request for a host name that is not known to be this server's.
     ///
     /// # Errors
     /// 403.
     pub fn check_name(&self, request: &Request) -> Result<(), ApiError> {
-        // An absolute target counts instead of the header; a known name in one does not excuse the other.
+        // An absolute target overrides the header; a known name in one does not excuse the other.
         let target = request.uri().authority().map(|authority| authority.as_str());
         let header = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
         let is_known = |name: &str| Authority::parse(name).is_some_and(|it| self.knows(&it.host));
-        // HTTP/1.0 need not have any, and no browser speaks it.
+        // HTTP/1.0 requests may have neither, and no browser sends them.
         if target.into_iter().chain(header).all(is_known) {
             return Ok(());
         }
@@ -94,7 +94,7 @@ impl Hosts {
         Err(ApiError::new(StatusCode::FORBIDDEN, codes::FOREIGN_HOST, detail))
     }
 
-    /// Refuses a request of a page that is not this server's own, and not from an allowed host.
+    /// Rejects a request from a page that is neither this server's own nor from an allowed host.
     ///
     /// # Errors
     /// 403.
@@ -104,7 +104,7 @@ impl Hosts {
         let is_own = |origin: &HeaderValue| {
             let (scheme, authority) = origin.to_str().ok()?.split_once("://")?;
             let default_port = match scheme.to_ascii_lowercase().as_str() {
-                // A page without TLS is not that of a server with it. The other way round a proxy may add TLS.
+                // A page without TLS is not from a server with TLS. Conversely, a proxy may add TLS.
                 "http" if *request.scheme() != Scheme::HTTPS => 80,
                 "https" => 443,
                 _ => return None,
@@ -126,7 +126,7 @@ impl Hosts {
     }
 }
 
-/// Whether a proxy has passed the request on, so that the address is the proxy's.
+/// Whether a proxy forwarded the request, so that the address is the proxy's.
 pub fn is_forwarded(request: &Request) -> bool {
     request.headers().keys().map(|name| name.as_str()).any(|name| {
         name.starts_with("x-forwarded")

@@ -1,4 +1,4 @@
-//! Gives every request its id, its span and its line in the access log, and counts it.
+//! Gives every request an id, a span and a line in the access log, and counts it.
 
 use std::{
     collections::BTreeSet,
@@ -21,24 +21,22 @@ use poem::{
 };
 use tracing::{Instrument, field};
 
-/// What asks these asks all the time.
+/// Polled constantly, so kept out of the access log.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
-/// Whether a path is one of those.
 pub fn is_probe(path: &str) -> bool {
     PROBES.contains(&path)
 }
 
-/// The route of what no route takes.
+/// The route of requests that match none.
 const UNMATCHED: &str = "unmatched";
 
-/// An endpoint whose requests are told of. The outermost, so that no answer is without an id.
+/// Observes all requests. The outermost endpoint, so that every response has an id.
 pub struct Observed<E> {
     inner: E,
     measures: HttpMeasures,
 }
 
 impl<E> Observed<E> {
-    /// Tells of the requests for `inner`.
     pub fn new(inner: E, measures: HttpMeasures) -> Self {
         Self { inner, measures }
     }
@@ -51,14 +49,15 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let (begun, method) = (Instant::now(), method_name(request.method()));
         let current = Current::new(request.headers().get(REQUEST_ID));
         let mut span = begin_span(&mut request, method);
-        // At this level it is there whatever the filter says of messages. What the process asks itself is a request of its own.
+        // At this level the span exists whatever the log filter. A request that the process sends to itself gets its
+        // own span.
         let told = tracing::error_span!(parent: None, "request", request_id = current.id(), trace_id = field::Empty);
         if let Some(trace) = span.trace().and_then(|trace| trace.split('-').nth(1)) {
             told.record("trace_id", trace);
         }
         let _in_flight = self.measures.begin();
-        // Boxed: it is some kilobytes, and all around it would be copied with it, each time it is handed on (7 % of a command's
-        // processor time).
+        // Boxed: it is some kilobytes, which would be copied with everything around it each time that is moved (7 % of
+        // a command's processor time).
         let answering = Box::pin(self.inner.call(request));
         let answering = trace::scope(span.trace().map(str::to_owned), answering).instrument(told);
         let mut response = match Arc::clone(&current).scope(answering).await {
@@ -75,7 +74,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
     }
 }
 
-/// The span of a request. What follows from it follows from the span, so the request is made to say so.
+/// The span of a request. Later spans are its children, so its trace replaces the request's.
 fn begin_span(request: &mut Request, method: &'static str) -> Span {
     if is_probe(request.uri().path()) {
         return Span::none();
@@ -109,13 +108,13 @@ fn tell(current: &Current, method: &'static str, status: StatusCode, took: Durat
     }
 }
 
-/// With three decimals at most.
+/// With at most three decimals.
 fn milliseconds(time: Duration) -> f64 {
-    // Exact for the next three hundred years.
+    // Exact up to about 285 years.
     time.as_micros() as f64 / 1_000.0
 }
 
-/// Anybody may send any method.
+/// A fixed set, since callers may send any method.
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -129,8 +128,7 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
-/// Has every route of the table say that it takes the request, by the template that its operation
-/// declares.
+/// Makes every route of the table report when it matches, with the template that its operation declares.
 pub fn name_routes(table: &mut RouteTable, declared: impl IntoIterator<Item = &'static Operation>) {
     let templates: BTreeSet<&str> = declared.into_iter().map(|operation| operation.path).collect();
     for (path, endpoints) in table {
@@ -142,7 +140,7 @@ pub fn name_routes(table: &mut RouteTable, declared: impl IntoIterator<Item = &'
     }
 }
 
-/// The template of a path whose parameters have a colon and no name that says anything.
+/// The template of a path whose parameters have a colon and meaningless names.
 fn template(path: &str, templates: &BTreeSet<&str>) -> String {
     let given = nameless(path);
     if let Some(template) = templates.iter().find(|template| nameless(template) == given) {

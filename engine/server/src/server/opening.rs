@@ -1,4 +1,4 @@
-//! Opens the log to serve, to change something, or to look at it. A log that is not whole, or another deployment's, is refused.
+//! Opens the log to serve, to change it, or to read it. An incomplete log, or another deployment's, is rejected.
 
 use std::{
     sync::Arc,
@@ -27,15 +27,16 @@ use crate::{
     registry::Registry,
 };
 
-/// How long a start waits for its journals to begin before it stops comparing hash keys with processes that start beside it.
+/// How long a start waits for its journals to begin before it stops comparing hash keys with processes that start at
+/// the same time.
 const BEGIN_WITHIN: Duration = Duration::from_secs(10);
-/// How often it looks.
+/// How often it checks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Opens the log for a server, which begins it if it is empty, and what else every replica needs.
+/// Opens the log for a server, begins it if it is empty, and prepares what else every replica needs.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way: also that the log was begun with another hash key.
+/// [`StartError`], for example if the log was begun with another hash key.
 pub(super) async fn open(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
     let log = open_log(registry, storage).await?;
@@ -43,19 +44,19 @@ pub(super) async fn open(registry: &Registry, storage: &Storage) -> Result<Setup
     settled(storage, log, begun.map_err(StartError::from)).await
 }
 
-/// The same for a command on a stopped server: there must be a log, and it must have begun.
+/// Like [`open`], for a command on a stopped server: the log must exist and have begun.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way.
+/// [`StartError`] if it can't be opened.
 pub async fn open_begun(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
     begun(registry, storage, open_existing(registry, storage).await?).await
 }
 
-/// The same for reading only: no file or topic is made or changed.
+/// Like [`open_begun`], for reading only: no file or topic is created or changed.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way.
+/// [`StartError`] if it can't be opened.
 pub async fn open_begun_to_read(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
     begun(registry, storage, open_to_read(registry, storage).await?).await
@@ -69,7 +70,7 @@ async fn begun(registry: &Registry, storage: &Storage, log: Arc<dyn EventLog>) -
     settled(storage, log, begun).await
 }
 
-/// Replicas work on `log` only if its journals have begun with the hash key of this deployment.
+/// Replicas use `log` only if its journals have begun with this deployment's hash key; otherwise it is closed.
 async fn settled(
     storage: &Storage,
     log: Arc<dyn EventLog>,
@@ -87,8 +88,8 @@ async fn settled(
     }
 }
 
-/// Processes that begin an empty log on Kafka together may have different hash keys, and none of them sees what the others are about to
-/// write. So each looks again once its own journals have begun: the last one sees all.
+/// Processes that begin an empty log on Kafka together may have different hash keys, and none sees what the others are
+/// about to write. So each checks again once its own journals have begun; the last one sees all.
 pub(super) async fn agree_on_hash_key(
     registry: &Registry,
     storage: &Storage,
@@ -96,7 +97,7 @@ pub(super) async fn agree_on_hash_key(
     services: &[ServiceName],
 ) -> Result<(), StartError> {
     if storage.log == LogUrl::Embedded {
-        // One process.
+        // Only one process has it open.
         return Ok(());
     }
     let is_of = |genesis: &Genesis, service: &ServiceName| genesis.journal == service.as_str();
@@ -118,10 +119,10 @@ pub(super) async fn agree_on_hash_key(
     }
 }
 
-/// Opens a log that must be there already, with a whole history.
+/// Opens an existing log with a complete history.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way.
+/// [`StartError`] if it can't be opened.
 async fn open_existing(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     match &storage.log {
         LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => Err(no_log(storage)),
@@ -129,10 +130,10 @@ async fn open_existing(registry: &Registry, storage: &Storage) -> Result<Arc<dyn
     }
 }
 
-/// Opens a log that must be there already for reading only: no file or topic is made or changed.
+/// Opens an existing log for reading only: no file or topic is created or changed.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way.
+/// [`StartError`] if it can't be opened.
 pub async fn open_to_read(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => return Err(no_log(storage)),
@@ -154,15 +155,15 @@ fn no_log(storage: &Storage) -> StartError {
     }
 }
 
-/// Open the log, which must hold a whole history.
+/// Opens the log, which must have a complete history.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way.
+/// [`StartError`] if it can't be opened.
 async fn open_log(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     whole(storage, open_topics(registry, storage).await?).await
 }
 
-/// The log, if it does not hold half of an import.
+/// Returns the log unless it contains half of an import.
 async fn whole(storage: &Storage, log: Arc<dyn EventLog>) -> Result<Arc<dyn EventLog>, StartError> {
     match archive::unfinished(log.as_ref()).await {
         Ok(None) => {}
@@ -172,19 +173,19 @@ async fn whole(storage: &Storage, log: Arc<dyn EventLog>) -> Result<Arc<dyn Even
     Ok(log)
 }
 
-/// Opens the embedded log, whatever it holds.
+/// Opens the embedded log without checking its contents.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way.
+/// [`StartError`] if it can't be opened.
 pub async fn open_embedded(storage: &Storage) -> Result<Arc<EmbeddedLog>, StartError> {
     private::tighten(&storage.data);
     Ok(EmbeddedLog::open(&storage.data).await?)
 }
 
-/// Open the log, whatever it holds, and prepare its topics.
+/// Opens the log without checking its contents, and prepares its topics.
 ///
 /// # Errors
-/// [`StartError`], with what is in the way.
+/// [`StartError`] if it can't be opened.
 pub async fn open_topics(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded => open_embedded(storage).await?,

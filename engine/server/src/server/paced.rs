@@ -1,7 +1,7 @@
-//! A connection whose other end may not dawdle: not with the head of a request, once it has begun, and not with taking answers.
+//! Connections with timeouts: for the head of a request once it has begun, and for reading responses.
 //!
-//! How long nothing at all may come is left to the HTTP library, which knows when a connection waits for its next request. It does
-//! not tell that from a head that arrives in drops.
+//! The HTTP library limits idle time, because it knows when a connection waits for its next request. But it does not
+//! distinguish that from a head that arrives byte by byte.
 
 use std::{
     io,
@@ -19,12 +19,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How far a connection is with its requests: odd while one is worked on.
+/// Counts a connection's requests: odd while one is being processed.
 #[derive(Clone, Debug, Default)]
 pub struct Turns(Arc<AtomicU64>);
 
 impl Turns {
-    /// What comes of the request whose head is complete.
+    /// Runs `work` for a request whose head is complete.
     pub async fn work_on<W: Future>(&self, work: W) -> W::Output {
         self.0.fetch_add(1, Ordering::Relaxed);
         let outcome = work.await;
@@ -32,7 +32,7 @@ impl Turns {
         outcome
     }
 
-    /// Whether a request is worked on.
+    /// Whether a request is being processed.
     pub fn is_working(&self) -> bool {
         !self.now().is_multiple_of(2)
     }
@@ -42,27 +42,26 @@ impl Turns {
     }
 }
 
-/// A connection whose other end may not dawdle.
+/// A connection with timeouts for its peer.
 pub struct Paced<S> {
     inner: S,
     turns: Turns,
     /// How long a head may take.
     head: Duration,
-    /// How long no byte of an answer may be taken.
+    /// How long the peer may read no byte of a response.
     stall: Duration,
-    /// The turn before which the first byte of a head has come.
+    /// The turn before which the first byte of a head arrived.
     begun: Option<u64>,
     reading: Option<Pin<Box<Sleep>>>,
     writing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Paced<S> {
-    /// A connection with these limits.
     pub fn new(inner: S, turns: Turns, head: Duration, stall: Duration) -> Self {
         Self { inner, turns, head, stall, begun: None, reading: None, writing: None }
     }
 
-    /// What was written, or that nothing could be for too long.
+    /// Returns the result of a write, or `TimedOut` if writing has stalled for too long.
     fn or_stalled<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.writing = None;
@@ -80,7 +79,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         let turn = self.turns.now();
         if read.is_ready() {
-            // What comes while a request is worked on is its body.
+            // Bytes that arrive while a request is being processed are its body.
             let is_head = turn.is_multiple_of(2) && buf.filled().len() > n_before;
             if self.begun != Some(turn) {
                 self.reading = None;

@@ -1,5 +1,6 @@
-//! A process that takes requests, and how it stops: it says that it is not ready, takes no more requests, answers those under way,
-//! has its duties end, its rows written, and the log let go. What does not come to an end in time is left: the log has everything.
+//! A running process and its shutdown: it becomes unready, accepts no more requests, answers those in progress, ends
+//! the background tasks, writes the read models and closes the log. Work that does not finish in time is dropped, since
+//! the log has everything.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,53 +14,53 @@ use tokio::{
 
 use super::{admin, connections, gate::Gate};
 
-/// What is always left for the rows, however long requests took.
+/// The least time for the read models, however long requests took.
 const FOR_ROWS: Duration = Duration::from_secs(1);
 
-/// What is told when the process is to stop.
+/// The stages of a shutdown.
 #[derive(Debug, Default)]
 pub(super) struct Stopping {
-    /// It is not ready any more; load balancers look there.
+    /// The process is no longer ready, which load balancers observe.
     pub leaving: watch::Sender<bool>,
-    /// No connections are taken any more, and answers without an end are to find one.
+    /// No connections are accepted any more, and endless responses must end.
     pub draining: watch::Sender<bool>,
 }
 
-/// A process that takes requests.
+/// A process that accepts requests.
 pub struct Running {
     pub addr: SocketAddr,
     pub(super) stopping: Stopping,
-    /// Where requests come in unencrypted, for this machine.
+    /// The URL for unencrypted requests from this machine.
     pub(super) own_url: String,
-    /// How long requests are still taken after readiness is gone, and how long all else may take.
+    /// How long requests are still accepted after readiness ends, and how long everything after that may take.
     pub(super) patience: (Duration, Duration),
-    /// What takes requests: at `addr`, and at `own_url` if that is elsewhere.
+    /// The servers at `addr`, and at `own_url` if that differs.
     pub(super) servers: Vec<JoinHandle<()>>,
     pub(super) probes: Vec<Arc<dyn Probe>>,
     pub(super) log: Arc<dyn EventLog>,
     pub(super) gate: Arc<Gate>,
-    /// Tells commands of this machine where the server is, as long as it is there.
+    /// Keeps the file with the server's address, for commands on this machine.
     pub(super) _found_at: admin::FoundAt,
 }
 
 impl Running {
-    /// The base URL, as this machine reaches it.
+    /// The base URL at which this machine reaches the server.
     pub fn url(&self) -> String {
         let own = connections::url(self.addr);
         if own == self.own_url { own } else { own.replacen("http://", "https://", 1) }
     }
 
-    /// The same, without TLS, for this machine only.
+    /// The URL without TLS, for this machine only.
     pub fn own_url(&self) -> String {
         self.own_url.clone()
     }
 
-    /// The key of its demo, if it plays one.
+    /// The key of its demo, if it runs one.
     pub fn demo_key(&self) -> Option<Token> {
         self.gate.demo.clone()
     }
 
-    /// Stop, as this module tells.
+    /// Shuts down, as described in the module's documentation.
     pub async fn stop(mut self) {
         let (delay, patience) = self.patience;
         self.stopping.leaving.send_replace(true);
@@ -77,7 +78,7 @@ impl Running {
         }
     }
 
-    /// No more requests; those under way are answered. The server itself gives up when its time is up.
+    /// Stops accepting requests and waits for those in progress. The servers themselves enforce the timeout.
     async fn drain(&mut self) {
         self.stopping.draining.send_replace(true);
         for server in &mut self.servers {

@@ -1,12 +1,12 @@
-//! Seats: which connections are served, when there is not room for all.
+//! Seats decide which connections are served when there is not room for all.
 //!
-//! A connection belongs to the caller of its latest request, and counts against that caller's share ([`orderlog_http::pool`]). One without a
-//! caller (nothing was sent yet, or without a key that opens something) has a seat only as long as nobody else needs it: where all are
-//! taken, the connection that came first is closed for the newcomer. So nobody can keep others out by connections that say nothing,
-//! from however many addresses.
+//! A connection belongs to the caller of its latest request and counts against that caller's share
+//! ([`orderlog_http::pool`]). One without a caller (nothing was sent yet, or no valid key) keeps its seat only while no
+//! one else needs it: if all seats are taken, the oldest such connection is closed for the newcomer. So idle
+//! connections can't keep others out, from however many addresses.
 //!
-//! If all seats belong to callers, there is a reserve. On it only probes, operators and other services are answered, one request
-//! each, and what says nothing gives way in the same manner.
+//! If all seats belong to callers, there is a reserve. It serves only probes, operators and other services, one request
+//! each, and its idle connections give way in the same manner.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use orderlog_http::{
 };
 use tokio::sync::Notify;
 
-/// The seats of one door.
+/// The seats of one listener.
 pub struct Seats {
     claimed: Arc<Pool>,
     rows: Mutex<[Row; 2]>,
@@ -32,16 +32,16 @@ struct Row {
     size: usize,
     n_taken: usize,
     n_seen: u64,
-    /// Those without a caller, in the order in which they came.
+    /// Connections without a caller, in order of arrival.
     strays: BTreeMap<u64, Arc<Notify>>,
-    /// Those whose seat went to somebody else, until their connection has ended.
+    /// Connections that lost their seat to another one, until they end.
     without: BTreeSet<u64>,
 }
 
 const USUAL: usize = 0;
 const RESERVE: usize = 1;
 
-/// The seat of a connection, given back when all copies are dropped.
+/// The seat of a connection, released when all copies are dropped.
 #[derive(Clone)]
 pub struct Seat(Arc<Inner>);
 
@@ -55,14 +55,14 @@ struct Inner {
 }
 
 impl Seats {
-    /// So many, and so many in reserve.
+    /// Creates `size` usual seats and `reserve` reserve seats.
     pub fn new(size: usize, reserve: usize, measures: HttpMeasures) -> Arc<Self> {
         let rows = Mutex::new([size, reserve].map(Row::new));
         // Operators are never refused a seat that they have.
         Arc::new(Self { claimed: Pool::new(size, usize::MAX - size), rows, measures })
     }
 
-    /// A seat for a new connection, if need be that of one without a caller.
+    /// A seat for a new connection, if necessary that of one without a caller.
     pub fn take(self: &Arc<Self>) -> Option<Seat> {
         let (mut rows, wanted) = (self.rows(), Arc::new(Notify::new()));
         let taken = [USUAL, RESERVE].into_iter().find_map(|row| Some((row, rows[row].take(&wanted)?)));
@@ -104,17 +104,17 @@ impl Row {
 }
 
 impl Seat {
-    /// Whether it is none of the reserve.
+    /// Whether it is not one of the reserve.
     pub fn is_usual(&self) -> bool {
         self.0.row == USUAL
     }
 
-    /// Ends when the connection has to go, because somebody else has its seat.
+    /// Completes when another connection needs this seat, so this one must close.
     pub async fn is_wanted(&self) {
         self.0.wanted.notified().await;
     }
 
-    /// The connection belongs to a caller of this standing from now on, or to nobody. Whether its request may be answered.
+    /// Assigns the connection to a caller of this standing, or to nobody. Returns whether its request may be answered.
     pub fn claim(&self, standing: Option<Standing>) -> bool {
         let inner = &*self.0;
         let mut ticket = inner.ticket.lock().unwrap_or_else(PoisonError::into_inner);

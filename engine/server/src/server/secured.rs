@@ -1,4 +1,4 @@
-//! How a process is opened: to whom, and what is refused at the start.
+//! Builds the gate of a process, and rejects insecure settings at the start.
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
@@ -10,50 +10,50 @@ use super::{
 };
 use crate::config::{Insecure, Options};
 
-/// Why a process is not opened.
+/// Why a process is not secure enough to start.
 #[derive(Debug, thiserror::Error)]
 pub enum SecureError {
-    /// Others than this machine would be listened to, and nothing tells callers apart.
+    /// Other machines could connect, but no keys or tokens distinguish callers.
     #[error(
         "{addr} is reached by other machines, and there are no keys in {}: make one with `orderlog key create`, take tokens \
          (--oidc-issuer), listen on a loopback address, or say --insecure=no-keys to let everybody do everything",
         keys.display()
     )]
     NoKeys {
-        /// Where it would listen.
+        /// The listening address.
         addr: SocketAddr,
-        /// Where keys were looked for.
+        /// The key file that was looked for.
         keys: PathBuf,
     },
-    /// Keys would go over the wire as they are.
+    /// Keys would be sent unencrypted.
     #[error(
         "{addr} is reached by other machines, and keys would go there unencrypted: give a certificate (--tls-cert, --tls-key), \
          listen on a loopback address behind something that adds TLS, or say --insecure=no-tls if the network between is your own"
     )]
     NoTls {
-        /// Where it would listen.
+        /// The listening address.
         addr: SocketAddr,
     },
     #[error(transparent)]
     Keys(#[from] KeyFileError),
-    /// The keys of the issuer of tokens.
+    /// The issuer's keys can't be used.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
-    /// Anybody on the way could put other keys in their place.
+    /// An attacker on the network could replace the issuer's keys.
     #[error(
         "the issuer's keys (--oidc-jwks) would come unencrypted, so that anybody on the way could give others: use https://, a file, or \
          say --insecure=no-tls if the network between is your own"
     )]
     Forgeable,
-    /// The key for the other services.
+    /// The key for calling the other services.
     #[error("the key for the other services can't be read")]
     PeerKey(#[source] io::Error),
 }
 
-/// The gate of a process that listens on `addr`.
+/// Builds the gate of a process that listens on `addr`.
 ///
 /// # Errors
-/// [`SecureError`]: what is missing for that.
+/// [`SecureError`] if keys, tokens or TLS are missing or unusable.
 pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate, SecureError> {
     let security = &options.security;
     let keys = security.key_file(&options.storage.data, scopes.clone());

@@ -1,8 +1,8 @@
-//! How often each caller may ask.
+//! The rate limit for each caller.
 //!
-//! A caller's bucket is one number: the time at which everything that it has asked for would have been asked at the even rate
-//! (GCRA). It may lie ahead by as much as a burst takes. There is a library for that, but none that says how far a bucket is with
-//! limits of a deployment's own choosing and in so little memory.
+//! A caller's bucket is one number: the time at which all its requests would have been sent at the sustained rate
+//! (GCRA). It may be ahead of the clock by as much as a burst takes. No library reports the state of a bucket with
+//! configurable limits in so little memory.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -21,25 +21,25 @@ use poem::{
 use crate::config::Rate;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// What is left of it.
+/// What is left of the limit.
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// From so many buckets on those that are full again are forgotten, and whoever is new shares one with all who are new.
+/// The most buckets. Beyond that, full ones are removed, and if none are, new callers share one.
 const N_BUCKETS_MAX: usize = 100_000;
-/// The bucket of those.
+/// The bucket that new callers then share.
 const SHARED: u64 = 0;
 
-/// Whose requests are counted together.
+/// Whose requests count together.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Whose<'a> {
     /// A caller's, by its id.
     Caller(&'a str),
-    /// Those from an address, which have no caller.
+    /// Requests without a caller, by their address.
     Address(IpAddr),
 }
 
 impl Whose<'_> {
-    /// Those from this address. Who has one of IPv6 has a whole network.
+    /// Requests from this address. An IPv6 address counts as its /64 network.
     pub fn of_address(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::Address(v4.into()),
@@ -48,7 +48,7 @@ impl Whose<'_> {
     }
 }
 
-/// How often each caller may ask.
+/// The rate limit for each caller.
 pub struct Shares {
     rate: Rate,
     policy: HeaderValue,
@@ -59,27 +59,26 @@ pub struct Shares {
 
 #[derive(Default)]
 struct Buckets {
-    /// By a hash that nobody can foresee, in nanoseconds since `begun`.
+    /// Keys are unpredictable hashes, values nanoseconds since `begun`.
     all: HashMap<u64, u64>,
-    /// When those that are full were last forgotten.
+    /// When full buckets were last removed.
     swept: u64,
 }
 
-/// What is left of a share after a request.
+/// What is left of a caller's limit after a request.
 #[derive(Clone, Debug)]
 pub struct Share {
     policy: HeaderValue,
     n_left: u64,
-    /// Until all of it is there again.
+    /// Until all of it is available again.
     full_in: Duration,
-    /// The request is beyond it. Until there is room for it.
+    /// How long until the request would be allowed, if it exceeds the limit.
     refused_for: Option<Duration>,
 }
 
 const SECOND: u64 = 1_000_000_000;
 
 impl Shares {
-    /// Each caller may ask so often.
     pub fn new(rate: Rate) -> Self {
         let window = rate.burst.div_ceil(rate.per_second);
         let policy = format!("\"requests\";q={};w={window}", rate.burst);
@@ -88,7 +87,7 @@ impl Shares {
         Self { rate, policy, begun, hasher, buckets }
     }
 
-    /// One request of theirs, now.
+    /// Counts one request, now.
     pub fn take(&self, whose: Whose<'_>) -> Share {
         let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.take_at(now, whose)
@@ -128,10 +127,10 @@ impl Buckets {
 }
 
 impl Share {
-    /// Go on only if the request was within it.
+    /// Rejects the request if it exceeded the limit.
     ///
     /// # Errors
-    /// 429, saying when to come again.
+    /// 429, with `Retry-After`.
     pub fn granted(self) -> poem::Result<Self> {
         let Some(wait) = self.refused_for else { return Ok(self) };
         let seconds = seconds(wait).max(1);
@@ -142,7 +141,7 @@ impl Share {
         Err(poem::Error::from_response(response))
     }
 
-    /// Have an answer tell what is left.
+    /// Adds the rate-limit headers to a response.
     pub fn tell(&self, headers: &mut HeaderMap) {
         let t = seconds(self.refused_for.unwrap_or(self.full_in));
         if let Ok(left) = HeaderValue::try_from(format!("\"requests\";r={};t={t}", self.n_left)) {
@@ -152,7 +151,7 @@ impl Share {
     }
 }
 
-/// Whole ones, rounded up.
+/// Whole seconds, rounded up.
 fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
