@@ -1,8 +1,8 @@
-//! Names of record headers, of which there are few.
+//! Names of record headers, of which there are only a few different ones.
 
 use std::borrow::Cow;
 
-/// Header names that need no allocation each: CloudEvents' own, and the one of our journals.
+/// Header names that need no allocation: those of CloudEvents, and the one used in our journals.
 const USUAL: &[&str] = &[
     "orderlog",
     "content-type",
@@ -19,7 +19,7 @@ const USUAL: &[&str] = &[
     "ce_traceparent",
 ];
 
-/// The name, without an allocation if it is a usual one.
+/// Returns the name, without an allocation if it is a usual one.
 pub(crate) fn usual(name: &str) -> Cow<'static, str> {
     USUAL
         .iter()

@@ -1,4 +1,4 @@
-//! What is promised to those who append.
+//! Guarantees for appending.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::{Subject, append, in_time, journal, number, numbered, read_all, record, topic, unique};
 use crate::{AppendError, EventLog, Landed, NewRecord, Partition, RECORD_BYTES_MAX, Record, TopicKind, TopicSpec};
 
-/// A topic that exists is left as it is, with its records.
+/// Preparing an existing topic changes neither it nor its records.
 pub async fn preparing_again_changes_nothing(subject: Subject) {
     let log = &*subject.log;
     let specs = [
@@ -27,7 +27,7 @@ pub async fn preparing_again_changes_nothing(subject: Subject) {
     assert_eq!(log.partitions(&specs[0].name).await, Ok(vec![journal]));
 }
 
-/// Key, headers (also repeated ones) and value come back as they were, empty or not.
+/// The key, headers (including repeated ones) and value are read as they were written, even if empty.
 pub async fn records_come_back_in_order_with_their_bytes(subject: Subject) {
     let log = &*subject.log;
     let journal = journal(log, "bytes").await;
@@ -58,7 +58,7 @@ pub async fn records_come_back_in_order_with_their_bytes(subject: Subject) {
     assert_eq!(read[2].header("c"), None);
 }
 
-/// The answers are in the order of the records, and name where each one is.
+/// Results are in the order of the records, and each contains its record's offset.
 pub async fn one_batch_of_appends_gets_ascending_offsets(subject: Subject) {
     let log = &*subject.log;
     let journal = journal(log, "batch").await;
@@ -74,7 +74,7 @@ pub async fn one_batch_of_appends_gets_ascending_offsets(subject: Subject) {
     assert_eq!(found, offsets.into_iter().zip(0..).collect::<Vec<_>>());
 }
 
-/// So that what one log has taken, another one takes too; and what none takes holds up nobody.
+/// The limit is the same on every log, so that records can be copied between them. A record above it does not affect others.
 pub async fn a_record_of_the_largest_size_is_taken_and_none_above_it(subject: Subject) {
     let log = &*subject.log;
     let journal = journal(log, "sizes").await;
@@ -94,7 +94,7 @@ pub async fn a_record_of_the_largest_size_is_taken_and_none_above_it(subject: Su
     assert_eq!(sizes, [RECORD_BYTES_MAX - 12, 88]);
 }
 
-/// Every caller's records are in the log once, where it was told, in its order.
+/// Every caller's records are in the log exactly once, at the acknowledged offsets and in the caller's order.
 pub async fn concurrent_callers_share_and_lose_nothing(subject: Subject) {
     const CALLERS: u64 = 32;
     const CALLS: u64 = 30;
@@ -117,7 +117,7 @@ pub async fn concurrent_callers_share_and_lose_nothing(subject: Subject) {
     }
 }
 
-/// Append 1, 2, 3 records at a time, one call after the other: what is where.
+/// Appends one to three records per call, call after call. Returns the offset and value of each.
 async fn call_often(log: &dyn EventLog, journal: &Partition, caller: u64, calls: u64) -> Vec<(u64, Bytes)> {
     let mut acknowledged = Vec::new();
     let mut numbers = 0..;
@@ -136,7 +136,7 @@ fn caller_and_number(record: &Record) -> (u64, u64) {
     (caller.parse().expect("a number was written"), number.parse().expect("a number was written"))
 }
 
-/// The order of calls is the order in the log, whatever becomes of the futures: polled late, or never.
+/// Records are in the order of the calls, even if futures are polled late or never.
 pub async fn calls_made_one_after_the_other_land_in_that_order(subject: Subject) {
     let log = &*subject.log;
     let journal = journal(log, "calls").await;
@@ -158,7 +158,7 @@ pub async fn calls_made_one_after_the_other_land_in_that_order(subject: Subject)
     assert_eq!(numbers, (0..500).collect::<Vec<_>>());
 }
 
-/// Records of one key are in one partition, in the order in which they were appended.
+/// Records with the same key are in one partition, in the order in which they were appended.
 pub async fn same_key_same_partition(subject: Subject) {
     const KEYS: u64 = 8;
     const RECORDS: u64 = 40;
@@ -193,7 +193,7 @@ pub async fn same_key_same_partition(subject: Subject) {
     }
 }
 
-/// Whatever was acknowledged to anybody is below the end.
+/// Every acknowledged record is below the end.
 pub async fn ends_cover_everything_acknowledged(subject: Subject) {
     let journal = journal(&*subject.log, "ends").await;
     assert_eq!(in_time("ends", subject.log.ends(std::slice::from_ref(&journal))).await, Ok(vec![0]));

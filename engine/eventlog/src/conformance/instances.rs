@@ -1,4 +1,4 @@
-//! What is promised over restarts, and to several instances on one log.
+//! Guarantees across restarts, and for several instances that share a log.
 
 use std::{
     sync::Arc,
@@ -18,13 +18,13 @@ async fn committed(lease: &dyn Lease, partitions: &[Partition]) -> Vec<Option<Po
     in_time("committed", lease.committed(partitions)).await.expect("a healthy log knows the positions")
 }
 
-/// A position that stands behind the record before it, and one elsewhere.
+/// A position with two marks: the record before it, and one beyond it.
 fn behind(partition: &Partition, next: u64) -> Position {
     let mark = |offset, print| Mark { partition: partition.clone(), offset, print };
     Position { next, marks: vec![mark(next - 1, u64::MAX - next), mark(next + 100, 0)] }
 }
 
-/// A position belongs to its group and partition, with its marks, and the last one counts.
+/// Positions, with their marks, are stored per group and partition. The last one stored wins.
 pub async fn positions_are_kept_per_group(subject: Subject) {
     let log = &*subject.log;
     let (journal, other) = (journal(log, "positions").await, journal(log, "other").await);
@@ -56,7 +56,7 @@ pub async fn positions_are_kept_per_group(subject: Subject) {
     assert!(*first.held().borrow(), "looking at positions takes no part in the group");
 }
 
-/// Records, ends and positions are there after everything was closed and opened again, and offsets go on.
+/// Records, ends and positions survive a restart, and offsets continue.
 pub async fn a_restart_loses_nothing(subject: Subject) {
     let Subject { log, another, keep } = subject;
     let journal = journal(&*log, "restart").await;
@@ -83,7 +83,7 @@ pub async fn a_restart_loses_nothing(subject: Subject) {
     drop(keep);
 }
 
-/// Two instances append to one journal: both see the same order, and each one's ends cover what the other was told.
+/// Two instances that append to one journal see the same order, and the ends that one reads cover what the other had acknowledged.
 pub async fn two_writers_share_one_order(subject: Subject) {
     let one = Arc::clone(&subject.log);
     let two = in_time("open a second handle", (subject.another)()).await;
@@ -105,7 +105,7 @@ pub async fn two_writers_share_one_order(subject: Subject) {
     }
 }
 
-/// Of two instances one does the work; when it leaves, the other one goes on where it was.
+/// One of two instances holds the lease. When it leaves, the other one takes over and sees its positions.
 pub async fn lease_is_held_by_one_and_handed_over(subject: Subject) {
     let (group, journal) = (unique("lease"), journal(&*subject.log, "lease").await);
     append(&*subject.log, (0..9).map(|n| numbered(&journal, n)).collect()).await;
@@ -121,8 +121,8 @@ pub async fn lease_is_held_by_one_and_handed_over(subject: Subject) {
     in_time("commit", waiting.commit(&[(journal.clone(), 8.into())])).await.expect("the lease is held");
 }
 
-/// An instance that closes the log, with its leases still about, is not waited for. (The simulated log is one for all instances, and
-/// has nothing to close.)
+/// An instance that closes the log hands its leases over immediately, even if they have not been dropped. (All instances share one
+/// simulated log, which has nothing to close.)
 pub async fn closing_hands_the_lease_over(subject: Subject) {
     let (group, journal) = (unique("closing"), journal(&*subject.log, "closing").await);
     let one = Arc::clone(&subject.log);
@@ -137,7 +137,7 @@ pub async fn closing_hands_the_lease_over(subject: Subject) {
     assert!(took < Duration::from_secs(4), "the session times out after 6 s; it took {took:?}");
 }
 
-/// Whoever does not hold the lease can't move the positions of the one who does.
+/// An instance that does not hold the lease can't change the holder's positions.
 pub async fn a_deposed_holder_keeps_no_positions(subject: Subject) {
     let (group, journal) = (unique("deposed"), journal(&*subject.log, "deposed").await);
     append(&*subject.log, (0..9).map(|n| numbered(&journal, n)).collect()).await;
@@ -151,7 +151,7 @@ pub async fn a_deposed_holder_keeps_no_positions(subject: Subject) {
     assert_eq!(committed(&*holder, std::slice::from_ref(&journal)).await, [Some(7.into())]);
 }
 
-/// The one that holds the lease and the one that does not, once both have taken their places.
+/// Waits until exactly one of them holds the lease. Returns the holder first.
 async fn one_holds([one, two]: [Arc<dyn Lease>; 2]) -> (Arc<dyn Lease>, Arc<dyn Lease>) {
     let (mut one_held, mut two_held) = (one.held(), two.held());
     let settled = async {

@@ -1,4 +1,4 @@
-//! What is promised to those who read.
+//! Guarantees for reading.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use super::{Subject, append, in_time, journal, number, numbered, read_all, take, topic, unique};
 use crate::{Partition, ReadError, Reading, TopicKind};
 
-/// From any offset, while appends go on, a reading is the log from there on: nothing missing, nothing twice.
+/// During concurrent appends, a reading from any offset returns every record from there on exactly once.
 pub async fn history_then_tail_without_gap_or_duplicate(subject: Subject) {
     const HISTORY: u64 = 5000;
     const ALL: u64 = 8000;
@@ -45,7 +45,7 @@ pub async fn history_then_tail_without_gap_or_duplicate(subject: Subject) {
     }
 }
 
-/// Two readings of one partition are the same, however the writers race.
+/// Two readings of a partition return the same order, even if writers race.
 pub async fn two_readers_see_the_same_order(subject: Subject) {
     let journal = journal(&*subject.log, "readers").await;
     let read = || {
@@ -71,7 +71,7 @@ pub async fn two_readers_see_the_same_order(subject: Subject) {
     assert_eq!(early, late);
 }
 
-/// One reading takes any number of partitions, each from its own offset, history and tail.
+/// One reading covers several partitions, each from its own offset, history and tail.
 pub async fn several_partitions_in_one_reading(subject: Subject) {
     let log = &*subject.log;
     let mut partitions = vec![journal(log, "one").await, journal(log, "two").await];
@@ -106,7 +106,7 @@ async fn collect(reading: &mut Reading, found: &mut HashMap<Partition, Vec<u64>>
     }
 }
 
-/// Single records are found by their offsets, in the order asked for; one that is not there is an error.
+/// Fetching returns records in the requested order. An offset that does not exist is an error.
 pub async fn fetch_returns_single_records(subject: Subject) {
     let log = &*subject.log;
     let journal = journal(log, "fetch").await;
@@ -120,7 +120,7 @@ pub async fn fetch_returns_single_records(subject: Subject) {
     assert!(matches!(refused, Err(ReadError::OutOfRange { wanted: 10, end: 10, .. })), "{refused:?}");
 }
 
-/// A handle that reads only what is stored has the same records, also the newest.
+/// A handle that reads from storage returns the same records, including the newest.
 pub async fn stored_records_are_those_that_were_appended(subject: Subject) {
     let journal = journal(&*subject.log, "stored").await;
     append(&*subject.log, (0..10).map(|n| numbered(&journal, n)).collect()).await;
@@ -129,7 +129,7 @@ pub async fn stored_records_are_those_that_were_appended(subject: Subject) {
     assert_eq!(in_time("fetch", stored.fetch(&journal, &[9])).await, subject.log.fetch(&journal, &[9]).await);
 }
 
-/// The end itself can be read from, and waits; what lies beyond is another log's offset.
+/// A reading from the end waits for the next record. An offset beyond the end is an error, since it belongs to another log.
 pub async fn an_offset_past_the_end_is_refused(subject: Subject) {
     let log = &*subject.log;
     let journal = journal(log, "range").await;
@@ -146,7 +146,7 @@ pub async fn an_offset_past_the_end_is_refused(subject: Subject) {
     assert_eq!(take(&mut at_end, 1).await.iter().map(number).collect::<Vec<_>>(), [3]);
 }
 
-/// Whoever asks for a topic that was never made is told its name, and it is not made by asking.
+/// Every request for a topic that does not exist fails with its name, and does not create it.
 pub async fn an_unknown_topic_is_named(subject: Subject) {
     let log = &*subject.log;
     let missing = Partition::journal(unique("missing"));
@@ -164,7 +164,7 @@ pub async fn an_unknown_topic_is_named(subject: Subject) {
     }
 }
 
-/// As much as was asked for, and never more than there was.
+/// Returns as many records as requested, or all that are below the end.
 pub async fn a_part_of_the_history_comes_to_an_end(subject: Subject) {
     let log = &*subject.log;
     let journal = journal(log, "part").await;

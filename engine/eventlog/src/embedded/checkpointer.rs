@@ -1,8 +1,8 @@
-//! Copies the write-ahead log into the file while the writer goes on: some MiB take tens of milliseconds, in which nobody's
-//! append would be answered.
+//! Copies the write-ahead log into the file on its own thread. Copying a few MiB takes tens of milliseconds, during which the
+//! writer could not acknowledge appends.
 //!
-//! The write-ahead log begins anew only when all of it has been copied, which it never is while records come in. So the writer
-//! itself copies what little was added meanwhile.
+//! SQLite restarts the write-ahead log only when all of it has been copied, which never happens while records are being added. So
+//! the writer itself copies the little that was added meanwhile.
 
 use std::{
     path::Path,
@@ -12,7 +12,7 @@ use std::{
 
 use super::{file, writer::end_process};
 
-/// A thread with a connection of its own. It ends when this is dropped.
+/// A thread with its own connection. The thread ends when this is dropped.
 pub(super) struct Checkpointer {
     wanted: SyncSender<()>,
     done: Receiver<()>,
@@ -21,7 +21,7 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// One for this file, which has its tables.
+    /// Starts the thread for this file, which must have its tables.
     pub(super) fn start(file: &Path) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let connection = file::connect(file)?;
         let (wanted, orders) = mpsc::sync_channel::<()>(1);
@@ -40,24 +40,24 @@ impl Checkpointer {
         Ok(Self { wanted, done, thread, is_under_way: false })
     }
 
-    /// Copy, unless that is under way.
+    /// Starts a checkpoint unless one is running.
     pub(super) fn begin(&mut self) {
         if !self.is_under_way {
             self.is_under_way = self.wanted.send(()).is_ok();
         }
     }
 
-    /// Whether what was begun has come to its end: said once.
+    /// Returns whether a checkpoint has ended. Returns true once per checkpoint.
     pub(super) fn has_ended(&mut self) -> bool {
         let has_ended = self.is_under_way && self.done.try_recv().is_ok();
         self.is_under_way &= !has_ended;
         has_ended
     }
 
-    /// Wait until nothing is under way, and close the connection.
+    /// Waits for a running checkpoint, then closes the connection.
     pub(super) fn close(self) {
         drop((self.wanted, self.done));
-        // It ends the process rather than panic.
+        // On an error the thread ends the process, so it does not panic.
         drop(self.thread.join());
     }
 }

@@ -1,4 +1,4 @@
-//! `log.sqlite` as the writer opens it: its tables, what it holds, and how that is made durable.
+//! The writer's side of `log.sqlite`: its tables, loading topics, and making commits durable.
 
 use std::{
     collections::HashMap,
@@ -16,45 +16,45 @@ use super::{
     wal,
 };
 
-/// What `pragma user_version` of `log.sqlite` says for the tables of this version.
+/// The schema version, stored in `pragma user_version` of `log.sqlite`.
 pub(super) const FORMAT: i64 = 1;
 
-/// How long a connection waits for another one's lock.
+/// How long a connection waits for another connection's lock.
 const BUSY: Duration = Duration::from_secs(10);
 /// More statements than a deployment's topics need.
 const N_STATEMENTS: usize = 256;
 
-/// What every connection that writes into the file is told.
+/// The pragmas of every connection that writes to the file.
 const WRITING: &[(&str, &str)] = &[
     ("journal_mode", "wal"),
-    // A commit has reached the disk when it returns.
+    // A commit is on disk when it returns.
     ("synchronous", "full"),
-    // Checkpoints are asked for, because SQLite's own swallow their errors.
+    // Checkpoints are explicit, because SQLite ignores errors of automatic ones.
     ("wal_autocheckpoint", "0"),
     ("journal_size_limit", "67108864"),
 ];
 
-/// A connection that writes into `file`, which is made if it is missing.
+/// Opens a connection that writes to `file`, creating it if it is missing.
 pub(super) fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
     for (name, value) in WRITING {
-        // Some answer with what they were told.
+        // Some pragmas return a row with the new value.
         let answer = connection.pragma_update_and_check(None, name, value, |_| Ok(()));
         answer.or_else(|error| if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) })?;
     }
     Ok(connection)
 }
 
-/// The place in the file that can't be read or written, and SQLite's words.
+/// The part of the file that can't be read or written, and SQLite's error.
 pub(super) struct BadFile {
     pub place: String,
     pub source: rusqlite::Error,
 }
 
-/// An error before any table is looked at.
+/// An error before any table is read.
 pub(super) fn in_header(source: rusqlite::Error) -> BadFile {
     BadFile { place: format!("{FILE}, its header"), source }
 }
@@ -68,12 +68,12 @@ fn in_topic(name: &str) -> impl FnOnce(rusqlite::Error) -> BadFile {
     move |source| BadFile { place, source }
 }
 
-/// Whether the file is not what this program wrote, so that no other try helps.
+/// Returns whether the error means that the file is corrupt, so that retrying does not help.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(error, message) => match error.code {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => true,
-            // A table or column is missing: SQLite has no code for that.
+            // A table or column is missing, for which SQLite has no error code.
             ErrorCode::Unknown => message.as_deref().is_some_and(|message| message.starts_with("no such ")),
             _ => false,
         },
@@ -86,17 +86,17 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// Whether there is no such file, or nothing in it.
+/// Returns whether the file is missing or empty.
 pub(super) fn is_empty(file: &Path) -> bool {
     file.metadata().map_or(true, |file| file.len() == 0)
 }
 
-/// The format of the file; 0 of one without tables.
+/// Returns the format of the file, or 0 if it has no tables.
 pub(super) fn format(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("pragma user_version", [], |row| row.get(0))
 }
 
-/// Make the tables of a new file; the format of an old one.
+/// Creates the tables if the file is new. Returns its format.
 pub(super) fn create_tables(connection: &mut Connection) -> rusqlite::Result<i64> {
     let found = format(connection)?;
     if found != 0 {
@@ -111,8 +111,8 @@ pub(super) fn create_tables(connection: &mut Connection) -> rusqlite::Result<i64
     Ok(FORMAT)
 }
 
-/// A process that was killed between a write and its fsync leaves commits that only the system's memory has. Shown to
-/// readers, they would look durable without being it; so everything found is first copied into the file and fsynced.
+/// Copies the write-ahead log into the file and fsyncs it. A process killed between a write and its fsync leaves commits that are
+/// only in the system's page cache. They must not be shown to readers before they are durable.
 pub(super) fn make_durable(connection: &Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (pages, copied): (i64, i64) =
         connection.query_row("pragma wal_checkpoint(truncate)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
@@ -123,13 +123,13 @@ pub(super) fn make_durable(connection: &Connection) -> Result<(), Box<dyn std::e
     Ok(())
 }
 
-/// Begins a transaction that writes, and takes it back.
+/// Begins a write transaction and rolls it back.
 pub(super) fn try_writing(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("begin immediate; rollback")
 }
 
-/// Does what an append to each of the topics does and takes that back, then commits the format number, as it is: that a disk is full
-/// shows only in a commit.
+/// Inserts a row into each topic, rolls that back, then commits the unchanged format number, because a full disk shows only in a
+/// commit.
 pub(super) fn try_append(connection: &Connection, topics: &Topics) -> Result<(), BadFile> {
     let topics: Vec<_> = topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     connection.execute_batch("begin immediate; savepoint tried").map_err(in_header)?;
@@ -138,20 +138,20 @@ pub(super) fn try_append(connection: &Connection, topics: &Topics) -> Result<(),
         let text = format!("rollback to tried; pragma user_version = {FORMAT}; commit");
         connection.execute_batch(&text).map_err(in_header)
     });
-    // Some errors have rolled back already.
+    // After some errors SQLite has already rolled back.
     let undone = if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("rollback") };
     tried.and(undone.map_err(in_header))
 }
 
-/// Copy the write-ahead log into the file, as far as nobody reads it. Neither readers nor the writer are disturbed.
+/// Copies the part of the write-ahead log that no reader needs into the file. Blocks neither readers nor the writer.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
 }
 
-/// Rename a closed file, so that the next opening makes a new one.
+/// Renames a closed file, so that the next open creates a new one.
 pub(super) fn set_aside(file: &Path, to: &Path) -> io::Result<()> {
     if wal::beside(file).exists() {
-        // Left behind, it would be read into the next file.
+        // SQLite would apply this write-ahead log to the next file.
         return Err(io::Error::other(format!("another program has {} open: stop it first", file.display())));
     }
     if to.exists() {
@@ -161,14 +161,14 @@ pub(super) fn set_aside(file: &Path, to: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Gives the tables of older versions what they lack.
+/// Adds the checksum column to topic tables of older versions.
 pub(super) fn add_sums(connection: &Connection) -> Result<(), BadFile> {
     named_topics(connection)?
         .into_iter()
         .try_for_each(|(id, name, _)| topic::add_sums(connection, id).map_err(in_topic(&name)))
 }
 
-/// Every topic, by name.
+/// Loads all topics by name.
 pub(super) fn load_topics(connection: &Connection) -> Result<HashMap<Arc<str>, Arc<Topic>>, BadFile> {
     let topic = |(id, name, kind): (i64, String, String)| {
         let load = || {
@@ -182,7 +182,7 @@ pub(super) fn load_topics(connection: &Connection) -> Result<HashMap<Arc<str>, A
     named_topics(connection)?.into_iter().map(topic).collect()
 }
 
-/// The id, name and kind of every topic.
+/// Reads the id, name and kind of every topic.
 fn named_topics(connection: &Connection) -> Result<Vec<(i64, String, String)>, BadFile> {
     let select = || {
         let mut select = connection.prepare("select id, name, kind from topics order by id")?;

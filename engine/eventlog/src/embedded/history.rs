@@ -1,7 +1,7 @@
-//! What is in the file, read in chunks on threads that may block. Each row is held against its checksum.
+//! Reads records from the file in chunks, on blocking threads, and verifies each row's checksum.
 //!
-//! By rusqlite: sqlx hands over each row by itself, in allocations of its own, which was a quarter of a replay's processor time.
-//! Here all records of a chunk lie in one piece of memory.
+//! This uses rusqlite because sqlx returns rows one by one with separate allocations, which took a quarter of a replay's CPU time.
+//! Here all records of a chunk share one buffer.
 
 use std::{
     ffi::OsString,
@@ -23,30 +23,30 @@ use super::{
 };
 use crate::{Partition, ReadError, Record};
 
-/// How many chunks are read at once. More would only compete for the same disk.
+/// How many chunks are read concurrently. More would only compete for the same disk.
 const READERS: u32 = 4;
-/// A chunk ends with the record that makes it so large: whoever keeps one record of it keeps all its memory.
+/// A chunk ends with the record that brings it to this size. Bounded because any record of it keeps the whole buffer alive.
 const CHUNK_BYTES: usize = 1024 * 1024;
 /// More topics than a deployment has.
 const N_STATEMENTS: usize = 256;
-/// How long a connection waits for another one's lock.
+/// How long a connection waits for another connection's lock.
 const BUSY: Duration = Duration::from_secs(5);
-/// How often the file is asked again before reading gives up.
+/// How many times reading is attempted before it fails.
 const ATTEMPTS: u32 = 5;
-/// The first pause between two attempts; each is twice as long as the one before.
+/// The pause after the first attempt; it doubles after each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How the file is opened for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sharing {
-    /// Beside a writer, or with a write-ahead log.
+    /// There may be a writer or a write-ahead log.
     Shared,
-    /// There is no writer, and the file holds everything: SQLite then makes no file beside it, and takes no lock.
+    /// There is neither a writer nor a write-ahead log. SQLite then creates no other file and takes no lock.
     Alone,
 }
 
 impl Sharing {
-    /// For a file without a writer that has this write-ahead log.
+    /// The mode for a file without a writer and with this write-ahead log.
     pub(super) fn beside(wal: Wal) -> Self {
         match wal {
             Wal::Empty => Self::Alone,
@@ -55,15 +55,15 @@ impl Sharing {
     }
 }
 
-/// What is in the file.
+/// A reader of the file.
 #[derive(Clone)]
 pub(super) struct History {
     file: Arc<Path>,
     sharing: Sharing,
-    /// Connections that nobody reads with now.
+    /// Connections that are not in use.
     idle: Arc<Mutex<Vec<Connection>>>,
     turns: Arc<Semaphore>,
-    /// Each chunk is read by a new connection: one that is kept has pages in memory.
+    /// Each chunk is read with a new connection, since a reused one has pages cached in memory.
     is_unbuffered: bool,
 }
 
@@ -73,7 +73,7 @@ impl History {
         Self { file: file.into(), sharing, idle: Arc::default(), turns, is_unbuffered: false }
     }
 
-    /// The same, read from the file each time.
+    /// Returns a reader that caches no pages between chunks.
     pub(super) fn unbuffered(&self) -> Self {
         Self { is_unbuffered: true, ..self.clone() }
     }
@@ -86,7 +86,7 @@ impl History {
         &self.file
     }
 
-    /// Once nobody reads any more.
+    /// Waits until no chunk is being read, then closes all connections.
     pub(super) async fn close(&self) {
         let all = self.turns.acquire_many(READERS).await;
         self.turns.close();
@@ -94,7 +94,7 @@ impl History {
         drop(all);
     }
 
-    /// The durable records from `from` on, which must be below the topic's end: at least one, at most `limit`.
+    /// Returns between one and `limit` durable records from `from`, which must be below the topic's end.
     pub(super) async fn chunk(&self, topic: &Arc<Topic>, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS {
@@ -117,7 +117,7 @@ impl History {
             drop(turn);
             records
         });
-        // Its own words hold the message of the panic, and that may hold a record.
+        // The error itself contains the panic message, which may contain data of a record.
         let panicked = |_| ReadError::Unavailable { reason: "the thread that read the log panicked".to_owned() };
         reading.await.map_err(panicked)?
     }
@@ -130,8 +130,8 @@ impl History {
             Some(connection) => connection,
             None => open(&self.file, self.sharing).map_err(unavailable)?,
         };
-        // The file may already hold the next commit, whose records are not shown before the end has moved: a reader that saw
-        // them would stand beyond the end.
+        // The file may already contain the next commit. Its records are hidden until the end has moved, because a reader that saw
+        // them would be beyond the end.
         let shown = usize::try_from(topic.end().saturating_sub(from)).unwrap_or(usize::MAX);
         let chunk = Chunk::read(&connection, topic, from, limit.min(shown)).map_err(|error| {
             match error.sqlite_error_code() {
@@ -146,7 +146,7 @@ impl History {
     }
 }
 
-/// A connection that only reads.
+/// Opens a read-only connection.
 pub(super) fn open(file: &Path, sharing: Sharing) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match sharing {
@@ -158,9 +158,9 @@ pub(super) fn open(file: &Path, sharing: Sharing) -> rusqlite::Result<Connection
     Ok(connection)
 }
 
-/// The URI of a file that nobody changes while it is open.
+/// Returns the URI that opens a file as immutable.
 fn immutable(file: &Path) -> OsString {
-    // The characters with a meaning in a URI.
+    // Escape the characters that have a meaning in a URI.
     let mut path = Vec::new();
     for byte in file.as_os_str().as_bytes() {
         match byte {
@@ -171,19 +171,19 @@ fn immutable(file: &Path) -> OsString {
     OsString::from_vec([b"file:", path.as_slice(), b"?immutable=1"].concat())
 }
 
-/// Some rows, as they lie in the file.
+/// Rows as they are stored.
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
     rows: Vec<Row>,
 }
 
-/// One of them; head and value are parts of the chunk's bytes.
+/// A stored row. `head` and `value` are ranges of the chunk's bytes.
 struct Row {
     offset: i64,
     head: Range<usize>,
     value: Range<usize>,
-    /// Whether it is as it was written.
+    /// The result of the checksum verification.
     checked: Result<(), BadRow>,
 }
 
@@ -211,7 +211,7 @@ impl Chunk {
         start..self.bytes.len()
     }
 
-    /// The records, which must be those from `from` on.
+    /// Decodes the records, which must start at `from` and have no gap.
     fn records(self, topic: &Topic, from: u64) -> Result<Vec<Record>, ReadError> {
         let damaged = |offset, reason| damaged(topic, offset, reason);
         if self.rows.is_empty() {
@@ -229,7 +229,7 @@ impl Chunk {
     }
 }
 
-/// The record at `offset`, or one of those behind it in the same chunk, can't be had as it was written.
+/// Returns the error for a damaged record at `offset`, or after it in the same chunk.
 fn damaged(topic: &Topic, offset: u64, reason: String) -> ReadError {
     ReadError::Damaged { partition: Partition::journal(Arc::clone(&topic.name)), offset, reason }
 }
@@ -245,7 +245,6 @@ mod tests {
         },
     };
 
-    /// What readers see of the file between a commit and its publication.
     #[tokio::test]
     async fn records_that_are_committed_but_not_published_yet_are_not_shown() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! How far each group has come, in a file of its own so that keeping a position never waits for the log's fsync.
+//! The positions of groups, in a separate file so that storing one never waits for the log's fsync.
 
 use std::{collections::HashMap, path::Path, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{Lease, LeaseError, Partition, Position, position};
 /// The positions of every group.
 #[derive(Clone)]
 pub(super) struct Positions {
-    // One connection: everything here is short, and so nobody is ever busy.
+    // A single connection, so that SQLite never reports a busy database. All statements are short.
     pool: SqlitePool,
 }
 
@@ -29,7 +29,7 @@ impl Positions {
             .filename(file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A power cut may take back the last positions, which only repeats work.
+            // A power failure may lose the last positions, which only repeats work.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(10))
             .thread_name(|_| "log-positions".into())
@@ -42,7 +42,7 @@ impl Positions {
         )
         .execute(&pool)
         .await?;
-        // Files of before positions had marks.
+        // Files of older versions have no marks.
         let has_marks: bool =
             sqlx::query_scalar("select count(*) from pragma_table_info('positions') where name = 'marks'")
                 .fetch_one(&pool)
@@ -53,8 +53,8 @@ impl Positions {
         Ok(Self { pool })
     }
 
-    /// Forgets all positions if one of them is beyond the end of its topic: the log is an older one than they were kept for, and
-    /// of none of them it is known what it stands for. Whether they were forgotten.
+    /// Deletes all positions if one of them is beyond the end of its topic: the log is then older than the positions, so none of
+    /// them can be trusted. Returns whether they were deleted.
     pub(super) async fn forget_if_ahead(&self, end: impl Fn(&str) -> u64) -> Result<bool, sqlx::Error> {
         let kept: Vec<(String, i64)> =
             sqlx::query_as("select topic, max(position) from positions group by topic").fetch_all(&self.pool).await?;
@@ -84,8 +84,8 @@ impl Positions {
         kept.map(position).transpose()
     }
 
-    /// In one statement, which is all or nothing: of a transaction that SQLite has taken back by itself, as it does on a full disk, sqlx
-    /// goes on believing that it is open, and begins no other one on that connection.
+    /// Uses one atomic statement instead of a transaction. If SQLite rolls back by itself, as on a full disk, sqlx still considers
+    /// the transaction open and can't begin another one on that connection.
     async fn put(&self, group: &str, positions: &[(Partition, Position)]) -> Result<(), sqlx::Error> {
         if positions.is_empty() {
             return Ok(());
@@ -112,10 +112,10 @@ impl Positions {
 pub(super) struct Kept(HashMap<(String, Partition), Position>);
 
 impl Kept {
-    /// Reads `file` and leaves it as it is. Where a process that opens the log to write would forget them, there are none.
+    /// Reads `file` without changing it. Returns no positions if [`Positions::forget_if_ahead`] would delete them.
     ///
     /// # Errors
-    /// Why it can't be read.
+    /// The reason why the file can't be read.
     pub(super) fn read(file: &Path, end: impl Fn(&str) -> u64) -> Result<Self, String> {
         if !file.exists() {
             return Ok(Self::default());
@@ -126,7 +126,7 @@ impl Kept {
     }
 
     fn select(file: &Path) -> rusqlite::Result<Self> {
-        // Not looked at more closely: what a power cut took of it only repeats work.
+        // The write-ahead log is not checked for damage: losing positions only repeats work.
         let wal = if file::is_empty(&wal::beside(file)) { Wal::Empty } else { Wal::Commits };
         let sharing = Sharing::beside(wal);
         let connection = history::open(file, sharing)?;
@@ -167,7 +167,7 @@ impl Lease for EmbeddedLease {
         self.held.subscribe()
     }
 
-    /// Nobody else can have this log open.
+    /// Always `None`: no other process can have this log open.
     async fn holder(&self) -> Result<Option<String>, LeaseError> {
         Ok(None)
     }

@@ -1,5 +1,5 @@
-//! Reading: the newest records from memory (unless they are wanted as they are stored), older ones from the file, then waiting
-//! for the end to move.
+//! Readings: the newest records come from memory (unless the reading is unbuffered) and older ones from the file. At the end they
+//! wait for the next record.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{history::History, topic::Topic};
 use crate::{Batch, Partition, ReadError, Reading, Record};
 
-/// How many records a batch has at most.
+/// The maximum number of records in a batch.
 const BATCH_RECORDS: usize = 2048;
 struct Cursor {
     topic: Arc<Topic>,
@@ -17,11 +17,11 @@ struct Cursor {
     next: u64,
     end: watch::Receiver<u64>,
     history: History,
-    /// The chunk at `next`, being read while the caller works on the one before it.
+    /// The chunk at `next`, read ahead while the caller processes the previous one.
     ahead: Option<JoinHandle<Result<Vec<Record>, ReadError>>>,
 }
 
-/// The records of `topic` from `offset` on, for ever.
+/// Reads the records of `topic` from `offset`, without end.
 pub(super) fn read(topic: Arc<Topic>, partition: Partition, offset: u64, history: History) -> Reading {
     let end = topic.watch_end();
     let cursor = Cursor { topic, partition, next: offset, end, history, ahead: None };
@@ -51,7 +51,7 @@ impl Cursor {
         Ok(records)
     }
 
-    /// Until the log holds the next record.
+    /// Waits until the log contains the next record.
     async fn wait_for_next(&mut self) -> Result<(), ReadError> {
         let end = *self.end.borrow();
         if self.next > end {
@@ -66,7 +66,7 @@ impl Cursor {
     async fn older(&mut self) -> Result<Vec<Record>, ReadError> {
         let records = match &mut self.ahead {
             Some(ahead) => {
-                // Awaited in place: a reading dropped here and polled no more loses nothing.
+                // Awaited in place, so that nothing is lost if this future is dropped here.
                 let chunk = ahead.await.map_err(|error| ReadError::Unavailable { reason: error.to_string() });
                 self.ahead = None;
                 chunk??

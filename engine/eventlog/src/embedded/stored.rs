@@ -1,12 +1,11 @@
-//! How a record lies in its row: `offset`, `head` (everything but the value), `value` (as appended, readable in any shell), `sum`.
+//! The stored form of a record. The columns are `offset`, `head` (everything but the value), `value` (as appended, so that it is
+//! readable in a SQLite shell) and `sum`. There are few columns because reading each one takes time.
 //!
-//! Few columns, because each column of each row costs time when it is read.
+//! `head`, with all numbers little-endian: the time in milliseconds (8 bytes); the key's length (4 bytes, `u32::MAX` for no key)
+//! and bytes; then each header: the name's length (4 bytes), name, the value's length (4 bytes), value.
 //!
-//! `head`, all numbers little-endian: time in milliseconds (8 bytes); the key's length (4 bytes, all ones for none) and
-//! bytes; then, to its end, each header: the name's length (4 bytes), name, the value's length (4 bytes), value.
-//!
-//! `sum`: see [`sum`]. It finds damage, not intent: it has no key, so a program that changes a row can change it too. Versions
-//! before it wrote none, and read and write files that have the column; their rows have `null` there, and are not checked.
+//! `sum` (see [`sum`]) detects damage but not tampering, since it has no secret key. Older versions wrote no sum, but can read and
+//! write files that have the column. Their rows contain `null` there and are not checked.
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
@@ -15,22 +14,22 @@ use crate::{NewRecord, Record, RecordHeader, names};
 
 const NO_KEY: u32 = u32::MAX;
 
-/// A row is not what the writer put there: the file was damaged, or another program wrote to it.
+/// A row differs from what was written: the file is damaged, or another program changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadRow {
-    /// The head's bytes make no sense.
+    /// The head can't be decoded.
     #[error("its head can't be decoded")]
     Head,
-    /// Offset, head and value are not those of the sum.
+    /// The offset, head or value does not match the sum.
     #[error("its time, key, headers or value were changed: the checksum is another one")]
     Sum,
-    /// Neither a number nor null.
+    /// The sum is neither an integer nor null.
     #[error("its checksum is no number")]
     NoSum,
 }
 
-/// The sum of a row: the first 8 bytes of BLAKE3 over the offset (8 bytes), the head's length (8 bytes), head and value, as a
-/// big-endian number.
+/// Returns the checksum of a row: the first 8 bytes, as a big-endian integer, of the BLAKE3 hash over the offset and the head's
+/// length (8 bytes each, big-endian), the head and the value.
 pub(super) fn sum(offset: u64, head: &[u8], value: &[u8]) -> i64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&offset.to_be_bytes()).update(&(head.len() as u64).to_be_bytes()).update(head).update(value);
@@ -39,7 +38,7 @@ pub(super) fn sum(offset: u64, head: &[u8], value: &[u8]) -> i64 {
     i64::from_be_bytes(first)
 }
 
-/// The row is the one that its sum was made of, or has none.
+/// Checks a row against its sum. A row without one passes.
 pub(super) fn check(offset: u64, head: &[u8], value: &[u8], stored: ValueRef<'_>) -> Result<(), BadRow> {
     match stored {
         ValueRef::Null => Ok(()),
@@ -49,12 +48,12 @@ pub(super) fn check(offset: u64, head: &[u8], value: &[u8], stored: ValueRef<'_>
     }
 }
 
-/// How many bytes the record takes, about.
+/// The approximate size of the record in the file, in bytes.
 pub(super) fn size(record: &NewRecord) -> usize {
     payload(&record.key, &record.headers, &record.value)
 }
 
-/// How many bytes keeping the record in memory takes, about.
+/// The approximate size of the record in memory, in bytes.
 pub(super) fn size_in_memory(record: &Record) -> usize {
     size_of::<Record>()
         + record.headers.len() * size_of::<RecordHeader>()
@@ -66,7 +65,7 @@ fn payload(key: &Option<Bytes>, headers: &[RecordHeader], value: &Bytes) -> usiz
     key.as_ref().map_or(0, Bytes::len) + headers + value.len()
 }
 
-/// The `head` of a record. Its parts are below 4 GiB, because [`size`] was looked at before.
+/// Encodes the `head` of a record. Its parts are below 4 GiB, because [`NewRecord::fits`] was checked before.
 pub(super) fn encode_head(record: &Record) -> Vec<u8> {
     let mut head =
         Vec::with_capacity(12 + record.headers.len() * 8 + payload(&record.key, &record.headers, &Bytes::new()));
@@ -88,7 +87,7 @@ fn push(head: &mut Vec<u8>, bytes: &[u8]) {
     head.extend_from_slice(bytes);
 }
 
-/// The record of a row. Key and header values share the head's memory.
+/// Decodes the record of a row. The key and header values share the head's memory.
 pub(super) fn decode(offset: u64, mut head: Bytes, value: Bytes) -> Result<Record, BadRow> {
     parse(&mut head, offset, value).ok_or(BadRow::Head)
 }
@@ -99,7 +98,7 @@ fn parse(head: &mut Bytes, offset: u64, value: Bytes) -> Option<Record> {
         NO_KEY => None,
         length => Some(take(head, length as usize)?),
     };
-    // Journal records have one.
+    // Journal records have one header.
     let mut headers = Vec::with_capacity(1);
     while !head.is_empty() {
         let length = take_length(head)?;

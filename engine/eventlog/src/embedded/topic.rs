@@ -1,4 +1,4 @@
-//! One topic: its statements, its newest records in memory, and its end.
+//! A topic: its SQL statements, its newest records in memory, and its end.
 
 use std::{
     collections::VecDeque,
@@ -11,17 +11,17 @@ use tokio::sync::watch;
 use super::stored;
 use crate::{Record, TopicKind};
 
-/// What is kept in memory for readers that follow closely. Whoever is further behind reads the file.
+/// How many bytes of the newest records are kept in memory. Readers that are further behind read the file.
 const TAIL_BYTES: usize = 8 * 1024 * 1024;
-/// And no more than so many records.
+/// How many of the newest records are kept in memory.
 const TAIL_RECORDS: usize = 65_536;
 
-/// A topic of the log; its table is `topic_<id>`, because names differ in case, which table names do not.
+/// A topic of the log. Its table is called `topic_<id>`, because topic names are case-sensitive and table names are not.
 pub(super) struct Topic {
     pub name: Arc<str>,
     pub kind: TopicKind,
     pub insert: Box<str>,
-    /// Rows from an offset on, at most so many.
+    /// Selects rows from an offset, up to a limit.
     pub select: Box<str>,
     tail: Mutex<Tail>,
     end: watch::Sender<u64>,
@@ -42,7 +42,7 @@ impl Topic {
         }
     }
 
-    /// The same in a file of an older version, whose table has no sums.
+    /// Changes the topic for a file of an older version, whose table has no sums.
     pub(super) fn without_sums(self) -> Self {
         Self { select: self.select.replacen("sum", "null", 1).into(), ..self }
     }
@@ -56,21 +56,21 @@ impl Topic {
         self.end.subscribe()
     }
 
-    /// Show durable records, which start at the end, to readers.
+    /// Makes durable records visible to readers. They must start at the end.
     pub(super) fn publish(&self, records: Vec<Record>) {
         let Some(last) = records.last() else { return };
         let end = last.offset + 1;
         self.lock_tail().push(Segment::new(records));
-        // Last: whoever sees the new end finds the records.
+        // Last, so that a reader that sees the new end finds the records.
         self.end.send_replace(end);
     }
 
-    /// Records from this offset on, if it is among the newest. None behind the end: a commit is there a moment before the end moves, and
-    /// a reader that saw its records would stand beyond the end.
+    /// Returns records from this offset if it is in memory. Excludes records at or after the end: [`publish`](Self::publish) adds
+    /// them a moment before it moves the end, and a reader that saw them would be beyond it.
     pub(super) fn recent(&self, from: u64, limit: usize) -> Option<Vec<Record>> {
         let limit = limit.min(usize::try_from(self.end().saturating_sub(from)).unwrap_or(usize::MAX));
         let segments = self.lock_tail().segments_from(from, limit);
-        // Cloned after the lock is gone: the writer waits for it.
+        // Clone after releasing the lock, because the writer waits for it.
         let first = segments.first()?;
         let skip = usize::try_from(from - first.first_offset()).expect("a segment fits into memory");
         let mut records = Vec::with_capacity(limit.min(segments.iter().map(|s| s.records.len()).sum::<usize>() - skip));
@@ -78,7 +78,7 @@ impl Topic {
         Some(records)
     }
 
-    /// Whether [`recent`](Self::recent) has this offset.
+    /// Returns whether this offset is in memory.
     pub(super) fn is_recent(&self, offset: u64) -> bool {
         !self.lock_tail().segments_from(offset, 1).is_empty()
     }
@@ -88,7 +88,7 @@ impl Topic {
     }
 }
 
-/// The newest records, without a gap.
+/// The newest records, without gaps.
 #[derive(Default)]
 struct Tail {
     segments: VecDeque<Segment>,
@@ -130,7 +130,7 @@ impl Tail {
         }
     }
 
-    /// The segments that hold `from` and what follows, up to `limit` records beyond it; none if `from` is not here.
+    /// Returns the segments that contain the `limit` records from `from`, or none if `from` is not in memory.
     fn segments_from(&self, from: u64, limit: usize) -> Vec<Segment> {
         let start = self.segments.partition_point(|segment| segment.end() <= from);
         if self.segments.get(start).is_none_or(|segment| segment.first_offset() > from) {
@@ -141,7 +141,7 @@ impl Tail {
     }
 }
 
-/// Make the table of topic `id`.
+/// Creates the table of topic `id`.
 pub(super) fn create_table(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     let text = format!(
         "create table topic_{id} \
@@ -150,7 +150,7 @@ pub(super) fn create_table(connection: &Connection, id: i64) -> rusqlite::Result
     connection.execute_batch(&text)
 }
 
-/// Give the table of topic `id` the column that files of older versions lack. Those versions read and write the table as before.
+/// Adds the `sum` column to the table of topic `id` if it is missing. Older versions can still read and write the table.
 pub(super) fn add_sums(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     if has_sums(connection, id)? {
         return Ok(());
@@ -158,32 +158,32 @@ pub(super) fn add_sums(connection: &Connection, id: i64) -> rusqlite::Result<()>
     connection.execute_batch(&format!("alter table topic_{id} add column sum integer"))
 }
 
-/// Whether the table of topic `id` has that column.
+/// Returns whether the table of topic `id` has the `sum` column.
 pub(super) fn has_sums(connection: &Connection, id: i64) -> rusqlite::Result<bool> {
     connection.column_exists(None, format!("topic_{id}").as_str(), "sum")
 }
 
-/// Add the row of `record`, by the topic's statement for that.
+/// Inserts `record` with the topic's insert statement.
 pub(super) fn insert(statement: &mut Statement<'_>, record: &Record) -> rusqlite::Result<()> {
     let head = stored::encode_head(record);
     let sum = stored::sum(record.offset, &head, &record.value);
     statement.execute((record.offset.cast_signed(), head, record.value.as_ref(), sum)).map(drop)
 }
 
-/// Add a row without content behind the last one, in a transaction that is taken back.
+/// Inserts an empty row after the last one. The caller rolls it back.
 pub(super) fn try_insert(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
     let nothing: &[u8] = &[];
     connection.prepare_cached(&topic.insert)?.execute((topic.end().cast_signed(), nothing, nothing, 0)).map(drop)
 }
 
-/// One past the last offset in the table of topic `id`.
+/// Returns one past the last offset in the table of topic `id`.
 pub(super) fn stored_end(connection: &Connection, id: i64) -> rusqlite::Result<u64> {
     let text = format!("select coalesce(max(offset) + 1, 0) from topic_{id}");
     let end: i64 = connection.query_row(&text, [], |row| row.get(0))?;
     u64::try_from(end).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, end))
 }
 
-/// How a kind is written in the table of topics.
+/// Returns the name of a kind in the table of topics.
 pub(super) fn kind_name(kind: TopicKind) -> &'static str {
     match kind {
         TopicKind::Journal => "journal",
@@ -191,7 +191,7 @@ pub(super) fn kind_name(kind: TopicKind) -> &'static str {
     }
 }
 
-/// The kind of this name.
+/// Parses the name of a kind in the table of topics.
 pub(super) fn kind_from(name: &str) -> rusqlite::Result<TopicKind> {
     match name {
         "journal" => Ok(TopicKind::Journal),

@@ -1,7 +1,7 @@
-//! Whether SQLite would read a write-ahead log as it was written. SQLite itself takes one with a damaged header for empty, and drops
-//! all commits from a damaged frame on, without an error: acknowledged records would be gone.
+//! Checks a write-ahead log for damage. SQLite treats a log with a damaged header as empty and silently drops all commits from a
+//! damaged frame on, so acknowledged records would be lost.
 //!
-//! Its format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
+//! The file format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
 use std::{
     fs::File,
@@ -11,11 +11,11 @@ use std::{
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
-/// How one begins, but for the last bit, which is the byte order of its checksums.
+/// The magic number, without the last bit, which is the byte order of the checksums.
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 
-/// What a write-ahead log adds to its file.
+/// Whether a write-ahead log contains commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wal {
     Empty,
@@ -23,21 +23,20 @@ pub(super) enum Wal {
     Commits,
 }
 
-/// The write-ahead log of `file`.
+/// Returns the path of the write-ahead log of `file`.
 pub(super) fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push("-wal");
     name.into()
 }
 
-/// Looks at the write-ahead log of `file`, each commit of which was fsynced before the next one began. It is on the disk when this
-/// returns.
+/// Checks the write-ahead log of `file`, in which each commit was fsynced before the next one began. Fsyncs it first.
 ///
-/// A damaged frame in the last commit can't be told from what a power cut leaves of a commit that was not acknowledged, so that is
-/// left to SQLite, which drops the commit.
+/// A damaged frame in the last commit is indistinguishable from an unacknowledged commit that a power failure interrupted. This
+/// is not an error; SQLite drops that commit.
 ///
 /// # Errors
-/// Why it can't be read, or how it is damaged.
+/// How the log is damaged, or why it can't be read.
 pub(super) fn look(file: &Path) -> Result<Wal, String> {
     let wal = match File::open(beside(file)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Wal::Empty),
@@ -63,7 +62,8 @@ fn read(mut bytes: impl BufRead) -> Result<Wal, String> {
     Ok(if frames.n_commits > 0 { Wal::Commits } else { Wal::Empty })
 }
 
-/// The file system may have reserved room for a header that never reached the disk. The header is fsynced before anything follows it.
+/// Returns `Empty` if all bytes are zero: the file system reserved room for a header that never reached the disk. SQLite fsyncs the
+/// header before it writes anything after it.
 fn is_zero(bytes: impl BufRead) -> Result<Wal, String> {
     for byte in bytes.bytes() {
         if byte.map_err(|error| error.to_string())? != 0 {
@@ -73,7 +73,7 @@ fn is_zero(bytes: impl BufRead) -> Result<Wal, String> {
     Ok(Wal::Empty)
 }
 
-/// Fills the buffer; false if there are fewer bytes left.
+/// Fills the buffer. Returns false if fewer bytes are left.
 fn fill(bytes: &mut impl Read, buffer: &mut [u8]) -> Result<bool, String> {
     match bytes.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -82,19 +82,19 @@ fn fill(bytes: &mut impl Read, buffer: &mut [u8]) -> Result<bool, String> {
     }
 }
 
-/// The frames of one write-ahead log so far.
+/// The state of checking the frames of a write-ahead log.
 struct Frames {
     page_bytes: usize,
     salts: [u8; 8],
     is_big_endian: bool,
-    /// Stored with the frame before.
+    /// The checksum stored in the previous frame.
     sum: (u32, u32),
-    /// Commits that SQLite reads.
+    /// The number of commits that SQLite will read.
     n_commits: usize,
     n: usize,
-    /// The first frame that is not as its checksum says. SQLite reads none from there on.
+    /// The first frame whose checksum does not match. SQLite ignores it and all later frames.
     bad: Option<usize>,
-    /// A commit ended at the bad frame or behind it.
+    /// Whether a commit ended at the bad frame or after it.
     is_committed: bool,
 }
 
@@ -119,10 +119,10 @@ impl Frames {
     }
 
     /// # Errors
-    /// The frame follows a commit that SQLite would drop. That commit was fsynced before.
+    /// If the frame follows a commit that SQLite would drop. That commit had been fsynced.
     fn add(&mut self, frame: &[u8]) -> Result<(), String> {
         self.n += 1;
-        // Else it was left by an earlier round.
+        // Otherwise the frame is left from before the log was last restarted.
         let is_of_this_round = frame[8..16] == self.salts;
         let (head, page) = (&frame[..8], &frame[FRAME_HEADER_BYTES..]);
         let sum = checksum(checksum(self.sum, head, self.is_big_endian), page, self.is_big_endian);
@@ -145,7 +145,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(four)
 }
 
-/// SQLite's checksum of a number of 8-byte words, behind the one so far.
+/// Continues SQLite's checksum over `bytes`, a multiple of 8.
 fn checksum((mut first, mut second): (u32, u32), bytes: &[u8], is_big_endian: bool) -> (u32, u32) {
     let word = |bytes: &[u8]| {
         let big = number(bytes, 0);
@@ -168,7 +168,7 @@ mod tests {
     const PAGE: usize = 4096;
     const FRAME: usize = FRAME_HEADER_BYTES + PAGE;
 
-    /// The bytes of a write-ahead log with this many commits, and how many frames they have.
+    /// Returns the bytes of a write-ahead log with this many commits, and its number of frames.
     fn commits(n: usize) -> (Vec<u8>, usize) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("log.sqlite");

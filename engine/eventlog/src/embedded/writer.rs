@@ -1,7 +1,7 @@
-//! The one thread that writes: it commits whatever has queued as one transaction, so that many callers share one fsync.
+//! The only thread that writes. It commits all queued appends in one transaction, so that concurrent callers share one fsync.
 //!
-//! By rusqlite: by sqlx each statement was handed to a thread and waited for, eight changes of threads for each commit, and each value
-//! copied twice.
+//! This uses rusqlite because sqlx sends each statement to another thread and waits for it: eight thread switches per commit, and
+//! two copies of each value.
 
 use std::{
     fs::File,
@@ -23,48 +23,48 @@ use super::{
 };
 use crate::{AppendError, Landed, NewRecord, Record, TopicError, TopicSpec};
 
-/// No more records than this in one transaction, so that the first caller does not wait for ever.
+/// A transaction that has this many records takes no more appends, which bounds the wait of the first caller.
 const GROUP_RECORDS: usize = 8192;
-/// Nor more bytes.
+/// A transaction that has this many bytes takes no more appends.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-/// The write-ahead log is copied into the file each time so much was written. More at a time would hold up the commits that meet it on
-/// the disk: with 16 MiB one command in a hundred took 18 ms, not 10.
+/// A checkpoint starts after this many bytes were written. Larger checkpoints delay concurrent commits on the same disk: with
+/// 16 MiB, the 99th percentile of commands was 18 ms instead of 10 ms.
 const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
-/// How long a process that ends waits for the reader of its last words.
+/// How long an exiting process waits for its last message to be written to stderr.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// For how long a commit proves that the next one will succeed, too.
+/// How long after a successful commit the next one is assumed to succeed.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
-/// What a trial adds to the write-ahead log: a page.
+/// What a trial append adds to the write-ahead log: one page.
 const TRIAL_BYTES: usize = 4096;
-/// What a record costs in the file beside its own bytes, about.
+/// The approximate overhead of a record in the file.
 const ROW_BYTES: usize = 32;
 
 type Answers = Vec<Result<Landed, AppendError>>;
 
-/// A record on its way into the log.
+/// A record to be written.
 pub(super) struct Appended {
-    /// Its index in the caller's answers.
+    /// The record's index in the caller's answers.
     pub place: usize,
     pub topic: Arc<Topic>,
     pub record: NewRecord,
 }
 
-/// What the writer is asked for.
+/// A request to the writer.
 pub(super) enum Job {
-    /// Append these; `answers` already holds those of the records that were refused before.
+    /// Append these records. `answers` already contains the errors of records that were refused before.
     Append { records: Vec<Appended>, answers: Answers, done: oneshot::Sender<Answers> },
-    /// Create what is missing.
+    /// Create the missing topics.
     Create { topics: Vec<TopicSpec>, done: oneshot::Sender<Result<(), TopicError>> },
-    /// Try whether an append would succeed, unless one has just succeeded.
+    /// Check whether an append would succeed, unless one has just succeeded.
     Try { done: oneshot::Sender<Result<(), String>> },
-    /// End. `last` runs when the file is closed and the folder still locked.
+    /// Stop. `last` runs after the file is closed, while the folder is still locked.
     Close { last: Box<dyn FnOnce() -> io::Result<()> + Send>, done: oneshot::Sender<io::Result<()>> },
 }
 
 impl Job {
-    /// Answer that nothing of this was done, nor will be.
+    /// Answers that the job was not and will not be done.
     pub(super) fn refuse(self, reason: &str) {
-        // Nobody may be waiting any more; that is the caller's choice.
+        // The caller may have stopped waiting.
         match self {
             Self::Append { records, answers, done } => drop(done.send(refused(&records, answers, reason))),
             Self::Create { done, .. } => drop(done.send(Err(TopicError::Unavailable { reason: reason.into() }))),
@@ -74,10 +74,10 @@ impl Job {
     }
 }
 
-/// An append whose records were taken over into the group; it waits for the commit.
+/// An append whose records are in the group and that waits for the commit.
 struct Waiting {
     answers: Answers,
-    /// Which answers to replace should the group be refused.
+    /// The indices of the answers to replace if the group is refused.
     places: Vec<usize>,
     done: oneshot::Sender<Answers>,
 }
@@ -120,7 +120,7 @@ impl Group {
         &mut self.topics[index]
     }
 
-    /// The commit is durable: show the records, then answer.
+    /// The commit is durable: publishes the records, then answers the callers.
     fn finish(self) {
         for (topic, records) in self.topics {
             topic.publish(records);
@@ -130,7 +130,7 @@ impl Group {
         }
     }
 
-    /// Nothing of this was written.
+    /// Nothing was written: answers the callers with errors.
     fn refuse(self, reason: &str) {
         for Waiting { mut answers, places, done } in self.waiting {
             for place in places {
@@ -141,7 +141,7 @@ impl Group {
     }
 }
 
-/// Owns the only connection that writes, and the folder's lock with it.
+/// Owns the only connection that appends, and the folder's lock.
 pub(super) struct Writer {
     connection: Connection,
     checkpointer: Checkpointer,
@@ -157,7 +157,7 @@ impl Writer {
         Self { connection, checkpointer, topics, lock, bytes_since_checkpoint: 0, committed: None }
     }
 
-    /// Work on a thread of its own until every handle on the log is gone, or it is to be closed. What it is asked for goes there.
+    /// Starts the writer's thread, which runs until every handle on the log is dropped or the log is closed. Returns its job queue.
     pub(super) fn start(self) -> io::Result<mpsc::UnboundedSender<Job>> {
         let (queue, jobs) = mpsc::unbounded_channel();
         thread::Builder::new().name("log-writer".into()).spawn(move || self.run(jobs))?;
@@ -176,14 +176,14 @@ impl Writer {
                     while !group.is_full() && next.is_none() {
                         match jobs.try_recv() {
                             Ok(Job::Append { records, answers, done }) => group.add(records, answers, done, time_ms),
-                            // All else comes after this transaction.
+                            // Other jobs run after this transaction.
                             Ok(other) => next = Some(other),
                             Err(_) => break,
                         }
                     }
                     self.write(group);
                 }
-                // Nobody waits for the answer any more.
+                // The caller has stopped waiting.
                 Some(Job::Try { done }) if done.is_closed() => {}
                 Some(Job::Try { done }) => drop(done.send(self.try_append())),
                 Some(Job::Close { last, done }) => break Some((last, done)),
@@ -195,7 +195,7 @@ impl Writer {
             tracing::warn!(%error, "the log's file did not close cleanly; nothing acknowledged is in danger");
         }
         let ended = closing.map(|(last, done)| (last(), done));
-        // Not before the file is closed: the next process may open it now.
+        // Only after the file is closed may the next process open it.
         drop(self.lock);
         if let Some((outcome, done)) = ended {
             drop(done.send(outcome));
@@ -204,8 +204,8 @@ impl Writer {
 
     fn write(&mut self, group: Group) {
         if let Err(error) = self.insert(&group) {
-            // Nothing was committed, so nothing of it can be in the log, provided that it is taken back now. Of a full disk, only
-            // a group that outgrows SQLite's cache hears here: others reach the file in the commit.
+            // Nothing was committed, so after the rollback none of these records are in the log. A full disk fails the insert only
+            // if the group outgrows SQLite's cache; smaller groups are written by the commit.
             self.roll_back(&error);
             tracing::error!(%error, records = group.records, "the log refused records");
             return group.refuse(&error.to_string());
@@ -218,7 +218,7 @@ impl Writer {
     }
 
     /// # Errors
-    /// Why the log takes no append now.
+    /// The reason why the log accepts no append now.
     fn try_append(&mut self) -> Result<(), String> {
         if self.committed.is_some_and(|committed| committed.elapsed() < PROVEN_FOR) {
             return Ok(());
@@ -239,7 +239,7 @@ impl Writer {
         self.connection.prepare_cached("begin immediate")?.execute([]).map(drop)
     }
 
-    /// Everything up to the commit.
+    /// Begins the transaction and inserts the records.
     fn insert(&self, group: &Group) -> rusqlite::Result<()> {
         self.begin()?;
         for (topic, records) in &group.topics {
@@ -259,7 +259,7 @@ impl Writer {
     }
 
     fn roll_back(&self, cause: &rusqlite::Error) {
-        // After some errors, such as that of a disk that is full already here, SQLite has rolled back by itself.
+        // After some errors, such as a full disk, SQLite has already rolled back.
         if self.connection.is_autocommit() {
             return;
         }
@@ -307,8 +307,8 @@ impl Writer {
         Ok(id)
     }
 
-    /// Have the write-ahead log copied into the file beside what is done here, and then copy what was added meanwhile: so that it
-    /// begins anew. What readers still need is left for the next time.
+    /// Starts a checkpoint on the other thread if one is due. After it has ended, copies what was added meanwhile, so that the
+    /// write-ahead log restarts. The part that readers still need is left for the next checkpoint.
     fn checkpoint(&mut self) {
         if self.checkpointer.has_ended() {
             if let Err(error) = file::checkpoint(&self.connection) {
@@ -321,9 +321,9 @@ impl Writer {
     }
 }
 
-/// After a failed commit or fsync nobody knows what is on the disk, and asking again may be answered from a cache that the
-/// disk never got. Answering anything from here on could be a lie, so the process ends; the next one makes durable what it
-/// finds before it shows anything.
+/// Ends the process after a failed commit or fsync. The state of the disk is then unknown, and a retry may succeed from a cache
+/// that never reached the disk, so no further answer can be trusted. The next process makes every commit that it finds durable
+/// before it serves readers.
 pub(super) fn end_process(what: &str, error: &rusqlite::Error) -> ! {
     let words = format!(
         "orderlog: {what}, so it is not known what is durable: {error}. Ending the process; restart it to go on.\n"
@@ -332,7 +332,7 @@ pub(super) fn end_process(what: &str, error: &rusqlite::Error) -> ! {
     std::process::exit(70)
 }
 
-/// Writes to stderr, and waits for its reader for so long only: the process must end also if that has stalled.
+/// Writes to stderr, for at most [`LAST_WORDS`]: the process must end even if the reader of stderr has stalled.
 fn last_words(words: String) {
     let (written, is_written) = std::sync::mpsc::channel();
     let writing = thread::Builder::new().spawn(move || {
