@@ -1,9 +1,9 @@
-//! A log in memory whose faults come when a test asks for them.
+//! An in-memory log with faults that tests inject.
 //!
-//! It starts no task and reads no clock: what happens depends only on the calls made. Appends, readers and leases may come
-//! from any number of clones of its `Arc`, which stand for the instances of a deployment.
+//! It starts no task and reads no clock, so its behavior depends only on the calls made. Clones of its `Arc` represent the
+//! instances of a deployment; all of them may append, read and hold leases.
 //!
-//! Deliberately absent: durability, and faults by chance (a test that wants chance brings its own seed).
+//! Deliberately absent: durability, and random faults (a test that needs randomness uses its own seed).
 
 mod lease;
 mod whole;
@@ -24,31 +24,31 @@ use crate::{
     Reading, Record, TopicError, TopicKind, TopicSpec,
 };
 
-/// How many partitions a public topic has: more than one, so that keys matter.
+/// The number of partitions of a public topic. More than one, so that keys matter.
 const PUBLIC_PARTITIONS: usize = 3;
 /// Small, so that tests see several batches.
 const BATCH_RECORDS: usize = 100;
 
-/// What becomes of all the records of one append.
+/// The outcome of all records of one append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Not in the log, and said so.
+    /// Not in the log, and reported as [`AppendError::Refused`].
     Refused,
-    /// Not in the log, but nobody knows.
+    /// Not in the log, but reported as [`AppendError::Unknown`].
     UnknownLost,
-    /// In the log, but nobody knows. While appends are held: answered at once, in the log when released.
+    /// In the log, but reported as [`AppendError::Unknown`]. A held append is answered immediately, but lands when it is released.
     UnknownLanded,
     /// In the log twice, and acknowledged with the first offsets.
     Duplicated,
 }
 
-/// The log. Every method can be called from anywhere.
+/// An in-memory log.
 #[derive(Debug)]
 pub struct SimulatedLog {
     shared: Arc<Shared>,
 }
 
-/// What readings and leases need of the log after it was dropped.
+/// The log's state, which readings and leases may use after the log was dropped.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -83,41 +83,40 @@ struct Held {
 }
 
 impl SimulatedLog {
-    /// An empty log, at time 0.
+    /// Creates an empty log, with its clock at 0.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { shared: Arc::default() })
     }
 
-    /// What the log's clock says from now on.
+    /// Sets the log's clock.
     pub fn set_time_ms(&self, time_ms: i64) {
         self.shared.state().time_ms = time_ms;
     }
 
-    /// Let this become of the next append; called several times, of the ones after it.
+    /// Injects a fault into the next append. Several calls queue faults for consecutive appends.
     pub fn fail_next_append(&self, fault: Fault) {
         self.shared.state().faults.push_back(fault);
     }
 
-    /// Let the next `n` fetches fail as unavailable.
+    /// Makes the next `n` fetches fail with [`ReadError::Unavailable`].
     pub fn fail_next_fetches(&self, n: usize) {
         self.shared.state().n_fetches_failing = n;
     }
 
-    /// From now on appends neither land nor are answered.
+    /// Holds all further appends: they neither land nor are answered.
     pub fn hold_appends(&self) {
         self.shared.state().holding = true;
     }
 
-    /// How many appends are being held.
+    /// Returns the number of held appends.
     pub fn held_appends(&self) -> usize {
         self.shared.state().held.len()
     }
 
-    /// Let the held appends land in this order (0 is the one that has been held the longest). The others, and new ones,
-    /// are still held.
+    /// Releases held appends in this order, where 0 is the one held the longest. The others, and new ones, remain held.
     ///
     /// # Panics
-    /// If an index is out of bounds or is named twice: the test is wrong.
+    /// If an index is out of bounds or repeated.
     pub fn release_in(&self, order: &[usize]) {
         let mut state = self.shared.state();
         let mut held: Vec<Option<Held>> = state.held.drain(..).map(Some).collect();
@@ -129,7 +128,7 @@ impl SimulatedLog {
         self.shared.changed(state);
     }
 
-    /// Let every held append land, in the order they were made, and hold no more.
+    /// Releases all held appends in the order they were made, and stops holding.
     pub fn release_appends(&self) {
         let mut state = self.shared.state();
         state.holding = false;
@@ -139,10 +138,10 @@ impl SimulatedLog {
         self.shared.changed(state);
     }
 
-    /// A foreign writer's record, which no fault and no hold concerns. Its offset.
+    /// Appends a record as another program would, bypassing faults and holds. Returns its offset.
     ///
     /// # Panics
-    /// If the topic or partition does not exist: the test is wrong.
+    /// If the topic or partition does not exist, or the record is too large.
     pub fn append_raw(&self, record: NewRecord) -> u64 {
         let mut state = self.shared.state();
         let landed = state.land(record).expect("a foreign writer's topic exists");
@@ -150,10 +149,10 @@ impl SimulatedLog {
         landed.offset
     }
 
-    /// Cut every partition of the topic off at this offset, as when an older copy of the log was restored.
+    /// Truncates every partition of the topic to this end, as if an older copy of the log had been restored.
     ///
     /// # Panics
-    /// If the topic does not exist: the test is wrong.
+    /// If the topic does not exist.
     pub fn truncate(&self, topic: &str, end: u64) {
         let mut state = self.shared.state();
         let partitions = &mut state.topics.get_mut(topic).expect("the topic to truncate exists").partitions;
@@ -163,7 +162,7 @@ impl SimulatedLog {
         self.shared.changed(state);
     }
 
-    /// Take the lease from whoever holds it. The member after it gets it; nobody, if it was alone, until another one comes.
+    /// Takes the lease from its holder and gives it to the next member. Without another member, nobody holds it until one joins.
     pub fn drop_lease_holder(&self, group: &str) {
         let mut state = self.shared.state();
         if let Some(group) = state.groups.get_mut(group) {
@@ -177,7 +176,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wake readers, with the state unlocked.
+    /// Unlocks the state, then wakes readers.
     fn changed(&self, state: MutexGuard<'_, State>) {
         drop(state);
         self.changes.send_modify(|changes| *changes += 1);
@@ -192,11 +191,11 @@ impl State {
 
     fn release(&mut self, append: Held) {
         let answers = self.settle(append.records, append.fault);
-        // Nobody may be waiting any more; that is the caller's choice.
+        // The caller may have stopped waiting.
         drop(append.done.send(answers));
     }
 
-    /// Let an append land, or not.
+    /// Lands the records unless the fault prevents it, and returns the answers.
     fn settle(&mut self, records: Vec<NewRecord>, fault: Option<Fault>) -> Vec<Result<Landed, AppendError>> {
         let count = records.len();
         match fault {
@@ -204,7 +203,7 @@ impl State {
             Some(Fault::Duplicated) => {
                 let answers = records.iter().map(|record| self.land(record.clone())).collect();
                 for record in records {
-                    // Refused the second time exactly if it was refused the first time.
+                    // This is refused if and only if it was refused the first time.
                     drop(self.land(record));
                 }
                 answers
@@ -240,7 +239,7 @@ impl State {
         topic.partitions.get(partition.index as usize).ok_or_else(|| unknown(partition.to_string().into()))
     }
 
-    /// What there is from `from` on; nothing at the end.
+    /// Returns a batch of the records from `from`. Empty at the end.
     fn batch(&self, partition: &Partition, from: u64) -> Result<Vec<Record>, ReadError> {
         let records = self.records(partition)?;
         let rest = records.get(index(from)..).ok_or_else(|| out_of_range(partition, from, records))?;
@@ -337,22 +336,22 @@ impl EventLog for SimulatedLog {
         Ok(Arc::new(SimulatedLease::new(Arc::clone(&self.shared), group)))
     }
 
-    /// There is nothing to let go of.
+    /// Does nothing.
     async fn close(&self) {}
 }
 
-/// Where a reading is.
+/// The state of a reading.
 struct Cursor {
     shared: Arc<Shared>,
     changes: watch::Receiver<u64>,
-    /// The partition that has waited the longest comes first.
+    /// Round-robin: the partition that was looked at least recently comes first.
     from: VecDeque<(Partition, u64)>,
 }
 
 impl Cursor {
     async fn next(&mut self) -> Result<Batch, ReadError> {
         loop {
-            // Before looking: a change made while we look wakes us again.
+            // Before looking, so that a concurrent change wakes us again.
             self.changes.mark_unchanged();
             if let Some(batch) = self.look()? {
                 return Ok(batch);
@@ -380,13 +379,13 @@ impl Cursor {
 }
 
 fn choose(key: Option<&[u8]>, partitions: usize) -> u32 {
-    // Keys of zero: the same in every process.
+    // `DefaultHasher::new` uses fixed keys, so the result is the same in every process.
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     (hasher.finish() % partitions as u64) as u32
 }
 
-/// An offset no vector can have is past its end all the same.
+/// Converts an offset to an index, saturating: either way it is past the end of any vector.
 fn index(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }

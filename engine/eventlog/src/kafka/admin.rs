@@ -1,5 +1,5 @@
-//! Topics: made with everything that keeps their records written out, and refused where that was changed since. "Deleted
-//! after seven days", Kafka's default, is how systems of record are lost.
+//! Creates topics with explicit settings that keep every record, and refuses topics whose settings have been changed. Kafka's
+//! default deletes records after seven days, which would lose the system of record.
 
 use std::{
     collections::HashMap,
@@ -21,35 +21,35 @@ use super::{
 };
 use crate::{TopicError, TopicKind, TopicSpec};
 
-/// By default the look alone makes a topic, on brokers that allow it, and one that forgets.
+/// By default a metadata request creates a missing topic, on brokers that allow it, with a retention of seven days.
 const SETTINGS: &[(&str, &str)] = &[("allow.auto.create.topics", "false")];
 
-/// What topics are made with, and must have.
+/// Settings that topics are created with and must have.
 const KEPT_FOR_EVER: &[(&str, &str)] =
     &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 
-/// What they are made with, and may not be contradicted: a copy that lacks records must never become the leader.
+/// A setting that topics are created with and must have: a replica that lacks records must never become the leader.
 const CLEAN_ELECTIONS: (&str, &str) = ("unclean.leader.election.enable", "false");
 
-/// A record's time is when the log took it.
+/// A record's timestamp is the time at which the broker appended it.
 const LOG_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 
-/// With so many copies, of which so many must have a record before it is acknowledged, the loss of one broker neither loses a
-/// record nor stops appends.
+/// With this many replicas, and `min.insync.replicas` as below, losing one broker neither loses an acknowledged record nor stops
+/// appends.
 const SAFE_COPIES: usize = 3;
 const SAFE_IN_SYNC: (&str, &str) = ("min.insync.replicas", "2");
 
-/// How large a request a topic takes, and what that must be at least: librdkafka puts so much into one (`batch.size`), and a record
-/// may have nearly as much.
+/// The setting that limits the size of a request to a topic, and the minimum it must allow: librdkafka's `batch.size`, which is
+/// slightly above the largest record.
 const LARGEST: (&str, usize) = ("max.message.bytes", 1_000_000);
 
-/// Warnings; the topics are named behind them.
+/// Warnings, to which the names of the topics are appended.
 const NOT_SHOWN: &str =
     "whether these topics keep their records could not be checked, Kafka does not show their settings";
 const UNSAFE: &str = "losing one broker can lose acknowledged records of these topics, or stop appends to them, because \
                       min.insync.replicas is not at least 2 and below the number of copies";
 
-/// Create what is missing, check all of it. Blocks.
+/// Creates missing topics and checks all of them. Blocks.
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
     create_and_check(cluster, topics, runtime).map_err(|error| match error {
         TopicError::Unavailable { reason } => TopicError::Unavailable { reason: cluster.said.explain(reason) },
@@ -103,7 +103,7 @@ fn create(
     let results = runtime.block_on(admin.create_topics(&wanted, &options)).map_err(|error| unavailable(&error))?;
     for result in results {
         match result {
-            // Another instance was faster; what it made is checked like any other.
+            // Another instance created it first. It is checked like any other.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => {
                 return Err(TopicError::Unavailable { reason: format!("topic {name} can't be created: {code}") });
@@ -124,7 +124,7 @@ fn new_topic(name: &str, partitions: i32, replication: i16) -> NewTopic<'_> {
     topic
 }
 
-/// Compare what the brokers say with what must be. Returns warnings.
+/// Compares the settings on the brokers with the required ones. Returns warnings.
 fn check(
     cluster: &Cluster,
     admin: &AdminClient<Talk>,
@@ -148,7 +148,7 @@ fn check(
     Ok([warning(NOT_SHOWN, &undescribed), warning(UNSAFE, &unsafe_copies)].into_iter().flatten().collect())
 }
 
-/// An acknowledged record must be on two brokers, and there must be one more than have to take the next.
+/// Returns whether every acknowledged record is on two brokers, and one broker more than appends need exists.
 fn survives_a_broker(copies: usize, in_sync: Option<&str>) -> bool {
     match in_sync.and_then(|in_sync| in_sync.parse::<usize>().ok()) {
         Some(in_sync) => in_sync >= 2 && in_sync < copies,
@@ -156,7 +156,7 @@ fn survives_a_broker(copies: usize, in_sync: Option<&str>) -> bool {
     }
 }
 
-/// The settings of these topics, but of those that Kafka does not let us see.
+/// Returns the settings of these topics, except those that Kafka does not show to us.
 fn describe(
     admin: &AdminClient<Talk>,
     names: &[String],
@@ -165,8 +165,8 @@ fn describe(
     let started = Instant::now();
     loop {
         let configs = describe_once(admin, names, runtime)?;
-        // Where the broker refuses to show the settings, they are left out, and the reason with them. It may only not know a topic
-        // yet that was just created.
+        // If the broker does not show a topic's settings, the topic is missing here without a reason. It may have been created
+        // only now, so that the broker does not know it yet.
         if configs.len() == names.len() || started.elapsed() >= UNKNOWN_FOR {
             return Ok(configs);
         }
@@ -225,7 +225,7 @@ fn largest(config: &ConfigResource) -> Option<usize> {
     value(config, LARGEST.0)?.parse().ok()
 }
 
-/// How large a request this topic takes, if Kafka tells. Blocks.
+/// Returns the maximum size of a request to this topic in bytes, if Kafka shows it. Blocks.
 pub(super) fn largest_of(cluster: &Cluster, topic: &str, runtime: &Handle) -> Option<usize> {
     let admin: AdminClient<Talk> = cluster.client(&[SETTINGS]).create_with_context(Talk).ok()?;
     let name = cluster.name(topic);
@@ -246,7 +246,7 @@ fn drift(spec: &TopicSpec, setting: &str, found: &str, wanted: &str) -> TopicErr
     }
 }
 
-/// Brokers that do not answer deserve patience in any case; a topic that is missing only if it should be there.
+/// Describes a topic. Waits up to [`PATIENCE`] for brokers to answer, and up to `missing_for` for a missing topic to appear.
 fn look_until_seen(
     admin: &AdminClient<Talk>,
     cluster: &Cluster,
@@ -269,7 +269,7 @@ mod tests {
     fn three_copies_are_made_to_acknowledge_only_what_two_of_them_have() {
         let two_must_have_it = |replication| new_topic("orders", 1, replication).config.contains(&SAFE_IN_SYNC);
         assert!(two_must_have_it(3) && two_must_have_it(4));
-        // One broker less, and two copies would take nothing; and of how many the brokers' default is, nothing is known.
+        // With two replicas, losing one broker would stop appends. The brokers' default number of replicas is unknown.
         assert!(!two_must_have_it(2) && !two_must_have_it(1) && !two_must_have_it(-1));
     }
 

@@ -1,5 +1,5 @@
-//! Where partitions end, asked of their leaders. Many callers share one question: what has queued is asked at once, and
-//! whoever comes while an answer is on its way waits for the next one, because the answer on its way may be from before.
+//! Requests the end offsets of partitions from their leaders. Queued callers share one request. A caller that arrives while a
+//! request is in flight waits for the next one, because the answer in flight may predate the call.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{Partition, ReadError};
 
-/// How long a leader may take before the others' answers no longer wait for its own. It is asked again.
+/// The timeout of one request, so that a slow leader does not hold up the answers of others for longer. It is asked again.
 const ROUND: Duration = Duration::from_millis(500);
 
-/// A handle on the thread that asks.
+/// A handle on the thread that sends the requests.
 pub(super) struct Ends {
     questions: mpsc::Sender<Question>,
 }
@@ -62,7 +62,7 @@ struct Asking {
     consumer: BaseConsumer<Talk>,
 }
 
-/// What each partition's leader said.
+/// The answer of each partition's leader.
 type Answers = HashMap<Partition, Result<u64, Unseen>>;
 
 impl Asking {
@@ -73,18 +73,18 @@ impl Asking {
                 let Ok(question) = questions.recv() else { return };
                 open.push(question);
             } else {
-                // A leader is moving, or a broker is away.
+                // The leadership is moving, or a broker is down.
                 thread::sleep(Duration::from_millis(50));
             }
             open.extend(questions.try_iter());
             open.retain(|question| !question.answer.is_closed());
             open = self.answer(open);
-            // Log lines and errors of the client.
+            // Process the client's log lines and errors.
             while self.consumer.poll(Duration::ZERO).is_some() {}
         }
     }
 
-    /// Answer all of these, but those that are worth another try.
+    /// Answers the questions. Returns those that should be retried.
     fn answer(&self, questions: Vec<Question>) -> Vec<Question> {
         let wanted: BTreeSet<&Partition> = questions.iter().flat_map(|question| &question.partitions).collect();
         let answers = self.ask_all(&Vec::from_iter(wanted));
@@ -98,13 +98,13 @@ impl Asking {
         let together = self.ask(wanted).unwrap_or_default();
         let mut answers: Answers =
             together.into_iter().filter_map(|(partition, end)| Some((partition, Ok(end.ok()?)))).collect();
-        // One leader that does not answer fails the question about all of them.
+        // If one leader does not answer, the combined request fails for all partitions.
         let left: Vec<&Partition> = wanted.iter().copied().filter(|wanted| !answers.contains_key(wanted)).collect();
         answers.extend(self.ask_each(&left));
         answers
     }
 
-    /// Each partition alone, all at once.
+    /// Asks for each partition separately, all concurrently.
     fn ask_each(&self, partitions: &[&Partition]) -> Answers {
         thread::scope(|scope| {
             let ask = |partition| thread::Builder::new().spawn_scoped(scope, move || self.ask_alone(partition));
@@ -128,7 +128,7 @@ impl Asking {
     fn ask(&self, partitions: &[&Partition]) -> KafkaResult<HashMap<Partition, KafkaResult<u64>>> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
-            // Asked for the offset of "the end" as a time, leaders answer for many partitions at once.
+            // A lookup by time with "the end" as the time covers many partitions in one request.
             list.add_partition_offset(&self.cluster.name(&partition.topic), index_of(partition), Offset::End)?;
         }
         let found = self.consumer.offsets_for_times(list, ROUND)?;
@@ -154,7 +154,7 @@ fn end_of(element: &TopicPartitionListElem<'_>) -> KafkaResult<u64> {
 }
 
 impl Question {
-    /// Answer, or come back to be asked again.
+    /// Answers the question, or returns it for a retry.
     fn settle(self, answers: &Answers) -> Option<Self> {
         let mut ends = Vec::with_capacity(self.partitions.len());
         for partition in &self.partitions {
@@ -163,7 +163,7 @@ impl Question {
                 Ok(end) => ends.push(*end),
                 Err(unseen) if self.may_pass(unseen) => return Some(self),
                 Err(unseen) => {
-                    // Whoever asked may have stopped waiting.
+                    // The caller may have stopped waiting.
                     let _ = self.answer.send(Err(unseen.read_error(&partition.topic)));
                     return None;
                 }

@@ -1,4 +1,4 @@
-//! The positions of groups in which this process takes no part: one thread, and a client per group, which never joins it.
+//! Reads the positions of groups that this process is not a member of, on one thread and with a client per group that never joins.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -19,7 +19,7 @@ use crate::{LeaseError, Partition, Position};
 
 type Positions = Result<Vec<Option<Position>>, LeaseError>;
 
-/// A handle on the thread that asks.
+/// A handle on the thread that sends the requests.
 pub(super) struct Groups {
     questions: mpsc::Sender<Question>,
 }
@@ -36,7 +36,7 @@ impl Groups {
         let mut asking = Asking { cluster: Arc::clone(cluster), clients: HashMap::new() };
         let run = move || {
             for Question { group, partitions, answer } in &receiver {
-                // The caller may have stopped waiting, before or meanwhile.
+                // The caller may have stopped waiting, now or during the request.
                 if !answer.is_closed() {
                     drop(answer.send(asking.positions(group, &partitions)));
                 }
@@ -59,7 +59,7 @@ impl Groups {
 
 struct Asking {
     cluster: Arc<Cluster>,
-    /// There are as many groups as services, at most.
+    /// Bounded by the number of services, each of which has one group.
     clients: HashMap<String, BaseConsumer<Talk>>,
 }
 
@@ -75,7 +75,7 @@ impl Asking {
         };
         let list = list_of(&self.cluster, any_offset(partitions))?;
         let found = client.committed_offsets(list, ONE_CALL).map_err(|error| unavailable(&error));
-        // Log lines and errors of the client.
+        // Process the client's log lines and errors.
         while client.poll(Duration::ZERO).is_some() {}
         positions_in(&self.cluster, &found?, partitions)
     }

@@ -1,5 +1,5 @@
-//! A part of a partition, from an offset on, read until it is all there. Unlike a reading this comes to an end: librdkafka tells
-//! where a partition ends, also behind markers of transactions, which are no records but have offsets.
+//! Reads a range of a partition. Unlike a reading this terminates, because librdkafka reports the end of a partition even if
+//! transaction markers, which have offsets but are not records, follow the last record.
 
 use std::{
     sync::Arc,
@@ -22,16 +22,16 @@ use super::{
 };
 use crate::{Partition, ReadError, Record};
 
-/// What is asked for.
+/// A range of a partition.
 pub(super) struct Part {
     pub partition: Partition,
     pub from: u64,
-    /// As the partition's leader told it.
+    /// Exclusive, and no greater than the end that the partition's leader returned.
     pub end: u64,
     pub limit: usize,
 }
 
-/// Its records. Blocks, and gives up when nothing has come for [`PATIENCE`].
+/// Reads the records. Blocks, and fails if no record arrives for [`PATIENCE`].
 pub(super) fn read(cluster: &Arc<Cluster>, part: &Part) -> Result<Vec<Record>, ReadError> {
     let mut config = cluster.reading_client(SETTINGS);
     config.set("enable.partition.eof", "true");
@@ -57,7 +57,7 @@ pub(super) fn read(cluster: &Arc<Cluster>, part: &Part) -> Result<Vec<Record>, R
                 must_hold(&consumer, &topic, part, part.end - 1)?;
                 break;
             }
-            // Reading has stopped, since the offset is not there.
+            // librdkafka has stopped reading because the offset does not exist.
             Some(Err(error)) if is_loss(error.rdkafka_error_code()) => {
                 must_hold(&consumer, &topic, part, next)?;
                 return Err(unavailable(&error));
@@ -73,7 +73,7 @@ pub(super) fn read(cluster: &Arc<Cluster>, part: &Part) -> Result<Vec<Record>, R
     Ok(received.take())
 }
 
-/// An error if the partition does not hold this offset.
+/// Returns an error if the partition does not contain this offset.
 fn must_hold(consumer: &BaseConsumer<Talk>, topic: &str, part: &Part, offset: u64) -> Result<(), ReadError> {
     let until = Instant::now() + PATIENCE;
     let ask = || metadata::range(consumer, &part.partition, topic);

@@ -1,5 +1,5 @@
-//! The lease: a consumer group of which every instance is a member, and whose one partition, the journal's, is assigned to
-//! at most one of them. That one holds the lease. No record is read through it; the group keeps the positions, too.
+//! The lease: a consumer group that every instance joins. Its only partition, the journal's, is assigned to one member at most,
+//! which holds the lease. Nothing is read through the group, but it stores the positions.
 
 use std::{
     sync::{
@@ -27,16 +27,16 @@ use crate::{Lease, LeaseError, Mark, Partition, Position, position};
 /// Settings of the group's members.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("group.protocol", "classic"),
-    // Who joins later takes nothing from who holds the lease.
+    // A member that joins later does not take the lease from its holder.
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("session.timeout.ms", "6000"),
-    // How soon the others hear that the holder has left.
+    // How soon the others learn that the holder has left.
     ("heartbeat.interval.ms", "500"),
-    // Where the group's coordinator is: by default looked up every ten minutes, and commits wait for it.
+    // How often to look up the group's coordinator, which commits wait for. The default is ten minutes.
     ("coordinator.query.interval.ms", "2000"),
 ];
 
-/// How long the member's thread may wait before it looks whether the lease was dropped.
+/// How long the member's thread waits before it checks whether the lease was dropped.
 const TICK: Duration = Duration::from_millis(50);
 
 type GroupConsumer = BaseConsumer<Membership>;
@@ -50,29 +50,29 @@ pub(super) struct KafkaLease {
     requests: mpsc::Sender<Request>,
 }
 
-/// What ends a membership before its lease is dropped.
+/// Ends a membership before its lease is dropped.
 pub(super) struct Member {
     left: Arc<AtomicBool>,
     gone: oneshot::Receiver<()>,
 }
 
 impl Member {
-    /// Leave the group, and wait until it knows.
+    /// Leaves the group, and waits until the coordinator knows.
     pub(super) async fn leave(self) {
         self.left.store(true, Ordering::Release);
-        // It is dropped when the member's thread ends.
+        // The sender is dropped when the member's thread ends.
         drop(self.gone.await);
     }
 }
 
-/// What is asked of the thread that speaks with the group's coordinator: its answers can take long.
+/// A request to the thread that talks to the group's coordinator, whose answers can take long.
 enum Request {
     Commit(TopicPartitionList, oneshot::Sender<KafkaResult<()>>),
     Committed(TopicPartitionList, oneshot::Sender<KafkaResult<TopicPartitionList>>),
 }
 
 impl Request {
-    /// Whether nobody waits for the answer any more. Who gave up a commit may have lost the lease since.
+    /// Returns whether the caller has stopped waiting. After an abandoned commit, it may have lost the lease.
     fn is_given_up(&self) -> bool {
         match self {
             Self::Commit(_, answer) => answer.is_closed(),
@@ -99,7 +99,7 @@ impl KafkaLease {
         let (ended, gone) = oneshot::channel();
         let staying = move || {
             stay(&member, &leaving);
-            // This leaves the group, and waits until it is left.
+            // This leaves the group, and waits until that is done.
             drop(member);
             drop(ended);
         };
@@ -109,7 +109,7 @@ impl KafkaLease {
         Ok((lease, Member { left, gone }))
     }
 
-    /// What the group keeps of these partitions.
+    /// Returns the positions and notes that the group stores for these partitions.
     async fn kept(&self, partitions: &[Partition]) -> Result<TopicPartitionList, LeaseError> {
         let list = list_of(&self.cluster, any_offset(partitions))?;
         self.ask(|answer| Request::Committed(list, answer)).await?.map_err(|error| unavailable(&error))
@@ -175,7 +175,7 @@ impl Lease for KafkaLease {
                 Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId) => {
                     return Err(LeaseError::Lost);
                 }
-                // While another instance joins, who holds the lease keeps it, but its place in the group is numbered anew.
+                // When another instance joins, the holder keeps the lease, but gets a new generation and has to retry.
                 _ if started.elapsed() < ONE_CALL => tokio::time::sleep(TICK).await,
                 Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => {
                     return Err(LeaseError::Lost);
@@ -186,8 +186,8 @@ impl Lease for KafkaLease {
     }
 }
 
-/// What is kept with a position, which may have a note of 4,096 bytes (`offset.metadata.max.bytes` of the brokers): where its holder is
-/// reached, and behind a space its marks.
+/// Returns the note stored with a position: the holder's address and, after a space, the position's marks. A note may have 4,096
+/// bytes (the brokers' `offset.metadata.max.bytes`).
 fn note(address: &str, marks: &[Mark]) -> String {
     if marks.is_empty() { address.to_owned() } else { format!("{address} {}", position::to_text(marks)) }
 }
@@ -208,7 +208,7 @@ pub(super) fn list_of(
     Ok(list)
 }
 
-/// What the brokers said of these partitions.
+/// Extracts the positions of these partitions from the coordinator's answer.
 pub(super) fn positions_in(
     cluster: &Cluster,
     found: &TopicPartitionList,
@@ -227,7 +227,7 @@ pub(super) fn positions_in(
     partitions.iter().map(position).collect()
 }
 
-/// Address and marks of a note.
+/// Splits a note into address and marks.
 fn read_note(note: &str) -> (&str, Vec<Mark>) {
     match note.split_once(' ') {
         Some((address, marks)) => (address, position::from_text(marks)),
@@ -235,12 +235,12 @@ fn read_note(note: &str) -> (&str, Vec<Mark>) {
     }
 }
 
-/// Be a member until told to leave or the lease is dropped. Who leaves by itself has no session for others to wait for.
+/// Stays a member until asked to leave or the lease is dropped. After leaving, others need not wait for the session to time out.
 fn stay(member: &GroupConsumer, left: &AtomicBool) {
     let mut told = None;
     while !left.load(Ordering::Acquire) {
         match member.poll(TICK) {
-            // Nothing is fetched but what was on its way when the partition was paused.
+            // The only records are those in flight when the partition was paused.
             Some(Ok(_)) | None => {}
             Some(Err(error)) => tell(&error, &mut told),
         }
@@ -248,8 +248,8 @@ fn stay(member: &GroupConsumer, left: &AtomicBool) {
     member.context().held.send_replace(false);
 }
 
-/// Connections come and go. Whatever else it is, a right that is missing or a setting of the brokers, it may keep this instance
-/// from holding the lease for ever, and comes again and again.
+/// Logs an error. Connection errors are transient. Any other error, such as a missing permission or a broker setting, repeats and may
+/// keep this instance from ever holding the lease, so it is logged as a warning, once in a row.
 fn tell(error: &KafkaError, told: &mut Option<RDKafkaErrorCode>) {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
     match error.rdkafka_error_code() {
@@ -264,7 +264,7 @@ fn tell(error: &KafkaError, told: &mut Option<RDKafkaErrorCode>) {
     }
 }
 
-/// Keep and look up positions until the group is left or the lease is dropped.
+/// Stores and reads positions until the group is left or the lease is dropped.
 fn serve(member: &Weak<GroupConsumer>, requests: &mpsc::Receiver<Request>) {
     for request in requests.iter().filter(|request| !request.is_given_up()) {
         let Some(member) = member.upgrade() else { return };
@@ -276,7 +276,7 @@ fn serve(member: &Weak<GroupConsumer>, requests: &mpsc::Receiver<Request>) {
 }
 
 fn commit(member: &GroupConsumer, list: &TopicPartitionList) -> KafkaResult<()> {
-    // The lease may have been lost while the request was waiting for its turn, and another holder have gone on since.
+    // While the request was queued, the lease may have been lost and another holder may have made progress.
     if !*member.context().held.borrow() {
         return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId));
     }
@@ -290,7 +290,7 @@ struct Membership {
 
 impl Membership {
     fn assigned(&self, member: &GroupConsumer, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
-        // Nothing is to be read; should a fetch slip through before the pause, then of nothing.
+        // Nothing should be read. Start at the end, so that a fetch before the pause returns nothing.
         partitions.set_all_offsets(Offset::End)?;
         match member.rebalance_protocol() {
             RebalanceProtocol::Cooperative => member.incremental_assign(partitions)?,

@@ -1,5 +1,5 @@
-//! What the brokers say about topics and partitions, asked anew each time. librdkafka's own copy can be a minute old; and a
-//! partition that had no leader when it was made looks as if it did not exist for as long.
+//! Topic and partition metadata, requested from the brokers each time. librdkafka's cache can be a minute old, and for as long it
+//! reports a partition that had no leader when it was created as unknown.
 
 use std::{
     sync::Arc,
@@ -15,20 +15,20 @@ use rdkafka::{
 use super::{ONE_CALL, PATIENCE, Talk, index_of, is_final, is_unknown_topic};
 use crate::{Partition, ReadError};
 
-/// A topic that was just created may not be known to every broker yet.
+/// How long a topic may look missing before that is an error. Not every broker knows a new topic immediately.
 pub(super) const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
-/// A topic as the brokers describe it.
+/// The number of partitions and replicas of a topic.
 pub(super) struct Shape {
     pub partitions: u32,
     pub copies: usize,
 }
 
-/// Why a topic or partition can't be seen.
+/// Why a topic or partition can't be described.
 pub(super) enum Unseen {
-    /// The broker that was asked does not know it.
+    /// The broker does not know it.
     Missing,
-    /// Asking again does not help.
+    /// Retrying does not help.
     Refused(String),
     Trouble(String),
 }
@@ -44,7 +44,7 @@ impl Unseen {
         }
     }
 
-    /// What it means to whoever reads the topic.
+    /// Returns the corresponding error for reading the topic.
     pub(super) fn read_error(&self, topic: &Arc<str>) -> ReadError {
         match self {
             Self::Missing => ReadError::UnknownTopic { topic: Arc::clone(topic) },
@@ -53,7 +53,8 @@ impl Unseen {
     }
 }
 
-/// Ask until there is an answer, or it is certain that none will come, or the time is up.
+/// Calls `ask` until it succeeds. Gives up on [`Unseen::Refused`], on [`Unseen::Missing`] after `missing_for`, and on
+/// [`Unseen::Trouble`] once `time_is_up`.
 pub(super) fn ask_again<T>(
     ask: impl Fn() -> Result<T, Unseen>,
     missing_for: Duration,
@@ -71,7 +72,7 @@ pub(super) fn ask_again<T>(
     }
 }
 
-/// The topic of this name on the brokers, once all of its partitions have leaders.
+/// Describes a topic by its name on the brokers. Fails if one of its partitions has no leader.
 pub(super) fn look<C: ClientContext>(client: &Client<C>, name: &str, patience: Duration) -> Result<Shape, Unseen> {
     let metadata = client.fetch_metadata(Some(name), patience).map_err(|error| Unseen::new(&error))?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == name).ok_or(Unseen::Missing)?;
@@ -87,22 +88,22 @@ pub(super) fn look<C: ClientContext>(client: &Client<C>, name: &str, patience: D
     Ok(Shape { partitions: count, copies })
 }
 
-/// How many partitions a topic has.
+/// Returns the number of partitions of a topic.
 pub(super) fn partition_count<C: ClientContext>(client: &Client<C>, name: &str) -> Result<u32, Unseen> {
     let started = Instant::now();
     let shape = ask_again(|| look(client, name, ONE_CALL), UNKNOWN_FOR, || started.elapsed() >= PATIENCE)?;
     Ok(shape.partitions)
 }
 
-/// The first offset that a partition holds, and the one past its last, as its leader says.
+/// Returns the first offset of a partition and one past its last, as reported by its leader.
 pub(super) fn range(consumer: &BaseConsumer<Talk>, partition: &Partition, name: &str) -> Result<(i64, i64), Unseen> {
     consumer
         .fetch_watermarks(name, index_of(partition), ONE_CALL)
         .map_err(|error| explain(consumer.client(), partition, name, &error, ONE_CALL))
 }
 
-/// What is behind an error about a partition, whose topic has this name on the brokers. One without a leader, or that may not be
-/// seen, looks missing to librdkafka.
+/// Finds the cause of an error about a partition, whose topic is called `name` on the brokers. librdkafka also reports a partition as
+/// unknown if it has no leader or is not authorized.
 pub(super) fn explain<C: ClientContext>(
     client: &Client<C>,
     partition: &Partition,

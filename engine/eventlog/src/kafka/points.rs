@@ -1,4 +1,4 @@
-//! Single records by their offsets: one consumer, and one thread that goes from record to record.
+//! Fetches single records by their offsets, with one consumer on one thread.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,11 +31,11 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     // Stop fetching as soon as something is there.
     ("queued.min.messages", "1"),
     ("queued.max.messages.kbytes", "4096"),
-    // Tells that an offset will not come.
+    // Reports that an offset will not arrive.
     ("enable.partition.eof", "true"),
 ];
 
-/// Records further apart than this are looked up one by one, instead of reading through what lies between.
+/// Seek to the next offset if it is further away than this, instead of reading the records in between.
 const NEAR: u64 = 200;
 
 /// A handle on the thread that fetches.
@@ -55,10 +55,10 @@ impl Points {
         let (questions, receiver) = mpsc::channel::<Question>();
         let cluster = Arc::clone(cluster);
         let run = move || {
-            // Few ever ask, so there is no consumer before somebody does.
+            // Created on first use, because fetching is rare.
             let mut consumer = None;
             while let Ok(question) = receiver.recv() {
-                // Whoever asked may have stopped waiting, before or meanwhile.
+                // The caller may have stopped waiting, now or during the request.
                 if !question.answer.is_closed() {
                     let found = fetch(&cluster, &mut consumer, &question);
                     let _ = question.answer.send(found);
@@ -97,14 +97,14 @@ fn fetch(
         deadline: question.asked + PATIENCE,
     };
     let found = place.collect(&question.offsets);
-    // Without an assignment nothing more is fetched; the next one begins anew either way.
+    // Unassign so that nothing more is fetched. The next fetch assigns again in any case.
     if let Err(error) = consumer.unassign() {
         tracing::debug!("the point reader keeps its assignment: {error}");
     }
     found
 }
 
-/// Where a consumer is looking.
+/// The partition that a consumer fetches from.
 struct Place<'a> {
     consumer: &'a BaseConsumer<Talk>,
     partition: &'a Partition,
@@ -133,13 +133,13 @@ impl Place<'_> {
             .map_err(|error| unavailable(&error))
     }
 
-    /// Read on until this record comes.
+    /// Polls until this record arrives.
     fn wait_for(&self, wanted: u64) -> Result<Record, ReadError> {
         while Instant::now() < self.deadline {
             match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     let offset = u64::try_from(message.offset()).unwrap_or_default();
-                    // What was fetched for an earlier question may still be queued.
+                    // Records fetched for an earlier question may still be queued.
                     let here = message.partition() == index_of(self.partition) && message.topic() == self.topic;
                     if !here || offset < wanted {
                         continue;
@@ -159,7 +159,7 @@ impl Place<'_> {
     fn consider(&self, wanted: u64, error: &KafkaError) -> Result<(), ReadError> {
         match error {
             KafkaError::PartitionEOF(index) if *index == index_of(self.partition) => self.must_hold(wanted),
-            // It has stopped the partition.
+            // librdkafka has stopped reading the partition.
             _ if is_loss(error.rdkafka_error_code()) => {
                 self.must_hold(wanted)?;
                 self.go_to(wanted)
@@ -172,7 +172,8 @@ impl Place<'_> {
         }
     }
 
-    /// An error if the partition does not hold this offset. After a fail-over, its leader may not show for a moment what it holds.
+    /// Returns an error if the partition does not contain this offset. For a moment after a failover, the leader may not return records
+    /// that it has.
     fn must_hold(&self, wanted: u64) -> Result<(), ReadError> {
         let (first, end) = self.range()?;
         if (first..end).contains(&to_raw(wanted)) {

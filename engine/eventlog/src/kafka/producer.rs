@@ -1,8 +1,8 @@
-//! Appends: one idempotent producer that everybody shares, so that librdkafka can put what several callers append into one
+//! Appends with one idempotent producer shared by all callers, so that librdkafka can put records of several callers into one
 //! request.
 //!
-//! It never gives up by itself (`message.timeout.ms=0`): a record that was handed over either gets its offset, or the
-//! producer has failed for good. Then whatever was in flight is of unknown fate, and a new producer takes its place.
+//! Records never time out (`message.timeout.ms=0`). A queued record either gets its offset, or the producer fails fatally. Then the
+//! outcome of every record in flight is unknown, and a new producer replaces the failed one.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
@@ -27,20 +27,20 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("allow.auto.create.topics", "false"),
-    // A record that was given up here could still arrive: never give up.
+    // Never time out, because a record that timed out here could still arrive.
     ("message.timeout.ms", "0"),
     ("request.timeout.ms", "10000"),
-    // Our callers batch already; waiting for company would only be latency.
+    // Callers batch already, so lingering would only add latency.
     ("linger.ms", "0"),
-    // What Java's producers do, so that outsiders can compute a key's partition.
+    // The default of Java producers, so that other programs can compute a key's partition.
     ("partitioner", "murmur2_random"),
-    // No limit: those who call us bound what is in flight, and a full queue would break the order.
+    // Unlimited, because callers bound the records in flight and a full queue would break their order.
     ("queue.buffering.max.messages", "0"),
     ("queue.buffering.max.kbytes", "2147483647"),
     ("retry.backoff.ms", "20"),
 ];
 
-/// How long the thread that serves the producer may sleep, and so how long after a fatal error the next one is there.
+/// The poll timeout of the producer's thread, and so the longest delay before a failed producer is replaced.
 const TICK: Duration = Duration::from_millis(50);
 
 type Client = BaseProducer<Deliveries>;
@@ -71,12 +71,12 @@ impl Producer {
         Ok(Self { shared })
     }
 
-    /// Its client, to ask for metadata.
+    /// Returns the current client, for metadata requests.
     pub(super) fn client(&self) -> Arc<Client> {
         self.shared.current()
     }
 
-    /// Hand the records over at once, in this order; the future waits for what becomes of them.
+    /// Queues the records immediately, in this order. The future waits for their results.
     pub(super) fn append(&self, cluster: &Cluster, records: Vec<NewRecord>) -> Appending {
         let client = self.shared.current();
         let count = records.len();
@@ -107,7 +107,7 @@ fn hand_over(client: &Client, topic: &str, record: &NewRecord, ticket: Ticket) {
         to = to.headers(headers(&record.headers));
     }
     if let Err((error, back)) = client.send(to) {
-        // What was not even queued is certainly not in the log.
+        // The record was not queued, so it is certainly not in the log.
         back.delivery_opaque.settle(Err(AppendError::Refused { reason: error.to_string() }));
     }
 }
@@ -122,16 +122,16 @@ fn create(config: &ClientConfig, said: &Said) -> Result<Arc<Client>, KafkaError>
     config.create_with_context(Deliveries(said.clone())).map(Arc::new)
 }
 
-/// Run the callbacks of the current producer until nobody is left to append, and replace it when it has failed.
+/// Runs the callbacks of the current producer and replaces it when it fails, until the [`Producer`] is dropped.
 fn serve(shared: &Weak<Shared>, mut client: Arc<Client>) {
     loop {
         client.poll(TICK);
         let Some(shared) = shared.upgrade() else {
-            // What was handed over is still to be written, even if nobody waits for it any more.
+            // Write the queued records, even if no caller waits for them.
             finish(&client, PATIENCE);
             return;
         };
-        // Callbacks name the cause of a fatal error, not that it is one.
+        // Callbacks report the cause of a fatal error, but not that it is fatal.
         if let Some((_, cause)) = client.client().fatal_error() {
             match create(&shared.config, &shared.said) {
                 Ok(next) => {
@@ -148,14 +148,14 @@ fn serve(shared: &Weak<Shared>, mut client: Arc<Client>) {
     }
 }
 
-/// Answer what a failed producer still holds, beside the new one.
+/// Answers the records that a failed producer still holds, on another thread.
 fn retire(failed: Arc<Client>) {
     let retiring = move || {
         failed.purge(PurgeConfig::default().queue().inflight());
         finish(&failed, PATIENCE);
     };
     if let Err(reason) = spawn("kafka-producer-retired", retiring) {
-        // It was dropped instead, which purges it as well.
+        // The failed producer was dropped instead, which purges it as well.
         tracing::warn!("no thread for the failed Kafka producer: {reason}");
     }
 }
@@ -167,7 +167,7 @@ fn finish(client: &Client, patience: Duration) {
     }
 }
 
-/// What becomes of the records of one call.
+/// The results of the records of one call.
 struct Answers(Mutex<Open>);
 
 struct Open {
@@ -191,13 +191,13 @@ impl Open {
     fn answer(&mut self) {
         let results = self.results.drain(..).flatten().collect();
         if let Some(caller) = self.caller.take() {
-            // Whoever appended may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = caller.send(results);
         }
     }
 }
 
-/// What librdkafka carries along with a record: where its answer goes. One that is dropped answers too.
+/// Attached to a record in librdkafka, to route its result. Dropping it answers with [`AppendError::Unknown`].
 pub(super) struct Ticket {
     answers: Arc<Answers>,
     index: usize,
@@ -253,13 +253,13 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let unknown = |reason: String| AppendError::Unknown { reason };
         let result = match report {
-            // Without an offset, the broker had it already: an earlier attempt was stored without our hearing of it.
+            // Without an offset, the record is a duplicate: an earlier attempt was stored, but its acknowledgement was lost.
             Ok(message) => match (u32::try_from(message.partition()), u64::try_from(message.offset())) {
                 (Ok(partition), Ok(offset)) => Ok(Landed { partition, offset }),
                 _ => Err(unknown("acknowledged without an offset".to_owned())),
             },
-            // Of the last attempt, whatever it says: an earlier one may have been stored. Not even that the topic does not exist
-            // proves anything, a broker that has just started says it of topics that it does not know yet.
+            // The error is only about the last attempt; an earlier one may have been stored. Even an unknown topic proves
+            // nothing, because a broker that has just started reports it for topics that it does not know yet.
             Err((error, _)) if is_too_large(error) => Err(AppendError::TooLarge { reason: error.to_string() }),
             Err((error, _)) => Err(unknown(error.to_string())),
         };

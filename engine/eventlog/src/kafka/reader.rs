@@ -1,4 +1,4 @@
-//! Reading: each has a consumer and a thread of its own, which ends when nobody reads any more.
+//! Readings. Each has its own consumer and thread, which ends when the reading is dropped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{Batch, Partition, ReadError, Reading};
 
-/// Settings for replaying quickly with bounded memory, and for a tail without delay.
+/// Settings for a fast replay with bounded memory, and a tail without delay.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "100"),
-    // How long fetching pauses once enough is queued: with the default of a second, replay stalls.
+    // How long fetching pauses while the queue is full. With the default of a second, a replay stalls.
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.message.max.bytes", "4194304"),
     ("fetch.max.bytes", "8388608"),
@@ -31,10 +31,10 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "8192"),
 ];
 
-/// How long the thread may wait for a record before it looks whether somebody still reads.
+/// How long the thread waits for a record before it checks whether the reading was dropped.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Batches between the thread and who reads.
+/// The number of batches read ahead of the caller.
 const AHEAD: usize = 4;
 
 type Sender = mpsc::Sender<Result<Batch, ReadError>>;
@@ -47,14 +47,14 @@ pub(super) fn read(cluster: &Arc<Cluster>, from: Vec<(Partition, u64)>) -> Readi
             from.into_iter().map(|(partition, next)| Source::new(&cluster, partition, next)).collect();
         let Err(ended) = run(&cluster, &mut sources, &sender);
         if let Ended::Failed(error) = ended {
-            // Whoever read may have stopped in this moment.
+            // The reading may have just been dropped.
             let _ = sender.blocking_send(Err(error));
         }
     });
     if let Err(reason) = started {
         return stream::iter([Err(ReadError::Unavailable { reason })]).boxed();
     }
-    // A reading ends with an error, never by itself: a thread that panicked is told, too.
+    // A reading ends only with an error, even if the thread panicked.
     let batches = stream::unfold(Some(receiver), async |receiver| {
         let mut receiver = receiver?;
         match receiver.recv().await {
@@ -68,20 +68,20 @@ pub(super) fn read(cluster: &Arc<Cluster>, from: Vec<(Partition, u64)>) -> Readi
 
 /// Why a thread stops reading.
 enum Ended {
-    /// Nobody reads any more.
+    /// The reading was dropped.
     Unread,
     Failed(ReadError),
 }
 
-/// Nothing: reading goes on until it fails or nobody reads.
+/// Uninhabited: reading never ends successfully.
 enum Never {}
 
-/// A partition and how far it was read.
+/// A partition and the progress of reading it.
 struct Source {
     partition: Partition,
     topic: String,
     index: i32,
-    /// The offset that comes next, if it exists.
+    /// The next offset to read. There may be no record at it.
     next: u64,
     received: Received,
 }
@@ -98,7 +98,7 @@ fn run(cluster: &Cluster, sources: &mut [Source], sender: &Sender) -> Result<Nev
         cluster.reading_client(SETTINGS).create_with_context(Talk).map_err(|error| unavailable(&error))?;
     check_all(&consumer, sources, sender)?;
     assign(&consumer, sources)?;
-    // Several partitions come in runs, so the one that came last is the likely one.
+    // Records of a partition come in runs, so look at the last partition first.
     let mut last = 0;
     loop {
         match consumer.poll(TICK) {
@@ -107,7 +107,7 @@ fn run(cluster: &Cluster, sources: &mut [Source], sender: &Sender) -> Result<Nev
             None if sender.is_closed() => return Err(Ended::Unread),
             None => {}
         }
-        // What else is there is taken along.
+        // Add the records that are already queued.
         while !sources.get(last).is_none_or(|source| source.received.is_full()) {
             match consumer.poll(Duration::ZERO) {
                 Some(Ok(message)) => take(sources, &mut last, &message),
@@ -136,7 +136,7 @@ fn take(sources: &mut [Source], last: &mut usize, message: &BorrowedMessage<'_>)
     let (Some(source), Ok(offset)) = (sources.get_mut(*last), u64::try_from(message.offset())) else {
         return;
     };
-    // Nothing twice, whatever librdkafka has fetched again.
+    // Skip records that librdkafka has fetched again.
     if offset >= source.next {
         source.received.push(offset, message);
         source.next = offset + 1;
@@ -160,7 +160,7 @@ fn assign(consumer: &BaseConsumer<Talk>, sources: &[Source]) -> Result<(), Ended
     consumer.assign(&from).map_err(|error| unavailable(&error))
 }
 
-/// librdkafka reports every trouble it has, and goes on trying by itself after most of them.
+/// Handles an error. librdkafka reports all of its errors, and retries after most of them.
 fn recover(
     consumer: &BaseConsumer<Talk>,
     sources: &[Source],
@@ -169,7 +169,7 @@ fn recover(
 ) -> Result<(), Ended> {
     if is_loss(error.rdkafka_error_code()) {
         check_all(consumer, sources, sender)?;
-        // What is there now at these offsets need not be what was there.
+        // Even if the offsets exist, they may hold different records now.
         let reason = format!("Kafka lost records that were read, or the whole topic: {error}");
         return Err(Ended::Failed(ReadError::Unavailable { reason }));
     }
@@ -180,7 +180,7 @@ fn recover(
     if sender.is_closed() { Err(Ended::Unread) } else { Ok(()) }
 }
 
-/// Whether every offset to read from exists, or is the one that will come next.
+/// Checks that every offset to read from exists, or is the end of its partition.
 fn check_all(consumer: &BaseConsumer<Talk>, sources: &[Source], sender: &Sender) -> Result<(), Ended> {
     for source in sources {
         check(consumer, source, sender).map_err(Ended::Failed)?;

@@ -1,5 +1,5 @@
-//! Copying what librdkafka received: the bytes of many records into one buffer, which their parts then share. An
-//! allocation per key, header and value would cost more than everything else on the way.
+//! Copies received records into one shared buffer per batch. An allocation per key, header and value would cost more than all
+//! other steps of reading.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -8,11 +8,11 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use crate::{Record, names};
 
-/// A record keeps the buffer of its batch alive: not too much of it.
+/// Limits the buffer of a batch, because any record of it keeps the whole buffer alive.
 const FULL_BYTES: usize = 256 * 1024;
 const FULL_RECORDS: usize = 1024;
 
-/// Records of one partition that are being collected.
+/// The next batch of one partition.
 #[derive(Default)]
 pub(super) struct Received {
     bytes: Vec<u8>,
@@ -55,7 +55,7 @@ impl Received {
         start..self.bytes.len()
     }
 
-    /// The records so far; collecting begins anew.
+    /// Returns the records so far, and starts a new batch.
     pub(super) fn take(&mut self) -> Vec<Record> {
         let bytes = Bytes::from(std::mem::take(&mut self.bytes));
         let records = self.records.drain(..).map(|parts| Record {

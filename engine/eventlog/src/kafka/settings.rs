@@ -1,14 +1,14 @@
-//! What librdkafka is told in its own words, and which of it a configuration may not change.
+//! Common librdkafka settings, and those that a configuration may not change.
 
 use super::{ConnectError, KafkaConfig, lease, points, producer, reader};
 
-/// Settings of every client, as far as the configuration says nothing else.
+/// Default settings of every client. The configuration may override them.
 pub(super) const COMMON: &[(&str, &str)] = &[
     ("client.id", "orderlog"),
     ("enable.metrics.push", "false"),
     ("socket.keepalive.enable", "true"),
     ("socket.timeout.ms", "15000"),
-    // The default gives up to ten seconds of silence after a broker has come back.
+    // With the default, it can take ten seconds to notice that a broker is back.
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
     ("topic.metadata.refresh.interval.ms", "60000"),
@@ -16,20 +16,20 @@ pub(super) const COMMON: &[(&str, &str)] = &[
     ("topic.metadata.propagation.max.ms", "3000"),
 ];
 
-/// Settings of everything that reads.
+/// Settings of every consumer.
 pub(super) const CONSUMER: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
-    // The default skips to the end: it would lose records silently.
+    // The default skips to the end, which would silently lose records.
     ("auto.offset.reset", "error"),
     ("check.crcs", "true"),
-    // Nothing here writes transactions; a foreign one that hangs must not hold up readers.
+    // orderlog writes no transactions, and another program's hanging transaction must not block readers.
     ("isolation.level", "read_uncommitted"),
     ("fetch.error.backoff.ms", "50"),
 ];
 
-/// Other names of what we set ourselves, and what would undo it.
+/// Aliases of our settings, and settings that would undo them.
 const ALSO_RESERVED: &[&str] = &[
     "bootstrap.servers",
     "metadata.broker.list",
@@ -38,32 +38,32 @@ const ALSO_RESERVED: &[&str] = &[
     "queue.buffering.max.ms",
     "max.partition.fetch.bytes",
     "auto.commit.enable",
-    // A record that was given up could still arrive.
+    // A record whose retries are exhausted could still arrive.
     "retries",
     "message.send.max.retries",
-    // The order of records.
+    // These affect the order of records.
     "max.in.flight",
     "max.in.flight.requests.per.connection",
     "queuing.strategy",
-    // Other kinds of producers; one that reports no success.
+    // Other kinds of producers, and not reporting success.
     "transactional.id",
     "enable.gapless.guarantee",
     "delivery.report.only.error",
-    // Who holds a lease, and where positions are kept.
+    // These affect leases and the storage of positions.
     "group.id",
     "group.instance.id",
     "group.protocol.type",
     "group.remote.assignor",
     "offset.store.method",
-    // Without the brokers' versions, idempotence and the check for lost records are switched off.
+    // Without the brokers' versions, idempotence and the detection of lost records are disabled.
     "api.version.request",
     "api.version.fallback.ms",
     "broker.version.fallback",
-    // Topics that exist would be missing.
+    // Existing topics would look missing.
     "topic.blacklist",
 ];
 
-/// Whether the configuration leaves alone what the log's guarantees rest on.
+/// Rejects a configuration that has no brokers or changes a reserved setting.
 pub(super) fn check(config: &KafkaConfig) -> Result<(), ConnectError> {
     if config.brokers.trim().is_empty() {
         return Err(ConnectError::NoBrokers);

@@ -1,7 +1,8 @@
-//! Whether a record is what a broker found too large. A broker says that of a whole request: all records that were in it are told.
-//! So the topic's configuration is looked at: what is above its limit is refused for good, and what is not may be appended again.
+//! Finds which record was too large for a broker. A broker rejects a whole request, so every record in it fails. Records above the
+//! topic's configured limit fail with [`AppendError::TooLarge`]; the others may be appended again.
 //!
-//! Topics that take less than [`RECORD_BYTES_MAX`](crate::RECORD_BYTES_MAX) are refused at the start, so this is for those that were changed since.
+//! Topics that accept less than [`RECORD_BYTES_MAX`](crate::RECORD_BYTES_MAX) are refused at startup, so this only applies to topics
+//! that were changed since.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,15 +12,15 @@ use tokio::runtime::Handle;
 use super::{Cluster, admin, on_thread};
 use crate::{AppendError, Appending, NewRecord};
 
-/// What a batch of one record has beside the record's own bytes, at most: 61 of the batch, and lengths before each part.
+/// The maximum overhead of a batch with one record, in bytes: 61 for the batch, and the length of each part.
 const OVERHEAD: usize = 200;
 
-/// Whether the broker says that what it was sent is too large.
+/// Returns whether the broker rejected a request as too large.
 pub(super) fn is_too_large(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-/// Append by `append`, and settle what the broker found too large.
+/// Calls `append`, and checks the records that the broker rejected as too large.
 pub(super) fn settle(
     cluster: &Arc<Cluster>,
     records: Vec<NewRecord>,
@@ -50,7 +51,7 @@ pub(super) fn settle(
     })
 }
 
-/// How large a request the topic takes, if Kafka tells.
+/// Returns the maximum size of a request to the topic in bytes, if Kafka shows it.
 async fn limit_of(cluster: &Arc<Cluster>, topic: &Arc<str>) -> Option<usize> {
     let (cluster, topic, runtime) = (Arc::clone(cluster), Arc::clone(topic), Handle::current());
     on_thread("kafka-limit", move || admin::largest_of(&cluster, &topic, &runtime)).await.ok().flatten()

@@ -1,6 +1,7 @@
-//! What librdkafka has to say: to our log, and as the reason of what fails because of it.
+//! Forwards librdkafka's messages to our log, and adds them to errors as the reason.
 //!
-//! An error of a call only names its kind, such as "broker transport failure". Why, such as a wrong password, is said by the way.
+//! The error of a call only names its kind, such as "broker transport failure". librdkafka reports the reason, such as a wrong
+//! password, in a separate message.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,13 +11,13 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-/// Why brokers can't be reached, as it was said last.
+/// The last reported reason why brokers can't be reached.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Said(Arc<Mutex<Option<String>>>);
 
 impl Said {
     pub(super) fn heard(&self, reason: &str) {
-        // "[thrd:...]: " tells only which of librdkafka's threads it was.
+        // "[thrd:...]: " only names librdkafka's thread.
         let reason = match reason.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")) {
             Some((_, reason)) => reason,
             None => reason,
@@ -24,7 +25,7 @@ impl Said {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.trim().to_owned());
     }
 
-    /// `what`, and why, if that was said.
+    /// Returns `what` with the reason, if one was reported.
     pub(super) fn explain(&self, what: String) -> String {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(why) if !what.contains(why.as_str()) => format!("{what}: {why}"),
@@ -33,7 +34,7 @@ impl Said {
     }
 }
 
-/// What librdkafka has to say goes to our log. It repeats itself while brokers are away, so most of it is for debugging.
+/// Forwards librdkafka's messages to our log, most of them at debug level because they repeat while brokers are down.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Talk;
 
@@ -51,7 +52,7 @@ impl rdkafka::consumer::ConsumerContext for Talk {}
 
 pub(super) fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        // Producer settings given to a consumer and the other way round, which is what `extra` is.
+        // Warnings about producer settings on a consumer and vice versa. `extra` applies to both.
         _ if facility == "CONFWARN" => tracing::trace!(facility, "{message}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::warn!(facility, "kafka: {message}");

@@ -1,4 +1,4 @@
-//! Groups of instances in memory: the first one that came holds the lease until it goes or is deposed.
+//! In-memory groups. The first instance to join holds the lease until it leaves or is deposed.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Shared;
 use crate::{Lease, LeaseError, Partition, Position};
 
-/// Who takes part, in the order in which they came, and who holds the lease.
+/// The members in the order in which they joined, and the holder of the lease.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     members: Vec<(u64, watch::Sender<bool>)>,
@@ -16,7 +16,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Take the lease from its holder, who goes to the end of the line.
+    /// Takes the lease from its holder, which moves to the end of the queue.
     pub(super) fn depose(&mut self) {
         let deposed = self.holder.take();
         if let Some(at) = self.members.iter().position(|(member, _)| Some(*member) == deposed) {
@@ -27,7 +27,7 @@ impl Group {
         }
     }
 
-    /// Somebody holds it, if anybody is there.
+    /// Gives the lease to the first member if nobody holds it.
     pub(super) fn find_holder(&mut self) {
         self.elect();
         self.tell();
@@ -47,7 +47,7 @@ impl Group {
     }
 }
 
-/// One instance's part in a group, until it is dropped.
+/// An instance's membership in a group, which ends when this is dropped.
 pub(super) struct SimulatedLease {
     shared: Arc<Shared>,
     group: String,
@@ -56,7 +56,7 @@ pub(super) struct SimulatedLease {
 }
 
 impl SimulatedLease {
-    /// Join the group at the end of the line.
+    /// Joins the group at the end of the queue.
     pub(super) fn new(shared: Arc<Shared>, group: &str) -> Self {
         let held = watch::Sender::new(false);
         let watching = held.subscribe();
@@ -78,7 +78,7 @@ impl Lease for SimulatedLease {
         self.held.clone()
     }
 
-    /// They have no addresses.
+    /// Always `None`: simulated instances have no addresses.
     async fn holder(&self) -> Result<Option<String>, LeaseError> {
         Ok(None)
     }

@@ -1,4 +1,4 @@
-//! The log as a whole, for whoever copies it, puts an older copy in its place, or judges what it holds in the end.
+//! Access to the whole log, for tests that copy it, restore an older copy, or check its final contents.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,10 +6,10 @@ use super::{SimulatedLog, index};
 use crate::{Partition, Position, Record};
 
 impl SimulatedLog {
-    /// The same for one partition.
+    /// Truncates one partition to this end.
     ///
     /// # Panics
-    /// If it does not exist: the test is wrong.
+    /// If the partition does not exist.
     pub fn truncate_partition(&self, partition: &Partition, end: u64) {
         let mut state = self.shared.state();
         let topic = state.topics.get_mut(&partition.topic).expect("the topic to truncate exists");
@@ -17,7 +17,7 @@ impl SimulatedLog {
         self.shared.changed(state);
     }
 
-    /// Every partition there is, and what it holds, ascending.
+    /// Returns the records of every partition.
     pub fn contents(&self) -> BTreeMap<Partition, Vec<Record>> {
         let state = self.shared.state();
         let each = state.topics.iter().flat_map(|(name, topic)| {
@@ -27,7 +27,7 @@ impl SimulatedLog {
         each.collect()
     }
 
-    /// One past the last record of every partition there is, ascending.
+    /// Returns one past the last offset of every partition.
     pub fn all_ends(&self) -> BTreeMap<Partition, u64> {
         let state = self.shared.state();
         let each = state.topics.iter().flat_map(|(name, topic)| {
@@ -37,29 +37,29 @@ impl SimulatedLog {
         each.collect()
     }
 
-    /// Give the lease to whoever has waited for it the longest, if nobody holds it.
+    /// Gives the lease to the member that has waited the longest, if nobody holds it.
     pub fn find_lease_holder(&self, group: &str) {
         if let Some(group) = self.shared.state().groups.get_mut(group) {
             group.find_holder();
         }
     }
 
-    /// Where a group stands in a partition, if it ever kept a position there.
+    /// Returns a group's position in a partition, if it has stored one.
     pub fn position(&self, group: &str, partition: &Partition) -> Option<u64> {
         self.shared.state().positions.get(&(group.to_owned(), partition.clone())).map(|position| position.next)
     }
 
-    /// Where all groups stand: (group, partition) and position.
+    /// Returns all positions by group and partition.
     pub fn all_positions(&self) -> BTreeMap<(String, Partition), Position> {
         self.shared.state().positions.iter().map(|(place, position)| (place.clone(), position.clone())).collect()
     }
 
-    /// Have all groups stand there, as when they were restored too.
+    /// Replaces all positions, as if they had been restored too.
     pub fn set_positions(&self, positions: BTreeMap<(String, Partition), Position>) {
         self.shared.state().positions = positions.into_iter().collect();
     }
 
-    /// Lose every position of a group, as Kafka does with those of a group that was away for a week.
+    /// Deletes all positions of a group, as Kafka does for a group that was inactive for a week.
     pub fn forget_positions(&self, group: &str) {
         self.shared.state().positions.retain(|(name, _), _| name != group);
     }
