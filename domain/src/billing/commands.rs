@@ -1,4 +1,4 @@
-//! What can be asked of billing, and why it may be refused.
+//! The commands of billing, and why they may be rejected.
 
 use super::state::{Invoice, InvoiceState};
 use orderlog_core::{decider::Ref, reason::Reason};
@@ -8,40 +8,39 @@ use crate::{
     values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference},
 };
 
-/// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Money for an order came in.
+    /// Record money received for an order.
     RecordPayment {
         /// Minted for this command.
         payment_id: PaymentId,
-        /// The order it pays.
+        /// The order that was paid.
         order_id: OrderId,
-        /// How much, at least 1 minor unit.
+        /// At least 1 minor unit.
         amount: Money,
         currency: Currency,
         reference: PaymentReference,
     },
     Refund {
-        /// The order it was paid for.
+        /// The order whose payment is refunded.
         order_id: OrderId,
-        /// How much; none for all that is left.
+        /// `None` refunds everything left.
         amount: Option<Money>,
         reason: Option<Reason>,
     },
-    /// By `order.created`: there is something to pay.
+    /// On `order.created`: there is something to pay.
     OpenInvoice { order_id: OrderId, customer_id: CustomerId, currency: Currency, amount_due: Money },
-    /// By `order.rejected` or `order.cancelled`: nothing is to be paid any more.
+    /// On `order.rejected` or `order.cancelled`: nothing is to be paid any more.
     CloseInvoice {
         order_id: OrderId,
-        /// Whose order it was.
+        /// The customer who placed the order.
         customer_id: CustomerId,
         cause: super::RefundCause,
     },
 }
 
 impl Command {
-    /// The aggregate that it is about, if that exists before.
+    /// The existing aggregate that the command is about, if any.
     pub fn target(&self) -> Option<Ref> {
         match self {
             Self::OpenInvoice { .. } => None,
@@ -51,7 +50,7 @@ impl Command {
         }
     }
 
-    /// What tells two parsed commands apart, without the id that was minted for this one.
+    /// Identifies a parsed command, without the id that was minted for it.
     pub fn fingerprint_text(&self) -> String {
         match self {
             Self::RecordPayment { payment_id: _, order_id, amount, currency, reference } => {
@@ -68,7 +67,7 @@ impl Command {
     }
 }
 
-/// Why a command was refused.
+/// Why a command was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// No invoice: the order does not exist, or was placed a moment ago.
@@ -80,22 +79,22 @@ pub enum Rejection {
     /// More than is open.
     #[error("only {} minor units are open, {} were given", open_amount.minor_units(), given.minor_units())]
     Overpayment {
-        /// What is open; 0 if all is paid.
+        /// The open amount. 0 if everything is paid.
         open_amount: Money,
         given: Money,
     },
-    /// The invoice takes no payments any more.
+    /// The invoice accepts no more payments or refunds.
     #[error("the invoice is {}", state.as_str())]
     InvoiceClosed { state: InvoiceState },
     /// A refund of an order that is not paid.
     #[error("order {order_id} is not paid: there is nothing to refund")]
     NotPaid { order_id: OrderId },
-    /// More than can be given back.
+    /// More than can be refunded.
     #[error("only {} minor units can be refunded, {} were asked for", refundable.minor_units(), asked.minor_units())]
     RefundTooLarge {
-        /// What is left of what was paid.
+        /// What was paid and not refunded.
         refundable: Money,
-        /// What was asked for.
+        /// The amount in the command.
         asked: Money,
     },
 }

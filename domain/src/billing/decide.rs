@@ -1,4 +1,4 @@
-//! How billing decides. One function per command, guards first.
+//! Decisions of billing. One function per command, guards first.
 
 use uuid::Uuid;
 
@@ -84,7 +84,7 @@ impl Decider for Billing {
                 total(&mut invoice, &it.totals);
                 (invoice.customer_id, invoice.currency) = (it.customer_id, Some(it.currency));
             }
-            // Nothing changed, so that is not when it was last changed.
+            // Nothing changed, so `updated_ms` stays.
             Event::ReactionDeclined(_) => return Entity::Invoice(invoice),
         }
         invoice.updated_ms = at.time_ms;
@@ -101,7 +101,7 @@ impl Decider for Billing {
 
     fn rests_on(rejection: &Rejection) -> &'static [&'static str] {
         match rejection {
-            // It opens invoices; what callers do to one that is open is known here first.
+            // That event opens invoices. Everything else about an invoice is known here first.
             Rejection::UnknownOrder { .. } => &["order.created"],
             Rejection::WrongCurrency { .. }
             | Rejection::Overpayment { .. }
@@ -120,7 +120,7 @@ fn known<'a>(view: &View<'a, Entity>, order_id: OrderId) -> Result<&'a Invoice, 
     find(view, order_id).ok_or(Rejection::UnknownOrder { order_id })
 }
 
-/// The invoice's figures one record later, before that record changes them.
+/// The invoice's figures with the next version, before the event changes them.
 fn next_totals(invoice: &Invoice) -> InvoiceTotals {
     InvoiceTotals {
         state: invoice.state,
@@ -182,7 +182,7 @@ fn refund(invoice: &Invoice, amount: Option<Money>, reason: Option<&Reason>) -> 
     give_back(invoice, asked, RefundCause::Requested, reason.cloned()).ok_or(not_paid)
 }
 
-/// None if there is nothing to give back, or more than was paid.
+/// `None` if more would be refunded than was paid, or if the currency is not known.
 fn give_back(invoice: &Invoice, amount: Money, cause: RefundCause, reason: Option<Reason>) -> Option<Event> {
     let amount_refunded = invoice.amount_refunded.checked_add(amount)?;
     let is_ended = invoice.amount_paid.checked_sub(amount_refunded)? == Money::ZERO || cause != RefundCause::Requested;
@@ -206,7 +206,7 @@ fn open(
     amount_due: Money,
 ) -> Event {
     if let Some(invoice) = find(view, order_id) {
-        // Void before there was anything to pay: the order had ended before this news of its beginning came.
+        // Voided before it had figures: the order's end arrived before its creation.
         let totals = InvoiceTotals { amount_due, ..next_totals(invoice) };
         return match invoice.currency {
             None => Event::InvoiceFilledIn(InvoiceFilledIn { order_id, customer_id, currency, totals }),
@@ -219,8 +219,8 @@ fn open(
     Event::InvoiceOpened(InvoiceOpened { order_id, customer_id, currency, totals })
 }
 
-/// Nothing was paid: void. Something was: all that is left of it is given back. No invoice yet: it is made in its ended
-/// state, so that late news of the order's placing finds it, and fills in the figures.
+/// Voids an invoice without payments, and refunds all that is left of those with payments. Without an invoice, one is
+/// created void, so that a late `order.created` finds it and fills in the figures.
 fn close(view: &View<'_, Entity>, order_id: OrderId, customer_id: CustomerId, cause: RefundCause) -> Event {
     let Some(invoice) = find(view, order_id) else {
         let (none, state) = (Money::ZERO, InvoiceState::Void);
@@ -261,7 +261,8 @@ fn total(invoice: &mut Invoice, totals: &InvoiceTotals) {
     invoice.amount_refunded = totals.amount_refunded;
 }
 
-/// The invoice that an event begins with. Only the first two can; of the others enough is taken that history can't fail.
+/// The invoice before its first event. Only an opened or voided one can come first; the others are handled so that history
+/// can't fail.
 fn new_invoice(event: &Event, at: &At) -> Invoice {
     let (customer_id, currency) = match event {
         Event::InvoiceOpened(it) => (it.customer_id, Some(it.currency)),

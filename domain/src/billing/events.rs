@@ -1,8 +1,8 @@
-//! What happened in billing.
+//! The events of billing, as stored in its journal.
 //!
-//! ## Storage format: these names and fields lie in journals for ever
-//! Fields may be added with a default, never renamed, removed or given another meaning: anything else is a new event beside
-//! the old one. The tests below hold the bytes.
+//! ## Storage format: these names and fields are kept forever
+//! Fields may be added with a default, but never renamed, removed or given another meaning. Anything else is a new event
+//! beside the old one. The tests below freeze the bytes.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,22 +15,22 @@ use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentRefe
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceTotals {
     pub state: InvoiceState,
-    /// Minor units to be paid in all.
+    /// The total due, in minor units.
     pub amount_due: Money,
     pub amount_paid: Money,
-    /// Given back in all.
+    /// The total refunded.
     pub amount_refunded: Money,
-    /// How often the invoice was changed.
+    /// The number of events of the invoice.
     pub version: u64,
 }
 
-/// There is something to pay.
+/// An invoice was opened for an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceOpened {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
     pub currency: Currency,
-    /// Afterwards; paid at once if nothing is due.
+    /// The figures afterwards. Already paid if nothing is due.
     pub totals: InvoiceTotals,
 }
 
@@ -45,11 +45,11 @@ pub struct PaymentRecorded {
     pub totals: InvoiceTotals,
 }
 
-/// What led to a refund, or closed an invoice.
+/// What caused a refund, or closed an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundCause {
-    /// Somebody asked for it.
+    /// A caller requested it.
     Requested,
     /// The order could not be supplied.
     OrderRejected,
@@ -57,44 +57,43 @@ pub enum RefundCause {
     OrderCancelled,
 }
 
-/// Money was given back.
+/// Money was refunded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceRefunded {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// How much this time.
+    /// The amount of this refund.
     pub amount: Money,
     pub currency: Currency,
-    /// What led to it.
     pub cause: RefundCause,
-    /// Why, in somebody's words.
+    /// The caller's reason.
     pub reason: Option<Reason>,
     pub totals: InvoiceTotals,
 }
 
-/// Nothing is to be paid any more, and nothing ever was.
+/// Nothing is to be paid any more, and nothing was paid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceVoided {
     pub order_id: OrderId,
-    /// Whose order it was.
+    /// The customer who placed the order.
     pub customer_id: CustomerId,
     pub cause: RefundCause,
     pub totals: InvoiceTotals,
 }
 
-/// What was to be paid became known only after the order had ended: the invoice was made void without figures, stays void,
-/// and now looks as if the news had come in order.
+/// The amount due became known only after the order had ended. The invoice was voided without figures; it stays void, and
+/// now looks as if the public events had arrived in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceFilledIn {
     pub order_id: OrderId,
-    /// Whose order it was.
+    /// The customer who placed the order.
     pub customer_id: CustomerId,
     pub currency: Currency,
-    /// Afterwards: still void, but with what would have been due.
+    /// The figures afterwards: still void, but with the amount that would have been due.
     pub totals: InvoiceTotals,
 }
 
-/// What billing does about news of an order.
+/// What billing does on a public event of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reaction {
@@ -106,41 +105,35 @@ pub enum Reaction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeclineReason {
-    /// The invoice is there already, with its figures, perhaps in its ended state.
+    /// The invoice exists with its figures. It may have ended.
     InvoiceExists,
-    /// The invoice ended already.
+    /// The invoice has already ended.
     InvoiceEnded,
 }
 
-/// News of an order changed nothing.
+/// A public event of an order changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReactionDeclined {
     pub order_id: OrderId,
-    /// What would have been done.
+    /// The reaction that was declined.
     pub reaction: Reaction,
-    /// Why it was not.
     pub because: DeclineReason,
-    /// How often the invoice was changed, this record included.
+    /// The number of events of the invoice, including this one.
     pub version: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// There is something to pay.
     InvoiceOpened(InvoiceOpened),
     PaymentRecorded(PaymentRecorded),
-    /// Money was given back.
     InvoiceRefunded(InvoiceRefunded),
-    /// Nothing is to be paid any more.
     InvoiceVoided(InvoiceVoided),
-    /// What was to be paid became known only after the order had ended.
     InvoiceFilledIn(InvoiceFilledIn),
-    /// News of an order changed nothing.
     ReactionDeclined(ReactionDeclined),
 }
 
 impl Event {
-    /// The order whose invoice it is about.
+    /// The order of the invoice.
     pub const fn order_id(&self) -> OrderId {
         match self {
             Self::InvoiceOpened(it) => it.order_id,
@@ -152,7 +145,7 @@ impl Event {
         }
     }
 
-    /// The invoice's version afterwards.
+    /// The invoice's version after the event.
     pub const fn version(&self) -> u64 {
         match self {
             Self::InvoiceOpened(it) => it.totals.version,

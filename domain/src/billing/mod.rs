@@ -1,9 +1,9 @@
-//! Billing: one invoice per order, the payments on it, and what was given back.
+//! Billing: one invoice per order, with its payments and refunds.
 //!
-//! The invoice settles every race of money: a payment that comes first is refunded when the order is cancelled, a payment
-//! that comes second finds a closed invoice. At any prefix of the journal `0 <= refunded <= paid <= due`.
+//! The invoice settles all races between payments and order events: a payment before the cancellation is refunded, and a
+//! later one finds a closed invoice. At any prefix of the journal `0 <= refunded <= paid <= due`.
 //!
-//! Deliberately absent: how money moves. A payment here is the record that it did.
+//! Deliberately absent: moving money. A payment here only records that it moved.
 
 mod commands;
 mod decide;

@@ -1,4 +1,4 @@
-//! What billing publishes.
+//! The public events of billing.
 //!
 //! ## Storage format: these names and fields are a contract
 //! See [`orderlog_core::public`].
@@ -10,11 +10,11 @@ use super::Billing;
 use crate::values::{Currency, CustomerId, Money, OrderId};
 
 public_events! {
-    /// What billing publishes.
+    /// The public events of billing.
     pub enum Published by Billing::JOURNAL {
         /// An order is paid in full.
         OrderPaid(OrderPaid) = "order.paid", order_id;
-        /// Money was given back.
+        /// Money was refunded.
         PaymentRefunded(PaymentRefunded) = "payment.refunded", order_id;
     }
 }
@@ -24,7 +24,7 @@ public_events! {
 pub struct OrderPaid {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// What was paid in all, minor units.
+    /// The total paid, in minor units.
     pub amount: Money,
     pub currency: Currency,
     pub version: u64,
@@ -35,11 +35,11 @@ pub struct OrderPaid {
 pub struct PaymentRefunded {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// What was given back this time, minor units.
+    /// The amount of this refund, in minor units.
     pub amount: Money,
-    /// What was paid in all.
+    /// The total paid.
     pub amount_paid: Money,
-    /// What was given back in all.
+    /// The total refunded.
     pub amount_refunded: Money,
     pub currency: Currency,
     pub version: u64,

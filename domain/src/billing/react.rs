@@ -1,4 +1,4 @@
-//! What billing tells others, and what it does about their news.
+//! What billing publishes, and how it reacts to other services.
 
 use super::{
     Command, Event, InvoiceState, RefundCause,
@@ -6,10 +6,10 @@ use super::{
 };
 use crate::orders;
 
-/// What others are told of `event`.
+/// The public events that follow from `event`.
 pub(super) fn publish(event: &Event) -> Vec<Published> {
     match event {
-        // Nothing due is paid from the beginning.
+        // An invoice with nothing due is paid from the start.
         Event::InvoiceOpened(it) if it.totals.state == InvoiceState::Paid => vec![Published::OrderPaid(OrderPaid {
             order_id: it.order_id,
             customer_id: it.customer_id,
@@ -41,7 +41,7 @@ pub(super) fn publish(event: &Event) -> Vec<Published> {
     }
 }
 
-/// What billing does about `event`.
+/// The command that `event` leads to, if any.
 pub(super) fn react(event: &orders::Published) -> Option<Command> {
     match event {
         orders::Published::Created(it) => Some(Command::OpenInvoice {

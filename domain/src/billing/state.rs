@@ -1,4 +1,4 @@
-//! What an invoice is.
+//! The state of an invoice.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,25 +11,25 @@ use orderlog_core::{
 
 use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference};
 
-/// The kind of aggregate that an invoice is.
+/// The kind of [`Invoice`].
 pub const INVOICES: Kind = "invoices";
 
-/// Where an invoice stands.
+/// The state of an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceState {
-    /// Something is still to be paid, perhaps not all.
+    /// Not paid in full, perhaps in part.
     Open,
-    /// Paid in full; part of it may have been given back.
+    /// Paid in full. Part of it may have been refunded.
     Paid,
-    /// Nothing is to be paid, nothing ever was.
+    /// Nothing is to be paid, and nothing was paid.
     Void,
-    /// All that was paid was given back.
+    /// Everything paid was refunded.
     Refunded,
 }
 
 impl InvoiceState {
-    /// Its name, as stored and shown.
+    /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -44,21 +44,20 @@ impl InvoiceState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentEntry {
     pub payment_id: PaymentId,
-    /// Minor units.
+    /// In minor units.
     pub amount: Money,
     pub reference: PaymentReference,
     /// When it was recorded.
     pub at_ms: Millis,
 }
 
-/// Money that was given back.
+/// A refund on an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundEntry {
-    /// Minor units.
+    /// In minor units.
     pub amount: Money,
-    /// What led to it.
     pub cause: RefundCause,
-    /// Why, in somebody's words.
+    /// The caller's reason.
     pub reason: Option<Reason>,
     /// When it was recorded.
     pub at_ms: Millis,
@@ -69,20 +68,20 @@ pub struct RefundEntry {
 pub struct Invoice {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// Of all amounts; none as long as only the order's end is known here.
+    /// The currency of all amounts. `None` while only the order's end is known here.
     pub currency: Option<Currency>,
     pub state: InvoiceState,
-    /// What is to be paid in all, minor units.
+    /// The total due, in minor units.
     pub amount_due: Money,
-    /// What was paid in all.
+    /// The total paid.
     pub amount_paid: Money,
-    /// What was given back in all.
+    /// The total refunded.
     pub amount_refunded: Money,
-    /// In the order in which they came.
+    /// In the order they were recorded.
     pub payments: Vec<PaymentEntry>,
-    /// In the order in which they were made.
+    /// In the order they were recorded.
     pub refunds: Vec<RefundEntry>,
-    /// How often it was changed.
+    /// The number of its events.
     pub version: u64,
     /// When it was opened.
     pub created_ms: Millis,
@@ -91,12 +90,11 @@ pub struct Invoice {
 }
 
 impl Invoice {
-    /// The invoice of an order, as an aggregate.
     pub fn aggregate(order_id: OrderId) -> Ref {
         Ref::new(INVOICES, Key::of(order_id))
     }
 
-    /// What is still to be paid.
+    /// The amount still to be paid.
     pub fn open_amount(&self) -> Money {
         match self.state {
             InvoiceState::Open => self.amount_due.checked_sub(self.amount_paid).unwrap_or(Money::ZERO),
@@ -104,13 +102,12 @@ impl Invoice {
         }
     }
 
-    /// What is left of what was paid.
+    /// What was paid and not refunded.
     pub fn refundable(&self) -> Money {
         self.amount_paid.checked_sub(self.amount_refunded).unwrap_or(Money::ZERO)
     }
 }
 
-/// An aggregate of billing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
     Invoice(Invoice),

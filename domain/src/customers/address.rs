@@ -1,4 +1,4 @@
-//! An e-mail address with the keys under which nobody else may have it.
+//! An e-mail address with the keys that reserve it for one customer.
 
 use orderlog_core::key::{HashKey, Key};
 
@@ -6,20 +6,20 @@ use crate::values::Email;
 
 /// An e-mail address with its keys.
 ///
-/// Earlier versions compared addresses in lower case and claimed only the key of that spelling. It is still claimed, since events name
-/// it; where the canonical spelling is another one, the key of that is claimed beside it.
+/// Earlier versions compared addresses in lower case and claimed only the key of that spelling. It is still claimed, since
+/// events name it. If the canonical spelling differs, its key is claimed too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The address, as its owner wrote it.
     pub email: Email,
     /// The keyed hash of the address in lower case.
     pub email_key: Key,
-    /// The keyed hash of the canonical spelling; `None` if that is the one in lower case.
+    /// The keyed hash of the canonical spelling. `None` if that is the one in lower case.
     pub canonical_key: Option<Key>,
 }
 
 impl Address {
-    /// The address with its keys under the deployment's secret.
+    /// Computes the keys with the deployment's secret.
     pub fn new(email: Email, hash_key: &HashKey) -> Self {
         let (folded, canonical) = (email.folded(), email.canonical());
         let key = |spelling: &str| hash_key.unique("email", spelling);
@@ -27,7 +27,7 @@ impl Address {
         Self { email_key: key(&folded), canonical_key, email }
     }
 
-    /// All keys, each once.
+    /// All keys, without duplicates.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
         std::iter::once(self.email_key).chain(self.canonical_key)
     }

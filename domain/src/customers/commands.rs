@@ -1,6 +1,6 @@
-//! What can be asked of the customers service, and why it may be refused.
+//! The commands of the customers service, and why they may be rejected.
 //!
-//! Absent: an update that gives nothing. It is no command; the edge refuses it.
+//! The edge rejects an update without changes, so there is no command for it.
 
 use super::{address::Address, state::Customer};
 use orderlog_core::decider::Ref;
@@ -10,31 +10,29 @@ use crate::{
     values::{CustomerId, Name},
 };
 
-/// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Create {
         /// Minted for this command.
         customer_id: CustomerId,
-        /// What to call them.
         name: Name,
         address: Address,
     },
-    /// Change what is given, keep the rest. Also of an inactive customer: one must be able to correct an address.
+    /// Change the given fields and keep the others. Allowed for inactive customers, whose address may need correction.
     Update { customer_id: CustomerId, name: Option<Name>, address: Option<Address> },
-    /// No more orders from this customer.
+    /// Stop the customer from placing orders.
     Deactivate { customer_id: CustomerId },
-    /// Claim the canonical spelling of an address that an earlier version accepted. No caller asks for it: the service does, for
-    /// each such customer, before it is ready.
+    /// Claim the canonical spelling of an address that an earlier version accepted. Not available to callers: the service
+    /// issues it for each such customer before it becomes ready.
     ClaimEmailKey {
         customer_id: CustomerId,
-        /// The address that the customer had when this was asked.
+        /// The customer's address when the command was issued.
         address: Address,
     },
 }
 
 impl Command {
-    /// The aggregate that it is about, if that exists before.
+    /// The existing aggregate that the command is about, if any.
     pub fn target(&self) -> Option<Ref> {
         match self {
             Self::Create { .. } => None,
@@ -44,8 +42,8 @@ impl Command {
         }
     }
 
-    /// What tells two parsed commands apart, without the id that was minted for this one. It holds personal data: it is to
-    /// be hashed under the deployment's key, never shown.
+    /// Identifies a parsed command, without the id that was minted for it. Contains personal data: hash it with the
+    /// deployment's key, never show it.
     pub fn fingerprint_text(&self) -> String {
         match self {
             Self::Create { customer_id: _, name, address } => fingerprint::text(&("create", name, &address.email)),
@@ -61,22 +59,22 @@ impl Command {
     }
 }
 
-/// Why a command was refused.
+/// Why a command was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// Another customer has this address. It is not repeated: the sentence may end up in a log.
+    /// Another customer has this address. The message does not repeat it, since it may end up in a log.
     #[error("the e-mail address belongs to another customer")]
     EmailTaken,
     /// There is no such customer.
     #[error("there is no customer {customer_id}")]
     UnknownCustomer {
-        /// Who was asked for.
+        /// The customer in the command.
         customer_id: CustomerId,
     },
-    /// Another customer holds the canonical spelling of the address: an operator has to settle who keeps it.
+    /// Another customer holds the canonical spelling of the address. An operator has to decide who keeps it.
     #[error("customer {held_by} holds another spelling of the e-mail address of customer {customer_id}")]
     EmailKeyTaken { customer_id: CustomerId, held_by: CustomerId },
-    /// The customer holds the canonical spelling, or has another address by now.
+    /// The customer already holds the canonical spelling, or has a different address now.
     #[error("customer {customer_id} needs no other claim to the e-mail address")]
     NothingToClaim { customer_id: CustomerId },
 }

@@ -1,4 +1,4 @@
-//! How the customers service decides. One function per command, guards first.
+//! Decisions of the customers service. One function per command, guards first.
 
 use orderlog_core::{
     decider::{At, Decider, Kind, Millis, Ref, View},
@@ -85,7 +85,7 @@ impl Decider for Customers {
     }
 }
 
-/// The claims that `event` changes and who holds each afterwards, in the order of [`Decider::touches`].
+/// The claims that `event` changes, each with its new holder, in the order of [`Decider::touches`].
 fn claims_changed(event: &Event) -> impl Iterator<Item = (Option<CustomerId>, &Claim)> {
     let (claimed, freed) = match event {
         Event::CustomerCreated(created) => ([Some(&created.claimed), created.claimed_canonical.as_ref()], [None, None]),
@@ -155,8 +155,8 @@ fn update(
     address: Option<&Address>,
 ) -> Result<Event, Rejection> {
     let customer = customer_in(view, customer_id);
-    // An address that stays as it is needs no claim: of two customers who have it in different spellings since an earlier version,
-    // each can still be sent back as a whole.
+    // An unchanged address needs no claim. Two customers may share an address in different spellings since an earlier
+    // version, and each can still be sent back unchanged.
     let is_other = |address: &&Address| {
         customer.is_none_or(|customer| ![&address.email, &address.email.visible()].contains(&&customer.email))
     };
@@ -164,7 +164,7 @@ fn update(
     let next = |key: Option<Key>| key.map(|key| (key, claim_in(view, key)));
     let (claimed, claimed_canonical) =
         (next(wanted.map(|address| address.email_key)), next(wanted.and_then(|address| address.canonical_key)));
-    // The old claims are known only once the customer is: the core asks again when it has loaded them.
+    // The old claims are known only once the customer is. The core decides again after loading them.
     let freed =
         |key: Option<Key>| next(key.filter(|key| wanted.is_some_and(|address| address.keys().all(|it| it != *key))));
     let (freed, freed_canonical) = (

@@ -1,8 +1,8 @@
-//! What happens to customers, as stored in the journal `customers`.
+//! The events of customers, as stored in the journal `customers`.
 //!
 //! ## Storage format: change nothing here without a new event
-//! The log is kept for ever. Events and fields are never renamed, removed or given another meaning; a new field needs a
-//! default. The golden tests below fail before a log does.
+//! The log is kept forever. Events and fields are never renamed, removed or given another meaning; a new field needs a
+//! default. The golden tests below catch violations.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,17 +10,16 @@ use orderlog_core::key::Key;
 
 use crate::values::{CustomerId, Email, Name};
 
-/// All there is to know of a customer after an event.
+/// The complete customer after an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerFacts {
     pub customer_id: CustomerId,
-    /// What to call them.
     pub name: Name,
-    /// Their address, as they wrote it.
+    /// Their address, as they wrote it. Current versions remove invisible characters.
     pub email: Email,
-    /// The keyed hash of the folded address. Stored, since what an event touches must follow from the event alone.
+    /// The keyed hash of the address in lower case. Stored, since an event must determine what it touches.
     pub email_key: Key,
-    /// The keyed hash of the canonical address, if the customer holds the claim to that beside the other.
+    /// The keyed hash of the canonical address, if the customer holds the claim to that too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canonical_key: Option<Key>,
     /// Whether they may place orders.
@@ -28,7 +27,7 @@ pub struct CustomerFacts {
     pub version: u64,
 }
 
-/// A change of who holds an e-mail address.
+/// A change of an e-mail address's holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The keyed hash of a spelling of the address: the one in lower case, or the canonical one.
@@ -36,47 +35,47 @@ pub struct Claim {
     pub version: u64,
 }
 
-/// A customer was welcomed.
+/// A customer was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerCreated {
     pub customer: CustomerFacts,
     /// The address that the customer holds from now on.
     pub claimed: Claim,
-    /// Its canonical spelling, if that is another one.
+    /// Its canonical spelling, if that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_canonical: Option<Claim>,
 }
 
-/// A customer has another name or address.
+/// A customer's name or address changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerUpdated {
     pub customer: CustomerFacts,
-    /// The address that was given, if one was. Also when only its case is new: then nothing is freed.
+    /// The new address, if it changed. If only its case is new, nothing is freed.
     pub claimed: Option<Claim>,
-    /// The address that the customer holds no longer.
+    /// The address that the customer no longer holds.
     pub freed: Option<Claim>,
-    /// The canonical spelling of the address that was given, if that is another one.
+    /// The canonical spelling of the new address, if that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_canonical: Option<Claim>,
-    /// The canonical spelling that the customer holds no longer.
+    /// The canonical spelling that the customer no longer holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed_canonical: Option<Claim>,
 }
 
-/// A customer may place no more orders.
+/// A customer may no longer place orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerDeactivated {
     pub customer: CustomerFacts,
 }
 
-/// The customer already was as the command wanted. Recorded, since the log has the last word on that; told to nobody.
+/// The customer already was as the command requested. Recorded, since the log has the last word on that, but not published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerUnchanged {
     pub customer: CustomerFacts,
 }
 
-/// A customer whose address was accepted by an earlier version also holds its canonical spelling. Nothing else about them
-/// changes, and nothing is published.
+/// A customer whose address was accepted by an earlier version now also holds its canonical spelling. Nothing else about
+/// them changes, and nothing is published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerEmailKeyClaimed {
     pub customer: CustomerFacts,
@@ -86,15 +85,10 @@ pub struct CustomerEmailKeyClaimed {
 #[expect(clippy::enum_variant_names, reason = "these are stored names, and an event is called in full in a log")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// A customer was welcomed.
     CustomerCreated(CustomerCreated),
-    /// A customer has another name or address.
     CustomerUpdated(CustomerUpdated),
-    /// A customer may place no more orders.
     CustomerDeactivated(CustomerDeactivated),
-    /// The customer already was as the command wanted.
     CustomerUnchanged(CustomerUnchanged),
-    /// A customer also holds the canonical spelling of the address.
     CustomerEmailKeyClaimed(CustomerEmailKeyClaimed),
 }
 

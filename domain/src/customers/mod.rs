@@ -1,10 +1,11 @@
-//! Customers: who they are, how to reach them, whether they may place orders.
+//! Customers: who they are, how to reach them, and whether they may place orders.
 //!
-//! An e-mail address belongs to at most one customer, however it is spelled. That is a claim of its own, an aggregate under the
-//! keyed hash of the address, so that two customers who want the same one race for the same key, and the log arbitrates.
+//! An e-mail address belongs to at most one customer, however it is spelled. The claim to it is an aggregate of its own,
+//! under the keyed hash of the address. Two customers who want the same address race for the same key, and the log
+//! arbitrates.
 //!
-//! Deliberately absent: orders (their service decides about a customer by a copied fact) and the making of hashes and ids,
-//! which happens at the edge, where the deployment's secret and randomness are.
+//! Deliberately absent: orders (their service decides about a customer by a copied fact), and hashing and minting ids,
+//! which the edge does, since it has the deployment's secret and randomness.
 
 mod address;
 mod commands;

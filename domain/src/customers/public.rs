@@ -1,4 +1,4 @@
-//! What the customers service publishes.
+//! The public events of the customers service.
 //!
 //! ## Storage format: these names and fields are a contract
 //! See [`orderlog_core::public`].
@@ -10,9 +10,9 @@ use super::Customers;
 use crate::values::CustomerId;
 
 public_events! {
-    /// What the customers service publishes.
+    /// The public events of the customers service.
     pub enum Published by Customers::JOURNAL {
-        /// A customer exists.
+        /// A customer was created.
         Created(CustomerChanged) = "customer.created", customer_id;
         /// A customer was changed or deactivated.
         Updated(CustomerChanged) = "customer.updated", customer_id;
@@ -22,7 +22,7 @@ public_events! {
 /// `customer.created` and `customer.updated`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerChanged {
-    /// Who. Names and addresses stay in the customers service.
+    /// Names and addresses stay in the customers service.
     pub customer_id: CustomerId,
     /// Whether the customer may place orders.
     pub active: bool,

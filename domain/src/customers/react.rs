@@ -1,11 +1,11 @@
-//! What the customers service tells others. It listens to nobody.
+//! What the customers service publishes. It reacts to no other service.
 
 use super::{
     events::{CustomerFacts, Event},
     public::{CustomerChanged, Published},
 };
 
-/// What others are told of `event`: nothing personal, since a topic can't forget.
+/// The public events that follow from `event`. They contain no personal data, since a topic can't forget.
 pub(super) fn publish(event: &Event) -> Vec<Published> {
     match event {
         Event::CustomerCreated(created) => vec![Published::Created(changed(&created.customer))],

@@ -1,4 +1,4 @@
-//! What can be asked of the inventory, and why it may be refused.
+//! The commands of the inventory, and why they may be rejected.
 
 use std::{
     collections::BTreeMap,
@@ -14,105 +14,103 @@ use crate::{
     values::{OrderId, Quantity, ReservationName, Sku, TtlSeconds},
 };
 
-/// The most lines of one reservation: a record can name only so many keys.
+/// The most lines of one reservation, since a record can name only so many keys.
 pub const MAX_LINES: usize = 100;
 
-/// A command to the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Goods came in. The first receipt of a SKU creates it.
+    /// Receive goods. The first receipt of a SKU creates it.
     Receive { sku: Sku, quantity: Quantity },
-    /// A count is corrected.
+    /// Correct a count.
     Adjust { sku: Sku, delta: NonZeroI64, reason: Reason },
-    /// Below how many available units stock counts as low; 0 means never.
+    /// Set the number of available units below which stock is low. 0 means never.
     SetThreshold { sku: Sku, low_stock_threshold: u32 },
-    /// A caller wants units set aside.
+    /// Reserve units for a caller.
     Reserve(Reserve),
-    /// A caller gives back what was set aside.
+    /// Release a caller's reservation.
     Release { name: ReservationName },
-    /// A timer found a reservation whose time is up.
+    /// Expire a reservation. Issued by a timer.
     Expire { reservation: ReservationId },
-    /// `order.created`: set the order's units aside.
+    /// `order.created`: reserve the order's units.
     ReserveForOrder {
         order_id: OrderId,
-        /// As ordered; SKUs may repeat.
+        /// As ordered. SKUs may repeat.
         lines: Vec<StockLine>,
     },
-    /// `order.cancelled`: give back what was set aside for the order, if anything ever is.
+    /// `order.cancelled`: release what is reserved for the order, and reserve nothing for it later.
     CancelForOrder { order_id: OrderId },
-    /// `order.fulfilled`: the order's units have left the house.
+    /// `order.fulfilled`: the order's units have shipped.
     CommitForOrder { order_id: OrderId, lines: Vec<StockLine> },
 }
 
-/// A caller wants units set aside.
+/// A caller's request to reserve units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserve {
-    /// The name that the caller gives the reservation.
+    /// Chosen by the caller.
     pub name: ReservationName,
-    /// What; equal SKUs are added up first.
+    /// The units to reserve. Lines of the same SKU are summed.
     pub lines: Vec<StockLine>,
-    /// After how long it expires by itself.
+    /// How long until the reservation expires. `None` means never.
     pub ttl_seconds: Option<TtlSeconds>,
     pub order_id: Option<OrderId>,
 }
 
-/// Why a command was refused. Nothing was written.
+/// Why a command was rejected. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// Nobody has received it yet.
+    /// The SKU has never been received.
     #[error("SKU {sku} has never been received")]
     UnknownSku { sku: Sku },
-    /// More than the house holds.
+    /// More than [`MAX_ON_HAND`](super::MAX_ON_HAND).
     #[error("at most {max} units of {sku} can be in the house, {on_hand} are")]
     TooMuchStock {
         sku: Sku,
-        /// How many there are.
+        /// The units on hand now.
         on_hand: u32,
-        /// How many there can be.
+        /// The most units allowed.
         max: u32,
     },
-    /// A correction would take units that are not there, or that are set aside.
+    /// The correction would remove units that don't exist or are reserved.
     #[error("{sku} can't be adjusted by {delta}: {on_hand} units are in the house, {reserved} of them are set aside")]
     AdjustedBelowReserved {
         sku: Sku,
-        /// By how much it was to change.
+        /// The correction in the command.
         delta: i64,
-        /// How many there are.
+        /// The units on hand now.
         on_hand: u32,
-        /// How many of them are set aside.
+        /// How many of them are reserved.
         reserved: u32,
     },
-    /// A reservation needs at least one line.
     #[error("a reservation needs at least one line")]
     NoLines,
     /// Too many SKUs for one reservation.
     #[error("a reservation has at most {max} lines, {lines} were given")]
     TooManyLines {
-        /// How many were given.
+        /// The number of SKUs in the command.
         lines: usize,
-        /// How many there may be.
+        /// The most SKUs allowed.
         max: usize,
     },
-    /// The lines of one SKU add up to more than one movement may have.
+    /// The lines of one SKU add up to more than [`Quantity::MAX`].
     #[error("the lines of {sku} add up to {requested} units, at most {max} are allowed")]
     TooManyUnits {
         sku: Sku,
-        /// What they add up to.
+        /// Their sum.
         requested: u32,
-        /// How many there may be.
+        /// The most units allowed.
         max: u32,
     },
     /// Too few units of at least one SKU.
     #[error("not enough stock of {}", listed(.shortages))]
     NotEnoughStock {
-        /// Whether there is too little, or a SKU that nobody has received.
+        /// Whether stock is short, or a SKU has never been received.
         reason: ShortageReason,
         shortages: Vec<Shortage>,
     },
-    /// The name is taken by another reservation.
+    /// Another reservation has this name.
     #[error("reservation {reservation} exists with other lines, another time to live or another label")]
     ReservationExists { reservation: ReservationId },
-    /// It has ended already, and otherwise than asked for.
+    /// It has already ended, in another way than requested.
     #[error("reservation {reservation} has ended: {state}")]
     ReservationEnded { reservation: ReservationId, state: ReservationState },
     /// There is no such reservation.
@@ -129,7 +127,7 @@ fn listed(shortages: &[Shortage]) -> String {
 }
 
 impl Command {
-    /// The aggregate that it is about, if that exists before.
+    /// The existing aggregate that the command is about, if any.
     pub fn target(&self) -> Option<Ref> {
         match self {
             Self::Receive { sku, .. } | Self::Adjust { sku, .. } | Self::SetThreshold { sku, .. } => {
@@ -144,8 +142,8 @@ impl Command {
         }
     }
 
-    /// What tells two commands apart, whatever their spelling and the order of their lines. Part of what an idempotency key
-    /// is compared with for ever: a change here refuses repeats of commands from before it.
+    /// Identifies a command, regardless of spelling and the order of its lines. Idempotency keys are compared with it
+    /// forever: after a change, repeats of older commands are rejected.
     pub fn fingerprint_text(&self) -> String {
         match self {
             Self::Receive { sku, quantity } => format!("receive {sku} {}", quantity.get()),
@@ -165,7 +163,7 @@ impl Command {
     }
 }
 
-/// Writes `-` for nothing, which no id or number is.
+/// Writes `None` as `-`, which is neither an id nor a number.
 struct OrNone<T>(Option<T>);
 
 impl<T: fmt::Display> fmt::Display for OrNone<T> {
@@ -184,12 +182,12 @@ fn line_text(lines: &[StockLine]) -> String {
     })
 }
 
-/// How many units of each SKU, equal SKUs added up and sorted.
+/// The units per SKU, sorted by SKU.
 pub(super) fn added_up(lines: &[StockLine]) -> BTreeMap<&Sku, u32> {
     let mut units = BTreeMap::new();
     for StockLine { sku, quantity } in lines {
         let sum: &mut u32 = units.entry(sku).or_default();
-        // Far above any quantity that can be set aside, where it stops does not matter.
+        // Saturates far above any quantity that can be reserved, so the exact value does not matter.
         *sum = sum.saturating_add(quantity.get());
     }
     units

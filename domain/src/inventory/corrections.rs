@@ -1,9 +1,9 @@
-//! What operations are told because no event says it to others: a count that was corrected downwards.
+//! Notices to operations about events that are not published as such: downward corrections of a count.
 
 use super::{Event, StockAdjusted};
 use crate::notifications::{Notice, OPERATIONS};
 
-/// What is to be told of `event`, if anything.
+/// The notice that `event` leads to, if any.
 pub fn notice_of(event: &Event) -> Option<Notice> {
     match event {
         Event::StockAdjusted(adjusted) if adjusted.delta < 0 => Some(corrected(adjusted)),

@@ -1,4 +1,4 @@
-//! What the inventory decides: guards first, one success at the end.
+//! Decisions of the inventory. Guards first, one success at the end.
 
 use std::num::NonZeroI64;
 
@@ -160,7 +160,7 @@ fn reserve(view: &View<'_, Entity>, asked: &Reserve, now: Millis) -> Result<Even
     }))
 }
 
-/// The name is taken: by the same reservation, or by another.
+/// Decides a request whose name is taken, by the same reservation or by another.
 fn repeat(found: &Reservation, asked: &Reserve, wanted: &[Wanted]) -> Result<Event, Rejection> {
     if found.state != ReservationState::Held {
         return Err(Rejection::ReservationEnded { reservation: found.id.clone(), state: found.state });
@@ -240,7 +240,7 @@ fn commit_for_order(view: &View<'_, Entity>, order_id: OrderId, lines: &[StockLi
             | ReservationState::Expired) => declined(found, Reaction::Commit, Because::Already(state)),
         };
     }
-    // The news that the order was created is still to come: it will find the reservation ended.
+    // `order.created` has not arrived yet. When it does, it finds the reservation ended.
     match supply(wanted, Move::CommitUnreserved) {
         Supply::Moved(lines) => Event::ReservationCommitted(first_move(order_id, lines)),
         Supply::Short(reason, shortages, wanted) => rejected(order_id, reason, shortages, &wanted),
@@ -254,7 +254,7 @@ enum Supply {
 }
 
 fn supply(wanted: Result<Vec<Wanted>, TooManySkus>, by: Move) -> Supply {
-    // The orders service places no such order, but anyone may write to a topic.
+    // The orders service places no such order, but the topic may contain one from another writer.
     let Ok(wanted) = wanted else {
         return Supply::Short(ShortageReason::OutOfStock, Vec::new(), Vec::new());
     };
@@ -276,7 +276,7 @@ const fn first_move(order_id: OrderId, lines: Vec<super::MovedLine>) -> Reservat
     }
 }
 
-/// All lines of a held reservation move, which ends it.
+/// Moves all lines of a held reservation, which ends it.
 fn moved(view: &View<'_, Entity>, found: &Reservation, by: Move) -> ReservationMoved {
     ReservationMoved {
         reservation: found.id.clone(),
@@ -305,7 +305,7 @@ fn declined(found: &Reservation, asked: Reaction, because: Because) -> Event {
     Event::ReservationDeclined(ReservationDeclined { reservation: found.id.clone(), asked, because, version })
 }
 
-/// Also a "no" must be arbitrated here: it names every SKU it is based on.
+/// A rejection must be arbitrated too, so it names every SKU it is based on.
 fn rejected(order_id: OrderId, reason: ShortageReason, shortages: Vec<Shortage>, wanted: &[Wanted]) -> Event {
     let seen = wanted.iter().map(Wanted::seen).collect();
     Event::ReservationRejected(ReservationRejected { order_id, reason, shortages, seen, version: 1 })

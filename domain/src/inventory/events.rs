@@ -1,9 +1,10 @@
-//! What happened in the inventory.
+//! The events of the inventory, as stored in its journal.
 //!
-//! ## Storage format: these names and fields are in the log for ever
-//! Fields may be added with a default, never renamed, removed or given another meaning. A test freezes each variant.
+//! ## Storage format: these names and fields are in the log forever
+//! Fields may be added with a default, but never renamed, removed or given another meaning. A test freezes each variant.
 //!
-//! Every event carries what its answer, its public events and its fold need: levels before and after, resulting versions.
+//! Every event contains what its response, its public events and its fold need: levels before and after, resulting
+//! versions.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,30 +19,29 @@ use crate::{
     values::{OrderId, Quantity, Sku, TtlSeconds},
 };
 
-/// An event of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     StockReceived(StockReceived),
     /// A count was corrected.
     StockAdjusted(StockAdjusted),
     ThresholdSet(ThresholdSet),
-    /// The threshold that was asked for counts already.
+    /// The threshold already had the requested value.
     ThresholdUnchanged(ThresholdUnchanged),
-    /// Units were set aside.
+    /// Units were reserved.
     ReservationHeld(ReservationMoved),
-    /// An order can't be supplied; nothing was set aside.
+    /// An order can't be supplied. Nothing was reserved.
     ReservationRejected(ReservationRejected),
-    /// A command found things as it wants them: held, or released.
+    /// The reservation already was as the command requested: held, or released.
     ReservationRepeated(ReservationRepeated),
-    /// Units that had been set aside were given back.
+    /// Reserved units were released.
     ReservationReleased(ReservationMoved),
-    /// A reservation's time was up; its units were given back.
+    /// A reservation expired, and its units were released.
     ReservationExpired(ReservationMoved),
-    /// An order's units left the house.
+    /// An order's units shipped.
     ReservationCommitted(ReservationMoved),
-    /// An order was cancelled before anything was set aside for it: now nothing will be.
+    /// An order was cancelled before anything was reserved for it. Nothing ever will be.
     ReservationCancelled(ReservationCancelled),
-    /// A reaction or a timer came to nothing.
+    /// A reaction or a timer had no effect.
     ReservationDeclined(ReservationDeclined),
 }
 
@@ -49,10 +49,10 @@ pub enum Event {
 pub struct StockReceived {
     pub sku: Sku,
     pub quantity: Quantity,
-    /// Before; all zero for the first receipt.
+    /// All zero before the first receipt.
     pub before: StockLevel,
     pub after: StockLevel,
-    /// Of the stock item.
+    /// The stock item's version.
     pub version: u64,
 }
 
@@ -64,7 +64,7 @@ pub struct StockAdjusted {
     pub reason: Reason,
     pub before: StockLevel,
     pub after: StockLevel,
-    /// Of the stock item.
+    /// The stock item's version.
     pub version: u64,
 }
 
@@ -73,17 +73,17 @@ pub struct ThresholdSet {
     pub sku: Sku,
     pub before: StockLevel,
     pub after: StockLevel,
-    /// Of the stock item.
+    /// The stock item's version.
     pub version: u64,
 }
 
-/// The threshold that was asked for counts already. Recorded, since the log has the last word on that; told to nobody.
+/// The threshold already had the requested value. Recorded, since the log has the last word on that, but not published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThresholdUnchanged {
     pub sku: Sku,
-    /// As it was and is.
+    /// The unchanged level.
     pub level: StockLevel,
-    /// Of the stock item.
+    /// The stock item's version.
     pub version: u64,
 }
 
@@ -94,7 +94,7 @@ pub struct MovedLine {
     pub quantity: Quantity,
     pub before: StockLevel,
     pub after: StockLevel,
-    /// Of the stock item.
+    /// The stock item's version.
     pub version: u64,
 }
 
@@ -102,15 +102,15 @@ pub struct MovedLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationMoved {
     pub reservation: ReservationId,
-    /// The order; a mere label on a caller's reservation.
+    /// The order. On a caller's reservation it is only a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_id: Option<OrderId>,
     /// Each SKU once, sorted.
     pub lines: Vec<MovedLine>,
-    /// The time to live it was asked for.
+    /// The time to live that was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<TtlSeconds>,
-    /// When that is over.
+    /// When the reservation expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<Millis>,
     pub version: u64,
@@ -122,7 +122,7 @@ pub struct ReservationRejected {
     pub order_id: OrderId,
     pub reason: ShortageReason,
     pub shortages: Vec<Shortage>,
-    /// Every SKU that was looked at, short or not.
+    /// Every SKU that was read, short or not.
     pub seen: Vec<SeenSku>,
     pub version: u64,
 }
@@ -131,89 +131,87 @@ pub struct ReservationRejected {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenSku {
     pub sku: Sku,
-    /// Of the stock item, afterwards.
+    /// The stock item's version after the event.
     pub version: u64,
 }
 
-/// A command found things as it wants them.
+/// The reservation already was as the command requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationRepeated {
     pub reservation: ReservationId,
-    /// The order; a mere label on a caller's reservation.
+    /// The order. On a caller's reservation it is only a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_id: Option<OrderId>,
-    /// How it is doing: held or released.
+    /// Held or released.
     pub state: ReservationState,
     /// Each SKU once, sorted.
     pub lines: Vec<StockLine>,
-    /// The time to live it was asked for.
+    /// The time to live that was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<TtlSeconds>,
-    /// When that is over.
+    /// When the reservation expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<Millis>,
     pub version: u64,
 }
 
-/// An order was cancelled before anything was set aside for it.
+/// An order was cancelled before anything was reserved for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationCancelled {
     pub order_id: OrderId,
     pub version: u64,
 }
 
-/// A reaction or a timer came to nothing.
+/// A reaction or a timer had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationDeclined {
     pub reservation: ReservationId,
     pub asked: Reaction,
-    /// Why nothing came of it.
     pub because: Because,
     pub version: u64,
 }
 
-/// What another service's event, or a timer, asks of a reservation.
+/// The change to a reservation that another service's event, or a timer, asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reaction {
-    /// `order.created`.
+    /// On `order.created`.
     Reserve,
-    /// `order.cancelled`.
+    /// On `order.cancelled`.
     Release,
-    /// `order.fulfilled`.
+    /// On `order.fulfilled`.
     Commit,
     Expire,
 }
 
-/// Why a reaction came to nothing.
+/// Why a reaction had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Because {
-    /// The reservation is in this state already.
+    /// The reservation is already in this state.
     Already(ReservationState),
-    /// Its time is not up, or never is.
+    /// It has not expired yet, or never will.
     NotDue,
 }
 
-/// A reservation, as the answer to a command shows it.
+/// A reservation, for the response to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReservationAnswer {
     pub id: ReservationId,
-    /// The order; a mere label on a caller's reservation.
+    /// The order. On a caller's reservation it is only a label.
     pub order_id: Option<OrderId>,
     /// Each SKU once, sorted.
     pub lines: Vec<StockLine>,
-    /// How it is doing.
     pub state: ReservationState,
-    /// The time to live it was asked for.
+    /// The time to live that was requested.
     pub ttl_seconds: Option<TtlSeconds>,
-    /// When that is over.
+    /// When the reservation expires.
     pub expires_at_ms: Option<Millis>,
     pub version: u64,
 }
 
 impl Event {
-    /// The reservation after this event, if it carries a whole one.
+    /// The reservation after this event, if the event contains all of it.
     pub fn reservation(&self) -> Option<ReservationAnswer> {
         match self {
             Self::ReservationHeld(e) => Some(e.answer(ReservationState::Held)),
@@ -257,7 +255,7 @@ impl Event {
         }
     }
 
-    /// What it changes: a stock item, or a reservation and then the SKUs that its decision depended on.
+    /// The aggregates it changes: a stock item, or a reservation followed by the SKUs that its decision depended on.
     pub(super) fn touches(&self) -> Vec<Ref> {
         match self {
             Self::StockReceived(e) => vec![StockItem::aggregate(&e.sku)],
@@ -283,7 +281,7 @@ fn with_skus<'a>(reservation: &ReservationId, skus: impl Iterator<Item = &'a Sku
 }
 
 impl ReservationMoved {
-    /// What was moved, each SKU once.
+    /// The units moved, each SKU once.
     pub fn stock_lines(&self) -> Vec<StockLine> {
         self.lines.iter().map(|line| StockLine { sku: line.sku.clone(), quantity: line.quantity }).collect()
     }

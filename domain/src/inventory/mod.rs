@@ -1,13 +1,13 @@
-//! Inventory: what is in the house, what of it is set aside for whom, and when that ends.
+//! Inventory: how much stock there is, what is reserved for whom, and until when.
 //!
-//! - A stock item counts the units of one SKU: `0 <= reserved <= on_hand`, always. Its first receipt creates it.
-//! - A reservation takes all its lines or none, in one record that also names every SKU it touches, and ends exactly once:
-//!   `held | rejected -> committed | released | expired`. An order's own reservation lives in a namespace of its own, which
-//!   callers can't name.
-//! - What callers may ask is refused with a [`Rejection`]; what another service's events ask always ends in a record, be it
-//!   "declined, because", so that a second delivery can't decide otherwise.
+//! - A stock item counts the units of one SKU. Invariant: `0 <= reserved <= on_hand`. Its first receipt creates it.
+//! - A reservation takes all its lines or none, in one record that also names every SKU it touches. It ends exactly once:
+//!   `held -> committed | released | expired`. One that never held anything begins in its final state, such as `rejected`.
+//!   An order's own reservation is in a separate namespace, which callers can't name.
+//! - Callers' commands may be rejected with a [`Rejection`]. Commands that react to other services' events always end in a
+//!   record, even if it is "declined, because", so that a redelivery can't be decided differently.
 //!
-//! Deliberately absent: prices, places within the house, back-orders, and any knowledge of how an order is doing.
+//! Deliberately absent: prices, storage locations, back-orders, and any knowledge of the state of orders.
 
 mod commands;
 mod corrections;
@@ -40,8 +40,8 @@ pub use state::{Entity, MAX_ON_HAND, Reservation, ReservationId, ReservationStat
 #[derive(Clone, Copy, Debug)]
 pub enum Inventory {}
 
-/// Table of the stock items.
+/// The kind of stock items.
 pub const STOCK: &str = "stock";
 
-/// Table of the reservations.
+/// The kind of reservations.
 pub const RESERVATIONS: &str = "reservations";

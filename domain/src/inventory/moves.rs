@@ -1,4 +1,4 @@
-//! How lines move stock: what is on the shelf, what is short, and the levels before and after.
+//! How lines move stock: what is available, what is short, and the levels before and after.
 
 use super::{Entity, MAX_LINES, MovedLine, Reservation, ReservationId, SeenSku, StockItem, commands::added_up};
 use orderlog_core::decider::View;
@@ -12,14 +12,13 @@ use crate::{
 /// A SKU as a decision sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shelf {
-    /// None if it has never been received.
+    /// `None` if it has never been received.
     pub level: Option<StockLevel>,
     /// 0 if no record names it.
     pub version: u64,
 }
 
 impl Shelf {
-    /// What is known of `sku`.
     pub fn of(view: &View<'_, Entity>, sku: &Sku) -> Self {
         match view.get(&StockItem::aggregate(sku)) {
             Some(Entity::Stock(item)) => Self { level: Some(item.level), version: item.version },
@@ -29,21 +28,21 @@ impl Shelf {
     }
 }
 
-/// The reservation, if there is one.
 pub(super) fn find<'a>(view: &View<'a, Entity>, id: &ReservationId) -> Option<&'a Reservation> {
     view.get(&id.aggregate()).and_then(Entity::as_reservation)
 }
 
-/// So many units of a SKU are wanted, and this is what there is.
+/// The units of a SKU that are requested, and what there is.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub sku: Sku,
-    /// The sum of all lines; may be more than a [`Quantity`].
+    /// The sum of all lines. May exceed [`Quantity::MAX`].
     pub units: u32,
     shelf: Shelf,
 }
 
-/// Equal SKUs added up, sorted, and looked up. Nothing is looked up for more SKUs than a reservation may have.
+/// Sums the lines by SKU, sorted, and looks up each SKU. Looks nothing up if there are more SKUs than a reservation may
+/// have.
 pub(super) fn wanted(view: &View<'_, Entity>, lines: &[StockLine]) -> Result<Vec<Wanted>, TooManySkus> {
     let units = added_up(lines);
     if units.len() > MAX_LINES {
@@ -53,11 +52,11 @@ pub(super) fn wanted(view: &View<'_, Entity>, lines: &[StockLine]) -> Result<Vec
     Ok(units.into_iter().map(look).collect())
 }
 
-/// More SKUs than a reservation may have.
+/// More SKUs than a reservation may have. Contains their number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TooManySkus(pub usize);
 
-/// What is short, and the reason that stands for all of it.
+/// The SKUs in short supply, with one reason for all. `None` if nothing is short.
 pub(super) fn shortages(wanted: &[Wanted]) -> Option<(ShortageReason, Vec<Shortage>)> {
     let n_named = if Bug::FirstShortageOnly.is_loose() { 1 } else { wanted.len() };
     let shortages: Vec<_> = wanted.iter().filter_map(Wanted::shortage).take(n_named).collect();
@@ -71,34 +70,34 @@ pub(super) fn shortages(wanted: &[Wanted]) -> Option<(ShortageReason, Vec<Shorta
 
 impl Wanted {
     fn shortage(&self) -> Option<Shortage> {
-        // More than a quantity can't be set aside at once, however much there is.
+        // No reservation may exceed `Quantity::MAX`, however much there is.
         let available = self.shelf.level.map_or(0, |level| level.available().min(Quantity::MAX));
         let lent = u32::from(Bug::OversellByOne.is_loose());
         (self.units > available + lent).then(|| Shortage { sku: self.sku.clone(), requested: self.units, available })
     }
 
-    /// Looked at, not moved.
+    /// The SKU with the version after a record that reads it without moving it.
     pub fn seen(&self) -> SeenSku {
         SeenSku { sku: self.sku.clone(), version: self.shelf.version + 1 }
     }
 }
 
-/// What a line does to the level of its SKU.
+/// How a line changes the level of its SKU.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Move {
-    /// Set aside what is available.
+    /// Reserve available units.
     SetAside,
-    /// Give back what was set aside.
+    /// Release reserved units.
     GiveBack,
-    /// What was set aside leaves the house.
+    /// Ship reserved units.
     Commit,
-    /// What is available leaves the house.
+    /// Ship available units.
     CommitUnreserved,
 }
 
 impl Move {
-    /// The level after `units` were moved. Units that are not there are never asked for: [`shortages`] has looked, and what
-    /// was set aside stays so until its reservation ends. Were it otherwise, the level would stop at zero.
+    /// The level after moving `units`. Callers move only units that exist: [`shortages`] has checked, and reserved units
+    /// stay reserved until their reservation ends. If that were violated, the level would stop at zero.
     fn apply(self, level: StockLevel, units: u32) -> StockLevel {
         let StockLevel { on_hand, reserved, .. } = level;
         let (on_hand, reserved) = match self {
@@ -116,13 +115,13 @@ impl Move {
         MovedLine { sku: sku.clone(), quantity, before, after, version: shelf.version + 1 }
     }
 
-    /// All of what is wanted, of which nothing is short.
+    /// Moves all that is wanted. Nothing of it may be short.
     pub fn wanted(self, wanted: &[Wanted]) -> Vec<MovedLine> {
         let quantity = |units| Quantity::new(units).expect("sums of quantities above their maximum count as short");
         wanted.iter().map(|wanted| self.line(&wanted.sku, quantity(wanted.units), wanted.shelf)).collect()
     }
 
-    /// All lines of a reservation.
+    /// Moves all lines of a reservation.
     pub fn reserved(self, view: &View<'_, Entity>, lines: &[StockLine]) -> Vec<MovedLine> {
         lines.iter().map(|line| self.line(&line.sku, line.quantity, Shelf::of(view, &line.sku))).collect()
     }

@@ -1,4 +1,4 @@
-//! What the inventory publishes.
+//! The public events of the inventory.
 //!
 //! ## Storage format: these names and fields are a contract
 //! See [`orderlog_core::public`].
@@ -10,15 +10,15 @@ use super::Inventory;
 use crate::values::{OrderId, Quantity, Sku};
 
 public_events! {
-    /// What the inventory publishes.
+    /// The public events of the inventory.
     pub enum Published by Inventory::JOURNAL {
         /// Stock moved.
         StockUpdated(StockUpdated) = "stock.updated", sku;
         /// Stock became low.
         LowStock(LowStock) = "low.stock", sku;
-        /// Stock was set aside.
+        /// Stock was reserved.
         StockReserved(StockReserved) = "stock.reserved", reservation_id;
-        /// An order's stock could not be set aside.
+        /// An order's stock could not be reserved.
         StockRejected(StockRejected) = "stock.rejected", order_id;
     }
 }
@@ -30,13 +30,13 @@ pub struct StockLine {
     pub quantity: Quantity,
 }
 
-/// A SKU of which there is not enough.
+/// A SKU in short supply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
     pub sku: Sku,
-    /// How many were asked for.
+    /// The units requested.
     pub requested: u32,
-    /// How many there are to be had; 0 for a SKU that nobody has received yet.
+    /// The units available. 0 for a SKU that has never been received.
     pub available: u32,
 }
 
@@ -50,13 +50,13 @@ pub enum ShortageReason {
     UnknownSku,
 }
 
-/// Who made a reservation. Only the order flow's own reservations decide about orders.
+/// Who made a reservation. Only an order's own reservation affects the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservedFor {
     /// An order, by `order.created`.
     Order,
-    /// A caller of `POST /stock/reserve`; an order id is a mere label there.
+    /// A caller of `POST /stock/reserve`. Its order id is only a label.
     Caller,
 }
 
@@ -66,26 +66,26 @@ pub enum MovementCause {
     Received,
     /// A count was corrected.
     Adjusted,
-    /// Units were set aside.
+    /// Units were reserved.
     Reserved,
-    /// Units that had been set aside were given back.
+    /// Reserved units were released.
     Released,
-    /// A reservation's time was up.
+    /// A reservation expired.
     Expired,
-    /// Units that had been set aside left the house.
+    /// Reserved units shipped.
     Committed,
-    /// The threshold below which stock counts as low was changed; no unit moved.
+    /// The low-stock threshold changed. No units moved.
     ThresholdChanged,
 }
 
 /// The level of a SKU at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLevel {
-    /// Units in the house.
+    /// Units in the warehouse.
     pub on_hand: u32,
-    /// Of these, set aside. Never more than `on_hand`.
+    /// How many of them are reserved. Never more than `on_hand`.
     pub reserved: u32,
-    /// Below this many available units stock counts as low; 0 means never.
+    /// Stock is low if fewer units than this are available. 0 means never.
     pub low_stock_threshold: u32,
 }
 
@@ -95,7 +95,6 @@ impl StockLevel {
         self.on_hand.saturating_sub(self.reserved)
     }
 
-    /// Whether too few units are available.
     pub const fn is_low(&self) -> bool {
         self.available() < self.low_stock_threshold
     }
@@ -105,52 +104,53 @@ impl StockLevel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockUpdated {
     pub sku: Sku,
-    /// By how much the available units changed.
+    /// The change of the available units.
     pub delta: i64,
     pub cause: MovementCause,
-    /// The reservation, where one moved it: an order's id for an order's own.
+    /// The reservation that moved the stock, if any. The order's id for an order's own reservation.
     pub reservation_id: Option<String>,
-    /// Who made that reservation: a caller may have called it as an order is called. Absent where none moved it, and in
-    /// events from before there was this field.
+    /// Who made that reservation, since a caller's name may equal an order's id. Absent if no reservation moved the stock,
+    /// and in events older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_for: Option<ReservedFor>,
     pub before: StockLevel,
     pub after: StockLevel,
-    /// Of the stock item.
+    /// The stock item's version.
     pub version: u64,
 }
 
-/// `low.stock`: the available units of a SKU fell below its threshold. Told once, and again only after it has recovered.
+/// `low.stock`: the available units of a SKU fell below its threshold. Published once, and again only after stock has
+/// recovered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LowStock {
     pub sku: Sku,
-    /// How many units are available.
+    /// The units available.
     pub available: u32,
-    /// How many there should be at least.
+    /// The threshold.
     pub low_stock_threshold: u32,
-    /// Of the stock item.
+    /// The stock item's version.
     pub version: u64,
 }
 
 /// `stock.reserved`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockReserved {
-    /// The reservation: an order's id for an order's own.
+    /// The reservation. The order's id for an order's own reservation.
     pub reservation_id: String,
     pub reserved_for: ReservedFor,
-    /// The order; a mere label unless `reserved_for` is `order`.
+    /// The order. Only a label unless `reserved_for` is `order`.
     pub order_id: Option<OrderId>,
-    /// What was set aside, each SKU once.
+    /// The units reserved, each SKU once.
     pub lines: Vec<StockLine>,
     pub version: u64,
 }
 
-/// `stock.rejected`: an order could not be supplied; nothing was set aside.
+/// `stock.rejected`: an order could not be supplied. Nothing was reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockRejected {
     pub order_id: OrderId,
     pub reason: ShortageReason,
-    /// Each SKU of which there is not enough.
+    /// Every SKU in short supply.
     pub shortages: Vec<Shortage>,
     pub version: u64,
 }

@@ -1,4 +1,4 @@
-//! What the inventory tells others, and the movements it keeps a list of.
+//! What the inventory publishes, and the movements it lists.
 
 use super::{
     Event, MovedLine, MovementCause, Published, ReservationId, ReservationMoved, StockLevel,
@@ -13,13 +13,13 @@ use crate::{planted::Bug, values::Sku};
 pub struct Movement {
     pub sku: Sku,
     pub cause: MovementCause,
-    /// By how much the available units changed.
+    /// The change of the available units.
     pub delta: i64,
-    /// The reservation, where one moved it.
+    /// The reservation that moved the stock, if any.
     pub reservation: Option<ReservationId>,
     pub before: StockLevel,
     pub after: StockLevel,
-    /// Of the stock item.
+    /// The stock item's version.
     pub version: u64,
     /// Why a count was corrected.
     pub reason: Option<Reason>,
@@ -35,7 +35,7 @@ impl Movement {
     }
 }
 
-/// The movements that `event` is, in the order of its lines.
+/// The movements of `event`, in the order of its lines.
 pub fn movements(event: &Event) -> Vec<Movement> {
     use MovementCause as Cause;
     match event {
@@ -66,7 +66,8 @@ fn of_reservation(event: &ReservationMoved, cause: MovementCause) -> Vec<Movemen
     event.lines.iter().take(n_listed).map(movement).collect()
 }
 
-/// First every movement, then what became low by it, then what became of the reservation.
+/// The public events that follow from `event`: every movement, then the SKUs that became low, then the reservation's
+/// outcome.
 pub(super) fn publish(event: &Event) -> Vec<Published> {
     let movements = movements(event);
     let updated = movements.iter().map(stock_updated);
@@ -87,7 +88,7 @@ fn stock_updated(movement: &Movement) -> Published {
     })
 }
 
-/// Only the fall is told, not the lying low.
+/// Publishes only the transition to low stock.
 fn low_stock(movement: &Movement) -> Option<Published> {
     let fell = !movement.before.is_low() && movement.after.is_low();
     fell.then(|| {

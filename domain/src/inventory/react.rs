@@ -1,4 +1,4 @@
-//! How the inventory answers the orders service: pure, in any order, as often as it comes.
+//! How the inventory reacts to the orders service: pure, in any order, with any number of redeliveries.
 
 use super::{Command, StockLine};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     planted::Bug,
 };
 
-/// The command by which the inventory answers `event`.
+/// The command that `event` leads to, if any.
 pub(super) fn react(event: &Published) -> Option<Command> {
     match event {
         Published::Created(e) => {

@@ -1,4 +1,4 @@
-//! What is known of stock and reservations. The JSON of [`Entity`] is the row's document.
+//! The state of stock and reservations. The JSON of [`Entity`] is the row's document.
 
 use std::fmt;
 
@@ -18,21 +18,21 @@ use crate::{
     values::{OrderId, ReservationName, Sku, TtlSeconds},
 };
 
-/// The most units of one SKU in the house: sums of them stay far from overflow.
+/// The most units of one SKU on hand. Sums of them stay far from overflow.
 pub const MAX_ON_HAND: u32 = 1_000_000_000;
 
-/// Which reservation. Callers and orders have namespaces of their own: no caller can name an order's own reservation.
+/// Identifies a reservation. Callers and orders have separate namespaces, so a caller can't name an order's own
+/// reservation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservationId {
-    /// Made through `POST /stock/reserve`, by the name its caller gave it.
+    /// Made with `POST /stock/reserve`, under the name its caller chose.
     Caller(ReservationName),
     /// Made by `order.created`.
     Order(OrderId),
 }
 
 impl ReservationId {
-    /// The reservation as an aggregate.
     pub fn aggregate(&self) -> Ref {
         Ref::new(RESERVATIONS, self.key())
     }
@@ -61,47 +61,46 @@ impl fmt::Display for ReservationId {
     }
 }
 
-/// The units of one SKU.
+/// The stock of one SKU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockItem {
     pub sku: Sku,
-    /// How many, and how many of them are set aside.
     pub level: StockLevel,
-    /// Counts the records that name it, also those that only looked at it.
+    /// The number of records that name it, including those that only read it.
     pub version: u64,
-    /// When it last moved, or got another threshold.
+    /// When its level or threshold last changed.
     pub updated_ms: Millis,
 }
 
 impl StockItem {
-    /// Where this SKU is found, received or not.
+    /// The aggregate of this SKU, received or not.
     pub fn aggregate(sku: &Sku) -> Ref {
         Ref::new(STOCK, Key::named("sku", sku.as_str()))
     }
 }
 
-/// A SKU that nobody has received, but by which an order was rejected. To callers it does not exist; it is kept so that its
-/// first receipt and the rejection can't both miss each other.
+/// A SKU that has never been received, but that an order was rejected for. Hidden from callers. It is kept so that the
+/// first receipt and the rejection name a common key and can't miss each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnreceivedSku {
     pub sku: Sku,
-    /// Counts the records that name it.
+    /// The number of records that name it.
     pub version: u64,
 }
 
-/// How a reservation is doing.
+/// The state of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservationState {
-    /// Its units are set aside.
+    /// Its units are reserved.
     Held,
-    /// There was too little stock; nothing was ever set aside.
+    /// Stock was too low. Nothing was ever reserved.
     Rejected,
-    /// Its units have left the house.
+    /// Its units have shipped.
     Committed,
-    /// Its units were given back.
+    /// Its units were released.
     Released,
-    /// Its time was up; its units were given back.
+    /// It expired, and its units were released.
     Expired,
 }
 
@@ -123,41 +122,39 @@ impl fmt::Display for ReservationState {
     }
 }
 
-/// Units set aside, or once set aside.
+/// A current or former reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     pub id: ReservationId,
-    /// The order; a mere label on a caller's reservation.
+    /// The order. On a caller's reservation it is only a label.
     pub order_id: Option<OrderId>,
-    /// What, each SKU once, sorted. None if it ended before anything was set aside.
+    /// Each SKU once, sorted. Empty if it ended before anything was reserved.
     pub lines: Vec<StockLine>,
-    /// How it is doing.
     pub state: ReservationState,
-    /// The time to live it was asked for.
+    /// The time to live that was requested.
     pub ttl_seconds: Option<TtlSeconds>,
-    /// When that is over.
+    /// When it expires.
     pub expires_at_ms: Option<Millis>,
-    /// Counts the records that name it.
+    /// The number of records that name it.
     pub version: u64,
-    /// When it was first heard of.
+    /// When its first record was decided.
     pub created_ms: Millis,
     /// When it last changed.
     pub updated_ms: Millis,
 }
 
-/// An aggregate of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
-    /// In table `stock`: a SKU that has been received.
+    /// Of kind `stock`: a SKU that has been received.
     Stock(StockItem),
-    /// In table `stock` too, but to callers it does not exist.
+    /// Also of kind `stock`, but hidden from callers.
     Unreceived(UnreceivedSku),
-    /// In table `reservations`.
+    /// Of kind `reservations`.
     Reservation(Reservation),
 }
 
 impl Entity {
-    /// The stock item, if it is one that has been received.
+    /// The stock item, if it has been received.
     pub fn as_stock(&self) -> Option<&StockItem> {
         match self {
             Self::Stock(item) => Some(item),
@@ -165,7 +162,6 @@ impl Entity {
         }
     }
 
-    /// The reservation, if it is one.
     pub fn as_reservation(&self) -> Option<&Reservation> {
         match self {
             Self::Reservation(reservation) => Some(reservation),
@@ -173,7 +169,7 @@ impl Entity {
         }
     }
 
-    /// Counts the records that name it.
+    /// The number of records that name it.
     pub const fn version(&self) -> u64 {
         match self {
             Self::Stock(item) => item.version,
@@ -183,7 +179,7 @@ impl Entity {
     }
 }
 
-/// The `which`-th aggregate that `event` touches, after it.
+/// The state of `touches(event)[which]` after `event`.
 pub(super) fn evolve(entity: Option<Entity>, which: usize, event: &Event, at: &At) -> Entity {
     let stock = |sku: &Sku, level: StockLevel, version| {
         Entity::Stock(StockItem { sku: sku.clone(), level, version, updated_ms: at.time_ms })
@@ -213,7 +209,7 @@ pub(super) fn evolve(entity: Option<Entity>, which: usize, event: &Event, at: &A
     }
 }
 
-/// Whether the event alone says what the `which`-th aggregate that it touches is like afterwards. Of stock most do.
+/// Whether the event alone determines the state of the aggregate. Most stock events do.
 pub(super) const fn carries_state(event: &Event, which: usize) -> bool {
     match event {
         Event::StockReceived(_) | Event::StockAdjusted(_) | Event::ThresholdSet(_) => true,
@@ -229,7 +225,7 @@ pub(super) const fn carries_state(event: &Event, which: usize) -> bool {
     }
 }
 
-/// The reservation, as the event has it.
+/// The reservation in the event.
 fn changed(entity: Option<Entity>, event: &Event, at: &At) -> Entity {
     let answer = event.reservation().expect("only called for events that carry their whole reservation");
     let created_ms = entity.as_ref().and_then(Entity::as_reservation).map_or(at.time_ms, |before| before.created_ms);
@@ -239,7 +235,7 @@ fn changed(entity: Option<Entity>, event: &Event, at: &At) -> Entity {
     Entity::Reservation(after)
 }
 
-/// Only counted: nothing else about it changed.
+/// The reservation with a new version and no other change.
 fn bumped(entity: Option<Entity>, version: u64) -> Option<Entity> {
     match entity? {
         Entity::Reservation(before) => Some(Entity::Reservation(Reservation { version, ..before })),
@@ -257,7 +253,7 @@ fn looked_at(entity: Option<Entity>, seen: &SeenSku) -> Entity {
     }
 }
 
-/// `decide` declines only what exists. Were such a record ever there, the reservation it names holds nothing.
+/// `decide` declines only for existing reservations. If such a record appeared for another, that reservation holds nothing.
 fn never_decided(declined: &ReservationDeclined, at: &At) -> Entity {
     let order_id = match &declined.reservation {
         ReservationId::Caller(_) => None,

@@ -1,4 +1,4 @@
-//! What can be asked of the notifications service, and why it may be refused.
+//! The commands of the notifications service, and why they may be rejected.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::{
 
 use super::{events::Source, state::Notification};
 
-/// What another service has somebody notified of, where no public event says it.
+/// A notification that another service requests for something that it does not publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     pub recipient: String,
@@ -19,23 +19,22 @@ pub struct Notice {
     pub body: String,
 }
 
-/// What a log may show: the recipient.
+/// Shows only the recipient, so that it is safe to log.
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.recipient)
     }
 }
 
-/// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Notify {
-        /// Minted for this command, or derived from the news that it follows from: `source` says which.
+        /// Minted for this command, or derived from a public event, depending on `source`.
         notification_id: NotificationId,
         source: Source,
         recipient: Recipient,
-        /// The recipient as the caller wrote it. Only the fingerprint rests on it: those of commands from before UUIDs had one
-        /// spelling do, and a repeat has to be recognised.
+        /// The recipient as the caller wrote it. Used only by the fingerprint: it must match that of commands from before
+        /// UUIDs were normalized, so that repeats are recognized.
         recipient_as_given: String,
         subject: Subject,
         body: Body,
@@ -45,7 +44,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The aggregate that it is about, if that exists before.
+    /// The existing aggregate that the command is about, if any.
     pub fn target(&self) -> Option<Ref> {
         match self {
             Self::Notify { .. } => None,
@@ -53,7 +52,7 @@ impl Command {
         }
     }
 
-    /// What tells two parsed commands apart, without an id that was minted for this one.
+    /// Identifies a parsed command, without an id that was minted for it.
     pub fn fingerprint_text(&self) -> String {
         match self {
             Self::Notify { notification_id: _, source, recipient: _, recipient_as_given, subject, body } => {
@@ -64,13 +63,13 @@ impl Command {
     }
 }
 
-/// Why a command was refused.
+/// Why a command was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// There is no such notification.
     #[error("there is no notification {notification_id}")]
     UnknownNotification {
-        /// Which was asked for.
+        /// The notification in the command.
         notification_id: NotificationId,
     },
 }

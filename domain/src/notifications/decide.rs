@@ -1,4 +1,4 @@
-//! How the notifications service decides. One function per command, guards first.
+//! Decisions of the notifications service. One function per command, guards first.
 
 use orderlog_core::{
     decider::{At, Decider, Kind, Millis, Ref, View},
@@ -92,7 +92,7 @@ impl Decider for Notifications {
     }
 }
 
-/// Where a notification is found that was asked for so: only a caller's has an id that nobody can have named before.
+/// The aggregate of a notification with this source. Only a caller's has an id that no record can name yet.
 fn aggregate(notification_id: NotificationId, source: Source) -> Ref {
     let known = Notification::aggregate(notification_id);
     match source {

@@ -1,8 +1,8 @@
-//! What happens to notifications, as stored in the journal `notifications`.
+//! The events of notifications, as stored in the journal `notifications`.
 //!
 //! ## Storage format: change nothing here without a new event
-//! The log is kept for ever. Events and fields are never renamed, removed or given another meaning; a new field needs a
-//! default. The golden tests below fail before a log does.
+//! The log is kept forever. Events and fields are never renamed, removed or given another meaning; a new field needs a
+//! default. The golden tests below catch violations.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,25 +10,22 @@ use orderlog_core::decider::Millis;
 
 use crate::values::{Body, NotificationId, Recipient, Subject};
 
-/// Who asked for a notification.
+/// The origin of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// A caller of `POST /notify`: the id was minted for it.
+    /// A caller of `POST /notify`. The id was minted.
     Caller,
-    /// Another service's news: the id is derived from it.
+    /// A public event of another service. The id is derived from it.
     News,
 }
 
-/// Somebody is told something.
+/// A notification was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationMade {
     pub notification_id: NotificationId,
-    /// Who asked for it.
     pub source: Source,
-    /// Whom it is for.
     pub recipient: Recipient,
-    /// What it is about.
     pub subject: Subject,
     pub body: Body,
     pub version: u64,
@@ -42,16 +39,16 @@ pub struct NotificationRead {
     pub version: u64,
 }
 
-/// The recipient had seen it before. Recorded, since the log has the last word on that.
+/// The recipient had already seen it. Recorded, since the log has the last word on that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationAlreadyRead {
     pub notification_id: NotificationId,
-    /// When it was read first.
+    /// When it was first read.
     pub read_ms: Millis,
     pub version: u64,
 }
 
-/// The same news came again: it was told already, and stays as it is.
+/// The same public event was delivered again. The notification exists and is not changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationAlreadyMade {
     pub notification_id: NotificationId,
@@ -61,18 +58,13 @@ pub struct NotificationAlreadyMade {
 #[expect(clippy::enum_variant_names, reason = "these are stored names, and an event is called in full in a log")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// Somebody is told something.
     NotificationMade(NotificationMade),
-    /// The recipient has seen it.
     NotificationRead(NotificationRead),
-    /// The recipient had seen it before.
     NotificationAlreadyRead(NotificationAlreadyRead),
-    /// The same news came again.
     NotificationAlreadyMade(NotificationAlreadyMade),
 }
 
 impl Event {
-    /// The notification that the event is about.
     pub const fn notification_id(&self) -> NotificationId {
         match self {
             Self::NotificationMade(NotificationMade { notification_id, .. })
@@ -92,7 +84,7 @@ impl Event {
         }
     }
 
-    /// When the notification was read first, if the event says that it is.
+    /// When the notification was first read, if the event says so.
     pub const fn read_ms(&self) -> Option<Millis> {
         match self {
             Self::NotificationRead(NotificationRead { read_ms, .. })

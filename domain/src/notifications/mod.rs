@@ -1,9 +1,9 @@
-//! Notifications: what people and roles should know, each read or unread.
+//! Notifications to people and roles, each read or unread.
 //!
-//! They are asked for by callers (`POST /notify`) or follow from news of stock and payments. A notification that follows
-//! from news has an id that follows from it too, so news that comes twice is told once.
+//! Callers request them (`POST /notify`), or they follow from public events of stock and payments. The id of such a
+//! notification is derived from its event, so that a redelivered event creates only one.
 //!
-//! Deliberately absent: sending them anywhere, and the count of unread ones, which is the inbox's: a read model.
+//! Deliberately absent: sending them anywhere, and the count of unread ones, which is part of the inbox, a read model.
 
 mod commands;
 mod decide;

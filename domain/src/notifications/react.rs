@@ -1,4 +1,4 @@
-//! Which news of other services somebody is told of. This service itself publishes nothing.
+//! The public events of other services that lead to notifications. This service publishes nothing.
 
 use uuid::{Builder, Uuid};
 
@@ -20,16 +20,16 @@ use super::{commands::Command, events::Source};
 pub const OPERATIONS: &str = "operations";
 
 heard! {
-    /// What the notifications service hears.
+    /// The public events that the notifications service consumes.
     pub enum Heard {
-        /// How stock moves.
+        /// Stock movements.
         Inventory(inventory::Published),
-        /// What is paid.
+        /// Payments.
         Billing(billing::Published),
     }
 }
 
-/// Whom to tell what about `event`.
+/// The notification that `event` leads to, if any.
 pub(super) fn react(event: &Heard) -> Option<Command> {
     use billing::Published as Payment;
     use inventory::Published as Stock;
@@ -52,8 +52,8 @@ pub(super) fn react(event: &Heard) -> Option<Command> {
     })
 }
 
-/// The id of the notification that tells of `event`: the same whenever the event comes. Version 8 of UUIDs, made for ids
-/// like this one, so it can't be taken for one that holds a time.
+/// The notification id derived from `event`. The same on every delivery. It is a version 8 UUID, which allows custom
+/// content, so it can't be mistaken for one with a timestamp.
 fn derived_id(event: &Heard) -> NotificationId {
     let source = format!("{}/{}/{}", event.topic(), event.subject(), event.version());
     let bytes: [u8; 16] = *Key::named("notification", &source).as_bytes();
@@ -76,8 +76,8 @@ fn stock_recovered(moved: &StockUpdated) -> (String, String, String) {
 
 fn order_paid(paid: &OrderPaid) -> (String, String, String) {
     let order_id = if Bug::NoticeOfAnotherOrder.is_loose() { OrderId(paid.customer_id.0) } else { paid.order_id };
-    // An order of nothing but gifts is paid from the beginning. Its customer waits to hear so, as of every order, but must not
-    // read of money that nobody sent.
+    // An order without charge is paid from the start. Its customer is notified like any other, but the text must not
+    // mention a payment that was never made.
     let body = if paid.amount == Money::ZERO {
         format!("Nothing was due for your order {order_id}. Thank you.")
     } else {
@@ -87,7 +87,7 @@ fn order_paid(paid: &OrderPaid) -> (String, String, String) {
     (paid.customer_id.to_string(), "Order paid".to_owned(), body)
 }
 
-/// An amount as people write it, such as `12.34 EUR` or `1234 JPY`.
+/// The amount for people, such as `12.34 EUR` or `1234 JPY`.
 fn amount_text(amount: Money, currency: Currency) -> String {
     let exponent = currency.exponent();
     let unit = 10_i64.pow(exponent);

@@ -1,4 +1,4 @@
-//! The aggregate of the notifications service. It changes only by copying what events say.
+//! The aggregates of the notifications service. They only copy what events say.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,43 +15,39 @@ pub const NOTIFICATIONS: Kind = "notifications";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
     pub notification_id: NotificationId,
-    /// Whom it is for.
     pub recipient: Recipient,
-    /// What it is about.
     pub subject: Subject,
     pub body: Body,
     /// Whether the recipient has seen it.
     pub read: bool,
-    /// Counts this notification's events.
+    /// The number of this notification's events.
     pub version: u64,
-    /// When it was made.
+    /// When it was created.
     pub created_ms: Millis,
-    /// When it was read first.
+    /// When it was first read.
     pub read_ms: Option<Millis>,
-    /// Where in the journal it was made: notifications are listed, and the stream resumed, by this.
+    /// The journal offset of its creation. Lists are sorted, and the stream is resumed, by it.
     pub sequence: u64,
 }
 
-/// What stands where a notification would, if its making was discarded from the journal but later records name it. It
-/// counts the records that name the key, as every aggregate does, and is no notification to anybody.
+/// A placeholder for a notification whose creation was discarded from the journal but that later records name. Like every
+/// aggregate it counts the records that name its key. It is not visible as a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrayNotification {
     pub notification_id: NotificationId,
-    /// Counts the events about it.
+    /// The number of events about it.
     pub version: u64,
 }
 
-/// An aggregate of the notifications service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
     /// Of kind [`NOTIFICATIONS`].
     Notification(Notification),
-    /// Of kind [`NOTIFICATIONS`] too: only its place in the table is a notification's.
+    /// Also of kind [`NOTIFICATIONS`], as a placeholder.
     StrayNotification(StrayNotification),
 }
 
 impl Entity {
-    /// The notification, if this is one.
     pub const fn as_notification(&self) -> Option<&Notification> {
         match self {
             Self::Notification(notification) => Some(notification),
@@ -59,7 +55,7 @@ impl Entity {
         }
     }
 
-    /// What stands for a notification without content, if this does.
+    /// The placeholder of a notification without content, if this is one.
     pub const fn as_stray_notification(&self) -> Option<&StrayNotification> {
         match self {
             Self::StrayNotification(stray) => Some(stray),
@@ -69,7 +65,6 @@ impl Entity {
 }
 
 impl Notification {
-    /// Where this notification is found.
     pub fn aggregate(notification_id: NotificationId) -> Ref {
         Ref::new(NOTIFICATIONS, Key::of(notification_id))
     }

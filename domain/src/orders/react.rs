@@ -72,7 +72,7 @@ heard! {
 /// The command that `event` leads to, if any.
 pub(super) fn react(event: &Heard) -> Option<Command> {
     match event {
-        // Copied, see [`copy`].
+        // Copied by `copy`.
         Heard::Customers(_) => None,
         Heard::Inventory(event) => react_to_stock(event),
         Heard::Billing(event) => react_to_payment(event),
