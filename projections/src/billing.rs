@@ -1,4 +1,4 @@
-//! The billing service's rows and lists.
+//! The read model of the billing service.
 
 use orderlog_domain::{
     billing::{Billing, Entity, INVOICES, Invoice, InvoiceState},
@@ -7,7 +7,6 @@ use orderlog_domain::{
 
 use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-/// The tables of the billing service.
 pub static TABLES: Tables<Billing> = Tables {
     schema: 2,
     tables: &[Table {
@@ -26,11 +25,10 @@ pub static TABLES: Tables<Billing> = Tables {
     timers: &[],
 };
 
-/// Invoices, those of the newest orders first; only those that stand at `state`, and are this
-/// customer's, if that is given.
+/// Invoices, newest orders first, filtered by state and customer if given.
 ///
 /// # Errors
-/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn list(
     store: &Store<Billing>,
     state: Option<InvoiceState>,

@@ -1,4 +1,4 @@
-//! The customers service's rows and lists.
+//! The read model of the customers service.
 
 use orderlog_core::key::Key;
 use orderlog_domain::{
@@ -8,11 +8,10 @@ use orderlog_domain::{
 
 use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-/// The tables of the customers service.
 pub static TABLES: Tables<Customers> = Tables {
     schema: 1,
     tables: &[
-        // Ids are time-ordered, so the primary key is the order in which customers came.
+        // Ids are time-ordered, so the primary key sorts customers by creation.
         Table {
             kind: CUSTOMERS,
             columns: &[Column::new("lacks_canonical_key", "integer not null")],
@@ -29,10 +28,10 @@ pub static TABLES: Tables<Customers> = Tables {
     timers: &[],
 };
 
-/// Customers who don't hold the canonical spelling of their address, by id, at most `limit` of those behind `after`.
+/// Customers after `after` who don't hold the canonical spelling of their address, by id, at most `limit`.
 ///
 /// # Errors
-/// If they can't be read.
+/// [`StoreError`] if the rows can't be read.
 pub async fn without_canonical_key(
     store: &Store<Customers>,
     after: Option<CustomerId>,
@@ -48,7 +47,7 @@ pub async fn without_canonical_key(
 /// All customers, newest first.
 ///
 /// # Errors
-/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn list(store: &Store<Customers>, paging: &Paging) -> Result<Page<Customer>, StoreError> {
     Ok(store.newest(CUSTOMERS, paging).await?.filter_map(|entity| entity.as_customer().cloned()))
 }

@@ -1,4 +1,4 @@
-//! What `GET /notifications` and its stream need, whoever keeps it: SQLite always, Redis where a deployment has one.
+//! The inbox behind `GET /notifications` and its stream. SQLite always has one; a deployment may add Redis.
 
 mod redis;
 
@@ -13,22 +13,22 @@ use orderlog_readmodel::{Paging, Store, StoreError};
 
 use crate::notifications::{self, InboxPage};
 
-/// Why an inbox gave no answer.
+/// Why an inbox could not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
-    /// The rows in SQLite could not be read, or the cursor is foreign.
+    /// The rows in SQLite could not be read, or the cursor is invalid.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Redis did not answer in time. Whether it did what was asked is unknown.
+    /// Redis did not answer in time. The operation may have been applied.
     #[error("Redis did not answer within {waited_ms} ms")]
     Late {
-        /// For how long it was waited.
+        /// How long the call waited.
         waited_ms: u128,
     },
-    /// Redis refused, or could not be reached. Whether it did what was asked is unknown.
+    /// Redis reported an error, or could not be reached. The operation may have been applied.
     #[error("Redis failed")]
     Redis(#[source] ::redis::RedisError),
-    /// Redis holds what this program never wrote, or is being rebuilt under the reader's hands.
+    /// Redis contains data that this program did not write, or is being rebuilt during the read.
     #[error("Redis holds something unexpected: {detail}")]
     Unexpected { detail: String },
 }
@@ -36,10 +36,11 @@ pub enum InboxError {
 /// Notifications as their recipients see them.
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// A page of a recipient's notifications, newest first, only the unread ones if wished, with the count of unread ones.
+    /// A page of a recipient's notifications, newest first, with the number of unread ones. Only unread ones with
+    /// `unread_only`.
     async fn page(&self, recipient: &Recipient, unread_only: bool, paging: &Paging) -> Result<InboxPage, InboxError>;
 
-    /// Notifications whose sequence is above `after`, ascending, at most `limit`; of one recipient, or of all.
+    /// Notifications whose sequence is above `after`, ascending, at most `limit`. Of one recipient, or of all if `None`.
     async fn since(
         &self,
         after: Option<u64>,

@@ -1,4 +1,4 @@
-//! The inventory service's rows and lists.
+//! The read model of the inventory service.
 
 use orderlog_core::{decider::Millis, reason::Reason};
 use orderlog_domain::{
@@ -15,13 +15,12 @@ use orderlog_readmodel::{
     Cell, Column, Cursor, Due, Index, Ledger, List, Page, Paging, Store, StoreError, Table, Tables, Timer,
 };
 
-/// The tables of the inventory service.
 pub static TABLES: Tables<Inventory> = Tables {
     schema: 1,
     tables: &[
         Table {
             kind: STOCK,
-            // Null where nobody has received the SKU: to callers it does not exist.
+            // Null for a SKU that has never been received: it is hidden from callers.
             columns: &[Column::new("sku", "text"), Column::new("low", "integer")],
             cells: stock_cells,
             indexes: &[
@@ -32,7 +31,7 @@ pub static TABLES: Tables<Inventory> = Tables {
         },
         Table {
             kind: RESERVATIONS,
-            // When a held one expires; null when none of its units will ever come back by themselves.
+            // When a held reservation expires. Null for one that never does, or is not held.
             columns: &[Column::new("due_ms", "integer")],
             cells: reservation_cells,
             indexes: &[Index { name: "reservations_due", on: "(due_ms) where due_ms is not null" }],
@@ -73,7 +72,7 @@ fn expiry(entity: &Entity) -> Option<Due<Inventory>> {
     Some(Due { at_ms: held.expires_at_ms? - early_ms, version: *version, command })
 }
 
-/// A movement as stored. It is written and read here only, so it may change with [`Tables::schema`].
+/// The stored form of a movement. Written and read only here, so it may change with [`Tables::schema`].
 #[derive(Serialize, Deserialize)]
 struct MovementDoc {
     cause: MovementCause,
@@ -94,20 +93,19 @@ fn movement_cells(time_ms: Millis, movement: Movement) -> Vec<Cell> {
     vec![Cell::Text(sku.into()), Cell::Integer(time_ms), Cell::Text(doc)]
 }
 
-/// A movement of a SKU, and where and when.
+/// A movement of a SKU, with its record and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MovementRow {
     /// The record that moved it.
     pub offset: u64,
     pub time_ms: Millis,
-    /// By how much and why; from what level to what level.
     pub movement: Movement,
 }
 
-/// The SKUs that were ever received, by name; with `low_only` those of which too few are available.
+/// The SKUs that were ever received, by name. With `low_only`, those in low stock.
 ///
 /// # Errors
-/// If they can't be read.
+/// [`StoreError`] if the rows can't be read.
 pub async fn stock(store: &Store<Inventory>, low_only: bool, paging: &Paging) -> Result<Page<StockItem>, StoreError> {
     let behind = paging.after.as_ref().map(|sku| Cell::Text(sku.as_str().to_owned()));
     let list = List::new("select sku, doc from stock", "sku").only_if("sku > ?", behind);
@@ -117,10 +115,10 @@ pub async fn stock(store: &Store<Inventory>, low_only: bool, paging: &Paging) ->
     Ok(Page::cut(rows, limit).filter_map(|entity| entity.as_stock().cloned()))
 }
 
-/// How a SKU moved, newest first.
+/// The movements of a SKU, newest first.
 ///
 /// # Errors
-/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn movements(store: &Store<Inventory>, sku: &Sku, paging: &Paging) -> Result<Page<MovementRow>, StoreError> {
     let mut list = List::new("select offset, line, time_ms, doc from movements", "offset desc, line desc")
         .only("sku = ?", [Cell::Text(sku.as_str().to_owned())]);

@@ -1,4 +1,4 @@
-//! The notifications service's rows and lists.
+//! The read model of the notifications service.
 
 use orderlog_core::key::RecordId;
 use orderlog_domain::{
@@ -8,13 +8,12 @@ use orderlog_domain::{
 
 use orderlog_readmodel::{Cell, Column, Cursor, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-/// The tables of the notifications service.
 pub static TABLES: Tables<Notifications> = Tables {
-    // 2: recipients that are UUIDs are in lower case.
+    // Schema 2 stores recipients that are UUIDs in lower case.
     schema: 2,
     tables: &[Table {
         kind: NOTIFICATIONS,
-        // Null where only the place of a notification is kept.
+        // Null for a placeholder of a notification without content.
         columns: &[
             Column::new("recipient", "text"),
             Column::new("sequence", "integer"),
@@ -32,7 +31,7 @@ pub static TABLES: Tables<Notifications> = Tables {
             Index { name: "notifications_by_recipient", on: "(recipient, sequence)" },
             Index { name: "notifications_unread", on: "(recipient, sequence) where unread = 1" },
             Index { name: "notifications_by_sequence", on: "(sequence)" },
-            // By which a second sink finds what it has not seen.
+            // Lets a second sink find what it has not seen.
             Index { name: "notifications_by_offset", on: "(offset)" },
         ],
         copied: false,
@@ -41,7 +40,7 @@ pub static TABLES: Tables<Notifications> = Tables {
     timers: &[],
 };
 
-/// A notification as it is now, and the record that made it.
+/// The current state of a notification, and the record that created it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notified {
     /// Its `sequence` is the record's offset.
@@ -53,26 +52,26 @@ pub struct Notified {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxPage {
     pub page: Page<Notification>,
-    /// How many of the recipient's notifications are unread, on whatever page.
+    /// The number of unread notifications of the recipient, on all pages.
     pub unread: u64,
-    /// Every record of the journal below this offset is in the answer. An inbox that lags behind what a caller was already
-    /// told can so be told from one that does not.
+    /// Every record of the journal below this offset is reflected. Shows whether an inbox lags behind an earlier response
+    /// to the caller.
     pub position: u64,
 }
 
 /// What a second sink has not seen yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct News {
-    /// Every notification that a record from the asked offset up to `to` changed last, in no order.
+    /// Every notification last changed by a record from the requested offset up to, but excluding, `to`. Unordered.
     pub(crate) notifications: Vec<Notification>,
-    /// The first offset that is not among them.
+    /// The offset to continue from.
     pub(crate) to: u64,
 }
 
-/// A page of a recipient's notifications, newest first, and how many are unread; all as of one moment.
+/// A page of a recipient's notifications, newest first, with the number of unread ones, in one snapshot.
 ///
 /// # Errors
-/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn inbox(
     store: &Store<Notifications>,
     recipient: &Recipient,
@@ -101,10 +100,10 @@ pub async fn inbox(
     Ok(InboxPage { page, unread, position })
 }
 
-/// Notifications whose sequence is above `after`, ascending, at most `limit`; of one recipient, or of all.
+/// Notifications whose sequence is above `after`, ascending, at most `limit`. Of one recipient, or of all if `None`.
 ///
 /// # Errors
-/// If they can't be read.
+/// [`StoreError`] if the rows can't be read.
 pub async fn since(
     store: &Store<Notifications>,
     after: Option<u64>,
@@ -123,7 +122,7 @@ pub async fn since(
     Ok(notified.collect())
 }
 
-/// What records from offset `from` on changed, about `limit` notifications at a time.
+/// The notifications changed by records from offset `from` on, at most `limit`.
 pub(crate) async fn news(store: &Store<Notifications>, from: u64, limit: u32) -> Result<News, StoreError> {
     let list = List::new("select offset, doc from notifications", "offset")
         .only("offset >= ?", [Cell::Integer(from.cast_signed())]);
@@ -132,8 +131,8 @@ pub(crate) async fn news(store: &Store<Notifications>, from: u64, limit: u32) ->
         moment.rows(list, limit.saturating_add(1), |row| Ok((row.count(0)?, row.document::<Entity>(1)?))).await?;
     let mut to = moment.next().await?;
     if rows.len() > usize::try_from(limit).unwrap_or(usize::MAX) {
-        // The last record may have changed more than fits: it is left to the next call. One record changes one
-        // notification, so something always stays.
+        // Leave the last record to the next call, since more of its changes may not fit. One record changes one
+        // notification, so something always remains.
         to = rows.last().map_or(to, |(offset, _)| *offset);
         rows.retain(|(offset, _)| *offset < to);
     }

@@ -1,4 +1,4 @@
-//! The orders service's rows and lists.
+//! The read model of the orders service.
 
 use std::iter;
 
@@ -10,7 +10,6 @@ use orderlog_domain::{
 
 use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
 
-/// The tables of the orders service.
 pub static TABLES: Tables<Orders> = Tables {
     schema: 3,
     tables: &[
@@ -18,11 +17,11 @@ pub static TABLES: Tables<Orders> = Tables {
             kind: ORDERS,
             columns: &[
                 Column::new("customer_id", "blob"),
-                // Null where no order was placed, only heard of.
+                // Null for a placeholder of an order that was never placed.
                 Column::new("state", "text"),
                 Column::new("payment", "text"),
                 Column::new("created_ms", "integer"),
-                // Null also where nobody said where the order came from.
+                // Null also if the order's channel was not specified.
                 Column::new("channel", "text"),
             ],
             cells: order_cells,
@@ -31,7 +30,7 @@ pub static TABLES: Tables<Orders> = Tables {
                 Index { name: "orders_by_state", on: "(state)" },
                 Index { name: "orders_by_creation", on: "(created_ms)" },
                 Index { name: "orders_by_channel", on: "(channel) where channel is not null" },
-                // Most orders are soon paid: only the others are worth an index.
+                // Most orders are soon paid, so only the others are worth an index.
                 Index { name: "orders_refunded", on: "(key) where payment = 'refunded'" },
                 Index { name: "orders_unpaid", on: "(key) where payment = 'unpaid'" },
             ],
@@ -58,27 +57,24 @@ fn order_cells(entity: &Entity) -> Vec<Cell> {
     }
 }
 
-/// Which orders. What is none does not matter.
+/// Filters orders. `None` matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderFilter {
     pub customer_id: Option<CustomerId>,
-    /// That have come this far.
     pub state: Option<OrderState>,
-    /// Whose payment stands like this.
     pub payment: Option<Payment>,
-    /// That came from there.
     pub channel: Option<Channel>,
-    /// Placed from the first time on, and before the second.
+    /// From the first time (inclusive) to the second (exclusive), by creation.
     pub created_ms: (Option<Millis>, Option<Millis>),
-    /// The newest are first, unless this is said.
+    /// The default is newest first.
     pub oldest_first: bool,
 }
 
-/// Orders, one page: in the order of their ids, or, where a time of creation is asked for, in the order of these times, so that
-/// one index leads to the page however few orders match.
+/// A page of orders, sorted by id. If the filter has a creation time, they are sorted by creation instead, so that an index
+/// finds the page even if few orders match.
 ///
 /// # Errors
-/// [`StoreError::Cursor`] for a foreign cursor; else SQLite's.
+/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn list(store: &Store<Orders>, filter: &OrderFilter, paging: &Paging) -> Result<Page<Order>, StoreError> {
     let after = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?.map(Cell::from);
     let (from, to) = filter.created_ms;
@@ -101,7 +97,7 @@ pub async fn list(store: &Store<Orders>, filter: &OrderFilter, paging: &Paging) 
         .only_if("channel = ?", filter.channel.as_ref().map(|channel| Cell::Text(channel.as_str().to_owned())))
         .only_if("created_ms >= ?", from.map(Cell::Integer))
         .only_if("created_ms < ?", to.map(Cell::Integer));
-    // As text, not as a value: only so does SQLite see that a partial index holds all rows that are asked for.
+    // A literal and not a parameter, so that SQLite can tell that a partial index contains all matching rows.
     list = match filter.payment {
         Some(Payment::Unpaid) => list.only("payment = 'unpaid'", []),
         Some(Payment::Paid) => list.only("payment = 'paid'", []),

@@ -1,10 +1,10 @@
 //! The inbox in Redis: a second sink that follows the SQLite checkpoint of the notifications service.
 //!
-//! Redis may forget the last second, or everything. So what it holds counts only together with the offset it stands at,
-//! which each script compares before it changes anything: whoever sends the wrong part, twice, or late, changes nothing.
-//! Each begun inbox has keys of its own (a `run`), so that clearing away an earlier one can't hit a later one.
+//! Redis may lose the last second, or everything. So its data is stored together with its offset, and each script compares
+//! the offset before it changes anything: a batch that is wrong, repeated or late has no effect. Each new inbox has keys of
+//! its own (a `run`), so that clearing an earlier one can't affect a later one.
 //!
-//! Redis must not evict (`maxmemory-policy noeviction`, the default): a part that is gone is only noticed where it is read.
+//! Redis must not evict (`maxmemory-policy noeviction`, the default): missing data is only detected when it is read.
 
 mod address;
 mod calls;
@@ -32,45 +32,44 @@ use uuid::Uuid;
 use super::{Inbox, InboxError};
 use crate::notifications::{self, InboxPage};
 
-/// For how long any call may take.
+/// The time limit of a call.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Notifications per script: Redis does nothing else meanwhile.
+/// Notifications per script. Redis blocks while a script runs.
 const CHUNK: u32 = 500;
-/// Counted up when what is kept changes its meaning: an inbox of another layout is begun anew and filled from the rows.
-/// 2: recipients that are UUIDs are in lower case.
+/// Increased when the stored data changes its meaning. An inbox of another layout is replaced and filled from the rows.
+/// Layout 2 stores recipients that are UUIDs in lower case.
 const LAYOUT: u32 = 2;
-/// How often a reader looks again whose inbox was begun anew under its hands.
+/// How often a read is retried if the inbox is replaced meanwhile.
 const LOOKS: u32 = 3;
 
-/// What became of notifications that were to be applied.
+/// The result of applying notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// They are there, and the offset stands at the new one.
+    /// Applied. The offset is now the new one.
     Now,
-    /// They were there before: another instance, or an earlier attempt whose answer was lost, applied them.
+    /// They were applied before, by another instance or by an earlier attempt whose answer was lost.
     AlreadyThere,
-    /// Nothing was changed: the offset stands elsewhere. Whoever follows rewinds to there; a Redis that lost everything, or
-    /// holds another history, stands at 0.
+    /// Nothing was changed, because Redis is at another offset. The caller resumes from there. A Redis that lost
+    /// everything, or contains another history, is at 0.
     Behind { stored: u64 },
 }
 
-/// Where the data of the inbox stands, as last heard.
+/// The current run and its offset, as last read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Run {
     name: String,
     next: u64,
 }
 
-/// The inbox in Redis.
 pub struct RedisInbox {
     connection: ConnectionManager,
     /// `{orderlog:<prefix>}`: the braces keep all keys in one slot of a cluster.
     tag: String,
-    /// The journal's id and the layout, by which an inbox of another log or another program is recognised.
+    /// The journal's id and the layout. Identifies an inbox of another log or another version.
     log_id: String,
     run: Mutex<Option<Run>>,
-    /// Of the rows that were followed last. An inbox that is there when the process starts followed rows that were never revised,
-    /// or may have missed a revision.
+    /// The revision of the rows last followed. An inbox that exists when the process starts followed rows that were never
+    /// revised, or may have missed a revision.
     revision: AtomicU64,
     begin: Script,
     apply: Script,
@@ -79,11 +78,11 @@ pub struct RedisInbox {
 }
 
 impl RedisInbox {
-    /// The inbox of the journal `log_id` in this Redis. Deployments that share one Redis
-    /// need a `prefix` each. Connects when it is first used: a Redis that is down at the start stops nobody.
+    /// Creates the inbox of the journal `log_id`. Deployments that share one Redis need different prefixes. Connects on
+    /// first use, so that a process can start while Redis is down.
     ///
     /// # Errors
-    /// [`InboxError::Redis`] if the URL is none.
+    /// [`InboxError::Redis`] if the address is invalid.
     pub fn new(at: &RedisAddress, prefix: &str, log_id: Uuid) -> Result<Self, InboxError> {
         let client = address::client(at).map_err(InboxError::Redis)?;
         let config = ConnectionManagerConfig::new()
@@ -104,18 +103,18 @@ impl RedisInbox {
         })
     }
 
-    /// Applies every notification that records from `expected` up to and without `new` changed last, and advances to
-    /// `new`. All or nothing. If the answer is lost, the offset is read again: it says whether it was done.
+    /// Applies every notification last changed by a record from `expected` up to, but excluding, `new`, and advances to
+    /// `new`. Atomic. If the answer is lost, the offset is read again to find out whether it was applied.
     ///
     /// # Errors
-    /// If Redis can't be reached: then call [`RedisInbox::follow`] later, which begins by asking where it stands.
+    /// [`InboxError`] if Redis can't be reached. Call [`RedisInbox::follow`] later, which starts by reading the offset.
     pub async fn apply(&self, expected: u64, new: u64, notifications: &[Notification]) -> Result<Applied, InboxError> {
         let run = self.stand().await?;
         match self.call_apply(&run, expected, new, notifications).await {
             Ok(applied) => Ok(applied),
             Err(InboxError::Unexpected { detail }) => Err(InboxError::Unexpected { detail }),
             Err(InboxError::Late { .. } | InboxError::Redis(_) | InboxError::Store(_)) => {
-                // It may have been done. What comes too late is harmless: the script compares.
+                // It may have been applied. A late script is harmless: it compares the offset.
                 self.forget();
                 let run = self.stand().await?;
                 if run.next == new {
@@ -127,26 +126,26 @@ impl RedisInbox {
         }
     }
 
-    /// Brings Redis to where the rows of `store` stand, from wherever it stands, and answers with that offset. A Redis that
-    /// lost its data, or holds another history, is filled anew. Call it after every write, after an error, and now and then
-    /// while nothing is written, since Redis does not say when it has lost something. The rows' indexes should be there.
+    /// Brings Redis to the offset of the rows of `store`, from any offset, and returns it. A Redis that lost its data, or
+    /// contains another history, is filled anew. Call it after every write, after an error, and periodically while nothing
+    /// is written, since Redis does not report losses. The rows' indexes should exist.
     ///
     /// # Errors
-    /// If Redis or the rows can't be reached. What was applied until then is there.
+    /// [`InboxError`] if Redis or the rows can't be reached. What was applied until then is kept.
     pub async fn follow(&self, store: &Store<Notifications>) -> Result<u64, InboxError> {
-        // Rows with lower offsets than those that were followed have changed: what was parked is folded by now.
+        // Rows below the offset that was followed have changed: records that were parked are folded now.
         let revision = store.revision().await?;
         if self.revision.load(Ordering::Relaxed) != revision {
             tracing::info!(tag = self.tag, "the rows were revised: the inbox in Redis is filled anew");
             self.call_drop().await?;
             self.revision.store(revision, Ordering::Relaxed);
         }
-        // Never from memory: Redis may have been restarted since.
+        // Do not use the cached offset: Redis may have been restarted.
         self.forget();
         loop {
             let Run { next: stored, .. } = self.stand().await?;
             let news = notifications::news(store, stored, CHUNK).await?;
-            // Also if Redis is ahead: it followed another instance, whose rows are further than these.
+            // Includes a Redis that is ahead, because it followed another instance whose rows are newer.
             if news.to <= stored {
                 return Ok(stored);
             }
@@ -163,17 +162,17 @@ impl RedisInbox {
         }
     }
 
-    /// Throws away what Redis holds and fills it anew out of `store`.
+    /// Deletes the inbox in Redis and fills it from `store`.
     ///
     /// # Errors
-    /// If Redis or the rows can't be reached.
+    /// [`InboxError`] if Redis or the rows can't be reached.
     pub async fn rebuild_from_store(&self, store: &Store<Notifications>) -> Result<u64, InboxError> {
         self.call_drop().await?;
         self.forget();
         self.follow(store).await
     }
 
-    /// Where Redis stands: as last heard, or asked anew. A missing or foreign inbox is begun, empty.
+    /// The current run and its offset, cached or read. Creates an empty inbox if it is missing or foreign.
     async fn stand(&self) -> Result<Run, InboxError> {
         let known = self.known();
         if let Some(run) = known {
@@ -183,7 +182,7 @@ impl RedisInbox {
         let run = self.call_begin(&minted).await?;
         if run.name == minted {
             tracing::info!(tag = self.tag, "began an empty inbox in Redis");
-            // What an earlier run left only takes space.
+            // Keys of an earlier run only take space.
             if let Err(error) = self.sweep().await {
                 tracing::warn!(%error, "could not clear away what an earlier inbox left in Redis");
             }
@@ -204,7 +203,7 @@ impl RedisInbox {
         self.remember(None);
     }
 
-    /// Reads until the run is the one that was asked for.
+    /// Reads from the current run, and retries if the run was replaced.
     async fn look(&self, which: &Which<'_>, bound: &str, limit: u32) -> Result<Entries, InboxError> {
         for _ in 0..LOOKS {
             let run = self.stand().await?;
@@ -223,16 +222,16 @@ impl RedisInbox {
 
 enum Which<'a> {
     All,
-    /// Of a recipient, ascending.
+    /// One recipient's, ascending.
     Of(&'a Recipient),
-    /// A page: of a recipient, descending; only the unread ones, or all.
+    /// One recipient's, descending.
     Page {
         recipient: &'a Recipient,
         unread_only: bool,
     },
 }
 
-/// What was read, as of one moment.
+/// The result of a read, as of one moment.
 struct Entries {
     position: u64,
     counted: u64,
@@ -266,7 +265,7 @@ impl Inbox for RedisInbox {
     }
 
     async fn position(&self) -> Result<u64, InboxError> {
-        // Never from memory: another instance may have followed further, or Redis may have lost all.
+        // Do not use the cached offset: another instance may have followed further, or Redis may have lost everything.
         self.forget();
         Ok(self.stand().await?.next)
     }

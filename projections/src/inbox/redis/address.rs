@@ -3,7 +3,7 @@
 use ::redis::{Client, IntoConnectionInfo, RedisResult, TlsCertificates};
 use orderlog_readmodel::RedisAddress;
 
-/// A client of the Redis at this address, which does not connect yet.
+/// Creates a client of this Redis, without connecting.
 pub(super) fn client(address: &RedisAddress) -> RedisResult<Client> {
     let info = address.url.as_str().into_connection_info()?;
     let mut settings = info.redis_settings().clone();

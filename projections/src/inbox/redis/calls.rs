@@ -1,4 +1,4 @@
-//! The calls to Redis: each once, with a time limit, and with what its answer means.
+//! The calls to Redis, each with a time limit and the decoding of its answer.
 
 use ::redis::RedisResult;
 use orderlog_core::decoding;
@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{Applied, Entries, InboxError, PATIENCE, RedisInbox, Run, Which};
 
-/// Keys looked at, or deleted, per call.
+/// Keys scanned per call.
 const SWEPT: usize = 500;
 
 fn unexpected(detail: impl Into<String>) -> InboxError {
@@ -18,7 +18,7 @@ fn offset(text: &str) -> Result<u64, InboxError> {
     text.parse().map_err(|_| unexpected(format!("`{text}` is no offset")))
 }
 
-/// The answer of one call, unless it takes too long.
+/// Awaits one call, up to the time limit.
 async fn answer<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, InboxError> {
     match timeout(PATIENCE, call).await {
         Ok(answered) => answered.map_err(InboxError::Redis),
@@ -83,7 +83,7 @@ impl RedisInbox {
         Ok(applied)
     }
 
-    /// What was asked for; none if the run is another one by now.
+    /// Reads from a run. `None` if it is not the current run.
     pub(super) async fn call_read(
         &self,
         run: &Run,
@@ -118,7 +118,7 @@ impl RedisInbox {
                     .collect::<Result<_, _>>()?,
             })),
             [torn, ..] if torn == "torn" => {
-                // A part was evicted or deleted by hand: begin anew, the rows have it all.
+                // Data was evicted or deleted by hand. Start anew, since the rows contain everything.
                 self.call_drop().await?;
                 Ok(None)
             }
@@ -126,17 +126,17 @@ impl RedisInbox {
         }
     }
 
-    /// Forgets where the inbox stands: with that, all of it is worth nothing.
+    /// Deletes the state of the inbox, which invalidates all its data.
     pub(super) async fn call_drop(&self) -> Result<(), InboxError> {
         let mut connection = self.connection.clone();
         answer(::redis::cmd("del").arg(self.state_key()).exec_async(&mut connection)).await
     }
 
-    /// Deletes the keys of all runs but the present one. Runs never come back, so this can't hit what will be used.
+    /// Deletes the keys of all runs but the current one. Run names are never reused, so a key deleted here is never needed.
     pub(super) async fn sweep(&self) -> Result<(), InboxError> {
         let mut connection = self.connection.clone();
         let state = self.state_key();
-        // Characters that mean something in a pattern, in case the prefix has any.
+        // Escape characters that are special in a pattern, in case the prefix contains any.
         let special = |c: char| "*?[]\\".contains(c);
         let escaped: String =
             self.tag.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect();
