@@ -1,4 +1,4 @@
-//! Successful answers: a JSON body and the headers that say where in the log it stands.
+//! Successful responses: a JSON body, and headers with the position in the log.
 
 use orderlog_core::decider::Decider;
 use orderlog_runtime::replica::Executed;
@@ -16,15 +16,15 @@ use serde::Serialize;
 
 use crate::json::Json;
 
-/// Where in which journal: `orders@1042`.
+/// The position of a record: `orders@1042`.
 pub const POSITION: HeaderName = HeaderName::from_static("orderlog-position");
-/// Which preference of the caller was honoured.
+/// The preference of the caller that was applied.
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-/// The answer is that of an earlier request with the same idempotency key.
+/// Marks the response to an earlier request with the same idempotency key.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// The answer to a command, with its status. The body follows from the recorded event alone, so that a repeated
-/// idempotency key is answered with the same.
+/// The response to a command, with its status. The body derives from the recorded event alone, so that repeating an idempotency
+/// key yields the same response.
 #[derive(Debug)]
 pub struct Answer<T, const STATUS: u16> {
     body: T,
@@ -35,13 +35,13 @@ pub struct Answer<T, const STATUS: u16> {
     replayed: bool,
 }
 
-/// The answer to a command that made something: 201.
+/// The response to a command that created something: 201.
 pub type Created<T> = Answer<T, 201>;
-/// The answer to any other command: 200.
+/// The response to any other command: 200.
 pub type Done<T> = Answer<T, 200>;
 
 impl<T, const STATUS: u16> Answer<T, STATUS> {
-    /// What `executed` answers. `version` is that of what the command was about, if it has one.
+    /// Creates the response to an executed command. `version` is that of the command's target, if it has one.
     pub fn new<D: Decider>(executed: &Executed<D>, body: T, version: impl Into<Option<u64>>) -> Self {
         let position = position::<D>(executed.accepted.at.offset);
         Self { body, location: None, position, version: version.into(), applied: None, replayed: executed.replayed }
@@ -49,15 +49,15 @@ impl<T, const STATUS: u16> Answer<T, STATUS> {
 }
 
 impl<T> Created<T> {
-    /// The answer, with the path at which what was made is found.
+    /// Sets the path of the created object.
     #[must_use]
     pub fn at(mut self, location: String) -> Self {
         self.location = Some(location);
         self
     }
 
-    /// The answer, which tells of a record after that of the command, if this is one: who has seen this must not be shown what was
-    /// before it, by whatever instance.
+    /// Sets the position of a record after the command's own, if the response reflects one: no instance may then show the caller an earlier
+    /// state.
     #[must_use]
     pub fn telling_of<D: Decider>(mut self, newest: Option<u64>) -> Self {
         if let Some(offset) = newest {
@@ -66,7 +66,7 @@ impl<T> Created<T> {
         self
     }
 
-    /// The answer, which says which preference was honoured.
+    /// Sets the preference that was applied.
     #[must_use]
     pub fn applied(mut self, preference: Option<String>) -> Self {
         self.applied = preference;
@@ -74,13 +74,13 @@ impl<T> Created<T> {
     }
 }
 
-/// Where a record stands in the service's journal, as `Orderlog-Position` says it.
+/// Formats a position in the service's journal, as in `Orderlog-Position`.
 pub fn position<D: Decider>(offset: u64) -> String {
     format!("{}@{offset}", D::JOURNAL)
 }
 
 fn insert(response: &mut Response, name: HeaderName, value: String) {
-    // Positions, versions and paths of ids are visible ASCII.
+    // Positions, versions and paths with ids are visible ASCII.
     if let Ok(value) = HeaderValue::try_from(value) {
         response.headers_mut().insert(name, value);
     }
@@ -152,7 +152,7 @@ impl<T: Type + Serialize, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
     }
 }
 
-/// The answer to a query for one object.
+/// The response to a query for one object.
 #[derive(Debug)]
 pub struct Found<T> {
     body: T,
@@ -161,12 +161,11 @@ pub struct Found<T> {
 }
 
 impl<T> Found<T> {
-    /// An object of this version.
     pub const fn new(body: T, version: u64) -> Self {
         Self { body, version, position: None }
     }
 
-    /// The same, as it was at this position, if that was asked.
+    /// Sets the position of a past state.
     #[must_use]
     pub fn at(mut self, position: Option<String>) -> Self {
         self.position = position;
@@ -199,7 +198,7 @@ impl<T: Type + Serialize> ApiResponse for Found<T> {
     }
 }
 
-/// The answer to a query for a list: one page of it.
+/// The response to a query for a list: one page of it.
 #[derive(Debug)]
 pub struct Listed<T> {
     body: T,
@@ -207,7 +206,7 @@ pub struct Listed<T> {
 }
 
 impl<T> Listed<T> {
-    /// A page, and the link to the next one, if there is one.
+    /// Creates a page with the link to the next one, if any.
     pub const fn new(body: T, next: Option<String>) -> Self {
         Self { body, next }
     }

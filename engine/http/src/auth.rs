@@ -1,7 +1,7 @@
-//! Who asks, and what they may: callers, scopes, keys, tokens.
+//! Authentication and authorization: callers, scopes, keys and tokens.
 //!
-//! Everything here is values and files; `server/gate.rs` looks at requests. Deliberately absent: passwords, sessions, and a
-//! user data base. People sign in somewhere else, and come with a token from there.
+//! This module only has values and files; `server/gate.rs` handles requests. There are no passwords, sessions or user database:
+//! people sign in with an identity provider and bring a token.
 
 mod caller;
 mod issuer;

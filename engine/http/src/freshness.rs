@@ -1,8 +1,8 @@
-//! How new an answer has to be: `Orderlog-Min-Position`, and for how long the caller waits for that: `Prefer: wait=N`.
+//! How fresh a response must be: `Orderlog-Min-Position`, and how long the caller waits for that: `Prefer: wait=N`.
 //!
-//! A position in the service's own journal is waited for until the rows hold it. One in the journal of a service whose events this one
-//! consumes is waited for until the rows hold all that follows from it here (`engine/runtime/src/replica/news.rs`). Then a "not found" is
-//! the truth. If the time is up before, the answer is 504. Any other position is refused, since the wait would have no end.
+//! A request waits for a position in the service's own journal until the rows contain it, and for one in the journal of a service whose
+//! events this one consumes until the rows contain all its consequences (`engine/runtime/src/replica/news.rs`). Then a "not found" is
+//! reliable. If the time limit passes first, the response is 504. Any other position is rejected, since the wait would never end.
 
 use std::{fmt, time::Duration};
 
@@ -19,9 +19,9 @@ use crate::{
     problem::{ApiError, codes},
 };
 
-/// The header that carries positions.
+/// The header with positions.
 pub const MIN_POSITION: &str = "Orderlog-Min-Position";
-/// How long is waited if the caller does not say.
+/// The time limit if the caller gives none.
 const WAIT: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -39,7 +39,7 @@ impl fmt::Display for Position {
 }
 
 impl Position {
-    /// The position that `text` is, in one of these journals.
+    /// Parses a position in one of these journals.
     pub fn read(text: &str, journals: &[ServiceName]) -> Option<Self> {
         let (name, offset) = text.trim().split_once('@')?;
         let journal = *journals.iter().find(|journal| journal.as_str() == name)?;
@@ -47,28 +47,28 @@ impl Position {
     }
 }
 
-/// What a caller has seen, and how it likes to wait.
+/// What a caller has seen, and how it prefers to wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
-    /// The answer has to reflect these records.
+    /// The response must reflect these records.
     pub seen: Vec<Position>,
-    /// For how many seconds the caller likes to wait.
+    /// How long the caller is willing to wait.
     pub wait: Option<Duration>,
-    /// The caller likes an answer at once.
+    /// Whether the caller prefers an immediate response.
     pub respond_async: bool,
 }
 
 impl Freshness {
-    /// What the headers of a request say, where there are these journals. Preferences that are not understood are ignored, as RFC 7240 wants it.
+    /// Parses the headers of a request, with positions in `journals`. Unknown preferences are ignored, as RFC 7240 requires.
     ///
     /// # Errors
-    /// 400 for positions that are none.
+    /// 400 for malformed positions.
     pub fn read(headers: &HeaderMap, journals: &[ServiceName]) -> Result<Self, ApiError> {
-        // What is no text is no position, and no preference that is understood.
+        // A value that is not text is neither a position nor a known preference.
         let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
         let seen = text(MIN_POSITION).flat_map(|value| value.split(','));
         let seen: Option<Vec<_>> = seen.map(|position| Position::read(position, journals)).collect();
-        // More positions than one for each service make no sense.
+        // More than one position per service is pointless.
         let seen = seen.filter(|seen| seen.len() <= journals.len()).ok_or_else(|| {
             let detail = "it must be positions that answers told, such as `orders@1042`, with commas between them";
             ApiError::parameter(MIN_POSITION, codes::INVALID_POSITION, detail)
@@ -87,7 +87,7 @@ impl Freshness {
         Ok(freshness)
     }
 
-    /// What a request says.
+    /// Parses the headers of a request.
     ///
     /// # Errors
     /// As [`Freshness::read`].
@@ -96,30 +96,30 @@ impl Freshness {
         Self::read(request.headers(), journals)
     }
 
-    /// The preference that was honoured, as the answer says it; of a caller that likes both, the waiting.
+    /// Returns the preference that was applied, for the response. Waiting takes precedence if the caller prefers both.
     pub fn applied(&self) -> Option<String> {
         let waited = self.wait.map(|wait| format!("wait={}", wait.as_secs()));
         waited.or_else(|| self.respond_async.then(|| "respond-async".to_owned()))
     }
 
-    /// What was seen of `journal` by itself, and everything else.
+    /// Splits off the positions in `journal`. Returns them and all others.
     #[must_use]
     pub fn part(self, journal: ServiceName) -> (Self, Self) {
         let (of_it, rest) = self.seen.iter().partition(|position| position.journal == journal);
         (Self { seen: of_it, ..self.clone() }, Self { seen: rest, ..self })
     }
 
-    /// The same, without the positions that `D` can't wait for.
+    /// Removes the positions that `D` cannot wait for.
     #[must_use]
     pub fn awaited_by<D: Decider>(&self) -> Self {
         let seen = self.seen.iter().filter(|position| awaited::<D>().any(|it| it == position.journal.as_str()));
         Self { seen: seen.copied().collect(), ..self.clone() }
     }
 
-    /// Whether `D` can wait for all of them.
+    /// Checks that `D` can wait for all positions.
     ///
     /// # Errors
-    /// 400 for a position that it can't wait for.
+    /// 400 for a position that it cannot wait for.
     pub fn known<D: Decider>(&self) -> Result<(), ApiError> {
         let may_wait_for: Vec<&str> = awaited::<D>().collect();
         match self.seen.iter().find(|position| !may_wait_for.contains(&position.journal.as_str())) {
@@ -135,31 +135,31 @@ impl Freshness {
         }
     }
 
-    /// For how long is waited.
+    /// Returns how long to wait.
     pub fn patience(&self) -> Duration {
         self.wait.unwrap_or(WAIT)
     }
 
-    /// The last record of this service that the caller has seen.
+    /// Returns the last record of this service that the caller has seen.
     pub fn last_of<D: Decider>(&self) -> Option<u64> {
         let own = self.seen.iter().filter(|position| position.journal.as_str() == D::JOURNAL);
         own.map(|position| position.offset).max()
     }
 
-    /// Up to which record of this service an answer must reflect all that is about its object, if there is such a record. What follows
-    /// from another service's record may be any.
+    /// Returns the last record of this service about its object that a response must reflect, if any. Any record may follow from another
+    /// service's record.
     pub fn must_reflect<D: Decider>(&self) -> Option<u64> {
         if self.foreign::<D>().next().is_some() { Some(u64::MAX) } else { self.last_of::<D>() }
     }
 
-    /// What the caller has seen of other services than this. A journal's first record only says which journal it is: nothing follows
-    /// from it.
+    /// Returns the positions that the caller has seen in other services. A journal's first record is excluded: it is the genesis, from which
+    /// nothing follows.
     pub fn foreign<D: Decider>(&self) -> impl Iterator<Item = &Position> {
         self.seen.iter().filter(|position| position.journal.as_str() != D::JOURNAL && position.offset > 0)
     }
 }
 
-/// The journals whose positions `D` can wait for: its own first, then those whose events it consumes.
+/// Returns the journals whose positions `D` can wait for: its own, then those whose events it consumes.
 pub fn awaited<D: Decider>() -> impl Iterator<Item = &'static str> {
     std::iter::once(D::JOURNAL).chain(sources::<D>().map(|(journal, _)| journal))
 }

@@ -1,4 +1,4 @@
-//! JSON bodies, read and written by serde: faster than the framework's own, and it says which field is wrong.
+//! JSON bodies, parsed and written by serde, which is faster than the framework's own parser and reports the invalid field.
 
 mod encoding;
 mod number;
@@ -23,32 +23,32 @@ use strict::Strict;
 
 use crate::problem::{ApiError, Fault, Faults, codes, too_large};
 
-/// What a body may be.
+/// Limits of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimits {
-    /// It has no more bytes.
+    /// The maximum length in bytes.
     pub max_bytes: usize,
-    /// It has arrived after this.
+    /// The time within which it must arrive.
     pub timeout: Duration,
 }
 
-/// The body of a request, whose values can be wrong though its shape is right.
+/// A request body whose values may be invalid although its shape is valid.
 pub trait Checked: Sized {
-    /// What the values are.
+    /// The validated values.
     type Values: Send;
 
-    /// The values.
+    /// Validates the values.
     ///
     /// # Errors
-    /// All of them that can't be.
+    /// All invalid values.
     fn checked(self) -> Result<Self::Values, ApiError>;
 }
 
-/// The JSON body of an answer.
+/// A JSON response body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
-/// The JSON body of a request: its values, as [`Checked`] says what they must be.
+/// A JSON request body: its values, validated by [`Checked`].
 pub struct Given<T: Checked>(pub T::Values);
 
 impl<T: Type> Payload for Json<T> {
@@ -88,7 +88,7 @@ impl<T: Type + DeserializeOwned + Checked> ParsePayload for Given<T> {
     }
 }
 
-/// The values of the JSON body of a request.
+/// Parses and validates the JSON body of a request.
 ///
 /// # Errors
 /// 415 for anything but JSON in UTF-8 without compression, 413 and 408 by the limits of the request, 400 with every fault of the body.
@@ -121,21 +121,21 @@ impl<T: Serialize + Send> IntoResponse for Json<T> {
 
 poem_openapi::impl_apirequest_for_payload!(Given<T>, T: Type + DeserializeOwned + Checked);
 
-/// What the body of a request may be.
+/// Returns the limits of the request's body.
 ///
 /// # Errors
-/// 500 if the gate has not said it.
+/// 500 if the gate has not set them.
 pub fn limits_of(request: &Request) -> Result<BodyLimits, ApiError> {
     let limits = request.data::<BodyLimits>().copied();
     limits.ok_or_else(|| ApiError::internal(&"a request without limits came through the gate"))
 }
 
-/// How long the body says that it is.
+/// Returns the length of the body according to its head.
 pub fn declared_length(request: &Request) -> Option<usize> {
     request.header("content-length")?.parse().ok()
 }
 
-/// The whole body, if it is neither longer nor slower than it may be.
+/// Reads the whole body within its limits.
 ///
 /// # Errors
 /// 413, 408, or that the connection broke.
@@ -144,7 +144,7 @@ pub async fn arrived(declared: Option<usize>, body: Body, limits: BodyLimits) ->
     let arriving = async {
         match declared {
             Some(length) if length > max_bytes => Err(ReadBodyError::PayloadTooLarge),
-            // The connection hands over exactly as many bytes as were declared.
+            // The connection returns exactly as many bytes as were declared.
             Some(_) => body.into_bytes().await,
             None => body.into_bytes_limit(max_bytes).await,
         }
@@ -160,7 +160,7 @@ pub async fn arrived(declared: Option<usize>, body: Body, limits: BodyLimits) ->
     }
 }
 
-/// The JSON body of a request that may be left out.
+/// An optional JSON request body.
 pub struct MaybeGiven<T: Checked>(pub Option<T::Values>);
 
 impl<'a, T: Type + DeserializeOwned + Checked> ApiExtractor<'a> for MaybeGiven<T> {
@@ -183,7 +183,7 @@ impl<'a, T: Type + DeserializeOwned + Checked> ApiExtractor<'a> for MaybeGiven<T
         options: ExtractParamOptions<()>,
     ) -> Result<Self> {
         let length = request.header("content-length").map(str::to_owned);
-        // Without either header there is no body; a body of no bytes is none either.
+        // Without either header there is no body; an empty body counts as none.
         let is_there =
             length.as_deref() != Some("0") && (length.is_some() || request.header("transfer-encoding").is_some());
         if is_there {
@@ -194,8 +194,8 @@ impl<'a, T: Type + DeserializeOwned + Checked> ApiExtractor<'a> for MaybeGiven<T
     }
 }
 
-/// Why these bytes are no `T`, as `error` says: all that is wrong with them. They are read once more, since keeping track of where we
-/// are costs time.
+/// Collects all reasons why these bytes are not a `T`, given the first `error`. Parses them again, since tracking the location during
+/// the first parse would cost time.
 fn explain<T: Type + DeserializeOwned + Checked>(bytes: &[u8], error: &serde_json::Error) -> ApiError {
     if let Err(error) = encoding::check_bytes(bytes) {
         return error;
@@ -205,7 +205,7 @@ fn explain<T: Type + DeserializeOwned + Checked>(bytes: &[u8], error: &serde_jso
         Ok(_) if json.end().is_err() => {
             return ApiError::invalid(codes::MALFORMED_JSON, "something follows the JSON value");
         }
-        // Escapes in texts are looked at by whoever reads the text.
+        // Escapes in texts are only checked when a text is read.
         Ok(_) if !error.is_data() => return malformed(error),
         Ok(body) => body,
         Err(error) => return malformed(&error),
@@ -230,7 +230,7 @@ fn explain<T: Type + DeserializeOwned + Checked>(bytes: &[u8], error: &serde_jso
     if faults.is_empty() { beyond_the_schema::<T>(bytes).into() } else { faults.into() }
 }
 
-/// What is said of an escape that stands for no character, such as half of a surrogate pair. Only whoever reads the text finds it.
+/// Reports an escape that is not a character, such as half of a surrogate pair. It is only found when the text is read.
 fn with_bad_escape(bytes: &[u8], error: &serde_json::Error) -> ApiError {
     malformed(serde_json::from_slice::<serde_json::Value>(bytes).as_ref().err().unwrap_or(error))
 }
@@ -240,7 +240,7 @@ fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::invalid(codes::MALFORMED_JSON, format!("this is no JSON, from line {line}, column {column} on"))
 }
 
-/// What serde refuses though the schema does not: schemas say less of what is in the bodies of operators.
+/// Reports what serde rejects although the schema allows it: the schemas of operators' bodies are less precise.
 fn beyond_the_schema<T: DeserializeOwned>(bytes: &[u8]) -> Faults {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let error = serde_path_to_error::deserialize::<_, T>(Strict(&mut json)).err();
@@ -248,7 +248,7 @@ fn beyond_the_schema<T: DeserializeOwned>(bytes: &[u8]) -> Faults {
     Fault::of_body(pointer, codes::WRONG_TYPE, "this value can't be here").into()
 }
 
-/// A place in a document as a JSON pointer, as a URI fragment.
+/// Formats a place in a document as a JSON pointer in URI fragment form.
 fn pointer_of(path: &serde_path_to_error::Path) -> String {
     let segments = path.iter().map(|segment| match segment {
         Segment::Seq { index } => index.to_string(),
@@ -268,10 +268,10 @@ fn refused<T: Type + DeserializeOwned + Checked>(body: &str) -> ApiError {
     explain::<T>(body.as_bytes(), &error)
 }
 
-/// Asserts which faults a body has: each one's pointer and code, sorted. For tests of services.
+/// Asserts the faults of a body: the pointer and code of each, sorted. For tests of services.
 ///
 /// # Panics
-/// If it has others.
+/// If the body has other faults.
 #[track_caller]
 pub fn assert_all_told<T: Type + DeserializeOwned + Checked>(body: &str, expected: &[(&str, &str)]) {
     let faults = refused::<T>(body).faults();
@@ -412,7 +412,7 @@ mod tests {
                 ("#/amount", "missing_field"),
                 ("#/else", "unknown_field"),
                 ("#/invoice_id", "wrong_type"),
-                // Its lines are told one by one; that there are too few is another matter.
+                // The faults of its lines are listed individually; the number of lines is another fault.
                 ("#/lines", "too_long"),
                 ("#/lines/0/quantity", "wrong_type"),
                 ("#/lines/1", "wrong_type"),

@@ -1,15 +1,15 @@
-//! HTTP for services: what all routes of all services have in common.
+//! HTTP for services: what all routes of all services share.
 //!
-//! - [`service`]: a running service as its routes see it, and what a service declares of itself.
+//! - [`service`]: a running service as used by its routes, and what a service declares about itself.
 //! - [`operations`]: what each operation declares at its handler.
-//! - [`problem`]: errors as problem documents; services add codes of their own.
-//! - [`json`], [`params`], [`paging`], [`freshness`], [`point`]: what requests say. [`answer`], [`list`]: what they get.
+//! - [`problem`]: errors as problem details; services add codes of their own.
+//! - [`json`], [`params`], [`paging`], [`freshness`], [`point`]: parsing requests. [`answer`], [`list`]: responses.
 //! - [`auth`]: callers, scopes, keys and tokens. [`tls`]: certificates.
-//! - [`peers`]: the other services over HTTP.
+//! - [`peers`]: calls to the other services over HTTP.
 //! - [`waiting`]: how requests wait without holding a place; [`pool`]: how places are shared between callers.
-//! - [`measures`]: requests, counted. [`request`]: the request that a task works on.
+//! - [`measures`]: request metrics. [`request`]: the current request of a task.
 //!
-//! Deliberately absent: any service, the process around them (`orderlog-server`), SQL.
+//! Services, the process around them (`orderlog-server`) and SQL are not part of this crate.
 
 pub mod answer;
 pub mod auth;

@@ -1,4 +1,4 @@
-//! Lists as answers have them: a page of items, and where the next one is found.
+//! Lists in responses: a page of items, and the cursor of the next page.
 
 use std::borrow::Cow;
 
@@ -8,13 +8,13 @@ use poem_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
-/// An object that there is a list of.
+/// An object that can be listed.
 pub trait ListItem: Type {
     /// The name of the list's schema.
     const LIST: &'static str;
-    /// What the list has, and in which order.
+    /// The contents and order of the list.
     const ABOUT: &'static str;
-    /// What `items` is.
+    /// The description of `items`.
     const ITEMS: &'static str = "The items on this page.";
 }
 

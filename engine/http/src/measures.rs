@@ -1,14 +1,14 @@
-//! Requests over HTTP, counted as things happen, by atomic additions.
+//! HTTP request metrics, updated by atomic additions.
 
 use std::time::Duration;
 
 use poem::http::StatusCode;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, core::Collector};
 
-/// In seconds: a query takes less than a millisecond, a command waits for its record to be durable.
+/// In seconds. A query takes less than a millisecond; a command waits until its record is durable.
 const BUCKETS: [f64; 13] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
-/// Requests over HTTP, counted as they are answered.
+/// HTTP request metrics.
 #[derive(Clone)]
 pub struct HttpMeasures {
     requests: IntCounterVec,
@@ -17,16 +17,16 @@ pub struct HttpMeasures {
     limited: IntCounterVec,
 }
 
-/// What there was no room for.
+/// A limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// A request, which was refused.
+    /// A request was rejected.
     Requests,
-    /// A wait, which was left out.
+    /// A request was not allowed to wait.
     Waits,
-    /// A connection, whose request was refused.
+    /// A connection's request was rejected.
     Connections,
-    /// A connection without a caller, which was closed for another one.
+    /// A connection without a caller was closed to make room for another one.
     StrayConnections,
 }
 
@@ -58,7 +58,7 @@ impl HttpMeasures {
         }
     }
 
-    /// One more; it is over when the result is dropped, also if its caller goes away.
+    /// Counts a request in flight until the result is dropped, even if its caller goes away.
     pub fn begin(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
@@ -69,12 +69,12 @@ impl HttpMeasures {
         self.seconds.with_label_values(&[route, method]).observe(took.as_secs_f64());
     }
 
-    /// There was no room for one of these.
+    /// Counts that this limit was reached.
     pub fn limited(&self, limit: Limit) {
         self.limited.with_label_values(&[limit.as_str()]).inc();
     }
 
-    /// What the registry of metrics takes.
+    /// Returns the collectors to register.
     pub fn collectors(&self) -> [Box<dyn Collector>; 4] {
         let Self { requests, seconds, in_flight, limited } = self.clone();
         [Box::new(requests), Box::new(seconds), Box::new(in_flight), Box::new(limited)]
@@ -87,7 +87,7 @@ impl Default for HttpMeasures {
     }
 }
 
-/// A request that is not answered yet.
+/// A request in flight.
 pub struct InFlight(IntGauge);
 
 impl Drop for InFlight {

@@ -1,4 +1,4 @@
-//! The names of services.
+//! Service names.
 
 use std::{fmt, sync::Arc};
 
@@ -8,21 +8,21 @@ use orderlog_core::decider::Decider;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceName(&'static str);
 
-/// The names of all services of a deployment, in their order. Requests carry them, for what they say in positions.
+/// The names of all services of a deployment, in order. Attached to requests, to parse positions.
 pub type ServiceNames = Arc<[ServiceName]>;
 
 impl ServiceName {
-    /// The service whose commands `D` decides.
+    /// Returns the name of the service whose commands `D` decides.
     pub const fn of<D: Decider>() -> Self {
         Self(D::JOURNAL)
     }
 
-    /// A name that need not be in a registry, for tests.
+    /// Creates a name without a decider, for tests.
     pub const fn named(name: &'static str) -> Self {
         Self(name)
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub const fn as_str(self) -> &'static str {
         self.0
     }

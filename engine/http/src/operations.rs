@@ -1,4 +1,4 @@
-//! The operations of the HTTP API, as their handlers declare them by `#[operations]`: the gate and the contract go by the same table.
+//! The operations of the HTTP API, declared at their handlers with `#[operations]`. The gate and the contract use the same table.
 
 pub use orderlog_macros::operations;
 pub use poem::http::Method;
@@ -9,47 +9,47 @@ use crate::{
     problem::{ApiError, Code, Scope, codes},
 };
 
-/// An operation, with everything that has to be known of it before its handler runs.
+/// An operation, with everything that must be known before its handler runs.
 #[derive(Debug)]
 pub struct Operation {
     /// The `operationId`.
     pub id: &'static str,
     pub method: Method,
-    /// The path as OpenAPI writes it: `/orders/{order_id}`.
+    /// The path in OpenAPI notation: `/orders/{order_id}`.
     pub path: &'static str,
     /// The scope that a caller needs.
     pub scope: auth::Scope,
-    /// What it does for callers that are bound to an owner.
+    /// Its behavior for callers bound to an owner.
     pub bound: BoundCallers,
-    /// Whether it is about something that is there already, so that `If-Match` may name its version.
+    /// Whether its target exists already, so that `If-Match` may name the target's version.
     pub has_target: bool,
-    /// Whether a deployment may reject it without an `Idempotency-Key`.
+    /// Whether a deployment may require an `Idempotency-Key` for it.
     pub key_may_be_required: bool,
-    /// The service that it asks for its answer, and that waits for positions that this one can't wait for.
+    /// The other service that it calls, which waits for the positions that this one cannot wait for.
     pub asks: Option<&'static str>,
-    /// The problems that only some operations answer with, except those that follow from the other fields.
+    /// The problems that only some operations return, except those that follow from the other fields.
     pub problems: &'static [Code],
 }
 
-/// What an operation does for a caller that is bound to an owner.
+/// The behavior of an operation for callers bound to an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BoundCallers {
-    /// Works on what belongs to the owner; the rest does not exist for the caller.
+    /// Works on the owner's objects. All others do not exist for the caller.
     Own,
-    /// Works as for everybody.
+    /// Works as for any caller.
     Shared,
     /// Rejects the caller, whatever its scopes.
     Refused,
 }
 
-/// Routes that declare their operations. `#[operations]` implements it.
+/// Routes with declared operations. Implemented by `#[operations]`.
 pub trait Operations {
     /// In the order of their handlers.
     const OPERATIONS: &'static [Operation];
 }
 
 impl Operation {
-    /// Whether it may answer with this code. `has_body` says whether its requests have one.
+    /// Whether it may return this code. `has_body` says whether its requests have one.
     pub fn may_answer(&self, code: Code, has_body: bool) -> bool {
         match code.scope {
             Scope::Any => true,
@@ -61,7 +61,7 @@ impl Operation {
         }
     }
 
-    /// Whether the code is one of those that only some operations answer with, and this is one of them.
+    /// Whether the code is one that only some operations return, and this is one of them.
     pub fn declares(&self, code: Code) -> bool {
         self.problems.contains(&code)
             || code == codes::NOT_FOR_CUSTOMERS && self.bound == BoundCallers::Refused
@@ -69,10 +69,10 @@ impl Operation {
             || [codes::SERVICE_UNAVAILABLE, codes::SERVICE_TIMED_OUT].contains(&code) && self.asks.is_some()
     }
 
-    /// Go on only if this caller may do it.
+    /// Checks that this caller may use the operation.
     ///
     /// # Errors
-    /// 403, saying what is missing.
+    /// 403, with what is missing.
     pub fn admit(&self, caller: &Caller) -> Result<(), ApiError> {
         caller.require(self.scope)?;
         match (caller.owner(), self.bound) {
@@ -85,7 +85,7 @@ impl Operation {
     }
 }
 
-/// A path with all its parameters alike: `/orders/{order_id}` and `/orders/:param0` are `/orders/*`.
+/// Makes all parameters of a path alike: `/orders/{order_id}` and `/orders/:param0` become `/orders/*`.
 pub fn nameless(path: &str) -> String {
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     segments

@@ -1,7 +1,7 @@
-//! Pages of lists, as callers ask for them and are led through them.
+//! Pages of lists.
 //!
-//! A cursor belongs to a list with its filters: it carries a mark of them, so that one that is handed back with others is refused
-//! instead of silently leaving rows out. `Link` leads to the next page as RFC 8288 has it, beside `next_cursor` in the body.
+//! A cursor belongs to a list with its filters. It contains a fingerprint of them, so that a cursor returned with other filters is
+//! rejected instead of silently skipping rows. The `Link` header links to the next page (RFC 8288), beside `next_cursor` in the body.
 
 use orderlog_readmodel::{Cursor, Page, Paging};
 use poem::{Request, RequestBody, Result, http::Uri};
@@ -17,18 +17,18 @@ use crate::{
     problem::{ApiError, codes},
 };
 
-/// How many rows a page has, unless the caller says.
+/// The default number of rows on a page.
 pub const LIMIT: u32 = 20;
 
-/// Which page of which list a request asks for: all that its address says.
+/// The page and list that a request asks for, derived from its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paged(Uri);
 
 impl Paged {
-    /// The page that is asked for, of so many rows if the caller says how many.
+    /// Returns the requested page, with `limit` rows if given.
     ///
     /// # Errors
-    /// 400 if the cursor is another list's, or this one's with other filters.
+    /// 400 if the cursor belongs to another list, or to this one with other filters.
     pub fn paging(&self, limit: Option<u32>) -> Result<Paging, ApiError> {
         let after = self.cursor().map(|cursor| match cursor.split_once('.') {
             Some((mark, place)) if mark == self.mark() => Ok(Cursor::new(place)),
@@ -40,18 +40,18 @@ impl Paged {
         Ok(Paging { after: after.transpose()?, limit: limit.unwrap_or(LIMIT) })
     }
 
-    /// The cursor as it was given, for the service whose list it is.
+    /// Returns the raw cursor, for the service that owns the list.
     pub fn cursor(&self) -> Option<&str> {
         let given = parameters(self.0.query()).find(|(name, _)| *name == "cursor");
         given.map(|(_, pair)| pair.split_once('=').map_or("", |(_, cursor)| cursor))
     }
 
-    /// The answer with these rows.
+    /// Creates the response with these rows.
     pub fn list<R, T>(&self, page: Page<R>, show: impl Fn(R) -> T) -> Listed<ListBody<T>> {
         self.answer(page, show, |items, next_cursor| ListBody { items, next_cursor })
     }
 
-    /// The answer with these rows and more besides: `list` makes it of them and of the next page's cursor.
+    /// Creates the response with these rows and further fields. `list` builds it from the items and the next page's cursor.
     pub fn answer<R, T, L>(
         &self,
         page: Page<R>,
@@ -63,15 +63,15 @@ impl Paged {
         Listed::new(list(page.items.into_iter().map(show).collect(), next), link)
     }
 
-    /// Where the page behind `cursor` is found.
+    /// Returns the link to the page after `cursor`.
     pub fn link(&self, cursor: &str) -> String {
         let own = format!("cursor={cursor}");
         let query: Vec<_> = self.all_but(&["cursor"]).chain([own.as_str()]).collect();
-        // Nothing in it ends the link's target: the HTTP library takes no `>` in a query.
+        // Nothing in the query ends the link's target: the HTTP library rejects a `>` in it.
         format!("<{}?{}>; rel=\"next\"", self.0.path(), query.join("&"))
     }
 
-    /// Tells lists and filters apart.
+    /// A fingerprint of the list and its filters.
     fn mark(&self) -> String {
         let mut filters: Vec<_> = self.all_but(&["cursor", "limit"]).collect();
         filters.sort_unstable();
@@ -82,7 +82,7 @@ impl Paged {
         hasher.finalize().to_hex()[..8].to_owned()
     }
 
-    /// The parameters, as they were given.
+    /// Returns the raw parameters except `left_out`.
     fn all_but(&self, left_out: &[&str]) -> impl Iterator<Item = &str> {
         parameters(self.0.query()).filter(|(name, _)| !left_out.contains(name)).map(|(_, pair)| pair)
     }

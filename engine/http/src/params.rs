@@ -1,4 +1,4 @@
-//! What a request says outside of its body: ids in the path, the idempotency key, the trace.
+//! The parts of a request outside its body: ids in the path, the idempotency key, the trace.
 
 use orderlog_core::{machine::Versions, path::PathValue};
 use poem::{
@@ -16,10 +16,10 @@ use crate::{
     problem::{ApiError, codes},
 };
 
-/// No version in an entity tag has more digits.
+/// The maximum number of digits of a version in an entity tag.
 const N_VERSION_DIGITS: usize = 18;
 
-/// A value of the path. The framework's own would not name it when it is wrong.
+/// A path parameter. The framework's own extractor would not name it in an error.
 pub struct Path<T>(pub T);
 
 impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
@@ -40,19 +40,19 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, options: ExtractParamOptions<()>) -> Result<Self> {
-        // In operations it is called by its number, whatever its name.
+        // The raw parameters of operations are named by their index.
         let text = request.raw_path_param(options.name).unwrap_or_default();
         T::parse(text).map(Self).map_err(|detail| ApiError::parameter(T::NAME, codes::INVALID_PARAMETER, detail).into())
     }
 }
 
-/// The parameters of a query, as they are given, each with its name.
+/// The raw parameters of a query, each with its name.
 pub fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| (pair.split('=').next().unwrap_or_default(), pair))
 }
 
-/// What a command's request says about itself: who asks, its idempotency key, its trace, and what its caller has seen.
+/// Everything in the head of a command's request: the caller, its idempotency key, its trace, and what the caller has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandHeaders {
     pub caller: Caller,
@@ -60,16 +60,16 @@ pub struct CommandHeaders {
     pub key: Option<String>,
     /// A well-formed W3C `traceparent`.
     pub trace: Option<String>,
-    /// What the caller has seen, and how it likes to wait.
+    /// What the caller has seen, and how it prefers to wait.
     pub freshness: Freshness,
-    /// The versions of which what the command is about must have one.
+    /// The target of the command must have one of these versions.
     pub versions: Option<Versions>,
 }
 
 impl CommandHeaders {
-    /// The header that carries the key.
+    /// The header with the idempotency key.
     pub const KEY: &'static str = "Idempotency-Key";
-    /// The header that carries the trace.
+    /// The header with the trace.
     pub const TRACE: &'static str = "traceparent";
 
     fn read(caller: Caller, request: &Request) -> Result<Self, ApiError> {
@@ -79,18 +79,18 @@ impl CommandHeaders {
     }
 }
 
-/// The trace that a request belongs to. A malformed one is ignored, as the specification wants it.
+/// Returns the trace of a request. A malformed one is ignored, as the specification requires.
 pub fn trace_of(headers: &HeaderMap) -> Option<&str> {
     let trace = headers.get(CommandHeaders::TRACE).and_then(|trace| trace.to_str().ok());
     trace.filter(|trace| is_traceparent(trace))
 }
 
-/// What `If-Match` says. Tags are compared strongly (RFC 9110, section 13.1.1): a weak one never matches.
+/// Parses `If-Match`. Tags are compared strongly (RFC 9110, section 13.1.1): a weak one never matches.
 fn versions(headers: &HeaderMap) -> Result<Option<Versions>, ApiError> {
     let mut tags = Vec::new();
     for value in headers.get_all(header::IF_MATCH) {
         let list = value.to_str().map_err(|_| not_a_tag())?;
-        // Empty elements of a list count as nothing.
+        // Empty list elements are ignored.
         tags.extend(list.split(',').map(str::trim).filter(|tag| !tag.is_empty()));
     }
     match tags[..] {
@@ -104,7 +104,7 @@ fn versions(headers: &HeaderMap) -> Result<Option<Versions>, ApiError> {
     }
 }
 
-/// The version that an entity tag of ours stands for; `Some(None)` if no answer ever had this tag.
+/// Returns the version in an entity tag; `Some(None)` if no response ever had this tag, `None` if it is not a tag.
 fn version(tag: &str) -> Option<Option<u64>> {
     let strong = tag.strip_prefix("W/").unwrap_or(tag);
     let digits = strong.strip_prefix('"')?.strip_suffix('"')?;
@@ -120,7 +120,7 @@ fn not_a_tag() -> ApiError {
     ApiError::parameter("If-Match", codes::INVALID_IF_MATCH, detail)
 }
 
-/// The idempotency key. Of two, one would be left out in silence, and what it had done already be done again.
+/// Returns the idempotency key. Rejects two, since ignoring one could repeat what it has already done.
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let mut given = headers.get_all(CommandHeaders::KEY).iter();
     match (given.next(), given.next()) {

@@ -1,10 +1,10 @@
-//! The other services over HTTP, for queries that need what they know and for commands to them.
+//! Calls to the other services over HTTP: queries for their data, and commands.
 //!
-//! Those in this process get the same requests by their routes, without a connection: so the process neither waits behind its own
-//! callers nor takes room from them ([decision 26](../../docs/decisions/0026-one-caller-cannot-starve-the-others.md)).
+//! Services in this process get the same requests through their routes, without a connection. So the process neither waits behind
+//! its own callers nor takes room from them ([decision 26](../../docs/decisions/0026-one-caller-cannot-starve-the-others.md)).
 //!
-//! Every call has a timeout, and nothing here repeats one: a query tells its caller that the other service did not answer,
-//! and commands are repeated by `orderlog_runtime::delivery`.
+//! Every call has a timeout, and nothing here retries one. A query reports to its caller that the other service did not answer, and
+//! `orderlog_runtime::delivery` retries commands.
 
 use std::{
     collections::BTreeMap,
@@ -32,18 +32,18 @@ use crate::{
     tls::{self, TlsError},
 };
 
-/// How long a connection may take.
+/// The time limit of connecting.
 const CONNECT: Duration = Duration::from_millis(500);
-/// How long a call may take in all.
+/// The time limit of a whole call.
 const CALL: Duration = Duration::from_secs(2);
 
-/// Why another service did not answer as asked.
+/// Why another service did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// It did not answer in time.
     #[error("the {0} service did not answer in time")]
     TimedOut(ServiceName),
-    /// It can't be reached, or can't answer.
+    /// It cannot be reached, or is unavailable.
     #[error("the {0} service can't be asked now")]
     Unavailable(ServiceName),
     #[error("the {service} service refused: {}", problem.detail)]
@@ -61,22 +61,22 @@ impl From<PeerError> for ApiError {
     }
 }
 
-/// Where a service of another process is asked.
+/// The address of a service in another process.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub url: String,
-    /// The key that it wants to see.
+    /// The key that it requires.
     pub key: Option<Token>,
 }
 
 /// The routes of this process.
 pub type Routes = dyn DynEndpoint<Output = Response>;
 
-/// Marks a request that this process sends to itself. No request from outside can carry it.
+/// Marks a request that this process sends to itself. Requests from outside cannot carry it.
 #[derive(Clone, Copy, Debug)]
 pub struct FromWithin;
 
-/// Why there is no answer, in the words of the HTTP client.
+/// Why there is no response, as reported by the HTTP client.
 struct Silence {
     is_timeout: bool,
     why: String,
@@ -85,15 +85,15 @@ struct Silence {
 pub struct Peers {
     client: reqwest::Client,
     places: BTreeMap<ServiceName, Place>,
-    /// Not to keep them: they hold these peers.
+    // Weak, since the routes hold these peers.
     within: SetOnce<Weak<Routes>>,
 }
 
 impl Peers {
-    /// The services at these places; those without one are in this process. `ca` has the certificates that are believed.
+    /// Creates clients for the services at `places`. All others are in this process. `ca` has the trusted certificates.
     ///
     /// # Errors
-    /// If no HTTP client can be made.
+    /// If the HTTP client cannot be created.
     pub fn new(places: BTreeMap<ServiceName, Place>, ca: Option<&Path>) -> Result<Self, TlsError> {
         let client = tls::client(ca, places.values().map(|place| place.url.as_str()))?
             .connect_timeout(CONNECT)
@@ -104,15 +104,15 @@ impl Peers {
         Ok(Self { client, places, within: SetOnce::new() })
     }
 
-    /// From now on the services of this process answer, by these routes. What was sent to them before has waited for that.
+    /// Sets the routes of this process. Requests to its services wait for this.
     pub fn open(&self, routes: &Arc<Routes>) {
-        // A process opens once.
+        // Called once per process.
         drop(self.within.set(Arc::downgrade(routes)));
     }
 
     fn request(&self, method: Method, service: ServiceName, path: &str) -> RequestBuilder {
         let Some(Place { url, key }) = self.places.get(&service) else {
-            // Only path and query count.
+            // Only path and query matter.
             return self.client.request(method, format!("http://localhost{path}"));
         };
         let request = self.client.request(method, format!("{}{path}", url.trim_end_matches('/')));
@@ -122,7 +122,7 @@ impl Peers {
         }
     }
 
-    /// Status and body of the answer.
+    /// Sends a request. Returns the status and body of the response.
     async fn send(&self, service: ServiceName, request: RequestBuilder) -> Result<(StatusCode, Bytes), Silence> {
         if !self.places.contains_key(&service) {
             let answering = self.answer_within(request.build()?);
@@ -156,10 +156,10 @@ impl Peers {
         span
     }
 
-    /// What `service` has at `path`, with everything in it that the caller has seen; `None` if there is nothing.
+    /// Returns the object at `path` of `service`, reflecting everything that the caller has seen; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`PeerError`] if it does not say.
+    /// [`PeerError`] if the service does not answer or rejects the request.
     pub async fn get<T: DeserializeOwned>(
         &self,
         service: ServiceName,
@@ -191,10 +191,10 @@ impl Peers {
         }
     }
 
-    /// Have `service` execute the command at `path`, once for this idempotency key.
+    /// Makes `service` execute the command at `path`, once for this idempotency key.
     ///
     /// # Errors
-    /// Why it is not known to have done that.
+    /// Why the command was not executed, or may not have been.
     pub async fn post(&self, service: ServiceName, path: &str, body: &Value, key: Uuid) -> Result<(), String> {
         let mut span = self.span("POST", service);
         let request = self.request(Method::POST, service, path).json(body);
@@ -205,7 +205,7 @@ impl Peers {
     }
 }
 
-/// The request, as a part of this trace.
+/// Adds the trace to the request.
 fn traced(request: RequestBuilder, span: &Span) -> RequestBuilder {
     match span.trace() {
         Some(trace) => request.header(CommandHeaders::TRACE, trace),
@@ -215,7 +215,7 @@ fn traced(request: RequestBuilder, span: &Span) -> RequestBuilder {
 
 impl From<reqwest::Error> for Silence {
     fn from(error: reqwest::Error) -> Self {
-        // Without the URL: it may hold credentials.
+        // Without the URL, which may contain credentials.
         Self { is_timeout: error.is_timeout(), why: error.without_url().to_string() }
     }
 }

@@ -1,4 +1,4 @@
-//! Points of a topic, as people write them: `orders@1042`, a time, or a word.
+//! Points of a topic in the notation that people write: `orders@1042`, a time, or a word.
 
 use std::{fmt, str::FromStr};
 
@@ -8,21 +8,21 @@ use chrono::DateTime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Point {
     Beginning,
-    /// Behind the last one.
+    /// After the last record.
     End,
-    /// A record of whatever topic is meant.
+    /// A record of the topic in question.
     Offset(u64),
-    /// A record of this topic.
+    /// A record of a named topic.
     Position(String, u64),
     /// A time, in milliseconds since the Unix epoch.
     Time(i64),
 }
 
 impl Point {
-    /// The same point, of `topic`.
+    /// Returns the same point in `topic`.
     ///
     /// # Errors
-    /// It is a position in another topic.
+    /// If it is a position in another topic.
     pub fn of(&self, topic: &str) -> Result<Self, OtherTopic> {
         match self {
             Self::Position(named, _) if named != topic => {
@@ -34,7 +34,7 @@ impl Point {
     }
 }
 
-/// A position in one topic, where one in another is asked for.
+/// A position in another topic than the expected one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{point} is no position in {topic}")]
 pub struct OtherTopic {
@@ -54,7 +54,7 @@ impl fmt::Display for Point {
     }
 }
 
-/// A time, as it is printed.
+/// Formats a time.
 pub fn time(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }

@@ -1,10 +1,10 @@
-//! A limited number of places that callers take and give back, shared so that one caller cannot take all of them.
+//! A limited number of places that callers acquire and release, shared so that one caller cannot take all of them.
 //!
-//! The rule: a caller may take one more while it holds fewer than are free, or holds none. A caller that is alone gets half of the
-//! places; beside `n` greedy callers one part in `n + 1` stays free for others. There is no other bound, so a quiet process asks
-//! nobody to hold back. Nothing is taken back from a caller.
+//! The rule: a caller may take another place while it holds fewer than are free, or holds none. A single caller gets half of the
+//! places; beside `n` greedy callers, one part in `n + 1` stays free for others. There is no other limit, so a quiet process does not
+//! restrict anyone. Places are never taken back.
 //!
-//! Deliberately absent: weights, and a share for each caller that exists. A pool knows only those that hold something.
+//! There are no weights and no fixed shares. A pool only knows callers that hold a place.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,24 +13,23 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// Who takes a place, as far as limits tell callers apart.
+/// The requester of a place, as far as limits distinguish callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// This process itself. Works on the place of the request that it asks for, if there is one.
+    /// This process itself. It works in the place of the request that it serves, if any.
     Process,
-    /// An operator or another service of the deployment: no share limits it, and the reserve is for it.
+    /// An operator or another service of the deployment. Has no share limit, and may use the reserve.
     Trusted,
-    /// Callers on the machine of an open server, which can't be told apart: only the size limits them.
+    /// Indistinguishable callers on the machine of an open server. Limited only by the size.
     Anyone,
     /// A caller, by a number that stands for its id or its address.
     Caller(u64),
 }
 
-/// A limited number of places.
 #[derive(Debug)]
 pub struct Pool {
     size: usize,
-    /// How many more there are for [`Standing::Trusted`].
+    /// The number of additional places for [`Standing::Trusted`].
     reserve: usize,
     state: Mutex<State>,
 }
@@ -38,9 +37,9 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct State {
     n_taken: usize,
-    /// What each caller holds. Never 0.
+    /// The number of places of each caller. Never 0.
     held: HashMap<u64, usize>,
-    /// In the order in which they came.
+    /// In order of arrival.
     queue: VecDeque<Queued>,
 }
 
@@ -50,7 +49,7 @@ struct Queued {
     give: oneshot::Sender<Ticket>,
 }
 
-/// A place that is taken, given back when dropped.
+/// An acquired place, released when dropped.
 #[derive(Debug)]
 pub struct Ticket {
     pool: Arc<Pool>,
@@ -64,17 +63,17 @@ impl Drop for Ticket {
 }
 
 impl Pool {
-    /// One with so many places, and a reserve for operators and other services.
+    /// Creates a pool with `size` places, and `reserve` more for operators and other services.
     pub fn new(size: usize, reserve: usize) -> Arc<Self> {
         Arc::new(Self { size, reserve, state: Mutex::default() })
     }
 
-    /// A place, if this caller may have one more now.
+    /// Acquires a place, if the caller may have one now.
     pub fn try_take(self: &Arc<Self>, standing: Standing) -> Option<Ticket> {
         self.state().take(self, standing).then(|| self.ticket(standing))
     }
 
-    /// A place, as soon as this caller may have one more. Those that wait for one come before those that try.
+    /// Waits for a place. Waiting callers precede those that call [`Pool::try_take`].
     pub async fn take(self: &Arc<Self>, standing: Standing) -> Ticket {
         let granted = {
             let mut state = self.state();
@@ -88,7 +87,7 @@ impl Pool {
         granted.await.expect("a pool keeps its queue as long as somebody holds the pool")
     }
 
-    /// How many places are taken.
+    /// Returns the number of places taken.
     #[cfg(test)]
     pub fn n_taken(&self) -> usize {
         self.state().n_taken
@@ -104,7 +103,7 @@ impl Pool {
             state.release(standing);
             state.grant(self)
         };
-        // Outside of the lock: a ticket for somebody who went away is given back at once.
+        // Outside the lock: the ticket of a receiver that is gone is released immediately.
         for Queued { standing, give } in granted {
             drop(give.send(self.ticket(standing)));
         }
@@ -148,7 +147,7 @@ impl State {
         }
     }
 
-    /// Those in the queue that have a place now.
+    /// Removes from the queue those that get a place now.
     fn grant(&mut self, pool: &Pool) -> Vec<Queued> {
         let mut granted = Vec::new();
         for queued in std::mem::take(&mut self.queue) {

@@ -1,4 +1,4 @@
-//! How a service does: for readiness, metrics and a stop in steps.
+//! The health of a service, for readiness, metrics and an orderly shutdown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,38 +9,37 @@ use orderlog_runtime::{
     replica::{Behind, Replica, State},
 };
 
-/// How far a service has come.
+/// The status of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// What it is doing.
     pub state: State,
     /// One past the last record in its rows.
     pub position: u64,
-    /// One past the last record of its journal, or why that is not known.
+    /// One past the last record of its journal, or why that is unknown.
     pub end: Result<u64, String>,
-    /// For how long a record has been missing in its rows.
+    /// How long its rows have lacked a record, in milliseconds.
     pub behind_ms: u64,
-    /// Why its rows can't be read, if they can't.
+    /// Why its rows cannot be read.
     pub rows: Result<(), String>,
-    /// What it can't do, though it goes on.
+    /// A problem that does not stop it.
     pub trouble: Option<String>,
 }
 
-/// How a service does.
+/// Checks the health of a service.
 pub trait Probe: Send + Sync {
-    /// Now, as far as it can be told within `wait`.
+    /// Returns its status, as far as it can be determined within `wait`.
     fn standing(&self, wait: Duration) -> BoxFuture<'_, Standing>;
 
-    /// How far its rows are behind.
+    /// Returns the lag of its rows.
     fn behind(&self) -> Behind;
 
-    /// What it counts of itself.
+    /// Returns its metrics.
     fn measures(&self) -> &Arc<Measures>;
 
-    /// Another instance has answered a command for this one, with a record below `position`.
+    /// Records that another instance has executed a command for this one, with a record below `position`.
     fn has_answered_elsewhere(&self, position: u64);
 
-    /// Have its duties end, and wait until everything that was answered stands in the rows.
+    /// Ends its background tasks, and waits until the rows contain every answered command.
     fn settle(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -51,7 +50,7 @@ impl<D: Decider> Probe for Replica<D> {
             let ends = tokio::time::timeout(wait, self.log().ends(&journal));
             let rows = tokio::time::timeout(wait, store.checkpoint());
             let appends = tokio::time::timeout(wait, self.log().takes_appends());
-            // What comes of it is its trouble. Before it is ready, large pieces are written that may take longer.
+            // A failure shows up as its trouble. Before it is ready, bulk writes may take longer than `wait`.
             let writes = tokio::time::timeout(wait, async {
                 if *self.state().borrow() == State::Ready {
                     self.try_writing().await;

@@ -1,26 +1,24 @@
-//! What a caller is told when something is wrong: RFC 9457 problem details, `application/problem+json`, with a stable `code`.
-//!
-//! Which status for what:
+//! Errors as RFC 9457 problem details, `application/problem+json`, with a stable `code`.
 //!
 //! | status | when |
 //! |---|---|
-//! | 400 | malformed JSON, a wrong type, an unknown field or query parameter, a missing field, a value that can't be |
-//! | 401 | there is no key or token where one is needed, or it opens nothing |
-//! | 403 | the key or token does not have the scope that is needed |
-//! | 404 | an object that the request names does not exist or is another customer's (also inside a body: an order for an unknown customer) |
-//! | 405, 415, 413 | the method, the content type, more of a body than is taken, or more of a record than the log takes |
-//! | 408 | the body does not arrive in time |
-//! | 409 | a command with the same idempotency key is still under way; or the state of things forbids it: an illegal transition, a duplicate e-mail address, out of stock, overpayment, ... |
-//! | 412 | `If-Match`: what the command is about has another version than the caller has seen |
+//! | 400 | malformed JSON, a wrong type, an unknown or missing field or query parameter, an invalid value |
+//! | 401 | a required key or token is missing or invalid |
+//! | 403 | the key or token lacks the required scope, or the caller may not do this |
+//! | 404 | an object that the request names, in its path or body, does not exist or belongs to another customer |
+//! | 405, 415, 413 | unsupported method, unsupported content type, body or record too large |
+//! | 408 | the body did not arrive in time |
+//! | 409 | a command with the same idempotency key is in progress, or the current state forbids the command (out of stock, ...) |
+//! | 412 | `If-Match`: the target of the command has another version than the caller has seen |
 //! | 421 | the request names another instance than the one at this address |
-//! | 422 | an idempotency key that was used for another command |
-//! | 429 | the caller asks more often than it may |
+//! | 422 | the idempotency key was used for another command |
+//! | 429 | the caller exceeded its rate limit |
 //! | 431 | the head of the request is too large |
-//! | 500 | our own mistake |
-//! | 503 | the service (or another one that it has to ask) can't answer now; nothing was written |
-//! | 504 | the time is up, and it is not known what became of the command: ask again with the same idempotency key |
+//! | 500 | a bug in orderlog |
+//! | 503 | the service, or another one that it depends on, is unavailable; nothing was written |
+//! | 504 | a time limit passed; a command may or may not have been executed: retry with the same idempotency key |
 //!
-//! Every problem of a request's values is told at once. Deliberately absent: request bodies and e-mail addresses; a problem
+//! A response names all invalid values of a request at once. Problems contain no request bodies and no e-mail addresses, since they
 //! may end up in a log.
 
 mod catalogue;
@@ -53,7 +51,7 @@ pub(crate) use framework::too_large;
 
 /// The content type of problems.
 pub const CONTENT_TYPE: &str = "application/problem+json";
-/// The length of a `detail`: it may quote the request, which may be as long as a body or a head.
+/// The maximum length of a `detail` in characters. It may quote the request, which may be as long as a body or a head.
 const DETAIL_CHARS_MAX: usize = 1_000;
 
 /// Problem details of a failed request (RFC 9457).
@@ -93,11 +91,11 @@ impl poem_openapi::types::Example for Problem {
     }
 }
 
-/// A request that failed. It becomes a [`Problem`] when it is answered.
+/// A failed request. The response is a [`Problem`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
     Own(Box<Failure>),
-    /// Another service refused, in these words.
+    /// A problem returned by another service.
     Relayed(Box<Problem>),
 }
 
@@ -110,7 +108,7 @@ pub struct Failure {
     pub code: Code,
     /// What was wrong with this request.
     pub detail: String,
-    /// The values that were wrong, where it is known which.
+    /// The invalid values, if known.
     pub faults: Faults,
     /// The [`Member`]s of its code, by name.
     pub members: Map<String, Value>,
@@ -127,42 +125,42 @@ impl ApiError {
         Self::Own(Box::new(Failure { status, code, detail, faults: Faults::default(), members: Map::new() }))
     }
 
-    /// 400: the request makes no sense as a whole.
+    /// 400: the request is invalid as a whole.
     pub fn invalid(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// 400: this value of the body is wrong, which only the service could tell.
+    /// 400: a value of the body is invalid, as only the service can determine.
     pub fn invalid_at(pointer: &str, code: Code, detail: impl Into<String>) -> Self {
         Self::invalid(code, detail).at(pointer)
     }
 
-    /// 400: this path or query parameter or header is wrong.
+    /// 400: a path parameter, query parameter or header is invalid.
     pub fn parameter(name: &str, code: Code, detail: impl Into<String>) -> Self {
         Faults::from(Fault::of_parameter(name, code, detail)).into()
     }
 
-    /// 404: there is no such object.
+    /// 404: the object does not exist.
     pub fn not_found(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
-    /// 409: as things stand, this can't be.
+    /// 409: the current state forbids the command.
     pub fn conflict(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// 503: not now; nothing was written.
+    /// 503: temporarily unavailable; nothing was written.
     pub fn unavailable(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
-    /// 504: the time is up.
+    /// 504: a time limit passed.
     pub fn timed_out(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, code, detail)
     }
 
-    /// 503: rows that the answer needs are damaged. `what` goes to the log: it names the file and the row.
+    /// 503: rows that the response needs are damaged. `what` is only logged, since it names the file and the row.
     pub fn damaged_rows(what: &dyn Display) -> Self {
         tracing::error!("a request met damaged rows: {what}");
         Self::unavailable(
@@ -171,7 +169,7 @@ impl ApiError {
         )
     }
 
-    /// 500: our own mistake. `what` goes to the log, not to the caller.
+    /// 500: a bug. `what` is only logged.
     pub fn internal(what: &dyn Display) -> Self {
         tracing::error!("a request failed by our own mistake: {what:#}");
         Self::new(
@@ -181,7 +179,7 @@ impl ApiError {
         )
     }
 
-    /// Whether it is of this kind.
+    /// Whether the error has this code.
     pub fn is(&self, code: Code) -> bool {
         match self {
             Self::Own(failure) => failure.code == code,
@@ -189,7 +187,7 @@ impl ApiError {
         }
     }
 
-    /// The values that were wrong, those that an answer names.
+    /// Returns the invalid values that a response names.
     pub fn faults(self) -> Vec<Fault> {
         Problem::from(self).errors.unwrap_or_default()
     }
@@ -201,7 +199,7 @@ impl ApiError {
         }
     }
 
-    /// The same problem, naming the value of the body that it is about.
+    /// Adds the value of the body that the problem is about.
     #[must_use]
     pub fn at(mut self, pointer: &str) -> Self {
         if let Self::Own(failure) = &mut self {
@@ -210,7 +208,7 @@ impl ApiError {
         self
     }
 
-    /// The same problem, with a member of its code.
+    /// Adds a member of its code.
     #[must_use]
     pub fn with(mut self, member: &Member, value: impl Into<Value>) -> Self {
         if let Self::Own(failure) = &mut self {
@@ -221,7 +219,7 @@ impl ApiError {
 }
 
 impl Problem {
-    /// Whether it is of this kind.
+    /// Whether the problem has this code.
     pub fn is(&self, code: Code) -> bool {
         self.code == code.name
     }
@@ -249,7 +247,7 @@ impl From<ApiError> for Problem {
 }
 
 impl ApiError {
-    /// The problem of a command that was not executed; `problem_of` says which one a rejection is.
+    /// Converts the error of a command. `problem_of` converts a rejection.
     pub fn of_command<R: Error>(error: ExecuteError<R>, problem_of: fn(R) -> Self) -> Self {
         let detail = error.to_string();
         match error {
@@ -291,10 +289,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let of_key = self.is(codes::IDEMPOTENCY_KEY_IN_USE);
         let mut problem = Problem::from(self);
-        // What another service refused has the id that this one gave it.
+        // A problem relayed from another service keeps the id that this request gave it.
         problem.request_id = request::id().or(problem.request_id);
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // A problem consists of texts and numbers: it always has a JSON form.
+        // A problem consists of texts and numbers, so serialization cannot fail.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::builder().status(status).content_type(CONTENT_TYPE).body(body);
         if of_key || status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
@@ -310,8 +308,8 @@ impl From<ApiError> for poem::Error {
     }
 }
 
-/// The failures that operations document. Those that can't happen to a query are left out of the published document by
-/// [`orderlog_server::openapi`].
+/// The failures that operations document. [`orderlog_server::openapi`] removes those that cannot happen to a query from the published
+/// document.
 const DOCUMENTED: [(u16, &str); 14] = [
     (400, "The request is malformed, or a value is not valid. Nothing was written."),
     (401, "The key or token is missing or invalid. Nothing was written."),

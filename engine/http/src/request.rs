@@ -1,4 +1,4 @@
-//! The request that a task is about: its id, which answers, problems and log lines tell, and the route that takes it.
+//! The current request of a task: its id, which responses, problems and log lines contain, and its route.
 
 use std::sync::{
     Arc, OnceLock,
@@ -8,17 +8,17 @@ use std::sync::{
 use poem::http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
-/// The header that carries the id, both ways.
+/// The header with the id, in requests and responses.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// More characters than this has no caller's id.
+/// The maximum length of a caller's id.
 const N_CHARS_MAX: usize = 128;
 
 tokio::task_local! {
     static CURRENT: Arc<Current>;
 }
 
-/// A request while it is answered.
+/// A request being answered.
 #[derive(Debug)]
 pub struct Current {
     id: HeaderValue,
@@ -27,57 +27,57 @@ pub struct Current {
 }
 
 impl Current {
-    /// A request that brings this header. What is no id is not taken: it would end up in logs and headers.
+    /// Creates a request with the id in this header. A malformed id is replaced, since it would end up in logs and headers.
     pub fn new(given: Option<&HeaderValue>) -> Arc<Self> {
         let id = given.filter(|id| is_id(id.as_bytes())).cloned().unwrap_or_else(minted);
         Arc::new(Self { id, route: OnceLock::new(), quiet: AtomicBool::new(false) })
     }
 
-    /// The id as a header.
+    /// Returns the id as a header.
     pub fn header(&self) -> HeaderValue {
         self.id.clone()
     }
 
     pub fn id(&self) -> &str {
-        // Both kinds consist of visible ASCII.
+        // Given and generated ids are visible ASCII.
         self.id.to_str().unwrap_or_default()
     }
 
-    /// The template of the route that takes it; none if there is no such route.
+    /// Returns the template of its route; `None` if there is no such route.
     pub fn route(&self) -> Option<&str> {
         self.route.get().map(AsRef::as_ref)
     }
 
-    /// Whether nobody needs a line about it in the access log.
+    /// Whether to omit the request from the access log.
     pub fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Relaxed)
     }
 
-    /// What `work` comes to, which is about this request.
+    /// Runs `work` as part of this request.
     pub fn scope<W: Future>(self: Arc<Self>, work: W) -> impl Future<Output = W::Output> {
         CURRENT.scope(self, work)
     }
 }
 
-/// The id of the request that this task is about, if it is about one.
+/// Returns the id of the current request, if there is one.
 pub fn id() -> Option<String> {
     CURRENT.try_with(|current| current.id().to_owned()).ok()
 }
 
-/// The same as a header.
+/// Returns the id of the current request as a header.
 pub fn header() -> Option<HeaderValue> {
     CURRENT.try_with(|current| current.header()).ok()
 }
 
-/// The request of this task is taken by the route with this template.
+/// Sets the route of the current request by its template.
 pub fn taken_by(route: &Arc<str>) {
-    // What answers outside of a request has no route.
+    // Outside a request there is no route to set.
     drop(CURRENT.try_with(|current| current.route.set(Arc::clone(route))));
 }
 
-/// Nobody needs a line in the access log about the request of this task: whoever asks tells of it elsewhere.
+/// Omits the current request from the access log, since its caller reports it elsewhere.
 pub fn tell_quietly() {
-    // Outside of a request there is no line.
+    // Outside a request there is no log line.
     let _ = CURRENT.try_with(|current| current.quiet.store(true, Ordering::Relaxed));
 }
 

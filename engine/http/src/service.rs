@@ -1,4 +1,4 @@
-//! From a request to the service: commands with their idempotency key, trace and deadline, and rows for queries.
+//! Passes requests to a service: commands with their idempotency key, trace and deadline, and rows for queries.
 
 pub mod contract;
 pub mod look;
@@ -45,33 +45,33 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     type Api: OpenApi + Operations + Send + 'static;
 
     const TABLES: &'static Tables<Self::Decider>;
-    /// What it is about, in a few words for the command line.
+    /// What the service is about, in a few words for the command line.
     const ABOUT: &'static str;
     /// The scopes that its operations need.
     const SCOPES: &'static [Scope] = &[];
-    /// The codes of problems that it declares.
+    /// The problem codes that it declares.
     const CODES: &'static [Code] = &[];
 
-    /// The problem with which a refused command is answered.
+    /// Converts the rejection of a command to a problem.
     fn problem_of(rejection: Rejection<Self>) -> ApiError;
 
-    /// Starts the service and offers its routes.
+    /// Starts the service and returns its routes.
     ///
     /// # Errors
-    /// [`NotStarted`] if it can't run.
+    /// [`NotStarted`] if it cannot run.
     fn start(parts: &Parts) -> impl Future<Output = Result<Mounted, NotStarted>> + Send;
 
-    /// Sentences for an operator about what [`Replica::prepared`] left to be settled.
+    /// Describes for an operator what [`Replica::prepared`] left to be settled, one sentence each.
     fn to_settle(_found: &ToSettle) -> Vec<String> {
         Vec::new()
     }
 
-    /// What the AsyncAPI document says of a topic that it publishes.
+    /// Describes a topic that it publishes, for the AsyncAPI document.
     fn topic(_topic: &str) -> TopicContract {
         TopicContract::default()
     }
 
-    /// Examples for schemas of the OpenAPI document that can't be put together of others, by the schema's name.
+    /// Examples for schemas of the OpenAPI document that cannot be composed of others, by schema name.
     fn examples() -> Vec<(&'static str, Value)> {
         Vec::new()
     }
@@ -82,20 +82,20 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     }
 }
 
-/// What a service has rows of.
+/// The kind of object that a service has rows of.
 pub type Entity<S> = <<S as ServiceDefinition>::Decider as Decider>::Entity;
-/// What a service can be asked to do.
+/// The commands of a service.
 pub type Command<S> = <<S as ServiceDefinition>::Decider as Decider>::Command;
-/// Why a service refuses a command.
+/// The reasons for which a service rejects commands.
 pub type Rejection<S> = <<S as ServiceDefinition>::Decider as Decider>::Rejection;
 
-/// A running service, as its routes see it.
+/// A running service, as used by its routes.
 pub struct Service<S: ServiceDefinition> {
     pub replica: Replica<S::Decider>,
-    /// Says which instance performs the service's background tasks.
+    /// Knows which instance runs the service's background tasks.
     pub lease: Arc<dyn Lease>,
     pub peers: Arc<Peers>,
-    /// How long a command may take.
+    /// The time limit of a command, in milliseconds.
     pub command_timeout_ms: Millis,
 }
 
@@ -108,14 +108,13 @@ impl<S: ServiceDefinition> Clone for Service<S> {
 }
 
 impl<S: ServiceDefinition> Service<S> {
-    /// Have a command decided and recorded. Whether its caller may is known already.
+    /// Executes a command. The caller is already authorized.
     ///
-    /// `operation` is the method and path that was asked, with the ids in it: an idempotency key counts for one operation
-    /// of one caller.
-    /// Like `fingerprint` it is only called if there is a key.
+    /// `operation` returns the method and path of the request, with its ids: an idempotency key is scoped to one operation of one
+    /// caller. Like `fingerprint`, it is only called if there is a key.
     ///
     /// # Errors
-    /// What became of it instead.
+    /// Why the command was not executed, or may not have been.
     pub fn execute(
         &self,
         command: Command<S>,
@@ -130,7 +129,7 @@ impl<S: ServiceDefinition> Service<S> {
         });
         let origin = Origin { trace: asked.trace, ..Origin::default() };
         async move {
-            // So the decision reflects what the caller has seen: the core's state is never behind the rows.
+            // So the decision reflects what the caller has seen, since the core's state is never behind the rows.
             self.reached(&asked.freshness).await?;
             let deadline = now_ms() + self.command_timeout_ms;
             let request = Request { command, stamp, versions: asked.versions, origin, deadline };
@@ -139,11 +138,11 @@ impl<S: ServiceDefinition> Service<S> {
         }
     }
 
-    /// The rows, once they hold every command that this instance has answered.
+    /// Returns the rows, once they contain every command that this instance has answered.
     ///
     /// # Errors
-    /// 503 while the service is still reading its history, can't go on, or can't write its rows: an old row, or a wrong
-    /// "not found", would be worse.
+    /// 503 while the service is still reading its journal, has stopped, or cannot write its rows. A stale row or a wrong "not
+    /// found" would be worse.
     pub async fn rows(&self) -> Result<Arc<Store<S::Decider>>, ApiError> {
         self.ready()?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
@@ -151,12 +150,12 @@ impl<S: ServiceDefinition> Service<S> {
             let detail = format!("the rows of {} are behind what it has answered", S::Decider::JOURNAL);
             return Err(ApiError::unavailable(codes::ROWS_BEHIND, detail));
         }
-        // It may have stopped meanwhile.
+        // The service may have stopped meanwhile.
         self.ready()?;
         Ok(self.replica.store())
     }
 
-    /// The same, once they also hold what the caller has seen.
+    /// Like [`Service::rows`], once the rows also contain what the caller has seen.
     ///
     /// # Errors
     /// As [`Service::reached`] and [`Service::rows`].
@@ -184,9 +183,9 @@ impl<S: ServiceDefinition> Service<S> {
     }
 }
 
-/// The answer to a command whose record is an event that no such command yields: a mistake of ours.
+/// The response to a command whose record has an event that the command never yields. This is a bug.
 pub fn unexpected(event: &dyn fmt::Debug) -> ApiError {
-    // The event itself may hold personal data.
+    // The event itself may contain personal data.
     let name: String = format!("{event:?}").chars().take_while(char::is_ascii_alphanumeric).collect();
     ApiError::internal(&format_args!("the command was answered by the event {name}"))
 }

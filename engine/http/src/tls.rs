@@ -1,7 +1,7 @@
-//! TLS by rustls: how this process shows who it is, and whom it believes others to be.
+//! TLS with rustls: the certificate of this process, and the certificates that it trusts.
 //!
-//! Certificates and keys are PEM files. Deliberately absent: certificates of callers (they have keys), and anything that gets
-//! certificates: whatever renews them puts new files in place of the old ones, and they are read again.
+//! Certificates and keys are PEM files. Client certificates are not supported, since callers have keys. Certificates are not obtained
+//! here: an external tool replaces the files, and they are reloaded.
 
 use std::{
     fs, io,
@@ -21,42 +21,42 @@ use tokio_rustls::{
 
 use crate::watched::{Mark, mark};
 
-/// How often at most the files are looked at.
+/// The minimum interval between two checks of the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why there is no TLS.
+/// Why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file can't be read.
+    /// A file cannot be read.
     #[error("the {what} in {} can't be read", file.display())]
     Unreadable {
-        /// What should be in it.
+        /// The expected contents.
         what: &'static str,
         file: PathBuf,
         source: io::Error,
     },
-    /// A file has something else in it.
+    /// A file contains something else.
     #[error("there is no {what} in {}: it must be PEM ({why})", file.display())]
     Missing {
-        /// What should be in it.
+        /// The expected contents.
         what: &'static str,
         file: PathBuf,
-        /// What the parser says.
+        /// The parser's error.
         why: String,
     },
-    /// They can't be used together.
+    /// The files do not fit together.
     #[error("the certificate in {} and the key in {} can't be used", cert.display(), key.display())]
     Unusable {
         cert: PathBuf,
         key: PathBuf,
-        /// Why: they belong to different keys, for one.
+        /// The cause, for example that they belong to different keys.
         source: rustls::Error,
     },
     #[error("no HTTP client can be made")]
     Client(#[from] reqwest::Error),
 }
 
-/// What a server shows of itself.
+/// A server's certificate and key.
 pub struct Identity {
     cert: PathBuf,
     key: PathBuf,
@@ -70,7 +70,7 @@ struct Known {
 }
 
 impl Identity {
-    /// The certificate, with those that it stands on, and its key.
+    /// Loads the certificate chain and its key.
     ///
     /// # Errors
     /// [`TlsError`], naming the file.
@@ -80,7 +80,7 @@ impl Identity {
         Ok(Self { cert, key, known: Mutex::new(Known { looked: Instant::now(), marks, acceptor }) })
     }
 
-    /// For the next connection: as the files are now, if they are good.
+    /// Returns the acceptor for the next connection, reloading the files if they have changed and are valid.
     pub fn acceptor(&self) -> TlsAcceptor {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.looked.elapsed() >= LOOK_EVERY {
@@ -100,7 +100,7 @@ impl Identity {
                 tracing::info!("the certificate in {} has changed and was read again", self.cert.display());
                 (known.acceptor, known.marks) = (acceptor, marks);
             }
-            // One of both may come a moment later: it is tried again.
+            // The other file may be replaced a moment later, so this is retried.
             Err(error) => {
                 let why = anyhow::Error::from(error);
                 tracing::warn!("a new certificate can't be used, and that of before is used on: {why:#}");
@@ -121,13 +121,13 @@ fn read(cert: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Have all of this process that speaks TLS do so by ring.
+/// Makes all TLS in this process use ring.
 pub fn prepare() {
-    // Whoever was first has installed the same one.
+    // An earlier call has installed the same provider.
     drop(CryptoProvider::install_default(ring::default_provider()));
 }
 
-/// A file of certificates, as it is.
+/// Reads a file of certificates unchanged.
 ///
 /// # Errors
 /// [`TlsError`], naming the file.
@@ -136,7 +136,7 @@ pub fn pem(file: &Path) -> Result<Vec<u8>, TlsError> {
     bytes("certificate", file)
 }
 
-/// All certificates in a file; at least one.
+/// Parses all certificates in a file; at least one.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = bytes("certificate", file)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -152,8 +152,8 @@ fn missing(what: &'static str, file: &Path, error: &pem::Error) -> TlsError {
     TlsError::Missing { what, file: file.to_owned(), why: error.to_string() }
 }
 
-/// What HTTP clients of this program have in common, for these URLs. `https://` is believed if its certificate stands on one in
-/// `ca`; without that file, on one that the system trusts.
+/// Returns the common configuration of this program's HTTP clients, for these URLs. `https://` servers are trusted if their certificate
+/// is signed by one in `ca`; without that file, by one that the system trusts.
 ///
 /// # Errors
 /// [`TlsError`], naming the file.
@@ -165,7 +165,7 @@ pub fn client<'a>(
     let builder = reqwest::Client::builder().no_proxy();
     let is_plain = urls.into_iter().all(|url| !url.starts_with("https://"));
     match ca {
-        // Systems without any certificates have no client else.
+        // Otherwise systems without any certificates could not create a client.
         _ if is_plain => Ok(builder.tls_certs_only([])),
         None => Ok(builder),
         Some(ca) => {

@@ -1,8 +1,8 @@
-//! Requests that wait: they hold no place among those that are worked on.
+//! Waiting requests do not hold a place among the active ones.
 //!
-//! Whatever a request waits for, other than its own body, goes through [`aside`] or [`aside_if_possible`]. Both give the request's
-//! place back and take one again afterwards, in the order in which requests came back. That counts as time of the request, so
-//! `--request-timeout-ms` bounds it. Of requests that wait there is a limited number too, shared like the places.
+//! Whatever a request waits for, other than its own body, goes through [`aside`] or [`aside_if_possible`]. Both release the request's
+//! place and acquire one again afterwards, in the order in which requests return. That counts towards the time of the request, so
+//! `--request-timeout-ms` bounds it. The number of waiting requests is limited too, and shared like the places.
 
 use std::{
     pin::pin,
@@ -21,23 +21,23 @@ tokio::task_local! {
     static WORKING: Arc<Working>;
 }
 
-/// Room for requests: those that are worked on, and those that wait.
+/// The places for requests: active ones and waiting ones.
 pub struct Room {
     places: Arc<Pool>,
     waits: Arc<Pool>,
-    /// Turns true when the process stops: then nobody waits any more.
+    /// Becomes true when the process stops. Requests then no longer wait.
     stopping: watch::Receiver<bool>,
     measures: HttpMeasures,
 }
 
 impl Room {
-    /// Room for so many requests that are worked on and as many that wait, and for some more of operators.
+    /// Creates room for `n_max` active and as many waiting requests, plus `n_reserved` of each for operators.
     pub fn new(n_max: usize, n_reserved: usize, stopping: watch::Receiver<bool>, measures: HttpMeasures) -> Arc<Self> {
         let [places, waits] = [(); 2].map(|()| Pool::new(n_max, n_reserved));
         Arc::new(Self { places, waits, stopping, measures })
     }
 
-    /// A place for a request of this caller, if it may have one more.
+    /// Acquires a place for a request of this caller, if it may have one now.
     pub fn admit(self: &Arc<Self>, standing: Standing) -> Option<Working> {
         let place = self.places.try_take(standing);
         if place.is_none() {
@@ -48,16 +48,16 @@ impl Room {
     }
 }
 
-/// A request that is worked on.
+/// An active request.
 pub struct Working {
     standing: Standing,
     room: Arc<Room>,
-    /// None while the request waits.
+    /// `None` while the request waits.
     place: Mutex<Option<Ticket>>,
 }
 
 impl Working {
-    /// What `work` comes to, which is this request's.
+    /// Runs `work` as part of this request.
     pub fn scope<W: Future>(self, work: W) -> impl Future<Output = W::Output> {
         WORKING.scope(Arc::new(self), work)
     }
@@ -79,7 +79,7 @@ impl Working {
             }
         };
         drop(waiting);
-        // Of several waits at once in one request, the first to end comes back for all.
+        // If a request has several concurrent waits, the first to end acquires a place for all.
         if self.is_aside() {
             let place = places.take(self.standing).await;
             drop(self.replace(Some(place)));
@@ -96,10 +96,10 @@ impl Working {
     }
 }
 
-/// The outcome of `wait`, during which the request holds no place. None if the caller has too many requests waiting already or the
-/// process stops: then the answer is the one that a caller without patience gets.
+/// Awaits `wait` without holding the request's place. `None` if the caller has too many waiting requests or the process is stopping;
+/// the response is then the same as for a caller that does not wait.
 ///
-/// What is there at once is no wait. Outside of a request it is only awaited.
+/// A future that is ready immediately does not count as waiting. Outside a request, `wait` is just awaited.
 pub async fn aside<T>(wait: impl Future<Output = T>) -> Option<T> {
     let mut wait = pin!(wait);
     if let std::task::Poll::Ready(outcome) = poll!(wait.as_mut()) {
@@ -111,7 +111,7 @@ pub async fn aside<T>(wait: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// The same for what has a short limit of its own and no answer to go without: if the request can't step aside, it waits in its place.
+/// Like [`aside`], for a wait with a short time limit of its own that is required: if the request cannot step aside, it keeps its place.
 pub async fn aside_if_possible<T>(wait: impl Future<Output = T>) -> T {
     let mut wait = pin!(wait);
     match aside(wait.as_mut()).await {
@@ -130,7 +130,7 @@ mod tests {
 
     const CALLER: Standing = Standing::Caller(1);
 
-    /// With so many places and so many waits.
+    /// Creates room with this many places and waits.
     fn room(n_places: usize, n_waits: usize) -> (Arc<Room>, watch::Sender<bool>) {
         let stopping = watch::Sender::new(false);
         let [places, waits] = [n_places, n_waits].map(|n| Pool::new(n, 0));

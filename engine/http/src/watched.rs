@@ -1,11 +1,11 @@
-//! Files that are read again when they change.
+//! Detects changes of files that are reloaded.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-/// What tells one state of a file from the next: a new one is put in place of the old one, so its number changes.
+/// Identifies a state of a file. A file that is replaced by a new one gets another inode number.
 pub type Mark = Option<(u64, i64, i64, u64)>;
 
-/// The state of a file now; none if it is not there.
+/// Returns the current state of a file; `None` if it does not exist.
 pub fn mark(file: &Path) -> Mark {
     let it = fs::metadata(file).ok()?;
     Some((it.ino(), it.mtime(), it.mtime_nsec(), it.size()))

@@ -1,4 +1,4 @@
-//! Who asks.
+//! Callers.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::scope::Scope;
 use crate::problem::{ApiError, codes};
 
-/// The id of whoever needs no key: idempotency keys were kept under it before there were callers.
+/// The caller id of requests without a key. Idempotency keys were stored under it before callers were introduced.
 pub const OPERATOR: &str = "anonymous";
 
-/// Who asks, as far as they have proved it.
+/// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller(Arc<Inner>);
 
@@ -25,7 +25,7 @@ struct Inner {
     owner: Option<Uuid>,
 }
 
-/// The scopes that a caller has.
+/// The scopes of a caller.
 #[derive(Debug, PartialEq, Eq)]
 enum Granted {
     All,
@@ -34,19 +34,18 @@ enum Granted {
 }
 
 impl Caller {
-    /// A caller, bound to an owner or not. The same `id` means the same caller: it has its idempotency keys to itself, and its share of
-    /// requests.
+    /// Creates a caller. The same `id` means the same caller: it has its own idempotency keys and its share of requests.
     pub fn new(id: String, scopes: impl IntoIterator<Item = Scope>, owner: Option<Uuid>) -> Self {
         Self(Arc::new(Inner { id, granted: Granted::These(scopes.into_iter().collect()), owner }))
     }
 
-    /// Whoever runs the process: may do everything.
+    /// The operator of the process, with all scopes.
     pub fn operator() -> Self {
         static OPERATOR: LazyLock<Caller> = LazyLock::new(|| Caller::without_key(Granted::All));
         OPERATOR.clone()
     }
 
-    /// Anybody, where that was asked for: everything but what is for operators.
+    /// Any caller, if the server is open: all scopes except those of operators.
     pub fn anybody() -> Self {
         static ANYBODY: LazyLock<Caller> = LazyLock::new(|| Caller::without_key(Granted::AllButOperators));
         ANYBODY.clone()
@@ -56,27 +55,27 @@ impl Caller {
         Self(Arc::new(Inner { id: OPERATOR.to_owned(), granted, owner: None }))
     }
 
-    /// What tells callers apart.
+    /// Returns the id that identifies the caller.
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// The owner that they act as, if they are bound to one. Who owns things is the services' matter.
+    /// Returns the owner that the caller is bound to. The services define what an owner is.
     pub fn owner(&self) -> Option<Uuid> {
         self.0.owner
     }
 
-    /// Whether they look after the process: any of the scopes `admin:*` makes them an operator.
+    /// Whether the caller is an operator: it has any of the scopes `admin:*`.
     pub fn is_operator(&self) -> bool {
         self.has(Scope::ADMIN_READ) || self.has(Scope::ADMIN_REBUILD)
     }
 
-    /// Whether what belongs to this owner is there for them.
+    /// Whether objects of this owner are visible to the caller.
     pub fn sees(&self, owner: Uuid) -> bool {
         self.0.owner.is_none_or(|own| own == owner)
     }
 
-    /// Whether they have this scope.
+    /// Whether the caller has this scope.
     pub fn has(&self, scope: Scope) -> bool {
         match &self.0.granted {
             Granted::All => true,
@@ -85,10 +84,10 @@ impl Caller {
         }
     }
 
-    /// Go on only with this scope.
+    /// Checks that the caller has this scope.
     ///
     /// # Errors
-    /// 403, naming it.
+    /// 403, naming the scope.
     pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
         if self.has(scope) {
             return Ok(());
@@ -101,7 +100,7 @@ impl Caller {
 impl<'a> FromRequest<'a> for Caller {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
         let caller = request.data::<Self>().cloned();
-        // The gate lets nobody through without: if it ever did, nobody is let in here.
+        // The gate sets a caller on every request. If it ever failed to, the request is rejected here.
         caller.ok_or_else(|| ApiError::internal(&"a request without a caller came through the gate").into())
     }
 }

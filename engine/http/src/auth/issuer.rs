@@ -1,4 +1,4 @@
-//! The keys of whoever issues tokens (a JWKS, RFC 7517), from a file or a URL, and read again when they change.
+//! The keys of the token issuer (a JWKS, RFC 7517), from a file or a URL, reloaded when they change.
 
 use std::{
     collections::HashMap,
@@ -21,40 +21,39 @@ use crate::{
     watched::{Mark, mark},
 };
 
-/// How often at most the file is looked at.
+/// The minimum interval between two checks of the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How old keys from a URL may be.
+/// The maximum age of keys from a URL before they are refreshed.
 const FETCH_EVERY: Duration = Duration::from_secs(300);
-/// How often at most the URL is asked, for whatever reason. Whoever invents names of keys must not make us ask for each.
+/// The minimum interval between two requests to the URL. Invented key names in tokens must not cause a request each.
 const FETCH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
-/// The same, while there are none yet.
+/// The same, while no keys are known.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// How long an answer may take.
+/// The time limit of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long an answer may be.
+/// The maximum length of a response in bytes.
 const N_BYTES_MAX: usize = 1_048_576;
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error("the issuer's keys in {} can't be read", file.display())]
     File { file: PathBuf, source: io::Error },
     #[error("{place} holds no keys of an issuer (a JWKS): {why}")]
     Unreadable { place: String, why: String },
-    /// The URL does not answer as it should.
+    /// The URL does not return keys.
     #[error("the issuer does not tell its keys: {0}")]
     Silent(String),
-    /// There is no client to ask it with.
+    /// The HTTP client cannot be created.
     #[error(transparent)]
     Client(#[from] TlsError),
 }
 
-/// A key, and what may be signed with it.
+/// A key, with the algorithms that it may be used with.
 #[derive(Clone)]
 pub struct IssuerKey {
     pub key: DecodingKey,
-    /// The ways to sign.
     pub algorithms: Vec<Algorithm>,
 }
 
@@ -62,7 +61,7 @@ pub struct IssuerKey {
 #[derive(Clone, Default)]
 pub struct IssuerKeys {
     named: HashMap<String, IssuerKey>,
-    /// The only key, where there is no more than one: then tokens need not name it.
+    /// Set if there is only one key. Tokens then need not name it.
     only: Option<IssuerKey>,
 }
 
@@ -72,10 +71,10 @@ struct Jwks {
 }
 
 impl IssuerKeys {
-    /// Those in a JWKS. What is of no use here is left out: keys to encrypt with, kinds that this program does not know.
+    /// Parses a JWKS. Skips keys that cannot be used here, such as encryption keys and unknown kinds.
     ///
     /// # Errors
-    /// It is no JWKS, or none of its keys is of use.
+    /// If the text is not a JWKS, or contains no usable key.
     fn read(text: &[u8]) -> Result<Self, String> {
         let Jwks { keys } = decoding::from_slice(text).map_err(|error| error.to_string())?;
         let jwks = keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
@@ -88,7 +87,7 @@ impl IssuerKeys {
         Ok(Self { named: usable.into_iter().filter_map(|(name, key)| Some((name?, key))).collect(), only })
     }
 
-    /// The key of this name; without one the only key.
+    /// Returns the key with this name, or without a name the only key.
     pub fn find(&self, name: Option<&str>) -> Option<&IssuerKey> {
         match name {
             Some(name) => self.named.get(name),
@@ -103,7 +102,7 @@ fn usable(jwk: &Jwk) -> Option<IssuerKey> {
     if !is_to_sign || !is_to_check {
         return None;
     }
-    // By the kind of key, never by what a token says: else a public key could pass as a shared secret.
+    // By the kind of key, never by what a token claims: otherwise a public key could be used as a shared secret.
     let of_kind: &[Algorithm] = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => {
             use Algorithm::{PS256, PS384, PS512, RS256, RS384, RS512};
@@ -127,19 +126,19 @@ fn usable(jwk: &Jwk) -> Option<IssuerKey> {
     (!algorithms.is_empty()).then_some(IssuerKey { key, algorithms })
 }
 
-/// An issuer's keys as a running process knows them.
+/// An issuer's keys in a running process.
 pub struct KeySource {
     known: Mutex<Known>,
     source: Source,
 }
 
-/// Where an issuer's keys are.
+/// Where an issuer's keys are loaded from.
 enum Source {
     File(PathBuf),
     Url(Arc<Endpoint>),
 }
 
-/// A URL, and a client to ask it with. The lock is held meanwhile: it is asked once for all who wait.
+/// A URL and its HTTP client. The lock is held during a request, so that all waiting callers share one.
 struct Endpoint {
     url: String,
     client: reqwest::Client,
@@ -147,31 +146,31 @@ struct Endpoint {
 }
 
 struct Known {
-    /// When they were last looked for; none if that has never been.
+    /// When they were last loaded or requested; `None` if never.
     looked: Option<Instant>,
     mark: Mark,
     keys: Option<Arc<IssuerKeys>>,
 }
 
-/// What the keys that are known are worth.
+/// Whether the known keys can be used.
 enum Worth {
     Good(Arc<IssuerKeys>),
-    /// They are good for this time; newer ones should be fetched.
+    /// They can be used, but should be refreshed.
     Old(Arc<IssuerKeys>),
-    /// The issuer must be asked first.
+    /// They must be requested first.
     None,
-    /// It was asked a moment ago, in vain.
+    /// They were requested a moment ago without success.
     Silent,
 }
 
 impl KeySource {
-    /// Those at `place`, a file or an `http://` or `https://` URL. A file must be there; a URL is asked when the first token comes.
+    /// Opens the keys at `place`, a file or an `http://` or `https://` URL. A file must exist; a URL is requested with the first token.
     ///
     /// # Errors
-    /// [`IssuerError`], saying what is wrong with the file.
+    /// [`IssuerError`] with what is wrong with the file.
     pub fn open(place: &str, ca: Option<&Path>) -> Result<Arc<Self>, IssuerError> {
         let (source, known) = if is_url(place) {
-            // Whoever answers for the issuer must not send us elsewhere.
+            // A response must not redirect us elsewhere.
             let client = tls::client(ca, [place])?.timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
             let client = client.build().map_err(TlsError::from)?;
             let asked = Endpoint { url: place.to_owned(), client, asking: tokio::sync::Mutex::default() };
@@ -184,10 +183,10 @@ impl KeySource {
         Ok(Arc::new(Self { known: Mutex::new(known), source }))
     }
 
-    /// The keys, with that of this name if the issuer has it by now.
+    /// Returns the keys, including the one with this name if the issuer has it by now.
     ///
     /// # Errors
-    /// They were never had.
+    /// If no keys were ever loaded.
     pub async fn keys(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<IssuerKeys>, IssuerError> {
         match &self.source {
             Source::File(file) => Ok(self.in_file(file)),
@@ -210,7 +209,7 @@ impl KeySource {
                         tracing::info!("the issuer's keys have changed and were read again");
                         (known.keys, known.mark) = (Some(Arc::new(keys)), now);
                     }
-                    // Tried again the next time.
+                    // Retried the next time.
                     Err(error) => {
                         let why = anyhow::Error::from(error);
                         tracing::error!("the issuer's keys have changed, and those of before are used on: {why:#}");
@@ -228,7 +227,7 @@ impl KeySource {
     ) -> Result<Arc<IssuerKeys>, IssuerError> {
         match self.worth(name) {
             Worth::Good(keys) => return Ok(keys),
-            // Nobody waits for an issuer that is slow, or away, while there are keys.
+            // While there are keys, no request waits for an issuer that is slow or down.
             Worth::Old(keys) => {
                 let (source, asked) = (Arc::clone(self), Arc::clone(asked));
                 tokio::spawn(async move {
@@ -241,7 +240,7 @@ impl KeySource {
             Worth::None | Worth::Silent => {}
         }
         let _asking = asked.asking.lock().await;
-        // Somebody else may have asked meanwhile.
+        // Another task may have requested them meanwhile.
         match self.worth(name) {
             Worth::Good(keys) | Worth::Old(keys) => Ok(keys),
             Worth::Silent => Err(IssuerError::Silent("it was asked a moment ago, in vain".to_owned())),
@@ -291,7 +290,7 @@ fn in_file(file: &Path) -> Result<IssuerKeys, IssuerError> {
 }
 
 async fn fetch(client: &reqwest::Client, url: &str) -> Result<IssuerKeys, IssuerError> {
-    // Without the URL: it may hold credentials.
+    // Without the URL, which may contain credentials.
     let silent = |error: reqwest::Error| IssuerError::Silent(error.without_url().to_string());
     let mut answer = client.get(url).send().await.map_err(silent)?;
     if !answer.status().is_success() {

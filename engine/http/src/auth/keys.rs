@@ -1,7 +1,7 @@
-//! API keys, and the file that holds their hashes.
+//! API keys, and the file with their hashes.
 //!
-//! A key is `olk_<id>_<secret>`, and its secret 244 random bits. So a plain, fast hash is enough: there is nothing to guess,
-//! and what is slow about password hashes would only slow down every request. Whoever reads the file can't ask as anybody.
+//! A key is `olk_<id>_<secret>`, and its secret has 244 random bits. A plain, fast hash is therefore sufficient: the secret cannot
+//! be guessed, and a slow password hash would only slow down every request. The file does not allow its readers to authenticate.
 
 use std::{
     collections::BTreeSet,
@@ -23,40 +23,40 @@ use super::{
     scope::{Scope, Scopes},
 };
 
-/// The file's form. Another one is refused.
+/// The format of the file. Other formats are rejected.
 const FORMAT: u32 = 1;
 
-/// Why the keys can't be used.
+/// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     #[error("the keys in {} can't be used", file.display())]
     File { file: PathBuf, source: io::Error },
-    /// It is no file of keys.
+    /// The file is not a key file.
     #[error("{} holds no keys: {why}", file.display())]
     Unreadable {
         file: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with its contents.
         why: String,
     },
-    /// There is no key of this id.
+    /// There is no key with this id.
     #[error("there is no key {0}")]
     Unknown(String),
-    /// Names are short, and fit into logs.
+    /// The name is invalid. Names must be short and fit into logs.
     #[error("a key's name has 1 to 64 characters out of A-Z, a-z, 0-9, `.`, `_` and `-`")]
     Name,
-    /// A key without a scope opens nothing.
+    /// A key without a scope is useless.
     #[error("a key needs at least one scope")]
     NoScope,
-    /// No operation that needs the scope lets callers in that are bound to an owner.
+    /// No operation with this scope accepts callers bound to an owner.
     #[error("{0} is not for callers that act as a customer")]
     NotForBound(Scope),
-    /// A key that nobody has seen must not be kept: the first one closes a server.
+    /// The key could not be shown. It is not saved, since the first key closes an open server.
     #[error("the key can't be printed, so none was made")]
     NotShown(#[source] io::Error),
 }
 
-/// A key as its caller sends it. It is shown once, and never logged.
+/// A key as sent by its caller. It is shown once, and never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     id: String,
@@ -65,11 +65,11 @@ pub struct Token {
 }
 
 impl Token {
-    /// What it begins with, so that scanners for leaked secrets find it.
+    /// The prefix of every key, by which secret scanners detect leaked keys.
     pub const PREFIX: &'static str = "olk_";
 
     fn new(id: String, secret: String) -> Self {
-        // Once: each request compares it with those of several keys.
+        // Hashed once, since each request compares it with several keys.
         let hash = blake3::hash(written(&id, &secret).as_bytes());
         Self { id, secret, hash }
     }
@@ -78,22 +78,22 @@ impl Token {
         Self::new(id, format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
     }
 
-    /// One that is nobody's key: for a process to know itself by.
+    /// Creates a token that is not in the key file, by which a process recognizes itself.
     pub fn of_process() -> Self {
         Self::random("process".to_owned())
     }
 
-    /// The hash that is kept of it. Comparing two takes the same time whatever they are.
+    /// Returns the hash, which is stored instead of the key. Comparing two hashes takes constant time.
     pub fn hash(&self) -> blake3::Hash {
         self.hash
     }
 
-    /// Which key it says it is.
+    /// Returns the id that the token claims.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The whole of it, to send or to show once.
+    /// Returns the whole key, to send it or to show it once.
     pub fn expose(&self) -> String {
         written(&self.id, &self.secret)
     }
@@ -118,41 +118,40 @@ impl FromStr for Token {
     }
 }
 
-/// What is kept of a key. In the file its scopes are names, which this program may not know.
+/// A stored key. In the file its scopes are names, which this version may not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRecord<S = Scope> {
-    /// Which, to revoke it by.
+    /// Identifies the key, for example to revoke it.
     pub id: String,
-    /// Whose. Two keys of one name are the same caller, so that one can replace the other.
+    /// The caller's name. Two keys with the same name are the same caller, so that one can replace the other.
     pub name: String,
     pub scopes: Vec<S>,
-    /// The owner that its caller acts as.
+    /// The owner that the caller is bound to.
     #[serde(default, rename = "customer", skip_serializing_if = "Option::is_none")]
     pub owner: Option<Uuid>,
-    /// When it was made.
     pub created: DateTime<Utc>,
-    /// From when on it opens nothing.
+    /// When the key expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<DateTime<Utc>>,
-    /// BLAKE3 of the key, in hexadecimal digits.
+    /// The BLAKE3 hash of the key, in hexadecimal.
     pub hash: String,
 }
 
 impl KeyRecord {
-    /// Whether this is the key.
+    /// Whether this is the record of `token`.
     pub fn is(&self, token: &Token) -> bool {
         blake3::Hash::from_hex(&self.hash).is_ok_and(|hash| hash == token.hash())
     }
 
-    /// Whether its time is up.
+    /// Whether the key has expired.
     pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// Who asks with it.
+    /// Returns the caller that this key authenticates.
     pub fn caller(&self) -> Caller {
-        // With the owner in it: what was asked for one owner is never answered to another.
+        // The id includes the owner, so that a response for one owner is never replayed to another.
         let id = match self.owner {
             Some(owner) => format!("key:{}:{owner}", self.name),
             None => format!("key:{}", self.name),
@@ -162,7 +161,7 @@ impl KeyRecord {
 }
 
 impl KeyRecord<String> {
-    /// The record, if this program knows its scopes.
+    /// Converts the record, if this version knows its scopes.
     fn known(self, scopes: &Scopes) -> Result<KeyRecord, String> {
         let Self { id, name, scopes: named, owner, created, expires, hash } = self;
         let scopes = scopes.in_order(named.iter().map(String::as_str)).map_err(|why| format!("key {id}: {why}"))?;
@@ -170,14 +169,14 @@ impl KeyRecord<String> {
     }
 }
 
-/// A key to be made.
+/// A key to be created.
 #[derive(Clone, Debug)]
 pub struct NewKey {
     pub name: String,
     pub scopes: BTreeSet<Scope>,
-    /// The owner that its caller acts as.
+    /// The owner that the caller is bound to.
     pub owner: Option<Uuid>,
-    /// From when on it opens nothing.
+    /// When the key expires.
     pub expires: Option<DateTime<Utc>>,
 }
 
@@ -204,7 +203,7 @@ struct Contents<S> {
     keys: Vec<KeyRecord<S>>,
 }
 
-/// The file of keys. What changes it takes a lock on the file beside it, and puts a whole new file in its place.
+/// The key file. Changes take a lock on a file beside it, and replace the whole file.
 #[derive(Clone, Debug)]
 pub struct KeyFile {
     path: PathBuf,
@@ -212,7 +211,7 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// At this path; it need not exist. A file with other scopes than these is rejected.
+    /// The file at this path, which need not exist. A file with other scopes is rejected.
     pub const fn new(path: PathBuf, scopes: Scopes) -> Self {
         Self { path, scopes }
     }
@@ -221,10 +220,10 @@ impl KeyFile {
         &self.path
     }
 
-    /// All keys in it, also those that have expired; `None` if there is no file.
+    /// Returns all keys, including expired ones; `None` if there is no file.
     ///
     /// # Errors
-    /// [`KeyFileError`] if it is no file of keys.
+    /// [`KeyFileError`] if the file is not a key file.
     pub fn read(&self) -> Result<Option<Vec<KeyRecord>>, KeyFileError> {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
@@ -241,11 +240,11 @@ impl KeyFile {
         known.map(Some).map_err(unreadable)
     }
 
-    /// Makes a key, passes it to `show`, and keeps its hash if that succeeds. A key that is bound to an owner has only scopes that
-    /// `is_for_bound` allows.
+    /// Creates a key, passes it to `show`, and saves its hash if that succeeds. A key bound to an owner may only have scopes for which
+    /// `is_for_bound` returns true.
     ///
     /// # Errors
-    /// [`KeyFileError`]; nothing was made then.
+    /// [`KeyFileError`]; then no key was created.
     pub fn create(
         &self,
         new: NewKey,
@@ -261,7 +260,7 @@ impl KeyFile {
         let hash = token.hash().to_hex().to_string();
         let record = KeyRecord { id: token.id.clone(), name, scopes, owner, created: Utc::now(), expires, hash };
         keys.push(record.clone());
-        // Between writing and keeping: whatever fails, a key was not both unseen and kept.
+        // Shown between writing and renaming: whatever fails, no key is saved without having been shown.
         let fresh = self.write(keys)?;
         if let Err(error) = show(&token) {
             drop(fs::remove_file(fresh));
@@ -271,10 +270,10 @@ impl KeyFile {
         Ok(record)
     }
 
-    /// Forget a key: within a second or so no process takes it.
+    /// Revokes a key. All processes reject it within about a second.
     ///
     /// # Errors
-    /// [`KeyFileError::Unknown`], or why the file can't be changed.
+    /// [`KeyFileError::Unknown`], or that the file cannot be changed.
     pub fn revoke(&self, id: &str) -> Result<KeyRecord, KeyFileError> {
         let _lock = self.lock()?;
         let mut keys = self.read()?.unwrap_or_default();
@@ -289,7 +288,7 @@ impl KeyFile {
         KeyFileError::File { file: self.path.clone(), source }
     }
 
-    /// Released when the file is closed.
+    /// Locks the file. The lock is released when the returned file is closed.
     fn lock(&self) -> Result<File, KeyFileError> {
         if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir).map_err(|error| self.failed(error))?;
@@ -301,7 +300,7 @@ impl KeyFile {
         Ok(file)
     }
 
-    /// Writes a whole new file beside the present one.
+    /// Writes a new file beside the current one.
     fn write(&self, keys: Vec<KeyRecord>) -> Result<PathBuf, KeyFileError> {
         let text = format!("{:#}\n", serde_json::json!(Contents { format: FORMAT, keys }));
         let fresh = self.path.with_extension("new");
@@ -314,7 +313,7 @@ impl KeyFile {
         written.map(|()| fresh).map_err(|error| self.failed(error))
     }
 
-    /// Puts the new file in the place of the present one.
+    /// Replaces the current file with the new one.
     fn keep(&self, fresh: &Path) -> Result<(), KeyFileError> {
         fs::rename(fresh, &self.path).map_err(|error| self.failed(error))
     }
@@ -322,7 +321,7 @@ impl KeyFile {
 
 #[cfg(test)]
 impl KeyFile {
-    /// Makes a key that is shown to the test.
+    /// Creates a key that is shown to the test.
     pub fn created(&self, new: NewKey) -> (Token, KeyRecord) {
         let mut shown = None;
         let record = self.create(

@@ -1,4 +1,4 @@
-//! The keys as a running process knows them: read again when their file changes.
+//! The keys in a running process, reloaded when their file changes.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::watched::{Mark, mark};
 
-/// How often at most the file is looked at.
+/// The minimum interval between two checks of the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub struct KeyRing {
@@ -25,26 +25,26 @@ pub struct KeyRing {
 struct Known {
     looked: Instant,
     mark: Mark,
-    /// None as long as there has never been a file.
+    /// `None` until there is a file.
     keys: Option<Arc<HashMap<String, KeyRecord>>>,
 }
 
 impl KeyRing {
-    /// The keys in this file, which need not be there yet.
+    /// Opens the key file, which need not exist.
     ///
     /// # Errors
-    /// [`KeyFileError`] if it is there and can't be read.
+    /// [`KeyFileError`] if it exists and cannot be read.
     pub fn open(file: KeyFile) -> Result<Self, KeyFileError> {
         let (mark, keys) = (mark(file.path()), read(&file)?);
         Ok(Self { file, known: Mutex::new(Known { looked: Instant::now(), mark, keys }) })
     }
 
-    /// Whether there is a file of keys, or was one since the process started: then nobody comes in without a key any more.
+    /// Whether there is a key file, or was one since the process started. Requests without a key are then rejected.
     pub fn is_there(&self) -> bool {
         self.keys().is_some()
     }
 
-    /// Who asks with this key; nobody if it is none, or its time is up.
+    /// Returns the caller that this key authenticates; `None` if the key is unknown or has expired.
     pub fn caller(&self, token: &Token) -> Option<Caller> {
         let keys = self.keys()?;
         let record = keys.get(token.id()).filter(|record| record.is(token))?;
@@ -67,13 +67,13 @@ impl KeyRing {
         }
         match read(&self.file) {
             Ok(keys) => {
-                // A file that is gone leaves no key, but the door stays closed.
+                // A deleted file revokes all keys, but does not open the server.
                 known.keys = keys.or_else(|| known.keys.as_ref().map(|_| Arc::default()));
                 let n_keys = known.keys.as_ref().map_or(0, |keys| keys.len());
                 tracing::info!(n_keys, "the keys have changed and were read again");
                 known.mark = now;
             }
-            // Tried again the next time.
+            // Retried the next time.
             Err(error) => tracing::error!("the keys have changed, and those of before are used on: {error}"),
         }
     }

@@ -1,10 +1,10 @@
-//! What callers may do: one scope per group of operations. Each service declares its own; those of operators are here.
+//! Scopes: one per group of operations. Each service declares its own; those of operators are here.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Serialize, Serializer};
 
-/// What a caller may do.
+/// A permission of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
     name: &'static str,
@@ -12,28 +12,28 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// See the state of read models, and read the log.
+    /// Read the status of read models, and the log.
     pub const ADMIN_READ: Self = Self::new("admin:read");
-    /// Rebuild read models, and take snapshots of them.
+    /// Rebuild read models, and make snapshots of them.
     pub const ADMIN_REBUILD: Self = Self::new("admin:rebuild");
 
-    /// The scope that keys and tokens call `name`: `group:what`.
+    /// Creates a scope with its name in keys and tokens: `group:action`.
     pub const fn new(name: &'static str) -> Self {
         Self { name, is_in_groups: true }
     }
 
-    /// A scope that neither `*` nor `group:*` includes. A program that does not know a scope rejects a whole file of keys with it, so a
-    /// new one is written only when it is asked for by name.
+    /// Creates a scope that neither `*` nor `group:*` includes. A version that does not know a scope rejects a whole key file that contains
+    /// it, so a new scope is only written when it is requested by name.
     pub const fn by_name_only(name: &'static str) -> Self {
         Self { name, is_in_groups: false }
     }
 
-    /// The name, as in keys and tokens.
+    /// Returns the name, as in keys and tokens.
     pub const fn as_str(self) -> &'static str {
         self.name
     }
 
-    /// Whether it is for those who look after the process.
+    /// Whether the scope is for operators.
     pub fn is_for_operators(self) -> bool {
         self.name.starts_with("admin:")
     }
@@ -51,29 +51,29 @@ impl Serialize for Scope {
     }
 }
 
-/// The scopes of a deployment, in the order in which they are listed everywhere: those of its services, then those of operators.
+/// The scopes of a deployment, in display order: those of its services, then those of operators.
 #[derive(Clone, Debug)]
 pub struct Scopes(Arc<[Scope]>);
 
 impl Scopes {
-    /// These scopes of services, and those of operators.
+    /// Combines the scopes of services with those of operators.
     pub fn new(of_services: impl IntoIterator<Item = Scope>) -> Self {
         Self(of_services.into_iter().chain([Scope::ADMIN_READ, Scope::ADMIN_REBUILD]).collect())
     }
 
-    /// The scope of this name.
+    /// Returns the scope with this name.
     pub fn find(&self, name: &str) -> Option<Scope> {
         self.0.iter().copied().find(|scope| scope.name == name)
     }
 
-    /// The scopes that `text` stands for: one, all of a group (`orders:*`), or all (`*`). Those of today: what is added later is
-    /// not among them, nor is a scope that older programs do not know.
+    /// Returns the scopes that `text` matches: a single one, all of a group (`orders:*`), or all (`*`). Wildcards only match current scopes
+    /// that older versions know.
     ///
     /// # Errors
-    /// Which there are.
+    /// A message with the available scopes.
     pub fn meant_by(&self, text: &str) -> Result<BTreeSet<Scope>, String> {
         let is_meant = |scope: &Scope| match text.strip_suffix('*') {
-            // `o*` is a slip of the pen.
+            // `o*` is a typo.
             Some(group) if group.is_empty() || group.ends_with(':') => {
                 scope.is_in_groups && scope.name.starts_with(group)
             }
@@ -83,16 +83,16 @@ impl Scopes {
         if found.is_empty() { Err(self.unknown(text)) } else { Ok(found) }
     }
 
-    /// The scopes of these names, each once, in the order of the list.
+    /// Returns the scopes with these names, each once, in display order.
     ///
     /// # Errors
-    /// A name that is none, and which there are.
+    /// A message with the unknown name and the available scopes.
     pub fn in_order<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Scope>, String> {
         let names = names.into_iter().map(|name| self.find(name).ok_or_else(|| self.unknown(name)));
         names.collect::<Result<_, _>>().map(|named| self.ordered(&named))
     }
 
-    /// These in the order of the list.
+    /// Returns these scopes in display order.
     pub fn ordered(&self, scopes: &BTreeSet<Scope>) -> Vec<Scope> {
         self.0.iter().copied().filter(|scope| scopes.contains(scope)).collect()
     }

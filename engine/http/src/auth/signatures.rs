@@ -1,6 +1,6 @@
-//! Signatures of tokens, by ring, which TLS stands on already. The library for tokens leaves them to whom one likes.
+//! Verifies signatures of tokens with ring, which TLS uses already. The token library leaves the choice open.
 //!
-//! Deliberately absent: signing, and everything with a shared secret: who could check such a token could make one.
+//! Signing and shared secrets are not supported: whoever can verify a token with a shared secret could also forge one.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind,
@@ -23,9 +23,9 @@ static BY_RING: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Have ring check the signatures of tokens in this process.
+/// Makes this process verify signatures of tokens with ring.
 pub fn prepare() {
-    // Whoever was first has installed the same one.
+    // An earlier call has installed the same provider.
     let _ = BY_RING.install_default();
 }
 
@@ -33,16 +33,16 @@ fn unsupported() -> Error {
     new_error(ErrorKind::UnsupportedAlgorithm)
 }
 
-/// How a signature is checked.
+/// How to verify a signature.
 #[derive(Clone, Copy)]
 enum Way {
-    /// By a modulus and an exponent.
+    /// With a modulus and an exponent.
     Rsa(&'static RsaParameters),
-    /// By the bytes of a key.
+    /// With the bytes of a key.
     Plain(&'static dyn VerificationAlgorithm),
 }
 
-/// How those of this algorithm are checked; none if they are not taken.
+/// Returns how to verify signatures of this algorithm; `None` if it is not supported.
 fn way_of(algorithm: Algorithm) -> Option<Way> {
     match algorithm {
         Algorithm::RS256 => Some(Way::Rsa(&RSA_PKCS1_2048_8192_SHA256)),
@@ -54,7 +54,7 @@ fn way_of(algorithm: Algorithm) -> Option<Way> {
         Algorithm::ES256 => Some(Way::Plain(&ECDSA_P256_SHA256_FIXED)),
         Algorithm::ES384 => Some(Way::Plain(&ECDSA_P384_SHA384_FIXED)),
         Algorithm::EdDSA => Some(Way::Plain(&ED25519)),
-        // Those with a shared secret, and whatever may be added.
+        // Algorithms with a shared secret, and any added later.
         _ => None,
     }
 }

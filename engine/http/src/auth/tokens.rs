@@ -1,7 +1,7 @@
-//! Tokens (JWT, RFC 9068) that somebody else issues, where people sign in.
+//! Tokens (JWT, RFC 9068) of an external issuer, with whom people sign in.
 //!
-//! A token opens what its scopes say, until it expires. It is believed if the issuer has signed it, for us. Deliberately absent:
-//! asking the issuer about single tokens, so a token that was revoked opens what it opens until it expires.
+//! A token grants its scopes until it expires, if the issuer has signed it for this audience. The issuer is not asked about single
+//! tokens, so a revoked token keeps working until it expires.
 
 use std::sync::Arc;
 
@@ -16,28 +16,28 @@ use super::{
     signatures,
 };
 
-/// How far the issuer's clock may be from ours, in seconds.
+/// The maximum clock difference to the issuer, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
-/// No subject has more characters: it is kept with each caller.
+/// The maximum length of a subject, which is stored with each caller, in bytes.
 const N_SUBJECT_MAX: usize = 255;
 
-/// Why a token opens nothing.
+/// Why a token is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It is none that is taken. Why, in words that help whoever holds it.
+    /// The token is invalid. The reason is meant for the caller.
     #[error("this token is not taken: {0}")]
     Refused(&'static str),
-    /// Whether it is good is not known now.
+    /// The token cannot be verified at the moment.
     #[error("whether this token is good is not known now")]
     Unknown(#[source] IssuerError),
 }
 
-/// What tokens must say.
+/// Verifies tokens.
 pub struct Tokens {
     keys: Arc<KeySource>,
     issuer: String,
     audience: String,
-    /// The claim with the owner that the caller acts as.
+    /// The claim with the owner that the caller is bound to.
     owner_claim: Option<String>,
     scopes: Scopes,
 }
@@ -45,8 +45,8 @@ pub struct Tokens {
 type Claims = Map<String, Value>;
 
 impl Tokens {
-    /// Those of `issuer`, for `audience`, signed with one of `keys`. Where `owner_claim` names a claim, a token that has it is
-    /// bound to that owner.
+    /// Accepts tokens from `issuer` for `audience`, signed with one of `keys`. If a token has the claim named by `owner_claim`, its caller
+    /// is bound to that owner.
     pub fn new(
         keys: Arc<KeySource>,
         issuer: String,
@@ -58,10 +58,10 @@ impl Tokens {
         Self { keys, issuer, audience, owner_claim, scopes }
     }
 
-    /// Who asks with this token.
+    /// Returns the caller that this token authenticates.
     ///
     /// # Errors
-    /// [`TokenError`]: why nobody does.
+    /// [`TokenError`] if the token is not accepted.
     pub async fn caller(&self, token: &str) -> Result<Caller, TokenError> {
         let header = decode_header(token).map_err(|_| TokenError::Refused("it is no signed JWT"))?;
         if header.crit.is_some() {
@@ -96,10 +96,10 @@ impl Tokens {
         }
         let owner = self.owner_claim.as_ref().and_then(|name| claims.get(name));
         let owner = owner.map(|id| id.as_str().and_then(|id| Uuid::try_parse(id).ok()).ok_or(()));
-        // An owner that can't be read must not make the caller one who sees all.
+        // A malformed owner must not yield an unbound caller, who sees everything.
         let owner = owner.transpose();
         let owner = owner.map_err(|()| TokenError::Refused("its claim with the customer is no UUID"))?;
-        // Ids of keys begin otherwise: nobody else has this one.
+        // Caller ids of keys start with another prefix, so this one is unique.
         let id = match owner {
             Some(owner) => format!("token:{owner}:{subject}"),
             None => format!("token::{subject}"),
@@ -107,7 +107,7 @@ impl Tokens {
         Ok(Caller::new(id, self.scopes(claims), owner))
     }
 
-    /// Those that the token names and this program knows. Others, such as `openid`, are somebody else's.
+    /// Returns the scopes in the token that this version knows. Others, such as `openid`, are for other parties.
     fn scopes(&self, claims: &Claims) -> Vec<Scope> {
         let named = ["scope", "scp"].map(|claim| claims.get(claim).map(words).unwrap_or_default());
         // An issuer that fills one claim may still send the other, as `null` or empty.
@@ -116,7 +116,7 @@ impl Tokens {
     }
 }
 
-/// The words of a claim, which has them in one string or in a list.
+/// Returns the words of a claim, which is either one string or a list.
 fn words(claim: &Value) -> Vec<&str> {
     match claim {
         Value::String(words) => words.split_whitespace().collect(),
@@ -125,7 +125,7 @@ fn words(claim: &Value) -> Vec<&str> {
     }
 }
 
-/// What is wrong with a token, for whoever holds it. It can read all of this in the token itself.
+/// Explains an invalid token to its caller, who can read all of this in the token itself.
 fn reason(error: &ErrorKind) -> &'static str {
     match error {
         ErrorKind::ExpiredSignature => "it has expired",
@@ -134,7 +134,7 @@ fn reason(error: &ErrorKind) -> &'static str {
         ErrorKind::InvalidIssuer => "it is from another issuer (`iss`)",
         ErrorKind::InvalidSignature => "its signature is not the issuer's",
         ErrorKind::MissingRequiredClaim(_) => "it needs the claims `iss`, `aud`, `sub` and `exp`",
-        // What else there may be.
+        // Any other reason.
         _ => "its claims can't be read",
     }
 }

@@ -1,4 +1,4 @@
-//! How a body is encoded: JSON in UTF-8, without compression. Everything else is named for what it is.
+//! Checks that a body is JSON in UTF-8 without compression. Names any other encoding in the error.
 
 use poem::{
     IntoResponse, Request,
@@ -7,7 +7,7 @@ use poem::{
 
 use crate::problem::{ApiError, codes};
 
-/// Go on only if the head says that the body is uncompressed JSON in UTF-8.
+/// Checks that the head declares uncompressed JSON in UTF-8.
 ///
 /// # Errors
 /// 415. `Accept-Encoding` names what would be accepted if the body is compressed (RFC 9110, section 15.5.16).
@@ -39,7 +39,7 @@ fn is_json(content_type: &str) -> bool {
     essence == "application/json" || essence.ends_with("+json")
 }
 
-/// The parameter `charset`, without quotes.
+/// Returns the parameter `charset`, without quotes.
 fn charset(content_type: &str) -> Option<&str> {
     let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
     let mut named = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
@@ -47,7 +47,7 @@ fn charset(content_type: &str) -> Option<&str> {
 }
 
 fn is_utf_8(charset: &str) -> bool {
-    // ASCII is UTF-8 as well.
+    // ASCII is a subset of UTF-8.
     ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
 }
 
@@ -60,10 +60,10 @@ fn is_compressed(request: &Request) -> bool {
     })
 }
 
-/// Go on only if the bytes are UTF-8 without a byte order mark.
+/// Checks that the bytes are UTF-8 without a byte order mark.
 ///
 /// # Errors
-/// 400 that names the encoding.
+/// 400, naming the encoding.
 pub fn check_bytes(bytes: &[u8]) -> Result<(), ApiError> {
     let wrong = |detail: String| Err(ApiError::invalid(codes::MALFORMED_JSON, detail));
     match bytes {

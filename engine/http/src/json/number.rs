@@ -1,20 +1,20 @@
-//! Numbers of JSON as their text says them, without a float in between.
+//! JSON numbers, interpreted from their text without going through a float.
 
-/// No integer of a body has more digits: `u64::MAX` has 20.
+/// The maximum number of digits of an integer: `u64::MAX` has 20.
 const N_DIGITS_MAX: i64 = 20;
 
-/// What a number is to a field that takes integers.
+/// A number, as seen by an integer field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
-    /// An integer, however it is written: `2`, `2.0`, `20e-1`.
+    /// An integer, in any notation: `2`, `2.0`, `20e-1`.
     Whole(i128),
-    /// Something between two integers.
+    /// Not an integer.
     Fraction,
     /// An integer with more than 20 digits.
     OutOfRange,
 }
 
-/// What `text` is, which must be a number of JSON. Takes time and memory by the length of the text, not by its exponent.
+/// Interprets `text`, which must be a JSON number. Time and memory depend on the length of the text, not on its exponent.
 pub fn number(text: &str) -> Number {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent =

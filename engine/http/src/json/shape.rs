@@ -1,7 +1,8 @@
-//! The shape of a body: what is wrong with it by the schema that the contract has, and the body with that mended, so that its values
-//! can be looked at, too.
+//! The shape of a body: compares it with the schema in the contract, and repairs what is wrong, so that its values can be validated
+//! too.
 //!
 //! Only types, names and required members are compared here. Bounds and patterns are left to [`Checked`](super::Checked), which has
+//! separate codes for them. Objects are closed, as the contract states for requests. Numbers stay texts, since a float loses digits.
 //! codes of their own for them. Objects are closed, as the contract says of requests. Numbers stay texts, since a float loses digits.
 
 use std::{
@@ -23,25 +24,25 @@ use super::{
 };
 use crate::problem::{Code, Faults, codes};
 
-/// The schema of what may be anything.
+/// A schema that accepts anything.
 static ANY: MetaSchema = MetaSchema::ANY;
 
-/// A body as it is compared with its schema, from its beginning to where the comparison is.
+/// A body being compared with its schema.
 pub struct Shape<'s> {
     schemas: &'s BTreeMap<String, MetaSchema>,
     pointer: String,
-    /// What is wrong so far.
+    /// The faults so far.
     pub faults: Faults,
-    /// Where something is wrong, as JSON pointers.
+    /// The places of the faults, as JSON pointers.
     wrong: BTreeSet<String>,
-    /// The body with anything of the right shape where something is wrong; not finished once there are more faults than are named.
+    /// The body with a placeholder of the right shape for each fault. Incomplete once there are more faults than are kept.
     pub mended: String,
-    /// Whether a name has an escape that stands for no character, which shows only when it is read.
+    /// Whether a name has an escape that is not a character, which is only found when the name is read.
     pub has_bad_escape: bool,
 }
 
 impl<'s> Shape<'s> {
-    /// Compares a body with its schema; `schemas` has those that this refers to.
+    /// Compares a body with its schema; `schemas` has the schemas that it refers to.
     pub fn compared(schemas: &'s BTreeMap<String, MetaSchema>, schema: &'s MetaSchemaRef, body: &RawValue) -> Self {
         let (faults, wrong) = (Faults::default(), BTreeSet::new());
         let mut shape =
@@ -50,7 +51,7 @@ impl<'s> Shape<'s> {
         shape
     }
 
-    /// Whether something was mended at this place or around it.
+    /// Whether the value at this place, or one around it, was replaced.
     pub fn has_mended(&self, pointer: &str) -> bool {
         let mut ends = pointer.match_indices('/').map(|(end, _)| end).chain([pointer.len()]);
         ends.any(|end| self.wrong.contains(&pointer[..end]))
@@ -66,7 +67,7 @@ impl<'s> Shape<'s> {
         }
     }
 
-    /// The schema itself; a reference with a description beside it is an `allOf`.
+    /// Resolves references. A reference with a description beside it is an `allOf`.
     fn resolved(&self, schema: &'s MetaSchemaRef) -> &'s MetaSchema {
         match schema {
             MetaSchemaRef::Reference(name) => self.schemas.get(name).unwrap_or(&ANY),
@@ -75,7 +76,7 @@ impl<'s> Shape<'s> {
     }
 
     fn object(&mut self, schema: &'s MetaSchema, text: &str) {
-        // It was scanned as JSON before: all that may be wrong are escapes in names.
+        // It was scanned as JSON before, so only escapes in names may be wrong.
         let Ok(Members(members)) = serde_json::from_str(text) else {
             self.has_bad_escape = true;
             return;
@@ -89,7 +90,7 @@ impl<'s> Shape<'s> {
                 Some((name, _)) if !seen.insert(*name) => {
                     shape.fault(codes::DUPLICATE_FIELD, "this field is here twice");
                 }
-                // What may be left out may be null.
+                // An optional member may be null.
                 Some((name, _)) if value.get() == "null" && !schema.required.contains(name) => {
                     shape.name(name);
                     shape.keep("null");
@@ -126,7 +127,7 @@ impl<'s> Shape<'s> {
         self.keep("]");
     }
 
-    /// One more fault, and something in its place that the schema takes, as far as serde looks at it.
+    /// Adds a fault, and a placeholder that the schema accepts, as far as serde checks it.
     fn mend(&mut self, schema: &'s MetaSchema, code: Code, detail: &str) {
         self.fault(code, detail);
         if schema.ty == "object" && !self.faults.is_full() {
@@ -145,7 +146,7 @@ impl<'s> Shape<'s> {
         });
     }
 
-    /// One more, unless something is wrong there or around it already. Those that are only counted cost no memory.
+    /// Adds a fault, unless there is one here or around it already. Faults that are only counted use no memory.
     fn fault(&mut self, code: Code, detail: &str) {
         if self.faults.is_full() || !self.has_mended(&self.pointer) {
             self.faults.add(&self.pointer, code, detail);
@@ -157,7 +158,7 @@ impl<'s> Shape<'s> {
 
     fn within(&mut self, segment: impl fmt::Display, compare: impl FnOnce(&mut Self)) {
         let length = self.pointer.len();
-        // Writing into a text can't fail.
+        // Writing into a string cannot fail.
         write!(self.pointer, "/{segment}").ok();
         compare(self);
         self.pointer.truncate(length);
@@ -174,7 +175,7 @@ impl<'s> Shape<'s> {
         }
     }
 
-    /// Goes on with the mended body, as long as its values are going to be looked at.
+    /// Appends to the mended body, as long as its values will be validated.
     fn keep(&mut self, text: &str) {
         if !self.faults.is_full() {
             self.mended.push_str(text);
@@ -182,7 +183,7 @@ impl<'s> Shape<'s> {
     }
 }
 
-/// What should be there instead, if the value is of another type.
+/// Describes the expected type, if the value has another one.
 fn expected(schema: &MetaSchema, text: &str) -> Option<String> {
     let (is_right, expected) = match (schema.ty, schema.format) {
         ("object", _) => (text.starts_with('{'), "an object"),
@@ -215,7 +216,7 @@ fn integer(format: &str, text: &str) -> Option<&'static str> {
     }
 }
 
-/// The members of an object in their order, those that are there twice included.
+/// The members of an object in order, including duplicates.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {

@@ -1,7 +1,7 @@
-//! Serde's data model as JSON Schema understands it: an array is not an object, and `2.0` is an integer.
+//! Adapts serde's data model to JSON Schema: an array is not an object, and `2.0` is an integer.
 //!
-//! Derived structs also accept sequences, and integers only digits. [`Strict`] around a deserializer corrects both at every depth,
-//! so bodies need nothing of their own for it.
+//! Derived structs also accept sequences, and integers accept only digits. [`Strict`] around a deserializer corrects both at every
+//! depth, so bodies need no code of their own for it.
 
 use serde::{
     Deserialize,
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::number::{Number, number};
 
-/// Wraps a deserializer of JSON, and everything that serde makes of it on the way down.
+/// Wraps a JSON deserializer, and everything that serde derives from it on the way down.
 pub struct Strict<T>(pub T);
 
 fn integer<'de, D: Deserializer<'de>, V: Visitor<'de>>(deserializer: D, visitor: V) -> Result<V::Value, D::Error> {

@@ -1,6 +1,6 @@
-//! What is known of each code, and the problems as documents for people and programs.
+//! The definition of each code, and the problems as documents for people and programs.
 //!
-//! The list is open: each service declares its codes by [`problem_codes!`](crate::problem_codes).
+//! The list is open: each service declares its codes with [`problem_codes!`](crate::problem_codes).
 
 use std::{fmt, ops::Deref};
 
@@ -12,56 +12,54 @@ use serde_json::{Value, json};
 
 use super::{ApiError, Fault, Faults, Problem, codes};
 
-/// Where a code may be met.
+/// Where a code may occur.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     Any,
-    /// At everything that reads.
+    /// In every query.
     Queries,
-    /// At everything that writes.
+    /// In every command.
     Commands,
-    /// At everything that has a body.
+    /// In every operation with a body.
     Bodies,
-    /// At the operations whose handlers declare it.
+    /// In the operations whose handlers declare it.
     Declared,
-    /// In the `errors` of `invalid_request`, about one value; never as a problem's own code.
+    /// In the `errors` of `invalid_request`, for a single value; never as a problem's own code.
     Values,
-    /// At what is no operation of the contract: a path that does not exist, operators' paths.
+    /// Outside the operations of the contract: unknown paths, operators' paths.
     Elsewhere,
 }
 
-/// The kind of a problem, or of what is wrong with one value. Codes never change their meaning, and are equal by name.
+/// The kind of a problem, or of an invalid value. Codes never change their meaning, and are compared by name.
 #[derive(Clone, Copy)]
 pub struct Code(&'static Entry);
 
-/// What is known of a code.
+/// The definition of a code.
 #[derive(Debug)]
 pub struct Entry {
-    /// How it is written.
     pub name: &'static str,
-    /// The statuses that come with it.
+    /// Its HTTP statuses.
     pub statuses: &'static [u16],
-    /// Where it may be met.
+    /// Where it may occur.
     pub scope: Scope,
     /// What it means, in several pieces.
     pub meaning: &'static [&'static str],
-    /// What a `detail` may say.
+    /// An example of a `detail`.
     pub detail: &'static str,
     /// The members that its problems have besides those of all problems.
     pub members: &'static [&'static Member],
-    /// What to do about it.
+    /// How to fix or avoid it.
     pub remedy: &'static str,
 }
 
 /// A member that the problems of some codes have besides those of all problems (RFC 9457, section 3.2).
 #[derive(Debug)]
 pub struct Member {
-    /// How it is written.
     pub name: &'static str,
     pub description: &'static str,
     /// Its schema, see [`Member::schema_of`].
     pub schema: fn(&mut Registry) -> MetaSchemaRef,
-    /// What it may be.
+    /// Returns an example value.
     pub example: fn() -> Value,
 }
 
@@ -92,13 +90,12 @@ macro_rules! problem_codes {
             };
         )+
 
-        /// All of these.
         pub const ALL: &[$crate::problem::Code] = &[$($code),+];
     };
 }
 
 impl Member {
-    /// The schema of a type, which is registered with those that it refers to.
+    /// Registers a type with everything that it refers to, and returns its schema.
     pub fn schema_of<T: Type>(registry: &mut Registry) -> MetaSchemaRef {
         T::register(registry);
         T::schema_ref()
@@ -128,12 +125,12 @@ impl fmt::Debug for Code {
 }
 
 impl Code {
-    /// The code of an entry, which [`problem_codes!`](crate::problem_codes) makes.
+    /// Returns the code of an entry created by [`problem_codes!`](crate::problem_codes).
     pub const fn of(entry: &'static Entry) -> Self {
         Self(entry)
     }
 
-    /// `out_of_stock` as a title: `Out of stock`.
+    /// Returns the name as a title: `out_of_stock` is `Out of stock`.
     pub fn title(self) -> String {
         let mut title = self.name.replace('_', " ");
         if let Some(first) = title.get_mut(..1) {
@@ -142,17 +139,17 @@ impl Code {
         title
     }
 
-    /// Where it is explained; also its problems' `type`.
+    /// Returns the path of its documentation, which is also its problems' `type`.
     pub fn path(self) -> String {
         format!("/problems/{}", self.name)
     }
 
-    /// What it means, as a text.
+    /// Returns the meaning as one text.
     pub fn meaning(self) -> String {
         self.meaning.iter().map(|piece| piece.trim()).collect::<Vec<_>>().join(" ")
     }
 
-    /// A problem with this code.
+    /// Returns an example problem with this code.
     pub fn example(self) -> Problem {
         if self == codes::INVALID_REQUEST {
             let (pointer, detail) = self.detail.split_once(": ").unwrap_or_default();
@@ -168,7 +165,7 @@ impl Code {
         self.members.iter().fold(plain, |problem, member| problem.with(member, (member.example)())).into()
     }
 
-    /// In a line of a list.
+    /// Returns a summary for lists.
     pub fn in_short(self) -> Value {
         json!({
             "code": self.name,

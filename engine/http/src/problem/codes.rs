@@ -158,7 +158,7 @@ crate::problem_codes! {
         says "orders@1042 is not discarded: somebody wrote on its keys at the same moment",
         so "Check with `orderlog parked show` whether it still has to be discarded.";
 
-    // Our side.
+    // Server errors.
 
     /// An internal error. The service's log has the details.
     INTERNAL "internal" [500], Any,
@@ -231,7 +231,7 @@ crate::problem_codes! {
         so "Send the same request again with the same `Idempotency-Key`: the command is executed only once, and the \
             response reports how it ended. Without a key, check the object first.";
 
-    // Values: these stand in `errors`.
+    // Codes of values, used in `errors`.
 
     /// A required field is missing.
     MISSING_FIELD "missing_field" [400], Values,

@@ -1,5 +1,5 @@
-//! The values of a request that were wrong. All of them are counted; only the first [`N_KEPT_MAX`] are kept, and of each only as
-//! much as a person reads, so that an answer is never larger than the request that caused it.
+//! The invalid values of a request. All of them are counted. Only the first [`N_KEPT_MAX`] are kept, with shortened texts, so that a
+//! response is never larger than the request that caused it.
 
 use std::fmt::Display;
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiError, Code, codes};
 
-/// How many faults a problem names.
+/// The maximum number of faults that a problem names.
 pub const N_KEPT_MAX: usize = 100;
-/// The length of a fault's texts. A pointer names fields as the caller wrote them.
+/// The maximum length of a fault's texts in characters. A pointer contains field names as the caller wrote them.
 const CHARS_MAX: usize = 200;
 
 /// An invalid value.
@@ -30,13 +30,13 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A value of the body, at a JSON pointer such as `#/lines/0/sku`.
+    /// A fault of a value in the body, at a JSON pointer such as `#/lines/0/sku`.
     pub fn of_body(pointer: impl Display, code: Code, detail: impl Into<String>) -> Self {
         let pointer = Some(pointer.to_string());
         Self { pointer, parameter: None, code: code.name.to_owned(), detail: detail.into() }
     }
 
-    /// A path or query parameter, or a header.
+    /// A fault of a path parameter, query parameter or header.
     pub fn of_parameter(name: &str, code: Code, detail: impl Into<String>) -> Self {
         let parameter = Some(name.to_owned());
         Self { pointer: None, parameter, code: code.name.to_owned(), detail: detail.into() }
@@ -49,7 +49,7 @@ impl Fault {
     }
 }
 
-/// The text, which ends in `…` if it had more characters than this.
+/// Shortens a text to `n_chars_max` characters, followed by `…` if it was longer.
 pub fn shortened(mut text: String, n_chars_max: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(n_chars_max) {
         text.truncate(end);
@@ -59,7 +59,7 @@ pub fn shortened(mut text: String, n_chars_max: usize) -> String {
     text
 }
 
-/// Problems of a request's values, collected so that one answer names them all.
+/// The invalid values of a request, collected so that one response names them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     kept: Vec<Fault>,
@@ -67,7 +67,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// One more, of the body.
+    /// Adds a fault of the body.
     pub fn add(&mut self, pointer: impl Display, code: Code, detail: impl Into<String>) {
         self.push_with(|| Fault::of_body(pointer, code, detail));
     }
@@ -83,22 +83,21 @@ impl Faults {
         }
     }
 
-    /// Whether nothing was wrong so far.
     pub fn is_empty(&self) -> bool {
         self.n == 0
     }
 
-    /// Whether no more of them are named, only counted.
+    /// Whether further faults are only counted.
     pub fn is_full(&self) -> bool {
         self.kept.len() >= N_KEPT_MAX
     }
 
-    /// Those of another error, too.
+    /// Adds the faults of another error.
     pub fn extend(&mut self, error: Option<ApiError>) {
         self.extend_where(error, |_| true);
     }
 
-    /// Those of another error that `is_news` does not exclude. Faults that were only counted there count here.
+    /// Adds the faults of another error for which `is_news` is true. Faults that were only counted there are counted here.
     pub fn extend_where(&mut self, error: Option<ApiError>, is_news: impl Fn(&Fault) -> bool) {
         let Some(ApiError::Own(failure)) = error else { return };
         let Self { kept, n } = failure.faults;
@@ -107,15 +106,15 @@ impl Faults {
         self.n = self.n.saturating_add(n_unnamed);
     }
 
-    /// Those that are named, and how many there are, if anything was wrong.
+    /// Returns the kept faults and the total number; `None` if there are none.
     pub fn named(self) -> Option<(Vec<Fault>, u32)> {
         (!self.is_empty()).then_some((self.kept, self.n))
     }
 
-    /// Go on only if nothing was wrong.
+    /// Succeeds if there are no faults.
     ///
     /// # Errors
-    /// Everything that was.
+    /// All faults.
     pub fn none(self) -> Result<(), ApiError> {
         if self.is_empty() { Ok(()) } else { Err(self.into()) }
     }
@@ -129,7 +128,7 @@ impl From<Fault> for Faults {
     }
 }
 
-/// 400: these values are wrong.
+/// 400: these values are invalid.
 impl From<Faults> for ApiError {
     fn from(faults: Faults) -> Self {
         let detail = faults.kept.first().map_or_else(

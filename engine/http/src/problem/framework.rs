@@ -1,4 +1,4 @@
-//! Errors of the HTTP framework as problems, so that there is no other form of error.
+//! Converts errors of the HTTP framework to problems, so that all errors have the same form.
 
 use poem::{
     Error, IntoResponse, Response,
@@ -9,7 +9,7 @@ use poem_openapi::error::{ContentTypeError, ParseParamError, ParseRequestPayload
 
 use super::{ApiError, codes};
 
-/// The problem that an error is; answers that are problems already stay as they are.
+/// Converts an error to a problem. Responses that are already problems are returned as they are.
 pub async fn problem_of(error: Error) -> Response {
     if error.is_from_response() {
         return error.into_response();
@@ -47,7 +47,7 @@ fn translated(error: &Error) -> ApiError {
     }
 }
 
-/// What a parameter must be, where the framework names its own check or type: `verification failed. minimum(1, exclusive: false)`,
+/// Rewords a reason in which the framework names its own check or type: `verification failed. minimum(1, exclusive: false)`,
 /// `failed to parse "integer(uint32)": invalid digit found in string`.
 fn in_words(reason: &str) -> String {
     if let Some(("", what, _)) = quoted(reason.strip_prefix("failed to parse ").unwrap_or_default()) {
@@ -69,14 +69,14 @@ fn in_words(reason: &str) -> String {
     }
 }
 
-/// What stands before, between and behind the first two double quotes.
+/// Splits a text at its first two double quotes.
 fn quoted(text: &str) -> Option<(&str, &str, &str)> {
     let (before, rest) = text.split_once('"')?;
     let (between, behind) = rest.split_once('"')?;
     Some((before, between, behind))
 }
 
-/// What a value of one of the framework's types must be.
+/// Says what a value of one of the framework's types must be.
 fn typed(name: &str) -> Option<&'static str> {
     match name {
         "boolean" => Some("it must be `true` or `false`"),
@@ -89,7 +89,7 @@ fn typed(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The body is larger than it may be.
+/// The body is too large.
 pub(crate) fn too_large(max_bytes: usize) -> ApiError {
     let detail = format!("a body may have at most {max_bytes} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, codes::BODY_TOO_LARGE, detail)

@@ -1,4 +1,4 @@
-//! `as_of`: an object as it was.
+//! `as_of`: past states of an object.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use crate::{
 
 const AS_OF: &str = "as_of";
 
-/// Who is shown an object.
+/// Which callers may see an object.
 #[derive(Clone, Copy)]
 pub enum Visibility<'a, E> {
-    /// Whoever may ask for it.
+    /// Every authorized caller.
     ToAll,
-    /// Of the callers that are bound to an owner only those whose owner it belongs to.
+    /// Of the callers bound to an owner, only those bound to the object's owner.
     ToItsOwner(&'a Caller, fn(Uuid, &E) -> bool),
 }
 
@@ -35,7 +35,7 @@ impl<E> Visibility<'_, E> {
         }
     }
 
-    /// Whether all may be told, also of what they might not see.
+    /// Whether the caller may see every object, and so may also learn about those it could not see.
     fn is_to_all(&self) -> bool {
         match self {
             Self::ToAll => true,
@@ -44,18 +44,18 @@ impl<E> Visibility<'_, E> {
     }
 }
 
-/// An object, now or as it was.
+/// The current or a past state of an object.
 pub struct Lookup<E> {
-    /// Its state, if it exists, or did.
+    /// Its state; `None` if it does not or did not exist.
     pub entity: Option<E>,
-    /// Which record the answer reflects as the last one, such as `orders@1042`; none if it is the newest state.
+    /// The position of the last record that the answer reflects, such as `orders@1042`; `None` for the current state.
     pub position: Option<String>,
-    /// Where the first record about it stands, if it exists only later.
+    /// The position of its first record, if it was created later.
     later: Option<String>,
 }
 
 impl<E> Lookup<E> {
-    /// `error`, that there is no such thing, with when it was looked for.
+    /// Adds to `error`, which says that there is no such object, the position that was searched.
     pub fn absent(&self, mut error: ApiError) -> ApiError {
         if let Some(position) = &self.position {
             error.append(&format!(" as of {position}"));
@@ -68,14 +68,14 @@ impl<E> Lookup<E> {
 }
 
 impl<S: ServiceDefinition> Service<S> {
-    /// An aggregate as who asks is shown it: with everything that this instance has answered so far, or as it was at `as_of`. From whom
-    /// it is hidden, to them it is not there, whatever else could be said of it.
+    /// Returns an aggregate as visible to the caller: with every command that this instance has answered, or as it was at `as_of`. A hidden
+    /// aggregate is reported as missing, whatever else is known about it.
     ///
-    /// Whose a thing is, nobody knows while its very first record can't be read. Then that is told to all: its owner must not take a
-    /// "not found" for the truth.
+    /// While the very first record of an aggregate is parked, its owner is unknown. That is reported to every caller, so that the owner
+    /// does not get a wrong "not found".
     ///
     /// # Errors
-    /// 400 for what is no moment, or none of this journal; 503 if the rows are behind, or lack what the caller has seen.
+    /// 400 if `as_of` is malformed or outside this journal; 503 if the rows are behind, or lack what the caller has seen.
     pub async fn look(
         &self,
         aggregate: Ref,
@@ -107,7 +107,7 @@ impl<S: ServiceDefinition> Service<S> {
         Ok(Lookup { entity, position: as_of, later })
     }
 
-    /// The last record of a moment.
+    /// Returns the offset of the last record at or before `as_of`.
     async fn located(&self, as_of: &str) -> Result<u64, ApiError> {
         let moment = moment(as_of, S::Decider::JOURNAL)?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
@@ -137,7 +137,7 @@ fn moment(text: &str, journal: &str) -> Result<Moment, ApiError> {
     }
 }
 
-/// In a query a `+` that is not escaped is a blank: `12:00:00 01:00` was an offset to the east.
+/// Restores an unescaped `+`, which a query decodes as a blank: `12:00:00 01:00` had an offset east of UTC.
 fn unplussed(text: &str) -> String {
     match text.rsplit_once(' ') {
         Some((time, offset)) if time.contains(['T', 't']) => format!("{time}+{offset}"),

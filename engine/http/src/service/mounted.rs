@@ -1,4 +1,4 @@
-//! A running service, as the server sees it.
+//! A running service, as used by the server.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,26 +14,26 @@ use crate::{names::ServiceName, probe::Probe};
 /// Endpoints by path and method.
 pub type RouteTable = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
 
-/// A running service, as the server sees it: its routes and how it does.
+/// A running service, as used by the server: its routes and its health.
 pub struct Mounted {
     pub name: ServiceName,
     pub routes: Box<dyn FnOnce(&mut RouteTable) + Send>,
     pub probe: Arc<dyn Probe>,
     pub projection: Arc<dyn Projection>,
-    /// Says which instance performs its background tasks.
+    /// Knows which instance runs its background tasks.
     pub lease: Arc<dyn Lease>,
-    /// What else it uses, by name.
+    /// Its further dependencies, by name.
     pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
 }
 
-/// What a service uses beside log and rows.
+/// A dependency of a service besides the log and the rows.
 pub trait Dependency: Send + Sync {
-    /// Whether it answers, or why it does not.
+    /// Checks whether it answers. The error says why it does not.
     fn answers(&self) -> BoxFuture<'_, Result<(), String>>;
 }
 
 impl Mounted {
-    /// The service behind `api`.
+    /// Wraps the service behind `api`.
     pub fn new<S: ServiceDefinition>(service: &Service<S>, api: S::Api) -> Self {
         let Service { replica, lease, .. } = service;
         Self {

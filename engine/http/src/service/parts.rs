@@ -1,4 +1,4 @@
-//! What a process has for each of its services to start with.
+//! What a process provides to start each of its services.
 
 use std::{error::Error, sync::Arc};
 
@@ -17,22 +17,21 @@ use crate::peers::Peers;
 
 /// What every service of a process needs to start.
 pub struct Parts {
-    /// The log, and what else every replica needs.
+    /// The configuration of every replica, including the log.
     pub setup: Setup,
-    /// Where rows are kept.
+    /// Where rows are stored.
     pub keeping: Keeping,
-    /// What is wrong with the background tasks.
+    /// Problems of the background tasks.
     pub troubles: Troubles,
-    /// Turns true when the process is to stop, so that answers without an end find one.
+    /// Becomes true when the process stops, so that endless responses end.
     pub stopping: watch::Receiver<bool>,
     pub peers: Arc<Peers>,
-    /// Redis, if there is one.
+    /// Redis, if configured.
     pub redis: Option<RedisAddress>,
-    /// How long a command may take.
+    /// The time limit of a command, in milliseconds.
     pub command_timeout_ms: Millis,
 }
 
-/// A service can't start.
 #[derive(Debug, thiserror::Error)]
 #[error("the {service} service can't start")]
 pub struct NotStarted {
@@ -41,18 +40,16 @@ pub struct NotStarted {
 }
 
 impl NotStarted {
-    /// This service, and why.
     pub fn new(service: &'static str, why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { service, source: why.into() }
     }
 }
 
 impl Parts {
-    /// Start a service with its relay and its reactor. It has further background tasks performed under its lease, by
-    /// [`assembly::perform`].
+    /// Starts a service with its relay and its reactor. Start its further background tasks with [`assembly::perform`].
     ///
     /// # Errors
-    /// [`NotStarted`] if it can't run.
+    /// [`NotStarted`] if it cannot run.
     pub async fn start<S: ServiceDefinition>(&self) -> Result<Service<S>, NotStarted> {
         let assembled = assembly::start(self.setup.clone(), S::TABLES, &self.keeping, &self.troubles).await;
         let Assembled { replica, lease } = assembled.map_err(|why| NotStarted::new(S::Decider::JOURNAL, why))?;
@@ -60,10 +57,10 @@ impl Parts {
         Ok(Service { replica, lease, peers, command_timeout_ms })
     }
 
-    /// Starts a service that has nothing besides, and offers its routes.
+    /// Starts a service without further background tasks or dependencies, and returns its routes.
     ///
     /// # Errors
-    /// [`NotStarted`] if it can't run.
+    /// [`NotStarted`] if it cannot run.
     pub async fn mount<S: ServiceDefinition>(&self, api: fn(Service<S>) -> S::Api) -> Result<Mounted, NotStarted> {
         let service = self.start::<S>().await?;
         Ok(Mounted::new(&service.clone(), api(service)))

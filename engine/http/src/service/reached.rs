@@ -1,4 +1,4 @@
-//! A service waits for the records that a caller has seen: the one place where a request waits for positions.
+//! Waiting for the records that a caller has seen: the only place where a request waits for positions.
 
 use orderlog_core::{decider::Decider, key::Key};
 use orderlog_eventlog::{Partition, ReadError};
@@ -13,14 +13,14 @@ use crate::{
     waiting::aside,
 };
 
-/// What the problem of a request adds that was not allowed to wait.
+/// Appended to the problem of a request that was not allowed to wait.
 const NOT_WAITED: &str = "; it did not wait: too many requests of the caller wait already, or the process is stopping";
 
 impl<S: ServiceDefinition> Service<S> {
-    /// Wait until the rows reflect all that the caller has seen. The one place where a request waits for positions.
+    /// Waits until the rows reflect everything that the caller has seen.
     ///
     /// # Errors
-    /// 400 for a position beyond the log's end, or of a journal that this service does not consume; 504 if the time is up.
+    /// 400 for a position beyond the log's end, or of a journal that this service does not consume; 504 if the deadline passes.
     pub async fn reached(&self, freshness: &Freshness) -> Result<(), ApiError> {
         if freshness.seen.is_empty() {
             return Ok(());
@@ -50,7 +50,7 @@ impl<S: ServiceDefinition> Service<S> {
         Ok(())
     }
 
-    /// An error for a position beyond the end of its journal.
+    /// Checks that no position is beyond the end of its journal.
     async fn exist(&self, positions: &[Position]) -> Result<(), ApiError> {
         let journals: Vec<_> = positions.iter().map(|it| Partition::journal(it.journal.as_str())).collect();
         let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
@@ -66,11 +66,11 @@ impl<S: ServiceDefinition> Service<S> {
         }
     }
 
-    /// Whether what the rows say of one aggregate holds every record up to this one, which the caller has seen or asks for. It does not
-    /// while one about it is parked, of which an instance whose program can read it may have told the outcome.
+    /// Checks that the rows of one aggregate reflect every record below or at `up_to`, which the caller has seen or asks for. They do not
+    /// while one of them is parked, whose result another instance that can read it may already have returned.
     ///
     /// # Errors
-    /// 503 then: the state from before would be worse.
+    /// 503 in that case: the earlier state would be worse.
     pub async fn reflects(&self, rows: &Store<S::Decider>, about: &Key, up_to: u64) -> Result<(), ApiError> {
         match rows.first_parked(about).await?.filter(|parked| *parked <= up_to) {
             None => Ok(()),
@@ -82,10 +82,10 @@ impl<S: ServiceDefinition> Service<S> {
         }
     }
 
-    /// What `look` finds, once the rows reflect what the caller has seen.
+    /// Calls `look` once the rows reflect what the caller has seen.
     ///
     /// # Errors
-    /// As [`Service::reached`], and what `look` says.
+    /// As [`Service::reached`] and `look`.
     pub async fn held_back<T, F>(&self, freshness: &Freshness, look: impl FnOnce() -> F) -> Result<T, ApiError>
     where
         F: Future<Output = Result<T, ApiError>>,
@@ -95,8 +95,8 @@ impl<S: ServiceDefinition> Service<S> {
     }
 }
 
-/// Wait for something until then, without a place among the requests that are worked on. What to add to the problem if it was not there
-/// in time.
+/// Waits for something until a deadline, without holding one of the places for requests. The error is appended to the problem if it
+/// did not happen in time.
 async fn waited<T>(until: Instant, wait: impl Future<Output = T>) -> Result<T, &'static str> {
     match aside(timeout_at(until, wait)).await {
         Some(Ok(outcome)) => Ok(outcome),

@@ -1,5 +1,5 @@
-//! Commands of the service itself that have to come before anybody else's, such as those by which data of an earlier version obeys
-//! the rules of this one. Until they are carried out the replica is not ready.
+//! Commands of the service itself that must precede all others, such as those that make data of an earlier version obey the rules
+//! of this one. The replica is not ready until they are executed.
 
 use std::sync::{Arc, atomic::Ordering};
 
