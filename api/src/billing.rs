@@ -104,7 +104,7 @@ impl BillingApi {
         self.service.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    /// The invoice, and which position it is as of, if that is asked.
+    /// The invoice, and the position that a past state (`as_of`) reflects.
     async fn invoice(
         &self,
         order_id: OrderId,
@@ -122,7 +122,7 @@ impl BillingApi {
     }
 }
 
-/// The payment that `command` records, as it is told when it is too much.
+/// The payment in `command`, for the notice about an overpayment.
 fn payment_of(command: &Command) -> Option<Overpayment> {
     match command {
         Command::RecordPayment { payment_id: _, order_id, amount, currency, reference } => {

@@ -222,7 +222,7 @@ impl ServiceDefinition for CustomersService {
         match rejection {
             Rejection::EmailTaken => ApiError::conflict(codes::DUPLICATE_EMAIL, detail).at("#/email"),
             Rejection::UnknownCustomer { .. } => ApiError::not_found(codes::UNKNOWN_CUSTOMER, detail),
-            // No caller can ask for such a claim.
+            // Callers can't request such a claim.
             Rejection::EmailKeyTaken { .. } | Rejection::NothingToClaim { .. } => ApiError::internal(&detail),
         }
     }
@@ -273,7 +273,7 @@ impl CustomersApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    /// The customer, and which position they are as of, if that is asked.
+    /// The customer, and the position that a past state (`as_of`) reflects.
     async fn customer(
         &self,
         id: CustomerId,
@@ -292,7 +292,7 @@ impl CustomersApi {
     }
 }
 
-/// A customer who is not there for the caller is not there.
+/// Customers that the caller may not see do not exist for it.
 fn visible(id: CustomerId, caller: &Caller) -> Result<CustomerId, ApiError> {
     if caller.sees(id.0) {
         Ok(id)
@@ -433,7 +433,7 @@ impl CustomersApi {
         page: Paged,
         seen: Freshness,
     ) -> Result<Listed<ListBody<Order>>, ApiError> {
-        // What was seen of other services is for orders to wait for.
+        // Positions of other services are passed on to orders.
         let (seen, elsewhere) = seen.part(ServiceName::of::<Customers>());
         let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller, &seen)).await?;
         let mut query = vec![("customer_id", customer.customer_id.to_string())];

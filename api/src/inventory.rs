@@ -53,10 +53,10 @@ fn short(shortages: &[inventory::Shortage]) -> Value {
     shortages.iter().map(|shortage| json!(codes::Shortage::from(shortage))).collect()
 }
 
-/// The group under whose lease corrections are told: its position is another than the relay's.
+/// The group that delivers notices about corrections. Its positions are separate from the relay's.
 const DELIVERIES: &str = "orderlog.inventory.deliveries";
 
-/// What means something else at `/stock/...`. A SKU of such a name could not be asked for, so none comes to be.
+/// Names with another meaning in `/stock/...`. A SKU of such a name could not be queried, so none can be created.
 const NO_SKUS: [&str; 2] = ["reserve", "reservations"];
 
 pub struct InventoryApi(Service<InventoryService>);
@@ -142,7 +142,7 @@ impl InventoryApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    /// The stock item, and which position it is as of, if that is asked.
+    /// The stock item, and the position that a past state (`as_of`) reflects.
     async fn item(
         &self,
         sku: &Sku,
@@ -158,7 +158,7 @@ impl InventoryApi {
         }
     }
 
-    /// The reservation, and which position it is as of, if that is asked.
+    /// The reservation, and the position that a past state (`as_of`) reflects.
     async fn reservation(
         &self,
         id: &ReservationId,
@@ -295,7 +295,7 @@ impl InventoryApi {
     ///
     /// Reflects everything this instance has answered so far.
     #[oai(path = "/reservations/:reservation_id", method = "get", operation_id = "get_reservation")]
-    // Names of reservations are their callers' own.
+    // Callers choose the names of reservations.
     #[operation(scope = scopes::READ, bound = refused, problems(codes::UNKNOWN_RESERVATION))]
     async fn get_reservation(
         &self,
@@ -356,7 +356,7 @@ impl InventoryApi {
     ///
     /// Newest first, in pages. Each has its size, its cause, and the levels before and after.
     #[oai(path = "/:sku/movements", method = "get", operation_id = "list_stock_movements")]
-    // Movements name the orders of others.
+    // Movements name other customers' orders.
     #[operation(scope = scopes::READ, bound = refused, problems(codes::UNKNOWN_SKU))]
     async fn list_stock_movements(
         &self,

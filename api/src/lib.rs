@@ -1,9 +1,9 @@
-//! The shop over HTTP: the routes, bodies and problem codes of each service, and how a refusal is answered.
+//! The shop over HTTP: the routes, bodies and problem codes of each service, and the responses for rejections.
 //!
-//! Each service is a marker type that implements [`ServiceDefinition`](orderlog_http::service::ServiceDefinition). [`values`] has
-//! what is wrong with a value, as a problem.
+//! Each service is a marker type that implements [`ServiceDefinition`](orderlog_http::service::ServiceDefinition).
+//! [`values`] turns invalid values into problems.
 //!
-//! Deliberately absent: rules (they are in `orderlog-domain`), SQL, and whatever is the same for every service.
+//! Deliberately absent: rules (they are in `orderlog-domain`), SQL, and everything that is the same for every service.
 
 pub mod billing;
 pub mod customers;

@@ -112,15 +112,15 @@ enum Tag {
     Notifications,
 }
 
-/// Have the Redis at this address follow the rows. What its keys are called follows from the journal's id, which is not known
-/// before the journal has begun: so deployments that share a Redis never meet.
+/// Makes the Redis at this address follow the read model. Its keys contain the journal's id, so deployments that share
+/// a Redis don't collide; the id is known only once the journal has begun.
 fn follow(
     at: RedisAddress,
     service: &Service<NotificationsService>,
     troubles: Troubles,
 ) -> Result<Arc<Redis>, NotStarted> {
     let name = Notifications::JOURNAL;
-    // Nothing connects yet: this only tells at the start, and not later, that the URL is none.
+    // This does not connect yet, but reports an invalid URL at the start.
     drop(RedisInbox::new(&at, "", Uuid::nil()).map_err(|source| NotStarted::new(name, source))?);
     let redis: Arc<Redis> = Arc::default();
     let (known, Service { replica, lease, .. }) = (Arc::clone(&redis), service.clone());
@@ -156,11 +156,11 @@ impl NotificationsApi {
         self.service.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    /// Where a stream begins for a caller that has no event yet: behind what is there now.
+    /// Where a stream begins for a caller without a last event: after everything that exists now.
     async fn now(&self) -> Result<Begin, ApiError> {
         let replica = &self.service.replica;
         let end = if *replica.state().borrow() == State::CatchingUp {
-            // The rows don't hold everything yet, which is no reason to send it all.
+            // The read model is incomplete, which is no reason to send everything.
             stream::end(replica).await.map_err(|error: ReadError| {
                 ApiError::unavailable(
                     problem::codes::LOG_UNAVAILABLE,
@@ -168,15 +168,15 @@ impl NotificationsApi {
                 )
             })?
         } else {
-            // What this instance answered before does not come in between.
+            // What this instance answered before must not appear in the stream.
             self.service.rows().await?;
             *replica.committed().borrow()
         };
-        // Everything that is there already has a lower sequence than this.
+        // Every existing notification has a lower sequence than this.
         Ok(Begin::Behind(end.checked_sub(1)))
     }
 
-    /// An error if there is no such notification for who asks.
+    /// Returns an error if the notification does not exist for the caller.
     async fn is_there(&self, id: NotificationId, asked: &CommandHeaders) -> Result<(), ApiError> {
         let shown = Visibility::ToItsOwner(&asked.caller, |owner, entity: &notifications::Entity| {
             entity.as_notification().is_some_and(|notification| is_for(&notification.recipient, owner))
@@ -203,7 +203,7 @@ fn recipient_of(text: String, caller: &Caller) -> Result<Recipient, ApiError> {
     Err(ApiError::not_found(codes::UNKNOWN_RECIPIENT, "there is no such recipient"))
 }
 
-/// Whether this recipient is that customer: customers are told under their ids.
+/// Whether this recipient is that customer: customers receive notifications under their ids.
 fn is_for(recipient: &Recipient, owner: Uuid) -> bool {
     owner.to_string() == recipient.as_str()
 }
@@ -266,7 +266,7 @@ impl NotificationsApi {
     ) -> Result<Listed<NotificationList>, ApiError> {
         let recipient = recipient_of(recipient.0, &caller)?;
         let (paging, rows) = (page.paging(limit.0)?, self.service.fresh_rows(&seen).await?);
-        // Not what was answered: a process that just started has answered nothing, and Redis may be empty.
+        // Not only what was answered: a process that just started has answered nothing, and Redis may be empty.
         let committed = *self.service.replica.committed().borrow();
         let found = self.reading.page(&rows, committed, &recipient, unread.0.unwrap_or(false), &paging).await?;
         let unread_count = found.unread;

@@ -118,8 +118,8 @@ impl OrdersApi {
         self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
-    /// Wait until it is known whether an order can be supplied, but not for longer than `wait`. Returns the newest record that `placed`
-    /// reflects then, if it was looked for, and whether the wait was allowed.
+    /// Waits until the order is confirmed or rejected, for at most `wait`. Returns the newest record that `placed` then
+    /// reflects, if it was read, and whether waiting was allowed.
     async fn wait_until_settled(
         &self,
         placed: &mut PlacedOrder,
@@ -129,13 +129,13 @@ impl OrdersApi {
         let Ref { kind, key, .. } = orders::Order::aggregate(OrderId(placed.order_id));
         let mut newest = None;
         while placed.state == OrderState::Placed && Instant::now() < until {
-            // Marked as seen before the row is read, so that what is written meanwhile wakes us.
+            // Marked as seen before the row is read, so that later writes wake this task.
             committed.borrow_and_update();
             if let Some((_, offset, orders::Entity::Order(order))) = self.0.rows().await?.get(kind, &key).await? {
                 placed.becomes(&Order::from(&order));
                 newest = Some(offset);
             }
-            // Whether it changed or the time is up shows above.
+            // The loop condition checks whether it changed or the time is up.
             if placed.state == OrderState::Placed
                 && aside(tokio::time::timeout_at(until.into(), committed.changed())).await.is_none()
             {
@@ -145,7 +145,7 @@ impl OrdersApi {
         Ok((newest, true))
     }
 
-    /// The order, and which position it is as of, if that is asked.
+    /// The order, and the position that a past state (`as_of`) reflects.
     async fn order(
         &self,
         id: OrderId,
@@ -166,11 +166,11 @@ impl OrdersApi {
     }
 }
 
-/// Go on only if the caller may say what something costs. For callers that are bound to no customer, `orders:write` implies
+/// Rejects callers that may not set prices. For callers that are not bound to a customer, `orders:write` implies
 /// `orders:price` until prices come from a catalogue.
 ///
 /// # Errors
-/// 403, for every caller that acts as a customer.
+/// 403 for every caller that acts as a customer, and for others without either scope.
 fn may_name_prices(caller: &Caller) -> Result<(), ApiError> {
     if caller.owner().is_none() && (caller.has(scopes::PRICE) || caller.has(scopes::WRITE)) {
         return Ok(());
@@ -244,7 +244,7 @@ impl OrdersApi {
     ) -> Result<Done<OrderChanged>, ApiError> {
         let id = order_id.0;
         if asked.caller.owner().is_some() {
-            // Whose an order is never changes: this can be looked at before.
+            // An order's owner never changes, so it can be checked before.
             let look = || self.order(id, None, &asked.caller, &asked.freshness);
             self.0.held_back(&asked.freshness, look).await?;
         }
@@ -296,7 +296,7 @@ impl OrdersApi {
             return Err(ApiError::parameter("expand", codes::EXPAND_WITH_AS_OF, detail));
         }
         let expand = Expand::parse(expand.0.as_deref())?;
-        // Other services are asked in this one's name: what the caller may see there is known here only.
+        // This service queries others with its own key, so it has to check the caller's scopes itself.
         if expand.stock {
             caller.require(crate::inventory::scopes::READ)?;
         }
@@ -342,7 +342,7 @@ impl OrdersApi {
     ) -> Result<Listed<ListBody<Order>>, ApiError> {
         let customer_id = customer_id.0.map(CustomerId);
         if customer_id.is_some_and(|id| !caller.sees(id.0)) {
-            // As of a customer who has ordered nothing.
+            // As for a customer without orders.
             return Ok(Listed::new(Vec::new().into(), None));
         }
         let channel = channel.0.map(Channel::new).transpose().map_err(|error| {

@@ -1,4 +1,4 @@
-//! Values of the domain in requests: what is wrong with one is a fault with a code of its own.
+//! Values of the domain in requests: an invalid one is a fault with its own code.
 
 pub mod codes;
 
@@ -7,12 +7,12 @@ use std::fmt::Display;
 use orderlog_domain::values::ValueError;
 use orderlog_http::problem::{self, Code, Faults};
 
-/// Collects the faults of values that the domain refuses.
+/// Collects the faults of values that the domain rejects.
 pub trait CheckValues {
-    /// The value, or none and a fault at `pointer`, a JSON pointer such as `#/lines/0/sku`.
+    /// Returns the value, or `None` after adding a fault at `pointer`, a JSON pointer such as `#/lines/0/sku`.
     fn check<T>(&mut self, pointer: impl Display, value: Result<T, impl Into<ValueError>>) -> Option<T>;
 
-    /// The value if there is one and it is right.
+    /// The same for an optional value.
     fn check_if<T>(&mut self, pointer: impl Display, value: Option<Result<T, impl Into<ValueError>>>) -> Option<T> {
         value.and_then(|value| self.check(pointer, value))
     }

@@ -1,6 +1,6 @@
-//! `serve --demo`: a short story through the public HTTP API of this very process, told as it happens.
+//! `serve --demo`: a short story through the public HTTP API of this process, printed as it happens.
 //!
-//! Its customers and SKUs are new ones each time, so it can be played again on the same data.
+//! It creates new customers and SKUs each time, so it can be repeated on the same data.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// How long anything that follows by itself may take.
+/// How long to wait for anything that follows automatically.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked for.
+/// How often to check for it.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Plays the story with these services at `url`, and prints it.
 ///
 /// # Errors
-/// If anything does not go as the story says.
+/// If any step does not go as expected.
 pub async fn play(registry: &Registry, url: String, key: Token) -> anyhow::Result<()> {
     let story = Story::begin(url, key)?;
     story.ready(registry).await?;
@@ -34,7 +34,7 @@ pub async fn play(registry: &Registry, url: String, key: Token) -> anyhow::Resul
     Ok(())
 }
 
-/// A story under way.
+/// A story in progress.
 struct Story {
     client: reqwest::Client,
     url: String,
@@ -43,7 +43,7 @@ struct Story {
     begun: Instant,
 }
 
-/// An answer: its status and its JSON.
+/// A response: its status and its JSON.
 struct Answer {
     status: u16,
     body: Value,
@@ -60,20 +60,20 @@ fn text<'a>(document: &'a Value, field: &str) -> &'a str {
     document[field].as_str().unwrap_or_default()
 }
 
-/// Cents as people write them.
+/// Formats cents as euros.
 fn euros(cents: &Value) -> String {
     let cents = cents.as_i64().unwrap_or_default();
     format!("{}.{:02} EUR", cents / 100, cents % 100)
 }
 
-/// A line of the timeline.
+/// Formats a line of the timeline.
 fn line(after: Duration, service: &str, what: &str) -> String {
     format!("  {:>7.3} s  {service:<14} {what}", after.as_secs_f64())
 }
 
 impl Story {
     fn begin(url: String, key: Token) -> anyhow::Result<Self> {
-        // The process talks to itself: no proxy has to help.
+        // The process calls itself, so no proxy is needed.
         let client = tls::client(None, [])?.timeout(PATIENCE).build();
         let client = client.context("no HTTP client can be made")?;
         let tag = Uuid::new_v4().simple().to_string()[..6].to_owned();
@@ -114,7 +114,7 @@ impl Story {
         self.send(Method::POST, path, None).await?.ok().with_context(|| format!("POST {path}"))
     }
 
-    /// What is at `path` once it is as wanted.
+    /// The document at `path`, once it is as wanted.
     async fn eventually(&self, path: &str, is_wanted: impl Fn(&Answer) -> bool) -> anyhow::Result<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -161,7 +161,7 @@ impl Story {
         Ok(())
     }
 
-    /// Place an order; its id.
+    /// Places an order and returns its id.
     async fn order(&self, name: &str, customer_id: &str, lines: &[(&str, u32, u32)]) -> anyhow::Result<String> {
         let wanted: Vec<String> = lines.iter().map(|(sku, quantity, _)| format!("{quantity} {sku}")).collect();
         let lines: Vec<Value> = lines
@@ -176,7 +176,7 @@ impl Story {
         Ok(text(&order, "order_id").to_owned())
     }
 
-    /// Wait until an order is so, and tell it.
+    /// Waits until an order has this state and payment status, and prints it.
     async fn order_becomes(&self, name: &str, id: &str, state: &str, payment: &str) -> anyhow::Result<Value> {
         let is_so = |answer: &Answer| answer.body["state"] == state && answer.body["payment"] == payment;
         let order = self.eventually(&format!("/orders/{id}"), is_so).await?;
@@ -198,7 +198,7 @@ impl Story {
         Ok(())
     }
 
-    /// Wait until a recipient has a notification with this beginning that is about `about`, and tell it.
+    /// Waits for a recipient's notification whose subject begins so and that is about `about`, and prints it.
     async fn told(&self, whom: &str, recipient: &str, subject: &str, about: &str) -> anyhow::Result<()> {
         let is_it = |item: &&Value| text(item, "subject").starts_with(subject) && item.to_string().contains(about);
         let find = |list: &Value| list["items"].as_array().and_then(|items| items.iter().find(is_it).cloned());

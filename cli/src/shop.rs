@@ -1,4 +1,4 @@
-//! The services of the shop: the one list of them.
+//! The list of the shop's services.
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! The bodies of the billing service's requests and answers.
+//! The request and response bodies of the billing service.
 
 use chrono::{DateTime, Utc};
 use orderlog_core::reason::Reason;
@@ -185,10 +185,10 @@ impl Example for PaymentAnswer {
 }
 
 impl PaymentAnswer {
-    /// What the record of a payment says.
+    /// The response for the record of a payment.
     ///
     /// # Errors
-    /// 500 if the record is no payment.
+    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Billing>) -> Result<Self, ApiError> {
         let Event::PaymentRecorded(paid) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));
@@ -238,10 +238,10 @@ pub struct RefundAnswer {
 }
 
 impl RefundAnswer {
-    /// What the record of a refund says.
+    /// The response for the record of a refund.
     ///
     /// # Errors
-    /// 500 if the record is no refund.
+    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Billing>) -> Result<Self, ApiError> {
         let Event::InvoiceRefunded(refunded) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));
@@ -411,7 +411,7 @@ impl ListItem for Invoice {
     const ABOUT: &'static str = "Invoices, newest orders first.";
 }
 
-/// The examples that can't be put together of others without contradicting themselves.
+/// The examples that can't be composed of others without contradictions.
 pub fn examples() -> Vec<(&'static str, Value)> {
     let refund = json!({
         "order_id": EXAMPLE_ORDER, "amount": 1890, "currency": "EUR", "state": "paid", "amount_due": 3780,

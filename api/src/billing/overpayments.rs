@@ -1,4 +1,4 @@
-//! What operations are told because no event says it: money came in that could not be taken.
+//! Notifies operations of money that came in but could not be accepted, which no event reports.
 
 use std::sync::Arc;
 
@@ -15,30 +15,30 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 use uuid::{Builder, Uuid};
 
-/// More are not being told at once: notifications that are down must not let callers fill the memory here.
+/// The most notices in progress: if the notifications service is down, callers must not fill the memory here.
 const N_UNDER_WAY_MAX: usize = 256;
 
-/// A payment that was refused since less is open.
+/// A payment that was rejected because it exceeds the open amount.
 #[derive(Clone, Debug)]
 pub struct Overpayment {
     /// The order it was meant for.
     pub order_id: OrderId,
-    /// How much came in.
+    /// The amount that came in.
     pub amount: Money,
     pub currency: Currency,
     pub reference: PaymentReference,
 }
 
 impl Overpayment {
-    /// The same for the same payment, so that a payment that is refused again is not told again.
+    /// The same key for the same payment, so that a repeated rejection is not reported again.
     fn key(&self) -> Uuid {
         let Self { order_id, amount, reference, currency: _ } = self;
         let name = format!("{order_id}/{reference}/{}", amount.minor_units());
         Builder::from_custom_bytes(*Key::named("overpayment", &name).as_bytes()).into_uuid()
     }
 
-    /// Follows from what the key derives from (the currency is the invoice's, else the refusal would be another), since a
-    /// key counts for one notice only. What is open at the moment is not in it.
+    /// Depends only on what the key derives from, since a key counts for one notice only (the currency is the
+    /// invoice's, otherwise the rejection would be another). So it does not contain the open amount.
     fn notice(&self) -> Notice {
         let Self { order_id, amount, currency, reference } = self;
         Notice {
@@ -53,7 +53,7 @@ impl Overpayment {
     }
 }
 
-/// Tells operations, in the background.
+/// Notifies operations in the background.
 #[derive(Clone)]
 pub struct Overpayments {
     notifier: Arc<dyn Notifier<Notice>>,
@@ -61,12 +61,12 @@ pub struct Overpayments {
 }
 
 impl Overpayments {
-    /// Tells by `notifier`.
+    /// Notifies through `notifier`.
     pub fn new(notifier: Arc<dyn Notifier<Notice>>) -> Self {
         Self { notifier, permits: Arc::new(Semaphore::new(N_UNDER_WAY_MAX)) }
     }
 
-    /// Tell of a refused payment. Returns at once: whoever paid neither waits for it nor fails by it.
+    /// Reports a rejected payment. Returns immediately: the payer neither waits for it nor fails because of it.
     pub fn tell(&self, refused: Overpayment) {
         let order_id = refused.order_id;
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {

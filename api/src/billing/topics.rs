@@ -4,7 +4,7 @@ use orderlog_http::service::contract::{TopicContract, payload::object};
 
 use crate::orders::topics::{ORDER_KEY, currency, money, order};
 
-/// What the events of `topic` say.
+/// The contract of `topic`.
 pub fn of(topic: &str) -> TopicContract {
     let (summary, amounts) = match topic {
         "order.paid" => ("An order was paid in full.", vec![("amount", money("The total amount paid."))]),

@@ -1,9 +1,9 @@
 //! Claims the canonical spelling of e-mail addresses that an earlier version accepted, before the customers service is ready.
 //!
-//! Earlier versions told addresses apart in lower case only. For each customer whose address has another canonical spelling that
-//! nobody holds, one record claims that. Interrupted, it resumes with those who are left; several instances may do it at once, since
-//! the log arbitrates. Where another customer holds the spelling, nothing is written: an operator settles who keeps the address, and
-//! everything else about both customers can be changed.
+//! Earlier versions compared addresses in lower case only. For each customer whose address has another canonical
+//! spelling that is free, one record claims it. An interrupted run resumes with the remaining customers, and several
+//! instances may run it at the same time, because the log arbitrates. If another customer holds the spelling, nothing
+//! is written: an operator decides who keeps the address, and everything else about both customers can be changed.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ use orderlog_runtime::replica::{ExecuteError, Replica, State, ToSettle};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-/// So many customers are read at a time.
+/// The number of customers per query.
 const N_MAX: u32 = 500;
-/// So many are asked for at once.
+/// The most concurrent claims.
 const N_AT_ONCE: usize = 64;
 /// How long one attempt may take.
 const DEADLINE_MS: i64 = 10_000;
-/// How long a failed attempt rests.
+/// The pause after a failed attempt.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often is looked whether a collision was settled, so that the spelling can be claimed.
+/// How often to check whether a collision was settled and the spelling can be claimed.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// The name under which collisions are reported.
 const NAME: &str = "email_collisions";
 
-/// Two customers whose addresses are one, in spellings that an earlier version took for two.
+/// Two customers whose addresses differ only in spellings that an earlier version took for different addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Collision {
     /// The customer who does not hold the canonical spelling.
@@ -50,7 +50,7 @@ enum ClaimError {
     Command(#[from] ExecuteError<Rejection>),
 }
 
-/// Keep the replica from being ready until all spellings are claimed, and claim those that become free later.
+/// Keeps the replica from becoming ready until all spellings are claimed, and claims later those that become free.
 pub fn begin(replica: &Replica<Customers>) {
     replica.prepare_first();
     replica.setup().surroundings.spawn(keep_claiming(replica.clone()).boxed());
@@ -87,26 +87,26 @@ async fn keep_claiming(replica: Replica<Customers>) {
         tokio::select! {
             biased;
             () = replica.is_to_end() => return,
-            // It began again with empty rows, or stopped.
+            // It restarted with an empty read model, or stopped.
             _ = state.wait_for(|state| !matches!(state, State::Ready | State::Preparing)) => {}
             () = tokio::time::sleep(rest) => {}
         }
     }
 }
 
-/// As `orderlog projection status` reports them.
+/// The collisions as `orderlog projection status` reports them.
 fn to_settle(collisions: &[Collision]) -> ToSettle {
     let any = (!collisions.is_empty()).then(|| (NAME.to_owned(), serde_json::json!(collisions)));
     any.into_iter().collect()
 }
 
-/// Those that [`to_settle`] reported.
+/// The collisions in a report.
 pub fn reported(to_settle: &ToSettle) -> Vec<Collision> {
     let found = to_settle.get(NAME).map(Vec::deserialize);
     found.and_then(Result::ok).unwrap_or_default()
 }
 
-/// Claims every spelling that is free, those of older customers first; the others are collisions.
+/// Claims every free spelling, older customers first. Returns the collisions.
 async fn claim_all(replica: &Replica<Customers>) -> Result<Vec<Collision>, ClaimError> {
     let (mut collisions, mut after, mut n_claimed) = (Vec::new(), None, 0_u64);
     loop {
@@ -128,7 +128,7 @@ async fn claim_all(replica: &Replica<Customers>) -> Result<Vec<Collision>, Claim
     Ok(collisions)
 }
 
-/// What became of one claim.
+/// The outcome of one claim.
 enum Claimed {
     Now,
     By(Collision),
@@ -144,7 +144,7 @@ async fn claim(replica: &Replica<Customers>, customer: Customer) -> Result<Claim
         Err(ExecuteError::Rejected(Rejection::EmailKeyTaken { customer_id, held_by })) => {
             Ok(Claimed::By(Collision { customer_id, held_by }))
         }
-        // Another instance claimed it, or the customer has another address by now.
+        // Another instance claimed it, or the customer has a different address by now.
         Err(ExecuteError::Rejected(Rejection::NothingToClaim { .. })) => Ok(Claimed::NotNeeded),
         Err(ExecuteError::Parked) => {
             warn!(service = "customers", %customer_id, "a parked record keeps a spelling of customer {customer_id} from being claimed");

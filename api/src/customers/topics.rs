@@ -6,7 +6,7 @@ use orderlog_http::service::contract::{
 };
 use serde_json::json;
 
-/// What the events of `topic` say.
+/// The contract of `topic`.
 pub fn of(topic: &str) -> TopicContract {
     let summary = match topic {
         "customer.created" => "A customer was created.",

@@ -1,4 +1,4 @@
-//! The bodies of the inventory service's requests and answers.
+//! The request and response bodies of the inventory service.
 
 mod movements;
 
@@ -31,7 +31,7 @@ pub use movements::{Level, Movement, MovementCause, ReservedFor, examples};
 use super::InventoryService;
 use crate::values::CheckValues;
 
-/// The SKU of the examples; the same as in those of orders, so that they can be tried out one after the other.
+/// The SKU of the examples, the same as in those of orders, so that they can be tried one after the other.
 const EXAMPLE_SKU: &str = "espresso-beans-1kg";
 
 /// A receipt of stock.
@@ -60,7 +60,7 @@ impl Checked for ReceiveStock {
 }
 
 fn units(given: i64) -> Result<Quantity, orderlog_domain::values::ValueError> {
-    // What is no u32 is as wrong as 0, and told in the same words.
+    // A value that is not a `u32` is as invalid as 0, and has the same error.
     Quantity::new(u32::try_from(given).unwrap_or(0))
 }
 
@@ -201,7 +201,7 @@ impl Checked for ReserveStock {
                 lines.push(StoredLine { sku, quantity });
             }
         }
-        // By itself it is the service that refuses it; beside something else it is told at once.
+        // If this is the only fault, the service rejects it; otherwise it is reported together with the others.
         if !faults.is_empty() && n_lines == 0 {
             faults.extend(Some(InventoryService::problem_of(Rejection::NoLines)));
         }
@@ -239,10 +239,10 @@ impl Example for StockChanged {
 }
 
 impl StockChanged {
-    /// What the record of a command says.
+    /// The response for the record of a command.
     ///
     /// # Errors
-    /// 500 if the record is of no SKU.
+    /// 500 if the record is not about a SKU.
     pub fn of(executed: &Executed<Inventory>) -> Result<Self, ApiError> {
         let (sku, level, version) = match &*executed.accepted.event {
             Event::StockReceived(e) => (&e.sku, e.after, e.version),
@@ -391,10 +391,10 @@ impl Example for Reservation {
 }
 
 impl Reservation {
-    /// What the record of a command says.
+    /// The response for the record of a command.
     ///
     /// # Errors
-    /// 500 if the record is of no reservation.
+    /// 500 if the record is not about a reservation.
     pub fn of(executed: &Executed<Inventory>) -> Result<Self, ApiError> {
         let event = &executed.accepted.event;
         let answer = event.reservation().ok_or_else(|| unexpected(event))?;

@@ -6,7 +6,7 @@ use orderlog_http::service::contract::{
 };
 use serde_json::{Value, json};
 
-/// What the events of `topic` say.
+/// The contract of `topic`.
 pub fn of(topic: &str) -> TopicContract {
     match topic {
         "stock.updated" => {
@@ -48,17 +48,17 @@ pub fn sku() -> Field {
     ("sku", json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" }))
 }
 
-/// Units of a SKU.
+/// A number of units.
 pub fn quantity() -> Field {
     ("quantity", json!({ "type": "integer", "minimum": 1, "maximum": 1_000_000 }))
 }
 
-/// Units of a SKU, with the SKU.
+/// A SKU with a number of units.
 pub fn stock_line() -> Value {
     object(vec![sku(), quantity()], &[])
 }
 
-/// Why there is not enough.
+/// The fields of a rejection for lack of stock.
 pub fn rejected() -> Vec<Field> {
     let shortage = object(vec![sku(), ("requested", units()), ("available", units())], &[]);
     vec![

@@ -1,4 +1,4 @@
-//! The bodies of the notifications service's requests and answers.
+//! The request and response bodies of the notifications service.
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
@@ -119,10 +119,10 @@ impl From<&notifications::Notification> for Notification {
 }
 
 impl Notification {
-    /// What the record of a new notification says.
+    /// The response for the record of a new notification.
     ///
     /// # Errors
-    /// 500 if the record makes none.
+    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Notifications>) -> Result<Self, ApiError> {
         let Event::NotificationMade(made) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));
@@ -155,10 +155,10 @@ pub struct NotificationRead {
 }
 
 impl NotificationRead {
-    /// What the record says.
+    /// The response for the record.
     ///
     /// # Errors
-    /// 500 if the record is of something else.
+    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Notifications>) -> Result<Self, ApiError> {
         let event = &executed.accepted.event;
         let read_ms = event.read_ms().ok_or_else(|| unexpected(event))?;
@@ -180,7 +180,7 @@ pub struct NotificationList {
     pub next_cursor: Option<String>,
 }
 
-/// The examples that can't be put together of others without contradicting themselves.
+/// The examples that can't be composed of others without contradictions.
 pub fn examples() -> Vec<(&'static str, Value)> {
     let read = json!({ "notification_id": EXAMPLE_NOTIFICATION, "read": true, "version": 2, "read_at": EXAMPLE_TIME });
     vec![("NotificationRead", read)]

@@ -1,5 +1,6 @@
-//! Ids of events in a stream of notifications: `notifications@1042.3f9ab2c41d5e6f70`, the record that made the notification and half of
-//! that record's id. An older log that was restored and has grown past the place holds another record there.
+//! Event ids in a stream of notifications: `notifications@1042.3f9ab2c41d5e6f70` names the record that made the
+//! notification, by its offset and a print of its id. A log that was restored from an older copy and has grown again
+//! has another record there.
 
 use std::{fmt, str::FromStr};
 
@@ -15,17 +16,17 @@ use poem_openapi::{
 
 const JOURNAL: ServiceName = ServiceName::of::<Notifications>();
 
-/// The id of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventId {
     /// The offset of the record, which is the notification's sequence.
     pub sequence: u64,
-    /// What tells the record from another one at its place. `None` for a bare number, as earlier versions sent them.
+    /// Distinguishes the record from another one at the same offset. `None` for a bare number, as earlier versions sent
+    /// them.
     pub print: Option<u64>,
 }
 
 impl EventId {
-    /// The id of this record.
+    /// The event id of this record.
     pub fn new(sequence: u64, record: Option<RecordId>) -> Self {
         Self { sequence, print: record.map(marks::print_of_id) }
     }
@@ -57,14 +58,14 @@ impl FromStr for EventId {
     }
 }
 
-/// `Last-Event-ID`. Whatever it says, a stream begins: browsers do not connect again after an error.
+/// `Last-Event-ID`. Even if it is invalid a stream begins, because browsers do not reconnect after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastEventId {
-    /// The caller has no event yet.
+    /// The caller has received no event yet.
     None,
-    /// The last event that the caller has.
+    /// The last event that the caller received.
     Some(EventId),
-    /// No id of this journal.
+    /// Not an id of this journal.
     Foreign,
 }
 

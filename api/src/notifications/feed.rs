@@ -1,6 +1,7 @@
-//! New notifications for all streams: one query per commit, however many streams there are, and none while there is no stream.
+//! New notifications for all streams: one query per commit, however many streams there are, and none without streams.
 //!
-//! Each stream has a short queue. One that is read too slowly is closed, and its stream reads what it missed by a query of its own.
+//! Each stream has a short queue. If it is read too slowly, the queue is closed and the stream reads what it missed
+//! with a query.
 
 use std::{
     collections::HashMap,
@@ -31,13 +32,13 @@ pub struct Sent {
 impl From<&Notified> for Sent {
     fn from(Notified { notification, record }: &Notified) -> Self {
         let id = EventId::new(notification.sequence, Some(*record));
-        // Texts, numbers and times: it always has a JSON form.
+        // Texts, numbers and times can always be serialized.
         let data = serde_json::to_string(&Notification::from(notification)).unwrap_or_default();
         Self { id, data }
     }
 }
 
-/// Hands new notifications to streams.
+/// Passes new notifications to streams.
 pub struct Feed {
     replica: Replica<Notifications>,
     subscribers: Mutex<Subscribers>,
@@ -46,18 +47,18 @@ pub struct Feed {
 /// The streams, and how far they have been served.
 #[derive(Default)]
 struct Subscribers {
-    /// Every notification with a lower sequence was handed out to those who are here.
+    /// Every notification with a lower sequence was passed to the current subscribers.
     next: u64,
     queues: HashMap<Recipient, Vec<mpsc::Sender<Arc<Sent>>>>,
 }
 
 impl Subscribers {
-    /// Hand out notifications in ascending order; all below `next` are among them.
+    /// Passes on notifications in ascending order, which include all new ones below `next`.
     fn hand_out(&mut self, notified: &[Notified], next: u64) {
         for it in notified.iter().filter(|it| it.notification.sequence >= self.next) {
             if let Some(queues) = self.queues.get_mut(&it.notification.recipient) {
                 let sent = Arc::new(Sent::from(it));
-                // A full queue is closed by this: its stream reads by itself.
+                // This closes a full queue: its stream then reads by itself.
                 queues.retain(|queue| queue.try_send(Arc::clone(&sent)).is_ok());
             }
         }
@@ -67,7 +68,7 @@ impl Subscribers {
 }
 
 impl Feed {
-    /// A feed of what the replica commits from now on, for as long as the feed is kept.
+    /// Starts a feed of everything that the replica commits from now on, for as long as the feed is kept.
     pub fn start(replica: Replica<Notifications>) -> Arc<Self> {
         let committed = replica.committed();
         let feed = Arc::new(Self { replica, subscribers: Mutex::default() });
@@ -75,13 +76,13 @@ impl Feed {
         feed
     }
 
-    /// What the feed is of.
+    /// The replica that the feed follows.
     pub fn replica(&self) -> &Replica<Notifications> {
         &self.replica
     }
 
-    /// Take part: every notification for `recipient` that is committed from now on comes, until the queue is closed. The rows hold all
-    /// that was committed before.
+    /// Subscribes: every notification for `recipient` that is committed from now on arrives, until the queue is closed.
+    /// The read model contains everything committed before.
     pub fn subscribe(self: &Arc<Self>, recipient: &Recipient) -> Subscription {
         let (sender, queue) = mpsc::channel(N_QUEUED_MAX);
         let mut subscribers = self.subscribers();
@@ -97,7 +98,7 @@ impl Feed {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hand out what is committed below `committed`.
+    /// Passes on everything committed below `committed`.
     async fn hand_out(&self, committed: u64) -> Result<(), StoreError> {
         loop {
             let next = {
@@ -110,7 +111,7 @@ impl Feed {
             let mut notified =
                 notifications::since(&self.replica.store(), next.checked_sub(1), None, N_READ_MAX).await?;
             let is_full = u32::try_from(notified.len()).is_ok_and(|n| n == N_READ_MAX);
-            // What was committed meanwhile comes with the next commit.
+            // What is committed meanwhile comes with the next commit.
             notified.retain(|it| it.notification.sequence < committed);
             let last = notified.last().filter(|_| is_full).map(|last| last.notification.sequence + 1);
             self.subscribers().hand_out(&notified, last.unwrap_or(committed));
@@ -129,7 +130,7 @@ async fn follow(feed: Weak<Feed>, mut committed: watch::Receiver<u64>) {
     }
 }
 
-/// A stream's part in the feed.
+/// A stream's subscription.
 pub struct Subscription {
     feed: Weak<Feed>,
     recipient: Recipient,
@@ -137,7 +138,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The next notification; `None` once the queue was full, or the rows could not be read.
+    /// The next notification; `None` once the queue was full, or the read model could not be read.
     pub async fn next(&mut self) -> Option<Arc<Sent>> {
         self.queue.recv().await
     }

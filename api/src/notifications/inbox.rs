@@ -1,6 +1,7 @@
-//! Has the inbox in Redis follow the rows of the notifications service.
+//! Makes the inbox in Redis follow the read model of the notifications service.
 //!
-//! Redis is a copy of a copy: whatever it lost is filled in again out of the rows, and readers use the rows while it lags.
+//! Redis is a copy of a copy: whatever it loses is restored from the read model, which also serves queries while Redis
+//! lags.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -10,27 +11,27 @@ use orderlog_projections::{Inbox, InboxError, RedisInbox};
 use orderlog_runtime::replica::Replica;
 use tracing::warn;
 
-/// How often Redis is asked where it stands though nothing happened: it may have lost its data meanwhile.
+/// How often to check the position of Redis when nothing happens: it may have lost its data.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why Redis does not follow.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// Redis, or the rows.
+    /// Redis or the read model failed.
     #[error("the inbox in Redis does not follow: {}", with_causes(.0))]
     Inbox(#[from] InboxError),
-    /// Where the journal ends is not known.
+    /// The end of the journal can't be read.
     #[error("the inbox in Redis does not follow: {}", with_causes(.0))]
     Journal(#[from] ReadError),
 }
 
-/// Bring Redis to where the rows stand, again and again, until it fails.
+/// Keeps Redis up to date with the read model, until it fails.
 ///
 /// # Errors
-/// [`FollowError`]; started again it asks Redis where it stands, and goes on from there.
+/// [`FollowError`]; when restarted it resumes from the position of Redis.
 pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Result<(), FollowError> {
     let mut committed = replica.committed();
-    // First where Redis stands: of this history it can't be where the journal does not reach a moment later.
+    // First the position of Redis: if the journal ends before it a moment later, Redis has another history.
     let position = redis.position().await?;
     let ends = replica.log().ends(&[Replica::<Notifications>::journal()]).await?;
     if ends.first().is_some_and(|end| position > *end) {
@@ -38,7 +39,7 @@ pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Res
         redis.rebuild_from_store(&replica.store()).await?;
     }
     loop {
-        // Asked anew, never taken from memory: whoever flushed Redis told nobody.
+        // Asked again, not remembered: a flush of Redis goes unnoticed otherwise.
         redis.position().await?;
         loop {
             committed.borrow_and_update();
@@ -50,7 +51,7 @@ pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Res
             };
             match changed {
                 Ok(Ok(())) => {}
-                // The replica is gone, and with it everybody who would read.
+                // The replica is gone, and with it all readers.
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => break,
             }

@@ -1,4 +1,4 @@
-//! Tells people something by the notifications service, wherever that is.
+//! Sends notifications through the notifications service, wherever it runs.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use orderlog_runtime::delivery::Notifier;
 use serde_json::json;
 use uuid::Uuid;
 
-/// Notifies by `POST /notify`.
+/// Sends them with `POST /notify`.
 pub struct ByNotifications(pub Arc<Peers>);
 
 #[async_trait]

@@ -1,4 +1,5 @@
-//! Where lists of notifications are read: Redis if there is one and it has kept up, else SQLite, which holds the same.
+//! Reads lists of notifications: from Redis if it is configured and up to date, otherwise from SQLite, with the same
+//! result.
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -15,16 +16,16 @@ use orderlog_projections::{
 use orderlog_readmodel::{Paging, Store, StoreError};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long Redis may take to answer with everything that the rows hold.
+/// How long Redis may take to answer with everything that the read model contains.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How soon Redis is asked again while it has not caught up.
+/// The pause before Redis is asked again while it lags.
 const AGAIN: Duration = Duration::from_millis(15);
-/// How long a Redis that failed is not asked.
+/// How long Redis is not asked after a failure.
 const REST: Duration = Duration::from_secs(1);
-/// How often at most it is logged that Redis is not used.
+/// The shortest interval between log messages about Redis not being used.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Redis, once it is known whose inbox it is to hold.
+/// Redis, set once the journal's id is known.
 #[derive(Default)]
 pub struct Redis(pub OnceLock<Arc<RedisInbox>>);
 
@@ -40,7 +41,7 @@ impl Dependency for Redis {
     }
 }
 
-/// Reads lists. Where one comes from shows in the log only.
+/// Reads lists. Only the log shows which store a list came from.
 #[derive(Default)]
 pub struct Reading {
     redis: Option<Arc<Redis>>,
@@ -53,24 +54,24 @@ struct Trouble {
     warned: Option<Instant>,
 }
 
-/// Why Redis has no answer.
+/// Why Redis gave no answer.
 enum Without {
-    /// The cursor is no cursor, wherever it is asked.
+    /// The cursor is invalid, in either store.
     Cursor(StoreError),
     /// Redis does not answer, or lags.
     Trouble(String),
 }
 
 impl Reading {
-    /// Reads in Redis, if there is one.
+    /// Reads from Redis, if there is one.
     pub fn new(redis: Option<Arc<Redis>>) -> Self {
         Self { redis, trouble: Mutex::default() }
     }
 
-    /// A page with everything below offset `committed` in it. `rows` have that already.
+    /// A page that reflects everything below offset `committed`, which `rows` must already contain.
     ///
     /// # Errors
-    /// [`StoreError`] if the cursor is none, or the rows can't be read. Never because of Redis.
+    /// [`StoreError`] if the cursor is invalid, or the read model can't be read. Never because of Redis.
     pub async fn page(
         &self,
         rows: &Store<Notifications>,
@@ -105,7 +106,7 @@ impl Reading {
     }
 }
 
-/// The page once Redis holds everything below `committed`.
+/// The page, once Redis contains everything below `committed`.
 async fn caught_up(
     redis: &dyn Inbox,
     committed: u64,

@@ -1,4 +1,4 @@
-//! Notifications as they come, as server-sent events.
+//! New notifications as server-sent events.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -28,9 +28,9 @@ use super::{
     feed::{Feed, Sent, Subscription},
 };
 
-/// So many notifications are read at once.
+/// The number of notifications per query.
 const N_READ_MAX: u32 = 100;
-/// How often a comment is sent while nothing happens, so that nobody in between takes the connection for dead.
+/// How often a comment is sent while nothing happens, so that no proxy takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The pause before a log that does not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ pub enum Streamed {
     Notifications(Events),
 }
 
-/// Server-sent events, of which the contract says that they are notifications.
+/// Server-sent events, which the contract declares as notifications.
 pub struct Events(BoxStream<'static, Event>);
 
 impl Payload for Events {
@@ -69,13 +69,13 @@ impl IntoResponse for Events {
 
 /// Where a stream begins.
 pub enum Begin {
-    /// Behind everything up to this sequence; `None` for all that there is.
+    /// After this sequence; `None`: with the first notification.
     Behind(Option<u64>),
-    /// Behind what the caller says that it has; `None` if that is no id of this journal.
+    /// After the event that the caller names; `None` if its id is not one of this journal.
     Claimed(Option<EventId>),
 }
 
-/// The notifications of `recipient` from there on, until the process is `stopping`.
+/// The notifications of `recipient` from `begin` on, until the process is `stopping`.
 pub fn of(feed: Arc<Feed>, mut stopping: watch::Receiver<bool>, recipient: Recipient, begin: Begin) -> Streamed {
     let mut state = feed.replica().state();
     let reading = Reading { feed, recipient, begin: Some(begin), after: None, read: VecDeque::new(), live: None };
@@ -90,7 +90,7 @@ pub fn of(feed: Arc<Feed>, mut stopping: watch::Receiver<bool>, recipient: Recip
         match reading.next().await {
             Ok(event) => Some((event, reading)),
             Err(error) => {
-                // The caller comes again with the last id that it has.
+                // The caller reconnects with its last id.
                 tracing::warn!(service = "notifications", "a stream of notifications ends: {error}");
                 None
             }
@@ -99,16 +99,16 @@ pub fn of(feed: Arc<Feed>, mut stopping: watch::Receiver<bool>, recipient: Recip
     Streamed::Notifications(Events(events.take_until(ended).boxed()))
 }
 
-/// How far a stream has come.
+/// The state of a stream.
 struct Reading {
     feed: Arc<Feed>,
     recipient: Recipient,
     begin: Option<Begin>,
-    /// The last sequence that was sent, or that the caller had before; `None` if everything is wanted.
+    /// The last sequence sent or already received by the caller; `None` to send everything.
     after: Option<u64>,
-    /// Read by a query and not sent yet.
+    /// Read by a query and not yet sent.
     read: VecDeque<Sent>,
-    /// All that is behind `read`, once that is so.
+    /// Everything after `read`, once that has caught up.
     live: Option<Subscription>,
 }
 
@@ -139,9 +139,9 @@ impl Reading {
         Event::message(data.clone()).id(id.to_string())
     }
 
-    /// Read what is in the rows already. The last time that there is not more than that, all else comes through the feed.
+    /// Reads the next notifications from the read model. Once that has no more, the feed delivers the rest.
     async fn catch_up(&mut self) -> Result<(), StoreError> {
-        // Before the rows are read, so that nothing falls between.
+        // Before reading, so that nothing is missed in between.
         let live = self.feed.subscribe(&self.recipient);
         let store = self.feed.replica().store();
         let notified = notifications::since(&store, self.after, Some(&self.recipient), N_READ_MAX).await?;
@@ -151,7 +151,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Begin once the rows hold what the journal held at the start. An event if the caller has to reload the list first.
+    /// Begins once the read model contains what the journal held at the start. Returns an event if the caller must
+    /// reload the list first.
     async fn begin(&mut self, begin: Begin) -> Result<Option<Event>, StoreError> {
         let replica = self.feed.replica();
         ready(replica).await;
@@ -168,14 +169,14 @@ impl Reading {
     }
 }
 
-/// Wait until the replica is ready; without end if it has stopped, since then the stream is about to end.
+/// Waits until the replica is ready; forever if it has stopped, since then the stream is about to end.
 async fn ready(replica: &Replica<Notifications>) {
     if replica.ready().await.is_err() {
         std::future::pending().await
     }
 }
 
-/// Whether the journal holds the record that this id names. Waits for rows that are behind, and for a log that does not answer.
+/// Whether the journal contains the record that this id names. Waits if the read model lags or the log does not answer.
 async fn is_known(replica: &Replica<Notifications>, id: EventId) -> Result<bool, StoreError> {
     while *replica.committed().borrow() <= id.sequence {
         match end(replica).await {
@@ -193,7 +194,7 @@ async fn is_known(replica: &Replica<Notifications>, id: EventId) -> Result<bool,
     Ok(replica.store().record_id(id.sequence).await?.map(marks::print_of_id) == Some(print))
 }
 
-/// Where the journal ends.
+/// The end of the journal.
 ///
 /// # Errors
 /// [`ReadError`] if the log does not answer.
@@ -202,13 +203,13 @@ pub async fn end(replica: &Replica<Notifications>) -> Result<u64, ReadError> {
     Ok(ends.first().copied().unwrap_or(0))
 }
 
-/// The id of the newest record in the rows.
+/// The id of the newest record in the read model.
 async fn newest(replica: &Replica<Notifications>) -> Result<EventId, StoreError> {
     let sequence = replica.committed().borrow().saturating_sub(1);
     Ok(EventId::new(sequence, replica.store().record_id(sequence).await?))
 }
 
-/// Tells the caller to reload the list. With data, since browsers drop an event without.
+/// Tells the caller to reload the list. It has data because browsers drop events without.
 fn reset(newest: EventId) -> Event {
     let data = r#"{"reason":"the last event id is not one of this log: reload the list"}"#;
     Event::message(data).event_type("reset").id(newest.to_string())

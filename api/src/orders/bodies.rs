@@ -1,4 +1,4 @@
-//! The bodies of the orders service's requests and answers.
+//! The request and response bodies of the orders service.
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
@@ -171,7 +171,7 @@ impl Checked for PlaceOrder {
                 lines.push(StoredLine { sku, quantity, unit_price });
             }
         }
-        // By itself it is the service that refuses it; beside something else it is told at once.
+        // If this is the only fault, the service rejects it; otherwise it is reported together with the others.
         if !faults.is_empty() && lines.len() == n_lines {
             faults.extend(orders::total_of_order(&lines).err().map(OrdersService::problem_of));
         }
@@ -231,10 +231,10 @@ impl Example for PlacedOrder {
 }
 
 impl PlacedOrder {
-    /// What the record of a placed order says.
+    /// The response for the record of a placed order.
     ///
     /// # Errors
-    /// 500 if the record is no placed order.
+    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
         let Event::OrderPlaced(OrderPlaced { order_id, customer_id, currency, lines, total, channel, version }) =
             &*executed.accepted.event
@@ -256,7 +256,7 @@ impl PlacedOrder {
         })
     }
 
-    /// The same order, as it stands by now.
+    /// Updates the state from the order as it is now.
     pub fn becomes(&mut self, order: &Order) {
         (self.state, self.payment, self.version) = (order.state, order.payment, order.version);
         self.rejection.clone_from(&order.rejection);
@@ -281,10 +281,10 @@ pub struct OrderChanged {
 }
 
 impl OrderChanged {
-    /// What the record of a command says.
+    /// The response for the record of a command.
     ///
     /// # Errors
-    /// 500 if the record answers nobody.
+    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
         let event = &executed.accepted.event;
         let Standing { order_id, customer_id, state, payment, version } =
@@ -412,7 +412,7 @@ impl ListItem for Order {
     const ABOUT: &'static str = "Orders.";
 }
 
-/// The examples that can't be put together of others without contradicting themselves.
+/// The examples that can't be composed of others without contradictions.
 pub fn examples() -> Vec<(&'static str, Value)> {
     let line = json!({ "sku": "espresso-beans-1kg", "quantity": 2, "unit_price": 1890 });
     let order = json!({

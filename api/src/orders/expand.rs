@@ -1,4 +1,4 @@
-//! What other services know of an order, asked over HTTP while the caller waits: for a bounded time, and without failing
+//! Adds data of other services to an order, over HTTP while the caller waits: for a bounded time, and without failing
 //! the query.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -18,9 +18,9 @@ use crate::{billing::Invoice, inventory::Stock};
 const INVENTORY: ServiceName = ServiceName::of::<Inventory>();
 const BILLING: ServiceName = ServiceName::of::<Billing>();
 
-/// How long the other services have.
+/// How long the other services may take.
 const WAIT: Duration = Duration::from_millis(1_000);
-/// So many SKUs are asked for at once.
+/// The most concurrent requests for SKUs.
 const N_AT_ONCE: usize = 8;
 
 /// What to add to an order.
@@ -32,7 +32,7 @@ pub struct Expand {
 }
 
 impl Expand {
-    /// What `stock,invoice` asks for.
+    /// Parses `stock,invoice`.
     ///
     /// # Errors
     /// 400 for anything else.
@@ -52,8 +52,8 @@ impl Expand {
     }
 }
 
-/// Add to `order` what `expand` asks for, with everything in it that the caller has seen. A service that does not answer is named under
-/// `unavailable`.
+/// Adds what `expand` requests to `order`, reflecting everything that the caller has seen. A service that does not
+/// answer is named under `unavailable`.
 pub async fn expanded(order: Order, expand: Expand, peers: &Peers, seen: &Freshness) -> Order {
     let stock = async { if expand.stock { stock(peers, &order, seen).await.map(Some) } else { Ok(None) } };
     let invoice = async { if expand.invoice { invoice(peers, &order, seen).await } else { Ok(None) } };

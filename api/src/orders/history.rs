@@ -1,4 +1,4 @@
-//! The history of one order: what its records say, in the order of the log.
+//! The history of one order: its records, in the order of the log.
 
 use chrono::{DateTime, Utc};
 use orderlog_core::{decider::Decider, key::Key, machine::Verdict};
@@ -50,11 +50,11 @@ impl ListItem for HistoryEntry {
     const ITEMS: &'static str = "One page of the history.";
 }
 
-/// A page of the records about `key`. Records that lost their race are no history; those that can't be read are left out
-/// until they are repaired.
+/// A page of the records about `key`. Void records are not part of the history; unreadable ones are left out until they
+/// are repaired.
 ///
 /// # Errors
-/// 400 for a cursor that is none; else what went wrong.
+/// 400 for an invalid cursor; otherwise the error of the read.
 pub async fn of(service: &Service<OrdersService>, key: &Key, paging: &Paging) -> Result<Page<HistoryEntry>, ApiError> {
     let after = paging.after.as_ref().map(|cursor| cursor.as_str().parse::<u64>()).transpose();
     let after = after

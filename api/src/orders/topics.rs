@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::inventory::topics::{quantity, rejected, sku, stock_line};
 
-/// What the events of `topic` say.
+/// The contract of `topic`.
 pub fn of(topic: &str) -> TopicContract {
     let (summary, more) = match topic {
         "order.created" => {
@@ -27,7 +27,7 @@ pub fn of(topic: &str) -> TopicContract {
 /// The key of topics about orders.
 pub const ORDER_KEY: &str = "The order's id.";
 
-/// What every event about an order has.
+/// The fields of every event about an order.
 pub fn order() -> Vec<Field> {
     vec![id("order_id"), id("customer_id"), version()]
 }

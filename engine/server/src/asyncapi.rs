@@ -1,7 +1,7 @@
 //! The published contract of the public topics: an AsyncAPI 3.1 document.
 //!
-//! Topics, publishers and consumers come from the deciders themselves; the fields are what each service says of its topics
-//! ([`TopicContract`]), and a test compares them with real events.
+//! Topics, publishers and consumers come from the deciders; the fields come from each service's [`TopicContract`],
+//! which a test compares with real events.
 
 use std::collections::BTreeSet;
 
@@ -93,7 +93,7 @@ fn servers() -> Value {
     })
 }
 
-/// `order.created` as `OrderCreated`.
+/// Turns `order.created` into `OrderCreated`.
 fn pascal(topic: &str) -> String {
     let capitalised = topic.split('.').map(|word| {
         let (first, rest) = word.split_at(1);

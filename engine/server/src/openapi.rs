@@ -1,11 +1,13 @@
-//! The published contract of the HTTP API, as OpenAPI 3.1 and 3.0: what the framework generates from the routes, made right.
+//! The published contract of the HTTP API, as OpenAPI 3.1 and 3.0: the framework's document, corrected and completed.
 //!
-//! [`raw`]: what the framework generates.
-//! [`correct`]: bounds of integers that come as fractions, times of examples in another form than answers have,
-//! headers that all operations take. [`failures`]: which failures an operation can have, and their codes.
-//! [`texts`]: what texts look like. [`examples`]: those that are missing. [`requests`]: refused unknown fields. [`tidy`]: what both
-//! forms are without. [`portable`]: forms of schemas that every generator of clients understands. [`modern`]: 3.1 out of the framework's 3.0. [`classic`]: what 3.0 does not have. Checked in under `openapi/` and compared by a test;
-//! `tests/contracts` has linters look at them.
+//! - [`raw`]: the framework's document.
+//! - [`correct`]: integer bounds, times in examples, and headers that all operations take.
+//! - [`failures`]: the failures of each operation, and their codes.
+//! - [`texts`]: patterns of texts. [`examples`]: missing examples. [`requests`]: rejection of unknown fields.
+//! - [`tidy`]: removes noise. [`portable`]: schemas that every client generator understands.
+//! - [`modern`]: converts the framework's 3.0 to 3.1. [`classic`]: removes what 3.0 can't express.
+//!
+//! The documents are checked in under `openapi/` and compared by a test; `tests/contracts` lints them.
 
 mod classic;
 mod correct;
@@ -36,7 +38,7 @@ pub enum Form {
     Classic,
 }
 
-/// As it is published.
+/// Turns a generated document into the published one.
 fn finished(registry: &Registry, mut document: Value, form: Form) -> Value {
     document["info"]["summary"] = registry.about.summary.into();
     document["info"]["description"] = registry.about.description.into();

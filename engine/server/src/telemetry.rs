@@ -1,7 +1,7 @@
-//! What operators see of a process: requests by their ids, an access log, metrics, traces.
+//! Observability of a process: request ids, an access log, metrics, traces.
 //!
-//! Deliberately absent from all of it: bodies, e-mail addresses, ids in paths, values of queries. A request is told by the
-//! template of its route, so that there are never more of them than there are routes.
+//! Deliberately absent from all of it: bodies, e-mail addresses, ids in paths, query values. A request is reported
+//! under its route's template, which bounds the number of label values.
 
 pub mod metrics;
 pub mod otlp;

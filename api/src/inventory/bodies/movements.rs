@@ -1,4 +1,4 @@
-//! What a SKU's movements look like in answers.
+//! A SKU's movements in responses.
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::inventory::{self, MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel};
@@ -141,7 +141,7 @@ impl ListItem for Movement {
     const ABOUT: &'static str = "Movements, newest first.";
 }
 
-/// The examples that can't be put together of others without contradicting themselves.
+/// The examples that can't be composed of others without contradictions.
 pub fn examples() -> Vec<(&'static str, Value)> {
     let level = |on_hand: u32, available: u32| json!({ "on_hand": on_hand, "reserved": 2, "available": available, "low_stock_threshold": 5 });
     let moved = json!({

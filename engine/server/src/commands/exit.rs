@@ -1,4 +1,4 @@
-//! What the program's exit code says. Part of its contract: scripts decide by it.
+//! The exit codes of the program, which are part of its contract: scripts depend on them.
 
 use std::process::ExitCode;
 
@@ -11,21 +11,21 @@ pub const HELP: &str =
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It did what was asked.
+    /// The command succeeded.
     Done,
     Failed,
-    /// It was called wrongly, which only the command itself could tell.
+    /// Wrong usage that only the command itself could detect.
     Usage,
-    /// Rows are not what the log says, or an export not what was written.
+    /// Read models differ from the log, or an export from what was written.
     Differs,
-    /// Whom it needs does not answer, or can't now.
+    /// Something that it needs does not answer or is not available now.
     Unavailable,
-    /// It must not, as things stand.
+    /// Not allowed in the current state.
     Refused,
 }
 
 impl Exit {
-    /// The worst of several outcomes: what is not as it was written comes before what could not be looked at.
+    /// The most severe of several outcomes: differences outrank anything that could not be checked.
     pub fn worst(outcomes: impl IntoIterator<Item = Self>) -> Self {
         let severity = |exit: &Self| match exit {
             Self::Done => 0,
@@ -44,7 +44,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
-            // As clap does.
+            // Like clap.
             Exit::Usage => 2,
             Exit::Differs => 3,
             Exit::Unavailable => 4,
@@ -63,7 +63,7 @@ impl From<&ReadError> for Exit {
     }
 }
 
-/// A failure with an exit code of its own.
+/// An error with its own exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -72,7 +72,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whom the command needs does not answer, or can't now.
+    /// Something that the command needs does not answer or is not available now.
     pub fn unavailable(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Unavailable, message: message.into() }.into()
     }
@@ -82,23 +82,23 @@ impl Failure {
         Self { exit: (&error).into(), message: error.to_string() }.into()
     }
 
-    /// It can't be meant like this.
+    /// Wrong usage.
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Usage, message: message.into() }.into()
     }
 
-    /// Rows, snapshots, the log or an export are not what they should be.
+    /// Read models, snapshots, the log or an export are not what they should be.
     pub fn differs(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Differs, message: message.into() }.into()
     }
 
-    /// It must not be done, as things stand.
+    /// Not allowed in the current state.
     pub fn refused(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Refused, message: message.into() }.into()
     }
 }
 
-/// The exit code that an error stands for.
+/// The exit code for an error.
 pub fn of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit)
 }

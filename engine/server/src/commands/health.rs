@@ -1,4 +1,4 @@
-//! `orderlog health`: for containers, which have no other way to ask.
+//! `orderlog health`, for containers, which have no other way to check.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     output,
 };
 
-/// How long the answer may take.
+/// How long the response may take.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Which process to ask.
@@ -35,7 +35,7 @@ pub struct Health {
     trust: Trust,
 }
 
-/// The part of the readiness document that decides.
+/// The decisive part of the readiness document. `_services` identifies orderlog.
 #[derive(Deserialize)]
 struct Readiness {
     ready: bool,
@@ -44,10 +44,10 @@ struct Readiness {
 }
 
 impl Health {
-    /// Succeeds if the process answers, in orderlog's words, that it is ready.
+    /// Succeeds if the process answers with orderlog's readiness document and is ready.
     ///
     /// # Errors
-    /// That it is not ready, does not answer, or is another program.
+    /// If it is not ready, does not answer, or is another program.
     pub async fn run(&self) -> anyhow::Result<()> {
         let (status, body) = match &self.url {
             Some(url) => self.ask(url).await?,
@@ -61,7 +61,7 @@ impl Health {
         let Ok(Readiness { ready, .. }) = serde_json::from_str(&body) else {
             bail!("{status}, but no readiness document: something else than orderlog answers there");
         };
-        // The exit code is the answer; what was answered is for people.
+        // The exit code is the result; the body is for people.
         drop(output::print(&body));
         if !ready || status != StatusCode::OK {
             bail!("it is not ready: {status}");

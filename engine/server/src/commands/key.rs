@@ -86,7 +86,7 @@ pub struct Create {
     place: Place,
 }
 
-/// The scopes that one `--scope` stands for.
+/// The scopes that one `--scope` selects.
 #[derive(Clone, Debug)]
 pub struct Meant(pub BTreeSet<Scope>);
 
@@ -110,7 +110,7 @@ fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
             "stdout is closed or /dev/null, so the key would be lost: no key was made. Redirect stdout to a file";
         return Err(Failure::refused(message));
     }
-    // The key alone goes to stdout, so that `> FILE` makes the file that other options want.
+    // Only the key goes to stdout, so that `> FILE` creates the file that other options expect.
     let show = |token: &Token| output::deliver(&token.expose());
     let is_for_bound = |scope| {
         registry.operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused)

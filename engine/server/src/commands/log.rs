@@ -1,4 +1,4 @@
-//! `orderlog log ...`: the log itself, as its operator sees it.
+//! `orderlog log ...`: the log as operators see it.
 
 mod archive;
 mod lint;
@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{inspect::Inspected, output, registry::Registry};
 
-/// How many records are asked for at a time.
+/// The number of records per request.
 const N_AT_A_TIME: usize = 1_000;
-/// How often a followed topic is looked at.
+/// How often to poll a followed topic.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What to do with the log.
@@ -152,7 +152,7 @@ impl Replay {
         }
     }
 
-    /// Print a partition from `next` to its end or to where to stop.
+    /// Prints a partition from `next` to its end or to the given stop.
     async fn print_from(&self, source: &Source, partition: u32, next: &mut u64) -> anyhow::Result<()> {
         let as_table = self.table || (!self.json && std::io::stdout().is_terminal());
         loop {
@@ -173,7 +173,8 @@ impl Replay {
         }
     }
 
-    /// Whether neither this record nor any after it is wanted. A time never says so: a clock may have been set back.
+    /// Whether this record and all later ones are past the end. Never for a time, because a clock may have been set
+    /// back.
     fn ends_before(&self, record: &Inspected) -> bool {
         match self.to {
             Point::Beginning => true,

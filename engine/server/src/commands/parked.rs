@@ -1,4 +1,4 @@
-//! `orderlog parked ...`: records that could not be folded, and with them the keys that take no commands.
+//! `orderlog parked ...`: records that could not be folded, and thereby the keys that take no commands.
 
 use std::{collections::HashSet, fmt::Write as _};
 
@@ -24,7 +24,7 @@ use crate::{
     registry::Registry,
 };
 
-/// So many records that stand behind one are printed.
+/// The most queued records to print.
 const N_SHOWN: usize = 20;
 
 /// What to do with parked records.
@@ -158,7 +158,7 @@ async fn discard(registry: &'static Registry, one: &One, reason: Reason) -> anyh
     Ok(Exit::Done)
 }
 
-/// Discard it, and tell what became of that.
+/// Discards the record and describes the result.
 async fn discard_by(target: &Target, one: &One, reason: Reason) -> anyhow::Result<String> {
     let (service, offset) = (one.service, one.offset);
     let before = Sequence::of(service, offset, target.parked(service).await?);
@@ -199,7 +199,7 @@ impl One {
     }
 }
 
-/// A parked record and its sequence: what has to be folded before it, and what can only be folded after it.
+/// A parked record and its sequence: the records to fold before it, and those that can be folded only after it.
 struct Sequence {
     service: ServiceName,
     parked: ParkedRecord,
@@ -208,7 +208,7 @@ struct Sequence {
 }
 
 impl Sequence {
-    /// That of the record at `offset`, if it is among those that are parked.
+    /// The sequence of the record at `offset`, if that is parked.
     fn of(service: ServiceName, offset: u64, mut all: Vec<ParkedRecord>) -> Option<Self> {
         let at = all.iter().position(|record| record.offset == offset)?;
         let behind = touching(&all[at], all[at + 1..].iter());
@@ -249,7 +249,7 @@ impl Sequence {
     }
 }
 
-/// Those of `others`, in their order, that name a key of the record or of one of those before them.
+/// The offsets of those of `others`, in order, that name a key of the record or of one already found.
 fn touching<'a>(record: &'a ParkedRecord, others: impl Iterator<Item = &'a ParkedRecord>) -> Vec<u64> {
     let mut keys: HashSet<&String> = record.keys.iter().collect();
     let mut found = Vec::new();

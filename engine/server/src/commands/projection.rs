@@ -1,5 +1,5 @@
-//! `orderlog projection ...`: the rows of services, as their operator sees them. On a running server through its admin
-//! endpoint, on a stopped one in this process; both are asked and answer alike.
+//! `orderlog projection ...`: read models as operators see them. Uses the admin endpoint of a running server, or opens
+//! a stopped server's files in this process; the commands and their output are the same.
 
 mod target;
 
@@ -34,11 +34,11 @@ use crate::{
     registry::Registry,
 };
 
-/// How often is asked how far it has come.
+/// How often to poll the progress.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often a line is written where there is no terminal.
+/// How often to print a line if stderr is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// So many differences are printed; all of them are in `--json`.
+/// The most differences to print; `--json` has all of them.
 const N_SHOWN: usize = 20;
 
 /// What to do with rows.
@@ -125,7 +125,7 @@ pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit
         let mut done = Vec::new();
         for (service, from) in asked.services.0.iter().zip(froms) {
             match rebuilt(target, *service, RebuildRequest { goal, from }).await {
-                // The others are still verified, and reported.
+                // The others are still verified and reported.
                 Err(error) if goal != Goal::Verify || asked.services.0.len() == 1 => return Err(error),
                 outcome => done.push((*service, outcome)),
             }
@@ -159,7 +159,7 @@ async fn rebuilt(target: &Target, service: ServiceName, request: RebuildRequest)
     watch(target, service).await
 }
 
-/// Whether differences are news to whoever asked.
+/// Whether differences are an unexpected result.
 fn is_wrong(goal: Goal, report: &Report) -> bool {
     match goal {
         Goal::Verify | Goal::Rebuild => {
@@ -172,7 +172,7 @@ fn is_wrong(goal: Goal, report: &Report) -> bool {
     }
 }
 
-/// The point from which a service's journal is to be replayed; none for all of it.
+/// The point from which to replay a service's journal; `None` for all of it.
 fn moment(service: ServiceName, from: &Point) -> anyhow::Result<Option<Moment>> {
     match from.of(service.as_str()).map_err(|error| Failure::usage(error.to_string()))? {
         Point::Beginning => Ok(None),
@@ -239,7 +239,7 @@ fn table(registry: &Registry, statuses: &[Status]) -> String {
     lines.join("\n")
 }
 
-/// Follow a rebuild to its end.
+/// Follows a rebuild to its end.
 async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> {
     let mut shown = Shown::new(service);
     loop {
@@ -267,7 +267,7 @@ async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> 
     }
 }
 
-/// Progress on stderr: a bar on a terminal, now and then a line elsewhere.
+/// Progress on stderr: a bar on a terminal, otherwise a line every few seconds.
 struct Shown {
     service: ServiceName,
     begun: Instant,
@@ -323,7 +323,7 @@ impl Shown {
     }
 }
 
-/// What came of it, in words.
+/// The report as text.
 fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     let Report { generation, compared_at, differences, damage, serves_from, base, n_records, replay_ms, .. } = report;
     let seconds = (*replay_ms).max(1) as f64 / 1e3;
@@ -365,7 +365,7 @@ fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     lines.join("\n")
 }
 
-/// What public topics hold, in words.
+/// The result for public topics as text.
 fn told_of_topics(service: ServiceName, published: &Published) -> Vec<String> {
     let Published { up_to, is_position_lost, n_events, faults } = published;
     let how_far = if *is_position_lost {
@@ -392,14 +392,14 @@ fn told_of_topics(service: ServiceName, published: &Published) -> Vec<String> {
     lines
 }
 
-/// How many records that is true of, and the first of them.
+/// The number of records with this finding, and the first of them.
 fn found(service: ServiceName, what: &str, Findings { n, first }: &Findings) -> Vec<String> {
     let counted = first.first().map(|_| format!("  {n} {what}:"));
     let shown = first.iter().take(N_SHOWN).map(|Finding { offset, what }| format!("    {service}@{offset}: {what}"));
     counted.into_iter().chain(shown).collect()
 }
 
-/// Where the first difference stands.
+/// The record of the first difference.
 fn first(service: ServiceName, differences: &[RowDifference]) -> String {
     let first = differences.iter().find_map(|difference| difference.offset);
     first.map_or_else(String::new, |offset| format!(", the first at {service}@{offset}"))

@@ -1,4 +1,4 @@
-//! The server that runs on a data folder, if one does.
+//! The server that runs on a data folder, if there is one.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,11 +27,11 @@ use crate::{
 
 /// How long a running server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The same, for what it has to do before: a copy of large rows.
+/// The same for longer work, such as copying a large read model.
 const LONG: Duration = Duration::from_secs(600);
-/// How long all of a stream may take.
+/// How long a whole stream may take.
 const WHOLE_STREAM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How long nothing may come.
+/// How long a stream may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Where the server, or what it serves, is.
@@ -58,16 +58,16 @@ pub struct Running {
     client: reqwest::Client,
     url: String,
     key: Option<Token>,
-    /// The instance that it has to be; any, where an operator named the URL.
+    /// The instance that must answer; any if an operator gave the URL.
     instance: Option<Uuid>,
 }
 
 impl Running {
-    /// The server that `place` names, or the one of the data folder; none if that has stopped, whoever answers at its address
-    /// by now.
+    /// The server that `place` names, or the one of the data folder. `None` if that one has stopped, even if something
+    /// else answers at its address by now.
     ///
     /// # Errors
-    /// There is no such data folder.
+    /// If the data folder does not exist, or the key can't be read.
     pub async fn find(Place { server, key_file, trust, storage }: &Place) -> anyhow::Result<Option<Self>> {
         let client = client(trust, server.as_deref(), TIMEOUT)?;
         let key =
@@ -83,16 +83,16 @@ impl Running {
         Ok(found.map(|found| Self { key: key.or(found.key), ..found }))
     }
 
-    /// The server of the data folder, if it runs.
+    /// The server of the data folder, if it is running.
     pub async fn of_folder(client: reqwest::Client, data: &Path) -> Option<Self> {
         let LastServer { url, key, instance } = found_at(data)?;
-        // Without the key: it is for nobody else.
+        // Without the key, which nothing else may see.
         let found = Self { client, url, key: None, instance: Some(instance) };
         let alive = found.request(Method::GET, "/livez").send().await.ok()?;
         (alive.status().is_success() && found.is_from_it(&alive)).then_some(Self { key: Some(key), ..found })
     }
 
-    /// Its answer to whether it is ready.
+    /// Its readiness response.
     ///
     /// # Errors
     /// [`Failure`] if it does not answer.
@@ -118,13 +118,13 @@ impl Running {
         self.instance.is_none_or(|instance| named == Some(instance))
     }
 
-    /// The answer, if it is one of success.
+    /// The response, if it is successful.
     async fn answered(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         let answer = self.sent(request).await?;
         if answer.status().is_success() { Ok(answer) } else { Err(failure(answer).await) }
     }
 
-    /// The answer, if it is by the server that was found.
+    /// The response, if it comes from the server that was found.
     async fn sent(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         let answer = request.send().await.map_err(unreachable)?;
         if !self.is_from_it(&answer) {
@@ -136,18 +136,18 @@ impl Running {
         Ok(answer)
     }
 
-    /// What it has at `path`.
+    /// Gets `path`.
     ///
     /// # Errors
-    /// [`Failure`], by what it says.
+    /// [`Failure`], depending on the response.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         decoded(self.answered(self.request(Method::GET, path)).await?).await
     }
 
-    /// The bytes that it has at `path`, as they come. There may be many, so only the silence between two of them has a limit.
+    /// Streams the bytes of `path`. There may be many, so only the pause between two chunks is limited.
     ///
     /// # Errors
-    /// [`Failure`], by what it says.
+    /// [`Failure`], depending on the response.
     pub async fn stream(&self, path: &str) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Send + use<>> {
         let answer = self.answered(self.request(Method::GET, path).timeout(WHOLE_STREAM)).await?;
         Ok(stream::unfold(Box::pin(answer.bytes_stream()), |mut bytes| async move {
@@ -159,17 +159,17 @@ impl Running {
         }))
     }
 
-    /// Have it do what `body` asks at `path`, and what it answers.
+    /// Posts `body` to `path` and returns the response.
     ///
     /// # Errors
-    /// [`Failure`], by what it says.
+    /// [`Failure`], depending on the response.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<T> {
         let request = self.request(Method::POST, path).timeout(LONG).json(body);
         decoded(self.answered(request).await?).await
     }
 }
 
-/// A client for commands. It follows no redirect: what answers there is not the server that was meant.
+/// A client for commands. It follows no redirects: the target is not the intended server.
 pub(super) fn client(trust: &Trust, url: Option<&str>, timeout: Duration) -> anyhow::Result<reqwest::Client> {
     let builder = tls::client(trust.ca.as_deref(), url)?.timeout(timeout).redirect(Policy::none());
     builder.build().context("no HTTP client can be made")
@@ -184,7 +184,7 @@ fn unreachable(error: reqwest::Error) -> anyhow::Error {
     Failure::unavailable(format!("the server does not answer: {error}"))
 }
 
-/// What an answer says that is no success.
+/// The error that an unsuccessful response stands for.
 async fn failure(answer: reqwest::Response) -> anyhow::Error {
     let status = answer.status();
     if status.is_redirection() {

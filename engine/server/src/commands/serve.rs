@@ -1,4 +1,4 @@
-//! `orderlog serve`: start, say where everything is, and stop when told to.
+//! `orderlog serve`: starts, prints the addresses, and stops on a signal.
 
 use std::io::IsTerminal;
 
@@ -14,7 +14,7 @@ use crate::{
     telemetry::otlp,
 };
 
-/// Serve until the process is told to stop.
+/// Serves until SIGTERM or SIGINT.
 pub async fn run(registry: &'static Registry, config: Config) -> anyhow::Result<()> {
     tell(&config.options.storage, "info,poem=warn,sqlx=warn,opentelemetry=warn")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
@@ -39,7 +39,7 @@ pub async fn run(registry: &'static Registry, config: Config) -> anyhow::Result<
         tokio::select! {
             outcome = &mut story, if !told => {
                 told = true;
-                // The services go on, whatever became of the story.
+                // The services continue, whatever the outcome of the demo.
                 if let Err(error) = outcome {
                     tracing::error!("the demo stopped: {error:#}");
                 }
@@ -61,17 +61,17 @@ pub async fn run(registry: &'static Registry, config: Config) -> anyhow::Result<
     Ok(())
 }
 
-/// Tell on stderr what happens.
+/// Starts logging to stderr.
 pub fn tell(storage: &Storage, default: &str) -> anyhow::Result<()> {
     let filter = storage.log_filter.as_deref().unwrap_or(default);
     let filter = EnvFilter::try_new(filter).with_context(|| format!("the log filter {filter} can't be understood"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        // It would report what it can't write on stderr, and panic if that can't be written either.
+        // Otherwise it would print write errors to stderr, and panic if that fails too.
         .log_internal_errors(false)
         .with_writer(|| output::Notes);
-    // Of several commands in one process, the first sets it up.
+    // If several commands run in one process, the first one sets it up.
     drop(match storage.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),

@@ -1,4 +1,4 @@
-//! The arguments that depend on which services there are.
+//! Arguments that depend on the registered services.
 
 use clap::{
     Arg, Command,
@@ -21,13 +21,13 @@ impl Services {
     }
 }
 
-/// Stands for the parser of an argument that depends on the registry, until [`all`] puts that in its place.
+/// A placeholder for the parser of an argument that depends on the registry; [`all`] replaces it.
 pub fn registered<T>(_: &str) -> Result<T, String> {
     Err("no services are known".to_owned())
 }
 
-/// The command and all below it, with the arguments that depend on the registry: `[SERVICE]`, and after the options of a server
-/// where each service is.
+/// Adds the arguments that depend on the registry to a command and its subcommands: `[SERVICE]`, and for a server's
+/// options the URL of each service.
 pub fn all(command: Command, registry: &'static Registry) -> Command {
     let about = &registry.about;
     let command = command.name(about.name).about(about.program);
@@ -71,7 +71,7 @@ fn one_of(registry: &'static Registry) -> ValueParser {
     )
 }
 
-/// The option that says where a service is.
+/// The option for a service's URL.
 fn url_of(service: ServiceName) -> Arg {
     Arg::new(format!("{}{service}", PeerUrls::ID))
         .long(format!("{service}-url"))

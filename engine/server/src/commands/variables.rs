@@ -1,5 +1,5 @@
-//! Options that come from `ORDERLOG_*` variables, as deployments write them: where clap leaves that open, and where its errors would
-//! name a flag that nobody gave.
+//! Options set by `ORDERLOG_*` variables, in the forms that deployments use: where clap's behavior is too strict, and
+//! where its errors would name a flag that nobody passed.
 
 use std::ffi::{OsStr, OsString};
 
@@ -9,12 +9,12 @@ use clap::{
     error::ErrorKind,
 };
 
-/// What options that carry a secret call their value in `--help`.
+/// The value name, in `--help`, of options that carry a secret.
 pub const SECRET: &str = "SECRET";
-/// The option without which a server demands no tokens.
+/// The option without which a server requires no tokens.
 const ISSUER: &str = "oidc_issuer";
 
-/// The same commands, for which an empty variable counts as unset, and flags take 1, true, yes and on from theirs.
+/// Treats empty variables as unset, and lets flags be set to 1, true, yes or on.
 pub fn prepared(command: Command) -> Command {
     command.mut_args(prepared_arg).mut_subcommands(prepared)
 }
@@ -33,17 +33,17 @@ fn is_empty(arg: &Arg) -> bool {
     value(arg).is_some_and(|value| value.is_empty())
 }
 
-/// Whether something would stand open if this were left out by mistake: secrets, files of them, and the issuer of tokens.
+/// Whether leaving this out by mistake would be insecure: secrets, their files, and the issuer of tokens.
 fn protects(arg: &Arg) -> bool {
     let is_secret = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == SECRET));
     let is_file_of_secret = arg.get_env().and_then(OsStr::to_str).is_some_and(|name| name.ends_with("_FILE"));
     is_secret || is_file_of_secret || arg.get_id() == ISSUER
 }
 
-/// Go on only if no variable of the chosen command is empty that protects something.
+/// Rejects empty variables of the chosen command that protect something.
 ///
 /// # Errors
-/// Names the variable.
+/// An error that names the variable.
 pub fn check(command: &Command, args: &[OsString]) -> Result<(), clap::Error> {
     let words = args.iter().skip(1).filter_map(|arg| arg.to_str());
     let chosen = words.fold(command, |command, word| command.find_subcommand(word).unwrap_or(command));
@@ -54,14 +54,14 @@ pub fn check(command: &Command, args: &[OsString]) -> Result<(), clap::Error> {
     Err(clap::Error::raw(ErrorKind::ValueValidation, message))
 }
 
-/// The same error, which names the variables that values came from, and not their flags.
+/// Replaces flags in an error with the variables that their values came from.
 pub fn named(error: clap::Error, command: &Command, args: &[OsString]) -> clap::Error {
     let text = error.render().to_string();
     let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|rest| text.find(rest)).min();
     let (told, rest) = text.split_at(end.unwrap_or(text.len()));
     let is_missing = error.kind() == ErrorKind::MissingRequiredArgument;
     let mut command = command.clone();
-    // Only then do options know how errors name them.
+    // Only a built command knows how errors name its options.
     command.build();
     let renamed = with_variables(told, &options(&command), is_missing, args);
     if renamed == told {

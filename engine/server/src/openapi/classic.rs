@@ -1,13 +1,13 @@
-//! OpenAPI 3.0, for generators that reject 3.1: the framework's own form, without what only 3.1 has.
+//! OpenAPI 3.0, for generators that reject 3.1: the framework's own form without what only 3.1 has.
 
 use serde_json::{Value, json};
 
 use super::correct::for_operations;
 
-/// The version that is published.
+/// The published version.
 const VERSION: &str = "3.0.3";
 
-/// Leave out, or say in words, what 3.0 has no place for.
+/// Removes, or describes in words, what 3.0 can't express.
 pub fn all(document: &mut Value) {
     document["openapi"] = VERSION.into();
     if let Some(info) = document["info"].as_object_mut() {
@@ -16,7 +16,7 @@ pub fn all(document: &mut Value) {
     for_operations(document, &mut |_, _, operation| scopes_in_words(operation));
 }
 
-/// Only 3.1 lists the scopes of keys and tokens: in 3.0 the description names them.
+/// Only 3.1 can list the scopes of keys and tokens; in 3.0 the description names them.
 fn scopes_in_words(operation: &mut Value) {
     let Some(schemes) = operation.get_mut("security").and_then(Value::as_array_mut) else { return };
     let mut needed = None;

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::registry::{AnyService, Registry};
 
-/// What the scheme of keys is called.
+/// The name of the security scheme for keys.
 const KEY: &str = "key";
-/// What that of tokens is called.
+/// The name of the security scheme for tokens.
 const TOKEN: &str = "token";
 
-/// What every command takes besides its idempotency key.
+/// Headers that every command accepts in addition to its idempotency key.
 const COMMAND_HEADERS: [(&str, &str); 4] = [
     (
         "If-Match",
@@ -23,7 +23,7 @@ const COMMAND_HEADERS: [(&str, &str); 4] = [
     ("Prefer", "`wait=N`: the number of seconds to wait for `Orderlog-Min-Position`, 5 by default, at most 30."),
     ("traceparent", "W3C Trace Context. It is stored with the record and passed on with every resulting event."),
 ];
-/// What headers look like that are refused otherwise.
+/// The patterns of headers that are validated.
 const PATTERNS: [(&str, &str); 2] =
     [("Idempotency-Key", r#"^("[!#-~]+"|[!#-~]+)$"#), ("If-Match", r#"^(\*|"[0-9]{1,18}"(, ?"[0-9]{1,18}"){0,4})$"#)];
 
@@ -84,7 +84,7 @@ pub fn all(document: &mut Value, registry: &Registry) {
     });
 }
 
-/// Take over everything of `other` that is not there yet.
+/// Adds everything in `other` that is missing.
 pub fn merge(all: &mut Value, other: Value) {
     match (all, other) {
         (Value::Object(all), Value::Object(other)) => {
@@ -102,7 +102,7 @@ pub fn merge(all: &mut Value, other: Value) {
                 }
             }
         }
-        // Of the rest, such as the title, the first one stays.
+        // For anything else, such as the title, the first one wins.
         (
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) | Value::Array(_),
             _,
@@ -125,7 +125,7 @@ pub fn grouped(document: &mut Value, service: &dyn AnyService) {
     }
 }
 
-/// Have the groups of operations in the order in which an order flows through the services.
+/// Sorts the groups of operations in the order in which an order flows through the services.
 pub fn in_the_order_of(services: &[ServiceName], document: &mut Value) {
     let place = |tag: &Value| services.iter().position(|service| tag["name"] == service.as_str());
     if let Some(tags) = document["tags"].as_array_mut() {
@@ -133,7 +133,7 @@ pub fn in_the_order_of(services: &[ServiceName], document: &mut Value) {
     }
 }
 
-/// Every member of every object, the inner ones last.
+/// Visits every member of every object, inner ones last.
 fn walk(value: &mut Value, visit: &mut dyn FnMut(&str, &mut Value)) {
     match value {
         Value::Object(members) => {
@@ -147,22 +147,22 @@ fn walk(value: &mut Value, visit: &mut dyn FnMut(&str, &mut Value)) {
     }
 }
 
-/// `100.0` as `100`.
+/// Turns `100.0` into `100`.
 fn whole(value: &mut Value) {
-    // Bounds are small enough for a text in between to be exact.
+    // Bounds are small enough to be exact as text.
     if let Some(whole) = value.as_f64().and_then(|number| format!("{number}").parse::<i64>().ok()) {
         *value = whole.into();
     }
 }
 
-/// The end of a UTC time as answers have it.
+/// Writes a UTC time's offset like responses do.
 fn zulu(value: &mut Value) {
     if let Some(time) = value.as_str().and_then(|text| text.strip_suffix("+00:00")) {
         *value = format!("{time}Z").into();
     }
 }
 
-/// Every operation, with its path and its method.
+/// Visits every operation, with its path and method.
 pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &mut Value)) {
     for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
@@ -171,12 +171,12 @@ pub fn for_operations(document: &mut Value, visit: &mut dyn FnMut(&str, &str, &m
     }
 }
 
-/// What the handler of an operation declares.
+/// The declaration at an operation's handler.
 pub fn declared(operation: &Value, registry: &Registry) -> Option<&'static Operation> {
     registry.operations().find(|declared| operation["operationId"] == declared.id)
 }
 
-/// Say what the headers of an operation look like. Of positions the usual one: a list with commas is taken as well.
+/// Adds the patterns of an operation's headers.
 fn patterns(operation: &mut Value) {
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         if let Some((_, pattern)) = PATTERNS.iter().find(|(name, _)| parameter["name"] == *name) {
@@ -185,13 +185,13 @@ fn patterns(operation: &mut Value) {
     }
 }
 
-/// Say whose positions an operation can wait for.
+/// Lists the journals whose positions an operation can wait for.
 fn positions(operation: &mut Value, registry: &Registry) {
     let Some(own) = operation["tags"][0].as_str().and_then(|tag| registry.find(tag)) else { return };
     let mut journals = own.awaited();
     let asked = declared(operation, registry).and_then(|declared| declared.asks);
     if let Some(other) = asked.and_then(|name| registry.find(name)) {
-        // The positions of others are passed on.
+        // Positions of others are passed on.
         journals.extend(other.awaited().into_iter().filter(|journal| *journal != own.name().as_str()));
     }
     let elsewhere = if journals.len() > 1 {
@@ -209,7 +209,7 @@ fn positions(operation: &mut Value, registry: &Registry) {
     }
 }
 
-/// Say how many rows a page of a list has, and what a list can't do that a query for one object can.
+/// Documents page sizes, and what lists can't do that queries for single objects can.
 fn pages(operation: &mut Value) {
     let Some(parameters) = operation["parameters"].as_array_mut() else { return };
     if !parameters.iter().any(|parameter| parameter["name"] == "cursor") {
@@ -227,7 +227,7 @@ fn pages(operation: &mut Value) {
     }
 }
 
-/// Say of which commands a deployment may demand an idempotency key.
+/// Documents that a deployment may require an idempotency key for a command.
 fn may_need_key(operation: &mut Value) {
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         if parameter["name"] == CommandHeaders::KEY {
@@ -237,7 +237,7 @@ fn may_need_key(operation: &mut Value) {
     }
 }
 
-/// A header that every operation of its kind takes.
+/// Adds a header parameter to an operation.
 fn header(operation: &mut Value, name: &str, description: &str) {
     let parameter = json!({
         "name": name,
@@ -253,7 +253,7 @@ fn header(operation: &mut Value, name: &str, description: &str) {
     }
 }
 
-/// What is asked for may be unchanged.
+/// Adds the 304 response.
 fn unchanged(operation: &mut Value) {
     if let Some(responses) = operation["responses"].as_object_mut() {
         let response =
@@ -262,7 +262,7 @@ fn unchanged(operation: &mut Value) {
     }
 }
 
-/// A command without a target takes no `If-Match`.
+/// Removes `If-Match` from commands without a target.
 fn without_precondition(operation: &mut Value) {
     if let Some(parameters) = operation["parameters"].as_array_mut() {
         parameters.retain(|parameter| parameter["name"] != "If-Match");

@@ -1,4 +1,4 @@
-//! Examples for the answers that have none of their own: made of the others, so that all tell one story.
+//! Examples for responses without their own: composed of the others, so that all of them are consistent.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use crate::registry::Registry;
 
-/// No example goes deeper than this.
+/// The greatest depth of an example.
 const MAX_DEPTH: usize = 8;
 
-/// Give every object schema an example.
+/// Gives every object schema an example.
 pub fn all(document: &mut Value, registry: &Registry) {
     let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) else { return };
     for (name, example) in registry.services.iter().flat_map(|service| service.examples()) {
@@ -27,7 +27,7 @@ pub fn all(document: &mut Value, registry: &Registry) {
     }
 }
 
-/// What the examples that are there call by which name.
+/// The values in existing examples, by name.
 fn values(schemas: &Map<String, Value>) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
     for example in schemas.values().filter_map(|schema| schema.get("example")?.as_object()) {
@@ -39,14 +39,14 @@ fn values(schemas: &Map<String, Value>) -> BTreeMap<String, Value> {
 }
 
 struct Known {
-    /// For ids that have no example.
+    /// For ids without an example.
     id: Uuid,
     values: BTreeMap<String, Value>,
     schemas: Map<String, Value>,
 }
 
 impl Known {
-    /// An example of `schema`, which is that of a field called `field`.
+    /// An example of `schema`, for a field called `field`.
     fn example(&self, schema: &Value, field: &str, depth: usize) -> Value {
         if let Some(example) = schema.get("example") {
             return example.clone();

@@ -1,4 +1,4 @@
-//! What can go wrong with each operation, from the catalogue of codes.
+//! The possible failures of each operation, from the catalogue of codes.
 
 use orderlog_http::problem::{self, CONTENT_TYPE, Code, Problem, Scope};
 use poem_openapi::{
@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use super::correct::{declared, for_operations};
 use crate::registry::Registry;
 
-/// Statuses that say when to ask again.
+/// Statuses with `Retry-After`.
 const WITH_RETRY_AFTER: [&str; 3] = ["429", "503", "504"];
-/// Statuses that say how often a caller may ask.
+/// Statuses with the rate-limit headers.
 const WITH_RATE: [&str; 1] = ["429"];
-/// What they say it with.
+/// The rate-limit headers.
 const RATE: [(&str, &str); 2] = [
     ("RateLimit-Policy", "The rule: a burst of `q` requests, and as many again in `w` seconds."),
     (
@@ -22,13 +22,13 @@ const RATE: [(&str, &str); 2] = [
         "The remaining quota: `r` requests now, and more in `t` seconds. Sent with every response to a caller with a limit.",
     ),
 ];
-/// Statuses that say which key is wanted.
+/// Statuses with an authentication challenge.
 const WITH_CHALLENGE: [&str; 2] = ["401", "403"];
 
-/// The status of a body that can't be read as it was sent.
+/// The status for a body whose encoding or type is not supported.
 const UNSUPPORTED: &str = "415";
 
-/// Adds to problems what only some codes have.
+/// Adds the members that only some codes have to the problem schema.
 pub fn members(document: &mut Value, registry: &Registry) {
     let mut framework = registry::Registry::new();
     let schemas = &mut document["components"]["schemas"];
@@ -42,8 +42,8 @@ pub fn members(document: &mut Value, registry: &Registry) {
     }
 }
 
-/// Leave out the failures that can't happen to an operation, and name the codes of the others. A status that has the same codes
-/// wherever it can be is described once.
+/// Removes the failures that can't happen to an operation, and names the codes of the others. A status that has the
+/// same codes everywhere is described once.
 pub fn all(document: &mut Value, registry: &Registry) {
     let (mut shared, mut examples) = (Map::new(), Map::new());
     for_operations(document, &mut |_, _, operation| {
@@ -74,7 +74,7 @@ pub fn all(document: &mut Value, registry: &Registry) {
     }
 }
 
-/// The codes with which operations answer this status.
+/// The codes of operations with this status.
 fn with_status(registry: &Registry, status: &str) -> impl Iterator<Item = Code> {
     registry.codes().filter(move |code| {
         !matches!(code.scope, Scope::Values | Scope::Elsewhere)
@@ -97,7 +97,7 @@ fn describe(status: &str, response: &mut Value, codes: &[Code]) {
         } else {
             "sent with every such response"
         };
-        // Not required anywhere, since it can't be on 409: generators make one type of all problems with this header.
+        // Optional everywhere, because 409 can't have it: generators make one type of all problems with this header.
         response["headers"]["Retry-After"] = json!({
             "description": format!("The number of seconds to wait before retrying, {when}."),
             "required": false,

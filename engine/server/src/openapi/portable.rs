@@ -1,12 +1,12 @@
-//! Forms of schemas that every generator of clients understands ([docs/clients.md](../../../docs/clients.md)), in place of
-//! what the framework writes. Nothing changes on the wire.
+//! Replaces schemas of the framework by forms that every client generator understands
+//! ([docs/clients.md](../../../docs/clients.md)). Nothing changes on the wire.
 
 use serde_json::{Value, json};
 
 use super::schemas;
 
-/// The framework's unsigned formats, and the signed ones that hold every value orderlog sends. OpenAPI 3.0 has only the
-/// latter: generators read a number of an unknown format as 32 bits, too few for an offset or a version.
+/// Unsigned formats, and the signed ones that hold every value that orderlog sends. OpenAPI 3.0 has only the latter:
+/// generators read unknown formats as 32 bits, too few for an offset or a version.
 const FORMATS: [(&str, &str); 3] = [("uint16", "int32"), ("uint32", "int64"), ("uint64", "int64")];
 
 pub fn all(document: &mut Value) {

@@ -9,7 +9,7 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
-/// The routes of `T`, to be described without a service behind them.
+/// The routes of `T`, described without a running service.
 struct Described<T>(PhantomData<fn() -> T>);
 
 impl<T: OpenApi> OpenApi for Described<T> {
@@ -24,7 +24,7 @@ impl<T: OpenApi> OpenApi for Described<T> {
     fn add_routes(self, _: &mut RouteTable) {}
 }
 
-/// The document of the routes of `T`.
+/// The generated document for the routes of `T`.
 pub fn generated<T: OpenApi>(title: String) -> Value {
     let service = OpenApiService::new(Described::<T>(PhantomData), title, env!("CARGO_PKG_VERSION"))
         .license(LicenseObject::new("MIT OR Apache-2.0"))

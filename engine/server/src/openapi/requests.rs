@@ -1,5 +1,5 @@
-//! Schemas of requests and of answers. Requests with unknown fields are refused, and their schemas say so. Answers may gain fields, so
-//! no schema of an answer says that of itself: generated clients would refuse answers of a later version.
+//! Request and response schemas. Requests with unknown fields are rejected, and their schemas say so. Response schemas
+//! stay open because responses may gain fields: otherwise generated clients would reject those of a later version.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::correct::for_operations;
 
-/// The end of the name that a schema has in requests, where answers have it too.
+/// The suffix of a request schema's name if responses have the same schema.
 const IN_REQUESTS: &str = "Input";
 
-/// Gives requests schemas of their own, and closes them.
+/// Separates request schemas from response schemas, and closes them.
 pub fn all(document: &mut Value) {
     separate(document);
     for name in schemas_of_requests(document) {
@@ -21,7 +21,7 @@ pub fn all(document: &mut Value) {
     }
 }
 
-/// The names of all schemas that request bodies consist of.
+/// The names of all schemas in request bodies.
 pub fn schemas_of_requests(document: &Value) -> BTreeSet<String> {
     reached(document, operations(document).map(|operation| &operation["requestBody"]))
 }
@@ -31,7 +31,7 @@ fn schemas_of_answers(document: &Value) -> BTreeSet<String> {
     reached(document, operations(document).map(|operation| &operation["responses"]).chain([shared]))
 }
 
-/// Copies each object that is in requests and in answers, and has requests refer to the copy.
+/// Copies each object schema that is in requests and responses, and makes requests refer to the copy.
 fn separate(document: &mut Value) {
     let requests = schemas_of_requests(document);
     let both: BTreeSet<String> = requests
@@ -56,7 +56,7 @@ fn separate(document: &mut Value) {
     }
 }
 
-/// Has every reference to one of these schemas name its copy.
+/// Makes every reference to one of these schemas refer to its copy.
 fn redirect(value: &mut Value, copied: &BTreeSet<String>) {
     match value {
         Value::Object(members) => {

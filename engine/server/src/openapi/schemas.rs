@@ -11,7 +11,7 @@ pub fn each(value: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
         Value::Object(members) => {
             for (key, member) in members {
                 match key.as_str() {
-                    // These are values, whatever they look like.
+                    // These are values, even if they look like schemas.
                     "example" | "examples" | "default" | "enum" | "const" => {}
                     "schema" => inner(member, visit),
                     "schemas" => {

@@ -1,4 +1,4 @@
-//! What texts look like, as exactly as the domain checks them and as a pattern can say it that every generator of clients reads.
+//! Patterns of texts: as exact as the domain's checks, within what every client generator understands.
 
 use orderlog_core::path::IDENTIFIER;
 use serde_json::{Map, Value};
@@ -6,26 +6,26 @@ use serde_json::{Map, Value};
 use super::requests::schemas_of_requests;
 use crate::registry::Vocabulary;
 
-/// What [`IDENTIFIER`] looks like exactly: with at least one letter or digit.
+/// The exact pattern of [`IDENTIFIER`]: with at least one letter or digit.
 const IDENTIFIER_EXACTLY: &str = "^[._-]*[A-Za-z0-9][A-Za-z0-9._-]*$";
-/// ASCII characters that no text on one line has. Patterns are ASCII, and use only escapes that JavaScript, PCRE2 and RE2 have in
-/// common, so that generated clients can compile them: what Unicode adds is said in words.
+/// ASCII characters that no single-line text contains. Patterns are ASCII and use only escapes common to JavaScript,
+/// PCRE2 and RE2, so that generated clients can compile them; the description covers the rest of Unicode.
 const CONTROL: &str = r"\x00-\x1f\x7f";
-/// The same for texts on many lines.
+/// The same for texts with several lines.
 const CONTROL_BUT_LINES: &str = r"\x00-\x09\x0b-\x1f\x7f";
-/// The same with white space: a text has something else, too.
+/// The same with white space: a text must contain something else.
 const BLANK: &str = r"\x00-\x20\x7f";
-/// What the patterns of texts cannot say.
+/// What the patterns of texts can't express.
 const IN_WORDS: &str = "Characters from U+0080 to U+009F, and white space alone, are also rejected.";
-/// The same of texts on one line.
+/// The same for single-line texts.
 const IN_WORDS_OF_A_LINE: &str =
     "Characters from U+0080 to U+009F, U+2028 and U+2029, and white space alone, are also rejected.";
-/// What the pattern of an e-mail address cannot say.
+/// What the pattern of an e-mail address can't express.
 const IN_WORDS_OF_AN_EMAIL: &str = "White space and control characters beyond ASCII are also rejected.";
-/// Texts of more characters than this may have many lines.
+/// Longer texts may have several lines.
 const N_LINE_MAX: u64 = 200;
 
-/// Say what every text of a request has to look like.
+/// Adds a pattern to every text in requests.
 pub fn all(document: &mut Value, vocabularies: &[Vocabulary]) {
     identifiers(document);
     for schema in schemas_of_requests(document) {
@@ -47,7 +47,7 @@ pub fn all(document: &mut Value, vocabularies: &[Vocabulary]) {
     }
 }
 
-/// What a property has to look like, and what the pattern leaves out; none if that is said already, or it is no text.
+/// The pattern of a property, and what it does not express; `None` if the property has a pattern, or is not a text.
 fn pattern_of(name: &str, property: &Map<String, Value>) -> Option<(String, &'static str)> {
     if property.contains_key("pattern") || property.get("type")? != "string" {
         return None;
@@ -63,7 +63,7 @@ fn pattern_of(name: &str, property: &Map<String, Value>) -> Option<(String, &'st
     Some((format!("^[^{control}]*[^{BLANK}][^{control}]*$"), words))
 }
 
-/// Identifiers, wherever they stand.
+/// Makes the pattern of identifiers exact, everywhere.
 fn identifiers(value: &mut Value) {
     match value {
         Value::Object(members) => {

@@ -1,10 +1,10 @@
-//! What the framework writes though it says nothing, or in a place where tools do not look: the same in both forms.
+//! Removes what the framework writes needlessly, and moves what tools don't find: the same in both versions.
 
 use serde_json::{Map, Value};
 
 use super::correct::for_operations;
 
-/// Leave out what is so anyway, groups without operations, and examples of parameters inside of their schemas.
+/// Removes default values and groups without operations, and moves parameter examples out of their schemas.
 pub fn all(document: &mut Value) {
     let mut tags = Vec::new();
     for_operations(document, &mut |_, _, operation| {
@@ -28,7 +28,7 @@ fn values<'a>(object: &'a mut Value, member: &str) -> impl Iterator<Item = &'a m
     object.get_mut(member).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
 }
 
-/// The example of a parameter stands beside its schema, where Swagger UI looks for it.
+/// Moves the example of a parameter beside its schema, where Swagger UI looks for it.
 fn example_beside(parameter: &mut Value) {
     let example =
         parameter.get_mut("schema").and_then(Value::as_object_mut).and_then(|schema| schema.remove("example"));
@@ -37,7 +37,7 @@ fn example_beside(parameter: &mut Value) {
     }
 }
 
-/// Leave out what is so anyway.
+/// Removes members that state a default.
 fn implied(part: &mut Value) {
     if let Some(part) = part.as_object_mut() {
         part.retain(|key, value| !(key == "deprecated" && *value == false || key == "explode" && *value == true));

@@ -1,7 +1,8 @@
-//! How many requests are worked on at once, and for how long: around each operation, behind the gate.
+//! Limits on concurrent requests and on their duration, around each operation, behind the gate.
 //!
-//! What is no operation is never held up by it, so that a process that is full says so at `/livez`, `/readyz` and `/metrics`. A
-//! stream gives its place back once it has begun, and so does a request while it waits ([`orderlog_http::waiting`]).
+//! Endpoints that are not operations are exempt, so that an overloaded process can report that at `/livez`, `/readyz`
+//! and `/metrics`. A stream releases its place once it has begun, and so does a request while it waits
+//! ([`orderlog_http::waiting`]).
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,23 +18,24 @@ use tokio::sync::watch;
 use super::N_RESERVED;
 use crate::config::Limits;
 
-/// How many requests are worked on at once, how many wait, and for how long.
+/// Limits on concurrent requests, on waiting ones, and on their duration.
 pub struct Admission {
     room: Arc<Room>,
     patience: Duration,
 }
 
 impl Admission {
-    /// With these limits, until the process is `stopping`: then nobody waits any more. As many requests may wait as may be worked on.
+    /// With these limits; once `stopping` is true, no request waits any more. As many requests may wait as may be
+    /// processed.
     pub fn new(limits: &Limits, stopping: watch::Receiver<bool>, measures: HttpMeasures) -> Self {
         let room = Room::new(limits.max_requests as usize, N_RESERVED, stopping, measures);
         Self { room, patience: Duration::from_millis(limits.request_timeout_ms) }
     }
 
-    /// The answer of an operation to a caller of this standing.
+    /// Runs an operation for a caller of this standing.
     ///
     /// # Errors
-    /// Its own; 503 if too many are worked on; 504 if its time is up.
+    /// Its own errors; 503 if too many requests are being processed; 504 on a timeout.
     pub async fn work(
         &self,
         standing: Standing,
@@ -41,7 +43,7 @@ impl Admission {
         work: impl Future<Output = Result<Response>>,
     ) -> Result<Response> {
         let answered = if standing == Standing::Process {
-            // The request that this one is for has a place, which serves both.
+            // The request on whose behalf this one is sent already holds a place.
             tokio::time::timeout(self.patience, work).await
         } else {
             let Some(working) = self.room.admit(standing) else {

@@ -1,5 +1,5 @@
-//! A handler that panics is a mistake of ours, and its caller is told so like of any other: 500, and nothing of the inside. Without
-//! this the connection would only be cut.
+//! Answers panics of handlers with 500 and no internal details, like other internal errors. Otherwise the connection
+//! would just be closed.
 
 use std::panic::AssertUnwindSafe;
 
@@ -7,18 +7,18 @@ use futures_util::FutureExt;
 use orderlog_http::problem::ApiError;
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
 
-/// An endpoint whose panics are answered.
+/// An endpoint that catches panics.
 pub struct Caught<E>(pub E);
 
 impl<E: Endpoint> Endpoint for Caught<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        // What a handler shares with others is not left half changed: rows and the core belong to other tasks, and a poisoned lock
-        // is taken as it is everywhere.
+        // Handlers leave no shared state half changed: read models and the core belong to other tasks, and poisoned
+        // locks are accepted everywhere.
         match AssertUnwindSafe(self.0.call(request)).catch_unwind().await {
             Ok(answer) => Ok(answer?.into_response()),
-            // The panic itself has been told by then, with its place.
+            // The panic hook has already reported it, with its location.
             Err(_) => Ok(ApiError::internal(&"a handler panicked").into_response()),
         }
     }

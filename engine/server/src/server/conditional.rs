@@ -1,11 +1,11 @@
-//! `If-None-Match`: who has the newest version already gets 304, and no body.
+//! `If-None-Match`: a caller that has the newest version gets 304 without a body.
 
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
     http::{HeaderMap, Method, StatusCode, header},
 };
 
-/// An endpoint that answers 304 where the caller's version is the newest.
+/// An endpoint that answers 304 if the caller has the newest version.
 pub struct Conditional<E>(pub E);
 
 impl<E: Endpoint> Endpoint for Conditional<E> {
@@ -27,7 +27,7 @@ impl<E: Endpoint> Endpoint for Conditional<E> {
     }
 }
 
-/// The tags that a caller has. It compares weakly, so a weak one is as good.
+/// The tags that the caller sent. The comparison is weak, so `W/` is ignored.
 fn known(headers: &HeaderMap) -> Option<Vec<String>> {
     let given: Vec<_> = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).collect();
     let tags = given.iter().flat_map(|value| value.split(','));

@@ -1,4 +1,4 @@
-//! The documents of this process, and Swagger UI to read them and try them out. Nothing of it comes from elsewhere.
+//! The documents of this process, and Swagger UI to read and try them. Everything is served from this process.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -17,13 +17,13 @@ use crate::{
     registry::Registry,
 };
 
-/// The page. Nothing is written into it and its scripts are files, so that no text of a contract can become a script.
+/// The page. Nothing is inserted into it and its scripts are files, so no text of a contract can become a script.
 const PAGE: &str = include_str!("docs/page.html");
 const STYLE: &str = include_str!("docs/page.css");
 const START: &str = include_str!("docs/start.js");
 
-/// What the page has to know: the services of this process, and where the newest objects are found, whose ids are sent instead
-/// of those in the examples.
+/// The page's configuration: the services of this process, and the lists that return the newest objects, whose ids
+/// replace those in the examples.
 fn config(registry: &Registry, services: &[ServiceName]) -> String {
     let names: Vec<_> = services.iter().map(|service| service.as_str()).collect();
     let ids = registry.services.iter().flat_map(|service| service.example_ids());
@@ -31,11 +31,12 @@ fn config(registry: &Registry, services: &[ServiceName]) -> String {
     json!({ "title": registry.about.name, "services": names, "newest": newest }).to_string()
 }
 
-/// Everything from here, and nothing inline but the small pictures of Swagger UI's style sheet.
+/// Everything from this origin, and nothing inline except the small images of Swagger UI's style sheet.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// `/docs`, `/openapi.json` and `/openapi/{service}.json`, the same with `-3.0` before `.json`; `/` leads to `/docs`.
+/// `/docs`, `/openapi.json` and `/openapi/{service}.json`, each also with `-3.0` before `.json`; `/` redirects to
+/// `/docs`.
 pub fn add_routes(registry: &Registry, services: &[ServiceName], table: &mut RouteTable) {
     let (script, style) = swagger_ui();
     let mut get = |path: &str, endpoint: BoxEndpoint<'static>| {
@@ -69,11 +70,11 @@ pub fn add_routes(registry: &Registry, services: &[ServiceName], table: &mut Rou
     get("/", make_sync(to_docs).map_to_response().boxed());
 }
 
-/// A text that stays the same as long as the process lives.
+/// A text that never changes while the process runs.
 struct File {
     content_type: &'static str,
     text: String,
-    /// Follows from the text: browsers ask each time whether it is the same.
+    /// A hash of the text, by which browsers revalidate.
     tag: String,
 }
 
@@ -100,7 +101,7 @@ impl File {
     }
 }
 
-/// The script and the style sheet of Swagger UI, out of the page in which the framework has them.
+/// The script and the style sheet of Swagger UI, extracted from the framework's page.
 fn swagger_ui() -> (String, String) {
     let page = OpenApiService::new((), "", "").swagger_ui_html();
     let part = |begin: &str, end: &str| -> String {

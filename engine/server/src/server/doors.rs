@@ -1,5 +1,5 @@
-//! Where requests come in. With TLS there is a second door without, for this machine only: commands on its data folder use it,
-//! whatever names the certificate has.
+//! Listeners for requests. With TLS there is a second one without, for this machine only: commands on the data folder
+//! use it, whatever names the certificate has.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::config::Options;
 
-/// Any free port of this machine.
+/// Any free port on the loopback interface.
 const OWN: &str = "127.0.0.1:0";
 
-/// Where requests come in.
+/// The listeners of a process.
 pub struct Doors {
     pub addr: SocketAddr,
     listener: TcpListener,
@@ -28,10 +28,10 @@ struct Secret {
 }
 
 impl Doors {
-    /// Listen, so that whoever connects waits until there is an answer.
+    /// Starts to listen. Early connections wait until requests are served.
     ///
     /// # Errors
-    /// [`StartError`], with what is in the way.
+    /// [`StartError`] if an address can't be listened on, or the certificate can't be used.
     pub async fn open(options: &Options) -> Result<Self, StartError> {
         let identity = options.security.identity()?;
         let (listener, addr) = bind(&options.listen).await?;
@@ -42,12 +42,12 @@ impl Doors {
         Ok(Self { addr, listener, secret })
     }
 
-    /// The URL by which commands on this machine reach the process.
+    /// The URL at which commands on this machine reach the process.
     pub fn own_url(&self) -> String {
         connections::url(self.secret.as_ref().map_or(self.addr, |secret| secret.own.1))
     }
 
-    /// Serve all doors until `stopping`; each has its seats to itself.
+    /// Serves all listeners until `stopping`; each has its own seats.
     pub fn serve(self, serving: &Serving, stopping: &watch::Sender<bool>, patience: Duration) -> Vec<JoinHandle<()>> {
         let serve = |listener, identity| {
             let serving = Serving { identity, ..serving.clone() };

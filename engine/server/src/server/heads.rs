@@ -1,4 +1,4 @@
-//! What the head of a request must be before anybody looks at the rest: not too large, and with one `Host` (RFC 9112, 3.2).
+//! Checks the head of a request before anything else: its size, and that it has one `Host` (RFC 9112, 3.2).
 
 use orderlog_http::problem::{ApiError, codes};
 use poem::{
@@ -6,10 +6,10 @@ use poem::{
     http::{StatusCode, Version, header},
 };
 
-/// How many bytes a head may have. The HTTP library refuses larger ones only where they don't come all at once.
+/// The largest head in bytes. The HTTP library rejects larger ones only if they arrive in several reads.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Refuses a head that is too large or names no host, or several.
+/// Rejects a head that is too large, or names no host or several.
 ///
 /// # Errors
 /// 431 or 400.
@@ -26,7 +26,7 @@ pub fn check(request: &Request) -> Result<(), ApiError> {
     }
 }
 
-/// As the client wrote it, but for spaces around values.
+/// The size as sent, except for spaces around values.
 fn size(request: &Request) -> usize {
     let uri = request.uri();
     let authority = uri.authority().map_or(0, |it| it.as_str().len() + "http://".len());

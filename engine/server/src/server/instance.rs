@@ -1,5 +1,6 @@
-//! Who this server is, for commands on its data folder. `server.json` stays when a server is killed, and its port may belong to
-//! another one by now. So a command names in each request the instance that it means, and believes only answers that name it too.
+//! Identifies this server to commands on its data folder. `server.json` remains if a server is killed, and another one
+//! may use its port by now. So a command names the instance in each request, and accepts only responses that name the
+//! same.
 
 use orderlog_http::problem::{ApiError, codes};
 use poem::{
@@ -8,17 +9,16 @@ use poem::{
 };
 use uuid::Uuid;
 
-/// The header that names an instance, in requests and in the answers to them.
+/// The header that names an instance, in requests and responses.
 pub const INSTANCE: &str = "orderlog-instance";
 
-/// An endpoint that answers only requests for this instance, and those that name none.
+/// An endpoint that answers only requests for this instance, or for none in particular.
 pub struct OfInstance<E> {
     inner: E,
     id: HeaderValue,
 }
 
 impl<E> OfInstance<E> {
-    /// `inner`, as the instance `id`.
     pub fn new(inner: E, id: Uuid) -> Self {
         let id = HeaderValue::try_from(id.to_string()).expect("a UUID is written in ASCII");
         Self { inner, id }

@@ -1,4 +1,4 @@
-//! Methods that a path does not take: 405 with those that it takes, as RFC 9110 (15.5.6) wants it.
+//! Methods that a path does not support: 405 with `Allow`, as RFC 9110 (15.5.6) requires.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-/// HEAD is answered like GET by the framework. Methods that nobody has heard of get its own 405, without `Allow`.
+/// The framework answers HEAD like GET. Unknown methods get its own 405, without `Allow`.
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"];
 
-/// Have every path of the table refuse the methods that it does not take.
+/// Makes every path of the table reject the methods that it does not support.
 pub fn refuse_others(table: &mut RouteTable) {
     for endpoints in table.values_mut() {
         let mut taken: Vec<&str> = endpoints.keys().map(Method::as_str).collect();
@@ -30,7 +30,7 @@ pub fn refuse_others(table: &mut RouteTable) {
     }
 }
 
-/// Refuses, naming what would be taken.
+/// Answers 405 with the supported methods.
 struct Refusing(Arc<str>);
 
 impl Endpoint for Refusing {
@@ -40,7 +40,7 @@ impl Endpoint for Refusing {
         let detail = format!("this path does not take that method; it takes: {}", self.0);
         let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD_NOT_ALLOWED, detail);
         let mut response = error.into_response();
-        // Names of methods are visible ASCII.
+        // Method names are visible ASCII.
         response.headers_mut().extend(HeaderValue::from_str(&self.0).ok().map(|allow| (header::ALLOW, allow)));
         Ok(response)
     }

@@ -1,11 +1,12 @@
-//! How many files the system lets this process have open: each connection is one.
+//! The system's limit on open files: each connection needs one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For all but connections: rows, the log, brokers, other services.
+/// Files for everything but connections: read models, the log, brokers, other services.
 const FOR_THE_REST: u64 = 256;
 
-/// Have the system allow so many connections, and say how many it does: fewer, if its limit is too low and can't be raised.
+/// Raises the system's limit for this many connections. Returns how many fit: fewer, if the limit is too low and can't
+/// be raised.
 pub fn make_room_for(n_connections: usize) -> usize {
     let wanted = n_connections as u64 + FOR_THE_REST;
     let limit = getrlimit(Resource::Nofile);
@@ -13,7 +14,7 @@ pub fn make_room_for(n_connections: usize) -> usize {
     if is_enough(limit.current) {
         return n_connections;
     }
-    // Up to the hard limit everybody may.
+    // Any process may raise it up to the hard limit.
     let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
     let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
     let allowed = if set.is_ok() { raised } else { limit.current.unwrap_or(raised) };

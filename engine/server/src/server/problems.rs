@@ -1,4 +1,4 @@
-//! `/problems` and `/problems/{code}`: what the `type` of a problem leads to. For people as HTML, for programs as JSON.
+//! `/problems` and `/problems/{code}`: the target of a problem's `type`, as HTML for people and JSON for programs.
 
 use std::fmt::Write;
 
@@ -16,11 +16,10 @@ use serde_json::{Value, json};
 use super::not_here;
 use crate::registry::Registry;
 
-/// Nothing but the page itself and its style sheet.
+/// Nothing but the page and its style sheet.
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// How the pages look.
 const STYLE: &str = "\
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }
 code, pre { font-family: ui-monospace, monospace; font-size: 0.9em; background: #f2f2f2; border-radius: 4px; }
@@ -36,7 +35,7 @@ a { color: #0645ad; }
 }
 ";
 
-/// The list, each code, and the style sheet.
+/// Adds the list, each code, and the style sheet.
 pub fn add_routes(registry: &'static Registry, table: &mut RouteTable) {
     let mut get = |path: &str, endpoint: BoxEndpoint<'static>| {
         table.entry(path.to_owned()).or_default().insert(Method::GET, endpoint);
@@ -63,7 +62,7 @@ pub fn add_routes(registry: &'static Registry, table: &mut RouteTable) {
     get("/docs/problems.css", make_sync(style).map_to_response().boxed());
 }
 
-/// Whether HTML is named, and nothing that is liked better is JSON. Programs that say nothing get JSON.
+/// Whether `Accept` names HTML and does not prefer JSON. Without `Accept`, the answer is JSON.
 fn wants_html(request: &Request) -> bool {
     let (mut html, mut json) = (0.0, 0.0);
     for range in request.header(header::ACCEPT).unwrap_or_default().split(',') {
@@ -90,7 +89,7 @@ fn answer(content_type: &str, text: String) -> Response {
         .body(text)
 }
 
-/// As HTML, what stands in backticks as code.
+/// Escapes text for HTML; backticks become `<code>`.
 fn html(text: &str) -> String {
     let escaped = text
         .replace('&', "&amp;")
@@ -125,7 +124,7 @@ fn list_page(registry: &Registry) -> String {
         <p><a href=\"/docs\">The operations</a></p>\n"
             .to_owned();
     let section = |body: &mut String, title: &str, is_here: fn(Scope) -> bool| {
-        // Writing into a text can't fail.
+        // Writing into a `String` can't fail.
         write!(body, "<h2>{title}</h2>\n<dl>\n").ok();
         for code in registry.codes().filter(|code| is_here(code.scope)) {
             let (path, name, meaning) = (code.path(), code.name, html(&code.meaning()));
@@ -159,7 +158,7 @@ fn statuses(code: Code) -> String {
 fn page(registry: &Registry, code: Code) -> String {
     let (meaning, remedy, statuses) = (html(&code.meaning()), html(code.remedy), statuses(code));
     let example = serde_json::to_string_pretty(&code.example()).unwrap_or_default();
-    // Backticks of an example are no markup.
+    // Backticks in an example are not markup.
     let example = html(&example.replace('`', "'"));
     let place = match code.scope {
         Scope::Values => "<p>Stands in <code>errors</code> of <a href=\"/problems/invalid_request\">\

@@ -1,5 +1,5 @@
-//! Query parameters as the contract has them: those that no operation knows are refused, since a misspelt filter must not look like an
-//! empty one, and so are those that are given twice. For one of a few words the refusal says which.
+//! Query parameters as in the contract. Unknown ones are rejected, because a misspelled filter must not look like an
+//! empty one, and so are repeated ones. If a parameter allows only certain words, the error lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use poem::{Endpoint, Error, Request, Result, http::Method};
 use poem_openapi::error::ParseParamError;
 use serde_json::Value;
 
-/// The query parameters of an operation, each with the words that it may be, if they are few.
+/// The query parameters of an operation, each with the words that it allows, if it is an enum.
 type Parameters = BTreeMap<String, Vec<String>>;
 
 /// The query parameters of each path.
@@ -23,14 +23,14 @@ struct Known {
     operations: BTreeMap<String, Parameters>,
 }
 
-/// An endpoint that takes only documented query parameters.
+/// An endpoint that accepts only documented query parameters.
 pub struct Strict<E> {
     inner: E,
     known: Vec<Known>,
 }
 
 impl<E> Strict<E> {
-    /// Takes what `document`, an OpenAPI document, says.
+    /// Accepts the parameters in the OpenAPI document `document`.
     pub fn new(inner: E, document: &Value) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
         let known = paths.map(|(path, operations)| {
@@ -41,7 +41,7 @@ impl<E> Strict<E> {
         Self { inner, known: known.collect() }
     }
 
-    /// The parameters of the operation that is asked; what is no operation has no parameters of ours.
+    /// The parameters of the requested operation; `None` if it is not an operation.
     fn parameters(&self, request: &Request) -> Option<&Parameters> {
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         let method = method.as_str().to_ascii_lowercase();
@@ -74,7 +74,7 @@ fn check(known: &Parameters, query: Option<&str>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The same error, which says what words the parameter may be.
+/// Adds the allowed words to an error about a parameter.
 fn with_words(known: &Parameters, error: Error) -> Error {
     let wrong = error.downcast_ref::<ParseParamError>().map(|wrong| wrong.name);
     match wrong.and_then(|name| Some((name, known.get(name)?))) {
@@ -105,7 +105,7 @@ fn of_query(operation: &Value, document: &Value) -> Parameters {
     of_query.filter_map(named).collect()
 }
 
-/// The words that a value of this schema may be; none if they can't be told one by one.
+/// The words that a value of this schema may be; empty if it is not an enum.
 fn words(schema: &Value, document: &Value) -> Vec<String> {
     let shared = schema["$ref"].as_str().and_then(|place| document.pointer(place.trim_start_matches('#')));
     let words = shared.unwrap_or(schema)["enum"].as_array().into_iter().flatten();
@@ -116,7 +116,7 @@ impl<E: Endpoint> Endpoint for Strict<E> {
     type Output = E::Output;
 
     async fn call(&self, request: Request) -> Result<E::Output> {
-        // Most requests have none, and need not be looked up.
+        // Most requests have no query and need no lookup.
         let query = request.uri().query().filter(|query| !query.is_empty());
         let Some(known) = query.and_then(|_| self.parameters(&request)) else { return self.inner.call(request).await };
         check(known, query)?;

@@ -1,7 +1,7 @@
-//! `/metrics`: what a process counts and where it stands, in the text format of Prometheus.
+//! `/metrics`: counters and positions of a process, in the text format of Prometheus.
 //!
-//! Counts are kept as things happen, by atomic additions. Positions are looked up when somebody asks, with a limit of time: a log
-//! that does not answer leaves out what only it knows, and nothing else.
+//! Counts are atomics that are updated as things happen. Positions are looked up on request, with a timeout: if the log
+//! does not answer, only the metrics that depend on it are missing.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,16 +24,16 @@ use super::{
 };
 use crate::output;
 
-/// How long rows and log have to say where they stand.
+/// How long read models and log may take to report their positions.
 const WAIT: Duration = Duration::from_secs(2);
-/// A service, as metrics see it.
+/// A service's sources of metrics.
 pub struct Measured {
     pub name: ServiceName,
     pub probe: Arc<dyn Probe>,
     pub projection: Arc<dyn Projection>,
 }
 
-/// Everything that `/metrics` tells.
+/// The metrics of a process.
 pub struct Metrics {
     registry: Registry,
     services: Vec<Measured>,
@@ -41,7 +41,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Those of these services and of the requests for them.
+    /// Metrics of these services and of their requests.
     pub fn new(services: Vec<Measured>, http: &HttpMeasures, log: Arc<dyn EventLog>) -> Self {
         let registry = Registry::new();
         let of_services = services.iter().map(|service| service.probe.measures().collector());
@@ -52,7 +52,7 @@ impl Metrics {
         Self { registry, services, log }
     }
 
-    /// What answers with all of it.
+    /// The endpoint that returns them.
     pub fn endpoint(self) -> BoxEndpoint<'static> {
         let metrics = Arc::new(self);
         let endpoint = make(move |_| {
@@ -90,7 +90,7 @@ impl Metrics {
         Ok(Response::builder().content_type(TEXT_FORMAT).header("cache-control", "no-store").body(text))
     }
 
-    /// How far relays, reactors and deliveries of this process have come in what they read.
+    /// The positions of this process's relays, reactors and deliveries in their inputs.
     async fn duties(&self, sheet: &mut Sheet) {
         let mut all = Vec::new();
         for Measured { name, probe, .. } in &self.services {
@@ -121,7 +121,7 @@ fn lag(sheet: &mut Sheet, service: &str, ms: u64) {
     sheet.gauge("orderlog_projection_lag_seconds", help, &[("service", service)], ms as f64 / 1_000.0);
 }
 
-/// Where a service's rows stand.
+/// The metrics of a service's read model.
 fn rows(sheet: &mut Sheet, service: &str, status: &Status) {
     let labels = [("service", service)];
     let lag = "Records of the journal that are not in the rows";

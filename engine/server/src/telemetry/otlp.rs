@@ -1,5 +1,5 @@
-//! Sends traces to a collector, by OTLP over HTTP as JSON. Nothing waits for it: spans are handed over in batches by a thread of their
-//! own, and those for which there is no room are dropped.
+//! Sends traces to a collector, with OTLP over HTTP as JSON. Nothing waits for it: a separate thread sends spans in
+//! batches, and spans that don't fit into its queue are dropped.
 
 use std::{path::Path, time::Duration};
 
@@ -19,31 +19,31 @@ use orderlog_runtime::trace;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-/// How often spans are handed over.
+/// How often to send spans.
 const EVERY: Duration = Duration::from_secs(1);
-/// More spans than this do not wait.
+/// The most spans in the queue.
 const N_WAITING_MAX: usize = 16_384;
 /// How long the collector may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why there are no traces.
+/// Why traces can't be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// There is no client.
+    /// No HTTP client can be built.
     #[error(transparent)]
     Client(#[from] TlsError),
     #[error("traces can't be sent there: {0}")]
     Endpoint(String),
 }
 
-/// The traces of a process, on their way to the collector.
+/// The running exporter of a process.
 pub struct Traces(SdkTracerProvider);
 
-/// Make spans of this share of the traces that begin here, and send them to the collector at `endpoint`. Of traces that begin elsewhere
-/// whoever began them has decided. `ca` has the certificates that are believed.
+/// Starts to record spans and send them to the collector at `endpoint`. `ratio` is the fraction of traces that are
+/// sampled if they begin here; for others, the process that began them decides. `ca` names the trusted CA certificates.
 ///
 /// # Errors
-/// [`TracesError`], where that can't be.
+/// [`TracesError`] if traces can't be sent.
 pub fn begin(endpoint: &str, ca: Option<&Path>, ratio: f64, services: &[ServiceName]) -> Result<Traces, TracesError> {
     let client = tls::client(ca, [endpoint])?.timeout(PATIENCE).build().map_err(TlsError::Client)?;
     let exporter = SpanExporter::builder()
@@ -74,9 +74,9 @@ pub fn begin(endpoint: &str, ca: Option<&Path>, ratio: f64, services: &[ServiceN
 }
 
 impl Traces {
-    /// Hand over what is left.
+    /// Sends the remaining spans.
     pub async fn end(self) {
-        // It waits for the collector, on which this runtime has to work meanwhile.
+        // This blocks for the collector, and this runtime has to make the request meanwhile.
         let ended = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(PATIENCE)).await;
         if !matches!(ended, Ok(Ok(()))) {
             tracing::warn!("the last spans could not be handed over");
@@ -84,7 +84,7 @@ impl Traces {
     }
 }
 
-/// The exporter's thread has no runtime of its own: requests are made on the one of the process.
+/// The exporter's thread has no runtime: requests run on the process's runtime.
 #[derive(Debug)]
 struct Client {
     client: reqwest::Client,

@@ -1,5 +1,4 @@
-//! What this process uses of the machine, as Linux tells it under `/proc/self`. Elsewhere nothing of it is known, and nothing is
-//! told.
+//! Resource use of this process, from Linux's `/proc/self`. On other systems these metrics are missing.
 
 use std::{fs, sync::LazyLock};
 
@@ -7,13 +6,13 @@ use orderlog_runtime::now_ms;
 
 use super::sheet::Sheet;
 
-/// In the kernel's interface a tick is a hundredth of a second, whatever the kernel itself counts in.
+/// In the kernel's interface a tick is a hundredth of a second, whatever the kernel's internal rate.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// When this was first asked for: at the start.
+/// Set at the start, by [`begin`].
 static STARTED_MS: LazyLock<i64> = LazyLock::new(now_ms);
 
-/// Remember that the process begins now.
+/// Remembers the start time of the process.
 pub fn begin() {
     LazyLock::force(&STARTED_MS);
 }
@@ -41,7 +40,7 @@ pub fn write(sheet: &mut Sheet) {
         sheet.counter("process_cpu_seconds_total", "CPU time used", &[], seconds);
     }
     if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-        // One of them is this listing's.
+        // One of them is this directory.
         let n = u32::try_from(entries.count().saturating_sub(1)).unwrap_or(u32::MAX);
         sheet.gauge("process_open_fds", "Open files and sockets", &[], f64::from(n));
     }
@@ -55,7 +54,7 @@ fn first_number(text: &str) -> Option<f64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// Of user and of system, out of `/proc/self/stat`. What stands in parentheses may contain spaces.
+/// User and system time from `/proc/self/stat`. The name in parentheses may contain spaces.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);

@@ -1,4 +1,4 @@
-//! Values that are only known when somebody asks for metrics: a sheet is filled for each answer and thrown away.
+//! Metrics that are computed on request: a sheet is filled for each response and then dropped.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// What goes up and down. A name always comes with the same labels.
+    /// Sets a gauge. A name must always have the same labels.
     pub fn gauge(&mut self, name: &'static str, help: &str, labels: &[Label<'_>], value: f64) {
         let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
         let family = self.gauges.entry(name);
@@ -25,7 +25,7 @@ impl Sheet {
         family.with_label_values(&values).set(value);
     }
 
-    /// The same for a number of something.
+    /// Sets a gauge to a count.
     pub fn count(&mut self, name: &'static str, help: &str, labels: &[Label<'_>], n: u64) {
         #[expect(clippy::cast_precision_loss, reason = "an offset above 2^53 is not reached")]
         self.gauge(name, help, labels, n as f64);

@@ -35,7 +35,7 @@ use crate::{
     server::{self, StartError},
 };
 
-/// How often progress is told.
+/// How often to print progress.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
 /// What to export, and where to.
@@ -106,10 +106,8 @@ pub struct Check {
 }
 
 impl Export {
-    /// Do it.
-    ///
     /// # Errors
-    /// Why there is no export.
+    /// If there is no complete export.
     pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         serve::tell(&self.place.storage, "warn")?;
         let key = self.sign_key.as_deref().map(SigningKey::read).transpose().map_err(no_key)?;
@@ -149,14 +147,14 @@ impl Export {
 }
 
 impl Import {
-    /// Do it, and store the hash key beside an embedded log.
+    /// Imports or undoes an import. Stores the hash key beside an embedded log.
     ///
     /// # Errors
-    /// Why nothing, or not all, was imported or undone.
+    /// If anything could not be imported or undone.
     pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         let storage = &self.storage;
         serve::tell(storage, "warn")?;
-        // Before anything is made: a folder in which there is no export is a mistyped one.
+        // Before anything is created: a folder without an export is probably mistyped.
         let archive = self.dir.as_deref().map(|dir| opened(registry, dir, &self.signature)).transpose()?;
         let place = Place { server: None, key_file: None, trust: Trust::default(), storage: storage.clone() };
         if storage.data.is_dir() && Running::find(&place).await?.is_some() {
@@ -194,7 +192,7 @@ impl Import {
     }
 }
 
-/// What to do with the half of an import that a failed one leaves in the log.
+/// How to proceed with the half of an import that a failure left in the log.
 fn help(error: &ImportError, archive: &Archive, storage: &Storage) -> String {
     let log = storage.log_options();
     let resume = if error.can_resume() {
@@ -207,7 +205,7 @@ fn help(error: &ImportError, archive: &Archive, storage: &Storage) -> String {
     )
 }
 
-/// Later commands need the hash key that the import was given.
+/// Later commands need the hash key given to the import.
 fn keep_hash_key(storage: &Storage) -> anyhow::Result<()> {
     let failed = "everything was imported, but the hash key is not stored: pass it by --hash-key-file to every command";
     match server::keep_hash_key(storage).context(failed)? {
@@ -220,10 +218,8 @@ fn keep_hash_key(storage: &Storage) -> anyhow::Result<()> {
 }
 
 impl Check {
-    /// Do it.
-    ///
     /// # Errors
-    /// What is wrong with the export.
+    /// If the export is faulty or can't be read.
     pub fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         let archive = opened(registry, &self.dir, &self.signature)?;
         let mut shown = Shown::new("checked");
@@ -244,7 +240,7 @@ impl Check {
     }
 }
 
-/// The export in `dir`. What is in the folder beside it is named on stderr.
+/// Opens the export in `dir`. Other files in the folder are reported on stderr.
 fn opened(registry: &Registry, dir: &Path, Signature { verify_key }: &Signature) -> anyhow::Result<Archive> {
     let key = verify_key.as_deref().map(VerifyingKey::read).transpose().map_err(no_key)?;
     let archive = Archive::open(dir, &registry.published(), key.as_ref()).map_err(broken)?;
@@ -325,7 +321,7 @@ fn table(what: &str, manifest: &Manifest) -> String {
     lines.join("\n")
 }
 
-/// Now and then a line on stderr.
+/// Prints a progress line on stderr every few seconds.
 struct Shown {
     what: &'static str,
     begun: Instant,

@@ -1,4 +1,4 @@
-//! `orderlog log lint`: which records of the journals this program can't read, and which are not as orderlog writes them.
+//! `orderlog log lint`: finds records that this program can't read, and records that orderlog would not write.
 
 use std::collections::HashSet;
 
@@ -15,23 +15,21 @@ use crate::{
     registry::{AnyService, Registry},
 };
 
-/// So many unreadable records of a journal are printed.
+/// The most unreadable records to print for each journal.
 const N_SHOWN: usize = 20;
 
-/// A journal, read with this program.
+/// The findings in one journal.
 struct Linted {
     journal: ServiceName,
     n_records: u64,
     unreadable: Vec<(u64, String)>,
-    /// The same, where that does not matter any more.
+    /// Unreadable records that are discarded, so they no longer matter.
     discarded: Vec<(u64, String)>,
     envelopes: Envelopes,
 }
 
-/// Read the journals.
-///
 /// # Errors
-/// Why they can't be read.
+/// If they can't be read.
 pub async fn run(
     registry: &'static Registry,
     services: &Services,
@@ -80,7 +78,7 @@ async fn read(source: &Source, service: &dyn AnyService) -> anyhow::Result<Linte
     Ok(Linted { journal, n_records: next, unreadable, discarded, envelopes })
 }
 
-/// The record that this one discards, as far as the rows know that it counts.
+/// The record that this one discards, unless the read model knows that it is void.
 fn discarded_by(record: &Inspected) -> Option<u64> {
     if record.kind != DISCARD || record.verdict.as_deref() == Some("void") {
         return None;

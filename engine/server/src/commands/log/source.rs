@@ -1,4 +1,4 @@
-//! Where records come from: the server on the data folder, or, if there is none, the log itself.
+//! Where records are read: from the data folder's server, or, if there is none, from the log.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     server,
 };
 
-/// Where records come from.
+/// A source of records.
 pub enum Source {
     Server(Running),
     /// The log, in this process.
@@ -25,7 +25,7 @@ impl Source {
     /// The server at `place`, or the log itself.
     ///
     /// # Errors
-    /// Why neither can be read.
+    /// If neither can be read.
     pub async fn find(registry: &'static Registry, place: &Place) -> anyhow::Result<Self> {
         if let Some(running) = Running::find(place).await? {
             return Ok(Self::Server(running));
@@ -35,10 +35,10 @@ impl Source {
         Ok(Self::Here(Inspector::new(registry, log, Arc::new(InFolder::new(&storage.data)))))
     }
 
-    /// What `work` comes to. Then the log is let go of, if it was opened for this: the embedded one is one file again.
+    /// Runs `work` and then closes the log if it was opened for this; the embedded one is a single file again.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// The errors of `work`.
     pub async fn ask<T>(self, work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let outcome = work(&self).await;
         if let Self::Here(inspector) = self {
@@ -50,7 +50,7 @@ impl Source {
     /// The partitions of a topic.
     ///
     /// # Errors
-    /// That there is no such topic, or why it can't be read.
+    /// If the topic does not exist or can't be read.
     pub async fn partitions(&self, topic: &str) -> anyhow::Result<Vec<u32>> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/log/{topic}")).await,
@@ -61,7 +61,7 @@ impl Source {
     /// At most `limit` records from `from` on.
     ///
     /// # Errors
-    /// Why they can't be read.
+    /// If they can't be read.
     pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
         match self {
             Self::Server(running) => {

@@ -1,4 +1,4 @@
-//! `orderlog log import --undo`: an import that did not end is taken back.
+//! `orderlog log import --undo`: reverts an unfinished import.
 
 use anyhow::Context;
 use chrono::Utc;
@@ -15,10 +15,10 @@ use crate::{
     server::{self, StartError},
 };
 
-/// Make the log empty again, if what it holds is part of an import. Nothing is deleted: the embedded log's file gets another name.
+/// Empties a log that contains part of an import. Nothing is deleted: the embedded log's file is renamed.
 ///
 /// # Errors
-/// Why nothing was undone.
+/// If nothing was undone.
 pub async fn run(registry: &Registry, storage: &Storage, as_json: bool) -> anyhow::Result<Exit> {
     match &storage.log {
         LogUrl::Embedded if !storage.data.is_dir() => {
@@ -62,7 +62,7 @@ pub async fn run(registry: &Registry, storage: &Storage, as_json: bool) -> anyho
     }
 }
 
-/// The export of which the log holds a part.
+/// The export whose import is unfinished.
 async fn unfinished(log: &dyn EventLog, storage: &Storage) -> anyhow::Result<Uuid> {
     match archive::unfinished(log).await.map_err(Failure::unread)? {
         Some(export_id) if export_id.is_nil() => Err(Failure::refused(format!(

@@ -1,4 +1,4 @@
-//! Whom to ask: the server on the data folder, or, if there is none, an instance of our own.
+//! Where commands run: on the data folder's server, or, if there is none, on instances in this process.
 
 use std::{
     collections::BTreeMap,
@@ -34,28 +34,28 @@ use crate::{
 
 pub enum Target {
     Server(Running),
-    /// The rows and the log, in this process.
+    /// The read models and the log, in this process.
     Here(Here),
 }
 
-/// Instances of our own. To look at rows, they work on copies.
+/// Instances in this process. For reading only, they work on copies of the read models.
 pub struct Here {
     projections: Projections,
     inspector: Inspector,
-    /// Why rows can't be verified. Others can.
+    /// Why certain read models can't be verified. Others can.
     faults: Mutex<BTreeMap<ServiceName, anyhow::Error>>,
     copies: Option<Copies>,
 }
 
-/// Copies of rows in a folder that is deleted with this.
+/// Copies of read models, in a folder that is deleted on drop.
 struct Copies {
     scratch: TempDir,
-    /// The folder that they are copies of.
+    /// The folder that was copied.
     data: PathBuf,
 }
 
 impl Copies {
-    /// A text about the copies, as one about what they are copies of.
+    /// Replaces paths of the copies by those of the originals.
     fn named_as_copied(&self, text: &str) -> String {
         text.replace(&*self.scratch.path().to_string_lossy(), &self.data.to_string_lossy())
     }
@@ -77,11 +77,11 @@ impl Here {
 }
 
 impl Target {
-    /// The server at `place`, or copies of the rows in its data folder, which stays as it is. They are made in `scratch`, else in the
-    /// system's folder for temporary files.
+    /// The server at `place`, or copies of the read models in its data folder, which stays unchanged. The copies are
+    /// made in `scratch`, or else in the system's temporary folder.
     ///
     /// # Errors
-    /// Why neither can be asked.
+    /// If neither is available.
     pub async fn look(
         registry: &'static Registry,
         goal: Option<Goal>,
@@ -108,10 +108,10 @@ impl Target {
         Self::open(registry, goal, services, (setup, storage.keeping()), Some(copies)).await
     }
 
-    /// The server at `place`, or what is in its data folder.
+    /// The server at `place`, or its data folder's read models.
     ///
     /// # Errors
-    /// Why neither can be asked.
+    /// If neither is available.
     pub async fn find(registry: &'static Registry, services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
         match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
@@ -119,11 +119,11 @@ impl Target {
         }
     }
 
-    /// The same, to do this. Rows that can't be opened, or don't belong to the log, are what verification looks for, and what is
-    /// to be replaced.
+    /// Like [`Target::find`], for this goal: read models that can't be opened, or belong to another log, are what
+    /// verification looks for, and what a replacement replaces.
     ///
     /// # Errors
-    /// Why neither can be asked.
+    /// If neither is available.
     pub async fn find_for(
         registry: &'static Registry,
         goal: Goal,
@@ -136,10 +136,10 @@ impl Target {
         }
     }
 
-    /// What `work` comes to. Then the log is let go of, if it was opened for this: the embedded one is one file again.
+    /// Runs `work` and then closes the log if it was opened for this; the embedded one is a single file again.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// The errors of `work`.
     pub async fn ask<T>(self, work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let outcome = work(&self).await;
         if let Self::Here(Here { projections, inspector, faults: _, copies: _copies }) = self {
@@ -159,7 +159,7 @@ impl Target {
         Self::open(registry, goal, services, (setup, storage.keeping()), None).await
     }
 
-    /// Starts an instance of each service, on copies of its rows if there is a folder for them.
+    /// Starts an instance of each service, on copies of its read model if `copies` is given.
     async fn open(
         registry: &'static Registry,
         goal: Option<Goal>,
@@ -182,10 +182,10 @@ impl Target {
         Ok(Self::Here(Here { projections, inspector, faults: Mutex::new(faults), copies }))
     }
 
-    /// Begin a rebuild.
+    /// Starts a rebuild.
     ///
     /// # Errors
-    /// Why it can't be begun.
+    /// If it can't be started.
     pub async fn begin(&self, service: ServiceName, asked: RebuildRequest) -> anyhow::Result<()> {
         match self {
             Self::Server(running) => {
@@ -200,10 +200,10 @@ impl Target {
         }
     }
 
-    /// Make a snapshot.
+    /// Makes a snapshot.
     ///
     /// # Errors
-    /// Why none could be made.
+    /// If none could be made.
     pub async fn snapshot(&self, service: ServiceName) -> anyhow::Result<Label> {
         match self {
             Self::Server(running) => running.post(&format!("/admin/snapshots/{service}"), &json!({})).await,
@@ -214,10 +214,10 @@ impl Target {
         }
     }
 
-    /// The records of a journal that could not be folded.
+    /// The parked records of a journal.
     ///
     /// # Errors
-    /// Why that is not known.
+    /// If they can't be read.
     pub async fn parked(&self, service: ServiceName) -> anyhow::Result<Vec<ParkedRecord>> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/parked/{service}")).await,
@@ -228,7 +228,7 @@ impl Target {
     /// A record of a journal.
     ///
     /// # Errors
-    /// That there is none at this offset, or why it can't be read.
+    /// If there is none at this offset, or it can't be read.
     pub async fn record(&self, service: ServiceName, offset: u64) -> anyhow::Result<Inspected> {
         let chunk: Chunk = match self {
             Self::Server(running) => running.get(&format!("/admin/log/{service}/0?from={offset}&limit=1")).await?,
@@ -241,10 +241,10 @@ impl Target {
         found.ok_or_else(|| Failure::refused(format!("{service}@{offset} does not exist")))
     }
 
-    /// Have a parked record have no effect.
+    /// Discards a parked record.
     ///
     /// # Errors
-    /// What became of it instead.
+    /// If it was not discarded, or the outcome is unknown.
     pub async fn discard(&self, service: ServiceName, offset: u64, reason: Reason) -> anyhow::Result<Discarded> {
         match self {
             Self::Server(running) => {
@@ -254,10 +254,10 @@ impl Target {
         }
     }
 
-    /// Fold what is parked, as far as it can be.
+    /// Folds parked records, as far as possible.
     ///
     /// # Errors
-    /// Why that can't be done now.
+    /// If that is not possible now.
     pub async fn retry(&self, service: ServiceName) -> anyhow::Result<Retried> {
         match self {
             Self::Server(running) => running.post(&format!("/admin/parked/{service}"), &json!({})).await,
@@ -265,10 +265,10 @@ impl Target {
         }
     }
 
-    /// Where rows stand.
+    /// The status of a read model.
     ///
     /// # Errors
-    /// Why that is not known.
+    /// If it can't be determined.
     pub async fn status(&self, service: ServiceName) -> anyhow::Result<Status> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/projections/{service}")).await,
@@ -280,7 +280,7 @@ impl Target {
     }
 }
 
-/// The journals may be on Kafka, and the folder of the rows another one.
+/// The journals may be on Kafka, and the read models in another folder.
 fn have_rows(data: &Path) -> anyhow::Result<()> {
     match std::fs::read_dir(data).map(|mut entries| entries.next().is_some()) {
         Ok(true) => Ok(()),
@@ -289,7 +289,7 @@ fn have_rows(data: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Looking begins no journal.
+/// Reading begins no journal.
 async fn have_begun(log: &dyn EventLog, services: &[ServiceName]) -> anyhow::Result<()> {
     let journals: Vec<_> = services.iter().map(|service| Partition::journal(service.as_str())).collect();
     let ends = log.ends(&journals).await.map_err(Failure::unread)?;
@@ -311,7 +311,7 @@ fn unrepaired(error: RepairError) -> anyhow::Error {
     }
 }
 
-/// An instance of a service that only folds. Which errors are the fault of rows depends on what is to be done.
+/// An instance of a service that only folds. The goal determines which errors count as faults of the read model.
 async fn rows(
     service: &dyn AnyService,
     goal: Option<Goal>,

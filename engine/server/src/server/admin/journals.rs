@@ -1,4 +1,4 @@
-//! Journals as an export takes them: where all of them end, and all records of one, in one stream of bytes.
+//! Journals for an export: the ends of all of them, and all records of one as a byte stream.
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -16,7 +16,7 @@ struct Wanted {
 }
 
 impl Admin {
-    /// Where all journals end.
+    /// The ends of all journals.
     pub(super) async fn cut(&self) -> poem::Result<Response> {
         let cut = archive::cut(self.log.as_ref(), &self.registry.published()).await.map_err(unread)?;
         Ok(json_answer(StatusCode::OK, &serde_json::json!(cut)))
@@ -33,7 +33,7 @@ impl Admin {
                 Ok(records) => records.iter().for_each(|record| frames::push(&mut bytes, record)),
                 Err(ReadError::Damaged { offset, reason, .. }) => frames::push_damage(&mut bytes, offset, &reason),
                 Err(error) => {
-                    // The answer has begun, so all that is left is to break it off.
+                    // The response has begun, so it can only be broken off.
                     tracing::warn!("{journal} can't be read for an export: {error}");
                     return Err(std::io::Error::other(error));
                 }
