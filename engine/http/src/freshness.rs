@@ -146,8 +146,8 @@ impl Freshness {
         own.map(|position| position.offset).max()
     }
 
-    /// Returns the last record of this service about its object that a response must reflect, if any. Any record may follow from another
-    /// service's record.
+    /// Returns the offset up to which a response must reflect all records about its object; `u64::MAX` if the caller has seen another
+    /// service's record, from which any of them may follow.
     pub fn must_reflect<D: Decider>(&self) -> Option<u64> {
         if self.foreign::<D>().next().is_some() { Some(u64::MAX) } else { self.last_of::<D>() }
     }

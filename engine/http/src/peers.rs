@@ -37,7 +37,7 @@ const CONNECT: Duration = Duration::from_millis(500);
 /// The time limit of a whole call.
 const CALL: Duration = Duration::from_secs(2);
 
-/// Why another service did not answer.
+/// Why a call to another service failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// It did not answer in time.

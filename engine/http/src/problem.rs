@@ -289,7 +289,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let of_key = self.is(codes::IDEMPOTENCY_KEY_IN_USE);
         let mut problem = Problem::from(self);
-        // A problem relayed from another service keeps the id that this request gave it.
+        // Also for a problem relayed from another service, which got this request's id.
         problem.request_id = request::id().or(problem.request_id);
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A problem consists of texts and numbers, so serialization cannot fail.

@@ -84,7 +84,7 @@ impl UnderWay {
         self.0.insert(event.offset, (event, false));
     }
 
-    /// Marks the event at `offset` as finished. Returns the last event below which all are finished, if that advanced. A commit
+    /// Marks the event at `offset` as finished. Returns the last event up to which all are finished, if that advanced. A commit
     /// never passes an event that is still in progress.
     fn end(&mut self, offset: u64) -> Option<Mark> {
         if Bug::PassOverUnderWay.is_loose() {

@@ -98,10 +98,10 @@ pub struct Report {
     pub base: u64,
     /// The snapshots, each compared at its own offset; only for `Goal::Verify`.
     pub snapshots: Vec<CheckedSnapshot>,
-    /// The contents of the service's public topics; only for `Goal::Verify`.
+    /// The check of the service's public topics; only for `Goal::Verify`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Published>,
-    /// The parts of the records below `compared_at` that the digest chain does not cover; only for `Goal::Verify`.
+    /// The check of the envelopes of records below `compared_at`; only for `Goal::Verify`.
     #[serde(default)]
     pub envelopes: Envelopes,
     /// Whether snapshots were deleted because the rows turned out to be wrong.

@@ -68,9 +68,9 @@ pub struct Setup {
     pub log: Arc<dyn EventLog>,
     /// Hashes personal and secret values into keys.
     pub hash_key: HashKey,
-    /// This instance's id, unique to the process.
+    /// This instance's id, new for every process.
     pub writer: uuid::Uuid,
-    /// The number of keys to keep cached in memory.
+    /// The number of keys that stay cached in memory while they are not in use.
     pub n_slots_max: usize,
     /// Provides the clock and new ids.
     pub surroundings: Arc<dyn Surroundings>,
@@ -154,7 +154,7 @@ struct Shared {
     damage: RwLock<Option<Damage>>,
     /// Whether it has commands of its own to execute before it is ready.
     prepares: AtomicBool,
-    /// Results of its own commands that an operator has to settle.
+    /// What its own commands left for an operator to settle.
     to_settle: watch::Sender<ToSettle>,
     /// Why the rows cannot be written at the moment. Writing is retried indefinitely.
     unwritable: watch::Sender<Option<String>>,

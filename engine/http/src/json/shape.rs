@@ -1,9 +1,8 @@
-//! The shape of a body: compares it with the schema in the contract, and repairs what is wrong, so that its values can be validated
-//! too.
+//! The shape of a body: compares it with the schema in the contract, and replaces invalid parts, so that the other values can be
+//! validated too.
 //!
 //! Only types, names and required members are compared here. Bounds and patterns are left to [`Checked`](super::Checked), which has
 //! separate codes for them. Objects are closed, as the contract states for requests. Numbers stay texts, since a float loses digits.
-//! codes of their own for them. Objects are closed, as the contract says of requests. Numbers stay texts, since a float loses digits.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

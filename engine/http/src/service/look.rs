@@ -35,7 +35,7 @@ impl<E> Visibility<'_, E> {
         }
     }
 
-    /// Whether the caller may see every object, and so may also learn about those it could not see.
+    /// Whether the caller may see every object.
     fn is_to_all(&self) -> bool {
         match self {
             Self::ToAll => true,

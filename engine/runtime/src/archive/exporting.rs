@@ -113,7 +113,7 @@ pub async fn export(
     Ok(manifest)
 }
 
-/// Prepares an empty folder, or removes what an incomplete export left.
+/// Creates the folder if it is missing. It may only contain files of an incomplete export.
 fn prepare(dir: &Path, services: &Services) -> Result<(), ExportError> {
     let failed = |source| ExportError::File { file: dir.to_owned(), source };
     if dir.join(MANIFEST).exists() {

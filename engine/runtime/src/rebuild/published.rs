@@ -41,7 +41,7 @@ const TRACE: &str = "ce_traceparent";
 pub struct Published {
     /// Every journal record below this offset has been published.
     pub up_to: u64,
-    /// The relay's position is unknown or belongs to another log. `up_to` is then derived from the topics themselves.
+    /// Whether the relay's position is unknown or belongs to another log. `up_to` is then derived from the topics themselves.
     pub is_position_lost: bool,
     /// The number of events that the topics should contain.
     pub n_events: u64,
@@ -53,7 +53,7 @@ pub struct Published {
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     pub published: Published,
-    /// The parts of the records that the digest chain does not cover.
+    /// The findings about the parts of records that the digest chain does not cover.
     pub envelopes: Envelopes,
 }
 

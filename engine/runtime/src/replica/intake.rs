@@ -28,7 +28,7 @@ impl Reach {
 pub(super) struct Held {
     /// Records at or above this offset are not folded.
     pub limit: watch::Receiver<u64>,
-    /// Records above the limit.
+    /// Records at or above the limit.
     pub records: VecDeque<Record>,
 }
 

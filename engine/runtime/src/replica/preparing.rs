@@ -14,7 +14,7 @@ use tracing::info;
 use super::{ExecuteError, Executed, Replica, State};
 use crate::trace::{Kind, Span};
 
-/// What an operator has to settle, by kind: results of the service's own commands that its rules do not allow.
+/// What an operator has to settle, by kind: data that the service's own commands could not make conform to its rules.
 pub type ToSettle = serde_json::Map<String, serde_json::Value>;
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {

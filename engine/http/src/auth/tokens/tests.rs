@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 
-/// The modulus of an RSA key that was thrown away, and two tokens that it has signed; they expire in the year 2100.
+/// The modulus of a discarded RSA key, and two tokens signed with it, which expire in the year 2100.
 const MODULUS: &str = "\
     yHOPFt5r_4BMMm-Lv08WgzqtPFeDJMu1MRkOzRzXJeaPMD6N-zE1RV33HfmMnv5ZtZzFW-\
     6WhAm8SjXRKeyj1fAw_RWvpDQixCw6aerTvP_2Oi3rBtak5cAyDWYbLtdlhTdZBqRpNdzqAKuAJZwaYZoMbCQH_YDr0reFx8qbRH-\
@@ -31,7 +31,7 @@ fn encoded(text: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// Who signs with an elliptic curve.
+/// Signs with an elliptic curve.
 struct Issuer(EcdsaKeyPair);
 
 impl Issuer {
@@ -58,7 +58,7 @@ const CUSTOMERS: Scope = Scope::new("customers:write");
 const STOCK: Scope = Scope::new("stock:read");
 const SCOPES: [Scope; 3] = [ORDERS, CUSTOMERS, STOCK];
 
-/// Whoever believes what is signed with these keys. The folder has to stay.
+/// Accepts tokens signed with these keys. The folder must outlive the result.
 fn believing(keys: &[Value]) -> (tempfile::TempDir, Tokens) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("jwks.json");
@@ -186,7 +186,7 @@ async fn a_token_is_believed_only_if_the_issuer_has_signed_it_as_its_keys_say() 
         (issuer.sign(&json!({ "alg": "ES256" }), &claims()), "no key of that name"),
         (issuer.sign(&json!({ "alg": "ES256", "kid": "rsa" }), &claims()), "`alg`"),
         (issuer.sign(&json!({ "alg": "ES256", "kid": "one", "crit": ["x"], "x": 1 }), &claims()), "crit"),
-        // With another algorithm than its key is for.
+        // Signed with another algorithm than its key is for.
         (BY_PS384.to_owned(), "`alg`"),
     ] {
         let told = told(&tokens, &token).await;
