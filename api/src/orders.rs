@@ -170,7 +170,7 @@ impl OrdersApi {
 /// `orders:price` until prices come from a catalogue.
 ///
 /// # Errors
-/// 403 for every caller that acts as a customer, and for others without either scope.
+/// 403 for callers that act as a customer, and for others without either scope.
 fn may_name_prices(caller: &Caller) -> Result<(), ApiError> {
     if caller.owner().is_none() && (caller.has(scopes::PRICE) || caller.has(scopes::WRITE)) {
         return Ok(());
@@ -296,7 +296,7 @@ impl OrdersApi {
             return Err(ApiError::parameter("expand", codes::EXPAND_WITH_AS_OF, detail));
         }
         let expand = Expand::parse(expand.0.as_deref())?;
-        // This service queries others with its own key, so it has to check the caller's scopes itself.
+        // This service queries others in its own name, so it has to check the caller's scopes itself.
         if expand.stock {
             caller.require(crate::inventory::scopes::READ)?;
         }

@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// Stands at one more offset at each look.
+    /// Advances by one offset at each query.
     struct Following(AtomicU64);
 
     #[async_trait]

@@ -132,6 +132,7 @@ impl Cli {
     }
 
     /// Runs the command.
+    ///
     /// # Errors
     /// If the command fails.
     pub async fn run(self, registry: &'static Registry) -> anyhow::Result<Exit> {

@@ -22,7 +22,7 @@ pub use security::{Insecure, Security, Trust, host_name, token_in};
 /// The hash key that `--development-hash-key` selects. It is public, so suitable only for trying things out.
 pub const DEVELOPMENT_HASH_KEY: &str = "orderlog development hash key";
 
-/// Where the log is.
+/// The location of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogUrl {
     /// A file in the data folder.

@@ -4,8 +4,8 @@
 //! - [`server`]: puts services, routes and documents together. [`config`]: options. [`commands`]: the command line.
 //! - [`openapi`] and [`asyncapi`]: the published contracts, generated from the same types.
 //! - [`inspect`]: the log's records as operators see them.
-//! - [`telemetry`]: what operators see of a process; [`output`]: what it prints; [`private`]: who may read its files.
-//! - [`prelude`]: what a service of one file imports.
+//! - [`telemetry`]: logs, metrics and traces. [`output`]: everything it prints. [`private`]: permissions of its files.
+//! - [`prelude`]: everything that a single-file service imports.
 //!
 //! Deliberately absent: any service.
 

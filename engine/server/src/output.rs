@@ -1,4 +1,4 @@
-//! What the program prints.
+//! Everything that the program prints.
 //!
 //! The answer of a command goes to stdout in full, by [`print`] or [`deliver`]. Everything else is for people: the log, progress
 //! and failures on stderr ([`note`]), the banner and the demo on stdout ([`tell`]). None of that may stop the work, so it waits

@@ -1,5 +1,5 @@
-//! Options set by `ORDERLOG_*` variables, in the forms that deployments use: where clap's behavior is too strict, and
-//! where its errors would name a flag that nobody passed.
+//! Options set by `ORDERLOG_*` variables: accepts the forms that deployments use, and makes errors name the variable
+//! instead of a flag that was not passed.
 
 use std::ffi::{OsStr, OsString};
 

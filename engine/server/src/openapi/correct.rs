@@ -1,4 +1,4 @@
-//! Corrections of what the framework generates.
+//! Corrections of the document that the framework generates.
 
 use orderlog_http::{
     freshness::MIN_POSITION, names::ServiceName, operations::Operation, paging::LIMIT, params::CommandHeaders,

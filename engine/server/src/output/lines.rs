@@ -175,7 +175,7 @@ mod tests {
         }
         lines.finish(Instant::now() + PATIENCE);
         assert_eq!((lines.n_dropped(), taken.try_iter().collect::<Vec<_>>()), (1, vec![b"written".to_vec()]));
-        // A reader that is gone for good.
+        // A reader that has closed its end.
         drop(allow);
         lines.push(b"lost".to_vec());
         lines.finish(Instant::now() + PATIENCE);

@@ -156,7 +156,7 @@ impl Gate {
             return Ok(Asking::with_proof(caller, false));
         }
         let asking = bearer.parse::<Token>().ok().and_then(|token| self.asking_with(&token));
-        // Callers are not told which of the reasons applies.
+        // The error does not reveal which of the reasons applies.
         let detail = "this key is none, has expired, or was revoked";
         asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, codes::INVALID_TOKEN, detail))
     }

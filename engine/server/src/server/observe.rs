@@ -49,8 +49,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let (begun, method) = (Instant::now(), method_name(request.method()));
         let current = Current::new(request.headers().get(REQUEST_ID));
         let mut span = begin_span(&mut request, method);
-        // At this level the span exists whatever the log filter. A request that the process sends to itself gets its
-        // own span.
+        // At this level every filter but `off` keeps the span. A request that the process sends to itself gets its own.
         let told = tracing::error_span!(parent: None, "request", request_id = current.id(), trace_id = field::Empty);
         if let Some(trace) = span.trace().and_then(|trace| trace.split('-').nth(1)) {
             told.record("trace_id", trace);

@@ -106,6 +106,8 @@ pub struct Check {
 }
 
 impl Export {
+    /// Exports all journals.
+    ///
     /// # Errors
     /// If there is no complete export.
     pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
@@ -218,6 +220,8 @@ fn keep_hash_key(storage: &Storage) -> anyhow::Result<()> {
 }
 
 impl Check {
+    /// Verifies the export.
+    ///
     /// # Errors
     /// If the export is faulty or can't be read.
     pub fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
@@ -349,7 +353,7 @@ impl Shown {
     }
 }
 
-/// The journals of a running server, whose log nobody else can open.
+/// The journals of a running server, whose log no other process can open.
 struct OfServer(Arc<Running>);
 
 #[async_trait]

@@ -28,6 +28,8 @@ struct Linted {
     envelopes: Envelopes,
 }
 
+/// Lints the journals and prints the findings.
+///
 /// # Errors
 /// If they can't be read.
 pub async fn run(

@@ -18,7 +18,7 @@ use crate::{
 /// Empties a log that contains part of an import. Nothing is deleted: the embedded log's file is renamed.
 ///
 /// # Errors
-/// If nothing was undone.
+/// If nothing was undone, as always on Kafka.
 pub async fn run(registry: &Registry, storage: &Storage, as_json: bool) -> anyhow::Result<Exit> {
     match &storage.log {
         LogUrl::Embedded if !storage.data.is_dir() => {
