@@ -85,7 +85,7 @@ impl Hosts {
         let target = request.uri().authority().map(|authority| authority.as_str());
         let header = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
         let is_known = |name: &str| Authority::parse(name).is_some_and(|it| self.knows(&it.host));
-        // HTTP/1.0 requests may have neither, and no browser sends them.
+        // HTTP/1.0 requests may have neither, and no browser uses that version.
         if target.into_iter().chain(header).all(is_known) {
             return Ok(());
         }

@@ -44,7 +44,7 @@ pub(super) async fn open(registry: &Registry, storage: &Storage) -> Result<Setup
     settled(storage, log, begun.map_err(StartError::from)).await
 }
 
-/// Opens it for a command on a stopped server: the log must exist and have begun.
+/// Opens the log for a command on a stopped server: the log must exist and have begun.
 ///
 /// # Errors
 /// [`StartError`] if it can't be opened.
