@@ -1,15 +1,13 @@
-//! What can go wrong with a service's file.
+//! Errors of a read model's file.
 
 use std::path::PathBuf;
 
-/// Why rows could not be read or written. The file is only a copy of what the log says: where it can't be used, deleting
-/// it is always safe.
+/// Why rows could not be read or written. The file is derived from the log, so deleting it is always safe.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The folder or a file in it can't be used.
     #[error("{} can't be used", path.display())]
     Folder {
-        /// What can't be used.
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -17,44 +15,44 @@ pub enum StoreError {
     /// Another process, or another store of this one, has the file open.
     #[error("{} is in use by another process: two must not share a data folder", file.display())]
     InUse { file: PathBuf },
-    /// The file is no SQLite file, or holds what the program never writes.
+    /// The file is not an SQLite file, or contains data that this program never writes.
     #[error("{} is damaged ({detail}): build the rows anew from the log with `orderlog projection rebuild --yes`", file.display())]
     Damaged {
         file: PathBuf,
-        /// What is wrong, with the table and the row where they are known. Never a value of the row: it may be personal.
+        /// The fault, with the table and the row if they are known. Never contains values of the row, which may be personal data.
         detail: String,
     },
-    /// The file belongs to another service, or to another program.
+    /// The file belongs to another service or program.
     #[error("{} holds {found}, not the rows of `{service}`: move it away, or choose another data folder (the rows are \
              rebuilt from the log)", file.display())]
     Foreign {
         file: PathBuf,
-        /// What it holds instead.
+        /// What the file contains instead.
         found: String,
-        /// The service that was to use it.
+        /// The service that tried to open it.
         service: &'static str,
     },
-    /// Changes that do not follow on what is stored; nothing was written.
+    /// The changes do not follow the stored checkpoint. Nothing was written.
     #[error(
         "the rows of `{service}` are damaged: meta says that they stand at offset {stored}, and changes from {from} to {to} do not \
          follow on that: build the rows anew from the log with `orderlog projection rebuild {service} --yes`"
     )]
     OutOfOrder {
         service: &'static str,
-        /// The first offset that is not folded in the file.
+        /// The file's checkpoint: the first offset that is not folded.
         stored: u64,
-        /// The first of the changes.
+        /// The first offset of the changes.
         from: u64,
-        /// The offset behind the changes.
+        /// One past the last offset of the changes.
         to: u64,
     },
-    /// A kind of aggregate without a table.
+    /// The service has no table for this kind of aggregate.
     #[error("`{service}` has no table for `{kind}`")]
     NoTable { service: &'static str, kind: String },
-    /// A cursor that no page of this list ended with.
+    /// The cursor was not returned by this list.
     #[error("not a cursor of this list")]
     Cursor,
-    /// An aggregate that has no JSON form.
+    /// The aggregate can't be serialized as JSON.
     #[error("an aggregate of `{kind}` can't be written as JSON")]
     Unwritable {
         kind: String,
@@ -71,7 +69,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the rows themselves are wrong, so that no other try helps and only a rebuild repairs them.
+    /// Returns whether the rows are damaged, so that retrying does not help and only a rebuild repairs them.
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } | Self::OutOfOrder { .. } => true,
@@ -85,7 +83,7 @@ impl StoreError {
         }
     }
 
-    /// The same error, saying where the damage is, if it is damage.
+    /// Adds the place to the error if it is [`StoreError::Damaged`].
     pub(crate) fn at(self, place: impl FnOnce() -> String) -> Self {
         match self {
             Self::Damaged { file, detail } => Self::Damaged { file, detail: format!("{}: {detail}", place()) },

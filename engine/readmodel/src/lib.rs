@@ -1,12 +1,12 @@
-//! Read models in SQLite: rows that can be thrown away, since the log tells them again.
+//! Read models in SQLite. They can be deleted at any time, because they are rebuilt from the log.
 //!
-//! - [`Store`]: one service's rows in one SQLite file (of several [`Generations`]), and the checkpoint they stand at.
-//! - [`Tables`]: what each kind of aggregate has besides its document, and when commands are due.
-//! - [`List`]: queries over a store, page by page. The lists themselves belong to the services.
-//! - [`Rows`]: what a service's loop needs of a store, and [`MemoryRows`], which keep them in memory: for tests.
-//! - [`Publications`]: what a journal tells others, held against its public topics.
+//! - [`Store`]: a service's read model in one SQLite file (one of several [`Generations`]), with its checkpoint.
+//! - [`Tables`]: the tables and columns for each kind of aggregate, and timers for due commands.
+//! - [`List`]: paged queries over a store. Each service defines its own lists.
+//! - [`Rows`]: the operations that a service's loop needs, and [`MemoryRows`], an in-memory implementation for tests.
+//! - [`Publications`]: compares a journal's public events with the records of its public topics.
 //!
-//! Deliberately absent: any service's tables, and deciding when to write what (that is the service's loop).
+//! Deliberately absent: the services' tables, and deciding when to write (that is the service's loop).
 
 mod error;
 mod generations;

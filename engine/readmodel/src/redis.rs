@@ -1,16 +1,16 @@
-//! Where a read model in Redis is kept, and as whom it is asked. The connection is made by those who keep one.
+//! The address and credentials of a read model in Redis. Services that have one make the connection.
 
 use std::fmt;
 
-/// Where Redis is, and as whom it is asked.
+/// The address and credentials of Redis.
 #[derive(Clone, Default)]
 pub struct RedisAddress {
     /// `redis://host:port/db`, or `rediss://` for TLS.
     pub url: String,
-    /// The user, as Redis' ACL names it; without one the default user.
+    /// The user in Redis' ACL. `None` is the default user.
     pub user: Option<String>,
     pub password: Option<String>,
-    /// The certificates on which that of Redis must stand, as PEM; without them one that the system trusts.
+    /// CA certificates in PEM format that Redis' certificate must chain to. `None` uses the system's trust store.
     pub ca_pem: Option<Vec<u8>>,
 }
 
@@ -22,7 +22,7 @@ impl From<String> for RedisAddress {
 
 impl fmt::Debug for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password too.
+        // The URL may contain a password too.
         f.debug_struct("RedisAddress").field("user", &self.user).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
-//! What a service's loop and its duties ask of rows.
+//! The operations of a read model that a service's loop and its background tasks need.
 //!
-//! The program runs on [`Store`]. That the same code can also run on [`MemoryRows`](crate::MemoryRows) is what makes it possible to
-//! run all of it in one thread, from one seed. Lists, generations and snapshots are not in here: only people ask for them.
+//! In production the rows are a [`Store`]. In simulations they are [`MemoryRows`](crate::MemoryRows), so that the same code runs in
+//! one thread from one seed. Lists, snapshots and managing generations are not part of it; only queries and operators need them.
 
 use orderlog_core::{
     decider::{Decider, Millis},
@@ -15,35 +15,35 @@ use crate::{
     tables::{Due, Tables, Timer},
 };
 
-/// One generation of a service's rows, as the loop sees it.
+/// One generation of a service's read model.
 pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
-    /// What writes: there is one at a time.
+    /// Required for writing. There must be only one at a time.
     type Writer: Send + 'static;
 
     fn tables(&self) -> &'static Tables<D>;
 
-    /// Where the rows stand.
+    /// Returns the checkpoint of the rows.
     ///
     /// # Errors
     /// If it can't be read.
     fn checkpoint(&self) -> impl Future<Output = Result<Checkpoint, StoreError>> + Send;
 
-    /// What the rows know of `wanted`, in the same order, all as of one moment.
+    /// Loads the wanted heads and aggregates, in the same order and from one consistent state.
     ///
     /// # Errors
     /// If they can't be read.
     fn load(&self, wanted: &[Wanted]) -> impl Future<Output = Result<Vec<Loaded<D::Entity>>, StoreError>> + Send;
 
-    /// What [`Rows::write`] writes with.
+    /// Opens a writer.
     ///
     /// # Errors
-    /// If they can't be written.
+    /// If the rows can't be written.
     fn writer(&self) -> impl Future<Output = Result<Self::Writer, StoreError>> + Send;
 
-    /// Writes `changes` and the checkpoint, all or nothing. After an error the same call settles it.
+    /// Writes `changes` and the checkpoint atomically. After an error with an unknown outcome, repeat the same call.
     ///
     /// # Errors
-    /// If they can't be written now, or don't follow on what is stored.
+    /// If they can't be written now, or do not follow the stored checkpoint.
     fn write(
         &self,
         writer: &mut Self::Writer,
@@ -51,45 +51,45 @@ pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
         pace: Pace,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Tries whether [`Rows::write`] would succeed, and changes nothing. Rows in memory can always be written.
+    /// Checks whether [`Rows::write`] would succeed, without changing anything. By default it always does.
     ///
     /// # Errors
-    /// Why they can't be written now.
+    /// The reason why the rows can't be written now.
     fn try_writing(&self, _writer: &mut Self::Writer) -> impl Future<Output = Result<(), StoreError>> + Send {
         std::future::ready(Ok(()))
     }
 
-    /// Makes what lists need to be fast, once there is no more mass of rows to come.
+    /// Creates the indexes for lists. Call it after a replay.
     ///
     /// # Errors
-    /// If it can't be made.
+    /// If they can't be created.
     fn create_indexes(&self, writer: &mut Self::Writer) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Deletes all of them, so that they can be built anew from the log's beginning.
+    /// Deletes all rows, so that they can be rebuilt from the start of the log.
     ///
     /// # Errors
-    /// If they can't be deleted: then none was.
+    /// If they can't be deleted. Then none were.
     fn clear(&self, writer: &mut Self::Writer) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Those of the records from `from` up to and without `to` that were not accepted.
+    /// Returns the records in `from..to` that were not accepted.
     ///
     /// # Errors
     /// If they can't be read.
     fn unaccepted(&self, from: u64, to: u64) -> impl Future<Output = Result<Unaccepted, StoreError>> + Send;
 
-    /// What a core has to know of records that were not folded, to go on from these rows.
+    /// Returns the parked and discarded records, which a core needs to resume from these rows.
     ///
     /// # Errors
     /// If it can't be read.
     fn set_aside(&self) -> impl Future<Output = Result<SetAside, StoreError>> + Send;
 
-    /// What was discarded, ascending.
+    /// Returns the discarded records, ascending by offset.
     ///
     /// # Errors
     /// If it can't be read.
     fn discarded(&self) -> impl Future<Output = Result<Vec<DiscardedRow>, StoreError>> + Send;
 
-    /// What is due at `now` by a timer, with the key of its aggregate: the longest overdue first, at most `limit`.
+    /// Returns up to `limit` commands of a timer that are due at `now`, with the keys of their aggregates, the longest overdue first.
     ///
     /// # Errors
     /// If it can't be read.
@@ -100,10 +100,10 @@ pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<(Key, Due<D>)>, StoreError>> + Send;
 
-    /// Which generation this is.
+    /// Returns the number of this generation.
     fn generation(&self) -> u32;
 
-    /// The generation `number` of the same rows, which serves from now on.
+    /// Opens the generation `number` of the same read model, and makes it the serving one.
     ///
     /// # Errors
     /// If it can't be opened.

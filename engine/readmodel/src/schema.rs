@@ -1,25 +1,27 @@
-//! The text of every table: what is in each service's file, and the version by which a file of another text is recognised.
+//! The SQL of every table in a service's file, and the schema version, which changes with it.
 
 use crate::tables::{Column, Tables};
 use orderlog_core::decider::Decider;
 
-/// To be counted up when the fixed tables change their meaning.
+/// Increment this when the meaning of the fixed tables changes.
 const LAYOUT: u32 = 1;
 
-/// Offsets in one block of `periods`. A moment costs one pass over the blocks and one over a block's records.
+/// The number of offsets per block in `periods`. Looking up a time scans the blocks, then the records of one block.
 pub(crate) const RECORDS_PER_PERIOD: u64 = 4_096;
 
 /// The tables that every service has.
 ///
-/// Keys and ids are 16-byte blobs as primary keys of tables without rowid: time-ordered ones (UUIDv7) are appended.
-/// `meta.base`: rows that were copied from a snapshot at this offset, or folded from the first record: 0. `meta.revision` counts
-/// how often rows of records that were folded before have changed.
-/// `heads` has where the last record of each key stands; its id is in `records`. Keys that are hashes come to lie all over the table:
-/// while a mass of rows is written they are gathered in `fresh_heads`, which goes before `heads` and is merged into it now and then.
-/// `copied.print` tells the record before `next` from another one at its place, as in a log that was restored.
-/// `records` is a plain rowid table, since its offsets ascend. `periods` has the earliest and the latest time of each block of
-/// [`RECORDS_PER_PERIOD`] offsets: by it a moment is found although record times do not always ascend. `touched` has what an accepted record touches besides what it is
-/// about, which stands in `records`.
+/// - Keys and ids are 16-byte blobs and primary keys of tables without rowid, so that time-ordered ones (UUIDv7) are appended.
+/// - `meta.base` is the offset of the snapshot that the rows were copied from, or 0 if they were folded from the first record.
+/// - `meta.revision` is incremented when rows of records that were folded before change.
+/// - `heads` has the offset of the last record of each key; the record's id is in `records`. Keys that are hashes are spread over
+///   the whole table, so during a replay they are collected in `fresh_heads`, which takes precedence over `heads` and is merged
+///   into it from time to time.
+/// - `copied.print` is a fingerprint of the record before `next`, which detects a different record there, as in a restored log.
+/// - `records` is a rowid table, since its offsets ascend.
+/// - `periods` has the earliest and latest time of each block of [`RECORDS_PER_PERIOD`] offsets. It is used to look up times,
+///   because the times of records do not always ascend.
+/// - `touched` has the aggregates that an accepted record touches, except the first one, which is in `records`.
 const FIXED: &[&str] = &[
     "create table meta (only integer primary key check (only = 1), schema text not null, service text not null,
         genesis text, next integer not null, base integer not null default 0,
@@ -41,7 +43,7 @@ const FIXED: &[&str] = &[
         primary key (topic, part)) without rowid, strict",
 ];
 
-/// The indexes by which an aggregate's history is found; made late, like those of the lists.
+/// The indexes for an aggregate's history. Created after a replay, like those of the lists.
 const HISTORY: [&str; 2] = [
     "create index if not exists records_about on records (about)",
     "create index if not exists touched_by_key on touched (key)",
@@ -52,14 +54,14 @@ fn columns(columns: &[Column]) -> String {
 }
 
 impl<D: Decider> Tables<D> {
-    /// The tables whose rows go when they are built anew: all but `meta`.
+    /// Returns the tables that a rebuild empties: all but `meta`.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         let fixed = ["heads", "fresh_heads", "records", "periods", "touched", "parked", "discarded", "copied"];
         let of_tables = self.tables.iter().map(|table| table.kind);
         fixed.into_iter().chain(of_tables).chain(self.ledgers.iter().map(|ledger| ledger.name))
     }
 
-    /// The statements that make the tables of a service.
+    /// Returns the statements that create the tables of a service.
     pub(crate) fn statements(&self) -> Vec<String> {
         let mut made: Vec<String> = FIXED.iter().map(|&text| text.to_owned()).collect();
         for table in self.tables {
@@ -81,7 +83,7 @@ impl<D: Decider> Tables<D> {
         made
     }
 
-    /// The statements that make what can wait until a replay is done; each may be repeated.
+    /// Returns the idempotent statements that create the indexes after a replay.
     pub(crate) fn indexes(&self) -> Vec<String> {
         let of_tables = self.tables.iter().flat_map(|table| table.indexes.iter().map(move |index| (table.kind, index)));
         let of_ledgers =
@@ -97,8 +99,8 @@ impl<D: Decider> Tables<D> {
             .collect()
     }
 
-    /// The version of the schema, by which files of other tables are recognised: layout, the service's count, and a hash of all
-    /// statements, so that nobody can forget to count a new column.
+    /// Returns the schema version, which detects files with other tables: the layout, the service's schema number, and a hash of all
+    /// statements, so that a new column changes it automatically.
     pub fn version(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for text in self.statements().into_iter().chain(self.indexes()) {
@@ -108,13 +110,13 @@ impl<D: Decider> Tables<D> {
     }
 }
 
-/// The statement that notes `meta.base` once more, in the header of the file: the log does not say where rows began, so nothing else
-/// would show that the column was changed.
+/// Returns the statement that stores a hash of `meta.base` in the header of the file. The base does not follow from the log, so
+/// nothing else would detect a change of the column.
 pub(crate) fn note_base(base: u64) -> String {
     format!("pragma user_version = {}", base_print(base))
 }
 
-/// What `user_version` is where `meta.base` is `base`. Never 0: that is what files have that were made before it was noted.
+/// Returns the `user_version` for a `meta.base`. Never 0, which is the value in files of older versions.
 pub(crate) fn base_print(base: u64) -> i32 {
     let hash = blake3::hash(format!("base {base}").as_bytes());
     let [a, b, c, d, ..] = *hash.as_bytes();

@@ -1,7 +1,8 @@
-//! One generation of a service's rows in one SQLite file: written in one transaction with the checkpoint, read by key and by list.
+//! One generation of a service's read model in one SQLite file. Changes are written in one transaction with the checkpoint, and
+//! read by key or by list.
 //!
-//! Deliberately absent: migrations (other tables mean a rebuild from the log) and waiting for a position (the service's
-//! loop knows what it has answered).
+//! Deliberately absent: migrations (changed tables mean a rebuild from the log) and waiting for a position (the service's
+//! loop knows which positions it has returned).
 
 mod comparing;
 mod connection;
@@ -40,14 +41,14 @@ pub use writing::{Pace, Writer};
 
 use crate::{error::StoreError, generations::Generations, opening, origin::Origin, tables::Tables};
 
-/// One generation of a service's rows. Clones share the file; it is free for others once all of them and the [`Writer`] are
-/// gone.
+/// One generation of a service's read model. Clones share the file, which other processes may open once all clones and the
+/// [`Writer`] are dropped.
 pub struct Store<D: Decider> {
     generations: Generations<D>,
     number: u32,
     origin: Origin,
     lists: SqlitePool,
-    /// A connection of its own for the service's loop, so that long lists never hold it up.
+    /// A separate connection for the service's loop, so that long lists never delay it.
     loads: SqlitePool,
     lookup: Arc<loading::Lookup>,
     newest: Arc<Newest>,
@@ -68,21 +69,21 @@ impl<D: Decider> Clone for Store<D> {
 }
 
 impl<D: Decider> Store<D> {
-    /// Opens the generation that serves in `dir`, makes it if there is none, and moves one of another schema version aside;
-    /// the rows then begin at offset 0.
+    /// Opens the serving generation in `dir`. Creates an empty one, at offset 0, if there is none or if its schema version differs;
+    /// the old file is then renamed.
     ///
     /// # Errors
-    /// [`StoreError`], with a file that is damaged, another service's or in use.
+    /// [`StoreError`] if the file is damaged, belongs to another service or is in use.
     pub async fn open(dir: &Path, tables: &'static Tables<D>) -> Result<Self, StoreError> {
         let generations = Generations::lock(dir, tables)?;
         let serving = generations.serving()?;
         Self::open_generation(&generations, serving).await
     }
 
-    /// Opens a generation; an empty one is made if it is not there.
+    /// Opens a generation, creating an empty one if it does not exist.
     ///
     /// # Errors
-    /// [`StoreError`], with a file that is damaged or another service's.
+    /// [`StoreError`] if the file is damaged or belongs to another service.
     pub async fn open_generation(generations: &Generations<D>, number: u32) -> Result<Self, StoreError> {
         let file = generations.file(number);
         let origin = Origin::new(&file);
@@ -91,10 +92,10 @@ impl<D: Decider> Store<D> {
         Self::reading(generations, number, origin, options).await
     }
 
-    /// Opens the generation that serves to read it only; none, if there is none, or it has other tables than this program.
+    /// Opens the serving generation read-only. Returns `None` if there is none or its schema version differs.
     ///
     /// # Errors
-    /// [`StoreError`], with a file that is damaged or another service's.
+    /// [`StoreError`] if the file is damaged or belongs to another service.
     pub async fn read_serving(generations: &Generations<D>) -> Result<Option<Self>, StoreError> {
         let number = generations.serving()?;
         let origin = Origin::new(&generations.file(number));
@@ -117,22 +118,21 @@ impl<D: Decider> Store<D> {
         Ok(Self { generations: generations.clone(), number, origin, lists, loads, lookup, newest: Arc::default() })
     }
 
-    /// The tables of these rows.
     pub const fn tables(&self) -> &'static Tables<D> {
         self.generations.tables()
     }
 
-    /// All generations of these rows.
+    /// Returns all generations of this read model.
     pub fn generations(&self) -> &Generations<D> {
         &self.generations
     }
 
-    /// Which generation this is.
+    /// Returns the number of this generation.
     pub fn generation(&self) -> u32 {
         self.number
     }
 
-    /// Closes the connections for reading. The file is whole at any moment; this only makes sure that it is free.
+    /// Closes the read connections. The file is always consistent; this only ensures that nothing keeps it open.
     pub async fn close(self) {
         self.lists.close().await;
         self.loads.close().await;
@@ -142,7 +142,7 @@ impl<D: Decider> Store<D> {
         &self.origin.file
     }
 
-    /// Where the rows stand.
+    /// Returns the checkpoint of the rows.
     ///
     /// # Errors
     /// If it can't be read.
@@ -176,7 +176,7 @@ impl<D: Decider> Store<D> {
         })
     }
 
-    /// The offset of the snapshot that the rows began as; 0 if they were folded from the first record.
+    /// Returns the offset of the snapshot that the rows were copied from, or 0 if they were folded from the first record.
     ///
     /// # Errors
     /// If it can't be read.
@@ -185,11 +185,11 @@ impl<D: Decider> Store<D> {
         self.origin.counted(base.map_err(|error| self.origin.error("reading where the rows began", error))?)
     }
 
-    /// Whether the file has exactly the tables and indexes of this program, and whether they agree with each other. Takes about as
-    /// long as reading all of them.
+    /// Checks that the file has exactly the tables and indexes of this program, and runs SQLite's integrity check. Takes about as
+    /// long as reading the whole file.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] with the first thing that is wrong; else if they can't be read.
+    /// [`StoreError::Damaged`] with the first fault, or another error if the file can't be read.
     pub async fn check(&self) -> Result<(), StoreError> {
         let failed = |error| self.origin.error("checking the rows", error);
         let mut connection = reader(&self.origin).await?;
@@ -200,10 +200,10 @@ impl<D: Decider> Store<D> {
         if found == "ok" { Ok(()) } else { Err(self.origin.damaged(found)) }
     }
 
-    /// Commits a page with the content that it has.
+    /// Checks whether a write would succeed now, by committing a page with unchanged content.
     ///
     /// # Errors
-    /// Why nothing can be written now.
+    /// The reason why nothing can be written now.
     pub async fn try_writing(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
         let attempt = |connection: &mut rusqlite::Connection, origin: &Origin| {
             let tried = connection.execute_batch(opening::TRIAL);
@@ -213,8 +213,8 @@ impl<D: Decider> Store<D> {
         writer.connection().ask(attempt).await
     }
 
-    /// Makes the indexes that lists and histories need. Called once the service has caught up with its journal: lists work
-    /// without them, slowly. May be repeated; takes long only the first time.
+    /// Creates the indexes for lists and histories. Call it once the service has caught up with its journal; lists are slow without
+    /// them. Idempotent, and takes long only the first time.
     ///
     /// # Errors
     /// If SQLite refuses.
@@ -226,7 +226,7 @@ impl<D: Decider> Store<D> {
         writer.connection().ask(make).await
     }
 
-    /// The records about `about` (the first key each names) behind `after`, ascending, at most `limit`: also the void ones.
+    /// Returns up to `limit` records after the offset `after` whose first key is `about`, ascending and with any verdict.
     ///
     /// # Errors
     /// If they can't be read.
@@ -270,7 +270,7 @@ impl<D: Decider> Store<D> {
     }
 }
 
-/// A checkpoint is right behind the last record.
+/// Checks that a checkpoint is directly after the last record.
 fn follows_records(origin: &Origin, next: u64, last: Option<u64>) -> Result<(), StoreError> {
     match last.map_or(0, |last| last + 1) {
         end if end == next => Ok(()),
@@ -278,7 +278,7 @@ fn follows_records(origin: &Origin, next: u64, last: Option<u64>) -> Result<(), 
     }
 }
 
-/// How far facts were copied.
+/// Reads the positions up to which facts were copied.
 async fn copied(origin: &Origin, from: &mut SqliteConnection) -> Result<Vec<CopiedRow>, StoreError> {
     let rows = sqlx::query("select topic, part, next, print from copied order by topic, part").fetch_all(from).await;
     let rows = rows.map_err(|error| origin.error("reading how far facts were copied", error))?;
@@ -289,7 +289,7 @@ async fn copied(origin: &Origin, from: &mut SqliteConnection) -> Result<Vec<Copi
     rows.iter().map(|row| read(row).map_err(|error: StoreError| error.at(|| "copied".to_owned()))).collect()
 }
 
-/// A connection that only reads, outside of the pools, for what takes long.
+/// Opens a read-only connection outside of the pools, for long reads.
 async fn reader(origin: &Origin) -> Result<SqliteConnection, StoreError> {
     SqliteConnection::connect_with(&opening::reading(&origin.file))
         .await

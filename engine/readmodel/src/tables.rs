@@ -1,4 +1,4 @@
-//! How a service's aggregates become rows: what each kind of aggregate has besides its document.
+//! Declares how a service's aggregates are stored: the columns of each kind besides its document, ledgers and timers.
 
 use orderlog_core::{
     decider::{At, Decider, Kind, Millis},
@@ -7,11 +7,11 @@ use orderlog_core::{
 
 use crate::error::StoreError;
 
-/// A column that is filled from an aggregate's state or from an event, so that lists can filter and sort by it.
+/// A column derived from an aggregate's state or an event, so that lists can filter and sort by it.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     pub name: &'static str,
-    /// Its SQL type with constraints, such as `integer not null`.
+    /// The SQL type with constraints, such as `integer not null`.
     pub sql_type: &'static str,
 }
 
@@ -25,18 +25,17 @@ impl Column {
 #[derive(Clone, Debug)]
 pub enum Cell {
     Null,
-    /// A number, a time in milliseconds, or a truth value.
+    /// A number, a time in milliseconds, or a Boolean.
     Integer(i64),
-    /// A text of any length.
     Text(String),
-    /// A text that the program holds, such as the name of a state.
+    /// A static text, such as the name of a state.
     Name(&'static str),
     /// Bytes, such as a UUID.
     Blob(Vec<u8>),
 }
 
 impl PartialEq for Cell {
-    /// As SQLite has it: whether the program holds a text makes no difference.
+    /// Compares as SQLite does: `Text` and `Name` with the same text are equal.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,
@@ -77,93 +76,94 @@ impl From<uuid::Uuid> for Cell {
     }
 }
 
-/// An index that lists need. It is made after a full replay, since maintaining it meanwhile costs more.
+/// An index that lists need. It is created after a full replay, because maintaining it during the replay costs more.
 #[derive(Clone, Copy, Debug)]
 pub struct Index {
-    /// Its name, unique in the file.
+    /// Must be unique in the file.
     pub name: &'static str,
-    /// What it is on: the text behind the table's name, such as `(state) where state <> 'done'`. The primary key is always
-    /// the last part of it, unsaid.
+    /// The SQL after the table's name, such as `(state) where state <> 'done'`. SQLite implicitly appends the primary key to the
+    /// indexed columns.
     pub on: &'static str,
 }
 
 /// The table of one kind of aggregate: `key, version, offset, <columns>, doc`.
 #[derive(Debug)]
 pub struct Table<E> {
-    /// The kind, which is also the table's name.
+    /// Also the table's name.
     pub kind: Kind,
-    /// The columns between the fixed ones.
+    /// The columns between `offset` and `doc`.
     pub columns: &'static [Column],
-    /// Their values, in the same order.
+    /// Returns the values of `columns`, in the same order.
     pub cells: fn(&E) -> Vec<Cell>,
     pub indexes: &'static [Index],
-    /// Whether its rows are facts copied from another service: a row then keeps the highest version, in whatever order its
-    /// versions arrive.
+    /// Whether the rows are facts copied from another service. The highest version of a row then wins, even if versions arrive
+    /// out of order.
     pub copied: bool,
 }
 
 impl<E> Table<E> {
-    /// A table without columns of its own.
+    /// Creates a table without additional columns.
     pub const fn of(kind: Kind) -> Self {
         Self { kind, columns: &[], cells: |_| Vec::new(), indexes: &[], copied: false }
     }
 }
 
-/// A table that only grows: rows of accepted events that are no aggregate's state, `offset, line, <columns>`.
+/// An append-only table, `offset, line, <columns>`, of rows that come from accepted events and are not an aggregate's state.
 #[derive(Debug)]
 pub struct Ledger<D: Decider> {
     pub name: &'static str,
-    /// The columns behind the fixed ones.
+    /// The columns after `offset` and `line`.
     pub columns: &'static [Column],
-    /// What an event adds, from line 0 on.
+    /// Returns the rows that an event adds, numbered from line 0.
     pub lines: fn(&At, &D::Event) -> Vec<Vec<Cell>>,
     pub indexes: &'static [Index],
 }
 
-/// A column that holds when aggregates are due, and what is due then.
+/// A column with the times at which commands on aggregates are due.
 #[derive(Debug)]
 pub struct Timer<D: Decider> {
-    /// Its name, by which idempotency keys are derived: to be chosen once and never changed.
+    /// Idempotency keys are derived from the name, so it must never change.
     pub name: &'static str,
-    /// The kind of its aggregates.
+    /// The kind of the aggregates.
     pub kind: Kind,
-    /// The column of their table that holds [`Due::at_ms`], null where nothing is due.
+    /// The column of their table that contains [`Due::at_ms`], or null if nothing is due.
     pub column: &'static str,
-    /// What is due of an aggregate, if anything ever is.
+    /// Returns the command that is or will be due for an aggregate, if any.
     pub due: fn(&D::Entity) -> Option<Due<D>>,
 }
 
-/// A command that is due.
+/// A command that is due at a certain time.
 #[derive(Debug)]
 pub struct Due<D: Decider> {
-    /// When, in milliseconds since the Unix epoch.
+    /// In milliseconds since the Unix epoch.
     pub at_ms: Millis,
-    /// The aggregate's version, as it counts it itself: the same version is never asked twice.
+    /// The aggregate's own version number. At most one command is issued per version.
     pub version: u64,
     pub command: D::Command,
 }
 
-/// The tables of a service's read model. The names, types and values here are SQL text of this program, never anybody's input.
+/// The tables of a service's read model. Names, types and conditions become part of SQL statements, so they are static and never
+/// user input.
 #[derive(Debug)]
 pub struct Tables<D: Decider> {
-    /// To be counted up whenever the *meaning* of a document or a column changes. A change of tables, columns or indexes is
-    /// noticed without. Another number than the file's means that the rows are rebuilt from the log.
+    /// Increment this when the *meaning* of a document or a column changes. Changed tables, columns and indexes are detected
+    /// automatically. If the file has another schema version, the read model is rebuilt from the log.
     pub schema: u32,
     /// One for each of [`Decider::KINDS`].
     pub tables: &'static [Table<D::Entity>],
-    /// What else the service's lists need.
+    /// Other tables that the service's lists need.
     pub ledgers: &'static [Ledger<D>],
-    /// Commands that only time asks for.
+    /// Commands triggered by time.
     pub timers: &'static [Timer<D>],
 }
 
 impl<D: Decider> Tables<D> {
-    /// A read model of tables alone.
+    /// Creates a read model without ledgers and timers.
     pub const fn new(schema: u32, tables: &'static [Table<D::Entity>]) -> Self {
         Self { schema, tables, ledgers: &[], timers: &[] }
     }
 
-    /// The table of a kind of aggregate.
+    /// Returns the table of a kind of aggregate.
     ///
     /// # Errors
     /// [`StoreError::NoTable`] for an unknown kind.
@@ -172,7 +172,7 @@ impl<D: Decider> Tables<D> {
         found.ok_or_else(|| StoreError::NoTable { service: D::JOURNAL, kind: kind.to_owned() })
     }
 
-    /// Whether the rows of this table are copied facts.
+    /// Returns whether the rows of this table are copied facts.
     pub(crate) fn is_copied(&self, table: &str) -> bool {
         self.tables.iter().any(|it| it.kind == table && it.copied)
     }

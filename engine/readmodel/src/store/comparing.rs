@@ -1,6 +1,6 @@
-//! Row by row over every table: what a rebuild, a second instance or a verification must find equal.
+//! Compares two stores row by row, for rebuilds, second instances and verification.
 //!
-//! The tables come from the schema, so a new one is compared as a whole until a [`Proof`] says otherwise.
+//! The tables come from the schema, so a new table is compared completely unless [`proof`] excepts it.
 
 use std::path::Path;
 
@@ -20,33 +20,33 @@ use super::{
 };
 use crate::{error::StoreError, schema, tables::Tables};
 
-/// Differences that are reported per table: enough to see a pattern.
+/// The maximum number of reported differences per table. Enough to see a pattern.
 const MAX_DIFFERENCES: u32 = 100;
 
-/// A row that two stores do not have alike.
+/// A row that differs between two stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub table: String,
-    /// Its primary key, as SQL.
+    /// The primary key, as SQL.
     pub key: String,
-    /// The record that it follows from, where a row tells.
+    /// The offset of the record that the row follows from, if the table has one.
     pub offset: Option<u64>,
-    /// The row in the store that is examined, as SQL values; none if it is only in the other. Bytes that are no UTF-8 are replaced.
+    /// The row in the examined store, as SQL values, or `None` if it is only in the other one. Invalid UTF-8 is replaced.
     pub here: Option<String>,
-    /// The row as it should be.
+    /// The expected row.
     pub there: Option<String>,
 }
 
-/// With what the rows of a table are compared.
+/// What the rows of a table are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
-    /// With the rows of the other store, folded up to the same offset.
+    /// The rows of the other store, folded up to the same offset.
     OtherStore,
-    /// `meta`: the same, but for what belongs to one file alone, which [`check_base`] looks at.
+    /// The same for `meta`, except for the columns that are specific to one file. [`Pinned::check_base`] checks these.
     Meta,
-    /// With what the topics hold up to the positions in `copied`: how far each store has read them does not follow from its checkpoint.
+    /// The records of the topics up to the positions in `copied`, because these positions do not follow from the checkpoint.
     Topics,
-    /// `heads` and `fresh_heads` together: which of them has a key depends on when its rows were written.
+    /// `heads` and `fresh_heads` combined, because it depends on the time of writing which one contains a key.
     Heads,
 }
 
@@ -60,10 +60,10 @@ fn proof<D: Decider>(tables: &Tables<D>, table: &str) -> Proof {
     }
 }
 
-/// The columns of `meta` that belong to one file alone: where its rows began, and how often they were revised since.
+/// The columns of `meta` that are specific to one file.
 const OF_ONE_FILE: [&str; 2] = ["base", "revision"];
 
-/// All columns of a row as one text, none if there is no row.
+/// Returns SQL for all columns of a row as one text. Null if there is no row.
 fn text(columns: &[String], of: &str) -> String {
     columns.iter().map(|column| format!("quote({of}{column})")).collect::<Vec<_>>().join(" || ', ' || ")
 }
@@ -72,17 +72,17 @@ fn names(columns: &[String], of: &str) -> String {
     columns.iter().map(|column| format!("{of}{column}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The rows of a table that `main` and the database `other` do not have alike.
+/// Returns the query for rows of a table that differ between `main` and the database `other`.
 fn comparison(Shape { table, key, columns }: &Shape, other: &str) -> String {
     let joined = key.iter().map(|column| format!("a.{column} = b.{column}")).collect::<Vec<_>>().join(" and ");
-    // The comparison of whole rows: `is not` also tells a null from a value.
+    // Compare whole rows with `is not`, which treats null as a value.
     format!(
         "select iif(a.{first} is null, {key_b}, {key_a}), iif(a.{first} is null, null, {here}), \
          iif(b.{first} is null, null, {there}), {offset} \
          from main.{table} a full join {other}.{table} b on {joined} \
          where ({ours}) is not ({theirs}) order by {offset} limit {MAX_DIFFERENCES}",
-        // Of the record that one side lacks, or of the earlier one.
-        // A copied fact follows from no record of the journal.
+        // The offset from the only side that has one, or else the smaller one.
+        // Copied facts have none, since they do not follow from a record of the journal.
         offset = if other == "other" && columns.iter().any(|column| column == "offset") {
             "min(coalesce(a.offset, b.offset), coalesce(b.offset, a.offset))"
         } else {
@@ -98,7 +98,7 @@ fn comparison(Shape { table, key, columns }: &Shape, other: &str) -> String {
     )
 }
 
-/// The keys whose head differs where neither store has it in `fresh_heads`: both tables are read once, in the order of their keys.
+/// Returns the query for differing heads that are in neither store's `fresh_heads`. It reads both tables once, in key order.
 fn merged_heads() -> String {
     format!(
         "select quote(coalesce(a.key, b.key)), iif(a.key is null, null, quote(a.key) || ', ' || a.offset), \
@@ -111,7 +111,8 @@ fn merged_heads() -> String {
     )
 }
 
-/// The others. What a look-up finds is the newer of both tables, what merging leaves is the fresh one: they must agree.
+/// Returns the query for the other differing heads. A lookup uses the newer one of both tables and a merge keeps the fresh one, so
+/// these must agree.
 fn fresh_heads() -> String {
     let side = |db: &str| {
         format!(
@@ -129,19 +130,19 @@ fn fresh_heads() -> String {
     )
 }
 
-/// A store as it was at one moment, whatever is written to it afterwards, beside another one.
+/// A consistent view of a store, unaffected by later writes, for a comparison with another one.
 pub struct Pinned<D: Decider> {
     tables: &'static Tables<D>,
     connection: SqliteConnection,
     origin: Origin,
-    /// Everything below this offset is in it.
+    /// The checkpoint: every record below this offset is folded.
     pub next: u64,
-    /// How far it has copied facts of each partition.
+    /// The positions up to which facts were copied.
     pub copied: Vec<CopiedRow>,
 }
 
 impl<D: Decider> Store<D> {
-    /// These rows as they are now, to be compared with another store, which is folded from the log.
+    /// Pins the current rows, to compare them with another store that is folded from the log.
     ///
     /// # Errors
     /// If they can't be read.
@@ -149,7 +150,7 @@ impl<D: Decider> Store<D> {
         Pinned::begin(self.tables(), self.origin.clone(), &other.origin.file).await
     }
 
-    /// A snapshot, to be compared with these rows, which must have come as far.
+    /// Pins a snapshot, to compare it with these rows, which must have the same checkpoint.
     ///
     /// # Errors
     /// If it can't be read.
@@ -157,8 +158,8 @@ impl<D: Decider> Store<D> {
         Pinned::begin(self.tables(), Origin::new(snapshot), &self.origin.file).await
     }
 
-    /// What differs between this store and `other` in any row that follows from the log, at most 100 rows per table. Both
-    /// are read as of one moment each; compare them at the same checkpoint, and once both have copied the same facts.
+    /// Returns the rows that differ between this store and `other`, up to 100 per table. Each store is read from one consistent
+    /// state. Both must have the same checkpoint and have copied the same facts.
     ///
     /// # Errors
     /// If either can't be read.
@@ -173,21 +174,21 @@ impl<D: Decider> Pinned<D> {
     async fn begin(tables: &'static Tables<D>, origin: Origin, other: &Path) -> Result<Self, StoreError> {
         let failed = |error| origin.error("comparing rows", error);
         let mut connection = reader(&origin).await?;
-        // Attached files are opened as the first one is: for reading only.
+        // Attached files are opened read-only, like the first one.
         sqlx::query("attach ? as other")
             .bind(other.to_string_lossy().into_owned())
             .execute(&mut connection)
             .await
             .map_err(failed)?;
         sqlx::query("begin").execute(&mut connection).await.map_err(failed)?;
-        // The transaction sees what is there when it first reads; of the other file only once it reads that one.
+        // The transaction's view of each file begins with the first read from it.
         let meta = sqlx::query("select next, (select max(offset) from main.records) from main.meta");
         let meta = meta.fetch_one(&mut connection).await.map_err(failed)?;
         let (next, last) = (origin.count(&meta, 0)?, origin.get::<Option<i64>, _>(&meta, 1)?);
-        // Else the other store would be waited for in vain.
+        // Otherwise the other store could never reach this checkpoint.
         follows_records(&origin, next, last.map(|last| origin.counted(last)).transpose()?)?;
         let copied = copied(&origin, &mut connection).await?;
-        // What the topics say is gathered here, as large as it may be: SQLite keeps it in a file of its own.
+        // Facts from the topics are collected in temporary tables, which SQLite stores in a file if they are large.
         let gathered = |table: &str| proof(tables, table) == Proof::Topics;
         for text in tables.statements() {
             let table = text.strip_prefix("create table ").and_then(|text| text.split(' ').next());
@@ -199,13 +200,13 @@ impl<D: Decider> Pinned<D> {
         Ok(Self { tables, connection, origin, next, copied })
     }
 
-    /// A topic that facts are copied from has these facts below the position that the store has come to.
+    /// Adds facts that a copied topic has below the store's position in it.
     ///
     /// # Errors
-    /// If they can't be kept.
+    /// If they can't be stored.
     pub async fn expect_facts(&mut self, facts: &[EntityRow<D::Entity>]) -> Result<(), StoreError> {
         for table in self.tables.tables.iter().filter(|table| table.copied) {
-            // The table's name alone means the one in `temp`.
+            // Without a schema, the table's name refers to the one in `temp`.
             let insert = insert_into(table);
             for fact in facts.iter().filter(|fact| fact.aggregate.kind == table.kind) {
                 let unwritable = |source| StoreError::Unwritable { kind: table.kind.to_owned(), source };
@@ -224,10 +225,10 @@ impl<D: Decider> Pinned<D> {
         Ok(())
     }
 
-    /// The last record of a partition below the position that the store has come to.
+    /// Adds the expected position in a partition, with the print of the last record before it.
     ///
     /// # Errors
-    /// If it can't be kept.
+    /// If it can't be stored.
     pub async fn expect_position(&mut self, row: &CopiedRow) -> Result<(), StoreError> {
         let kept = sqlx::query("insert into temp.copied (topic, part, next, print) values (?, ?, ?, ?)")
             .bind(&row.topic)
@@ -239,7 +240,7 @@ impl<D: Decider> Pinned<D> {
         kept.map(drop).map_err(|error| self.origin.error("gathering copied facts", error))
     }
 
-    /// What the other store has copied is what should have been.
+    /// Takes the other store's copied facts as the expected ones.
     async fn take_facts_of_other(&mut self) -> Result<(), StoreError> {
         let shapes = shapes::shapes(self.tables);
         for Shape { table, .. } in shapes.iter().filter(|shape| proof(self.tables, &shape.table) == Proof::Topics) {
@@ -250,8 +251,8 @@ impl<D: Decider> Pinned<D> {
         Ok(())
     }
 
-    /// What differs between the pinned store and the other, which must stand at the same checkpoint by now, and from what was
-    /// expected of copied facts; at most 100 rows per table.
+    /// Returns the rows that differ from the other store, which must have the same checkpoint by now, or from the expected facts. Up
+    /// to 100 per table.
     ///
     /// # Errors
     /// If either can't be read.
@@ -274,7 +275,7 @@ impl<D: Decider> Pinned<D> {
         Ok(differences)
     }
 
-    /// Where the rows began must be what the file's header says it is, if the header says so, and not behind what they hold.
+    /// Checks that `meta.base` matches the hash in the file's header, if there is one, and is not after the checkpoint.
     async fn check_base(&mut self) -> Result<Option<Difference>, StoreError> {
         let failed = |error| self.origin.error("comparing rows", error);
         let meta = sqlx::query("select base, user_version from main.meta, pragma_user_version");
@@ -303,20 +304,20 @@ impl<D: Decider> Pinned<D> {
     }
 }
 
-/// A text, whatever bytes it is made of.
+/// Returns a text column, with invalid UTF-8 replaced.
 fn lossy(row: &SqliteRow, column: usize) -> Option<String> {
     let bytes = row.try_get::<Option<&[u8]>, _>(column).ok()?;
     bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
 impl<D: Decider> Store<D> {
-    /// The rows that follow from the log, each as a line of text: of one table, or of all. Meant for tests and for people.
+    /// Returns the rows that follow from the log, one line of text each, of one table or all. For tests and debugging.
     ///
     /// # Errors
-    /// [`StoreError::NoTable`] for an unknown table; else SQLite's.
+    /// [`StoreError::NoTable`] for an unknown table, or if the rows can't be read.
     pub async fn dump(&self, table: Option<&str>) -> Result<Vec<String>, StoreError> {
         let mut shapes = shapes::shapes(self.tables());
-        // How far foreign topics were read, and when heads are merged, depends on when it was done.
+        // Exclude tables that depend on timing: how far other services' topics were read, and which heads are not merged yet.
         shapes.retain(|shape| !["copied", "fresh_heads"].contains(&shape.table.as_str()));
         if let Some(unknown) = table.filter(|&table| shapes.iter().all(|shape| shape.table != table)) {
             return Err(StoreError::NoTable { service: D::JOURNAL, kind: unknown.to_owned() });

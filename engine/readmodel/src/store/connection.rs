@@ -1,7 +1,7 @@
-//! The connection that writes, on a thread of its own: SQLite blocks whoever calls it, and tasks must not be blocked.
+//! The write connection. It has its own thread, because SQLite blocks and async tasks must not.
 //!
-//! By rusqlite, and all else by sqlx: that hands each value over in allocations of its own, which cost a replay as much processor
-//! time again as SQLite itself.
+//! This uses rusqlite, while reading uses sqlx. sqlx allocates for each bound value, which took as much CPU time in a replay as
+//! SQLite itself.
 
 use std::thread;
 
@@ -11,25 +11,25 @@ use tokio::sync::{mpsc, oneshot};
 use super::Origin;
 use crate::{error::StoreError, opening};
 
-/// So much waits for the thread before whoever asks waits as well: enough that neither stands still while the other works.
+/// The capacity of the job queue. Large enough that neither the caller nor the thread idles while the other works.
 const N_JOBS: usize = 4;
 
 type Job = Box<dyn FnOnce(&mut Thread) + Send>;
 
-/// What comes of a change set's parts so far.
+/// The state of the current change set.
 enum Course {
-    /// Each is to be done.
+    /// Its parts are executed.
     On,
-    /// There is nothing to do, since it was done before.
+    /// It was written before, so its parts are skipped.
     Over,
-    /// One could not be done, so the others must not be.
+    /// A part has failed, so the others are skipped.
     Failed(StoreError),
 }
 
-/// Takes a transaction back that failed, or that nobody waited for to its end. Some errors have done so already.
+/// Rolls back a transaction that failed or was abandoned, unless SQLite has already done so.
 ///
 /// # Errors
-/// SQLite can't.
+/// If SQLite can't roll back.
 pub(super) fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
     if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("rollback") }
 }
@@ -40,14 +40,15 @@ struct Thread {
     course: Course,
 }
 
-/// The thread; it ends when this is dropped, once it has done what it was told.
+/// A handle on the thread, which finishes its jobs and ends when this is dropped.
 pub(super) struct WritingConnection {
     jobs: mpsc::Sender<Job>,
     origin: Origin,
 }
 
 impl WritingConnection {
-    /// Of rows that are there, beside others that serve or not. The thread has the priority of the one that calls.
+    /// Opens an existing file and starts the thread, which inherits the priority of the calling one. `is_beside` says whether
+    /// another generation is serving.
     pub(super) fn open(origin: &Origin, service: &str, is_beside: bool) -> Result<Self, StoreError> {
         let opened = opening::writer(&origin.file, is_beside);
         let connection = opened.map_err(|error| origin.refused("opening the rows for writing", error))?;
@@ -65,7 +66,7 @@ impl WritingConnection {
         Ok(Self { jobs, origin: origin.clone() })
     }
 
-    /// Have this done after all that was asked before, and wait for it.
+    /// Runs `work` after all earlier jobs, and waits for its result.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection, &Origin) -> Result<T, StoreError> + Send + 'static,
@@ -73,8 +74,8 @@ impl WritingConnection {
         self.answer(|thread| work(&mut thread.connection, &thread.origin)).await
     }
 
-    /// Begin a change set: the parts that follow are done only if this says so. Nobody waits for any of them until its
-    /// [end](Self::end), so that they are made while the thread works.
+    /// Begins a change set. Its parts are executed only if `work` returns true. Callers wait for results only at the
+    /// [end](Self::end), so that they prepare the next part while the thread works.
     pub(super) async fn begin(
         &self,
         work: impl FnOnce(&mut Connection, &Origin) -> Result<bool, StoreError> + Send + 'static,
@@ -89,7 +90,7 @@ impl WritingConnection {
         .await;
     }
 
-    /// Have a part of the change set done that was begun.
+    /// Adds a part to the change set.
     pub(super) async fn part(
         &self,
         work: impl FnOnce(&mut Connection, &Origin) -> Result<(), StoreError> + Send + 'static,
@@ -97,7 +98,7 @@ impl WritingConnection {
         self.send(Box::new(|thread| thread.go_on(work))).await;
     }
 
-    /// Have the last part of the change set done, and wait for what came of all of it: whether it was done now.
+    /// Adds the last part of the change set and waits for the result. Returns false if it was written before.
     pub(super) async fn end(
         &self,
         work: impl FnOnce(&mut Connection, &Origin) -> Result<(), StoreError> + Send + 'static,
@@ -108,7 +109,7 @@ impl WritingConnection {
                 Course::On => Ok(true),
                 Course::Over => Ok(false),
                 Course::Failed(error) => {
-                    // The next change set does so too, but until then the file would stay locked.
+                    // The next change set would also roll back, but until then the file would stay locked.
                     drop(roll_back(&thread.connection));
                     Err(error)
                 }
@@ -122,7 +123,7 @@ impl WritingConnection {
         work: impl FnOnce(&mut Thread) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        // Whoever asked may not wait any more.
+        // The caller may have stopped waiting.
         self.send(Box::new(move |thread| drop(answer.send(work(thread))))).await;
         answered.await.unwrap_or_else(|_| {
             let source = "the thread that writes has ended".into();
@@ -131,7 +132,7 @@ impl WritingConnection {
     }
 
     async fn send(&self, job: Job) {
-        // That the thread has ended is noticed where its answer is waited for.
+        // If the thread has ended, waiting for the answer fails.
         drop(self.jobs.send(job).await);
     }
 }

@@ -1,4 +1,4 @@
-//! All rows at once, as a value: what a test holds against the same journal folded in memory.
+//! Reads all rows into memory, for tests that compare them with the same journal folded in memory.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,10 +18,10 @@ use crate::{
 };
 
 impl<D: Decider> Store<D> {
-    /// Everything that the rows hold, for tests: nobody may write meanwhile, and all of it comes into memory.
+    /// Returns all rows. For tests: there must be no concurrent writes, and all of it has to fit into memory.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if the columns of an aggregate are not those of its document; else if they can't be read.
+    /// [`StoreError::Damaged`] if the columns of an aggregate do not match its document, or if the rows can't be read.
     pub async fn contents(&self) -> Result<Contents<D>, StoreError> {
         let checkpoint = self.checkpoint().await?;
         let mut contents = Contents::new(self.tables());
@@ -85,7 +85,7 @@ impl<D: Decider> Store<D> {
         rows.map_err(|error| self.origin.error("reading all rows", error))
     }
 
-    /// The columns of a row from this one on, as SQLite has them.
+    /// Returns the columns of a row, starting at `from`.
     fn cells(&self, row: &SqliteRow, from: usize) -> Result<Vec<Cell>, StoreError> {
         (from..row.len()).map(|column| self.cell(row, column)).collect()
     }

@@ -1,4 +1,4 @@
-//! Copies of the rows as they are at a moment. Writing goes on meanwhile.
+//! Consistent copies of the rows. Writing continues meanwhile.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::{
 };
 
 impl<D: Decider> Store<D> {
-    /// Makes a snapshot. If there is one of the same position, that is kept.
+    /// Makes a snapshot. If one with the same position exists, keeps that one.
     ///
     /// # Errors
-    /// [`SnapshotError`]; no snapshot was made then.
+    /// [`SnapshotError`]. Then no snapshot was made.
     pub async fn make_snapshot(&self) -> Result<Label, SnapshotError> {
         let snapshots = self.generations.snapshots();
         let fresh = snapshots.fresh()?;
@@ -23,10 +23,10 @@ impl<D: Decider> Store<D> {
         snapshots.keep(&fresh, position)
     }
 
-    /// Begins another generation, which must not be there, as a copy of this one.
+    /// Creates another generation, which must not exist, as a copy of this one.
     ///
     /// # Errors
-    /// [`SnapshotError`]; then it is not there.
+    /// [`SnapshotError`]. Then the generation was not created.
     pub async fn begin_generation(&self, number: u32) -> Result<(), SnapshotError> {
         let file = self.generations.file(number);
         let fresh = Fresh::of(&file);
@@ -34,7 +34,7 @@ impl<D: Decider> Store<D> {
         fresh.begin(&file, position).await
     }
 
-    /// Makes `file` a consistent copy of the rows as they are now. Where they stand.
+    /// Makes `file` a consistent copy of the current rows. Returns the copy's checkpoint.
     async fn copy_to(&self, file: &Path) -> Result<u64, StoreError> {
         let failed = |error| self.origin.error("copying the rows", error);
         let mut connection = reader(&self.origin).await?;

@@ -1,5 +1,4 @@
-//! Rows on their way into one table: many at once are handed to the thread that writes, their values side by side in one piece of
-//! memory.
+//! Inserts rows into a table. They are sent to the writing thread in chunks whose values share one buffer.
 
 use std::{ops::Range, sync::Arc};
 
@@ -12,22 +11,22 @@ use rusqlite::{
 use super::{Origin, connection::WritingConnection};
 use crate::{error::StoreError, tables::Cell};
 
-/// Rows that are handed over at once: while SQLite inserts them, the values of the next are made.
+/// The number of rows per chunk. While SQLite inserts one chunk, the values of the next are prepared.
 const N_ROWS: usize = 512;
 
-/// What to do with a row that is there already.
+/// What to do if a row with the same key exists.
 pub(crate) enum Conflict<'a> {
-    /// It can't be: an error.
+    /// Fail.
     Never,
-    /// Keep the old one.
+    /// Keep the existing row.
     Keep,
-    /// Take all columns but the key from the new one.
+    /// Take all columns but the key from the new row.
     Replace,
-    /// The same if this holds.
+    /// Replace if this SQL condition holds, otherwise keep.
     ReplaceIf(&'a str),
 }
 
-/// A value; its bytes lie in [`Values::bytes`].
+/// A value. Texts and blobs are ranges of [`Values::bytes`].
 enum Value {
     Null,
     Integer(i64),
@@ -35,7 +34,7 @@ enum Value {
     Blob(Range<usize>),
 }
 
-/// The values of some rows, one after the other.
+/// The values of a chunk of rows, row after row.
 #[derive(Default)]
 pub(crate) struct Values {
     values: Vec<Value>,
@@ -109,7 +108,7 @@ impl Values {
     }
 }
 
-/// How rows come into one table.
+/// An insert statement of one table.
 pub(crate) struct Insert {
     text: Arc<str>,
     n_columns: usize,
@@ -133,12 +132,12 @@ impl Insert {
         Self { text, n_columns: columns.len() }
     }
 
-    /// The statement, with a `?` for each column.
+    /// The SQL, with a `?` for each column.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Inserts all `rows`, as parts of the change set that was begun.
+    /// Inserts `rows` as parts of the current change set.
     pub(crate) async fn run<R>(
         &self,
         connection: &WritingConnection,

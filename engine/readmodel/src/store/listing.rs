@@ -1,5 +1,5 @@
-//! Lists, page by page. A page begins behind the last row of the one before, by its key and not by its number, so new rows
-//! neither repeat nor hide others.
+//! Paged lists, with keyset pagination: a page begins after the key of the last row of the previous page, so new rows neither
+//! repeat nor hide others.
 
 use std::{borrow::Cow, fmt};
 
@@ -18,25 +18,24 @@ use uuid::Uuid;
 use super::{Origin, Store, loading::document};
 use crate::{error::StoreError, tables::Cell};
 
-/// The most rows of one page.
+/// The maximum number of rows per page.
 const MAX_LIMIT: u32 = 1000;
 
-/// Where a page ended. Callers hand it back as it is; it consists of letters, digits, dots, dashes and underscores.
+/// The end of a page, opaque to callers. It consists of letters, digits, dots, dashes and underscores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(String);
 
 impl Cursor {
-    /// The cursor that a caller handed back.
+    /// Wraps a cursor received from a caller. It is validated when it is used.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text to hand out.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The key that the page before ended with.
+    /// Returns the key that the previous page ended with.
     ///
     /// # Errors
     /// [`StoreError::Cursor`] for another list's cursor.
@@ -44,7 +43,7 @@ impl Cursor {
         Key::try_from(self.0.clone()).map_err(|_| StoreError::Cursor)
     }
 
-    /// The numbers that the page before ended with.
+    /// Returns the numbers that the previous page ended with.
     ///
     /// # Errors
     /// [`StoreError::Cursor`] for another list's cursor.
@@ -58,7 +57,7 @@ impl Cursor {
         Self(String::from(*key))
     }
 
-    /// Behind these numbers, in the order of the list's columns.
+    /// Creates a cursor from the last row's numbers, in the order of the list's columns.
     pub fn of_numbers(numbers: &[i64]) -> Self {
         Self(numbers.iter().map(i64::to_string).collect::<Vec<_>>().join("."))
     }
@@ -70,12 +69,12 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// Which page of a list.
+/// Selects a page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paging {
-    /// The end of the page before; none for the first page.
+    /// The end of the previous page. `None` selects the first page.
     pub after: Option<Cursor>,
-    /// The most rows; at least 1 and at most 1000 are taken.
+    /// The maximum number of rows, clamped to 1 to 1000.
     pub limit: u32,
 }
 
@@ -84,7 +83,7 @@ impl Paging {
         Self { after: None, limit }
     }
 
-    /// The most rows that are given.
+    /// Returns the maximum number of rows, between 1 and 1000.
     pub fn limit(&self) -> u32 {
         self.limit.clamp(1, MAX_LIMIT)
     }
@@ -94,17 +93,17 @@ impl Paging {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Where the next page begins, if there is one.
+    /// The cursor of the next page, if there is one.
     pub next: Option<Cursor>,
 }
 
 impl<T> Page<T> {
-    /// The same page of what `read` makes of its rows.
+    /// Maps the items with `read`, dropping those for which it returns `None`.
     pub fn filter_map<U>(self, read: impl FnMut(T) -> Option<U>) -> Page<U> {
         Page { items: self.items.into_iter().filter_map(read).collect(), next: self.next }
     }
 
-    /// The page out of up to one row more than it has, each with the cursor behind it.
+    /// Creates a page from up to `limit + 1` rows, each with the cursor after it. The additional row shows that there is a next page.
     pub fn cut(mut rows: Vec<(Cursor, T)>, limit: u32) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
@@ -114,7 +113,7 @@ impl<T> Page<T> {
     }
 }
 
-/// A query over a list: `select`, conditions, order. Only values come from callers, and they are bound.
+/// A list query: `select`, conditions, order. User input only occurs in bound values.
 pub struct List {
     select: Cow<'static, str>,
     conditions: Vec<&'static str>,
@@ -123,12 +122,12 @@ pub struct List {
 }
 
 impl List {
-    /// All rows. Begin `select` with the row's key or number, by which errors name it.
+    /// Selects all rows. The first column of `select` should be the row's key or number, which errors include.
     pub fn new(select: impl Into<Cow<'static, str>>, order: &'static str) -> Self {
         Self { select: select.into(), conditions: Vec::new(), cells: Vec::new(), order }
     }
 
-    /// Only rows for which this holds; a `?` in it for each cell.
+    /// Adds a condition, with a `?` for each cell.
     #[must_use]
     pub fn only(mut self, condition: &'static str, cells: impl IntoIterator<Item = Cell>) -> Self {
         self.conditions.push(condition);
@@ -136,7 +135,7 @@ impl List {
         self
     }
 
-    /// The same, if there is a value.
+    /// Adds a condition if there is a value for it.
     #[must_use]
     pub fn only_if(self, condition: &'static str, cell: Option<Cell>) -> Self {
         match cell {
@@ -171,12 +170,12 @@ impl List {
     }
 }
 
-/// The table that a list is of.
+/// Returns the table of a `select`.
 fn table_of(select: &str) -> &str {
     select.rsplit(" from ").next().unwrap_or(select)
 }
 
-/// The number or the key that a row begins with, as SQL, if it begins with one.
+/// Returns the first column of a row as SQL, if it is a number or a key.
 fn key_of(row: &SqliteRow) -> Option<String> {
     match row.try_get_raw(0).ok()?.type_info().name() {
         "INTEGER" => row.try_get::<i64, _>(0).ok().map(|number| number.to_string()),
@@ -195,7 +194,7 @@ pub(super) fn bind(query: Query<'_, Sqlite, SqliteArguments>, cell: Cell) -> Que
     }
 }
 
-/// A row of a list; columns are named by their number. Each error is [`StoreError::Damaged`]: the program wrote what it reads.
+/// A row of a list. Columns are numbered from 0. Every error is [`StoreError::Damaged`], since this program wrote the row.
 pub struct Row<'a> {
     origin: &'a Origin,
     row: &'a SqliteRow,
@@ -203,7 +202,7 @@ pub struct Row<'a> {
 
 #[expect(clippy::missing_errors_doc, reason = "all are alike")]
 impl Row<'_> {
-    /// A number of any sign.
+    /// A signed number.
     pub fn number(&self, column: usize) -> Result<i64, StoreError> {
         self.origin.get(self.row, column)
     }
@@ -231,17 +230,17 @@ impl Row<'_> {
     }
 }
 
-/// Several lists as of one moment. Dropping it ends it.
+/// A read transaction for several lists from one consistent state. Dropping it ends it.
 pub struct Moment<'a> {
     origin: &'a Origin,
     transaction: Transaction<'static, Sqlite>,
 }
 
 impl Moment<'_> {
-    /// The first rows of `list`, each as `read` reads it.
+    /// Returns the first `limit` rows of `list`, converted by `read`.
     ///
     /// # Errors
-    /// Those of `read`; else if they can't be read.
+    /// If the rows can't be read, or `read` fails.
     pub async fn rows<T>(
         &mut self,
         list: List,
@@ -251,7 +250,7 @@ impl Moment<'_> {
         list.run(self.origin, &mut self.transaction, limit, read).await
     }
 
-    /// The checkpoint: the first offset that is not folded.
+    /// Returns the checkpoint: the first offset that is not folded.
     ///
     /// # Errors
     /// If it can't be read.
@@ -262,7 +261,7 @@ impl Moment<'_> {
 }
 
 impl<D: Decider> Store<D> {
-    /// A moment, which begins with the first list.
+    /// Begins a read transaction. Its consistent state is that at the first read.
     ///
     /// # Errors
     /// If the rows can't be read.
@@ -271,10 +270,10 @@ impl<D: Decider> Store<D> {
         Ok(Moment { origin: &self.origin, transaction })
     }
 
-    /// The first rows of `list`, each as `read` reads it.
+    /// Returns the first `limit` rows of `list`, converted by `read`.
     ///
     /// # Errors
-    /// Those of `read`; else if they can't be read.
+    /// If the rows can't be read, or `read` fails.
     pub async fn rows<T>(
         &self,
         list: List,
@@ -286,7 +285,7 @@ impl<D: Decider> Store<D> {
         list.run(&self.origin, &mut connection, limit, read).await
     }
 
-    /// A page of aggregates whose first two columns are `key, doc`, in the order of their keys.
+    /// Returns a page of aggregates. The list's first two columns must be `key, doc`, and it must be ordered by key.
     ///
     /// # Errors
     /// If they can't be read.
@@ -295,10 +294,10 @@ impl<D: Decider> Store<D> {
         Ok(Page::cut(rows, limit))
     }
 
-    /// A page of all aggregates of a kind, those with the highest keys first: of ids that ascend with time, the newest.
+    /// Returns a page of all aggregates of a kind, by descending key. If keys ascend with time, these are the newest.
     ///
     /// # Errors
-    /// [`StoreError::Cursor`] for another list's cursor; else if they can't be read.
+    /// [`StoreError::Cursor`] for another list's cursor, or if the rows can't be read.
     pub async fn newest(&self, kind: Kind, paging: &Paging) -> Result<Page<D::Entity>, StoreError> {
         let before = paging.after.as_ref().map(Cursor::key).transpose()?;
         let list = List::new(format!("select key, doc from {kind}"), "key desc");

@@ -1,4 +1,4 @@
-//! Rows by key: for the service's loop many at once, for queries one.
+//! Loads rows by key: many at a time for the service's loop, one for queries.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,23 +18,23 @@ use crate::{
     tables::{Due, Tables, Timer},
 };
 
-/// Keys per statement, ascending.
+/// The numbers of keys per statement, ascending.
 const SIZES: [usize; 4] = [1, 16, 128, 1024];
 
-/// The texts that look keys up in all tables at once. One statement is one round trip to SQLite's thread and one moment; a
-/// look-up in a table that does not have the key costs a hundredth of that.
+/// Statements that look keys up in all tables. One statement is one round trip to SQLite's thread and reads one consistent state.
+/// Looking up a key in a table that lacks it costs a hundredth of a round trip.
 pub(super) struct Lookup {
     texts: Vec<(usize, Arc<str>)>,
 }
 
-/// The branch of a [`Lookup`] that finds heads; those of the tables follow in their order.
+/// The branch of a [`Lookup`] that finds heads. The branches of the tables follow in their order.
 const HEADS: i64 = 0;
 
 impl Lookup {
     pub(super) fn new<D: Decider>(tables: &Tables<D>) -> Self {
         let text = |size: usize| {
             let keys = (1..=size).map(|number| format!("?{number}")).collect::<Vec<_>>().join(",");
-            // Left: a head without its record is damage, not an unknown key.
+            // A left join, because a head without its record is damage and not an unknown key.
             let heads = ["heads", "fresh_heads"].map(|table| {
                 format!(
                     "select {HEADS}, key, heads.offset, id from {table} as heads \
@@ -49,24 +49,24 @@ impl Lookup {
         Self { texts: SIZES.into_iter().map(text).collect() }
     }
 
-    /// The smallest text for so many keys.
+    /// Returns the smallest statement for this number of keys.
     fn text(&self, keys: usize) -> (usize, Arc<str>) {
         let fits = self.texts.iter().find(|(size, _)| *size >= keys).or(self.texts.last());
         fits.cloned().expect("there is a text for every size")
     }
 }
 
-/// What was found so far.
+/// The rows found so far.
 struct LookedUp<E> {
     heads: HashMap<Key, Head>,
     entities: HashMap<(Kind, Key), (u64, E)>,
 }
 
 impl<D: Decider> Store<D> {
-    /// What the rows know of `wanted`, in the same order, all as of one moment.
+    /// Loads the wanted heads and aggregates, in the same order and from one consistent state.
     ///
     /// # Errors
-    /// [`StoreError::NoTable`] for an unknown kind; else SQLite's.
+    /// [`StoreError::NoTable`] for an unknown kind, or if the rows can't be read.
     pub async fn load(&self, wanted: &[Wanted]) -> Result<Vec<Loaded<D::Entity>>, StoreError> {
         for kind in wanted.iter().filter_map(|wanted| wanted.kind) {
             self.tables().of(kind)?;
@@ -76,7 +76,7 @@ impl<D: Decider> Store<D> {
         Ok(wanted
             .iter()
             .map(|&wanted| {
-                // Cloned, since a key may be wanted twice.
+                // Cloned because a key may be wanted twice.
                 let entity = wanted.kind.and_then(|kind| found.entities.get(&(kind, wanted.key)).cloned());
                 Loaded { wanted, head: found.heads.get(&wanted.key).copied(), entity }
             })
@@ -106,7 +106,7 @@ impl<D: Decider> Store<D> {
         found: &mut LookedUp<D::Entity>,
     ) -> Result<(), StoreError> {
         let (size, text) = self.lookup.text(wanted.len());
-        // Repeating the last key fills up the text's number of keys and finds nothing new.
+        // Pad to the statement's number of keys by repeating the last one.
         let padding = wanted.last().into_iter().cycle().take(size - wanted.len());
         let mut query = sqlx::query(AssertSqlSafe(text));
         for wanted in wanted.iter().chain(padding) {
@@ -120,7 +120,7 @@ impl<D: Decider> Store<D> {
                 let last = self.origin.bytes(row, 3).map_err(|error| error.at(|| place("heads", &key)))?;
                 let last = RecordId(Uuid::from_bytes(last));
                 let head = Head { last, offset: number };
-                // The newer of `heads` and `fresh_heads`, in whatever order SQLite answers.
+                // The newer one of `heads` and `fresh_heads`, in either order.
                 let newest = found.heads.entry(key).or_insert(head);
                 if newest.offset < number {
                     *newest = head;
@@ -135,7 +135,7 @@ impl<D: Decider> Store<D> {
         Ok(())
     }
 
-    /// What is due at `now` by a timer, with the key of its aggregate: the longest overdue first, at most `limit`.
+    /// Returns up to `limit` commands of a timer that are due at `now`, with the keys of their aggregates, the longest overdue first.
     ///
     /// # Errors
     /// If it can't be read.
@@ -152,10 +152,10 @@ impl<D: Decider> Store<D> {
         rows.iter().map(read).filter_map(Result::transpose).collect()
     }
 
-    /// One aggregate: its version, the offset that last changed it, and its state.
+    /// Returns the version of an aggregate, the offset that last changed it, and its state.
     ///
     /// # Errors
-    /// [`StoreError::NoTable`] for an unknown kind; else SQLite's.
+    /// [`StoreError::NoTable`] for an unknown kind, or if the row can't be read.
     pub async fn get(&self, kind: &str, key: &Key) -> Result<Option<(u64, u64, D::Entity)>, StoreError> {
         let table = self.tables().of(kind)?;
         let row = sqlx::query(AssertSqlSafe(format!("select version, offset, doc from {} where key = ?", table.kind)))
@@ -169,12 +169,12 @@ impl<D: Decider> Store<D> {
     }
 }
 
-/// A row, as errors name it: its table and its key as SQL.
+/// Formats a row's place for errors: its table, and its key as SQL.
 fn place(table: &str, key: &Key) -> String {
     format!("{table} X'{}'", String::from(*key).to_uppercase())
 }
 
-/// The state in a document column.
+/// Decodes the state in a document column.
 pub(super) fn document<E: DeserializeOwned>(origin: &Origin, row: &SqliteRow, column: usize) -> Result<E, StoreError> {
     let json: &str = origin.get(row, column)?;
     decoding::from_slice(json.as_bytes()).map_err(|error| origin.damaged(format!("its document: {error}")))

@@ -1,5 +1,5 @@
-//! The verdicts of the newest records in memory: the relay asks for those of every batch, a moment after they were written. They are
-//! here only once they stand in the rows, so that nobody who follows the rows is told anything else than they say.
+//! Caches the verdicts of the newest records, because the relay asks for those of every batch right after they were written. They
+//! are added only after they were written to the rows, so that the cache never contradicts the rows.
 
 use std::{
     collections::VecDeque,
@@ -14,28 +14,28 @@ use orderlog_core::{
 
 use super::Unaccepted;
 
-/// More records than this that were not accepted are not kept; there are few of them.
+/// The maximum number of cached records that were not accepted. There are usually few of them.
 const N_UNACCEPTED_MAX: usize = 10_000;
 
-/// What became of the newest records.
+/// The verdicts of the newest records.
 #[derive(Debug, Default)]
 pub(super) struct Newest(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// The records of which it is known.
+    /// The records whose verdicts are cached.
     offsets: Range<u64>,
-    /// Those of them that were not accepted, ascending.
+    /// The ones that were not accepted, ascending.
     unaccepted: VecDeque<(u64, Verdict)>,
 }
 
 impl Newest {
-    /// These changes have been written.
+    /// Adds the verdicts of changes that were written.
     pub fn follow<D: Decider>(&self, changes: &Changes<D>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let from = changes.records.first().map_or(changes.next, |record| record.offset);
         if from != kept.offsets.end || !changes.verdicts.is_empty() {
-            // There are others in between, or some of those that are kept have become something else.
+            // There is a gap, or verdicts of cached records may have changed.
             *kept = Kept { offsets: from..from, unaccepted: VecDeque::new() };
         }
         kept.offsets.end = changes.next;
@@ -48,12 +48,12 @@ impl Newest {
         }
     }
 
-    /// All rows were deleted.
+    /// Clears the cache, when all rows are deleted.
     pub fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
     }
 
-    /// What is known of the records from `from` up to and without `to`, if it is known of all of them.
+    /// Returns the records in `from..to` that were not accepted, or `None` unless the whole range is cached.
     pub fn unaccepted(&self, from: u64, to: u64) -> Option<Unaccepted> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if from < kept.offsets.start || to > kept.offsets.end {

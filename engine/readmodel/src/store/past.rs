@@ -1,4 +1,4 @@
-//! When records were written, and which of them touch an aggregate.
+//! Looks up records by time and by aggregate.
 
 use orderlog_core::{
     decider::{Decider, Millis},
@@ -9,16 +9,16 @@ use sqlx::Row;
 use super::Store;
 use crate::{error::StoreError, schema::RECORDS_PER_PERIOD};
 
-/// A record: its offset, and its time by its writer's clock.
+/// The offset and time of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instant {
     pub offset: u64,
-    /// In milliseconds since the Unix epoch.
+    /// In milliseconds since the Unix epoch, by the clock of the record's writer.
     pub time_ms: Millis,
 }
 
 impl<D: Decider> Store<D> {
-    /// The first record in the rows; `None` in empty ones.
+    /// Returns the first record in the rows, or `None` if they are empty.
     ///
     /// # Errors
     /// If it can't be read.
@@ -30,7 +30,7 @@ impl<D: Decider> Store<D> {
         row.map(read).transpose()
     }
 
-    /// The offset of the last record whose time is not later than `time_ms`; `None` if all are later.
+    /// Returns the offset of the last record whose time is not after `time_ms`, or `None` if all are.
     ///
     /// # Errors
     /// If records can't be read.
@@ -43,7 +43,7 @@ impl<D: Decider> Store<D> {
         .await
     }
 
-    /// The offset of the first record whose time is not earlier than `time_ms`; `None` if all are earlier.
+    /// Returns the offset of the first record whose time is not before `time_ms`, or `None` if all are.
     ///
     /// # Errors
     /// If records can't be read.
@@ -56,7 +56,7 @@ impl<D: Decider> Store<D> {
         .await
     }
 
-    /// The offset that `in_block` finds in the block that `in_periods` finds.
+    /// Finds a block with `in_periods`, then an offset in it with `in_block`.
     async fn offset_by_time(
         &self,
         in_periods: &'static str,
@@ -74,7 +74,7 @@ impl<D: Decider> Store<D> {
         found.map(|row| self.origin.count(&row, 0)).transpose()
     }
 
-    /// The offsets of the accepted records that touch `aggregate`, from `up_to` on backwards, at most `limit`.
+    /// Returns the offsets of up to `limit` accepted records that touch `aggregate`, descending from `up_to`.
     ///
     /// # Errors
     /// If they can't be read.
@@ -93,7 +93,7 @@ impl<D: Decider> Store<D> {
         rows.iter().map(|row| self.origin.count(row, 0)).collect()
     }
 
-    /// The offset of the first accepted record that touches `aggregate`.
+    /// Returns the offset of the first accepted record that touches `aggregate`.
     ///
     /// # Errors
     /// If it can't be read.

@@ -1,5 +1,5 @@
-//! The tables of a service as SQLite sees them: read from a database that is made of the schema's own statements, so that no table
-//! and no column can be forgotten where rows are compared, printed or checked.
+//! The tables of a service, read from a database that is created with the schema's own statements. So comparing, printing and
+//! checking rows never misses a table or column.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::Origin;
 use crate::{error::StoreError, tables::Tables};
 use orderlog_core::decider::Decider;
 
-/// A table: its primary key and all of its columns, each in the order of its declaration.
+/// A table, with its primary key and all of its columns in the order of their declaration.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub table: String,
@@ -18,7 +18,7 @@ pub(super) struct Shape {
     pub columns: Vec<String>,
 }
 
-/// Every table of the service, in the order in which they are made.
+/// Returns all tables of the service, in the order in which they are created.
 pub(super) fn shapes<D: Decider>(tables: &Tables<D>) -> Vec<Shape> {
     made(tables, |connection| {
         let mut names = connection.prepare("select name from sqlite_schema where type = 'table' order by rowid")?;
@@ -37,7 +37,7 @@ fn shape(connection: &Connection, table: String) -> rusqlite::Result<Shape> {
     Ok(Shape { table, key, columns: columns.into_iter().map(|(name, _)| name).collect() })
 }
 
-/// What `read` reads of an empty database with everything that the service's file has.
+/// Runs `read` on an empty in-memory database with the service's tables and indexes.
 fn made<D: Decider, T>(tables: &Tables<D>, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
     let of = || {
         let connection = Connection::open_in_memory()?;
@@ -47,13 +47,13 @@ fn made<D: Decider, T>(tables: &Tables<D>, read: impl FnOnce(&Connection) -> rus
     of().expect("the statements of the schema are fixed, and every store has been made by them")
 }
 
-/// Whatever the statement that made something is, by its type and name.
+/// The SQL that created an object, by the object's type and name.
 type Statements = BTreeMap<(String, String), Option<String>>;
 
-/// All of a database's tables, indexes, views and triggers; not those that SQLite makes by itself.
+/// Selects a database's tables, indexes, views and triggers, except SQLite's internal ones.
 const STATEMENTS: &str = "select type, name, sql from sqlite_schema where name not like 'sqlite\\_%' escape '\\'";
 
-/// Whether a file has the tables and indexes of the service, made by the same statements, and nothing else.
+/// Checks that a file has exactly the service's tables and indexes, created with the same statements.
 pub(super) async fn check<D: Decider>(
     tables: &Tables<D>,
     origin: &Origin,

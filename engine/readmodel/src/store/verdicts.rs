@@ -1,4 +1,4 @@
-//! What became of records: for the relay and for operators, and for a core that goes on from these rows.
+//! Reads verdicts, for the relay, for operators, and for a core that resumes from these rows.
 
 use orderlog_core::{
     decider::Decider,
@@ -11,17 +11,17 @@ use uuid::Uuid;
 use super::{Store, writing::stored};
 use crate::error::StoreError;
 
-/// The records of a part of the journal that were not accepted, as of one moment.
+/// The records of a range that were not accepted, from one consistent state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unaccepted {
-    /// The first offset whose record is not in the rows.
+    /// The checkpoint: the first offset whose record is not in the rows.
     pub next: u64,
-    /// Each with what became of it instead, ascending.
+    /// Offset and verdict of each, ascending.
     pub verdicts: Vec<(u64, Verdict)>,
 }
 
 impl<D: Decider> Store<D> {
-    /// Those of the records from `from` up to and without `to` that were not accepted.
+    /// Returns the records in `from..to` that were not accepted.
     ///
     /// # Errors
     /// If they can't be read.
@@ -29,8 +29,8 @@ impl<D: Decider> Store<D> {
         if let Some(known) = self.newest.unaccepted(from, to) {
             return Ok(known);
         }
-        // One statement, and so one moment. `verdict <> 0` is the condition of the index; without it SQLite would walk all
-        // records of the range.
+        // One statement, and so one consistent state. `verdict <> 0` is the condition of the index, without which SQLite would
+        // scan all records of the range.
         let rows = sqlx::query(
             "select next, null from meta union all
              select * from (select offset, verdict from records where verdict <> 0 and offset >= ? and offset < ?
@@ -46,7 +46,7 @@ impl<D: Decider> Store<D> {
         Ok(Unaccepted { next: self.origin.count(meta, 0)?, verdicts: verdicts.collect::<Result<_, StoreError>>()? })
     }
 
-    /// What became of the records from `from` up to and without `to`, ascending, as far as the rows hold them.
+    /// Returns the offset and verdict of every record in `from..to` that is in the rows, ascending.
     ///
     /// # Errors
     /// If it can't be read.
@@ -60,7 +60,7 @@ impl<D: Decider> Store<D> {
         rows.iter().map(|row| Ok((self.origin.count(row, 0)?, self.verdict(row, 1)?))).collect()
     }
 
-    /// The id of the record at `offset`, if the rows hold it.
+    /// Returns the id of the record at `offset`, if it is in the rows.
     ///
     /// # Errors
     /// If it can't be read.
@@ -71,7 +71,7 @@ impl<D: Decider> Store<D> {
         row.map(|row| Ok(RecordId(Uuid::from_bytes(self.origin.bytes(&row, 0)?)))).transpose()
     }
 
-    /// What is parked from offset `from` on, at most `limit` rows.
+    /// Returns up to `limit` parked rows, ascending from the offset `from`.
     ///
     /// # Errors
     /// If it can't be read.
@@ -91,7 +91,7 @@ impl<D: Decider> Store<D> {
             .collect()
     }
 
-    /// Where the first record is parked that names this key, if one is.
+    /// Returns the offset of the first parked record that names this key, if there is one.
     ///
     /// # Errors
     /// If it can't be read.
@@ -102,7 +102,7 @@ impl<D: Decider> Store<D> {
         first.map(|first| self.origin.counted(first)).transpose()
     }
 
-    /// How many records are parked.
+    /// Returns the number of parked records.
     ///
     /// # Errors
     /// If they can't be counted.
@@ -111,7 +111,7 @@ impl<D: Decider> Store<D> {
         self.origin.counted(n.map_err(|error| self.origin.error("counting what is parked", error))?)
     }
 
-    /// What was discarded, ascending.
+    /// Returns the discarded records, ascending by offset.
     ///
     /// # Errors
     /// If it can't be read.
@@ -129,7 +129,7 @@ impl<D: Decider> Store<D> {
             .collect()
     }
 
-    /// What a core has to know of records that were not folded, to go on from these rows.
+    /// Returns the parked and discarded records, which a core needs to resume from these rows.
     ///
     /// # Errors
     /// If it can't be read.
@@ -137,7 +137,7 @@ impl<D: Decider> Store<D> {
         let failed = |error| self.origin.error("reading what is set aside", error);
         let mut connection = self.lists.acquire().await.map_err(failed)?;
         let mut transaction = connection.begin().await.map_err(failed)?;
-        // First what the record is about, so that a discard of it is about the same.
+        // The record's first key comes first, so that a discard of the record has the same first key.
         let parked = sqlx::query(
             "select parked.key, parked.offset, parked.reason, records.id from parked join records using (offset)
              order by parked.offset, parked.key <> records.about, parked.key",
@@ -145,7 +145,7 @@ impl<D: Decider> Store<D> {
         .fetch_all(&mut *transaction)
         .await
         .map_err(failed)?;
-        // Not out of `discarded`: what was known to be discarded before the discard is read stands only in the verdicts.
+        // Not from `discarded`: a record that is known to be discarded before the discard is read only has the verdict.
         let discarded = sqlx::query_scalar::<_, i64>("select offset from records where verdict <> 0 and verdict = ?")
             .bind(stored(Verdict::Discarded))
             .fetch_all(&mut *transaction)
@@ -163,8 +163,8 @@ impl<D: Decider> Store<D> {
         })
     }
 
-    /// Changes whenever rows of records that were folded before have changed: what follows the rows by offset has to begin anew
-    /// then.
+    /// Returns a number that changes whenever rows of records that were folded before change. Consumers that follow the rows by
+    /// offset must then start over.
     ///
     /// # Errors
     /// If it can't be read.

@@ -1,4 +1,4 @@
-//! Everything that changed goes into the file in one transaction, checkpoint and all.
+//! Writes changes and the checkpoint in one transaction.
 
 use std::collections::BTreeMap;
 
@@ -21,26 +21,26 @@ use crate::{
     tables::{Cell, Ledger, Table},
 };
 
-/// So many heads are gathered before they are merged: of 4 million records half of what is written was pages that held one new
-/// head each.
+/// The number of heads that are collected before they are merged. Without this, half of the bytes written for 4 million records
+/// were pages with a single new head each.
 const N_FRESH_MAX: usize = 100_000;
 
-/// What comes after some changes.
+/// Whether more changes follow immediately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// A mass of others: all that counts is when the last of them is written.
+    /// Many more follow, as in a replay. Optimizes for throughput.
     Mass,
-    /// Nothing, or not at once: tables are as anybody may compare them.
+    /// None follow immediately. Leaves the tables in a form that can be compared.
     Steady,
 }
 
-/// The one connection that writes a service's rows, with its prepared texts. Owned by one task: two would only wait for
-/// each other, and their changes could not both follow on what is stored.
+/// The only connection that writes a service's rows, with its statements. Owned by one task, because two would block each other,
+/// and their changes could not both follow the stored checkpoint.
 pub struct Writer<D: Decider> {
     connection: WritingConnection,
     heads: Insert,
     fresh_heads: Insert,
-    /// At most so many stand there.
+    /// An upper bound of the number of rows in `fresh_heads`.
     n_fresh: usize,
     records: Insert,
     touched: Insert,
@@ -49,7 +49,7 @@ pub struct Writer<D: Decider> {
     copied: Insert,
     tables: Vec<(&'static Table<D::Entity>, Insert)>,
     ledgers: Vec<(&'static Ledger<D>, Insert)>,
-    /// Held as long as anybody may write.
+    /// Holds the lock as long as the writer exists.
     _generations: Generations<D>,
 }
 
@@ -59,7 +59,7 @@ impl<D: Decider> Writer<D> {
             connection: WritingConnection::open(origin, D::JOURNAL, is_beside)?,
             heads: Insert::new("heads", &["key"], &["key", "offset"], &Conflict::Replace),
             fresh_heads: Insert::new("fresh_heads", &["key"], &["key", "offset"], &Conflict::Replace),
-            // What an earlier writer left is not known.
+            // An earlier writer may have left any number.
             n_fresh: N_FRESH_MAX,
             records: Insert::new(
                 "records",
@@ -87,7 +87,7 @@ impl<D: Decider> Writer<D> {
     }
 }
 
-/// How the rows of an aggregate's table are written; of a copied fact the highest version stays.
+/// Returns the insert statement of an aggregate's table. For copied facts, the highest version wins.
 pub(super) fn insert_into<E>(table: &Table<E>) -> Insert {
     let extra = table.columns.iter().map(|column| column.name);
     let columns: Vec<&str> = ["key", "version", "offset"].into_iter().chain(extra).chain(["doc"]).collect();
@@ -99,26 +99,26 @@ pub(super) fn insert_into<E>(table: &Table<E>) -> Insert {
 fn append_to<D: Decider>(ledger: &Ledger<D>) -> Insert {
     let extra = ledger.columns.iter().map(|column| column.name);
     let columns: Vec<&str> = ["offset", "line"].into_iter().chain(extra).collect();
-    // Kept: what was parked may be folded without a new record, by which a repeated change set would be told.
+    // Keep existing rows: a parked record may be folded without a new record, so a repeated change set is not detected.
     Insert::new(ledger.name, &["offset", "line"], &columns, &Conflict::Keep)
 }
 
 impl<D: Decider> Store<D> {
-    /// A connection to write with.
+    /// Opens a connection for writing.
     ///
     /// # Errors
-    /// If the file, or that of which generation serves, can't be opened.
+    /// If the file, or the one that names the serving generation, can't be read.
     pub async fn writer(&self) -> Result<Writer<D>, StoreError> {
         let is_beside = self.generations.serving()? != self.number;
         Writer::open(&self.origin, self.generations.clone(), is_beside)
     }
 
-    /// Writes `changes` and the checkpoint in one transaction. Changes that are there already are not written again, so
-    /// after an error whose outcome is unknown the same call settles it.
+    /// Writes `changes` and the checkpoint in one transaction. Changes that were already written are skipped, so after an error with
+    /// an unknown outcome, repeat the same call.
     ///
     /// # Errors
-    /// [`StoreError::OutOfOrder`] if `changes` don't follow on what is stored; else SQLite's. Nothing was written then,
-    /// unless the transaction's very end failed.
+    /// [`StoreError::OutOfOrder`] if `changes` do not follow the stored checkpoint, or another error from SQLite. Nothing was
+    /// written then, unless the commit itself failed.
     pub async fn write(&self, writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<(), StoreError> {
         let (from, next) = (changes.records.first().map_or(changes.next, |record| record.offset), changes.next);
         writer.connection.begin(move |connection, origin| begin::<D>(connection, origin, from, next)).await;
@@ -154,10 +154,10 @@ impl<D: Decider> Store<D> {
         Ok(())
     }
 
-    /// Deletes all rows, so that they can be built anew from the log's beginning. The indexes stay.
+    /// Deletes all rows, so that they can be rebuilt from the start of the log. Keeps the indexes.
     ///
     /// # Errors
-    /// If SQLite refuses: then nothing was deleted.
+    /// If SQLite fails. Then nothing was deleted.
     pub async fn clear(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
         let tables = self.tables();
         let cleared = move |connection: &mut Connection, origin: &Origin| {
@@ -175,14 +175,14 @@ impl<D: Decider> Store<D> {
     }
 }
 
-/// A transaction, whatever became of the one before.
+/// Rolls back a transaction that is still open, then begins a new one.
 fn anew(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     roll_back(connection)?;
-    // Immediate: a deferred transaction that reads first can be refused later without having waited.
+    // Immediate, because a deferred transaction that reads first can later fail as busy without waiting.
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
-/// Begins a transaction for changes from `from` to `next`, if they are the next ones; not if they are stored already.
+/// Begins a transaction for the changes in `from..next`. Returns false if they are already stored.
 fn begin<D: Decider>(connection: &mut Connection, origin: &Origin, from: u64, next: u64) -> Result<bool, StoreError> {
     let failed = |error| origin.refused("writing rows", error);
     let mut transaction = anew(connection).map_err(failed)?;
@@ -192,7 +192,7 @@ fn begin<D: Decider>(connection: &mut Connection, origin: &Origin, from: u64, ne
         .map_err(failed)?
         .cast_unsigned();
     if stored == next && from < stored {
-        // A checkpoint that is too high says the same of changes that were never written.
+        // A damaged checkpoint that is too high would also skip changes that were never written.
         let last = transaction
             .query_row("select exists (select 1 from records where offset = ?)", [next.cast_signed() - 1], |row| {
                 row.get(0)
@@ -204,7 +204,7 @@ fn begin<D: Decider>(connection: &mut Connection, origin: &Origin, from: u64, ne
             Err(origin.damaged(format!("meta: next is {next}, but records {} is missing", next - 1)))
         };
     }
-    // Offsets may be missing in the log (markers that are no records), so the first may also be above.
+    // Offsets in the log may have gaps (transaction markers), so `from` may be above `stored`.
     if from < stored || next < stored {
         return Err(StoreError::OutOfOrder { service: D::JOURNAL, stored, from, to: next });
     }
@@ -212,7 +212,7 @@ fn begin<D: Decider>(connection: &mut Connection, origin: &Origin, from: u64, ne
     Ok(true)
 }
 
-/// Moves the checkpoint, and ends the transaction.
+/// Advances the checkpoint and commits.
 fn advance(connection: &mut Connection, origin: &Origin, next: u64, genesis: Option<String>) -> Result<(), StoreError> {
     let moved = connection
         .prepare_cached("update meta set next = ?, genesis = coalesce(?, genesis)")
@@ -221,9 +221,9 @@ fn advance(connection: &mut Connection, origin: &Origin, next: u64, genesis: Opt
     moved.map_err(|error| origin.refused("writing the checkpoint", error))
 }
 
-/// Where the last record of each key stands. Whether all of them are in `heads` then.
+/// Writes the offset of the last record of each key. Returns whether all of them are in `heads` afterwards.
 async fn write_heads<D: Decider>(writer: &mut Writer<D>, changes: &Changes<D>, pace: Pace) -> Result<bool, StoreError> {
-    // In the order of the keys: neighbours meet on the same page.
+    // In key order, so that neighboring keys are written to the same page.
     let mut moved = changes.heads.clone();
     moved.sort_unstable_by_key(|(key, _)| *key);
     let to = &writer.connection;
@@ -240,7 +240,7 @@ async fn write_heads<D: Decider>(writer: &mut Writer<D>, changes: &Changes<D>, p
             Ok(true)
         }
         Pace::Mass => {
-            // Counted at once: of a transaction that fails it may be unknown what became of it.
+            // Counted now, because the outcome of a failed transaction may be unknown.
             writer.n_fresh += moved.len();
             writer.fresh_heads.run(to, &moved, values_of).await?;
             let are_many = writer.n_fresh >= N_FRESH_MAX;
@@ -253,13 +253,13 @@ async fn write_heads<D: Decider>(writer: &mut Writer<D>, changes: &Changes<D>, p
 }
 
 fn merge_heads(connection: &mut Connection, origin: &Origin) -> Result<(), StoreError> {
-    // Read and written in the order of the keys, so that each page is written once. `where true`: else `on` would belong to a join.
+    // Read and written in key order, so that each page is written once. Without `where true`, SQLite would parse `on` as a join.
     let text = "insert into heads select key, offset from fresh_heads where true \
                 on conflict (key) do update set offset = excluded.offset; delete from fresh_heads";
     connection.execute_batch(text).map_err(|error| origin.refused("writing rows", error))
 }
 
-/// Extends the periods of the records' blocks to their times.
+/// Extends the periods of the records' blocks to include their times.
 async fn widen_periods(to: &WritingConnection, records: &[RecordRow]) {
     let mut periods: BTreeMap<u64, (Millis, Millis)> = BTreeMap::new();
     for RecordRow { offset, time_ms, .. } in records {
@@ -281,7 +281,7 @@ async fn widen_periods(to: &WritingConnection, records: &[RecordRow]) {
     to.part(move |connection, origin| widen(connection).map_err(|error| origin.refused("writing rows", error))).await;
 }
 
-/// What is parked and what is discarded, and what that makes of records that were folded before.
+/// Writes parked and discarded records, and the changed verdicts of records that were folded before.
 async fn write_set_aside<D: Decider>(writer: &Writer<D>, changes: &Changes<D>) -> Result<(), StoreError> {
     let to = &writer.connection;
     if !changes.verdicts.is_empty() || !changes.unparked.is_empty() {
@@ -388,7 +388,7 @@ async fn write_ledgers<D: Decider>(
     Ok(())
 }
 
-/// A verdict as stored. Never give a number another meaning.
+/// Returns the stored number of a verdict. Never change the meaning of a number.
 pub(super) const fn stored(verdict: Verdict) -> i64 {
     match verdict {
         Verdict::Accepted => 0,
