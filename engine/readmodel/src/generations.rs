@@ -1,8 +1,9 @@
-//! The generations of a service's rows. One serves; the one before it may be kept to go back to, and the next one may be
-//! being built beside it. Each is a file of its own, `<service>.<number>.sqlite`; which one serves stands in
-//! `<service>.generation`, which is replaced in one step.
+//! The generations of a service's read model. One is serving. The previous one may be kept to go back to, and the next one may
+//! be in the process of being built. Each is a separate file, `<service>.<number>.sqlite`. The file `<service>.generation` names the
+//! serving one, and is replaced atomically.
 //!
-//! Deliberately absent: opening them (that is [`Store`](crate::Store)), building and comparing generations (that is `service::rebuild`), and renaming files that are open.
+//! Deliberately absent: opening generations (that is [`Store`](crate::Store)), building and comparing them (that is
+//! `service::rebuild`), and renaming open files.
 
 use std::{
     fs::{self, File, Permissions},
@@ -20,16 +21,16 @@ use crate::{
 };
 use orderlog_core::decider::Decider;
 
-/// Where snapshots are, unless it is said.
+/// The default folder for snapshots, within the data folder.
 pub const SNAPSHOTS: &str = "snapshots";
-/// The first generation of rows that were never rebuilt.
+/// The serving generation if the file that names it does not exist.
 const FIRST: u32 = 1;
 
-/// The generations in a data folder, which nobody else uses as long as this, or a store of it, is there.
+/// The generations in a data folder, which stays locked as long as this, or a store opened from it, exists.
 pub struct Generations<D: Decider> {
     dir: PathBuf,
     snapshots: Snapshots<D>,
-    /// `None` if the folder is open for reading only and was never locked.
+    /// `None` if the folder is open read-only and has no lock file.
     lock: Option<Arc<File>>,
     tables: &'static Tables<D>,
 }
@@ -41,7 +42,7 @@ impl<D: Decider> Clone for Generations<D> {
 }
 
 impl<D: Decider> Generations<D> {
-    /// Those in `dir`, which is made if it is missing.
+    /// Locks the generations in `dir`, creating the folder if it is missing.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while another process uses them, [`StoreError::Folder`] if the folder can't be used.
@@ -49,7 +50,7 @@ impl<D: Decider> Generations<D> {
         Ok(Self::locked_by(dir, tables, Some(opening::lock(dir, D::JOURNAL)?)))
     }
 
-    /// Those in `dir`, for reading only: nothing is made or changed there.
+    /// Opens the generations in `dir` read-only. Creates and changes nothing there.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while a process uses them, [`StoreError::Folder`] if the folder can't be read.
@@ -62,47 +63,45 @@ impl<D: Decider> Generations<D> {
         Self { dir: dir.to_owned(), snapshots, lock, tables }
     }
 
-    /// The same, with snapshots in another folder.
+    /// Sets the folder for snapshots.
     #[must_use]
     pub fn with_snapshots(self, dir: &Path) -> Self {
         Self { snapshots: Snapshots::in_dir(dir, self.tables), ..self }
     }
 
-    /// The tables of these rows.
     pub const fn tables(&self) -> &'static Tables<D> {
         self.tables
     }
 
-    /// The snapshots of these rows.
     pub fn snapshots(&self) -> &Snapshots<D> {
         &self.snapshots
     }
 
-    /// Begins a generation, which must not be there, as a copy of the snapshot at `position`.
+    /// Creates a generation, which must not exist, as a copy of the snapshot at `position`.
     ///
     /// # Errors
-    /// [`SnapshotError`]; then it is not there.
+    /// [`SnapshotError`]. Then the generation was not created.
     pub async fn begin_from_snapshot(&self, number: u32, position: u64) -> Result<(), SnapshotError> {
         self.snapshots.copy(position, &self.file(number)).await
     }
 
-    /// Which one serves.
+    /// Returns the number of the serving generation.
     ///
     /// # Errors
-    /// [`StoreError`] if the file that says so can't be read.
+    /// [`StoreError`] if the file that names it can't be read.
     pub fn serving(&self) -> Result<u32, StoreError> {
         Ok(self.kept()?.first().copied().unwrap_or(FIRST))
     }
 
-    /// Which one served before, if it is kept.
+    /// Returns the number of the previous generation, if it is kept.
     ///
     /// # Errors
-    /// [`StoreError`] if the file that says so can't be read.
+    /// [`StoreError`] if the file that names it can't be read.
     pub fn before(&self) -> Result<Option<u32>, StoreError> {
         Ok(self.kept()?.get(1).copied())
     }
 
-    /// The numbers that are kept: the serving one, then the one before.
+    /// Reads the kept numbers: the serving one, then the previous one.
     fn kept(&self) -> Result<Vec<u32>, StoreError> {
         let path = self.pointer();
         match fs::read(&path) {
@@ -118,16 +117,17 @@ impl<D: Decider> Generations<D> {
         }
     }
 
-    /// From now on this one serves, and the one that served is the one before. Others than these are deleted: nobody has them
-    /// open.
+    /// Makes this generation the serving one, and keeps the one that served as the previous one. Deletes all others, which must not
+    /// be open.
     ///
     /// # Errors
-    /// [`StoreError::Folder`] if that can't be kept; the one before serves on then.
+    /// [`StoreError::Folder`] if the file that names the serving one can't be replaced, which then continues to serve, or an old
+    /// generation can't be deleted.
     pub fn serve(&self, number: u32) -> Result<(), StoreError> {
         let path = self.pointer();
         let before = match self.serving() {
             Ok(before) => before,
-            // Which one served is not known any more, so none is deleted.
+            // The generation that served is unknown, so delete none.
             Err(StoreError::Damaged { .. }) => {
                 let kept = replace(&path, format!("{number}\n").as_bytes());
                 return kept.map_err(|source| StoreError::Folder { path, source });
@@ -142,7 +142,7 @@ impl<D: Decider> Generations<D> {
         Ok(())
     }
 
-    /// Copies the files of the generation that serves, if there is one, into the folder `to`: byte by byte, damage included.
+    /// Copies the files of the serving generation, if there is one, into the folder `to`, byte for byte and including any damage.
     ///
     /// # Errors
     /// [`StoreError`] if a file can't be read or written.
@@ -156,7 +156,7 @@ impl<D: Decider> Generations<D> {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::Folder { path, source });
                 }
-                // A copy of a file that its owner may only read has to be written.
+                // The copy must be writable even if the original is read-only.
                 Ok(_) => fs::set_permissions(&copy, Permissions::from_mode(0o600))
                     .map_err(|source| StoreError::Folder { path: copy, source })?,
                 Err(_) => {}
@@ -165,7 +165,7 @@ impl<D: Decider> Generations<D> {
         Ok(())
     }
 
-    /// The numbers of those that are there, ascending.
+    /// Returns the numbers of all existing generations, ascending.
     ///
     /// # Errors
     /// [`StoreError::Folder`] if the folder can't be read.
@@ -183,10 +183,10 @@ impl<D: Decider> Generations<D> {
         Ok(numbers)
     }
 
-    /// Deletes one that nobody has open.
+    /// Deletes a generation, which must not be open.
     ///
     /// # Errors
-    /// [`StoreError::Folder`] if a file of it can't be deleted.
+    /// [`StoreError::Folder`] if one of its files can't be deleted.
     pub fn remove(&self, number: u32) -> Result<(), StoreError> {
         let file = self.file(number);
         let companions = opening::COMPANIONS.map(|end| opening::companion(&file, end));
@@ -201,7 +201,7 @@ impl<D: Decider> Generations<D> {
         Ok(())
     }
 
-    /// The file of a generation.
+    /// Returns the path of a generation's file.
     pub fn file(&self, number: u32) -> PathBuf {
         self.dir.join(format!("{}.{number}.sqlite", D::JOURNAL))
     }

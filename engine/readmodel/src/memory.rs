@@ -1,8 +1,8 @@
-//! Rows in memory: what [`Store`](crate::Store) keeps in SQLite, for tests and simulation.
+//! An in-memory equivalent of [`Store`](crate::Store), for tests and simulation.
 //!
-//! A test holds the two against each other (`tests/simulation/tests/equivalence.rs`). Clones share the rows, as processes that come one after
-//! the other share a file. What was written may be lost again in a crash, as with SQLite in WAL mode and `synchronous=NORMAL`:
-//! the newest transactions, and never one without those after it.
+//! A test checks that the two are equivalent (`tests/simulation/tests/equivalence.rs`). Clones share the rows, as successive
+//! processes share a file. A crash may lose the newest transactions, but never one without those after it, as with SQLite in WAL
+//! mode and `synchronous=NORMAL`.
 
 use std::{
     collections::BTreeMap,
@@ -27,32 +27,31 @@ use crate::{
 
 /// An aggregate's version, the offset that last changed it, and its state.
 type Versioned<E> = (u64, u64, Arc<E>);
-/// A ledger's lines: offset and number, columns.
+/// A ledger's columns by offset and line number.
 type Lines = BTreeMap<(u64, i64), Vec<Cell>>;
 
-/// Everything that the rows of one generation hold.
+/// All rows of one generation.
 #[derive(Clone)]
 pub struct Contents<D: Decider> {
     tables: &'static Tables<D>,
     /// The first offset that is not folded.
     pub next: u64,
-    /// Who the journal is.
+    /// The identity of the journal.
     pub genesis: Option<Genesis>,
     /// The last accepted record of each key.
     pub heads: BTreeMap<Key, Head>,
-    /// Version, offset and state of each aggregate.
+    /// The version, offset and state of each aggregate.
     pub entities: BTreeMap<(Kind, Key), Versioned<D::Entity>>,
     /// One row per record, ascending.
     pub records: Vec<RecordRow>,
-    /// Which further aggregates accepted records touch: offset and number, key.
+    /// The aggregates that accepted records touch, except the first one of each, by offset and line number.
     pub touched: BTreeMap<(u64, i64), Key>,
-    /// The lines of each ledger.
     pub ledgers: BTreeMap<&'static str, Lines>,
-    /// What is parked, and why.
+    /// The reason for each parked record, by key and offset.
     pub parked: BTreeMap<(Key, u64), String>,
-    /// What was discarded, by its offset.
+    /// By the offset of the discarded record.
     pub discarded: BTreeMap<u64, DiscardedRow>,
-    /// Where copying goes on.
+    /// The position to resume copying from, by topic and partition.
     pub copied: BTreeMap<(String, u32), CopiedRow>,
 }
 
@@ -73,7 +72,7 @@ impl<D: Decider> Contents<D> {
         }
     }
 
-    /// As [`Store::write`](crate::Store::write).
+    /// See [`Store::write`](crate::Store::write).
     fn write(&mut self, changes: &Changes<D>) -> Result<(), StoreError> {
         let from = changes.records.first().map_or(changes.next, |record| record.offset);
         if self.next == changes.next && from < self.next {
@@ -114,7 +113,7 @@ impl<D: Decider> Contents<D> {
         Ok(())
     }
 
-    /// What is parked and what is discarded, and what that makes of records that were folded before.
+    /// Writes parked and discarded records, and the changed verdicts of records that were folded before.
     fn write_set_aside(&mut self, changes: &Changes<D>) {
         for (offset, verdict) in &changes.verdicts {
             if let Ok(at) = self.records.binary_search_by_key(offset, |record| record.offset) {
@@ -128,7 +127,7 @@ impl<D: Decider> Contents<D> {
         }
     }
 
-    /// As [`Store::set_aside`](crate::Store::set_aside).
+    /// See [`Store::set_aside`](crate::Store::set_aside).
     fn set_aside(&self) -> SetAside {
         let record = |offset| self.records.binary_search_by_key(&offset, |it| it.offset).map(|at| &self.records[at]);
         let mut parked: Vec<_> = self
@@ -165,7 +164,7 @@ impl<D: Decider> Contents<D> {
         }
     }
 
-    /// The first thing that is not alike, in words; where copying goes on is left out, and so are copied facts.
+    /// Describes the first difference, if there is one. Ignores copied facts and their positions.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let is_own = |kind: Kind| !self.tables.is_copied(kind);
         let own =
@@ -196,7 +195,7 @@ enum Transaction<D: Decider> {
 
 struct Generation<D: Decider> {
     contents: Contents<D>,
-    /// What no crash takes back.
+    /// The rows that survive a crash.
     synced: Contents<D>,
     unsynced: Vec<Transaction<D>>,
 }
@@ -218,7 +217,7 @@ impl<D: Decider> Generation<D> {
     }
 }
 
-/// One generation of a service's rows, in memory.
+/// One generation of a service's read model, in memory.
 pub struct MemoryRows<D: Decider> {
     tables: &'static Tables<D>,
     generations: Arc<Mutex<BTreeMap<u32, Generation<D>>>>,
@@ -232,7 +231,7 @@ impl<D: Decider> Clone for MemoryRows<D> {
 }
 
 impl<D: Decider> MemoryRows<D> {
-    /// Empty rows of a first generation.
+    /// Creates an empty first generation.
     pub fn new(tables: &'static Tables<D>) -> Self {
         Self { tables, generations: Arc::default(), number: 1 }
     }
@@ -245,21 +244,21 @@ impl<D: Decider> MemoryRows<D> {
         look(self.all().entry(self.number).or_insert_with(|| Generation::new(self.tables)))
     }
 
-    /// Another generation of the same rows; empty if it was not there.
+    /// Returns another generation of the same read model, which is empty if it did not exist.
     #[must_use]
     pub fn of_generation(&self, number: u32) -> Self {
         Self { tables: self.tables, generations: Arc::clone(&self.generations), number }
     }
 
-    /// What `look` makes of everything they hold.
+    /// Calls `look` with all rows.
     pub fn look<T>(&self, look: impl FnOnce(&Contents<D>) -> T) -> T {
         self.with(|generation| look(&generation.contents))
     }
 
-    /// Writes at once; see [`Rows::write`].
+    /// Writes synchronously; see [`Rows::write`].
     ///
     /// # Errors
-    /// [`StoreError::OutOfOrder`] if they don't follow on what is stored.
+    /// [`StoreError::OutOfOrder`] if the changes do not follow the stored checkpoint. [`StoreError::NoTable`] for an unknown kind.
     pub fn put(&self, changes: &Changes<D>) -> Result<(), StoreError> {
         self.with(|generation| {
             generation.contents.write(changes)?;
@@ -268,17 +267,17 @@ impl<D: Decider> MemoryRows<D> {
         })
     }
 
-    /// How many transactions a crash may take back.
+    /// Returns the number of transactions that a crash may lose.
     pub fn n_unsynced(&self) -> usize {
         self.with(|generation| generation.unsynced.len())
     }
 
-    /// Nothing of what is written can be lost any more.
+    /// Makes everything written so far survive a crash.
     pub fn sync(&self) {
         self.with(Generation::sync);
     }
 
-    /// The power fails: of what is not synced only the oldest `n_kept` transactions are kept.
+    /// Simulates a power failure: keeps only the oldest `n_kept` of the unsynced transactions.
     pub fn lose_unsynced(&self, n_kept: usize) {
         self.with(|generation| {
             generation.unsynced.truncate(n_kept);

@@ -1,4 +1,4 @@
-//! Opening a service's file: a fresh one is made, one of other tables is moved aside, anything else is refused.
+//! Opens a service's file. Creates the tables in a new one, renames one with another schema version, and refuses foreign files.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,22 +15,22 @@ use sqlx::{
 use crate::{error::StoreError, origin::Origin, schema, tables::Tables};
 use orderlog_core::decider::Decider;
 
-/// How long a connection waits for another one's lock.
+/// How long a connection waits for another connection's lock.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// More statements than the largest service has to write.
+/// More statements than any service needs for writing.
 const N_STATEMENTS: usize = 64;
 
-/// Reads of lists at the same time. SQLite reads are short and bound by the processor, so a few are enough.
+/// The number of connections for lists. Reads are short and CPU-bound, so a few are enough.
 const READERS: u32 = 4;
 
-/// The end of the name of a write-ahead log.
+/// The suffix of a write-ahead log's name.
 pub(crate) const WAL: &str = "-wal";
 
-/// The ends of the names of both files that SQLite keeps beside an open one.
+/// The suffixes of the two files that SQLite creates beside an open one.
 pub(crate) const COMPANIONS: [&str; 2] = [WAL, "-shm"];
 
-/// How a connection that makes tables is opened.
+/// Returns the options of a connection that creates tables.
 pub(crate) fn making(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -40,9 +40,9 @@ pub(crate) fn making(file: &Path) -> SqliteConnectOptions {
         .foreign_keys(false)
 }
 
-/// What the connection that writes is told.
+/// The pragmas of the write connection.
 const WRITING: &[(&str, &str)] = &[
-    // A power cut may take the last transactions, whole: the log has them, and they are folded again.
+    // A power failure may lose the last transactions as a whole. Their records are in the log and are folded again.
     ("synchronous", "normal"),
     ("foreign_keys", "off"),
     ("journal_size_limit", "67108864"),
@@ -50,24 +50,25 @@ const WRITING: &[(&str, &str)] = &[
     ("cache_size", "-24576"),
 ];
 
-/// Pages in the WAL at which they are copied into the file, while a mass of rows is written and nobody is served. Random keys dirty
-/// many pages per transaction: the more of them meet in the WAL, the fewer are written twice.
+/// The checkpoint interval, in pages of the WAL, during a replay while nothing is served. Random keys dirty many pages per
+/// transaction, so a larger WAL saves more repeated writes of a page to the file.
 const ALONE: &str = "32000";
 
-/// The same beside rows that serve: whose commits, and the log's, wait for the same disk until all of these pages have reached it.
+/// The checkpoint interval during a replay while another generation is serving. Its commits, and the log's, wait for the same disk
+/// during a checkpoint.
 const BESIDE: &str = "2000";
 
-/// What it is told to make indexes. They are sorted in pieces as large as the cache, which go to a temporary file: in memory they
-/// took 60 bytes per record, without a limit.
+/// The pragmas for creating indexes. They are sorted in chunks of the cache's size in a temporary file. In memory, sorting took
+/// 60 bytes per record, unbounded.
 const SORTING: &[(&str, &str)] = &[("temp_store", "file"), ("cache_size", "-16384")];
 
-/// What it is told from then on, when rows come one by one. Few pages at a time are copied into the file: the log waits for the same disk.
+/// The pragmas after that, when changes are small. Checkpoints are small too, because the log waits for the same disk.
 const SERVING: &[(&str, &str)] = &[("temp_store", "memory"), ("cache_size", "-49152"), ("wal_autocheckpoint", "1000")];
 
-/// Writes a page with the content that it has: `application_id` is 0 in all of these files.
+/// Commits a page with unchanged content: `application_id` is 0 in all of these files.
 pub(crate) const TRIAL: &str = "begin immediate; update meta set next = next; pragma application_id = 0; commit";
 
-/// The connection that writes, in a file that has its tables: beside another one that serves, or alone.
+/// Opens the write connection of a file that has its tables. `is_beside` says whether another generation is serving.
 pub(crate) fn writer(file: &Path, is_beside: bool) -> rusqlite::Result<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = rusqlite::Connection::open_with_flags(file, flags)?;
@@ -78,7 +79,7 @@ pub(crate) fn writer(file: &Path, is_beside: bool) -> rusqlite::Result<rusqlite:
     Ok(connection)
 }
 
-/// Makes what lists need, by the connection that writes, when no more mass of rows is to come.
+/// Creates the indexes after a replay, and switches the write connection to [`SERVING`].
 pub(crate) fn make_indexes<D: Decider>(connection: &rusqlite::Connection, tables: &Tables<D>) -> rusqlite::Result<()> {
     tell(connection, SORTING)?;
     let made = tables.indexes().iter().try_for_each(|text| connection.execute_batch(text));
@@ -88,14 +89,14 @@ pub(crate) fn make_indexes<D: Decider>(connection: &rusqlite::Connection, tables
 
 fn tell(connection: &rusqlite::Connection, pragmas: &[(&str, &str)]) -> rusqlite::Result<()> {
     for (name, value) in pragmas {
-        // Some answer with what they were told.
+        // Some pragmas return a row with the new value.
         let answer = connection.pragma_update_and_check(None, name, value, |_| Ok(()));
         answer.or_else(|error| if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) })?;
     }
     Ok(())
 }
 
-/// How a connection that only reads is opened.
+/// Returns the options of a read-only connection.
 pub(crate) fn reading(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -106,20 +107,21 @@ pub(crate) fn reading(file: &Path) -> SqliteConnectOptions {
         .pragma("mmap_size", "268435456")
 }
 
-/// The same for a file without a writer. If it holds everything, SQLite makes no file beside it and takes no lock.
+/// Returns the options of a read-only connection to a file without a writer. If it has no write-ahead log, SQLite creates no other
+/// file and takes no lock.
 pub(crate) fn reading_alone(file: &Path) -> SqliteConnectOptions {
     let has_wal = fs::metadata(companion(file, WAL)).is_ok_and(|wal| wal.len() > 0);
     reading(file).immutable(!has_wal)
 }
 
-/// The file that SQLite keeps beside `file` under this end of its name.
+/// Returns the path of the file that SQLite creates beside `file` with this suffix.
 pub(crate) fn companion(file: &Path, end: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
-/// Connections that only read, kept open: opening one costs more than most queries.
+/// Opens a pool of read-only connections. They stay open, because opening one takes longer than most queries.
 pub(crate) async fn readers(
     options: SqliteConnectOptions,
     origin: &Origin,
@@ -130,7 +132,7 @@ pub(crate) async fn readers(
         .min_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
-        // A ping before every query would double its round trips to SQLite's thread.
+        // A ping before every query would double the round trips to SQLite's thread.
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(10))
         .connect_with(options)
@@ -138,12 +140,11 @@ pub(crate) async fn readers(
         .map_err(|error| origin.error("opening the rows for reading", error))
 }
 
-/// The pool for lists.
 pub(crate) async fn list_readers(options: SqliteConnectOptions, origin: &Origin) -> Result<SqlitePool, StoreError> {
     readers(options, origin, READERS).await
 }
 
-/// The promise that nobody else uses the service's rows in `dir`; it ends with the value.
+/// Locks the service's rows in `dir` exclusively until the returned file is dropped. Creates the folder if it is missing.
 pub(crate) fn lock(dir: &Path, service: &str) -> Result<File, StoreError> {
     let folder = |path: &Path| {
         let path = path.to_owned();
@@ -159,7 +160,7 @@ pub(crate) fn lock(dir: &Path, service: &str) -> Result<File, StoreError> {
     }
 }
 
-/// Keeps writers from the service's rows in `dir` until the value is dropped. `None` if the folder was never locked.
+/// Locks writers out of the service's rows in `dir` until the returned file is dropped. Returns `None` if there is no lock file.
 pub(crate) fn shared_lock(dir: &Path, service: &str) -> Result<Option<File>, StoreError> {
     let path = lock_file(dir, service);
     match File::open(&path) {
@@ -177,21 +178,21 @@ fn lock_file(dir: &Path, service: &str) -> PathBuf {
     dir.join(format!("{service}.sqlite.lock"))
 }
 
-/// What a file holds.
+/// The contents of a file.
 enum FileState {
     Nothing,
     These,
     OtherTables { schema: String },
 }
 
-/// Makes sure that `file` has these tables.
+/// Ensures that `file` has these tables and can be written.
 pub(crate) async fn prepare<D: Decider>(file: &Path, origin: &Origin, tables: &Tables<D>) -> Result<(), StoreError> {
     let mut connection = connect(file, origin).await?;
     match inspect(&mut connection, origin, tables).await? {
         FileState::These => {}
         FileState::Nothing => create(&mut connection, origin, tables).await?,
         FileState::OtherTables { schema } => {
-            // Closing the last connection empties the WAL into the file, so that one file is all there is to move.
+            // Closing the last connection checkpoints the WAL, so that only one file has to be renamed.
             close(connection, origin).await?;
             let aside = move_aside(file, &schema)?;
             tracing::warn!(
@@ -209,13 +210,13 @@ pub(crate) async fn prepare<D: Decider>(file: &Path, origin: &Origin, tables: &T
     close(connection, origin).await
 }
 
-/// Commits a page as it is: SQLite also opens a file that it can't write, and that a disk is full shows only in a commit.
+/// Commits an unchanged page, because SQLite opens a file even if it can't write to it, and a full disk shows only in a commit.
 async fn try_writing(connection: &mut SqliteConnection, origin: &Origin) -> Result<(), StoreError> {
     let tried = sqlx::raw_sql(TRIAL).execute(connection).await;
     tried.map(drop).map_err(|error| origin.error("writing the rows", error))
 }
 
-/// Whether a file has these tables.
+/// Returns whether a file has these tables.
 pub(crate) async fn has_tables<D: Decider>(origin: &Origin, tables: &Tables<D>) -> Result<bool, StoreError> {
     let connection = SqliteConnection::connect_with(&reading_alone(&origin.file)).await;
     let mut connection = connection.map_err(|error| origin.error("opening the rows for reading", error))?;
@@ -245,7 +246,7 @@ async fn inspect<D: Decider>(
         return Ok(FileState::Nothing);
     }
     let foreign = |found: String| StoreError::Foreign { file: origin.file.clone(), found, service: D::JOURNAL };
-    // `only` is unique to ours: another program's `meta` makes this query fail, which says the same.
+    // The column `only` is specific to orderlog. On another program's `meta` table this query fails, which means the same.
     let meta = sqlx::query("select schema, service from meta where only = 1").fetch_optional(connection).await;
     let Ok(Some(meta)) = meta else {
         return Err(foreign("something else".to_owned()));
@@ -265,7 +266,7 @@ async fn create<D: Decider>(
     tables: &Tables<D>,
 ) -> Result<(), StoreError> {
     let failed = |error| origin.error("making the tables", error);
-    // One transaction: a crash leaves an empty file, which is begun again, never half the tables.
+    // In one transaction, so that a crash leaves an empty file and never half of the tables.
     let mut transaction = connection.begin_with("begin immediate").await.map_err(failed)?;
     for text in tables.statements() {
         sqlx::query(AssertSqlSafe(text)).persistent(false).execute(&mut *transaction).await.map_err(failed)?;
@@ -280,7 +281,7 @@ async fn create<D: Decider>(
     transaction.commit().await.map_err(failed)
 }
 
-/// Renames the file to one that says which tables it has. It is kept: nobody has missed it yet, but somebody may.
+/// Appends the file's schema version to its name. The file is kept in case it is still needed. Returns the new path.
 fn move_aside(file: &Path, schema: &str) -> Result<PathBuf, StoreError> {
     let failed = |path: &Path| {
         let path = path.to_owned();

@@ -1,4 +1,4 @@
-//! The file that rows come from: every error names it.
+//! The file that rows are stored in, to include it in every error.
 
 use std::{
     error::Error,
@@ -11,12 +11,12 @@ use sqlx::{ColumnIndex, Decode, Row, Sqlite, Type, sqlite::SqliteRow};
 
 use crate::error::StoreError;
 
-/// SQLite's primary result codes for a file that is not, or no longer, what this program wrote. No statement here can violate a
-/// constraint or meet a value of another type unless the rows contradict each other.
+/// SQLite's primary result codes for a damaged or foreign file. No statement here can violate a constraint or meet a value of
+/// another type unless the rows are inconsistent.
 const DAMAGE: [i32; 5] =
     [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_FORMAT, ffi::SQLITE_MISMATCH, ffi::SQLITE_CONSTRAINT];
 
-/// Its extended codes that say the same.
+/// SQLite's extended result codes for the same.
 const DAMAGE_EXTENDED: [i32; 2] = [ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_DATA];
 
 /// A service's file, for errors.
@@ -30,14 +30,14 @@ impl Origin {
         Self { file: file.to_owned() }
     }
 
-    /// An error of a connection that reads.
+    /// Converts an error of a read connection.
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> StoreError {
         let is_damage = match &source {
             sqlx::Error::Database(error) => {
                 let code = error.code().and_then(|code| code.parse().ok());
                 code.is_some_and(|code| is_damage(code, error.message()))
             }
-            // Every statement names columns of this program's tables, and reads rows that are always there.
+            // Every statement names columns of this program's tables, and expects rows that always exist.
             sqlx::Error::RowNotFound
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::ColumnDecode { .. }
@@ -47,7 +47,7 @@ impl Origin {
         if is_damage { self.damaged(format!("{doing}: {source}")) } else { self.failed(doing, source) }
     }
 
-    /// An error of the connection that writes.
+    /// Converts an error of the write connection.
     pub(crate) fn refused(&self, doing: &'static str, source: rusqlite::Error) -> StoreError {
         let is_damage = match &source {
             rusqlite::Error::SqliteFailure(error, message) => {
@@ -79,41 +79,41 @@ impl Origin {
         row.try_get(column).map_err(|error| self.damaged(error.to_string()))
     }
 
-    /// A column that holds 16 bytes.
+    /// Reads a column of 16 bytes.
     pub(crate) fn bytes<I: ColumnIndex<SqliteRow>>(&self, row: &SqliteRow, column: I) -> Result<[u8; 16], StoreError> {
         let bytes: &[u8] = self.get(row, column)?;
         bytes.try_into().map_err(|_| self.damaged(format!("{} bytes where 16 must be", bytes.len())))
     }
 
-    /// A column that holds a key.
+    /// Reads a key.
     pub(crate) fn key<I: ColumnIndex<SqliteRow>>(&self, row: &SqliteRow, column: I) -> Result<Key, StoreError> {
         self.bytes(row, column).map(Key::from_bytes)
     }
 
-    /// A column that holds an offset, a version or a count.
+    /// Reads an offset, a version or a count.
     pub(crate) fn count<I: ColumnIndex<SqliteRow>>(&self, row: &SqliteRow, column: I) -> Result<u64, StoreError> {
         self.get(row, column).and_then(|number| self.counted(number))
     }
 
-    /// An offset, a version or a count, as stored: never negative.
+    /// Converts a stored offset, version or count, which must not be negative.
     pub(crate) fn counted(&self, number: i64) -> Result<u64, StoreError> {
         u64::try_from(number).map_err(|_| self.damaged(format!("{number} where no number is below 0")))
     }
 
-    /// A column that holds any 64 bits.
+    /// Reads any 64 bits.
     pub(crate) fn bits<I: ColumnIndex<SqliteRow>>(&self, row: &SqliteRow, column: I) -> Result<u64, StoreError> {
         self.get(row, column).map(i64::cast_unsigned)
     }
 }
 
-/// Whether SQLite says with this extended code and message that the file is not what this program wrote.
+/// Returns whether SQLite's extended result code and message mean that the file is damaged or foreign.
 fn is_damage(code: i32, message: &str) -> bool {
     DAMAGE.contains(&(code & 0xff))
         || DAMAGE_EXTENDED.contains(&code)
         || (code == ffi::SQLITE_ERROR && says_what_is_missing(message))
 }
 
-/// Whether a table, a column or an index is missing, or a document is no JSON: SQLite has no codes of their own for these.
+/// Returns whether the message means a missing table, column or index, or malformed JSON. SQLite has no result codes for these.
 fn says_what_is_missing(message: &str) -> bool {
     message.starts_with("no such ") || message.starts_with("malformed ") || message.contains(" has no column named ")
 }

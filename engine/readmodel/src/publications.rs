@@ -1,27 +1,26 @@
-//! The events that a journal tells others, held against the records of its public topics. They may be more than fit into memory, so
-//! both sides are gathered in a database of SQLite's own: it is in a file without a name where temporary files are (`TMPDIR`), and
-//! gone with the value.
+//! Compares the public events of a journal with the records of its public topics. They may not fit into memory, so both sides are
+//! collected in a temporary SQLite database: an unnamed file in `TMPDIR`, deleted when the value is dropped.
 //!
-//! Which copies are right is known by a print that the caller makes of both sides. Three things are no faults: copies that follow the
-//! first right one, records whose id no expected event has, and records of a history that a restore took away. Those stand before
-//! the place where the relay began again, and another event has their id by now.
+//! A copy is right if its print, which the caller computes for both sides, is the expected one. Three things are not faults: copies
+//! after the first right one, records whose id no expected event has, and records from before the log was restored to an older
+//! state. The latter are before the place where the relay restarted, and another event has their id by now.
 
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-/// Faults of a kind that are reported.
+/// The maximum number of reported faults per kind.
 const MAX_FAULTS: u32 = 100;
-/// Memory for pages, in KiB.
+/// A negative `cache_size` is in KiB.
 const CACHE: &str = "pragma cache_size = -16384; pragma journal_mode = off; pragma synchronous = off";
 
-/// A `seq` is the place of an event among all that are expected, in the order of the journal.
+/// `seq` numbers the expected events in the order of the journal.
 const TABLES: &str = "
     create table expected (seq integer primary key, topic text not null, id blob not null, key integer not null,
         record integer not null, line integer not null, print integer not null) strict;
     create table found (topic text not null, part integer not null, offset integer not null, id blob not null,
         print integer not null, primary key (topic, part, offset)) without rowid, strict";
 
-/// Once everything is gathered: what was found of each expected event.
+/// Joins both sides after everything is collected: the copies of each expected event.
 const JOINED: &str = "
     create index expected_by_id on expected (id);
     create table copies (topic text not null, part integer not null, offset integer not null, seq integer not null,
@@ -32,8 +31,8 @@ const JOINED: &str = "
     create index copies_of on copies (seq, topic, part, offset);
     create index right_copies on copies (topic, part, offset) where is_right = 1";
 
-/// Right copies come in the journal's order. So a wrong one that is followed by a copy of an earlier event, or of its own, stands before
-/// a place where the relay began again.
+/// Right copies are in the journal's order. So a wrong copy that is followed by a right one of the same or an earlier event is before
+/// a place where the relay restarted, and is not a fault.
 const WRONG: &str = "
     create table wrong as select c.topic, c.part, c.offset, c.seq from copies c
     where c.is_right = 0
@@ -49,7 +48,7 @@ const MISSING: &str = "
     where not exists (select 1 from copies c where c.seq = e.seq and c.is_right = 1) and seq not in (select seq from wrong)
     order by seq limit ?";
 
-/// An event whose last copy stands before the first of the event of its key that the journal tells before it.
+/// Events whose last copy is before the first copy of the previous event with the same key.
 const DISORDERED: &str = "
     select topic, part, last, id, record from (
         select topic, part, last, id, record, seq, lag(first) over (partition by topic, part, key order by seq) as before
@@ -57,26 +56,26 @@ const DISORDERED: &str = "
               from copies c join expected e using (seq) where c.is_right = 1 group by c.topic, c.part, c.seq))
     where last < before order by seq limit ?";
 
-/// The first copies that are not the expected bytes, behind a place.
+/// The first copies of events that differ from the expected bytes, after a place.
 const DIFFERING: &str = "
     select c.topic, c.part, c.offset, e.record, e.line, c.seq from copies c join expected e using (seq)
     where c.is_right = 0 and (c.topic, c.part, c.offset) > (?, ?, ?)
       and not exists (select 1 from copies b where b.seq = c.seq and b.topic = c.topic and b.part = c.part and b.offset < c.offset)
     order by c.topic, c.part, c.offset limit ?";
 
-/// An event that a record of the journal tells others.
+/// A public event of a journal's record.
 #[derive(Clone, Debug)]
 pub struct ExpectedEvent {
     pub topic: String,
     /// `ce_id`.
     pub id: Uuid,
-    /// What tells its key from another one.
+    /// A fingerprint of the event's key.
     pub key: u64,
     /// The offset of the record in the journal.
     pub record: u64,
-    /// Which of the record's events it is.
+    /// The index of the event among those of the record.
     pub line: u64,
-    /// What tells its bytes from others.
+    /// A fingerprint of the event's bytes.
     pub print: u64,
 }
 
@@ -89,11 +88,11 @@ pub struct FoundEvent {
     pub offset: u64,
     /// `ce_id`.
     pub id: Uuid,
-    /// As that of an expected event.
+    /// Computed in the same way as [`ExpectedEvent::print`].
     pub print: u64,
 }
 
-/// The first copy of an event, whose bytes are not those that are expected. It may be the same event as an older program wrote it.
+/// The first copy of an event if it differs from the expected bytes. It may be the same event, written by an older version.
 #[derive(Clone, Debug)]
 pub struct Differing {
     pub topic: String,
@@ -102,28 +101,28 @@ pub struct Differing {
     pub offset: u64,
     /// The offset of the record in the journal.
     pub record: u64,
-    /// Which of the record's events it is.
+    /// The index of the event among those of the record.
     pub line: u64,
     seq: i64,
 }
 
-/// What is wrong with a published event.
+/// A kind of fault of a published event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicationFault {
-    /// It is on no partition of its topic.
+    /// The event is on no partition of its topic.
     Missing,
-    /// Its first copy is not what the journal says.
+    /// The event's first copy differs from the journal.
     Wrong,
-    /// It stands before an event of the same key that comes earlier in the journal.
+    /// The event is before another event with the same key that is earlier in the journal.
     Disordered,
 }
 
-/// An event with which something is wrong.
+/// An event with a fault.
 #[derive(Clone, Debug)]
 pub struct FaultyEvent {
     pub fault: PublicationFault,
     pub topic: String,
-    /// Where it stands, with the index of its partition; none if it is missing.
+    /// The partition's index and the offset. `None` if the event is missing.
     pub place: Option<(u32, u64)>,
     /// `ce_id`.
     pub id: Uuid,
@@ -131,23 +130,23 @@ pub struct FaultyEvent {
     pub record: u64,
 }
 
-/// The database could not be used: most likely there is no room for it.
+/// The temporary database can't be used. Most likely the disk is full.
 #[derive(Debug, thiserror::Error)]
 #[error("published events can't be gathered in a temporary file (TMPDIR says where): {0}")]
 pub struct PublicationsError(#[from] rusqlite::Error);
 
-/// Both sides, as far as they are gathered.
+/// The collected expected events and records.
 pub struct Publications {
     database: Connection,
 }
 
 impl Publications {
-    /// Nothing yet.
+    /// Creates an empty collection.
     ///
     /// # Errors
-    /// [`PublicationsError`] if there is no temporary file to be had.
+    /// [`PublicationsError`] if no temporary file can be created.
     pub fn gather() -> Result<Self, PublicationsError> {
-        // SQLite's name for a file that it deletes by itself.
+        // The empty name makes SQLite create a temporary file that it deletes on close.
         let database = Connection::open("")?;
         database.execute_batch(CACHE)?;
         database.execute_batch(TABLES)?;
@@ -155,10 +154,10 @@ impl Publications {
         Ok(Self { database })
     }
 
-    /// The journal's next events.
+    /// Adds the journal's next events.
     ///
     /// # Errors
-    /// [`PublicationsError`] if they can't be kept.
+    /// [`PublicationsError`] if they can't be stored.
     pub fn expect(&mut self, events: &[ExpectedEvent]) -> Result<(), PublicationsError> {
         let text = "insert into expected (topic, id, key, record, line, print) values (?, ?, ?, ?, ?, ?)";
         let mut insert = self.database.prepare_cached(text)?;
@@ -169,10 +168,10 @@ impl Publications {
         Ok(())
     }
 
-    /// The next records of a partition.
+    /// Adds the next records of a partition.
     ///
     /// # Errors
-    /// [`PublicationsError`] if they can't be kept.
+    /// [`PublicationsError`] if they can't be stored.
     pub fn find(&mut self, events: &[FoundEvent]) -> Result<(), PublicationsError> {
         let text = "insert into found (topic, part, offset, id, print) values (?, ?, ?, ?, ?)";
         let mut insert = self.database.prepare_cached(text)?;
@@ -182,17 +181,17 @@ impl Publications {
         Ok(())
     }
 
-    /// Holds both sides against each other, once all of both is gathered. Returns how many events are expected.
+    /// Compares both sides, once they are complete. Returns the number of expected events.
     ///
     /// # Errors
-    /// [`PublicationsError`] if there is no room.
+    /// [`PublicationsError`] if the database can't be used.
     pub fn join(&mut self) -> Result<u64, PublicationsError> {
         self.database.execute_batch(JOINED)?;
         self.n_expected()
     }
 
-    /// Expects only what comes not behind the last event that was found: how far the relay has come is not known. Returns how many
-    /// events are still expected.
+    /// Drops expected events after the last one that was found, for use when the relay's position is unknown. Returns the number of
+    /// events that remain.
     ///
     /// # Errors
     /// [`PublicationsError`] if the database can't be used.
@@ -210,7 +209,7 @@ impl Publications {
         Ok(n.unsigned_abs())
     }
 
-    /// The first copies with other bytes than expected behind `after`, at most `limit`.
+    /// Returns up to `limit` first copies that differ from the expected bytes, starting after `after`.
     ///
     /// # Errors
     /// [`PublicationsError`] if the database can't be used.
@@ -231,7 +230,7 @@ impl Publications {
         Ok(select.query_map(params![topic, partition, offset, limit], read)?.collect::<Result<_, _>>()?)
     }
 
-    /// Other bytes, but the same event.
+    /// Accepts a differing copy as the same event.
     ///
     /// # Errors
     /// [`PublicationsError`] if the database can't be used.
@@ -242,7 +241,7 @@ impl Publications {
         Ok(())
     }
 
-    /// What is wrong, at most 100 events of each kind, in the order of the journal.
+    /// Returns the faults, up to 100 of each kind, in the order of the journal.
     ///
     /// # Errors
     /// [`PublicationsError`] if the database can't be used.

@@ -1,7 +1,7 @@
-//! Snapshots: consistent copies of a service's rows, each named by where it stands (`<service>@1042.sqlite`) and labelled with a
-//! hash of its bytes (`<service>@1042.json`). What has no label is no snapshot: the label is written last.
+//! Snapshots are consistent copies of a service's rows. Each is named after its position (`<service>@1042.sqlite`) and has a label
+//! with a hash of its bytes (`<service>@1042.json`). The label is written last, so a file without one is not a snapshot.
 //!
-//! Deliberately absent: whether a snapshot belongs to the log (that is `service::snapshots`), and transport. The folder may be
+//! Deliberately absent: checking that a snapshot belongs to the log (that is `service::snapshots`), and transport. The folder may be
 //! copied anywhere, or shared by several instances.
 
 use std::{
@@ -17,45 +17,44 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use crate::{error::StoreError, opening, origin::Origin, replacing::replace, schema, tables::Tables};
 
-/// So much is read at a time.
+/// The read buffer's size, in bytes.
 const CHUNK: usize = 1 << 20;
 
-/// What a snapshot says of itself.
+/// The metadata of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
     pub service: String,
-    /// Every record below this offset is in them.
+    /// Every record below this offset is folded.
     pub position: u64,
-    /// The version of their tables.
+    /// The schema version of the tables.
     pub schema: String,
-    /// How large the file is.
+    /// The size of the file.
     pub bytes: u64,
-    /// The BLAKE3 hash of the file.
+    /// The BLAKE3 hash of the file, in hexadecimal.
     pub blake3: String,
 }
 
-/// Why a snapshot can't be used.
+/// Why a snapshot can't be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// There is nothing in the rows.
     #[error("the rows of {0} are empty")]
     Empty(&'static str),
-    /// Its label is missing or damaged.
+    /// The label is damaged or belongs to another snapshot.
     #[error("{} is no label of a snapshot: {why}", file.display())]
     Label {
         file: PathBuf,
-        /// What is wrong with it.
+        /// The fault in the label.
         why: String,
     },
-    /// It has other tables than this program.
+    /// The schema version differs from this program's.
     #[error("{} has tables of version {found}, this program has {expected}", file.display())]
     OtherTables {
         file: PathBuf,
-        /// As its label says.
+        /// The version in the label.
         found: String,
         expected: String,
     },
-    /// Its bytes are not those that its label tells of.
+    /// The size or hash differs from the label.
     #[error("{} is damaged: its bytes are not those of its label", file.display())]
     Damaged { file: PathBuf },
     /// A file can't be read or written.
@@ -82,12 +81,12 @@ impl<D: Decider> Clone for Snapshots<D> {
 }
 
 impl<D: Decider> Snapshots<D> {
-    /// Those in `dir`, which need not be there.
+    /// The snapshots in `dir`, which need not exist.
     pub fn in_dir(dir: &Path, tables: &'static Tables<D>) -> Self {
         Self { dir: dir.to_owned(), tables }
     }
 
-    /// The positions of those that have a label, ascending.
+    /// Returns the positions of all labels, ascending.
     ///
     /// # Errors
     /// [`SnapshotError::File`] if the folder can't be read.
@@ -110,7 +109,7 @@ impl<D: Decider> Snapshots<D> {
         Ok(positions)
     }
 
-    /// The file of the one at `position`.
+    /// Returns the path of the snapshot at `position`.
     pub fn file(&self, position: u64) -> PathBuf {
         self.dir.join(format!("{}@{position}.sqlite", D::JOURNAL))
     }
@@ -119,14 +118,14 @@ impl<D: Decider> Snapshots<D> {
         self.dir.join(format!("{}@{position}.json", D::JOURNAL))
     }
 
-    /// Where the next one is made.
+    /// Returns a temporary file for a new snapshot. Creates the folder if it is missing.
     pub(crate) fn fresh(&self) -> Result<Fresh, SnapshotError> {
         fs::create_dir_all(&self.dir).map_err(failed(&self.dir))?;
-        // Named by the process too: instances may share the folder.
+        // The name includes the process id, because instances may share the folder.
         Ok(Fresh::new(self.dir.join(format!("{}.{}.new", D::JOURNAL, std::process::id()))))
     }
 
-    /// Labels a copy of the rows as they stood at `position`. If there is a snapshot of the same position, that is kept.
+    /// Makes a copy of the rows at `position` a snapshot. If one with the same position exists, keeps that one.
     pub(crate) fn keep(&self, fresh: &Fresh, position: u64) -> Result<Label, SnapshotError> {
         if position == 0 {
             return Err(SnapshotError::Empty(D::JOURNAL));
@@ -151,10 +150,10 @@ impl<D: Decider> Snapshots<D> {
         replace(&path, &text).map_err(failed(&path))
     }
 
-    /// What the one at `position` says of itself; its bytes are not looked at.
+    /// Reads the label of the snapshot at `position`, without checking the snapshot itself.
     ///
     /// # Errors
-    /// [`SnapshotError`], if it can't be used by this program.
+    /// [`SnapshotError`] if this program can't use the snapshot.
     pub fn label(&self, position: u64) -> Result<Label, SnapshotError> {
         let (file, path) = (self.label_file(position), self.file(position));
         let text = fs::read(&file).map_err(failed(&file))?;
@@ -170,15 +169,15 @@ impl<D: Decider> Snapshots<D> {
         Ok(label)
     }
 
-    /// Whether the bytes of the one at `position` are those of its label.
+    /// Checks that the snapshot at `position` matches its label.
     ///
     /// # Errors
-    /// [`SnapshotError`], with what is wrong with it.
+    /// [`SnapshotError`] if it does not, or can't be used.
     pub fn check(&self, position: u64) -> Result<Label, SnapshotError> {
         self.read(position, &mut io::sink())
     }
 
-    /// Reads it whole, into `copy` too.
+    /// Reads and checks the whole snapshot, and writes its bytes to `copy`.
     fn read(&self, position: u64, copy: &mut (impl Write + Send)) -> Result<Label, SnapshotError> {
         let (label, file) = (self.label(position)?, self.file(position));
         let (bytes, hash) = blocking(|| hash_of(&file, copy))?;
@@ -189,10 +188,10 @@ impl<D: Decider> Snapshots<D> {
         }
     }
 
-    /// Makes `to`, which must not be there, a copy of the one at `position`, to go on from.
+    /// Copies the snapshot at `position` to `to`, which must not exist, as a new generation.
     ///
     /// # Errors
-    /// [`SnapshotError`]; then there is no `to`.
+    /// [`SnapshotError`]. Then `to` was not created.
     pub(crate) async fn copy(&self, position: u64, to: &Path) -> Result<(), SnapshotError> {
         let fresh = Fresh::of(to);
         let mut file = File::create(&fresh.0).map_err(failed(&fresh.0))?;
@@ -202,7 +201,7 @@ impl<D: Decider> Snapshots<D> {
         fresh.begin(to, position).await
     }
 
-    /// Deletes all but the newest `n_kept`.
+    /// Deletes all snapshots but the newest `n_kept`.
     ///
     /// # Errors
     /// [`SnapshotError::File`] if one can't be deleted.
@@ -212,7 +211,7 @@ impl<D: Decider> Snapshots<D> {
         positions[..n_old].iter().try_for_each(|position| self.remove(*position))
     }
 
-    /// Deletes those behind `position`. Whether there were any.
+    /// Deletes the snapshots after `position`. Returns whether there were any.
     ///
     /// # Errors
     /// [`SnapshotError::File`] if one can't be deleted.
@@ -223,7 +222,7 @@ impl<D: Decider> Snapshots<D> {
     }
 
     fn remove(&self, position: u64) -> Result<(), SnapshotError> {
-        // The label first: without it the rest is no snapshot.
+        // The label first, because a file without a label is not a snapshot.
         for file in [self.label_file(position), self.file(position)] {
             match fs::remove_file(&file) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -236,11 +235,11 @@ impl<D: Decider> Snapshots<D> {
     }
 }
 
-/// Notes in a copied file where its rows come from, so that whoever wants rows that were folded from the first record can tell.
+/// Records in a copied file the position it was copied at, which distinguishes it from rows folded from the first record.
 async fn based_on(file: &Path, position: u64) -> Result<(), StoreError> {
     let origin = Origin::new(file);
     let failed = |error| origin.error("beginning from a copy", error);
-    // Without a WAL: it has to be one file when it is renamed.
+    // Without a WAL, so that there is only one file to rename.
     let options = opening::making(file).journal_mode(sqlx::sqlite::SqliteJournalMode::Delete);
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
     let text = format!("begin; update meta set base = {position}; {}; commit", schema::note_base(position));
@@ -248,7 +247,7 @@ async fn based_on(file: &Path, position: u64) -> Result<(), StoreError> {
     connection.close().await.map_err(failed)
 }
 
-/// A file that is deleted unless it is renamed before.
+/// A temporary file that is deleted on drop unless it was renamed.
 pub(crate) struct Fresh(PathBuf);
 
 impl Fresh {
@@ -258,7 +257,7 @@ impl Fresh {
         fresh
     }
 
-    /// Where a copy is made that is to become `to`.
+    /// The temporary file for a copy that is to become `to`.
     pub(crate) fn of(to: &Path) -> Self {
         Self::new(to.with_extension("copying"))
     }
@@ -267,14 +266,14 @@ impl Fresh {
         &self.0
     }
 
-    /// Makes `to`, which must not be there, of this copy of rows as they stood at `position`, to go on from.
+    /// Turns this copy of the rows at `position` into the generation `to`, which must not exist.
     pub(crate) async fn begin(self, to: &Path, position: u64) -> Result<(), SnapshotError> {
         based_on(&self.0, position).await?;
         fs::rename(&self.0, to).map_err(failed(to))
     }
 
     fn remove(&self) {
-        // Nothing depends on it: it has no name that anybody looks for.
+        // Best effort: nothing looks for a file with this name.
         drop(fs::remove_file(&self.0));
     }
 }
@@ -290,7 +289,7 @@ fn failed(file: &Path) -> impl Fn(io::Error) -> SnapshotError + use<> {
     move |source| SnapshotError::File { file: file.clone(), source }
 }
 
-/// A file's length and hash, while it is copied.
+/// Copies a file to `copy`, and returns its length and hash.
 fn hash_of(file: &Path, copy: &mut impl Write) -> Result<(u64, blake3::Hash), SnapshotError> {
     let failed = failed(file);
     let (mut reading, mut hasher) = (File::open(file).map_err(&failed)?, blake3::Hasher::new());
@@ -306,7 +305,7 @@ fn hash_of(file: &Path, copy: &mut impl Write) -> Result<(u64, blake3::Hash), Sn
     }
 }
 
-/// Work that reads a whole file, without keeping others on a shared runtime from theirs.
+/// Runs blocking work without blocking other tasks on a multi-threaded runtime.
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
