@@ -1,8 +1,8 @@
 //! The append-only log that orderlog is built on: one trait, three back-ends.
 //!
 //! [`EventLog`] is the only view of Kafka that the rest of orderlog has: topics made of partitions, each a totally ordered list
-//! of immutable records. It handles bytes and headers and knows nothing about orders. `domain` interprets the records and
-//! decides which of two racing records wins.
+//! of immutable records. It handles bytes and headers without interpreting them. `orderlog_core` gives records their meaning and
+//! decides which of two racing ones wins.
 //!
 //! - [`embedded`]: one SQLite file, nothing to install. The default.
 //! - [`kafka`]: Apache Kafka, for more than one machine.
@@ -263,8 +263,8 @@ pub type Reading = BoxStream<'static, Result<Batch, ReadError>>;
 /// An append-only log of topics.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
-    /// Creates missing topics and checks the others. Returns a warning for each setting that does not survive the loss of a
-    /// broker or could not be checked.
+    /// Creates missing topics and checks all of them. Returns warnings about topics whose settings could not be checked, or for
+    /// which losing a broker can lose records or stop appends.
     ///
     /// # Errors
     /// [`TopicError::Drift`] if a topic's configuration loses or reorders records.
@@ -282,7 +282,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// Reads each partition from its offset. There is no order between batches of different partitions.
     fn read(&self, from: Vec<(Partition, u64)>) -> Reading;
 
-    /// Returns one past the last durable record of each partition. This is read from the log itself, not from a local copy:
+    /// Returns one past the last durable record of each partition. The answer comes from the authority and not from a local copy, so
     /// every record acknowledged to any client before the call is below it.
     async fn ends(&self, partitions: &[Partition]) -> Result<Vec<u64>, ReadError>;
 
@@ -330,7 +330,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// append can show this, so there the result is always `Ok`.
     ///
     /// # Errors
-    /// The reason it would not.
+    /// The reason why it would not.
     async fn takes_appends(&self) -> Result<(), String> {
         Ok(())
     }
