@@ -35,8 +35,8 @@ use orderlog_http::{
 use orderlog_projections::customers as projections;
 use orderlog_readmodel::Tables;
 use orderlog_runtime::{
+    environment::mint,
     replica::{Executed, ToSettle},
-    surroundings::mint,
 };
 use poem_openapi::{Object, OpenApi, Tags, param::Query, types::Example};
 use serde::{Deserialize, Serialize};

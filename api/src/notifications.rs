@@ -40,7 +40,7 @@ use orderlog_projections::RedisInbox;
 use orderlog_readmodel::{RedisAddress, Tables};
 use orderlog_runtime::{
     assembly,
-    duty::Troubles,
+    background::Troubles,
     replica::{Executed, State},
 };
 use poem_openapi::{OpenApi, Tags, param::Query};

@@ -38,7 +38,7 @@ use orderlog_http::{
 };
 use orderlog_projections::orders::{self as projections, OrderFilter};
 use orderlog_readmodel::Tables;
-use orderlog_runtime::{replica::Executed, surroundings::mint};
+use orderlog_runtime::{environment::mint, replica::Executed};
 use poem::http::StatusCode;
 use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;

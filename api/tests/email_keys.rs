@@ -17,9 +17,10 @@ use orderlog_domain::{
 use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
 use orderlog_readmodel::Store;
 use orderlog_runtime::{
-    assembly, now_ms,
+    assembly,
+    environment::Machine,
+    now_ms,
     replica::{ExecuteError, Replica, Setup, State, ToSettle},
-    surroundings::Machine,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -41,7 +42,7 @@ async fn instance(log: &Arc<dyn EventLog>, folder: &TempDir) -> Replica<Customer
         hash_key: HashKey::from_secret("test"),
         writer: Uuid::now_v7(),
         n_slots_max: 100,
-        surroundings: Arc::new(Machine),
+        environment: Arc::new(Machine),
     };
     Replica::start(setup, Arc::new(Store::open(folder.path(), &orderlog_projections::customers::TABLES).await.unwrap()))
         .await

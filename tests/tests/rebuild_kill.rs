@@ -19,8 +19,8 @@ use orderlog_eventlog::embedded::EmbeddedLog;
 use orderlog_projections::orders::TABLES;
 use orderlog_readmodel::{MemoryRows, Store};
 use orderlog_runtime::{
+    environment::Machine,
     replica::{Replica, Setup},
-    surroundings::Machine,
 };
 use orderlog_tests::{
     deployment::{Embedded, orderlog},
@@ -96,7 +96,7 @@ async fn folded_in_memory(data: &Path) -> MemoryRows<Orders> {
         hash_key: HashKey::from_secret(std::fs::read_to_string(data.join("hash.key")).unwrap().trim()),
         writer: Uuid::now_v7(),
         n_slots_max: 1_000,
-        surroundings: Arc::new(Machine),
+        environment: Arc::new(Machine),
     };
     let replica = Replica::start(setup, Arc::new(rows.clone())).await.unwrap();
     replica.ready().await.unwrap();

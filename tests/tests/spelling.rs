@@ -16,9 +16,10 @@ use orderlog_eventlog::{
 };
 use orderlog_readmodel::Store;
 use orderlog_runtime::{
-    assembly, now_ms,
+    assembly,
+    environment::Machine,
+    now_ms,
     replica::{Replica, Setup, State},
-    surroundings::Machine,
 };
 use orderlog_tests::{
     deployment::{Distributed, Embedded, kafka, orderlog},
@@ -67,8 +68,8 @@ async fn customers_from_before<const N: usize>(log: Arc<dyn EventLog>, emails: [
     log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let hash_key = HashKey::from_secret(SECRET);
-    let (writer, surroundings) = (Uuid::now_v7(), Arc::new(Machine));
-    let setup = Setup { log: Arc::clone(&log), hash_key, writer, n_slots_max: 100, surroundings };
+    let (writer, environment) = (Uuid::now_v7(), Arc::new(Machine));
+    let setup = Setup { log: Arc::clone(&log), hash_key, writer, n_slots_max: 100, environment };
     let store = Arc::new(Store::open(folder.path(), &orderlog_projections::customers::TABLES).await.unwrap());
     let replica = Replica::<Customers>::start(setup, store).await.unwrap();
     replica.ready().await.unwrap();

@@ -53,7 +53,7 @@ enum ClaimError {
 /// Keeps the replica from becoming ready until all spellings are claimed, and claims later those that become free.
 pub fn begin(replica: &Replica<Customers>) {
     replica.prepare_first();
-    replica.setup().surroundings.spawn(keep_claiming(replica.clone()).boxed());
+    replica.setup().environment.spawn(keep_claiming(replica.clone()).boxed());
 }
 
 async fn keep_claiming(replica: Replica<Customers>) {

@@ -12,7 +12,7 @@ use orderlog_http::{
     service::{contract::EXAMPLE_TIME, unexpected},
     time::{time, time_of},
 };
-use orderlog_runtime::{replica::Executed, surroundings::mint};
+use orderlog_runtime::{environment::mint, replica::Executed};
 use poem_openapi::{Object, types::Example};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -90,7 +90,7 @@ impl<D: Decider> Probe for Replica<D> {
 
     fn settle(&self) -> BoxFuture<'_, ()> {
         async move {
-            self.end_duties().await;
+            self.end_tasks().await;
             self.read_your_writes().await;
         }
         .boxed()

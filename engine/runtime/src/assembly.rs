@@ -8,7 +8,7 @@ use orderlog_eventlog::{Lease, LeaseError, TopicKind, TopicSpec};
 use orderlog_readmodel::{Rows, Store, Tables};
 
 use crate::{
-    duty::{self, Troubles},
+    background::{self, Troubles},
     reactor, relay,
     replica::{Damage, News, Replica, Setup, StartError},
     snapshots::{self, Keeping},
@@ -56,7 +56,7 @@ pub async fn start<D: Decider>(
     let store = Arc::new(keeping.open(tables, setup.log.as_ref()).await?);
     let assembled = start_on(setup, store, troubles).await?;
     let making = snapshots::keep_making(assembled.replica.clone(), keeping.every, keeping.n_kept);
-    assembled.replica.setup().surroundings.spawn(making.boxed());
+    assembled.replica.setup().environment.spawn(making.boxed());
     Ok(assembled)
 }
 
@@ -73,12 +73,12 @@ pub async fn start_on<D: Decider, R: Rows<D>>(
     let log = Arc::clone(&setup.log);
     let replica = Replica::start(setup, rows).await?;
     let replica = replica.hearing(News::of::<D>(log, Arc::clone(&lease)).await.map_err(StartError::from)?);
-    replica.setup().surroundings.spawn(replica.clone().prove_news().boxed());
+    replica.setup().environment.spawn(replica.clone().prove_news().boxed());
     perform(&lease, troubles, "relay", &replica, relay::run::<D, R>);
     if !D::REACTS_TO.is_empty() {
         perform(&lease, troubles, "reactor", &replica, reactor::run::<D, R>);
     }
-    replica.setup().surroundings.spawn(crate::replica::watch_lag(replica.clone()).boxed());
+    replica.setup().environment.spawn(crate::replica::watch_lag(replica.clone()).boxed());
     if !replica.store().tables().timers.is_empty() {
         perform(&lease, troubles, "timer", &replica, |replica, _| timer::run(replica));
     }
@@ -110,15 +110,15 @@ pub fn perform<D, R, E, W>(
     W: Future<Output = Result<(), E>> + Send + 'static,
 {
     let (lease, troubles, replica) = (Arc::clone(lease), troubles.clone(), replica.clone());
-    let surroundings = Arc::clone(&replica.setup().surroundings);
+    let environment = Arc::clone(&replica.setup().environment);
     let performing = async move {
         if takes_commands(&replica).await {
             let begin = || {
-                let (work, under_way) = (work(replica.clone(), Arc::clone(&lease)), replica.begin_duty(name));
+                let (work, under_way) = (work(replica.clone(), Arc::clone(&lease)), replica.begin_task(name));
                 async move { (work.await, under_way) }
             };
-            duty::perform((lease.as_ref(), &replica.ending()), &troubles, (D::JOURNAL, name), begin).await;
+            background::perform((lease.as_ref(), &replica.ending()), &troubles, (D::JOURNAL, name), begin).await;
         }
     };
-    surroundings.spawn(performing.boxed());
+    environment.spawn(performing.boxed());
 }

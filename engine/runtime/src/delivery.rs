@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
-    duty::Progress,
+    background::Progress,
     marks,
     relay::{RelayError, Settled, settled, stand},
     replica::Replica,
@@ -93,7 +93,7 @@ pub async fn run<D: Decider, R: Rows<D>, N: Display + Send + Sync + 'static>(
                     if let Some(notice) = notice(&recorded.event) {
                         // Public events of a record are numbered from 0, so this number is unique.
                         let key = event_id(genesis.log_id, recorded.offset, usize::MAX);
-                        let key = if Bug::NotifyOnReplay.is_loose() { replica.setup().surroundings.mint() } else { key };
+                        let key = if Bug::NotifyOnReplay.is_loose() { replica.setup().environment.mint() } else { key };
                         let subject = format!("{}@{}", D::JOURNAL, recorded.offset);
                         let Header { origin, time_ms, .. } = &recorded.header;
                         let name = || "deliver a notice".to_owned();
@@ -106,7 +106,7 @@ pub async fn run<D: Decider, R: Rows<D>, N: Display + Send + Sync + 'static>(
                     }
                 }
                 if has_told && let Some(mark) = marks::of_last(replica.log().as_ref(), &told).await? {
-                    progress.came_of_it(mark);
+                    progress.add_output(mark);
                 }
                 if let Some(last) = last {
                     progress.done(last);

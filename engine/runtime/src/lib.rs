@@ -11,22 +11,23 @@
 //! - [`measures`]: the metrics of a replica.
 //! - [`identity`]: which deployment a log belongs to.
 //! - [`marks`]: fingerprints that prove that a position belongs to this log.
-//! - [`surroundings`]: the environment: clock, id generator and task spawner.
+//! - [`environment`]: the environment: clock, id generator and task spawner.
 //! - [`trace`]: spans for distributed traces.
 //! - [`past`]: earlier states of aggregates, folded from their own records.
 //! - [`archive`]: exports all journals to files and imports them into an empty log.
 //! - [`envelope`]: the parts of a record that the digest chain does not cover.
-//! - [`duty`]: runs background tasks only on the instance that holds the journal's lease. [`assembly`] wires everything together.
+//! - [`background`]: runs background tasks only on the instance that holds the journal's lease. [`assembly`] wires everything together.
 //!
 //! Business rules are in `domain`, SQL is in `projections` and routes are in `api`.
 
 pub mod archive;
 pub mod aside;
 pub mod assembly;
+pub mod background;
 pub mod cloudevents;
 pub mod delivery;
-pub mod duty;
 pub mod envelope;
+pub mod environment;
 pub mod identity;
 pub mod marks;
 pub mod measures;
@@ -39,11 +40,10 @@ pub mod replica;
 #[cfg(test)]
 mod sample;
 pub mod snapshots;
-pub mod surroundings;
 pub mod timer;
 pub mod trace;
 
-pub use surroundings::now_ms;
+pub use environment::now_ms;
 
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 

@@ -24,8 +24,8 @@ use orderlog_readmodel::Rows;
 use tracing::{error, warn};
 
 use crate::{
+    background::Progress,
     cloudevents::{self, CloudEventError},
-    duty::Progress,
     marks, partitions_of,
     replica::{ExecuteError, Executed, Replica},
     trace::{Kind, Span},
@@ -142,7 +142,7 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn 
         };
         match outcome {
             Outcome::Settled(partition, offset, record) => {
-                record.into_iter().for_each(|record| progress.came_of_it(record));
+                record.into_iter().for_each(|record| progress.add_output(record));
                 let last = under_way.entry(partition).or_default().end(offset);
                 last.into_iter().for_each(|last| progress.done(last));
             }

@@ -20,9 +20,8 @@ use orderlog_readmodel::{Rows, StoreError};
 use uuid::Uuid;
 
 use crate::{
-    cloudevents,
-    duty::Progress,
-    marks,
+    background::Progress,
+    cloudevents, marks,
     replica::{Recorded, RecordedError, Replica},
     trace::{Kind, Span},
 };
@@ -126,7 +125,7 @@ pub(crate) async fn settled<D: Decider, R: Rows<D>>(
         Ok(at) => unaccepted[at].1,
         Err(_) => Verdict::Accepted,
     };
-    let unknown = replica.setup().surroundings.unknown();
+    let unknown = replica.setup().environment.unknown();
     let mut settled_last = None;
     for record in &batch.records {
         let (journal, offset) = (D::JOURNAL, record.offset);
@@ -194,7 +193,7 @@ async fn publish(log: &dyn EventLog, events: Vec<NewRecord>, progress: &mut Prog
     for ((topic, print), result) in published.into_iter().zip(log.append(events).await) {
         match result {
             Ok(Landed { partition, offset }) => {
-                progress.came_of_it(Mark { partition: Partition::new(topic, partition), offset, print });
+                progress.add_output(Mark { partition: Partition::new(topic, partition), offset, print });
             }
             Err(_) if Bug::IgnoreFailedPublication.is_loose() => {}
             Err(failure) => return Err(failure.into()),

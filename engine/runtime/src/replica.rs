@@ -56,8 +56,8 @@ use orderlog_readmodel::{Rows, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    environment::Environment,
     measures::Measures,
-    surroundings::Surroundings,
     trace::{Kind, Span},
 };
 
@@ -73,7 +73,7 @@ pub struct Setup {
     /// The number of keys that stay cached in memory while they are not in use.
     pub n_slots_max: usize,
     /// Provides the clock and new ids.
-    pub surroundings: Arc<dyn Surroundings>,
+    pub environment: Arc<dyn Environment>,
 }
 
 /// What a replica is doing.
@@ -236,7 +236,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
 
     /// Returns the current time of this instance.
     pub fn now_ms(&self) -> Millis {
-        self.setup.surroundings.now_ms()
+        self.setup.environment.now_ms()
     }
 
     pub fn log(&self) -> &Arc<dyn EventLog> {
@@ -425,7 +425,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         let request = Arc::new(request);
         match (self.ask(Arc::clone(&request), span, &[State::Ready]).await, &self.news) {
             (Err(ExecuteError::Rejected(rejection)), Some(news)) if !D::rests_on(&rejection).is_empty() => {
-                if !news.are_in(D::rests_on(&rejection), deadline, self.setup.surroundings.as_ref()).await {
+                if !news.are_in(D::rests_on(&rejection), deadline, self.setup.environment.as_ref()).await {
                     return Err(ExecuteError::Unavailable("it has not taken in all news yet".to_owned()));
                 }
                 // Nothing was written, so this is still the same command.
@@ -491,7 +491,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         if !is_same && !Bug::RepeatAnyBody.is_loose() {
             return Err(ExecuteError::KeyReused);
         }
-        let unknown = self.setup.surroundings.unknown();
+        let unknown = self.setup.environment.unknown();
         let event = decode(&header.kind, &record.value, unknown).map_err(|_| ExecuteError::Parked)?;
         let at = At { offset, time_ms: header.time_ms };
         Ok(Executed { accepted: Accepted { at, id: header.id, event: Arc::new(event) }, replayed: true })

@@ -26,6 +26,6 @@ pub use orderlog_http::{
     },
 };
 pub use orderlog_readmodel::{Table, Tables};
-pub use orderlog_runtime::surroundings::mint;
+pub use orderlog_runtime::environment::mint;
 
 pub use crate::registry::{About, Registry};

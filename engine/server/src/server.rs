@@ -42,7 +42,7 @@ use orderlog_http::{
     tls,
 };
 use orderlog_readmodel::RedisAddress;
-use orderlog_runtime::{duty::Troubles, replica::Setup, snapshots::Keeping};
+use orderlog_runtime::{background::Troubles, replica::Setup, snapshots::Keeping};
 use poem::{
     EndpointExt,
     endpoint::ToDynEndpoint,

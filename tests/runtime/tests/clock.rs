@@ -17,9 +17,9 @@ use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
 use orderlog_readmodel::Store;
 use orderlog_runtime::{
     assembly,
+    environment::{Environment, Machine},
     past::{Moment, PastError},
     replica::{Replica, Setup},
-    surroundings::{Machine, Surroundings},
 };
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ const HOUR: Millis = 3_600_000;
 /// The machine with a clock that can be set.
 struct Clock(AtomicI64);
 
-impl Surroundings for Clock {
+impl Environment for Clock {
     fn now_ms(&self) -> Millis {
         self.0.load(Ordering::Relaxed)
     }
@@ -58,8 +58,8 @@ impl Beans {
         let rows = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(rows.path(), &orderlog_projections::inventory::TABLES).await.unwrap());
         let (hash_key, writer) = (HashKey::from_secret("test"), Uuid::now_v7());
-        let surroundings: Arc<dyn Surroundings> = Arc::clone(&clock) as _;
-        let replica = Replica::start(Setup { log, hash_key, writer, n_slots_max: 100, surroundings }, store);
+        let environment: Arc<dyn Environment> = Arc::clone(&clock) as _;
+        let replica = Replica::start(Setup { log, hash_key, writer, n_slots_max: 100, environment }, store);
         let replica = replica.await.unwrap();
         replica.ready().await.unwrap();
         Self { clock, replica, _rows: rows }

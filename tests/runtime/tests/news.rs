@@ -17,9 +17,10 @@ use orderlog_eventlog::{EventLog, Mark, NewRecord, Partition, Position, simulate
 use orderlog_projections as projections;
 use orderlog_readmodel::{Store, Tables};
 use orderlog_runtime::{
-    assembly, cloudevents, now_ms, reactor, relay,
+    assembly, cloudevents,
+    environment::Machine,
+    now_ms, reactor, relay,
     replica::{ExecuteError, Lacks, News, Replica, Setup, sources},
-    surroundings::Machine,
 };
 use uuid::Uuid;
 
@@ -56,7 +57,7 @@ async fn instance<D: Decider>(tables: &'static Tables<D>, log: &Arc<dyn EventLog
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(folder.path(), tables).await.unwrap());
     let (log, hash_key) = (Arc::clone(log), HashKey::from_secret("test"));
-    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
+    let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, environment: Arc::new(Machine) };
     let replica = Replica::<D>::start(setup, store).await.unwrap();
     replica.ready().await.unwrap();
     (replica, folder)

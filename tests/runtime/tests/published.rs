@@ -15,14 +15,14 @@ use orderlog_projections::customers::TABLES;
 use orderlog_readmodel::Store;
 use orderlog_runtime::{
     assembly,
-    duty::Troubles,
+    background::Troubles,
+    environment::Machine,
     now_ms,
     rebuild::{
         self, Goal,
         published::{PublicFault, Published},
     },
     replica::{Replica, Setup},
-    surroundings::Machine,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -36,7 +36,7 @@ type Topics = BTreeMap<Partition, Vec<Record>>;
 fn setup(log: &Arc<SimulatedLog>) -> Setup {
     let log: Arc<dyn EventLog> = Arc::clone(log) as _;
     let (hash_key, writer) = (HashKey::from_secret("test"), Uuid::now_v7());
-    Setup { log, hash_key, writer, n_slots_max: 100, surroundings: Arc::new(Machine) }
+    Setup { log, hash_key, writer, n_slots_max: 100, environment: Arc::new(Machine) }
 }
 
 async fn replica(log: &Arc<SimulatedLog>, dir: &tempfile::TempDir) -> Replica<Customers> {

@@ -22,11 +22,12 @@ use orderlog_eventlog::{EventLog, embedded::EmbeddedLog};
 use orderlog_projections::customers::TABLES;
 use orderlog_readmodel::{Generations, Label, StoreError};
 use orderlog_runtime::{
-    assembly, now_ms,
+    assembly,
+    environment::Machine,
+    now_ms,
     rebuild::{self, Goal, RebuildError, Report},
     replica::{Replica, Setup, StartError},
     snapshots::{self, Keeping},
-    surroundings::Machine,
 };
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -137,7 +138,7 @@ async fn open(log: &Arc<dyn EventLog>, folder: &Path) -> Replica<Customers> {
         hash_key: HashKey::from_secret("test"),
         writer: Uuid::now_v7(),
         n_slots_max: 100,
-        surroundings: Arc::new(Machine),
+        environment: Arc::new(Machine),
     };
     let replica = Replica::start(setup, store).await.unwrap();
     replica.ready().await.unwrap();

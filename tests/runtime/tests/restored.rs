@@ -22,11 +22,11 @@ use orderlog_projections as projections;
 use orderlog_readmodel::{MemoryRows, Pace, Rows, Tables};
 use orderlog_runtime::{
     assembly::{self, Assembled},
+    background::Troubles,
     cloudevents,
-    duty::Troubles,
+    environment::Machine,
     marks, now_ms,
     replica::{Replica, Setup, StartError},
-    surroundings::Machine,
 };
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ fn process<T>(work: impl Future<Output = T>) -> T {
 
 fn setup(log: &Arc<dyn EventLog>) -> Setup {
     let (hash_key, writer) = (HashKey::from_secret("test"), Uuid::now_v7());
-    Setup { log: Arc::clone(log), hash_key, writer, n_slots_max: 100, surroundings: Arc::new(Machine) }
+    Setup { log: Arc::clone(log), hash_key, writer, n_slots_max: 100, environment: Arc::new(Machine) }
 }
 
 /// A service whose rows are empty, with its duties.

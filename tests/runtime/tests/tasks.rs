@@ -32,12 +32,12 @@ use orderlog_projections as projections;
 use orderlog_readmodel::{MemoryRows, Rows};
 use orderlog_runtime::{
     assembly,
+    background::Progress,
     delivery::{self, Notifier, Target},
-    duty::Progress,
+    environment::{Environment, Machine},
     marks,
     relay::{self, RelayError},
     replica::{Replica, Setup},
-    surroundings::{Machine, Surroundings},
     timer,
 };
 use tokio::time::{Instant, timeout};
@@ -52,7 +52,7 @@ struct Program {
     ahead_ms: AtomicI64,
 }
 
-impl Surroundings for Program {
+impl Environment for Program {
     fn now_ms(&self) -> Millis {
         Machine.now_ms() + self.ahead_ms.load(Ordering::Relaxed)
     }
@@ -82,9 +82,9 @@ async fn start<D: Decider>(
     program: &Arc<Program>,
     rows: &MemoryRows<D>,
 ) -> Replica<D, MemoryRows<D>> {
-    let (log, surroundings): (Arc<dyn EventLog>, Arc<dyn Surroundings>) = (log.clone(), program.clone());
+    let (log, environment): (Arc<dyn EventLog>, Arc<dyn Environment>) = (log.clone(), program.clone());
     let (hash_key, writer) = (HashKey::from_secret("test"), Uuid::now_v7());
-    Replica::start(Setup { log, hash_key, writer, n_slots_max: 100, surroundings }, Arc::new(rows.clone()))
+    Replica::start(Setup { log, hash_key, writer, n_slots_max: 100, environment }, Arc::new(rows.clone()))
         .await
         .unwrap()
 }
@@ -266,7 +266,7 @@ async fn stops_without_an_answer(
         ended = &mut timing => panic!("{ended:?}"),
         () = eventually("the expiry is appended", async || log.held_appends() == 1) => {}
     }
-    inventory.end_duties().await;
+    inventory.end_tasks().await;
     program.ahead_ms.fetch_add(10_000, Ordering::Relaxed);
     timeout(PATIENCE, timing).await.expect("the timer ends").unwrap();
 }

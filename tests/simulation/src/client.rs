@@ -15,8 +15,8 @@ use orderlog_core::{
 };
 use orderlog_history::{Attempt, Line, Outcome, Read};
 use orderlog_runtime::{
+    environment::Environment,
     replica::{ExecuteError, Executed, Lacks, State, sources},
-    surroundings::Surroundings,
 };
 use tokio::sync::oneshot;
 

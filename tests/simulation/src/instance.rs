@@ -19,10 +19,10 @@ use orderlog_history::{Ask, Refusal};
 use orderlog_readmodel::{MemoryRows, Tables};
 use orderlog_runtime::{
     assembly::{self, Assembled, AssemblyError},
+    background::Troubles,
     delivery::{self, Target},
-    duty::Troubles,
+    environment::Environment,
     replica::{Replica, Setup, StartError, State},
-    surroundings::Surroundings,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -333,8 +333,8 @@ async fn start<D: Service>(
 /// How an instance is set up.
 pub fn setup(life: &Arc<Life>, log: Arc<dyn EventLog>) -> Setup {
     let hash_key = HashKey::from_secret(SECRET);
-    let (writer, surroundings) = (life.mint(), Arc::clone(life) as Arc<dyn Surroundings>);
-    Setup { log, hash_key, writer, n_slots_max: N_SLOTS_MAX, surroundings }
+    let (writer, environment) = (life.mint(), Arc::clone(life) as Arc<dyn Environment>);
+    Setup { log, hash_key, writer, n_slots_max: N_SLOTS_MAX, environment }
 }
 
 fn lose_unsynced<D: Service>(instance: &Instance<D>, world: &Arc<World>) {

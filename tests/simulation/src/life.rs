@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use orderlog_core::{decider::Millis, known::Unknown};
-use orderlog_runtime::surroundings::Surroundings;
+use orderlog_runtime::environment::Environment;
 use tokio::sync::watch;
 use uuid::{Builder, Uuid};
 
@@ -129,7 +129,7 @@ impl Life {
     }
 }
 
-impl Surroundings for Life {
+impl Environment for Life {
     fn now_ms(&self) -> Millis {
         BEGIN_MS + self.world.elapsed_ms() + self.skew_ms.load(Ordering::Relaxed)
     }

@@ -15,7 +15,7 @@ use orderlog_domain::{
     notifications::{Command, Notice, Notifications, Source},
     values::{Body, NotificationId, Recipient, Subject},
 };
-use orderlog_runtime::{delivery::Notifier, surroundings::Surroundings, trace};
+use orderlog_runtime::{delivery::Notifier, environment::Environment, trace};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 

@@ -13,15 +13,15 @@ use orderlog_projections::{billing, customers, inventory, notifications, orders}
 use orderlog_readmodel::{MemoryRows, Rows, Store, Tables};
 use orderlog_runtime::{
     assembly,
+    environment::{Environment, Machine},
     replica::{Replica, Setup},
-    surroundings::{Machine, Surroundings},
 };
 use uuid::Uuid;
 
 /// A machine with a program that does not know some kinds of events.
 struct Older;
 
-impl Surroundings for Older {
+impl Environment for Older {
     fn now_ms(&self) -> i64 {
         Machine.now_ms()
     }
@@ -58,17 +58,13 @@ async fn log_of(history: &History) -> Arc<dyn EventLog> {
 }
 
 /// How many records this program leaves parked.
-async fn built<D: Decider, R: Rows<D>>(
-    log: &Arc<dyn EventLog>,
-    rows: &Arc<R>,
-    program: Arc<dyn Surroundings>,
-) -> usize {
+async fn built<D: Decider, R: Rows<D>>(log: &Arc<dyn EventLog>, rows: &Arc<R>, program: Arc<dyn Environment>) -> usize {
     let setup = Setup {
         log: Arc::clone(log),
         hash_key: HashKey::from_secret("simulated"),
         writer: Uuid::now_v7(),
         n_slots_max: 8,
-        surroundings: program,
+        environment: program,
     };
     let replica = Replica::start(setup, Arc::clone(rows)).await.unwrap();
     replica.ready().await.unwrap();

@@ -8,9 +8,10 @@ use orderlog_domain::{
 use orderlog_eventlog::{EventLog, simulated::SimulatedLog};
 use orderlog_readmodel::Store;
 use orderlog_runtime::{
-    assembly, now_ms,
+    assembly,
+    environment::Machine,
+    now_ms,
     replica::{Reach, Setup},
-    surroundings::Machine,
 };
 use poem_openapi::types::Example;
 use uuid::Uuid;
@@ -30,7 +31,7 @@ impl Instance {
         let rows = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(rows.path(), &orderlog_projections::notifications::TABLES).await.unwrap());
         let (log, hash_key) = (Arc::clone(log), HashKey::from_secret("test"));
-        let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, surroundings: Arc::new(Machine) };
+        let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 100, environment: Arc::new(Machine) };
         let limit = watch::Sender::new(limit);
         let replica =
             Replica::start_up_to(setup, store, Reach { target: u64::MAX, limit: limit.subscribe() }).await.unwrap();

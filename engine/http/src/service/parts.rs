@@ -6,7 +6,7 @@ use orderlog_core::decider::{Decider, Millis};
 use orderlog_readmodel::RedisAddress;
 use orderlog_runtime::{
     assembly::{self, Assembled},
-    duty::Troubles,
+    background::Troubles,
     replica::Setup,
     snapshots::Keeping,
 };

@@ -38,7 +38,7 @@ impl<D: Decider> Builder<D> {
         let limit = watch::Sender::new(first_stop.unwrap_or(target).min(target));
         let (started, outcome) = oneshot::channel();
         let setup = of.setup().clone();
-        let (writer, log) = (setup.surroundings.mint(), Arc::clone(&setup.log).stored());
+        let (writer, log) = (setup.environment.mint(), Arc::clone(&setup.log).stored());
         let setup = Setup { writer, log, ..setup };
         let (generations, reach) = (generations.clone(), Reach { target, limit: limit.subscribe() });
         let name = format!("rebuild-{}", D::JOURNAL);

@@ -41,7 +41,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 
     pub(super) fn appended(&mut self, results: AppendResult) {
-        let now = self.surroundings.now_ms();
+        let now = self.environment.now_ms();
         for (id, ticket, result) in results {
             if let (Some(steps), Appended::At(_)) = (self.steps(ticket), result) {
                 steps.acknowledged();

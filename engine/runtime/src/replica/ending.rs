@@ -32,7 +32,7 @@ impl Drop for UnderWay {
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// Asks the background tasks to end, and waits until they have.
-    pub async fn end_duties(&self) {
+    pub async fn end_tasks(&self) {
         self.shared.ending.asked.send_replace(true);
         let mut n_under_way = self.shared.ending.n_under_way.subscribe();
         // The sender lives as long as this handle.
@@ -49,7 +49,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         drop(self.ending().wait_for(|is_to_end| *is_to_end).await);
     }
 
-    pub(crate) fn begin_duty(&self, duty: &'static str) -> UnderWay {
+    pub(crate) fn begin_task(&self, duty: &'static str) -> UnderWay {
         self.shared.ending.n_under_way.send_modify(|n| *n += 1);
         UnderWay { shared: Arc::clone(&self.shared), duty }
     }

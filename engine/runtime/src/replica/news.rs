@@ -29,7 +29,7 @@ use orderlog_eventlog::{EventLog, Lease, Mark, Partition, Position, ReadError};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{assembly, marks, partitions_of, surroundings::Surroundings};
+use crate::{assembly, environment::Environment, marks, partitions_of};
 
 /// How long a rejection waits for events that are not published yet.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(1);
@@ -142,9 +142,9 @@ impl News {
 
     /// Waits until everything that the publishers of these topics have accepted so far is published, for one second at most, and then
     /// until the reactor has reacted to what is published. Returns whether it had before the deadline.
-    pub async fn are_in(&self, topics: &[&str], deadline: Millis, surroundings: &dyn Surroundings) -> bool {
+    pub async fn are_in(&self, topics: &[&str], deadline: Millis, environment: &dyn Environment) -> bool {
         // The remaining time is measured with a monotonic clock. The wall clock only determines how much was left at the start.
-        let left = u64::try_from(deadline - surroundings.now_ms()).unwrap_or(0);
+        let left = u64::try_from(deadline - environment.now_ms()).unwrap_or(0);
         let mut lacks = Lacks::Publication;
         let taking_in = async {
             // A relay that lags, or waits at a parked record, must not turn every rejection into an error.

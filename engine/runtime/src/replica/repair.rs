@@ -162,7 +162,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                     Ok(wanted) => {
                         let loaded = self.rows.store.load(&wanted).await?;
                         self.core.provide(loaded);
-                        self.core.discard_record(offset, reason, self.surroundings.now_ms())
+                        self.core.discard_record(offset, reason, self.environment.now_ms())
                     }
                     Err(failure) => Err(failure),
                 };

@@ -28,7 +28,7 @@ use super::{
     switch::{ServedRows, Switching},
     writer::Done,
 };
-use crate::{marks, surroundings::Surroundings};
+use crate::{environment::Environment, marks};
 
 /// The maximum number of records folded ahead of the rows.
 const N_UNWRITTEN_MAX: usize = 20_000;
@@ -87,7 +87,7 @@ pub(super) struct Loop<D: Decider, R> {
     pub(super) core: Core<D>,
     pub(super) new_core: NewCore<D>,
     pub(super) log: Arc<dyn EventLog>,
-    pub(super) surroundings: Arc<dyn Surroundings>,
+    pub(super) environment: Arc<dyn Environment>,
     pub(super) shared: Arc<Shared>,
     pub(super) rows: ServedRows<D, R>,
     inbox: Inbox<D, R>,
@@ -105,14 +105,14 @@ pub(super) struct Loop<D: Decider, R> {
 impl<D: Decider, R: Rows<D>> Loop<D, R> {
     pub fn new(beginning: Beginning<D>, own: &Own<R>, inbox: Inbox<D, R>, reach: Reach) -> Self {
         let Beginning { core, new_core, copies, end, .. } = beginning;
-        let Setup { log, surroundings, .. } = own.setup.clone();
+        let Setup { log, environment, .. } = own.setup.clone();
         let until = end.max(1).min(reach.target);
         Self {
             core,
             new_core,
-            rows: ServedRows::of(Arc::clone(&own.serving), &own.shared, surroundings.as_ref()),
+            rows: ServedRows::of(Arc::clone(&own.serving), &own.shared, environment.as_ref()),
             log,
-            surroundings,
+            environment,
             shared: Arc::clone(&own.shared),
             inbox,
             repairs: Repairs::default(),
@@ -184,7 +184,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 
     fn begin(&mut self) {
-        let genesis = self.core.genesis_record(self.surroundings.mint(), self.surroundings.now_ms());
+        let genesis = self.core.genesis_record(self.environment.mint(), self.environment.now_ms());
         info!(service = D::JOURNAL, "{} begins an empty journal", D::JOURNAL);
         self.append(vec![genesis]);
     }
@@ -215,7 +215,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 
     fn ask(&mut self, ask: Ask<D>) {
-        let ticket = self.core.ask(ask.request, self.surroundings.now_ms());
+        let ticket = self.core.ask(ask.request, self.environment.now_ms());
         self.replies.insert(ticket, ask.waiting);
     }
 
@@ -316,7 +316,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     async fn turn(&mut self) -> Result<(), LoopError> {
         self.feed()?;
         loop {
-            let step = self.core.run(self.surroundings.now_ms())?;
+            let step = self.core.run(self.environment.now_ms())?;
             self.shared
                 .folded
                 .send_if_modified(|folded| std::mem::replace(folded, self.core.next()) != self.core.next());
@@ -345,7 +345,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     fn count(&mut self) {
         let tally = self.core.tally();
-        self.shared.measures.turned(self.surroundings.now_ms(), tally.since(self.counted));
+        self.shared.measures.turned(self.environment.now_ms(), tally.since(self.counted));
         self.counted = tally;
     }
 

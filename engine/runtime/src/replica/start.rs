@@ -67,13 +67,13 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
             lag: Lag::default(),
             measures: Arc::new(Measures::new(D::JOURNAL)),
         });
-        let surroundings = Arc::clone(&setup.surroundings);
+        let environment = Arc::clone(&setup.environment);
         let serving = Arc::new(RwLock::new(store));
         let inbox = Inbox { asked, to_switch, to_repair, is_open: true };
         let own = Own { setup: setup.clone(), serving: Arc::clone(&serving), shared: Arc::clone(&shared) };
         let event_loop = Loop::new(beginning, &own, inbox, reach);
         let replica = Self { asks, switches, repairs, shared, serving, setup, news: None };
-        surroundings.spawn(own.keep_running(event_loop).boxed());
+        environment.spawn(own.keep_running(event_loop).boxed());
         Ok(replica)
     }
 }
@@ -129,12 +129,12 @@ impl<R> Own<R> {
 
 /// Returns a factory of cores for this instance.
 fn cores<D: Decider>(setup: &Setup) -> NewCore<D> {
-    let Setup { writer, n_slots_max, surroundings, .. } = setup.clone();
+    let Setup { writer, n_slots_max, environment, .. } = setup.clone();
     let hash_key = setup.hash_key.fingerprint();
     Box::new(move |checkpoint| {
-        let surroundings = Arc::clone(&surroundings);
-        let unknown = surroundings.unknown();
-        Core::new(checkpoint, writer, hash_key.clone(), Box::new(move || surroundings.mint()), n_slots_max)
+        let environment = Arc::clone(&environment);
+        let unknown = environment.unknown();
+        Core::new(checkpoint, writer, hash_key.clone(), Box::new(move || environment.mint()), n_slots_max)
             .without(unknown)
     })
 }

@@ -15,7 +15,7 @@ use tokio::{
 use tracing::info;
 
 use super::{LoopError, Replica, Serving, Shared, State, run::Loop, writer::Writer};
-use crate::surroundings::Surroundings;
+use crate::environment::Environment;
 
 /// How long a switch may take. Meanwhile rows are not written, and queries wait for them.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,9 +71,9 @@ pub(super) struct ServedRows<D: Decider, R> {
 }
 
 impl<D: Decider, R: Rows<D>> ServedRows<D, R> {
-    pub fn of(serving: Serving<R>, shared: &Arc<Shared>, surroundings: &dyn Surroundings) -> Self {
+    pub fn of(serving: Serving<R>, shared: &Arc<Shared>, environment: &dyn Environment) -> Self {
         let store = Arc::clone(&serving.read().unwrap_or_else(PoisonError::into_inner));
-        let writer = Writer::start(Arc::clone(&store), Arc::clone(shared), surroundings);
+        let writer = Writer::start(Arc::clone(&store), Arc::clone(shared), environment);
         Self { store, writer, switching: None, serving }
     }
 
@@ -82,11 +82,11 @@ impl<D: Decider, R: Rows<D>> ServedRows<D, R> {
         &mut self,
         number: u32,
         shared: &Arc<Shared>,
-        surroundings: &dyn Surroundings,
+        environment: &dyn Environment,
     ) -> Result<(), StoreError> {
         self.store = Arc::new(self.store.have_serve(number).await?);
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.store);
-        self.writer = Writer::start(Arc::clone(&self.store), Arc::clone(shared), surroundings);
+        self.writer = Writer::start(Arc::clone(&self.store), Arc::clone(shared), environment);
         // The indexes exist already; this tells the store that rows are written singly from now on.
         self.writer.create_indexes();
         Ok(())
@@ -193,7 +193,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         // Its loop ends with its last handle. Two writers to one file would corrupt the order of change sets.
         drop(builder);
         has_stopped(number, state).await?;
-        self.rows.replace(number, &self.shared, self.surroundings.as_ref()).await?;
+        self.rows.replace(number, &self.shared, self.environment.as_ref()).await?;
         info!(service = D::JOURNAL, "generation {number} of the rows of {} serves from offset {here} on", D::JOURNAL);
         Ok(here)
     }

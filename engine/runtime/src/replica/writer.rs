@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{LoopError, Shared};
-use crate::surroundings::Surroundings;
+use crate::environment::Environment;
 
 /// The pause before a failed write is retried with the same change set.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
@@ -43,12 +43,12 @@ pub(super) struct Writer<D: Decider> {
 }
 
 impl<D: Decider> Writer<D> {
-    pub fn start<R: Rows<D>>(rows: Arc<R>, shared: Arc<Shared>, surroundings: &dyn Surroundings) -> Self {
+    pub fn start<R: Rows<D>>(rows: Arc<R>, shared: Arc<Shared>, environment: &dyn Environment) -> Self {
         let (tasks, todo) = mpsc::unbounded_channel();
         let (did, done) = mpsc::unbounded_channel();
         // The state of earlier rows says nothing about these.
         shared.can_write();
-        surroundings.spawn(write_all(rows, shared, todo, did).boxed());
+        environment.spawn(write_all(rows, shared, todo, did).boxed());
         Self { tasks, done, n_under_way: 0 }
     }
 

@@ -17,7 +17,7 @@ use orderlog_http::{
     probe::{Probe, Standing},
     service::mounted::{Dependency, RouteTable},
 };
-use orderlog_runtime::{duty::Troubles, replica::State};
+use orderlog_runtime::{background::Troubles, replica::State};
 use poem::{
     EndpointExt, Response,
     endpoint::make,

@@ -14,9 +14,9 @@ use orderlog_eventlog::{
 use orderlog_http::names::ServiceName;
 use orderlog_runtime::{
     archive,
+    environment::Machine,
     identity::{self, IdentityError},
     replica::Setup,
-    surroundings::Machine,
 };
 use uuid::Uuid;
 
@@ -79,7 +79,7 @@ async fn settled(
     match begun.and_then(|begun| Ok(hash_key::find(storage, &begun)?)) {
         Ok(hash_key) => {
             let (writer, n_slots_max) = (Uuid::now_v7(), storage.keys_in_memory);
-            Ok(Setup { log, hash_key, writer, n_slots_max, surroundings: Arc::new(Machine) })
+            Ok(Setup { log, hash_key, writer, n_slots_max, environment: Arc::new(Machine) })
         }
         Err(error) => {
             log.close().await;

@@ -8,7 +8,7 @@ use orderlog_eventlog::{
     embedded::{EmbeddedLog, OpenError},
     kafka::{KafkaConfig, KafkaLog},
 };
-use orderlog_runtime::{replica::Setup, surroundings::Machine};
+use orderlog_runtime::{environment::Machine, replica::Setup};
 use uuid::Uuid;
 
 /// As many keys are kept in memory as the program keeps.
@@ -52,7 +52,7 @@ impl Source {
 /// A service's setup on this log.
 pub fn setup(log: Arc<dyn EventLog>) -> Setup {
     let (hash_key, writer) = (HashKey::from_secret(SECRET), Uuid::now_v7());
-    Setup { log, hash_key, writer, n_slots_max: N_SLOTS, surroundings: Arc::new(Machine) }
+    Setup { log, hash_key, writer, n_slots_max: N_SLOTS, environment: Arc::new(Machine) }
 }
 
 /// Processor seconds and peak memory in megabytes of this process, as Linux tells them.

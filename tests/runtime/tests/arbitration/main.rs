@@ -26,9 +26,10 @@ use orderlog_eventlog::{
 use orderlog_projections::customers::TABLES;
 use orderlog_readmodel::Store;
 use orderlog_runtime::{
-    assembly, now_ms,
+    assembly,
+    environment::Machine,
+    now_ms,
     replica::{ExecuteError, Executed, Replica, Setup},
-    surroundings::Machine,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -56,8 +57,7 @@ impl Pair {
             let folder = tempfile::tempdir().unwrap();
             let store = Arc::new(Store::open(folder.path(), &TABLES).await.unwrap());
             let hash_key = HashKey::from_secret("test");
-            let setup =
-                Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 1, surroundings: Arc::new(Machine) };
+            let setup = Setup { log, hash_key, writer: Uuid::now_v7(), n_slots_max: 1, environment: Arc::new(Machine) };
             let replica = Replica::<Customers>::start(setup, store).await.unwrap();
             replica.ready().await.unwrap();
             replicas.push(replica);

@@ -11,7 +11,7 @@ use orderlog_core::{decider::Millis, known::Unknown};
 use uuid::{ContextV7, Timestamp, Uuid};
 
 /// The clock and new ids. Called once per turn or command, never per record.
-pub trait Surroundings: Send + Sync + 'static {
+pub trait Environment: Send + Sync + 'static {
     /// The wall clock, in milliseconds since the Unix epoch. It may jump, so correctness must not depend on it.
     fn now_ms(&self) -> Millis;
 
@@ -31,7 +31,7 @@ pub trait Surroundings: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Machine;
 
-impl Surroundings for Machine {
+impl Environment for Machine {
     fn now_ms(&self) -> Millis {
         now_ms()
     }

@@ -98,7 +98,7 @@ pub struct Progress {
     duty: &'static str,
     begun: Vec<(Partition, Position)>,
     done: BTreeMap<Partition, Position>,
-    came_of_it: CameOfIt,
+    output_marks: OutputMarks,
     due: Option<Instant>,
     /// When a position was last saved.
     kept: Option<Instant>,
@@ -121,7 +121,7 @@ impl Progress {
         let committed = lease.committed(&partitions).await?;
         let unavailable = |error: ReadError| LeaseError::Unavailable { reason: error.to_string() };
         let ends = replica.log().ends(&partitions).await.map_err(unavailable)?;
-        let (mut begun, mut came_of_it, mut known) = (Vec::new(), CameOfIt::default(), Vec::new());
+        let (mut begun, mut output_marks, mut known) = (Vec::new(), OutputMarks::default(), Vec::new());
         for ((partition, kept), end) in partitions.into_iter().zip(committed).zip(ends) {
             let mut kept = kept.unwrap_or_default();
             if kept.next == 0 && Bug::BeginAtTheEnd.is_loose() {
@@ -139,7 +139,7 @@ impl Progress {
             kept.marks.retain(|mark| {
                 let is_below = mark.partition == partition;
                 if !is_below {
-                    came_of_it.add(mark.clone());
+                    output_marks.add(mark.clone());
                 }
                 is_below
             });
@@ -150,7 +150,7 @@ impl Progress {
         measures.stands(duty, &begun);
         let ending = replica.ending();
         Ok((
-            Self { lease, measures, duty, begun, done: BTreeMap::new(), came_of_it, due: None, kept: None, ending },
+            Self { lease, measures, duty, begun, done: BTreeMap::new(), output_marks, due: None, kept: None, ending },
             from,
         ))
     }
@@ -173,8 +173,8 @@ impl Progress {
     }
 
     /// Adds a record that resulted from the input that will be finished next.
-    pub fn came_of_it(&mut self, record: Mark) {
-        self.came_of_it.add(record);
+    pub fn add_output(&mut self, record: Mark) {
+        self.output_marks.add(record);
     }
 
     /// Waits until a commit is due or background tasks are asked to end. Pending forever if there is nothing to commit.
@@ -203,7 +203,7 @@ impl Progress {
         (self.due, self.kept) = (None, Some(Instant::now()));
         self.measures.stands(self.duty, &done);
         if !done.is_empty() {
-            done.iter_mut().for_each(|(_, position)| position.marks.extend_from_slice(&self.came_of_it.0));
+            done.iter_mut().for_each(|(_, position)| position.marks.extend_from_slice(&self.output_marks.0));
             self.lease.commit(&done).await?;
         }
         Ok(if is_to_end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -212,9 +212,9 @@ impl Progress {
 
 /// The last record in each partition that resulted from the task's work, newest last.
 #[derive(Default)]
-struct CameOfIt(Vec<Mark>);
+struct OutputMarks(Vec<Mark>);
 
-impl CameOfIt {
+impl OutputMarks {
     fn add(&mut self, mark: Mark) {
         let known = self.0.iter().position(|known| known.partition == mark.partition);
         let known = known.map(|at| self.0.remove(at)).filter(|known| known.offset > mark.offset);
@@ -273,22 +273,22 @@ mod tests {
 
     #[test]
     fn of_each_partition_the_furthest_record_counts_and_partitions_without_news_are_forgotten() {
-        let mut came_of_it = CameOfIt::default();
+        let mut output_marks = OutputMarks::default();
         for record in [mark("a", 5), mark("b", 1), mark("a", 3), mark("b", 2)] {
-            came_of_it.add(record);
+            output_marks.add(record);
         }
-        assert_eq!(came_of_it.0, [mark("a", 5), mark("b", 2)], "reactions end in any order");
+        assert_eq!(output_marks.0, [mark("a", 5), mark("b", 2)], "reactions end in any order");
         let replacing = Mark { print: 7, ..mark("b", 2) };
-        came_of_it.add(replacing.clone());
+        output_marks.add(replacing.clone());
         assert_eq!(
-            came_of_it.0,
+            output_marks.0,
             [mark("a", 5), replacing],
             "an older log was restored, and another record is there now"
         );
         for n in 0..2 * N_MARKS_MAX {
-            came_of_it.add(mark(&n.to_string(), 0));
-            assert!(came_of_it.0.len() < N_MARKS_MAX, "a position also has a mark of the record before it");
+            output_marks.add(mark(&n.to_string(), 0));
+            assert!(output_marks.0.len() < N_MARKS_MAX, "a position also has a mark of the record before it");
         }
-        assert_eq!(came_of_it.0.last(), Some(&mark(&(2 * N_MARKS_MAX - 1).to_string(), 0)));
+        assert_eq!(output_marks.0.last(), Some(&mark(&(2 * N_MARKS_MAX - 1).to_string(), 0)));
     }
 }
