@@ -76,7 +76,7 @@ fn it_is_on_the_command_line() {
         assert!(read(&SHOP, args).is_err());
     }
     let help = read(&SIX, &["help"]).unwrap_err();
-    assert!(help.contains("--vouchers-url") && help.contains("Where the vouchers service is"), "{help}");
+    assert!(help.contains("--vouchers-url") && help.contains("URL of the vouchers service"), "{help}");
     let help = read(&SIX, &["parked", "show", "--help"]).unwrap_err();
     assert!(help.contains("What vouchers are worth"), "{help}");
     assert!(read(&SHOP, &["parked", "list", "vouchers"]).is_err());

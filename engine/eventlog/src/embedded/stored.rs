@@ -82,7 +82,8 @@ pub(super) fn encode_head(record: &Record) -> Vec<u8> {
 }
 
 fn push(head: &mut Vec<u8>, bytes: &[u8]) {
-    let length = u32::try_from(bytes.len()).expect("records larger than a log takes are refused when they are appended");
+    let length =
+        u32::try_from(bytes.len()).expect("records larger than a log takes are refused when they are appended");
     head.extend_from_slice(&length.to_le_bytes());
     head.extend_from_slice(bytes);
 }
