@@ -206,7 +206,7 @@ fn explain<T: Type + DeserializeOwned + Checked>(bytes: &[u8], error: &serde_jso
             return ApiError::invalid(codes::MALFORMED_JSON, "something follows the JSON value");
         }
         // Escapes in texts are only checked when a text is read.
-        Ok(_) if !error.is_data() => return malformed(error),
+        Ok(_) if !error.is_data() && has_bad_text(bytes) => return malformed(error),
         Ok(body) => body,
         Err(error) => return malformed(&error),
     };
@@ -223,11 +223,16 @@ fn explain<T: Type + DeserializeOwned + Checked>(bytes: &[u8], error: &serde_jso
     }
     let of_values = match parsed::<T>(shape.mended.as_bytes()) {
         Ok(body) => body.checked().err(),
-        Err(error) if !error.is_data() => return with_bad_escape(bytes, &error),
+        Err(error) if has_bad_text(shape.mended.as_bytes()) => return with_bad_escape(bytes, &error),
         Err(_) => Some(beyond_the_schema::<T>(shape.mended.as_bytes()).into()),
     };
     faults.extend_where(of_values, |fault| !shape.has_mended(fault.pointer.as_deref().unwrap_or_default()));
     if faults.is_empty() { beyond_the_schema::<T>(bytes).into() } else { faults.into() }
+}
+
+/// Whether JSON of the right form can still not be read. serde calls more than that a syntax error, such as `null` in place of an enum.
+fn has_bad_text(json: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(json).is_err()
 }
 
 /// Reports an escape that is not a character, such as half of a surrogate pair. It is only found when the text is read.
