@@ -58,7 +58,12 @@ impl Shop {
         let lines: Vec<_> =
             lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity, "unit_price": 250})).collect();
         let body = json!({"customer_id": customer_id, "currency": "EUR", "lines": lines});
-        let order = self.orders.post("/orders", body).await.expect(201);
+        // A relay begins once its instance holds the lease, which takes seconds on Kafka: until then the customer is unknown.
+        let placed = eventually("orders hear of the customer", async || {
+            let answer = self.orders.post("/orders", body.clone()).await;
+            (answer.status != 404).then_some(answer)
+        });
+        let order = placed.await.expect(201);
         assert_eq!((&order["state"], &order["payment"]), (&json!("placed"), &json!("unpaid")), "{order}");
         text(&order, "order_id")
     }
