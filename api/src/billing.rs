@@ -32,7 +32,6 @@ use orderlog_http::{
 };
 use orderlog_projections::billing as projections;
 use orderlog_readmodel::Tables;
-use orderlog_runtime::replica::Executed;
 use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;
 
@@ -59,6 +58,10 @@ impl ServiceDefinition for BillingService {
     const ABOUT: &'static str = "What is paid";
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
+
+    fn fingerprint(command: &Command) -> String {
+        command.fingerprint_text()
+    }
 
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
@@ -95,15 +98,6 @@ enum Tag {
 }
 
 impl BillingApi {
-    async fn execute(
-        &self,
-        command: Command,
-        asked: CommandHeaders,
-        operation: impl FnOnce() -> String,
-    ) -> Result<Executed<Billing>, ApiError> {
-        self.service.execute(command, asked, Command::fingerprint_text, operation).await
-    }
-
     /// The invoice, and the position that a past state (`as_of`) reflects.
     async fn invoice(
         &self,
@@ -153,7 +147,7 @@ impl BillingApi {
     ) -> Result<Created<PaymentAnswer>, ApiError> {
         let command = body.0;
         let payment = payment_of(&command);
-        let executed = match self.execute(command, asked, || "POST /billing".to_owned()).await {
+        let executed = match self.service.execute(command, asked, || "POST /billing".to_owned()).await {
             Ok(executed) => executed,
             Err(refused) => {
                 if let Some(payment) = payment.filter(|_| refused.is(codes::OVERPAYMENT)) {
@@ -189,7 +183,7 @@ impl BillingApi {
         let id = order_id.0;
         let (amount, reason) = body.0.unwrap_or_default();
         let command = Command::Refund { order_id: id, amount, reason };
-        let executed = self.execute(command, asked, || format!("POST /billing/{id}/refund")).await?;
+        let executed = self.service.execute(command, asked, || format!("POST /billing/{id}/refund")).await?;
         let refunded = RefundAnswer::of(&executed)?;
         let version = refunded.version;
         Ok(Done::new(&executed, refunded, version))

@@ -217,6 +217,10 @@ impl ServiceDefinition for CustomersService {
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
 
+    fn fingerprint(command: &Command) -> String {
+        command.fingerprint_text()
+    }
+
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
         match rejection {
@@ -262,15 +266,6 @@ enum Tag {
 impl CustomersApi {
     fn address(&self, email: Email) -> Address {
         Address::new(email, self.0.replica.hash_key())
-    }
-
-    async fn execute(
-        &self,
-        command: Command,
-        asked: CommandHeaders,
-        operation: impl FnOnce() -> String,
-    ) -> Result<Executed<Customers>, ApiError> {
-        self.0.execute(command, asked, Command::fingerprint_text, operation).await
     }
 
     /// The customer, and the position that a past state (`as_of`) reflects.
@@ -323,7 +318,7 @@ impl CustomersApi {
     ) -> Result<Created<CustomerChanged>, ApiError> {
         let ((name, email), customer_id) = (body.0, CustomerId(mint()));
         let command = Command::Create { customer_id, name, address: self.address(email) };
-        let executed = self.execute(command, asked, || "POST /customers".to_owned()).await?;
+        let executed = self.0.execute(command, asked, || "POST /customers".to_owned()).await?;
         let changed = CustomerChanged::of(&executed);
         let (location, version) = (format!("/customers/{}", changed.customer_id), changed.version);
         Ok(Created::new(&executed, changed, version).at(location))
@@ -346,7 +341,7 @@ impl CustomersApi {
     ) -> Result<Done<CustomerChanged>, ApiError> {
         let (id, (name, email)) = (visible(customer_id.0, &asked.caller)?, body.0);
         let command = Command::Update { customer_id: id, name, address: email.map(|email| self.address(email)) };
-        Ok(done(&self.execute(command, asked, || format!("PATCH /customers/{id}")).await?))
+        Ok(done(&self.0.execute(command, asked, || format!("PATCH /customers/{id}")).await?))
     }
 
     /// Deactivate a customer
@@ -362,7 +357,7 @@ impl CustomersApi {
     ) -> Result<Done<CustomerChanged>, ApiError> {
         let id = visible(customer_id.0, &asked.caller)?;
         let command = Command::Deactivate { customer_id: id };
-        Ok(done(&self.execute(command, asked, || format!("POST /customers/{id}/deactivate")).await?))
+        Ok(done(&self.0.execute(command, asked, || format!("POST /customers/{id}/deactivate")).await?))
     }
 
     /// Get a customer

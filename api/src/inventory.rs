@@ -72,6 +72,10 @@ impl ServiceDefinition for InventoryService {
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
 
+    fn fingerprint(command: &Command) -> String {
+        command.fingerprint_text()
+    }
+
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
         match rejection {
@@ -133,15 +137,6 @@ enum Tag {
 }
 
 impl InventoryApi {
-    async fn execute(
-        &self,
-        command: Command,
-        asked: CommandHeaders,
-        operation: impl FnOnce() -> String,
-    ) -> Result<Executed<Inventory>, ApiError> {
-        self.0.execute(command, asked, Command::fingerprint_text, operation).await
-    }
-
     /// The stock item, and the position that a past state (`as_of`) reflects.
     async fn item(
         &self,
@@ -204,7 +199,7 @@ impl InventoryApi {
         }
         let operation = format!("POST /stock/{sku}/receive");
         let command = Command::Receive { sku, quantity: body.0 };
-        done(&self.execute(command, asked, || operation).await?)
+        done(&self.0.execute(command, asked, || operation).await?)
     }
 
     /// Correct a count
@@ -224,7 +219,7 @@ impl InventoryApi {
     ) -> Result<Done<StockChanged>, ApiError> {
         let operation = format!("POST /stock/{}/adjust", sku.0);
         let (delta, reason) = body.0;
-        done(&self.execute(Command::Adjust { sku: sku.0, delta, reason }, asked, || operation).await?)
+        done(&self.0.execute(Command::Adjust { sku: sku.0, delta, reason }, asked, || operation).await?)
     }
 
     /// Set the low-stock threshold
@@ -241,7 +236,7 @@ impl InventoryApi {
     ) -> Result<Done<StockChanged>, ApiError> {
         let operation = format!("PUT /stock/{}/threshold", sku.0);
         let command = Command::SetThreshold { sku: sku.0, low_stock_threshold: body.0 };
-        done(&self.execute(command, asked, || operation).await?)
+        done(&self.0.execute(command, asked, || operation).await?)
     }
 
     /// Reserve stock
@@ -262,7 +257,7 @@ impl InventoryApi {
         asked: CommandHeaders,
         body: Given<ReserveStock>,
     ) -> Result<Created<Reservation>, ApiError> {
-        let executed = self.execute(Command::Reserve(body.0), asked, || "POST /stock/reserve".to_owned()).await?;
+        let executed = self.0.execute(Command::Reserve(body.0), asked, || "POST /stock/reserve".to_owned()).await?;
         let held = Reservation::of(&executed)?;
         let (location, version) = (format!("/stock/reservations/{}", held.reservation_id), held.version);
         Ok(Created::new(&executed, held, version).at(location))
@@ -285,7 +280,7 @@ impl InventoryApi {
     ) -> Result<Done<Reservation>, ApiError> {
         let name = reservation_id.0;
         let operation = format!("POST /stock/reservations/{name}/release");
-        let executed = self.execute(Command::Release { name }, asked, || operation).await?;
+        let executed = self.0.execute(Command::Release { name }, asked, || operation).await?;
         let released = Reservation::of(&executed)?;
         let version = released.version;
         Ok(Done::new(&executed, released, version))

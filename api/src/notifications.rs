@@ -38,11 +38,7 @@ use orderlog_http::{
 };
 use orderlog_projections::RedisInbox;
 use orderlog_readmodel::{RedisAddress, Tables};
-use orderlog_runtime::{
-    assembly,
-    background::Troubles,
-    replica::{Executed, State},
-};
+use orderlog_runtime::{assembly, background::Troubles, replica::State};
 use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -74,6 +70,10 @@ impl ServiceDefinition for NotificationsService {
     const ABOUT: &'static str = "What people are told";
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
+
+    fn fingerprint(command: &Command) -> String {
+        command.fingerprint_text()
+    }
 
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
@@ -147,15 +147,6 @@ fn follow(
 }
 
 impl NotificationsApi {
-    async fn execute(
-        &self,
-        command: Command,
-        asked: CommandHeaders,
-        operation: impl FnOnce() -> String,
-    ) -> Result<Executed<Notifications>, ApiError> {
-        self.service.execute(command, asked, Command::fingerprint_text, operation).await
-    }
-
     /// Where a stream begins for a caller without a last event: after everything that exists now.
     async fn now(&self) -> Result<Begin, ApiError> {
         let replica = &self.service.replica;
@@ -217,7 +208,7 @@ impl NotificationsApi {
     #[oai(path = "/notify", method = "post", operation_id = "notify")]
     #[operation(scope = scopes::WRITE, bound = refused, no_target)]
     async fn notify(&self, asked: CommandHeaders, body: Given<Notify>) -> Result<Created<Notification>, ApiError> {
-        let executed = self.execute(body.0, asked, || "POST /notify".to_owned()).await?;
+        let executed = self.service.execute(body.0, asked, || "POST /notify".to_owned()).await?;
         let made = Notification::of(&executed)?;
         let (location, version) = (format!("/notifications?recipient={}", made.recipient), made.version);
         Ok(Created::new(&executed, made, version).at(location))
@@ -239,7 +230,7 @@ impl NotificationsApi {
             self.service.held_back(&asked.freshness, || self.is_there(id, &asked)).await?;
         }
         let command = Command::MarkRead { notification_id: id };
-        let executed = self.execute(command, asked, || format!("POST /notifications/{id}/read")).await?;
+        let executed = self.service.execute(command, asked, || format!("POST /notifications/{id}/read")).await?;
         let read = NotificationRead::of(&executed)?;
         let version = read.version;
         Ok(Done::new(&executed, read, version))

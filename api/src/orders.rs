@@ -65,6 +65,10 @@ impl ServiceDefinition for OrdersService {
     const SCOPES: &'static [Scope] = scopes::ALL;
     const CODES: &'static [Code] = codes::ALL;
 
+    fn fingerprint(command: &Command) -> String {
+        command.fingerprint_text()
+    }
+
     fn problem_of(rejection: Rejection) -> ApiError {
         let detail = rejection.to_string();
         match rejection {
@@ -109,15 +113,6 @@ enum Tag {
 }
 
 impl OrdersApi {
-    async fn execute(
-        &self,
-        command: Command,
-        asked: CommandHeaders,
-        operation: impl FnOnce() -> String,
-    ) -> Result<Executed<Orders>, ApiError> {
-        self.0.execute(command, asked, Command::fingerprint_text, operation).await
-    }
-
     /// Waits until the order is confirmed or rejected, for at most `wait`. Returns the newest record that `placed` then
     /// reflects, if it was read, and whether waiting was allowed.
     async fn wait_until_settled(
@@ -217,7 +212,7 @@ impl OrdersApi {
         let order_id = OrderId(mint());
         let command = Command::Place { order_id, customer_id, currency, lines, channel };
         let mut freshness = asked.freshness.clone();
-        let executed = self.execute(command, asked, || "POST /orders".to_owned()).await?;
+        let executed = self.0.execute(command, asked, || "POST /orders".to_owned()).await?;
         let mut placed = PlacedOrder::of(&executed)?;
         let mut newest = None;
         if let Some(wait) = freshness.wait {
@@ -249,7 +244,7 @@ impl OrdersApi {
             self.0.held_back(&asked.freshness, look).await?;
         }
         let command = Command::Cancel { order_id: id };
-        done(&self.execute(command, asked, || format!("POST /orders/{id}/cancel")).await?)
+        done(&self.0.execute(command, asked, || format!("POST /orders/{id}/cancel")).await?)
     }
 
     /// Fulfil an order
@@ -268,7 +263,7 @@ impl OrdersApi {
     ) -> Result<Done<OrderChanged>, ApiError> {
         let id = order_id.0;
         let command = Command::Fulfil { order_id: id };
-        done(&self.execute(command, asked, || format!("POST /orders/{id}/fulfil")).await?)
+        done(&self.0.execute(command, asked, || format!("POST /orders/{id}/fulfil")).await?)
     }
 
     /// Get an order

@@ -52,6 +52,10 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     /// The problem codes that it declares.
     const CODES: &'static [Code] = &[];
 
+    /// A text that differs whenever what the caller asked for differs, without ids that were minted for the command. It is compared when an
+    /// `Idempotency-Key` comes again, so it must never change for a command that was once accepted.
+    fn fingerprint(command: &Command<Self>) -> String;
+
     /// Converts the rejection of a command to a problem.
     fn problem_of(rejection: Rejection<Self>) -> ApiError;
 
@@ -111,7 +115,7 @@ impl<S: ServiceDefinition> Service<S> {
     /// Executes a command. The caller is already authorized.
     ///
     /// `operation` returns the method and path of the request, with its ids: an idempotency key is scoped to one operation of one
-    /// caller. Like `fingerprint`, it is only called if there is a key.
+    /// caller. It is only called if there is a key.
     ///
     /// # Errors
     /// Why the command was not executed, or may not have been.
@@ -119,13 +123,12 @@ impl<S: ServiceDefinition> Service<S> {
         &self,
         command: Command<S>,
         asked: CommandHeaders,
-        fingerprint: impl FnOnce(&Command<S>) -> String,
         operation: impl FnOnce() -> String,
     ) -> impl Future<Output = Result<Executed<S::Decider>, ApiError>> + Send {
         let hash_key = self.replica.hash_key();
         let stamp = asked.key.map(|key| CommandStamp {
             key: hash_key.idempotency(asked.caller.id(), &operation(), &key),
-            fingerprint: hash_key.command_fingerprint(&fingerprint(&command)),
+            fingerprint: hash_key.command_fingerprint(&S::fingerprint(&command)),
         });
         let origin = Origin { trace: asked.trace, ..Origin::default() };
         async move {

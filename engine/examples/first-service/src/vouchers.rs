@@ -143,9 +143,8 @@ impl VouchersApi {
     #[oai(path = "/", method = "post", operation_id = "issue_voucher")]
     #[operation(scope = WRITE, bound = refused, no_target)]
     async fn issue(&self, asked: CommandHeaders, body: Given<Cents>) -> Result<Created<Voucher>, ApiError> {
-        let (command, operation) = (Command::Issue(mint(), body.0), || "POST /vouchers".to_owned());
-        // With another text, a repeated `Idempotency-Key` is rejected: the body, without the new id.
-        let executed = self.0.execute(command, asked, |_| body.0.to_string(), operation).await?;
+        let command = Command::Issue(mint(), body.0);
+        let executed = self.0.execute(command, asked, || "POST /vouchers".to_owned()).await?;
         let voucher = voucher_of(&executed.accepted.event);
         Ok(Created::new(&executed, voucher.clone(), voucher.version).at(format!("/vouchers/{}", voucher.id)))
     }
@@ -155,7 +154,7 @@ impl VouchersApi {
     #[operation(scope = WRITE, bound = refused, problems(UNKNOWN_VOUCHER, BALANCE_TOO_LOW))]
     async fn redeem(&self, id: Path<Uuid>, asked: CommandHeaders, by: Given<Cents>) -> Result<Done<Voucher>, ApiError> {
         let operation = || format!("POST /vouchers/{}/redeem", id.0);
-        let executed = self.0.execute(Command::Redeem(id.0, by.0), asked, |_| by.0.to_string(), operation).await?;
+        let executed = self.0.execute(Command::Redeem(id.0, by.0), asked, operation).await?;
         let voucher = voucher_of(&executed.accepted.event);
         Ok(Done::new(&executed, voucher.clone(), voucher.version))
     }
@@ -193,6 +192,11 @@ impl ServiceDefinition for VouchersService {
     const ABOUT: &'static str = "What vouchers are worth";
     const SCOPES: &'static [Scope] = &[READ, WRITE];
     const CODES: &'static [Code] = ALL;
+
+    /// A repeated `Idempotency-Key` with another text is rejected.
+    fn fingerprint((Command::Issue(_, cents) | Command::Redeem(_, cents)): &Command) -> String {
+        cents.to_string()
+    }
 
     fn problem_of(rejection: Rejection) -> ApiError {
         match rejection {
