@@ -17,9 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Plays the story with these services at `url`, and prints it.
-///
-/// # Errors
-/// If any step does not go as expected.
 pub async fn play(registry: &Registry, url: String, key: Token) -> anyhow::Result<()> {
     let story = Story::begin(url, key)?;
     story.ready(registry).await?;

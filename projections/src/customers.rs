@@ -29,9 +29,6 @@ pub static TABLES: Tables<Customers> = Tables {
 };
 
 /// Customers after `after` who don't hold the canonical spelling of their address, by id, at most `limit`.
-///
-/// # Errors
-/// [`StoreError`] if the rows can't be read.
 pub async fn without_canonical_key(
     store: &Store<Customers>,
     after: Option<CustomerId>,

@@ -103,9 +103,6 @@ pub struct MovementRow {
 }
 
 /// The SKUs that were ever received, by name. With `low_only`, those in low stock.
-///
-/// # Errors
-/// [`StoreError`] if the rows can't be read.
 pub async fn stock(store: &Store<Inventory>, low_only: bool, paging: &Paging) -> Result<Page<StockItem>, StoreError> {
     let behind = paging.after.as_ref().map(|sku| Cell::Text(sku.as_str().to_owned()));
     let list = List::new("select sku, doc from stock", "sku").only_if("sku > ?", behind);

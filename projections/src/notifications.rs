@@ -101,9 +101,6 @@ pub async fn inbox(
 }
 
 /// Notifications whose sequence is above `after`, ascending, at most `limit`. Of one recipient, or of all if `None`.
-///
-/// # Errors
-/// [`StoreError`] if the rows can't be read.
 pub async fn since(
     store: &Store<Notifications>,
     after: Option<u64>,

@@ -186,9 +186,6 @@ impl Example for PaymentAnswer {
 
 impl PaymentAnswer {
     /// The response for the record of a payment.
-    ///
-    /// # Errors
-    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Billing>) -> Result<Self, ApiError> {
         let Event::PaymentRecorded(paid) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));
@@ -239,9 +236,6 @@ pub struct RefundAnswer {
 
 impl RefundAnswer {
     /// The response for the record of a refund.
-    ///
-    /// # Errors
-    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Billing>) -> Result<Self, ApiError> {
         let Event::InvoiceRefunded(refunded) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));

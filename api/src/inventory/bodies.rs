@@ -240,9 +240,6 @@ impl Example for StockChanged {
 
 impl StockChanged {
     /// The response for the record of a command.
-    ///
-    /// # Errors
-    /// 500 if the record is not about a SKU.
     pub fn of(executed: &Executed<Inventory>) -> Result<Self, ApiError> {
         let (sku, level, version) = match &*executed.accepted.event {
             Event::StockReceived(e) => (&e.sku, e.after, e.version),
@@ -392,9 +389,6 @@ impl Example for Reservation {
 
 impl Reservation {
     /// The response for the record of a command.
-    ///
-    /// # Errors
-    /// 500 if the record is not about a reservation.
     pub fn of(executed: &Executed<Inventory>) -> Result<Self, ApiError> {
         let event = &executed.accepted.event;
         let answer = event.reservation().ok_or_else(|| unexpected(event))?;

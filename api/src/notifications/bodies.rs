@@ -120,9 +120,6 @@ impl From<&notifications::Notification> for Notification {
 
 impl Notification {
     /// The response for the record of a new notification.
-    ///
-    /// # Errors
-    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Notifications>) -> Result<Self, ApiError> {
         let Event::NotificationMade(made) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));
@@ -156,9 +153,6 @@ pub struct NotificationRead {
 
 impl NotificationRead {
     /// The response for the record.
-    ///
-    /// # Errors
-    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Notifications>) -> Result<Self, ApiError> {
         let event = &executed.accepted.event;
         let read_ms = event.read_ms().ok_or_else(|| unexpected(event))?;

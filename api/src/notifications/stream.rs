@@ -195,9 +195,6 @@ async fn is_known(replica: &Replica<Notifications>, id: EventId) -> Result<bool,
 }
 
 /// The end of the journal.
-///
-/// # Errors
-/// [`ReadError`] if the log does not answer.
 pub async fn end(replica: &Replica<Notifications>) -> Result<u64, ReadError> {
     let ends = replica.log().ends(&[Replica::<Notifications>::journal()]).await?;
     Ok(ends.first().copied().unwrap_or(0))

@@ -232,9 +232,6 @@ impl Example for PlacedOrder {
 
 impl PlacedOrder {
     /// The response for the record of a placed order.
-    ///
-    /// # Errors
-    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
         let Event::OrderPlaced(OrderPlaced { order_id, customer_id, currency, lines, total, channel, version }) =
             &*executed.accepted.event
@@ -282,9 +279,6 @@ pub struct OrderChanged {
 
 impl OrderChanged {
     /// The response for the record of a command.
-    ///
-    /// # Errors
-    /// 500 if the record is of another kind.
     pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
         let event = &executed.accepted.event;
         let Standing { order_id, customer_id, state, payment, version } =

@@ -157,9 +157,6 @@ pub struct KafkaLog {
 
 impl KafkaLog {
     /// Creates the clients. They connect on first use; [`EventLog::prepare`] fails if Kafka does not answer.
-    ///
-    /// # Errors
-    /// [`ConnectError`] if the configuration can't be used.
     pub fn connect(config: KafkaConfig) -> Result<Arc<Self>, ConnectError> {
         settings::check(&config)?;
         let cluster = Arc::new(Cluster { config, said: Said::default() });

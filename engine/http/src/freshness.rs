@@ -88,9 +88,6 @@ impl Freshness {
     }
 
     /// Parses the headers of a request.
-    ///
-    /// # Errors
-    /// As [`Freshness::read`].
     pub fn of(request: &Request) -> Result<Self, ApiError> {
         let journals = request.data::<ServiceNames>().map_or(&[][..], |names| names);
         Self::read(request.headers(), journals)

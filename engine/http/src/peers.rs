@@ -91,9 +91,6 @@ pub struct Peers {
 
 impl Peers {
     /// Creates clients for the services at `places`. All others are in this process. `ca` has the trusted certificates.
-    ///
-    /// # Errors
-    /// If the HTTP client cannot be created.
     pub fn new(places: BTreeMap<ServiceName, Place>, ca: Option<&Path>) -> Result<Self, TlsError> {
         let client = tls::client(ca, places.values().map(|place| place.url.as_str()))?
             .connect_timeout(CONNECT)

@@ -60,9 +60,6 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     fn problem_of(rejection: Rejection<Self>) -> ApiError;
 
     /// Starts the service and returns its routes.
-    ///
-    /// # Errors
-    /// [`NotStarted`] if it cannot run.
     fn start(parts: &Parts) -> impl Future<Output = Result<Mounted, NotStarted>> + Send;
 
     /// Describes for an operator what [`Replica::prepared`] left to be settled, one sentence each.
@@ -159,9 +156,6 @@ impl<S: ServiceDefinition> Service<S> {
     }
 
     /// Like [`Service::rows`], once the rows also contain what the caller has seen.
-    ///
-    /// # Errors
-    /// As [`Service::reached`] and [`Service::rows`].
     pub async fn fresh_rows(&self, freshness: &Freshness) -> Result<Arc<Store<S::Decider>>, ApiError> {
         self.reached(freshness).await?;
         self.rows().await

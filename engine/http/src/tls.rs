@@ -71,9 +71,6 @@ struct Known {
 
 impl Identity {
     /// Loads the certificate chain and its key.
-    ///
-    /// # Errors
-    /// [`TlsError`], naming the file.
     pub fn open(cert: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
         let marks = [mark(&cert), mark(&key)];
         let acceptor = read(&cert, &key)?;
@@ -128,9 +125,6 @@ pub fn prepare() {
 }
 
 /// Reads a file of certificates unchanged.
-///
-/// # Errors
-/// [`TlsError`], naming the file.
 pub fn pem(file: &Path) -> Result<Vec<u8>, TlsError> {
     certificates(file)?;
     bytes("certificate", file)
@@ -154,9 +148,6 @@ fn missing(what: &'static str, file: &Path, error: &pem::Error) -> TlsError {
 
 /// Returns the common configuration of this program's HTTP clients, for these URLs. `https://` servers are trusted if their certificate
 /// is signed by one in `ca`; without that file, by one that the system trusts.
-///
-/// # Errors
-/// [`TlsError`], naming the file.
 pub fn client<'a>(
     ca: Option<&Path>,
     urls: impl IntoIterator<Item = &'a str>,

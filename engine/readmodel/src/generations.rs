@@ -86,17 +86,11 @@ impl<D: Decider> Generations<D> {
     }
 
     /// Returns the number of the serving generation.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file that names it can't be read.
     pub fn serving(&self) -> Result<u32, StoreError> {
         Ok(self.kept()?.first().copied().unwrap_or(FIRST))
     }
 
     /// Returns the number of the previous generation, if it is kept.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file that names it can't be read.
     pub fn before(&self) -> Result<Option<u32>, StoreError> {
         Ok(self.kept()?.get(1).copied())
     }
@@ -143,9 +137,6 @@ impl<D: Decider> Generations<D> {
     }
 
     /// Copies the files of the serving generation, if there is one, into the folder `to`, byte for byte and including any damage.
-    ///
-    /// # Errors
-    /// [`StoreError`] if a file can't be read or written.
     pub fn copy_serving(&self, to: &Path) -> Result<(), StoreError> {
         let file = self.file(self.serving()?);
         let wal = opening::companion(&file, opening::WAL);
@@ -166,9 +157,6 @@ impl<D: Decider> Generations<D> {
     }
 
     /// Returns the numbers of all existing generations, ascending.
-    ///
-    /// # Errors
-    /// [`StoreError::Folder`] if the folder can't be read.
     pub fn all(&self) -> Result<Vec<u32>, StoreError> {
         let failed = |source| StoreError::Folder { path: self.dir.clone(), source };
         let mut numbers = Vec::new();
@@ -184,9 +172,6 @@ impl<D: Decider> Generations<D> {
     }
 
     /// Deletes a generation, which must not be open.
-    ///
-    /// # Errors
-    /// [`StoreError::Folder`] if one of its files can't be deleted.
     pub fn remove(&self, number: u32) -> Result<(), StoreError> {
         let file = self.file(number);
         let companions = opening::COMPANIONS.map(|end| opening::companion(&file, end));

@@ -142,9 +142,6 @@ pub struct Publications {
 
 impl Publications {
     /// Creates an empty collection.
-    ///
-    /// # Errors
-    /// [`PublicationsError`] if no temporary file can be created.
     pub fn gather() -> Result<Self, PublicationsError> {
         // The empty name makes SQLite create a temporary file that it deletes on close.
         let database = Connection::open("")?;
@@ -155,9 +152,6 @@ impl Publications {
     }
 
     /// Adds the journal's next events.
-    ///
-    /// # Errors
-    /// [`PublicationsError`] if they can't be stored.
     pub fn expect(&mut self, events: &[ExpectedEvent]) -> Result<(), PublicationsError> {
         let text = "insert into expected (topic, id, key, record, line, print) values (?, ?, ?, ?, ?, ?)";
         let mut insert = self.database.prepare_cached(text)?;
@@ -169,9 +163,6 @@ impl Publications {
     }
 
     /// Adds the next records of a partition.
-    ///
-    /// # Errors
-    /// [`PublicationsError`] if they can't be stored.
     pub fn find(&mut self, events: &[FoundEvent]) -> Result<(), PublicationsError> {
         let text = "insert into found (topic, part, offset, id, print) values (?, ?, ?, ?, ?)";
         let mut insert = self.database.prepare_cached(text)?;
@@ -182,9 +173,6 @@ impl Publications {
     }
 
     /// Compares both sides, once they are complete. Returns the number of expected events.
-    ///
-    /// # Errors
-    /// [`PublicationsError`] if the database can't be used.
     pub fn join(&mut self) -> Result<u64, PublicationsError> {
         self.database.execute_batch(JOINED)?;
         self.n_expected()
@@ -192,9 +180,6 @@ impl Publications {
 
     /// Drops expected events after the last one that was found, for use when the relay's position is unknown. Returns the number of
     /// events that remain.
-    ///
-    /// # Errors
-    /// [`PublicationsError`] if the database can't be used.
     pub fn expect_only_published(&mut self) -> Result<u64, PublicationsError> {
         self.database.execute_batch(
             "delete from expected where record > \
@@ -210,9 +195,6 @@ impl Publications {
     }
 
     /// Returns up to `limit` first copies that differ from the expected bytes, starting after `after`.
-    ///
-    /// # Errors
-    /// [`PublicationsError`] if the database can't be used.
     pub fn differing(&self, after: Option<&Differing>, limit: u32) -> Result<Vec<Differing>, PublicationsError> {
         let (topic, partition, offset) =
             after.map_or(("", 0, -1), |it| (it.topic.as_str(), it.partition, it.offset.cast_signed()));
@@ -231,9 +213,6 @@ impl Publications {
     }
 
     /// Accepts a differing copy as the same event.
-    ///
-    /// # Errors
-    /// [`PublicationsError`] if the database can't be used.
     pub fn approve(&mut self, same: &Differing) -> Result<(), PublicationsError> {
         let text = "update copies set is_right = 1 where topic = ? and part = ? and offset = ? and seq = ?";
         let Differing { topic, partition, offset, seq, .. } = same;
@@ -242,9 +221,6 @@ impl Publications {
     }
 
     /// Returns the faults, up to 100 of each kind, in the order of the journal.
-    ///
-    /// # Errors
-    /// [`PublicationsError`] if the database can't be used.
     pub fn faults(&mut self) -> Result<Vec<FaultyEvent>, PublicationsError> {
         self.database.execute_batch("drop table if exists wrong")?;
         self.database.execute_batch(WRONG)?;

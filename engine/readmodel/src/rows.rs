@@ -23,21 +23,12 @@ pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
     fn tables(&self) -> &'static Tables<D>;
 
     /// Returns the checkpoint of the rows.
-    ///
-    /// # Errors
-    /// If it can't be read.
     fn checkpoint(&self) -> impl Future<Output = Result<Checkpoint, StoreError>> + Send;
 
     /// Loads the wanted heads and aggregates, in the same order and from one consistent state.
-    ///
-    /// # Errors
-    /// If they can't be read.
     fn load(&self, wanted: &[Wanted]) -> impl Future<Output = Result<Vec<Loaded<D::Entity>>, StoreError>> + Send;
 
     /// Opens a writer.
-    ///
-    /// # Errors
-    /// If the rows can't be written.
     fn writer(&self) -> impl Future<Output = Result<Self::Writer, StoreError>> + Send;
 
     /// Writes `changes` and the checkpoint atomically. After an error with an unknown outcome, repeat the same call.
@@ -60,9 +51,6 @@ pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
     }
 
     /// Creates the indexes for lists. Call it after a replay.
-    ///
-    /// # Errors
-    /// If they can't be created.
     fn create_indexes(&self, writer: &mut Self::Writer) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes all rows, so that they can be rebuilt from the start of the log.
@@ -72,27 +60,15 @@ pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
     fn clear(&self, writer: &mut Self::Writer) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns the records in `from..to` that were not accepted.
-    ///
-    /// # Errors
-    /// If they can't be read.
     fn unaccepted(&self, from: u64, to: u64) -> impl Future<Output = Result<Unaccepted, StoreError>> + Send;
 
     /// Returns the parked and discarded records, which a core needs to resume from these rows.
-    ///
-    /// # Errors
-    /// If it can't be read.
     fn set_aside(&self) -> impl Future<Output = Result<SetAside, StoreError>> + Send;
 
     /// Returns the discarded records, ascending by offset.
-    ///
-    /// # Errors
-    /// If it can't be read.
     fn discarded(&self) -> impl Future<Output = Result<Vec<DiscardedRow>, StoreError>> + Send;
 
     /// Returns up to `limit` commands of a timer that are due at `now`, with the keys of their aggregates, the longest overdue first.
-    ///
-    /// # Errors
-    /// If it can't be read.
     fn due(
         &self,
         timer: &Timer<D>,
@@ -104,9 +80,6 @@ pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
     fn generation(&self) -> u32;
 
     /// Opens the generation `number` of the same read model, and makes it the serving one.
-    ///
-    /// # Errors
-    /// If it can't be opened.
     fn have_serve(&self, number: u32) -> impl Future<Output = Result<Self, StoreError>> + Send;
 }
 

@@ -87,9 +87,6 @@ impl<D: Decider> Snapshots<D> {
     }
 
     /// Returns the positions of all labels, ascending.
-    ///
-    /// # Errors
-    /// [`SnapshotError::File`] if the folder can't be read.
     pub fn positions(&self) -> Result<Vec<u64>, SnapshotError> {
         let failed = failed(&self.dir);
         let entries = match fs::read_dir(&self.dir) {
@@ -170,9 +167,6 @@ impl<D: Decider> Snapshots<D> {
     }
 
     /// Checks that the snapshot at `position` matches its label.
-    ///
-    /// # Errors
-    /// [`SnapshotError`] if it does not, or can't be used.
     pub fn check(&self, position: u64) -> Result<Label, SnapshotError> {
         self.read(position, &mut io::sink())
     }
@@ -202,9 +196,6 @@ impl<D: Decider> Snapshots<D> {
     }
 
     /// Deletes all snapshots but the newest `n_kept`.
-    ///
-    /// # Errors
-    /// [`SnapshotError::File`] if one can't be deleted.
     pub fn prune(&self, n_kept: usize) -> Result<(), SnapshotError> {
         let positions = self.positions()?;
         let n_old = positions.len().saturating_sub(n_kept);
@@ -212,9 +203,6 @@ impl<D: Decider> Snapshots<D> {
     }
 
     /// Deletes the snapshots after `position`. Returns whether there were any.
-    ///
-    /// # Errors
-    /// [`SnapshotError::File`] if one can't be deleted.
     pub fn remove_behind(&self, position: u64) -> Result<bool, SnapshotError> {
         let behind: Vec<u64> = self.positions()?.into_iter().filter(|it| *it > position).collect();
         behind.iter().try_for_each(|position| self.remove(*position))?;

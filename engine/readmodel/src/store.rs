@@ -81,9 +81,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Opens a generation, creating an empty one if it does not exist.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file is damaged or belongs to another service.
     pub async fn open_generation(generations: &Generations<D>, number: u32) -> Result<Self, StoreError> {
         let file = generations.file(number);
         let origin = Origin::new(&file);
@@ -93,9 +90,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Opens the serving generation read-only. Returns `None` if there is none or its schema version differs.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file is damaged or belongs to another service.
     pub async fn read_serving(generations: &Generations<D>) -> Result<Option<Self>, StoreError> {
         let number = generations.serving()?;
         let origin = Origin::new(&generations.file(number));
@@ -143,9 +137,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the checkpoint of the rows.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
         let failed = |error| self.origin.error("reading the checkpoint", error);
         let mut connection = self.lists.acquire().await.map_err(failed)?;
@@ -177,9 +168,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the offset of the snapshot that the rows were copied from, or 0 if they were folded from the first record.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn base(&self) -> Result<u64, StoreError> {
         let base = sqlx::query_scalar::<_, i64>("select base from meta").fetch_one(&self.lists).await;
         self.origin.counted(base.map_err(|error| self.origin.error("reading where the rows began", error))?)
@@ -215,9 +203,6 @@ impl<D: Decider> Store<D> {
 
     /// Creates the indexes for lists and histories. Call it once the service has caught up with its journal; lists are slow without
     /// them. Idempotent, and takes long only the first time.
-    ///
-    /// # Errors
-    /// If SQLite refuses.
     pub async fn create_indexes(&self, writer: &mut Writer<D>) -> Result<(), StoreError> {
         let tables = self.tables();
         let make = move |connection: &mut rusqlite::Connection, origin: &Origin| {
@@ -227,9 +212,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns up to `limit` records after the offset `after` whose first key is `about`, ascending and with any verdict.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub async fn history(&self, about: &Key, after: Option<u64>, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
         let rows = sqlx::query(
             "select offset, id, time_ms, about, verdict, digest from records where about = ? and offset > ?

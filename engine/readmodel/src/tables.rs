@@ -164,9 +164,6 @@ impl<D: Decider> Tables<D> {
     }
 
     /// Returns the table of a kind of aggregate.
-    ///
-    /// # Errors
-    /// [`StoreError::NoTable`] for an unknown kind.
     pub fn of(&self, kind: &str) -> Result<&'static Table<D::Entity>, StoreError> {
         let found = self.tables.iter().find(|table| table.kind == kind);
         found.ok_or_else(|| StoreError::NoTable { service: D::JOURNAL, kind: kind.to_owned() })

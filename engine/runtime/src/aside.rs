@@ -10,9 +10,6 @@ use tracing::warn;
 const NICE: i32 = 10;
 
 /// Starts the work on a new thread. All threads that it spawns inherit the low priority.
-///
-/// # Errors
-/// If the thread cannot be started.
 pub fn spawn<W>(name: String, work: impl FnOnce() -> W + Send + 'static) -> io::Result<()>
 where
     W: Future<Output = ()>,
@@ -33,9 +30,6 @@ where
 }
 
 /// Runs the work on a new thread and returns its result.
-///
-/// # Errors
-/// If the thread cannot be started, or ends without a result.
 pub async fn run<T: Send + 'static>(name: String, work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
     let (done, outcome) = oneshot::channel();
     // The caller may have gone away.

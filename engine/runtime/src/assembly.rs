@@ -61,9 +61,6 @@ pub async fn start<D: Decider>(
 }
 
 /// Like [`start`], on existing rows in any kind of store.
-///
-/// # Errors
-/// As [`start`].
 pub async fn start_on<D: Decider, R: Rows<D>>(
     setup: Setup,
     rows: Arc<R>,

@@ -49,9 +49,6 @@ pub fn of(partition: &Partition, record: &Record) -> Mark {
 }
 
 /// Whether the log contains every record that a position has marks of. Marks in `known` are not looked up again.
-///
-/// # Errors
-/// [`ReadError`] if the log cannot be read at the moment.
 pub async fn stand(log: &dyn EventLog, position: &Position, known: &mut Vec<Mark>) -> Result<bool, ReadError> {
     for mark in &position.marks {
         if !known.contains(mark) {
@@ -65,9 +62,6 @@ pub async fn stand(log: &dyn EventLog, position: &Position, known: &mut Vec<Mark
 }
 
 /// Whether the log contains this record.
-///
-/// # Errors
-/// [`ReadError`] if the log cannot be read at the moment.
 pub async fn stands(log: &dyn EventLog, mark: &Mark) -> Result<bool, ReadError> {
     let mut n_left = N_TRIES;
     loop {
@@ -82,9 +76,6 @@ pub async fn stands(log: &dyn EventLog, mark: &Mark) -> Result<bool, ReadError> 
 }
 
 /// Returns the mark of a partition's last record; `None` if the partition is empty or its last offset holds no record.
-///
-/// # Errors
-/// [`ReadError`] if the log cannot be read at the moment.
 pub async fn of_last(log: &dyn EventLog, partition: &Partition) -> Result<Option<Mark>, ReadError> {
     let end = log.ends(std::slice::from_ref(partition)).await?.first().copied().unwrap_or(0);
     let Some(last) = end.checked_sub(1) else { return Ok(None) };

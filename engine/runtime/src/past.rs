@@ -126,9 +126,6 @@ impl<D: Decider> Replica<D> {
     }
 
     /// Returns the state of `aggregate` right after the record at `offset`; `None` if it did not exist.
-    ///
-    /// # Errors
-    /// [`PastError`] if its records cannot be read.
     pub async fn as_of(&self, aggregate: Ref, offset: u64) -> Result<Option<D::Entity>, PastError> {
         let (store, mut past) = (self.store(), Past::<D>::of(aggregate));
         let (mut before, mut n) = (Some(offset), 0);

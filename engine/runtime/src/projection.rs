@@ -94,9 +94,6 @@ pub trait Projection: Send + Sync {
     async fn begin(&self, request: RebuildRequest) -> Result<(), RebuildError>;
 
     /// Makes a snapshot of the rows.
-    ///
-    /// # Errors
-    /// [`SnapshotError`] if it could not be made.
     async fn snapshot(&self) -> Result<Label, SnapshotError>;
 
     /// Returns the status of the rows.
@@ -106,15 +103,9 @@ pub trait Projection: Send + Sync {
     async fn status(&self) -> Result<Status, String>;
 
     /// Returns the verdicts of the records in `from..to` that the rows contain, ascending.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the rows cannot be read.
     async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
 
     /// Returns the parked records, ascending.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the rows cannot be read.
     async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError>;
 
     /// Discards a parked record.
@@ -124,9 +115,6 @@ pub trait Projection: Send + Sync {
     async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError>;
 
     /// Folds parked records again, as far as this version can read them.
-    ///
-    /// # Errors
-    /// [`RepairError`] if the service cannot do this at the moment.
     async fn retry(&self) -> Result<Retried, RepairError>;
 }
 

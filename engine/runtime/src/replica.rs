@@ -396,9 +396,6 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     }
 
     /// Like [`Replica::execute`], with all the options of a request.
-    ///
-    /// # Errors
-    /// As [`Replica::execute`].
     pub async fn execute_request(&self, mut request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
         let begun = Instant::now();
         let name = || format!("{} command", D::JOURNAL);

@@ -38,9 +38,6 @@ pub struct Keeping {
 
 impl Keeping {
     /// Opens all generations of a service's rows.
-    ///
-    /// # Errors
-    /// [`StoreError`] if another process uses them, or the folder cannot be used.
     pub fn generations<D: Decider>(&self, tables: &'static Tables<D>) -> Result<Generations<D>, StoreError> {
         let generations = Generations::lock(&self.data, tables)?;
         Ok(match &self.snapshots {
@@ -51,9 +48,6 @@ impl Keeping {
 
     /// Copies a service's rows to the folder `scratch`, to be opened there. The originals are not changed. Snapshots are read from their
     /// original folder.
-    ///
-    /// # Errors
-    /// [`StoreError`] if a process uses them, or they cannot be copied.
     pub fn in_scratch<D: Decider>(&self, tables: &'static Tables<D>, scratch: &Path) -> Result<Self, StoreError> {
         Generations::to_read(&self.data, tables)?.copy_serving(scratch)?;
         let snapshots = self.snapshots.clone().unwrap_or_else(|| self.data.join(SNAPSHOTS));
@@ -61,9 +55,6 @@ impl Keeping {
     }
 
     /// Opens the serving rows. If there are none, they start from the newest snapshot that belongs to the log.
-    ///
-    /// # Errors
-    /// [`StartError`] if the rows or the log cannot be read.
     pub async fn open<D: Decider>(
         &self,
         tables: &'static Tables<D>,
@@ -81,9 +72,6 @@ impl Keeping {
 
     /// Makes an empty generation serve, to be built from the current log, since the serving one is damaged or belongs to another log.
     /// Deletes snapshots past the log's end.
-    ///
-    /// # Errors
-    /// [`StartError`] if the rows or the log cannot be used.
     pub async fn begin_anew<D: Decider>(
         &self,
         tables: &'static Tables<D>,
@@ -108,9 +96,6 @@ impl Keeping {
 
 /// Creates generation `number`, which must not exist, as a copy of the newest snapshot that is intact, belongs to the log, and has no
 /// record at or after `anew`. Does nothing if there is none.
-///
-/// # Errors
-/// [`StartError`] if the rows or the log cannot be read.
 pub(crate) async fn begin<D: Decider>(
     generations: &Generations<D>,
     number: u32,
@@ -160,9 +145,6 @@ fn passed_over<D: Decider>(what: &str, error: &dyn std::error::Error) {
 }
 
 /// Makes a snapshot of the serving rows, at low priority.
-///
-/// # Errors
-/// [`SnapshotError`] if it could not be made.
 pub async fn make<D: Decider>(store: Arc<Store<D>>) -> Result<Label, SnapshotError> {
     let name = format!("snapshot-{}", D::JOURNAL);
     let made = aside::run(name, async move { store.make_snapshot().await }).await;

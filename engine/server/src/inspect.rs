@@ -90,17 +90,11 @@ impl Inspector {
     }
 
     /// The partitions of a topic.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the topic does not exist.
     pub async fn partitions(&self, topic: &str) -> Result<Vec<u32>, ReadError> {
         Ok(self.log.partitions(topic).await?.into_iter().map(|partition| partition.index).collect())
     }
 
     /// At most `limit` records from `from` on; empty at the end.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
         let place = Partition::new(topic, partition);
         let end = self.log.ends(std::slice::from_ref(&place)).await?.first().copied().unwrap_or(0);

@@ -45,9 +45,6 @@ pub enum CannotDiscard {
 impl<D: Decider> Core<D> {
     /// The keys that a discard of this record names. Load and [provide](Core::provide) their heads before
     /// [`Core::discard_record`].
-    ///
-    /// # Errors
-    /// [`CannotDiscard`] if the record is not parked.
     pub fn named_by_discard(&self, offset: u64) -> Result<Vec<Wanted>, CannotDiscard> {
         match self.parking.get(offset) {
             Some(parked) => Ok(parked.keys.iter().map(|&key| Wanted { key, kind: None }).collect()),
@@ -57,9 +54,6 @@ impl<D: Decider> Core<D> {
     }
 
     /// Creates a record that discards the parked record at `offset`. It takes effect if it is accepted.
-    ///
-    /// # Errors
-    /// [`CannotDiscard`] if the record is not parked.
     pub fn discard_record(&mut self, offset: u64, reason: Reason, now: Millis) -> Result<Outgoing, CannotDiscard> {
         let named = self.named_by_discard(offset)?.into_iter();
         let last = |key: &Key| self.slots.peek(key).and_then(|slot| slot.head).map(|head| head.last);

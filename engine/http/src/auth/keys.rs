@@ -221,9 +221,6 @@ impl KeyFile {
     }
 
     /// Returns all keys, including expired ones; `None` if there is no file.
-    ///
-    /// # Errors
-    /// [`KeyFileError`] if the file is not a key file.
     pub fn read(&self) -> Result<Option<Vec<KeyRecord>>, KeyFileError> {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,

@@ -31,9 +31,6 @@ struct Known {
 
 impl KeyRing {
     /// Opens the key file, which need not exist.
-    ///
-    /// # Errors
-    /// [`KeyFileError`] if it exists and cannot be read.
     pub fn open(file: KeyFile) -> Result<Self, KeyFileError> {
         let (mark, keys) = (mark(file.path()), read(&file)?);
         Ok(Self { file, known: Mutex::new(Known { looked: Instant::now(), mark, keys }) })

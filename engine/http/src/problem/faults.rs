@@ -112,9 +112,6 @@ impl Faults {
     }
 
     /// Succeeds if there are no faults.
-    ///
-    /// # Errors
-    /// All faults.
     pub fn none(self) -> Result<(), ApiError> {
         if self.is_empty() { Ok(()) } else { Err(self.into()) }
     }

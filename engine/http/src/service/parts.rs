@@ -47,9 +47,6 @@ impl NotStarted {
 
 impl Parts {
     /// Starts a service with its relay and its reactor. Start its further background tasks with [`assembly::perform`].
-    ///
-    /// # Errors
-    /// [`NotStarted`] if it cannot run.
     pub async fn start<S: ServiceDefinition>(&self) -> Result<Service<S>, NotStarted> {
         let assembled = assembly::start(self.setup.clone(), S::TABLES, &self.keeping, &self.troubles).await;
         let Assembled { replica, lease } = assembled.map_err(|why| NotStarted::new(S::Decider::JOURNAL, why))?;
@@ -58,9 +55,6 @@ impl Parts {
     }
 
     /// Starts a service without further background tasks or dependencies, and returns its routes.
-    ///
-    /// # Errors
-    /// [`NotStarted`] if it cannot run.
     pub async fn mount<S: ServiceDefinition>(&self, api: fn(Service<S>) -> S::Api) -> Result<Mounted, NotStarted> {
         let service = self.start::<S>().await?;
         Ok(Mounted::new(&service.clone(), api(service)))

@@ -83,9 +83,6 @@ impl<S: ServiceDefinition> Service<S> {
     }
 
     /// Calls `look` once the rows reflect what the caller has seen.
-    ///
-    /// # Errors
-    /// As [`Service::reached`] and `look`.
     pub async fn held_back<T, F>(&self, freshness: &Freshness, look: impl FnOnce() -> F) -> Result<T, ApiError>
     where
         F: Future<Output = Result<T, ApiError>>,

@@ -143,26 +143,17 @@ pub struct Pinned<D: Decider> {
 
 impl<D: Decider> Store<D> {
     /// Pins the current rows, to compare them with another store that is folded from the log.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub async fn pin(&self, other: &Self) -> Result<Pinned<D>, StoreError> {
         Pinned::begin(self.tables(), self.origin.clone(), &other.origin.file).await
     }
 
     /// Pins a snapshot, to compare it with these rows, which must have the same checkpoint.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn pin_snapshot(&self, snapshot: &Path) -> Result<Pinned<D>, StoreError> {
         Pinned::begin(self.tables(), Origin::new(snapshot), &self.origin.file).await
     }
 
     /// Returns the rows that differ between this store and `other`, up to 100 per table. Each store is read from one consistent
     /// state. Both must have the same checkpoint and have copied the same facts.
-    ///
-    /// # Errors
-    /// If either can't be read.
     pub async fn compare(&self, other: &Self) -> Result<Vec<Difference>, StoreError> {
         let mut pinned = self.pin(other).await?;
         pinned.take_facts_of_other().await?;
@@ -201,9 +192,6 @@ impl<D: Decider> Pinned<D> {
     }
 
     /// Adds facts that a copied topic has below the store's position in it.
-    ///
-    /// # Errors
-    /// If they can't be stored.
     pub async fn expect_facts(&mut self, facts: &[EntityRow<D::Entity>]) -> Result<(), StoreError> {
         for table in self.tables.tables.iter().filter(|table| table.copied) {
             // Without a schema, the table's name refers to the one in `temp`.
@@ -226,9 +214,6 @@ impl<D: Decider> Pinned<D> {
     }
 
     /// Adds the expected position in a partition, with the print of the last record before it.
-    ///
-    /// # Errors
-    /// If it can't be stored.
     pub async fn expect_position(&mut self, row: &CopiedRow) -> Result<(), StoreError> {
         let kept = sqlx::query("insert into temp.copied (topic, part, next, print) values (?, ?, ?, ?)")
             .bind(&row.topic)
@@ -253,9 +238,6 @@ impl<D: Decider> Pinned<D> {
 
     /// Returns the rows that differ from the other store, which must have the same checkpoint by now, or from the expected facts. Up
     /// to 100 per table.
-    ///
-    /// # Errors
-    /// If either can't be read.
     pub async fn compare(mut self) -> Result<Vec<Difference>, StoreError> {
         let mut differences = Vec::new();
         for mut shape in shapes::shapes(self.tables) {
@@ -312,9 +294,6 @@ fn lossy(row: &SqliteRow, column: usize) -> Option<String> {
 
 impl<D: Decider> Store<D> {
     /// Returns the rows that follow from the log, one line of text each, of one table or all. For tests and debugging.
-    ///
-    /// # Errors
-    /// [`StoreError::NoTable`] for an unknown table, or if the rows can't be read.
     pub async fn dump(&self, table: Option<&str>) -> Result<Vec<String>, StoreError> {
         let mut shapes = shapes::shapes(self.tables());
         // Exclude tables that depend on timing: how far other services' topics were read, and which heads are not merged yet.

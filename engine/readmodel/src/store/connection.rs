@@ -27,9 +27,6 @@ enum Course {
 }
 
 /// Rolls back a transaction that failed or was abandoned, unless SQLite has already done so.
-///
-/// # Errors
-/// If SQLite can't roll back.
 pub(super) fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
     if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("rollback") }
 }

@@ -238,9 +238,6 @@ pub struct Moment<'a> {
 
 impl Moment<'_> {
     /// Returns the first `limit` rows of `list`, converted by `read`.
-    ///
-    /// # Errors
-    /// If the rows can't be read, or `read` fails.
     pub async fn rows<T>(
         &mut self,
         list: List,
@@ -251,9 +248,6 @@ impl Moment<'_> {
     }
 
     /// Returns the checkpoint: the first offset that is not folded.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn next(&mut self) -> Result<u64, StoreError> {
         let next = sqlx::query_scalar::<_, i64>("select next from meta").fetch_one(&mut *self.transaction).await;
         self.origin.counted(next.map_err(|error| self.origin.error("reading the checkpoint", error))?)
@@ -262,18 +256,12 @@ impl Moment<'_> {
 
 impl<D: Decider> Store<D> {
     /// Begins a read transaction. Its consistent state is that at the first read.
-    ///
-    /// # Errors
-    /// If the rows can't be read.
     pub async fn moment(&self) -> Result<Moment<'_>, StoreError> {
         let transaction = self.lists.begin().await.map_err(|error| self.origin.error("reading a list", error))?;
         Ok(Moment { origin: &self.origin, transaction })
     }
 
     /// Returns the first `limit` rows of `list`, converted by `read`.
-    ///
-    /// # Errors
-    /// If the rows can't be read, or `read` fails.
     pub async fn rows<T>(
         &self,
         list: List,
@@ -286,9 +274,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns a page of aggregates. The list's first two columns must be `key, doc`, and it must be ordered by key.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub async fn page_by_key(&self, list: List, limit: u32) -> Result<Page<D::Entity>, StoreError> {
         let rows = self.rows(list, limit + 1, |row| Ok((Cursor::of_key(&row.key(0)?), row.document(1)?))).await?;
         Ok(Page::cut(rows, limit))

@@ -64,9 +64,6 @@ struct LookedUp<E> {
 
 impl<D: Decider> Store<D> {
     /// Loads the wanted heads and aggregates, in the same order and from one consistent state.
-    ///
-    /// # Errors
-    /// [`StoreError::NoTable`] for an unknown kind, or if the rows can't be read.
     pub async fn load(&self, wanted: &[Wanted]) -> Result<Vec<Loaded<D::Entity>>, StoreError> {
         for kind in wanted.iter().filter_map(|wanted| wanted.kind) {
             self.tables().of(kind)?;
@@ -136,9 +133,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns up to `limit` commands of a timer that are due at `now`, with the keys of their aggregates, the longest overdue first.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn due(&self, timer: &Timer<D>, now: Millis, limit: u32) -> Result<Vec<(Key, Due<D>)>, StoreError> {
         let Timer { kind, column, .. } = timer;
         let text = format!("select key, doc from {kind} where {column} <= ? order by {column}, key limit ?");
@@ -153,9 +147,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the version of an aggregate, the offset that last changed it, and its state.
-    ///
-    /// # Errors
-    /// [`StoreError::NoTable`] for an unknown kind, or if the row can't be read.
     pub async fn get(&self, kind: &str, key: &Key) -> Result<Option<(u64, u64, D::Entity)>, StoreError> {
         let table = self.tables().of(kind)?;
         let row = sqlx::query(AssertSqlSafe(format!("select version, offset, doc from {} where key = ?", table.kind)))

@@ -19,9 +19,6 @@ pub struct Instant {
 
 impl<D: Decider> Store<D> {
     /// Returns the first record in the rows, or `None` if they are empty.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn first(&self) -> Result<Option<Instant>, StoreError> {
         let row = sqlx::query("select offset, time_ms from records order by offset limit 1");
         let row = row.fetch_optional(&self.lists).await;
@@ -31,9 +28,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the offset of the last record whose time is not after `time_ms`, or `None` if all are.
-    ///
-    /// # Errors
-    /// If records can't be read.
     pub async fn last_until(&self, time_ms: Millis) -> Result<Option<u64>, StoreError> {
         self.offset_by_time(
             "select block from periods where earliest_ms <= ? order by block desc limit 1",
@@ -44,9 +38,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the offset of the first record whose time is not before `time_ms`, or `None` if all are.
-    ///
-    /// # Errors
-    /// If records can't be read.
     pub async fn first_since(&self, time_ms: Millis) -> Result<Option<u64>, StoreError> {
         self.offset_by_time(
             "select block from periods where latest_ms >= ? order by block limit 1",
@@ -75,9 +66,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the offsets of up to `limit` accepted records that touch `aggregate`, descending from `up_to`.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub async fn touching(&self, aggregate: &Key, up_to: u64, limit: u32) -> Result<Vec<u64>, StoreError> {
         let rows = sqlx::query(
             "select offset from records where about = ?1 and offset <= ?2 and verdict = 0
@@ -94,9 +82,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the offset of the first accepted record that touches `aggregate`.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn first_touching(&self, aggregate: &Key) -> Result<Option<u64>, StoreError> {
         let row = sqlx::query(
             "select min(offset) from (select min(offset) as offset from records where about = ?1 and verdict = 0

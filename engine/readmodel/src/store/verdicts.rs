@@ -22,9 +22,6 @@ pub struct Unaccepted {
 
 impl<D: Decider> Store<D> {
     /// Returns the records in `from..to` that were not accepted.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub async fn unaccepted(&self, from: u64, to: u64) -> Result<Unaccepted, StoreError> {
         if let Some(known) = self.newest.unaccepted(from, to) {
             return Ok(known);
@@ -47,9 +44,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the offset and verdict of every record in `from..to` that is in the rows, ascending.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError> {
         let rows = sqlx::query("select offset, verdict from records where offset >= ? and offset < ? order by offset")
             .bind(from.cast_signed())
@@ -61,9 +55,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the id of the record at `offset`, if it is in the rows.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn record_id(&self, offset: u64) -> Result<Option<RecordId>, StoreError> {
         let Ok(offset) = i64::try_from(offset) else { return Ok(None) };
         let row = sqlx::query("select id from records where offset = ?").bind(offset).fetch_optional(&self.lists).await;
@@ -72,9 +63,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns up to `limit` parked rows, ascending from the offset `from`.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn parked(&self, from: u64, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
         let rows = sqlx::query("select key, offset, reason from parked where offset >= ? order by offset, key limit ?")
             .bind(from.cast_signed())
@@ -92,9 +80,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the offset of the first parked record that names this key, if there is one.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn first_parked(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         let first = sqlx::query_scalar::<_, Option<i64>>("select min(offset) from parked where key = ?");
         let first = first.bind(key.as_bytes().as_slice()).fetch_one(&self.lists).await;
@@ -103,18 +88,12 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the number of parked records.
-    ///
-    /// # Errors
-    /// If they can't be counted.
     pub async fn n_parked(&self) -> Result<u64, StoreError> {
         let n = sqlx::query_scalar::<_, i64>("select count(distinct offset) from parked").fetch_one(&self.lists).await;
         self.origin.counted(n.map_err(|error| self.origin.error("counting what is parked", error))?)
     }
 
     /// Returns the discarded records, ascending by offset.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn discarded(&self) -> Result<Vec<DiscardedRow>, StoreError> {
         let rows = sqlx::query("select offset, discarded_by, time_ms, reason from discarded order by offset")
             .fetch_all(&self.lists)
@@ -130,9 +109,6 @@ impl<D: Decider> Store<D> {
     }
 
     /// Returns the parked and discarded records, which a core needs to resume from these rows.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn set_aside(&self) -> Result<SetAside, StoreError> {
         let failed = |error| self.origin.error("reading what is set aside", error);
         let mut connection = self.lists.acquire().await.map_err(failed)?;
@@ -165,9 +141,6 @@ impl<D: Decider> Store<D> {
 
     /// Returns a number that changes whenever rows of records that were folded before change. Consumers that follow the rows by
     /// offset must then start over.
-    ///
-    /// # Errors
-    /// If it can't be read.
     pub async fn revision(&self) -> Result<u64, StoreError> {
         let revision = sqlx::query_scalar::<_, i64>("select revision from meta").fetch_one(&self.lists).await;
         self.origin.counted(revision.map_err(|error| self.origin.error("reading the revision", error))?)

@@ -105,9 +105,6 @@ fn append_to<D: Decider>(ledger: &Ledger<D>) -> Insert {
 
 impl<D: Decider> Store<D> {
     /// Opens a connection for writing.
-    ///
-    /// # Errors
-    /// If the file, or the one that names the serving generation, can't be read.
     pub async fn writer(&self) -> Result<Writer<D>, StoreError> {
         let is_beside = self.generations.serving()? != self.number;
         Writer::open(&self.origin, self.generations.clone(), is_beside)

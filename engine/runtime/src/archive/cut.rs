@@ -32,9 +32,6 @@ pub struct Cut {
 }
 
 /// Returns where the journals of these services end.
-///
-/// # Errors
-/// [`ReadError`] if the log cannot be read.
 pub async fn cut(log: &dyn EventLog, services: &Services) -> Result<Cut, ReadError> {
     let journals: Vec<_> = journals_of(services).map(Partition::journal).collect();
     let (mut last, mut one_moment) = (log.ends(&journals).await?, false);
@@ -56,9 +53,6 @@ pub type Records = BoxStream<'static, Result<Vec<Record>, ReadError>>;
 #[async_trait]
 pub trait Journals: Send + Sync {
     /// Returns where the journals end.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the source cannot be read.
     async fn cut(&self) -> Result<Cut, ReadError>;
 
     /// Returns the records of `journal` below `end`, from the first one. The stream ends after the last one, or with an error.

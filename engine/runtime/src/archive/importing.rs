@@ -117,9 +117,6 @@ pub enum Mode {
 
 /// Imports an export into `log`, whose topics exist. Verifies everything before it writes the first record. Resumes an interrupted
 /// import where it stopped.
-///
-/// # Errors
-/// [`ImportError`]
 pub async fn import(
     log: &Arc<dyn EventLog>,
     archive: &Archive,

@@ -30,9 +30,6 @@ pub(super) fn topic() -> TopicSpec {
 }
 
 /// Returns the export whose import is incomplete.
-///
-/// # Errors
-/// [`ReadError`] if the log cannot be read.
 pub async fn unfinished(log: &dyn EventLog) -> Result<Option<Uuid>, ReadError> {
     let partition = Partition::journal(TOPIC);
     match log.partitions(TOPIC).await {

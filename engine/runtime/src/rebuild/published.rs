@@ -73,9 +73,6 @@ pub struct PublicFault {
 
 /// Checks the public topics of a service, and the envelopes of its journal's records. `rows` says which records exist and which are
 /// accepted.
-///
-/// # Errors
-/// [`RebuildError`] if the log cannot be read.
 pub(crate) async fn check<D: Decider>(log: &Arc<dyn EventLog>, rows: Arc<Store<D>>) -> Result<Checked, RebuildError> {
     let log = Arc::clone(log);
     // SQLite blocks, and this is not urgent.

@@ -110,9 +110,6 @@ struct Look {
 
 impl News {
     /// The events that `D` consumes.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the log cannot list the partitions of their topics.
     pub async fn of<D: Decider>(log: Arc<dyn EventLog>, lease: Arc<dyn Lease>) -> Result<Self, ReadError> {
         let reacted = partitions_of(log.as_ref(), D::REACTS_TO).await?;
         let copied = partitions_of(log.as_ref(), D::COPIES).await?;

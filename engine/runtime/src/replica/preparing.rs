@@ -39,9 +39,6 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     }
 
     /// Executes one of the service's own commands, also while the replica prepares.
-    ///
-    /// # Errors
-    /// As [`Replica::execute`].
     pub async fn execute_own(
         &self,
         command: D::Command,

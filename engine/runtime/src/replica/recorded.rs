@@ -28,9 +28,6 @@ pub enum RecordedError {
 
 impl<D: Decider> Recorded<D> {
     /// Decodes `record`; `None` for the genesis and for a discard of another record.
-    ///
-    /// # Errors
-    /// [`RecordedError`] if `record` is not an event.
     pub fn decode(record: &orderlog_eventlog::Record) -> Result<Option<Self>, RecordedError> {
         Self::decode_without(record, &[])
     }

@@ -38,9 +38,6 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     }
 
     /// Like [`Replica::start`], for an instance that folds up to a limit.
-    ///
-    /// # Errors
-    /// As [`Replica::start`].
     pub async fn start_up_to(setup: Setup, store: Arc<R>, reach: Reach) -> Result<Self, StartError> {
         let beginning = Beginning::of(&setup, store.as_ref()).await?;
         let (next, end) = (beginning.next, beginning.end);
@@ -79,8 +76,6 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
 }
 
 impl<D: Decider> Beginning<D> {
-    /// # Errors
-    /// [`StartError`] if continuing would mix two histories, or the log or the rows cannot be read.
     pub async fn of<R: Rows<D>>(setup: &Setup, store: &R) -> Result<Self, StartError> {
         let checkpoint = store.checkpoint().await?;
         same_history::<D>(setup.log.as_ref(), &checkpoint).await?;

@@ -78,9 +78,6 @@ impl Drop for FoundAt {
 }
 
 /// Writes the server's address to the data folder, for commands on this machine.
-///
-/// # Errors
-/// [`StartError::Data`] if the folder can't be written to.
 pub fn tell_where(data: &Path, url: &str, key: &Token, instance: Uuid) -> Result<FoundAt, StartError> {
     let (file, pid) = (data.join(FILE), std::process::id());
     let text = serde_json::json!(Whereabouts { url: url.to_owned(), pid, key: key.expose(), instance }).to_string();

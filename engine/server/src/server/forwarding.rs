@@ -91,9 +91,6 @@ pub struct ForwardingSettings {
 
 impl ForwardingSettings {
     /// This process is reachable at `own`; `token` is visible ASCII.
-    ///
-    /// # Errors
-    /// If no HTTP client can be built.
     pub fn new(own: String, token: HeaderValue, ca: Option<&Path>) -> Result<Self, TlsError> {
         let client = tls::client(ca, [own.as_str()])?.connect_timeout(CONNECT).tcp_nodelay(true).build()?;
         Ok(Self { client, own, token })

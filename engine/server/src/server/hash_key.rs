@@ -61,9 +61,6 @@ pub enum HashKeyError {
 }
 
 /// The hash key of this deployment, if there is one; none is generated.
-///
-/// # Errors
-/// [`HashKeyError`] if it can't be used.
 pub fn given(storage: &Storage) -> Result<Option<HashKey>, HashKeyError> {
     Ok(secret(storage)?.as_deref().map(HashKey::from_secret))
 }

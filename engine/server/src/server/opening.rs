@@ -45,18 +45,12 @@ pub(super) async fn open(registry: &Registry, storage: &Storage) -> Result<Setup
 }
 
 /// Opens the log for a command on a stopped server: the log must exist and have begun.
-///
-/// # Errors
-/// [`StartError`] if it can't be opened.
 pub async fn open_begun(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
     begun(registry, storage, open_existing(registry, storage).await?).await
 }
 
 /// Like [`open_begun`], for reading only: no file or topic is created or changed.
-///
-/// # Errors
-/// [`StartError`] if it can't be opened.
 pub async fn open_begun_to_read(registry: &Registry, storage: &Storage) -> Result<Setup, StartError> {
     hash_key::check(storage)?;
     begun(registry, storage, open_to_read(registry, storage).await?).await
@@ -120,9 +114,6 @@ pub(super) async fn agree_on_hash_key(
 }
 
 /// Opens an existing log with a complete history.
-///
-/// # Errors
-/// [`StartError`] if it can't be opened.
 async fn open_existing(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     match &storage.log {
         LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => Err(no_log(storage)),
@@ -131,9 +122,6 @@ async fn open_existing(registry: &Registry, storage: &Storage) -> Result<Arc<dyn
 }
 
 /// Opens an existing log for reading only: no file or topic is created or changed.
-///
-/// # Errors
-/// [`StartError`] if it can't be opened.
 pub async fn open_to_read(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => return Err(no_log(storage)),
@@ -156,9 +144,6 @@ fn no_log(storage: &Storage) -> StartError {
 }
 
 /// Opens the log, which must have a complete history.
-///
-/// # Errors
-/// [`StartError`] if it can't be opened.
 async fn open_log(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     whole(storage, open_topics(registry, storage).await?).await
 }
@@ -174,18 +159,12 @@ async fn whole(storage: &Storage, log: Arc<dyn EventLog>) -> Result<Arc<dyn Even
 }
 
 /// Opens the embedded log without checking its contents.
-///
-/// # Errors
-/// [`StartError`] if it can't be opened.
 pub async fn open_embedded(storage: &Storage) -> Result<Arc<EmbeddedLog>, StartError> {
     private::tighten(&storage.data);
     Ok(EmbeddedLog::open(&storage.data).await?)
 }
 
 /// Opens the log without checking its contents, and prepares its topics.
-///
-/// # Errors
-/// [`StartError`] if it can't be opened.
 pub async fn open_topics(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded => open_embedded(storage).await?,

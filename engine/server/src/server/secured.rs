@@ -51,9 +51,6 @@ pub enum SecureError {
 }
 
 /// Builds the gate of a process that listens on `addr`.
-///
-/// # Errors
-/// [`SecureError`] if keys, tokens or TLS are missing or unusable.
 pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate, SecureError> {
     let security = &options.security;
     let keys = security.key_file(&options.storage.data, scopes.clone());

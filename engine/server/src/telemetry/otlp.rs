@@ -41,9 +41,6 @@ pub struct Traces(SdkTracerProvider);
 
 /// Starts to record spans and send them to the collector at `endpoint`. `ratio` is the fraction of traces that are
 /// sampled if they begin here; for others, the process that began them decides. `ca` names the trusted CA certificates.
-///
-/// # Errors
-/// [`TracesError`] if traces can't be sent.
 pub fn begin(endpoint: &str, ca: Option<&Path>, ratio: f64, services: &[ServiceName]) -> Result<Traces, TracesError> {
     let client = tls::client(ca, [endpoint])?.timeout(PATIENCE).build().map_err(TlsError::Client)?;
     let exporter = SpanExporter::builder()
