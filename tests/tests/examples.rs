@@ -1,9 +1,8 @@
-//! What the documentation shows works as it stands: the examples of the contract, as "Try it out" sends them, and the README's
-//! tour.
+//! The examples of the contract work as they stand, as "Try it out" sends them.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use orderlog_tests::{
     deployment::{Embedded, SERVICES, orderlog_anywhere},
@@ -11,7 +10,7 @@ use orderlog_tests::{
     story::{Shop, text},
 };
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// An operation, as the document describes it.
 struct Operation {
@@ -157,38 +156,4 @@ async fn the_contracts_that_are_served_and_printed_are_those_that_are_checked_in
         let printed = orderlog_anywhere(args).await.ended_with(0).stdout;
         assert!(printed == file(&format!("openapi/{name}.json")), "{args:?} prints something else than {name}.json");
     }
-}
-
-/// The commands of the README's tour, for a server at `base`.
-fn tour(base: &str) -> String {
-    let readme = file("README.md");
-    let (_, rest) = readme.split_once("## A tour with curl").unwrap();
-    let (_, rest) = rest.split_once("```sh\n").unwrap();
-    let (commands, _) = rest.split_once("```").unwrap();
-    let first = "B=http://127.0.0.1:8080\n";
-    assert!(commands.starts_with(first), "{commands}");
-    commands.replacen(first, &format!("B={base}\n"), 1)
-}
-
-#[tokio::test]
-async fn the_tour_in_the_readme_works_as_it_stands() {
-    let deployment = Embedded::start().await;
-    let (http, script) = (deployment.http(), tour(&deployment.http().base));
-    let output =
-        tokio::task::spawn_blocking(move || Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output());
-    let output = output.await.unwrap().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
-    let answers = serde_json::Deserializer::from_str(&printed).into_iter::<Value>();
-    let answers: Vec<Value> = answers.map(Result::unwrap).collect();
-    let [received, order, paid, fulfilled, history, inbox, refused] = &answers[..] else { panic!("{printed}") };
-    assert_eq!(received["on_hand"], json!(10), "{received}");
-    assert_eq!((&order["total"], &order["unavailable"]), (&json!(3780), &json!(null)), "{order}");
-    assert_eq!((&paid["state"], &fulfilled["state"]), (&json!("paid"), &json!("fulfilled")), "{paid} {fulfilled}");
-    let kinds = history["items"].as_array().unwrap().iter().map(|entry| text(entry, "type")).collect::<Vec<_>>();
-    assert_eq!((kinds.len(), &*kinds[0], &*kinds[3]), (4, "order_placed", "order_fulfilled"), "{history}");
-    assert!(inbox["items"].is_array(), "{inbox}");
-    let short = json!([{ "sku": "beans", "requested": 99, "available": 8 }]);
-    assert_eq!((&refused["code"], &refused["shortages"]), (&json!("not_enough_stock"), &short), "{refused}");
-    assert_eq!(http.get("/orders").await.expect(200)["items"].as_array().map(Vec::len), Some(1), "one order");
 }

@@ -13,9 +13,10 @@ use std::{
 /// What a row of a known gap begins its last cell with, before the reason.
 const GAP: &str = "none, known gap: ";
 /// Where promises are made: how a row calls it, and its file.
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 8] = [
     ("README", "README.md"),
     ("ARCHITECTURE", "ARCHITECTURE.md"),
+    ("api", "docs/api.md"),
     ("operations", "docs/operations.md"),
     ("reliability", "docs/reliability.md"),
     ("security", "docs/security.md"),
