@@ -33,22 +33,22 @@ async fn every_planted_fault_in_the_rows_is_found() {
     let planting = Planting::new().await;
     let found = async |fault, sql, told: &[&str]| planting.found(fault, ROWS, sql, told).await;
     let row = "update orders set doc = replace(doc, '250', '251') where offset = (select min(offset) from orders)";
-    found("a row changed by hand", row, &["1 rows differ", "orders X'", "251"]).await;
+    found("a row changed by hand", row, &["1 row differs", "orders X'", "251"]).await;
     let bit = "update orders set doc = flip(doc) where offset = (select min(offset) from orders)";
-    found("a bit flipped in a row", bit, &["1 rows differ", "the first at orders@"]).await;
+    found("a bit flipped in a row", bit, &["1 row differs", "the first at orders@"]).await;
     let skipped = "delete from records where offset = 5";
     found("a skipped record", skipped, &["the first at orders@5", "records 5", "serving: (no such row)"]).await;
     // The fold of a record that came twice counts it twice.
     let twice = "update orders set version = version + 1, doc = json_set(doc, '$.Order.version', version + 1)
                  where offset = (select max(offset) from orders)";
-    found("a record applied twice", twice, &["1 rows differ", "the first at orders@"]).await;
+    found("a record applied twice", twice, &["1 row differs", "the first at orders@"]).await;
     let swapped = "update records set offset = -1 where offset = 5; update records set offset = 5 where offset = 6;
                    update records set offset = 6 where offset = -1;";
     found("a swapped pair", swapped, &["2 rows differ", "the first at orders@5", "records 5", "records 6"]).await;
     let digest = "update records set digest = zeroblob(16) where offset = 4";
-    found("a digest that is none", digest, &["1 rows differ", "the first at orders@4"]).await;
+    found("a digest that is none", digest, &["1 row differs", "the first at orders@4"]).await;
     let head = "delete from heads where offset = (select min(offset) from heads where offset > 2)";
-    found("a forgotten key", head, &["1 rows differ", "heads X'"]).await;
+    found("a forgotten key", head, &["1 row differs", "heads X'"]).await;
     let index = "pragma writable_schema = on;
                  update sqlite_schema set sql = 'CREATE INDEX orders_by_state on orders (payment)' where name = 'orders_by_state';";
     found("an index that leads elsewhere", index, &["is damaged", "orders_by_state"]).await;
@@ -59,24 +59,24 @@ async fn every_planted_fault_in_what_was_copied_and_noted_is_found() {
     let planting = Planting::new().await;
     let found = async |fault, sql, told: &[&str]| planting.found(fault, ROWS, sql, told).await;
     let active = "update known_customers set doc = replace(doc, 'false', 'true') where doc like '%false%'";
-    found("a deactivated customer who may order", active, &["rows differ", "known_customers X'"]).await;
+    found("a deactivated customer who may order", active, &["from what the log says", "known_customers X'"]).await;
     let version = "update known_customers set version = version + 1 where key = (select min(key) from known_customers)";
-    found("a copied fact of a later version", version, &["1 rows differ", "known_customers X'"]).await;
+    found("a copied fact of a later version", version, &["1 row differs", "known_customers X'"]).await;
     let forgotten = "delete from known_customers where key = (select min(key) from known_customers)";
-    found("a forgotten fact", forgotten, &["1 rows differ", "serving: (no such row)"]).await;
+    found("a forgotten fact", forgotten, &["1 row differs", "serving: (no such row)"]).await;
     let invented = "insert into known_customers select zeroblob(16), version, offset, doc from known_customers limit 1";
-    found("a fact that no topic has", invented, &["1 rows differ", "rebuilt: (no such row)"]).await;
+    found("a fact that no topic has", invented, &["1 row differs", "rebuilt: (no such row)"]).await;
     let print = "update copied set print = print + 1 where topic = 'customer.created'";
     found("another record where facts were copied from", print, &["customer.created"]).await;
     let topic = "insert into copied values ('order.created', 0, 1, 7)";
     found("a topic that nothing is copied from", topic, &["order.created"]).await;
     let stale = "insert into fresh_heads select key, offset - 1 from heads order by offset desc limit 1";
-    found("a stale head that would be merged", stale, &["1 rows differ", "fresh_heads X'"]).await;
+    found("a stale head that would be merged", stale, &["1 row differs", "fresh_heads X'"]).await;
     let hidden = "insert into fresh_heads select key, offset from heads order by offset desc limit 1;
                   update heads set offset = offset + 1 where key = (select key from fresh_heads);";
-    found("a head that hides a fresh one", hidden, &["1 rows differ", "fresh_heads X'"]).await;
+    found("a head that hides a fresh one", hidden, &["1 row differs", "fresh_heads X'"]).await;
     let base = "update meta set base = 3";
-    found("rows that began elsewhere", base, &["1 rows differ", "meta base"]).await;
+    found("rows that began elsewhere", base, &["1 row differs", "meta base"]).await;
     let table = "create table notes (text text); update meta set only = 1;";
     found("a table that is none of ours", table, &["the table notes"]).await;
     let trigger = "create view orders_too as select * from orders; update meta set only = 1;";
@@ -249,7 +249,7 @@ async fn every_planted_fault_in_the_log_is_found() {
     let hole = format!("delete from {topic} where offset = 5");
     found("a record cut out of the log", hole, &["orders@5 is damaged: it is missing"]).await;
     let key = format!("update {topic} set head = flip_at(head, 12), sum = null where offset = 5");
-    found("another key, without a checksum", key, &["records are not as orderlog writes them", "orders@5: its key is"])
+    found("another key, without a checksum", key, &["1 record not as orderlog writes them", "orders@5: its key is"])
         .await;
     let last =
         format!("update {topic} set value = flip_middle(value) where offset = (select max(offset) from {topic})");

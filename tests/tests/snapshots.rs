@@ -71,7 +71,7 @@ async fn rows_are_replayed_from_a_point_of_the_embedded_log() {
     assert!(deployment.stop().await);
     let point = format!("orders@{}", snapshot + 1);
     let said = orderlog(&["projection", "rebuild", "orders", "--from", &point], &data).await.ended_with(0);
-    assert!(said.stdout.contains(&format!("rows up to orders@{snapshot} were copied")), "{said:?}");
+    assert!(said.stdout.contains(&format!("copied rows up to orders@{snapshot}")), "{said:?}");
 }
 
 #[tokio::test]

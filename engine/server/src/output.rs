@@ -1,14 +1,18 @@
 //! Everything that the program prints.
 //!
 //! The answer of a command goes to stdout in full, by [`print`] or [`deliver`]. Everything else is for people: the log, progress
-//! and failures on stderr ([`note`]), the banner and the demo on stdout ([`tell`]). None of that may stop the work, so it waits
+//! and failures on stderr ([`Progress`], [`note`], [`fail`]), the banner and the demo on stdout ([`tell`]). None of that may stop the work, so it waits
 //! in a bounded queue for a thread of its own ([`lines`]). A line that can't be written, or for which there is no room because
 //! the reader has stalled, is dropped and counted.
 //!
 //! Everything writes to the file descriptors directly: the standard library's `Stdout` and `Stderr` have a lock, which
 //! a thread that waits for a stalled reader would hold.
 
+pub mod amounts;
 mod lines;
+mod progress;
+pub mod table;
+mod terminal;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -29,7 +33,11 @@ use std::{
 
 use anyhow::Context;
 
+use serde::Serialize;
+
 use lines::Lines;
+pub use progress::Progress;
+pub use terminal::{Stream, Style};
 
 /// Room for waiting lines: under load, a reader may pause for seconds before any is dropped.
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
@@ -43,6 +51,14 @@ static STDOUT: LazyLock<Arc<Lines>> = LazyLock::new(|| Lines::begin("stdout", De
 
 /// Whether the reader of stdout has closed it.
 static READER_IS_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether only answers and errors are printed.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Silences progress and notes from now on.
+pub fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
 
 /// Prints a command's answer, or a part of it, and a line break. Blocks while the reader is slow.
 ///
@@ -58,6 +74,14 @@ pub fn print(text: &str) -> anyhow::Result<()> {
         }
         delivered => delivered.context("stdout can't be written"),
     }
+}
+
+/// Prints an answer as JSON: one object, on one line. A list is printed as one object after another.
+///
+/// # Errors
+/// If stdout can't be written.
+pub fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string(document).context("the answer is not JSON")?)
 }
 
 /// Whether [`print`] has noticed that the reader is gone, so that a stream can end.
@@ -86,14 +110,21 @@ pub fn tell(text: &str) {
     STDOUT.push(format!("{text}\n").into_bytes());
 }
 
-/// Queues a line for people on stderr; it may be dropped.
+/// Queues a line for people on stderr, unless they want none; it may be dropped.
 pub fn note(text: &str) {
+    if !IS_QUIET.load(Ordering::Relaxed) {
+        fail(text);
+    }
+}
+
+/// Queues an error on stderr; it may be dropped.
+pub fn fail(text: &str) {
     note_bytes(format!("{text}\n").into_bytes());
 }
 
 /// Queues these bytes on stderr as one line; it may be dropped.
 pub fn note_bytes(bytes: Vec<u8>) {
-    STDERR.push(bytes);
+    STDERR.push(progress::instead_of_progress(bytes));
 }
 
 /// The number of lines dropped so far, by output.
@@ -127,7 +158,7 @@ impl Write for Notes {
 pub fn report_panics() {
     panic::set_hook(Box::new(|info| {
         let report = report_of(info);
-        if tracing::dispatcher::has_been_set() { tracing::error!("{report}") } else { note(&report) }
+        if tracing::dispatcher::has_been_set() { tracing::error!("{report}") } else { fail(&report) }
     }));
 }
 

@@ -1,13 +1,14 @@
 //! The program around a registry of services.
 
 use std::{
-    io::{self, ErrorKind, IsTerminal, Write},
+    io::{self, ErrorKind, Write},
     process::ExitCode,
 };
 
 use crate::{
     commands::{Cli, Exit, exit_code},
-    output, private,
+    output::{self, Stream, Style},
+    private,
     registry::Registry,
 };
 
@@ -40,7 +41,8 @@ fn note(error: &anyhow::Error) {
     for (i, cause) in error.chain().enumerate() {
         let cause = cause.to_string();
         if !told.ends_with(&cause) {
-            output::note(&format!("{}{cause}", if i == 0 { "error: " } else { "  because: " }));
+            let begin = if i == 0 { Stream::Stderr.paint(Style::Wrong, "error:") } else { "  because:".to_owned() };
+            output::fail(&format!("{begin} {cause}"));
         }
         told = cause;
     }
@@ -49,14 +51,13 @@ fn note(error: &anyhow::Error) {
 /// Prints the command-line parser's answer: help, the version, or an error.
 fn answered(answer: &clap::Error) -> Exit {
     if answer.use_stderr() {
-        let has_colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let text = answer.render();
-        output::note(&if has_colors { text.ansi().to_string() } else { text.to_string() });
+        output::fail(&if Stream::Stderr.has_colour() { text.ansi().to_string() } else { text.to_string() });
         return Exit::Usage;
     }
     match answer.print().and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            output::note(&format!("error: stdout can't be written\n  because: {error}"));
+            output::fail(&format!("error: stdout can't be written\n  because: {error}"));
             Exit::Failed
         }
         Ok(()) | Err(_) => Exit::Done,

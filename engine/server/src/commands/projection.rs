@@ -3,11 +3,7 @@
 
 mod target;
 
-use std::{
-    io::IsTerminal,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use orderlog_http::{names::ServiceName, point::Point};
@@ -30,14 +26,15 @@ use super::{
     serve,
 };
 use crate::{
-    output::{self, print},
+    output::{
+        self, Stream, Style, amounts, print,
+        table::{Column, Table},
+    },
     registry::Registry,
 };
 
 /// How often to poll the progress.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often to print a line if stderr is not a terminal.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 /// The most differences to print; `--json` has all of them.
 const N_SHOWN: usize = 20;
 
@@ -215,33 +212,44 @@ async fn status(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Res
     if asked.json {
         print(&format!("{:#}", serde_json::json!(statuses)))?;
     } else {
-        print(&table(registry, &statuses))?;
+        print_table(registry, &statuses)?;
     }
     Ok(Exit::Done)
 }
 
-fn table(registry: &Registry, statuses: &[Status]) -> String {
-    let mut lines = vec![format!(
-        "{:<14} {:<12} {:>10} {:>12} {:>12} {:>10} {:>10} {:>12} {:>7}",
-        "service", "state", "generation", "position", "end", "lag", "lag (s)", "snapshot", "parked"
-    )];
-    for status in statuses {
-        let Status { service, state, generation, position, end, lag, lag_ms, snapshots, n_parked, .. } = status;
+fn print_table(registry: &Registry, statuses: &[Status]) -> anyhow::Result<()> {
+    let rows = statuses.iter().map(|status| {
+        let Status { service, state, generation, position, lag, lag_ms, snapshots, n_parked, .. } = status;
         let snapshot = snapshots.last().map_or_else(|| "-".to_owned(), u64::to_string);
-        let seconds = format!("{}.{}", lag_ms / 1000, lag_ms % 1000 / 100);
-        lines.push(format!(
-            "{service:<14} {state:<12} {generation:>10} {position:>12} {end:>12} {lag:>10} {seconds:>10} {snapshot:>12} {n_parked:>7}"
-        ));
-        lines.extend(status.why.iter().map(|why| format!("  {why}")));
+        let behind = match (*lag, *lag_ms) {
+            (0, _) => "-".to_owned(),
+            (lag, lag_ms) => format!("{lag} ({})", amounts::duration(Duration::from_millis(lag_ms))),
+        };
+        let numbers = [generation.to_string(), position.to_string(), behind, snapshot, n_parked.to_string()];
+        [service.clone(), state.clone()].into_iter().chain(numbers).collect()
+    });
+    let columns = [
+        Column::Left("service"),
+        Column::Left("state"),
+        Column::Right("generation"),
+        Column::Right("position"),
+        Column::Right("behind"),
+        Column::Right("snapshot"),
+        Column::Right("parked"),
+    ];
+    Table::new(columns).print(&rows.collect::<Vec<_>>())?;
+    for status in statuses {
+        let service = &status.service;
         let to_settle = registry.find(service).map(|it| it.to_settle(&status.to_settle)).unwrap_or_default();
-        lines.extend(to_settle.iter().map(|sentence| format!("  {sentence}")));
+        let sentences = status.why.iter().cloned().chain(to_settle);
+        sentences.into_iter().try_for_each(|sentence| print(&format!("{service}: {sentence}")))?;
     }
-    lines.join("\n")
+    Ok(())
 }
 
 /// Follows a rebuild to its end.
 async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> {
-    let mut shown = Shown::new(service);
+    let mut shown = output::Progress::begin();
     loop {
         let Some(rebuild) = target.status(service).await?.rebuild else {
             return Err(Failure::unavailable(format!(
@@ -250,15 +258,11 @@ async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> 
         };
         let Rebuild { progress, report, error, damage, .. } = rebuild;
         if let Some(progress) = progress {
-            shown.show(&progress);
+            shown.show(|shown| progress_line(service, &progress, shown.seconds()));
         }
         match (report, error) {
-            (Some(report), _) => {
-                shown.end();
-                return Ok(report);
-            }
+            (Some(report), _) => return Ok(report),
             (None, Some(error)) => {
-                shown.end();
                 let told = format!("{service}: {error}");
                 return Err(if damage { Failure::differs(told) } else { anyhow::anyhow!(told) });
             }
@@ -267,115 +271,92 @@ async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> 
     }
 }
 
-/// Progress on stderr: a bar on a terminal, otherwise a line every few seconds.
-struct Shown {
-    service: ServiceName,
-    begun: Instant,
-    is_terminal: bool,
-    last_line: Option<Instant>,
-}
-
-impl Shown {
-    fn new(service: ServiceName) -> Self {
-        Self { service, begun: Instant::now(), is_terminal: std::io::stderr().is_terminal(), last_line: None }
-    }
-
-    fn show(&mut self, progress: &Progress) {
-        if self.is_terminal {
-            output::note_bytes(format!("\r\x1b[2K{}", self.line(progress, true)).into_bytes());
-        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
-            self.last_line = Some(Instant::now());
-            output::note(&self.line(progress, false));
-        }
-    }
-
-    fn line(&self, progress: &Progress, with_bar: bool) -> String {
-        let Progress { stage, generation, from, base: _, position, end, bytes } = *progress;
-        let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
-        let per_second = position.saturating_sub(from) as f64 / seconds;
-        let lag = end.saturating_sub(position);
-        let percent = (position.min(end) * 100).checked_div(end).unwrap_or(100);
-        let bar = if with_bar {
-            let full = usize::try_from(percent / 5).unwrap_or(20);
-            format!("[{}{}] ", "#".repeat(full), ".".repeat(20_usize.saturating_sub(full)))
-        } else {
-            String::new()
-        };
-        let what = match stage {
-            Stage::Replaying => "replaying",
-            Stage::Comparing => "comparing",
-            Stage::Switching => "switching",
-            Stage::Done => "done",
-        };
-        let eta = if per_second > 0.0 { format!("{:.0} s", lag as f64 / per_second) } else { "?".to_owned() };
-        let megabytes = bytes as f64 / 1e6 / seconds;
-        format!(
-            "{:<14} generation {generation} {what} {bar}{percent} %, {per_second:.0} events/s, {megabytes:.1} MB/s, lag {lag}, \
-             ETA {eta}",
-            self.service.as_str()
-        )
-    }
-
-    fn end(&self) {
-        if self.is_terminal {
-            output::note("");
-        }
-    }
+/// A line of progress with a bar. What matters most comes first, since it may be cut.
+fn progress_line(service: ServiceName, progress: &Progress, seconds: f64) -> String {
+    let Progress { stage, generation: _, from, base: _, position, end, bytes } = *progress;
+    let per_second = position.saturating_sub(from) as f64 / seconds;
+    let percent = (position.min(end) * 100).checked_div(end).unwrap_or(100);
+    let full = usize::try_from(percent / 10).unwrap_or(10);
+    let bar = format!("[{}{}]", "#".repeat(full), ".".repeat(10_usize.saturating_sub(full)));
+    let stage = match stage {
+        Stage::Replaying => "replaying",
+        Stage::Comparing => "comparing",
+        Stage::Switching => "switching",
+        Stage::Done => "done",
+    };
+    let left = Duration::try_from_secs_f64(end.saturating_sub(position) as f64 / per_second);
+    let left = left.map_or_else(|_| "?".to_owned(), amounts::duration);
+    let throughput = amounts::bytes((bytes as f64 / seconds) as u64);
+    format!("{service}: {stage} {bar} {percent} %, {per_second:.0} records/s, {left} left, {throughput}/s")
 }
 
 /// The report as text.
 fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     let Report { generation, compared_at, differences, damage, serves_from, base, n_records, replay_ms, .. } = report;
-    let seconds = (*replay_ms).max(1) as f64 / 1e3;
+    let took = Duration::from_millis((*replay_ms).max(1));
     let mut lines = vec![format!(
-        "{service}: {n_records} records in {seconds:.1} s ({:.0} events/s), compared at {service}@{compared_at}",
-        *n_records as f64 / seconds
+        "{service}: {} in {} ({:.0} records/s), compared at {service}@{compared_at}",
+        amounts::count(*n_records, "record"),
+        amounts::duration(took),
+        *n_records as f64 / took.as_secs_f64()
     )];
     if *base > 0 {
-        lines.push(format!("  rows up to {service}@{base} were copied, what is behind was folded"));
+        lines.push(format!("  copied rows up to {service}@{base}, and folded the records after it"));
     }
-    lines.extend(damage.iter().map(|damage| format!("  the rows that served could not be compared: {damage}")));
+    lines.extend(damage.iter().map(|damage| format!("  {}: {damage}", wrong("the serving rows can't be compared"))));
     lines.push(match differences.len() {
-        0 if damage.is_some() => "  they are replaced without a comparison".to_owned(),
-        0 => "  every row is what the log says".to_owned(),
-        n => format!("  {n} rows differ from what the log says{}:", first(service, differences)),
+        0 if damage.is_some() => "  the rows are replaced without a comparison".to_owned(),
+        0 => format!("  {}", good("every row is what the log says")),
+        1 => format!("  {}{}:", wrong("1 row differs from what the log says"), first(service, differences)),
+        n => format!("  {}{}:", wrong(&format!("{n} rows differ from what the log says")), first(service, differences)),
     });
     lines.extend(differences.iter().take(N_SHOWN).map(difference));
     if differences.len() > N_SHOWN {
         lines.push(format!("  ... and {} more (--json prints all that were compared)", differences.len() - N_SHOWN));
     }
     let Envelopes { differences, warnings } = &report.envelopes;
-    lines.extend(found(service, "records are not as orderlog writes them", differences));
-    lines.extend(found(service, "records have foreign headers (a warning)", warnings));
+    lines.extend(found(service, "not as orderlog writes them", differences));
+    lines.extend(found(service, "with foreign headers (a warning)", warnings));
     lines.extend(report.snapshots.iter().map(|CheckedSnapshot { position, fault }| match fault {
-        None => format!("  snapshot {service}@{position}: every row is what the log says"),
-        Some(fault) => format!("  snapshot {service}@{position}: {fault}"),
+        None => format!("  snapshot {service}@{position}: {}", good("every row is what the log says")),
+        Some(fault) => format!("  snapshot {service}@{position}: {}", wrong(fault)),
     }));
     lines.extend(report.published.iter().flat_map(|published| told_of_topics(service, published)));
     if report.snapshots_deleted {
-        lines.push(format!("  snapshots behind {service}@{base} were deleted: they were copies of what was wrong"));
+        lines.push(format!("  snapshots after {service}@{base} were deleted: they were copies of the wrong rows"));
     }
     lines.push(match (goal, serves_from) {
         (Goal::Verify, _) => "  nothing was changed".to_owned(),
-        (_, Some(offset)) => format!("  generation {generation} serves from offset {offset} on; `rollback` goes back"),
+        (_, Some(offset)) => {
+            format!("  generation {generation} serves from {service}@{offset} on; `rollback` switches back")
+        }
         (_, None) => {
-            format!("  generation {generation} does not serve: repeat with --yes to have it serve all the same")
+            format!("  generation {generation} does not serve: repeat with --yes to switch to it all the same")
         }
     });
     lines.join("\n")
 }
 
+fn good(text: &str) -> String {
+    Stream::Stdout.paint(Style::Good, text)
+}
+
+fn wrong(text: &str) -> String {
+    Stream::Stdout.paint(Style::Wrong, text)
+}
+
 /// The result for public topics as text.
 fn told_of_topics(service: ServiceName, published: &Published) -> Vec<String> {
     let Published { up_to, is_position_lost, n_events, faults } = published;
+    let events = amounts::count(*n_events, "event");
     let how_far = if *is_position_lost {
-        "as far as they go: the relay has kept no position in this log".to_owned()
+        "(the relay has no position in this log)".to_owned()
     } else {
-        format!("up to {service}@{up_to}, where the relay is")
+        format!("up to {service}@{up_to}")
     };
     let mut lines = vec![match faults.len() {
-        0 => format!("  public topics: {n_events} events are what the journal says, {how_far}"),
-        n => format!("  public topics: {n} faults among {n_events} events, {how_far}:"),
+        0 => format!("  public topics: {}, {events} {how_far}", good("as the journal says")),
+        n => format!("  public topics: {} among {events} {how_far}:", wrong(&amounts::count(n as u64, "fault"))),
     }];
     lines.extend(faults.iter().take(N_SHOWN).map(|PublicFault { topic, partition, offset, id, record, why }| {
         let place = match (partition, offset) {
@@ -394,7 +375,7 @@ fn told_of_topics(service: ServiceName, published: &Published) -> Vec<String> {
 
 /// The number of records with this finding, and the first of them.
 fn found(service: ServiceName, what: &str, Findings { n, first }: &Findings) -> Vec<String> {
-    let counted = first.first().map(|_| format!("  {n} {what}:"));
+    let counted = first.first().map(|_| format!("  {} {what}:", amounts::count(*n, "record")));
     let shown = first.iter().take(N_SHOWN).map(|Finding { offset, what }| format!("    {service}@{offset}: {what}"));
     counted.into_iter().chain(shown).collect()
 }

@@ -1,7 +1,5 @@
 //! `orderlog serve`: starts, prints the addresses, and stops on a signal.
 
-use std::io::IsTerminal;
-
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -67,7 +65,7 @@ pub fn tell(storage: &Storage, default: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("the log filter {filter} can't be understood"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(output::Stream::Stderr.has_colour())
         // Otherwise it would print write errors to stderr, and panic if that fails too.
         .log_internal_errors(false)
         .with_writer(|| output::Notes);

@@ -4,7 +4,6 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -30,13 +29,10 @@ use crate::{
         serve,
     },
     config::{Storage, Trust, quoted},
-    output,
+    output::{self, Progress, amounts},
     registry::Registry,
     server::{self, StartError},
 };
-
-/// How often to print progress.
-const LINE_EVERY: Duration = Duration::from_secs(2);
 
 /// What to export, and where to.
 #[derive(Args, Clone, Debug)]
@@ -142,7 +138,7 @@ impl Export {
         journals: &dyn Journals,
         key: Option<&SigningKey>,
     ) -> anyhow::Result<Manifest> {
-        let mut shown = Shown::new("exported");
+        let mut shown = Shown::new("exporting");
         let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
         archive::export(journals, services, &self.dir, key, &mut tell).await.map_err(not_exported)
     }
@@ -169,7 +165,7 @@ impl Import {
             server::refuse_another_hash_key(storage, hash_key).map_err(refused)?;
         }
         let log = server::open_topics(registry, storage).await.map_err(StartError::told)?;
-        let mut shown = Shown::new("of the import");
+        let mut shown = Shown::new("importing");
         let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
         let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
         let imported = match archive::import(&log, &archive, hash_key.as_ref(), mode, &mut tell).await {
@@ -226,7 +222,7 @@ impl Check {
     /// If the export is faulty or can't be read.
     pub fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         let archive = opened(registry, &self.dir, &self.signature)?;
-        let mut shown = Shown::new("checked");
+        let mut shown = Shown::new("checking");
         let warnings = archive.check(&mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
         for (journal, Findings { n, first }) in warnings {
             if let Some(Finding { offset, what }) = first.first() {
@@ -325,11 +321,10 @@ fn table(what: &str, manifest: &Manifest) -> String {
     lines.join("\n")
 }
 
-/// Prints a progress line on stderr every few seconds.
+/// The progress through all journals.
 struct Shown {
     what: &'static str,
-    begun: Instant,
-    last_line: Instant,
+    progress: Progress,
     journal: String,
     n_before: u64,
     n: u64,
@@ -337,7 +332,7 @@ struct Shown {
 
 impl Shown {
     fn new(what: &'static str) -> Self {
-        Self { what, begun: Instant::now(), last_line: Instant::now(), journal: String::new(), n_before: 0, n: 0 }
+        Self { what, progress: Progress::begin(), journal: String::new(), n_before: 0, n: 0 }
     }
 
     fn show(&mut self, journal: &str, n: u64, of: u64) {
@@ -345,11 +340,11 @@ impl Shown {
             (self.journal, self.n_before) = (journal.to_owned(), self.n_before + self.n);
         }
         self.n = n;
-        if self.last_line.elapsed() >= LINE_EVERY {
-            self.last_line = Instant::now();
-            let per_second = (self.n_before + n) as f64 / self.begun.elapsed().as_secs_f64();
-            output::note(&format!("{journal}: {n} of {of} records {}, {per_second:.0} records/s", self.what));
-        }
+        let (n_all, what) = (self.n_before + n, self.what);
+        self.progress.show(|shown| {
+            let per_second = n_all as f64 / shown.seconds();
+            format!("{what} {journal}: {n} of {}, {per_second:.0} records/s", amounts::count(of, "record"))
+        });
     }
 }
 
