@@ -1,5 +1,5 @@
 //! What the documentation shows works as it stands: the commands of the README, and of the page that continues them, run twice in one
-//! folder, and links between pages lead somewhere.
+//! folder, links between pages lead somewhere, and the files that pages name exist.
 //!
 //! Deliberately absent: commands of other pages, many of which have placeholders; links to other sites.
 
@@ -183,6 +183,21 @@ fn broken<'a>(page: &Path, text: &'a str, pages: &BTreeMap<PathBuf, String>) -> 
     links(text).into_iter().filter(|link| !leads_somewhere(link)).collect()
 }
 
+/// Files and folders of the project that a page names, as code, without placeholders.
+fn named_files(text: &str) -> impl Iterator<Item = &str> {
+    let is_path = |code: &&str| {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.' | '/');
+        let folder = code.split_once('/').map_or("", |(folder, _)| folder);
+        !folder.is_empty()
+            && folder != "."
+            && folder != "target"
+            && !code.contains("/.cache")
+            && code.chars().all(is_plain)
+    };
+    let is_folder_of_project = |code: &&str| root().join(code.split('/').next().unwrap_or_default()).is_dir();
+    prose(text).flat_map(|line| line.split('`').skip(1).step_by(2)).filter(is_path).filter(is_folder_of_project)
+}
+
 #[test]
 fn links_between_pages_lead_somewhere() {
     let mut all = BTreeMap::new();
@@ -206,6 +221,19 @@ fn a_link_that_leads_nowhere_is_named() {
     let mut found = broken(&readme, bad, &all);
     found.sort_unstable();
     assert_eq!(found, ["#no", "#thrice", "README.md#twice-2", "docs#twice", "docs/no.md", "no.svg"]);
+}
+
+#[test]
+fn files_that_pages_name_exist() {
+    let mut all = BTreeMap::new();
+    pages(&root(), &mut all);
+    // A decision and the changelog speak of the past.
+    let is_present =
+        |page: &&PathBuf| !page.ends_with("CHANGELOG.md") && !page.parent().unwrap().ends_with("decisions");
+    let named = all.keys().filter(is_present).flat_map(|page| named_files(&all[page]).map(move |file| (page, file)));
+    let (found, missing): (Vec<_>, Vec<_>) = named.partition(|(_, file)| root().join(file).exists());
+    assert!(found.len() > 100, "only {} files are named", found.len());
+    assert_eq!(missing, []);
 }
 
 #[test]
