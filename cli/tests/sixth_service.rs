@@ -12,7 +12,7 @@ use orderlog_http::{
 };
 use orderlog_server::{
     asyncapi,
-    commands::{Cli, Exit},
+    commands::{Cli, Environment, Exit},
     openapi::{self, Form},
     registry::{AnyService, Registry},
     server,
@@ -35,7 +35,7 @@ static SIX: Registry = Registry { services: &SERVICES, ..SHOP };
 
 fn read(registry: &'static Registry, args: &[&str]) -> Result<Cli, String> {
     let args = std::iter::once(&"orderlog").chain(args).map(OsString::from);
-    Cli::read(registry, args).map_err(|error| error.to_string())
+    Cli::read(registry, args, &Environment::new()).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -91,15 +91,7 @@ async fn an_empty_variable_that_protects_something_is_an_error() {
 
 #[tokio::test]
 async fn a_flag_is_set_by_the_words_that_deployments_use() {
-    let data = tempfile::tempdir().unwrap();
-    key(data.path(), "shop", &["orders:read"], &[]).await;
-    let folder = data.path().to_str().unwrap();
-    let listed = async |value| {
-        orderlog_with(&[("ORDERLOG_JSON", value), ("ORDERLOG_DATA", folder)], &["key", "list"])
-            .await
-            .ended_with(0)
-            .stdout
-    };
+    let shown = async |value| orderlog_with(&[("ORDERLOG_KAFKA_TLS", value)], &["config", "show"]).await;
     for (value, is_set) in [
         ("1", true),
         ("true", true),
@@ -111,9 +103,69 @@ async fn a_flag_is_set_by_the_words_that_deployments_use() {
         ("off", false),
         ("", false),
     ] {
-        assert_eq!(listed(value).await.starts_with('{'), is_set, "{value}");
+        let settings = shown(value).await.ended_with(0).stdout;
+        assert!(settings.contains(&format!("kafka-tls = {is_set}")), "{value}: {settings}");
     }
-    names(orderlog_with(&[("ORDERLOG_JSON", "maybe")], &["key", "list"]).await, "ORDERLOG_JSON");
+    names(shown("maybe").await, "ORDERLOG_KAFKA_TLS");
+}
+
+#[tokio::test]
+async fn a_variable_that_no_option_has_is_reported_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    key(dir.path(), "shop", &["orders:read"], &[]).await;
+    let data = ("ORDERLOG_DATA", dir.path().to_str().unwrap());
+    for (variable, help) in [
+        ("ORDERLOG_KEY", "pass --key"),
+        ("ORDERLOG_JSON", "pass --json"),
+        ("ORDERLOG_LISTENS", "ORDERLOG_LISTEN?"),
+        ("ORDERLOG_ZEBRA", "no effect"),
+    ] {
+        let said = orderlog_with(&[(variable, "1"), data], &["key", "list"]).await.ended_with(0);
+        assert!(said.stderr.contains(variable) && said.stderr.contains(help), "{said:?}");
+        assert!(!said.stdout.starts_with('{'), "{said:?}");
+    }
+    // Kubernetes sets these for a service that is called orderlog.
+    let links = [("ORDERLOG_PORT", "tcp://10.0.0.1:80"), ("ORDERLOG_SERVICE_HOST", "10.0.0.1"), data];
+    assert_eq!(orderlog_with(&links, &["key", "list"]).await.ended_with(0).stderr, "");
+}
+
+#[tokio::test]
+async fn config_shows_each_value_with_its_source_and_the_result_is_a_settings_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("orderlog.toml");
+    std::fs::write(&file, "# mine\nmax-requests = 7\nlisten = '127.0.0.1:1'\nallowed-host = ['a.example']\n").unwrap();
+    let path = file.to_str().unwrap();
+    let variables =
+        [("ORDERLOG_CONFIG", path), ("ORDERLOG_PEER_KEY_FILE", "/nowhere"), ("ORDERLOG_HASH_KEY", "hunter2")];
+    let shown = orderlog_with(&variables, &["config", "show", "--listen", "127.0.0.1:2"]).await.ended_with(0).stdout;
+    for (setting, source) in [
+        ("listen = \"127.0.0.1:2\"", "flag"),
+        ("max-requests = 7", &format!("{path}:2")),
+        ("allowed-host = [\"a.example\"]", &format!("{path}:4")),
+        ("# hash-key = \"(hidden)\"", "ORDERLOG_HASH_KEY"),
+        ("trace-ratio = 1", "default"),
+        ("# redis =", "not set"),
+    ] {
+        let line = shown.lines().find(|line| line.starts_with(setting)).unwrap_or_else(|| panic!("{setting}: {shown}"));
+        assert!(line.ends_with(&format!("  # {source}")), "{line}");
+    }
+    std::fs::write(&file, shown).unwrap();
+    let again = orderlog_with(&[("ORDERLOG_CONFIG", path)], &["config", "show", "--json"]).await.ended_with(0).stdout;
+    let listen = again.lines().find(|line| line.contains("\"listen\"")).unwrap();
+    let listen: serde_json::Value = serde_json::from_str(listen).unwrap();
+    assert_eq!((&listen["value"], &listen["source"]), (&"127.0.0.1:2".into(), &"file".into()), "{listen}");
+    // What serve would refuse, check refuses.
+    let check = async |args: &[&str]| orderlog_with(&[], &[&["config", "check"], args].concat()).await;
+    check(&["--data", dir.path().to_str().unwrap()]).await.ended_with(0);
+    for (args, fault) in [
+        (["--peer-key-file", "/nowhere"], "the other services"),
+        (["--config", path], "the other services"),
+        (["--listen", "0.0.0.0:1"], "--insecure"),
+        (["--log", "kafka://127.0.0.1:1"], "--hash-key-file"),
+    ] {
+        let said = check(&args).await.ended_with(2);
+        assert!(said.stderr.contains(fault), "{args:?}: {said:?}");
+    }
 }
 
 #[tokio::test]

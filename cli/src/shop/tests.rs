@@ -1,5 +1,7 @@
 //! The command line and the codes of the shop.
 
+mod settings;
+
 use std::{collections::BTreeSet, ffi::OsString};
 
 use orderlog_core::decider::Decider;
@@ -15,7 +17,7 @@ use orderlog_http::{
 };
 use orderlog_runtime::archive::FORMAT;
 use orderlog_server::{
-    commands::Cli,
+    commands::{Cli, Environment},
     config::{Config, LogUrl},
 };
 use poem::{IntoResponse, http::StatusCode};
@@ -24,22 +26,26 @@ use super::*;
 
 fn config(args: &[&str]) -> Result<Config, String> {
     let args = std::iter::once(&"orderlog").chain(args).map(OsString::from);
-    let cli = Cli::read(&SHOP, args).map_err(|error| error.to_string())?;
+    let cli = Cli::read(&SHOP, args, &Environment::new()).map_err(|error| error.to_string())?;
     cli.config(&SHOP).ok_or_else(|| "nothing is served".to_owned())
 }
 
 #[test]
-fn every_option_has_a_flag_a_variable_and_a_sentence() {
+fn every_option_has_a_flag_and_a_sentence_and_only_shared_ones_have_variables() {
     fn all(command: &clap::Command) -> Vec<&clap::Arg> {
         let of_verbs = command.get_subcommands().flat_map(all);
         command.get_arguments().filter(|option| !option.is_positional()).chain(of_verbs).collect()
     }
     let cli = Cli::commands(&SHOP);
+    let is_shared = |option: &clap::Arg| {
+        let id = option.get_id();
+        ["server", "key_file"].contains(&id.as_str()) || cli.get_arguments().any(|option| option.get_id() == id)
+    };
     let options = all(&cli).into_iter();
     for option in options.filter(|option| !["help", "version"].contains(&option.get_id().as_str())) {
         let flag = option.get_long().expect("a flag");
-        let variable = option.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-        assert!(variable.starts_with("ORDERLOG_"), "--{flag} has a variable");
+        let variable = option.get_env().and_then(|name| name.to_str());
+        assert_eq!(variable.is_some_and(|name| name.starts_with("ORDERLOG_")), is_shared(option), "--{flag}");
         assert!(option.get_help().is_some_and(|help| help.to_string().len() > 10), "--{flag} is explained");
     }
 }

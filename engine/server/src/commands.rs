@@ -1,5 +1,6 @@
 //! The command line.
 
+mod config;
 mod exit;
 mod health;
 mod key;
@@ -9,6 +10,7 @@ mod projection;
 mod running;
 mod serve;
 mod services;
+mod settings;
 mod variables;
 
 use std::ffi::OsString;
@@ -16,8 +18,11 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 pub use exit::{Exit, Failure, of as exit_code};
+pub use settings::Environment;
+pub use variables::of_process as environment;
 
 use services::{Services, registered};
+use settings::{Layers, Setting};
 
 use crate::{
     asyncapi,
@@ -36,6 +41,14 @@ pub struct Cli {
 
     #[command(flatten)]
     options: Options,
+
+    /// The options of `serve`, as far as the command has them, with their sources.
+    #[arg(skip)]
+    settings: Vec<Setting>,
+
+    /// About variables.
+    #[arg(skip)]
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +69,7 @@ enum Command {
         services: Services,
 
         /// The OpenAPI version; 3.0 is for generators that reject 3.1
-        #[arg(long, env = "ORDERLOG_OPENAPI_FORM", value_name = "VERSION", value_enum, default_value_t = Form::Modern)]
+        #[arg(long, value_name = "VERSION", value_enum, default_value_t = Form::Modern)]
         form: Form,
     },
     /// Print the AsyncAPI document of the public topics
@@ -76,6 +89,11 @@ enum Command {
         #[command(subcommand)]
         verb: Box<projection::Verb>,
     },
+    /// Show and check the options of `serve`, and where their values come from
+    Config {
+        #[command(subcommand)]
+        verb: config::Verb,
+    },
     /// Create, list and revoke API keys
     Key {
         #[command(subcommand)]
@@ -86,19 +104,24 @@ enum Command {
 }
 
 impl Cli {
-    /// Parses `args`, which begin with the program's name, and the environment variables.
+    /// Parses `args`, which begin with the program's name, with the environment's variables and the settings file.
     ///
     /// # Errors
-    /// If they are wrong or ask for help. An error about a variable's value names the variable.
-    pub fn read(registry: &'static Registry, args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let (command, args): (_, Vec<_>) = (Self::commands(registry), args.into_iter().collect());
-        let matches = match command.clone().try_get_matches_from(&args) {
-            Err(help) if !help.use_stderr() => return Err(help),
-            matches => matches,
+    /// If they are wrong or ask for help. An error about a value names the variable or the line that it came from.
+    pub fn read(
+        registry: &'static Registry,
+        args: impl IntoIterator<Item = OsString>,
+        environment: &Environment,
+    ) -> Result<Self, clap::Error> {
+        let command = Self::commands(registry);
+        let Layers { args, sources } = Layers::of(&command, args.into_iter().collect(), environment)?;
+        let parsed = settings::without_variables(command.clone()).try_get_matches_from(args);
+        let matches = parsed.map_err(|error| sources.named(error))?;
+        let cli = Self {
+            settings: sources.settings(&command, &matches),
+            warnings: variables::unknown(&command, environment),
+            ..Self::from_arg_matches(&matches)?
         };
-        variables::check(&command, &args)?;
-        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
-        let cli = read.map_err(|error| variables::named(error, &command, &args))?;
         match cli.config(registry) {
             Some(config) if config.options.demo && registry.demo.is_none() => {
                 Err(clap::Error::raw(ErrorKind::UnknownArgument, "this program has no demo\n"))
@@ -109,7 +132,7 @@ impl Cli {
 
     /// The command line of a program with these services.
     pub fn commands(registry: &'static Registry) -> clap::Command {
-        variables::prepared(services::all(Self::command(), registry))
+        settings::offered(services::all(Self::command(), registry))
     }
 
     /// The configuration to serve with, if the command is to serve.
@@ -122,6 +145,7 @@ impl Cli {
             Some(
                 Command::Openapi { .. }
                 | Command::Asyncapi
+                | Command::Config { .. }
                 | Command::Key { .. }
                 | Command::Log { .. }
                 | Command::Parked { .. }
@@ -136,6 +160,7 @@ impl Cli {
     /// # Errors
     /// If the command fails.
     pub async fn run(self, registry: &'static Registry) -> anyhow::Result<Exit> {
+        self.warnings.iter().for_each(|warning| output::note(warning));
         if let Some(config) = self.config(registry) {
             return serve::run(registry, config).await.map(|()| Exit::Done);
         }
@@ -145,6 +170,7 @@ impl Cli {
                 _ => openapi::of_services(registry, &services.0, form),
             })?,
             Some(Command::Asyncapi) => print(&asyncapi::document(registry))?,
+            Some(Command::Config { verb }) => return config::run(registry, &verb, &self.settings),
             Some(Command::Key { verb }) => return key::run(registry, *verb),
             Some(Command::Log { verb }) => return log::run(registry, *verb).await,
             Some(Command::Parked { verb }) => return parked::run(registry, *verb).await,

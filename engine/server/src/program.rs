@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    commands::{Cli, Exit, exit_code},
+    commands::{Cli, Exit, environment, exit_code},
     output::{self, Stream, Style},
     private,
     registry::Registry,
@@ -16,7 +16,7 @@ use crate::{
 pub fn main(registry: &'static Registry) -> ExitCode {
     private::begin();
     output::report_panics();
-    let exit = match Cli::read(registry, std::env::args_os()) {
+    let exit = match Cli::read(registry, std::env::args_os(), &environment()) {
         Ok(cli) => run(cli, registry),
         Err(answer) => answered(&answer),
     };
@@ -52,7 +52,8 @@ fn note(error: &anyhow::Error) {
 fn answered(answer: &clap::Error) -> Exit {
     if answer.use_stderr() {
         let text = answer.render();
-        output::fail(&if Stream::Stderr.has_colour() { text.ansi().to_string() } else { text.to_string() });
+        let text = if Stream::Stderr.has_colour() { text.ansi().to_string() } else { text.to_string() };
+        output::fail(text.trim_end());
         return Exit::Usage;
     }
     match answer.print().and_then(|()| io::stdout().flush()) {

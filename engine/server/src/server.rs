@@ -146,6 +146,20 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     })
 }
 
+/// Checks options as [`start`] does, as far as that is possible without listening or opening the log.
+///
+/// # Errors
+/// [`StartError`], for example if a file of a secret or certificate can't be read.
+pub fn check(registry: &registry::Registry, options: &Options) -> Result<(), StartError> {
+    hash_key::check(&options.storage)?;
+    options.storage.kafka.settings()?;
+    options.security.identity()?;
+    secured::gate(doors::resolved(&options.listen)?, options, &registry.scopes())?;
+    redis(options)?;
+    peers(registry, options)?;
+    Ok(())
+}
+
 fn parts(
     registry: &registry::Registry,
     setup: Setup,

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Args, Clone, Debug)]
 pub struct Health {
     /// The URL of the process, such as http://127.0.0.1:8080. Default: the URL that the server wrote to the data folder
-    #[arg(long, env = "ORDERLOG_HEALTH_URL", value_name = "URL", value_parser = http_url)]
+    #[arg(long, value_name = "URL", value_parser = http_url)]
     url: Option<String>,
 
     /// The data folder of the process

@@ -32,7 +32,7 @@ pub enum Verb {
         place: Place,
 
         /// Print one JSON object per line
-        #[arg(long, env = "ORDERLOG_JSON")]
+        #[arg(long)]
         json: bool,
     },
     /// Revoke a key
@@ -67,19 +67,19 @@ impl Place {
 #[derive(Args, Debug)]
 pub struct Create {
     /// The caller's name. Keys with the same name belong to one caller, so that a new key can replace an old one
-    #[arg(long, env = "ORDERLOG_KEY_NAME", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     name: String,
 
     /// A scope to grant, such as `orders:read`, `orders:*`, or `*` for every scope that exists today; may be repeated
-    #[arg(long = "scope", env = "ORDERLOG_KEY_SCOPES", value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = registered::<Meant>)]
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = registered::<Meant>)]
     scopes: Vec<Meant>,
 
     /// The customer that the caller acts as; the caller sees only that customer's objects
-    #[arg(long, env = "ORDERLOG_KEY_CUSTOMER", value_name = "UUID")]
+    #[arg(long, value_name = "UUID")]
     customer: Option<Uuid>,
 
     /// When the key expires, such as 2027-01-31T12:00:00Z
-    #[arg(long, env = "ORDERLOG_KEY_EXPIRES", value_name = "TIME")]
+    #[arg(long, value_name = "TIME")]
     expires: Option<DateTime<Utc>>,
 
     #[command(flatten)]

@@ -45,7 +45,7 @@ pub enum Verb {
         services: Services,
 
         /// Print the result as JSON
-        #[arg(long, env = "ORDERLOG_JSON")]
+        #[arg(long)]
         json: bool,
 
         #[command(flatten)]
@@ -76,31 +76,31 @@ pub struct Replay {
 
     /// The first record: `beginning`, `end`, an offset, a position such as `orders@1042`, or an RFC 3339 time, which selects
     /// records by their own time
-    #[arg(long, env = "ORDERLOG_FROM", value_name = "POINT", default_value = "beginning")]
+    #[arg(long, value_name = "POINT", default_value = "beginning")]
     from: Point,
 
     /// Where to stop (exclusive): an offset, a position or a time. Default: the current end
-    #[arg(long, env = "ORDERLOG_TO", value_name = "POINT", default_value = "end", conflicts_with = "follow")]
+    #[arg(long, value_name = "POINT", default_value = "end", conflicts_with = "follow")]
     to: Point,
 
     /// Only records of this type, such as `order_placed`
-    #[arg(long = "type", env = "ORDERLOG_TYPE", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
 
     /// Only records about this object: an id, or a key as printed
-    #[arg(long, env = "ORDERLOG_KEY", value_name = "KEY")]
+    #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
     /// Keep printing new records until interrupted
-    #[arg(long, env = "ORDERLOG_FOLLOW")]
+    #[arg(long)]
     follow: bool,
 
     /// One JSON document per line, even on a terminal
-    #[arg(long, env = "ORDERLOG_JSON", conflicts_with = "table")]
+    #[arg(long, conflicts_with = "table")]
     json: bool,
 
     /// A human-readable table, even without a terminal
-    #[arg(long, env = "ORDERLOG_TABLE")]
+    #[arg(long)]
     table: bool,
 
     #[command(flatten)]

@@ -48,10 +48,10 @@ pub enum Verb {
         #[command(flatten)]
         one: One,
         /// The reason, for later readers of the journal; it is kept forever. 1 to 200 characters on one line
-        #[arg(long, env = "ORDERLOG_REASON", value_parser = |text: &str| Reason::new(text))]
+        #[arg(long, value_parser = |text: &str| Reason::new(text))]
         reason: Reason,
         /// Only show what would be discarded
-        #[arg(long, env = "ORDERLOG_DRY_RUN")]
+        #[arg(long)]
         dry_run: bool,
     },
 }
@@ -66,7 +66,7 @@ pub struct One {
     offset: u64,
 
     /// Print the result as JSON
-    #[arg(long, env = "ORDERLOG_JSON")]
+    #[arg(long)]
     json: bool,
 
     /// Where.

@@ -50,7 +50,7 @@ pub enum Verb {
         asked: ServiceArgs,
         /// The folder for copying and rebuilding the read models of a stopped server. Default: the system's folder for
         /// temporary files
-        #[arg(long, env = "ORDERLOG_SCRATCH", value_name = "DIR")]
+        #[arg(long, value_name = "DIR")]
         scratch: Option<PathBuf>,
     },
     /// Build a new generation of the read model beside the serving one, compare both, and switch to it
@@ -61,21 +61,15 @@ pub enum Verb {
         #[command(flatten)]
         asked: ServiceArgs,
         /// Only build and compare, as `verify` does
-        #[arg(long, env = "ORDERLOG_DRY_RUN")]
+        #[arg(long)]
         dry_run: bool,
         /// Switch to the new generation even if rows differ
-        #[arg(long, env = "ORDERLOG_YES")]
+        #[arg(long)]
         yes: bool,
 
         /// Replay only from this point: `beginning`, a position such as `orders@1042`, or an RFC 3339 time. Starts from
         /// the newest snapshot not after it
-        #[arg(
-            long,
-            env = "ORDERLOG_FROM",
-            value_name = "POINT",
-            default_value = "beginning",
-            conflicts_with = "dry_run"
-        )]
+        #[arg(long, value_name = "POINT", default_value = "beginning", conflicts_with = "dry_run")]
         from: Point,
     },
     /// Make a snapshot: a copy of the read model, from which an instance without one starts
@@ -92,7 +86,7 @@ pub struct ServiceArgs {
     pub services: Services,
 
     /// Print the result as JSON
-    #[arg(long, env = "ORDERLOG_JSON")]
+    #[arg(long)]
     pub json: bool,
 
     /// Where.

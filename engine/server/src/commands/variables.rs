@@ -1,61 +1,76 @@
-//! Options set by `ORDERLOG_*` variables: accepts the forms that deployments use, and makes errors name the variable
-//! instead of a flag that was not passed.
+//! Options set by `ORDERLOG_*` variables: what an empty one means, and how errors name what a value came from.
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{
-    Arg, ArgAction, Command,
-    builder::{BoolishValueParser, Resettable},
-    error::ErrorKind,
-};
+use clap::{Arg, Command, error::ErrorKind};
+
+use super::settings::{Environment, Source, similar};
 
 /// The value name, in `--help`, of options that carry a secret.
 pub const SECRET: &str = "SECRET";
 /// The option without which a server requires no tokens.
 const ISSUER: &str = "oidc_issuer";
 
-/// Treats empty variables as unset, and lets flags be set to 1, true, yes or on.
-pub fn prepared(command: Command) -> Command {
-    command.mut_args(prepared_arg).mut_subcommands(prepared)
+const PREFIX: &str = "ORDERLOG_";
+
+/// The variables of this process that are meant for the program.
+pub fn of_process() -> Environment {
+    let named = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    named.filter(|(name, _)| name.starts_with(PREFIX)).collect()
 }
 
-fn prepared_arg(arg: Arg) -> Arg {
-    let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
-    let arg = if is_flag { arg.value_parser(BoolishValueParser::new()) } else { arg };
-    if is_empty(&arg) && !protects(&arg) { arg.env(Resettable::Reset) } else { arg }
+/// Warnings about variables that no option has.
+pub fn unknown(command: &Command, environment: &Environment) -> Vec<String> {
+    let options = all_options(command);
+    let is_known = |name: &str| options.iter().any(|option| option.get_env() == Some(OsStr::new(name)));
+    let unknown = environment.keys().filter(|name| !is_known(name) && !is_from_kubernetes(name));
+    let warning = |name: &String| {
+        let flag = name.trim_start_matches(PREFIX).to_lowercase().replace('_', "-");
+        let is_flag = options.iter().any(|option| option.get_long() == Some(&flag));
+        let similar = similar(command, &flag).and_then(Arg::get_env).map(|name| name.to_string_lossy());
+        let help = match similar {
+            _ if is_flag => format!(": pass --{flag} to the commands that have this option"),
+            Some(similar) => format!(": did you mean {similar}?"),
+            None => String::new(),
+        };
+        format!("warning: the variable {name} has no effect{help}")
+    };
+    unknown.map(warning).collect()
 }
 
-fn value(arg: &Arg) -> Option<OsString> {
-    std::env::var_os(arg.get_env()?)
+fn all_options(command: &Command) -> Vec<&Arg> {
+    command.get_arguments().chain(command.get_subcommands().flat_map(all_options)).collect()
 }
 
-fn is_empty(arg: &Arg) -> bool {
-    value(arg).is_some_and(|value| value.is_empty())
+/// Kubernetes sets such variables for each service in the namespace, and a service may be called orderlog.
+fn is_from_kubernetes(name: &str) -> bool {
+    name.ends_with("_PORT") || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"].iter().any(|part| name.contains(part))
+}
+
+/// The name and the value of the option's variable, if it is set; empty ones count as unset.
+///
+/// # Errors
+/// If it is empty, but protects something.
+pub fn value(option: &Arg, environment: &Environment) -> Result<Option<(String, OsString)>, clap::Error> {
+    let Some(name) = option.get_env().and_then(OsStr::to_str) else { return Ok(None) };
+    match environment.get(name) {
+        Some(value) if value.is_empty() && protects(option) => {
+            let message = format!("the variable {name} is empty: give it a value, or unset it\n");
+            Err(clap::Error::raw(ErrorKind::ValueValidation, message))
+        }
+        value => Ok(value.filter(|value| !value.is_empty()).map(|value| (name.to_owned(), value.clone()))),
+    }
 }
 
 /// Whether leaving this out by mistake would be insecure: secrets, their files, and the issuer of tokens.
-fn protects(arg: &Arg) -> bool {
-    let is_secret = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == SECRET));
-    let is_file_of_secret = arg.get_env().and_then(OsStr::to_str).is_some_and(|name| name.ends_with("_FILE"));
-    is_secret || is_file_of_secret || arg.get_id() == ISSUER
+fn protects(option: &Arg) -> bool {
+    let is_secret = option.get_value_names().is_some_and(|names| names.iter().any(|name| name == SECRET));
+    let is_file_of_secret = option.get_env().and_then(OsStr::to_str).is_some_and(|name| name.ends_with("_FILE"));
+    is_secret || is_file_of_secret || option.get_id() == ISSUER
 }
 
-/// Rejects empty variables of the chosen command that protect something.
-///
-/// # Errors
-/// An error that names the variable.
-pub fn check(command: &Command, args: &[OsString]) -> Result<(), clap::Error> {
-    let words = args.iter().skip(1).filter_map(|arg| arg.to_str());
-    let chosen = words.fold(command, |command, word| command.find_subcommand(word).unwrap_or(command));
-    let is_missed = |option: &&Arg| protects(option) && is_empty(option) && !is_given(option, args);
-    let Some(empty) = chosen.get_arguments().find(is_missed) else { return Ok(()) };
-    let variable = empty.get_env().unwrap_or_default().to_string_lossy();
-    let message = format!("the variable {variable} is empty: give it a value, or unset it\n");
-    Err(clap::Error::raw(ErrorKind::ValueValidation, message))
-}
-
-/// Replaces flags in an error with the variables that their values came from.
-pub fn named(error: clap::Error, command: &Command, args: &[OsString]) -> clap::Error {
+/// Replaces flags in an error with the variables or settings that their values came from.
+pub fn named<'a>(error: clap::Error, command: &Command, source_of: &dyn Fn(&Arg) -> Option<&'a Source>) -> clap::Error {
     let text = error.render().to_string();
     let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|rest| text.find(rest)).min();
     let (told, rest) = text.split_at(end.unwrap_or(text.len()));
@@ -63,7 +78,25 @@ pub fn named(error: clap::Error, command: &Command, args: &[OsString]) -> clap::
     let mut command = command.clone();
     // Only a built command knows how errors name its options.
     command.build();
-    let renamed = with_variables(told, &options(&command), is_missing, args);
+    let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
+    for option in command.get_arguments().filter(|option| option.get_long().is_some()) {
+        let flag = option.to_string();
+        let name = source_of(option).and_then(|source| place(option, source));
+        for line in &mut lines {
+            if let Some((name, rest)) = &name {
+                *line = line.replace(&format!("'{flag}'"), &format!("'{name}'{rest}"));
+            }
+            if line.trim() != flag {
+                continue;
+            }
+            match (&name, option.get_env()) {
+                (Some((name, rest)), _) => *line = format!("  {name}{rest}"),
+                (None, Some(variable)) if is_missing => *line = format!("  {flag} or {}", variable.to_string_lossy()),
+                (None, _) => {}
+            }
+        }
+    }
+    let renamed = lines.join("\n");
     if renamed == told {
         return error;
     }
@@ -71,33 +104,11 @@ pub fn named(error: clap::Error, command: &Command, args: &[OsString]) -> clap::
     clap::Error::raw(error.kind(), message)
 }
 
-fn options(command: &Command) -> Vec<&Arg> {
-    let own = command.get_arguments().filter(|arg| arg.get_env().is_some() && arg.get_long().is_some());
-    own.chain(command.get_subcommands().flat_map(options)).collect()
-}
-
-fn with_variables(told: &str, options: &[&Arg], is_missing: bool, args: &[OsString]) -> String {
-    let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
-    for option in options {
-        let (flag, variable) = (option.to_string(), option.get_env().unwrap_or_default().to_string_lossy());
-        let is_from_variable = value(option).is_some() && !is_given(option, args);
-        for line in &mut lines {
-            if is_from_variable {
-                *line = line.replace(&format!("'{flag}'"), &format!("'{variable}'"));
-            }
-            if line.trim() == flag && is_from_variable {
-                *line = format!("  {variable}");
-            } else if line.trim() == flag && is_missing {
-                *line = format!("  {flag} or {variable}");
-            }
-        }
+/// What an error calls the option, and what it adds.
+fn place(option: &Arg, source: &Source) -> Option<(String, String)> {
+    match source {
+        Source::Flag => None,
+        Source::Variable(name) => Some((name.clone(), String::new())),
+        Source::File { .. } => Some((option.get_long()?.to_owned(), format!(" in {source}"))),
     }
-    lines.join("\n")
-}
-
-fn is_given(option: &Arg, args: &[OsString]) -> bool {
-    let flag = option.get_long().map(|long| format!("--{long}")).unwrap_or_default();
-    args.iter()
-        .filter_map(|arg| arg.to_str())
-        .any(|arg| arg.strip_prefix(&flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
 }

@@ -1,7 +1,12 @@
 //! Listeners for requests. With TLS there is a second one without, for this machine only: commands on the data folder
 //! use it, whatever names the certificate has.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
 
 use orderlog_http::tls::Identity;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -58,6 +63,16 @@ impl Doors {
             None => vec![serve(self.listener, None)],
         }
     }
+}
+
+/// The address that `listen` names, without listening on it.
+///
+/// # Errors
+/// [`StartError::Listen`] if its host is unknown.
+pub fn resolved(listen: &str) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Listen { address: listen.to_owned(), source };
+    let found = listen.to_socket_addrs().map_err(failed)?.next();
+    found.map(connections::canonical).ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
 }
 
 async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {

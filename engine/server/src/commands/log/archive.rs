@@ -41,11 +41,11 @@ pub struct Export {
     dir: PathBuf,
 
     /// Sign the manifest with this Ed25519 private key, a PEM file as written by `openssl genpkey -algorithm ed25519`
-    #[arg(long, env = "ORDERLOG_SIGN_KEY", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
 
     /// Print what was exported as JSON
-    #[arg(long, env = "ORDERLOG_JSON")]
+    #[arg(long)]
     json: bool,
 
     #[command(flatten)]
@@ -63,15 +63,15 @@ pub struct Import {
     signature: Signature,
 
     /// Verify the export and check the log, but write nothing
-    #[arg(long, env = "ORDERLOG_DRY_RUN")]
+    #[arg(long)]
     dry_run: bool,
 
     /// Revert an unfinished import, which leaves the log empty. The records already written are kept in another file
-    #[arg(long, env = "ORDERLOG_UNDO", conflicts_with_all = ["dir", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["dir", "dry_run"])]
     undo: bool,
 
     /// Print what was imported or undone as JSON
-    #[arg(long, env = "ORDERLOG_JSON")]
+    #[arg(long)]
     json: bool,
 
     #[command(flatten)]
@@ -83,7 +83,7 @@ pub struct Import {
 struct Signature {
     /// Reject an export not signed by the private key of this public key, a PEM file as written by `openssl pkey
     /// -pubout`
-    #[arg(long, env = "ORDERLOG_VERIFY_KEY", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     verify_key: Option<PathBuf>,
 }
 
@@ -97,7 +97,7 @@ pub struct Check {
     signature: Signature,
 
     /// Print the contents as JSON
-    #[arg(long, env = "ORDERLOG_JSON")]
+    #[arg(long)]
     json: bool,
 }
 
