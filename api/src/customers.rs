@@ -3,7 +3,6 @@
 pub mod codes;
 pub mod email_keys;
 pub mod scopes;
-mod topics;
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::{
@@ -12,35 +11,9 @@ use orderlog_domain::{
     paths::EXAMPLE_CUSTOMER,
     values::{CustomerId, Email, Name},
 };
-use orderlog_http::{
-    answer::{Created, Done, Found, Listed},
-    auth::{Caller, Scope},
-    freshness::Freshness,
-    json::{Checked, Given},
-    list::{ListBody, ListItem},
-    names::ServiceName,
-    operations::operations,
-    paging::Paged,
-    params::{CommandHeaders, Path},
-    problem::{ApiError, Code, Faults},
-    service::{
-        Service, ServiceDefinition,
-        contract::{ExampleId, TopicContract},
-        look::Visibility,
-        mounted::Mounted,
-        parts::{NotStarted, Parts},
-    },
-    time::{time, time_of},
-};
+use orderlog_http::prelude::*;
 use orderlog_projections::customers as projections;
-use orderlog_readmodel::Tables;
-use orderlog_runtime::{
-    environment::mint,
-    replica::{Executed, ToSettle},
-};
-use poem_openapi::{Object, OpenApi, Tags, param::Query, types::Example};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use orderlog_runtime::replica::ToSettle;
 
 use self::email_keys::Collision;
 use crate::{
@@ -92,7 +65,7 @@ impl Example for UpdateCustomer {
 impl Checked for CreateCustomer {
     type Values = (Name, Email);
 
-    fn checked(self) -> Result<(Name, Email), ApiError> {
+    fn checked(self) -> ApiResult<(Name, Email)> {
         let mut faults = Faults::default();
         let (name, email) = (Name::new(self.name), Email::new(self.email));
         match (faults.check("#/name", name), faults.check("#/email", email)) {
@@ -105,7 +78,7 @@ impl Checked for CreateCustomer {
 impl Checked for UpdateCustomer {
     type Values = (Option<Name>, Option<Email>);
 
-    fn checked(self) -> Result<(Option<Name>, Option<Email>), ApiError> {
+    fn checked(self) -> ApiResult<(Option<Name>, Option<Email>)> {
         if self.name.is_none() && self.email.is_none() {
             return Err(ApiError::invalid(codes::NOTHING_TO_CHANGE, "give a name, an e-mail address, or both"));
         }
@@ -199,10 +172,7 @@ impl From<&customers::Customer> for Customer {
     }
 }
 
-impl ListItem for Customer {
-    const LIST: &'static str = "CustomerList";
-    const ABOUT: &'static str = "Customers, newest first.";
-}
+impl ListItem for Customer {}
 
 pub struct CustomersApi(Service<CustomersService>);
 
@@ -213,8 +183,7 @@ impl ServiceDefinition for CustomersService {
     type Api = CustomersApi;
 
     const TABLES: &'static Tables<Customers> = &projections::TABLES;
-    const ABOUT: &'static str = "Who customers are";
-    const SCOPES: &'static [Scope] = scopes::ALL;
+    const ABOUT: &'static str = "Customers, and whether they may place orders";
     const CODES: &'static [Code] = codes::ALL;
 
     fn fingerprint(command: &Command) -> String {
@@ -247,20 +216,9 @@ impl ServiceDefinition for CustomersService {
         email_keys::reported(found).iter().map(sentence).collect()
     }
 
-    fn topic(topic: &str) -> TopicContract {
-        topics::of(topic)
-    }
-
     fn example_ids() -> Vec<ExampleId> {
         vec![ExampleId { id: EXAMPLE_CUSTOMER, list: "/customers?limit=1", field: "customer_id" }]
     }
-}
-
-#[derive(Tags)]
-enum Tag {
-    /// Customers, and whether they may place orders.
-    #[oai(rename = "customers")]
-    Customers,
 }
 
 impl CustomersApi {
@@ -275,25 +233,20 @@ impl CustomersApi {
         as_of: Option<&str>,
         caller: &Caller,
         seen: &Freshness,
-    ) -> Result<(customers::Customer, Option<String>), ApiError> {
+    ) -> ApiResult<(customers::Customer, Option<String>)> {
         let id = visible(id, caller)?;
         let looked = self.0.look(customers::Customer::aggregate(id), as_of, seen, Visibility::ToAll).await?;
-        match looked.entity {
-            Some(customers::Entity::Customer(customer)) => Ok((customer, looked.position)),
-            Some(customers::Entity::EmailClaim(_)) | None => {
-                Err(looked.absent(CustomersService::problem_of(Rejection::UnknownCustomer { customer_id: id })))
-            }
-        }
+        looked.found(customers::Entity::into_customer, || unknown(id))
     }
 }
 
 /// Customers that the caller may not see do not exist for it.
-fn visible(id: CustomerId, caller: &Caller) -> Result<CustomerId, ApiError> {
-    if caller.sees(id.0) {
-        Ok(id)
-    } else {
-        Err(CustomersService::problem_of(Rejection::UnknownCustomer { customer_id: id }))
-    }
+fn visible(id: CustomerId, caller: &Caller) -> ApiResult<CustomerId> {
+    if caller.sees(id.0) { Ok(id) } else { Err(unknown(id)) }
+}
+
+fn unknown(customer_id: CustomerId) -> ApiError {
+    CustomersService::problem_of(Rejection::UnknownCustomer { customer_id })
 }
 
 fn done(executed: &Executed<Customers>) -> Done<CustomerChanged> {
@@ -303,22 +256,21 @@ fn done(executed: &Executed<Customers>) -> Done<CustomerChanged> {
 }
 
 #[operations]
-#[OpenApi(prefix_path = "/customers", tag = "Tag::Customers")]
+#[OpenApi(prefix_path = "/customers")]
 impl CustomersApi {
     /// Create a customer
     ///
     /// The e-mail address must not belong to another customer, however it is spelled. Other services learn about the
     /// customer from `customer.created`; the name and the address stay here.
-    #[oai(path = "/", method = "post", operation_id = "create_customer")]
-    #[operation(scope = scopes::WRITE, bound = refused, no_target, problems(codes::DUPLICATE_EMAIL))]
+    #[operation(post = "/", scope = scopes::WRITE, bound = refused, no_target, problems(codes::DUPLICATE_EMAIL))]
     async fn create_customer(
         &self,
-        asked: CommandHeaders,
+        head: CommandHeaders,
         body: Given<CreateCustomer>,
-    ) -> Result<Created<CustomerChanged>, ApiError> {
+    ) -> ApiResult<Created<CustomerChanged>> {
         let ((name, email), customer_id) = (body.0, CustomerId(mint()));
         let command = Command::Create { customer_id, name, address: self.address(email) };
-        let executed = self.0.execute(command, asked, || "POST /customers".to_owned()).await?;
+        let executed = self.0.execute(command, head, || "POST /customers".to_owned()).await?;
         let changed = CustomerChanged::of(&executed);
         let (location, version) = (format!("/customers/{}", changed.customer_id), changed.version);
         Ok(Created::new(&executed, changed, version).at(location))
@@ -327,114 +279,92 @@ impl CustomersApi {
     /// Change a customer's name or e-mail address
     ///
     /// Omitted fields stay as they are. Inactive customers can be changed too.
-    #[oai(path = "/:customer_id", method = "patch", operation_id = "update_customer")]
-    #[operation(
-        scope = scopes::WRITE, bound = own,
+    #[operation(patch = "/:customer_id", scope = scopes::WRITE, bound = own,
         problems(codes::DUPLICATE_EMAIL, codes::UNKNOWN_CUSTOMER, codes::NOTHING_TO_CHANGE)
     )]
     async fn update_customer(
         &self,
-        /// The customer's id.
         customer_id: Path<CustomerId>,
-        asked: CommandHeaders,
+        head: CommandHeaders,
         body: Given<UpdateCustomer>,
-    ) -> Result<Done<CustomerChanged>, ApiError> {
-        let (id, (name, email)) = (visible(customer_id.0, &asked.caller)?, body.0);
+    ) -> ApiResult<Done<CustomerChanged>> {
+        let (id, (name, email)) = (visible(customer_id.0, &head.caller)?, body.0);
         let command = Command::Update { customer_id: id, name, address: email.map(|email| self.address(email)) };
-        Ok(done(&self.0.execute(command, asked, || format!("PATCH /customers/{id}")).await?))
+        Ok(done(&self.0.execute(command, head, || format!("PATCH /customers/{id}")).await?))
     }
 
     /// Deactivate a customer
     ///
     /// An inactive customer can't place orders. Repeating it changes nothing.
-    #[oai(path = "/:customer_id/deactivate", method = "post", operation_id = "deactivate_customer")]
-    #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
+    #[operation(post = "/:customer_id/deactivate", scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
     async fn deactivate_customer(
         &self,
-        /// The customer's id.
         customer_id: Path<CustomerId>,
-        asked: CommandHeaders,
-    ) -> Result<Done<CustomerChanged>, ApiError> {
-        let id = visible(customer_id.0, &asked.caller)?;
+        head: CommandHeaders,
+    ) -> ApiResult<Done<CustomerChanged>> {
+        let id = visible(customer_id.0, &head.caller)?;
         let command = Command::Deactivate { customer_id: id };
-        Ok(done(&self.0.execute(command, asked, || format!("POST /customers/{id}/deactivate")).await?))
+        Ok(done(&self.0.execute(command, head, || format!("POST /customers/{id}/deactivate")).await?))
     }
 
     /// Get a customer
     ///
     /// Reflects everything this instance has answered so far.
-    #[oai(path = "/:customer_id", method = "get", operation_id = "get_customer")]
-    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
+    #[operation(get = "/:customer_id", scope = scopes::READ, bound = own, problems(codes::UNKNOWN_CUSTOMER))]
     async fn get_customer(
         &self,
         caller: Caller,
-        /// The customer's id.
         customer_id: Path<CustomerId>,
-        /// Returns a past state: right after the record at this position, such as `customers@1042`, or after this
-        /// service's last record whose own timestamp is not later than this RFC 3339 time. A time in the future returns
-        /// the newest state. The response says which position it reflects.
-        as_of: Query<Option<String>>,
+        as_of: AsOf,
         seen: Freshness,
-    ) -> Result<Found<Customer>, ApiError> {
-        let look = || self.customer(customer_id.0, as_of.0.as_deref(), &caller, &seen);
-        let (customer, position) = self.0.held_back(&seen, look).await?;
+    ) -> ApiResult<Found<Customer>> {
+        let (customer, position) = self.customer(customer_id.0, as_of.0.as_deref(), &caller, &seen).await?;
         Ok(Found::new(Customer::from(&customer), customer.version).at(position))
     }
 
     /// List customers
     ///
     /// Newest first, in pages. Callers that act as a customer see only that customer.
-    #[oai(path = "/", method = "get", operation_id = "list_customers")]
-    #[operation(scope = scopes::READ, bound = own)]
+    #[operation(get = "/", scope = scopes::READ, bound = own)]
     async fn list_customers(
         &self,
         caller: Caller,
-        /// The maximum number of items to return.
-        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
-        limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<ListBody<Customer>>, ApiError> {
+    ) -> ApiResult<Listed<ListBody<Customer>>> {
         if let Some(own) = caller.owner().map(CustomerId) {
-            self.0.fresh_rows(&seen).await?;
             let looked = self.0.look(customers::Customer::aggregate(own), None, &seen, Visibility::ToAll).await?;
             let own = looked.entity.as_ref().and_then(customers::Entity::as_customer);
             let items: Vec<_> = own.map(Customer::from).into_iter().collect();
             return Ok(Listed::new(items.into(), None));
         }
         let rows = self.0.fresh_rows(&seen).await?;
-        let found = projections::list(&rows, &page.paging(limit.0)?).await?;
+        let found = projections::list(&rows, &page.paging()?).await?;
         Ok(page.list(found, |customer| Customer::from(&customer)))
     }
 
     /// List a customer's orders
     ///
     /// Newest first, in pages. Queries the orders service: 503 or 504 if it does not answer.
-    #[oai(path = "/:customer_id/orders", method = "get", operation_id = "list_customer_orders")]
-    #[operation(scope = crate::orders::scopes::READ, bound = own, asks = "orders", problems(codes::UNKNOWN_CUSTOMER))]
+    #[operation(get = "/:customer_id/orders", scope = crate::orders::scopes::READ, bound = own, asks = "orders", problems(codes::UNKNOWN_CUSTOMER))]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_customer_orders(
         &self,
         caller: Caller,
-        /// The customer's id.
         customer_id: Path<CustomerId>,
         /// Only orders in this state.
         state: Query<Option<OrderState>>,
         /// Only orders with this payment status.
         payment: Query<Option<OrderPayment>>,
-        /// The maximum number of items to return.
-        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
-        limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<ListBody<Order>>, ApiError> {
+    ) -> ApiResult<Listed<ListBody<Order>>> {
         // Positions of other services are passed on to orders.
         let (seen, elsewhere) = seen.part(ServiceName::of::<Customers>());
-        let (customer, _) = self.0.held_back(&seen, || self.customer(customer_id.0, None, &caller, &seen)).await?;
-        let mut query = vec![("customer_id", customer.customer_id.to_string())];
+        let (customer, _) = self.customer(customer_id.0, None, &caller, &seen).await?;
+        let mut query = vec![("customer_id", customer.customer_id.to_string()), ("limit", page.limit().to_string())];
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(payment.0.map(|it| ("payment", orders_domain::Payment::from(it).as_str().to_owned())));
-        query.extend(limit.0.map(|limit| ("limit", limit.to_string())));
         query.extend(page.cursor().map(|cursor| ("cursor", cursor.to_owned())));
         let orders = self.0.peers.get(ServiceName::of::<Orders>(), "/orders", &query, &elsewhere).await?;
         let orders: ListBody<Order> = orders.unwrap_or_else(|| Vec::new().into());

@@ -5,6 +5,9 @@
 //!
 //! Deliberately absent: rules (they are in `orderlog-domain`), SQL, and everything that is the same for every service.
 
+#[macro_use]
+mod mirror;
+
 pub mod billing;
 pub mod customers;
 pub mod inventory;

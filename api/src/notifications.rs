@@ -19,30 +19,12 @@ use orderlog_domain::{
     values::{NotificationId, Recipient},
 };
 use orderlog_eventlog::ReadError;
-use orderlog_http::{
-    answer::{Created, Done, Listed},
-    auth::{Caller, Scope},
-    freshness::Freshness,
-    json::Given,
-    operations::operations,
-    paging::Paged,
-    params::{CommandHeaders, Path},
-    problem::{self, ApiError, Code},
-    service::{
-        Service, ServiceDefinition,
-        contract::ExampleId,
-        look::Visibility,
-        mounted::{Dependency, Mounted},
-        parts::{NotStarted, Parts},
-    },
-};
+use orderlog_http::{prelude::*, problem};
 use orderlog_projections::RedisInbox;
-use orderlog_readmodel::{RedisAddress, Tables};
+use orderlog_readmodel::RedisAddress;
 use orderlog_runtime::{assembly, background::Troubles, replica::State};
-use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 pub use bodies::{Notification, NotificationList, NotificationRead, Notify};
 pub use notifier::ByNotifications;
@@ -67,8 +49,7 @@ impl ServiceDefinition for NotificationsService {
     type Api = NotificationsApi;
 
     const TABLES: &'static Tables<Notifications> = &orderlog_projections::notifications::TABLES;
-    const ABOUT: &'static str = "What people are told";
-    const SCOPES: &'static [Scope] = scopes::ALL;
+    const ABOUT: &'static str = "Notifications, and whether they have been read";
     const CODES: &'static [Code] = codes::ALL;
 
     fn fingerprint(command: &Command) -> String {
@@ -103,13 +84,6 @@ impl ServiceDefinition for NotificationsService {
     fn examples() -> Vec<(&'static str, Value)> {
         bodies::examples()
     }
-}
-
-#[derive(Tags)]
-enum Tag {
-    /// Notifications, and whether they have been read.
-    #[oai(rename = "notifications")]
-    Notifications,
 }
 
 /// Makes the Redis at this address follow the read model. Its keys contain the journal's id, so deployments that share
@@ -148,7 +122,7 @@ fn follow(
 
 impl NotificationsApi {
     /// Where a stream begins for a caller without a last event: after everything that exists now.
-    async fn now(&self) -> Result<Begin, ApiError> {
+    async fn now(&self) -> ApiResult<Begin> {
         let replica = &self.service.replica;
         let end = if *replica.state().borrow() == State::CatchingUp {
             // The read model is incomplete, which is no reason to send everything.
@@ -168,23 +142,18 @@ impl NotificationsApi {
     }
 
     /// Returns an error if the notification does not exist for the caller.
-    async fn is_there(&self, id: NotificationId, asked: &CommandHeaders) -> Result<(), ApiError> {
-        let shown = Visibility::ToItsOwner(&asked.caller, |owner, entity: &notifications::Entity| {
+    async fn is_there(&self, id: NotificationId, head: &CommandHeaders) -> ApiResult<()> {
+        let shown = Visibility::ToItsOwner(&head.caller, |owner, entity: &notifications::Entity| {
             entity.as_notification().is_some_and(|notification| is_for(&notification.recipient, owner))
         });
         let aggregate = notifications::Notification::aggregate(id);
-        let looked = self.service.look(aggregate, None, &asked.freshness, shown).await?;
-        match looked.entity {
-            Some(_) => Ok(()),
-            None => {
-                Err(looked
-                    .absent(NotificationsService::problem_of(Rejection::UnknownNotification { notification_id: id })))
-            }
-        }
+        let looked = self.service.look(aggregate, None, &head.freshness, shown).await?;
+        let unknown = || NotificationsService::problem_of(Rejection::UnknownNotification { notification_id: id });
+        looked.found(Some, unknown).map(drop)
     }
 }
 
-fn recipient_of(text: String, caller: &Caller) -> Result<Recipient, ApiError> {
+fn recipient_of(text: String, caller: &Caller) -> ApiResult<Recipient> {
     let recipient = Recipient::new(text).map_err(|error| {
         ApiError::parameter("recipient", crate::values::codes::INVALID_IDENTIFIER, error.to_string())
     })?;
@@ -200,15 +169,14 @@ fn is_for(recipient: &Recipient, owner: Uuid) -> bool {
 }
 
 #[operations]
-#[OpenApi(tag = "Tag::Notifications")]
+#[OpenApi]
 impl NotificationsApi {
     /// Send a notification
     ///
     /// Recipients are customers' ids and roles such as `operations`; they need no registration.
-    #[oai(path = "/notify", method = "post", operation_id = "notify")]
-    #[operation(scope = scopes::WRITE, bound = refused, no_target)]
-    async fn notify(&self, asked: CommandHeaders, body: Given<Notify>) -> Result<Created<Notification>, ApiError> {
-        let executed = self.service.execute(body.0, asked, || "POST /notify".to_owned()).await?;
+    #[operation(post = "/notify", scope = scopes::WRITE, bound = refused, no_target)]
+    async fn notify(&self, head: CommandHeaders, body: Given<Notify>) -> ApiResult<Created<Notification>> {
+        let executed = self.service.execute(body.0, head, || "POST /notify".to_owned()).await?;
         let made = Notification::of(&executed)?;
         let (location, version) = (format!("/notifications?recipient={}", made.recipient), made.version);
         Ok(Created::new(&executed, made, version).at(location))
@@ -217,20 +185,18 @@ impl NotificationsApi {
     /// Mark a notification as read
     ///
     /// Repeating it changes nothing.
-    #[oai(path = "/notifications/:notification_id/read", method = "post", operation_id = "read_notification")]
-    #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_NOTIFICATION))]
+    #[operation(post = "/notifications/:notification_id/read", scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_NOTIFICATION))]
     async fn read_notification(
         &self,
-        /// The notification's id.
         notification_id: Path<NotificationId>,
-        asked: CommandHeaders,
-    ) -> Result<Done<NotificationRead>, ApiError> {
+        head: CommandHeaders,
+    ) -> ApiResult<Done<NotificationRead>> {
         let id = notification_id.0;
-        if asked.caller.owner().is_some() {
-            self.service.held_back(&asked.freshness, || self.is_there(id, &asked)).await?;
+        if head.caller.owner().is_some() {
+            self.is_there(id, &head).await?;
         }
         let command = Command::MarkRead { notification_id: id };
-        let executed = self.service.execute(command, asked, || format!("POST /notifications/{id}/read")).await?;
+        let executed = self.service.execute(command, head, || format!("POST /notifications/{id}/read")).await?;
         let read = NotificationRead::of(&executed)?;
         let version = read.version;
         Ok(Done::new(&executed, read, version))
@@ -239,8 +205,7 @@ impl NotificationsApi {
     /// List a recipient's notifications
     ///
     /// Newest first, in pages, with the number of unread notifications.
-    #[oai(path = "/notifications", method = "get", operation_id = "list_notifications")]
-    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
+    #[operation(get = "/notifications", scope = scopes::READ, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
     async fn list_notifications(
         &self,
         caller: Caller,
@@ -249,14 +214,11 @@ impl NotificationsApi {
         recipient: Query<String>,
         /// `true`: only unread notifications.
         unread: Query<Option<bool>>,
-        /// The maximum number of items to return.
-        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
-        limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<NotificationList>, ApiError> {
+    ) -> ApiResult<Listed<NotificationList>> {
         let recipient = recipient_of(recipient.0, &caller)?;
-        let (paging, rows) = (page.paging(limit.0)?, self.service.fresh_rows(&seen).await?);
+        let (paging, rows) = (page.paging()?, self.service.fresh_rows(&seen).await?);
         // Not only what was answered: a process that just started has answered nothing, and Redis may be empty.
         let committed = *self.service.replica.committed().borrow();
         let found = self.reading.page(&rows, committed, &recipient, unread.0.unwrap_or(false), &paging).await?;
@@ -271,8 +233,7 @@ impl NotificationsApi {
     /// event gets everything it missed; other callers start with the next notification. While the service catches up,
     /// the stream opens and waits. An id that is not from this log, or is not an id at all, is answered with a `reset`
     /// event that has an id of its own: reload the list and continue.
-    #[oai(path = "/notifications/stream", method = "get", operation_id = "stream_notifications")]
-    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
+    #[operation(get = "/notifications/stream", scope = scopes::READ, bound = own, problems(codes::UNKNOWN_RECIPIENT))]
     async fn stream_notifications(
         &self,
         caller: Caller,
@@ -285,7 +246,7 @@ impl NotificationsApi {
         #[oai(name = "Last-Event-ID")]
         last_event_id: LastEventId,
         seen: Freshness,
-    ) -> Result<Streamed, ApiError> {
+    ) -> ApiResult<Streamed> {
         let recipient = recipient_of(recipient.0, &caller)?;
         self.service.reached(&seen).await?;
         let begin = match last_event_id {

@@ -5,44 +5,19 @@ pub mod codes;
 mod expand;
 mod history;
 pub mod scopes;
-pub mod topics;
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use orderlog_core::{decider::Ref, key::Key};
 use orderlog_domain::{
     orders::{self, Command, Orders, Rejection},
     paths::EXAMPLE_ORDER,
     values::{Channel, CustomerId, OrderId},
 };
-use orderlog_http::{
-    answer::{Created, Done, Found, Listed},
-    auth::{Caller, Scope},
-    freshness::Freshness,
-    json::Given,
-    list::ListBody,
-    operations::operations,
-    paging::Paged,
-    params::{CommandHeaders, Path},
-    problem::{ApiError, Code},
-    service::{
-        Service, ServiceDefinition,
-        contract::{ExampleId, TopicContract},
-        look::Visibility,
-        mounted::Mounted,
-        parts::{NotStarted, Parts},
-    },
-    time::ms,
-    waiting::aside,
-};
+use orderlog_http::{prelude::*, waiting::aside};
 use orderlog_projections::orders::{self as projections, OrderFilter};
-use orderlog_readmodel::Tables;
-use orderlog_runtime::{environment::mint, replica::Executed};
 use poem::http::StatusCode;
-use poem_openapi::{OpenApi, Tags, param::Query};
 use serde_json::Value;
-use uuid::Uuid;
 
 pub use bodies::{
     Order, OrderChanged, OrderLine, OrderPayment, OrderRejection, OrderSort, OrderState, PlaceOrder, PlacedOrder,
@@ -61,8 +36,8 @@ impl ServiceDefinition for OrdersService {
     type Api = OrdersApi;
 
     const TABLES: &'static Tables<Orders> = &projections::TABLES;
-    const ABOUT: &'static str = "What they order";
-    const SCOPES: &'static [Scope] = scopes::ALL;
+    const ABOUT: &'static str = "Orders, and whether they can be supplied and are paid";
+    const SCOPES: &'static [Scope] = &[scopes::PRICE];
     const CODES: &'static [Code] = codes::ALL;
 
     fn fingerprint(command: &Command) -> String {
@@ -92,10 +67,6 @@ impl ServiceDefinition for OrdersService {
         parts.mount::<Self>(OrdersApi).await
     }
 
-    fn topic(topic: &str) -> TopicContract {
-        topics::of(topic)
-    }
-
     fn example_ids() -> Vec<ExampleId> {
         vec![ExampleId { id: EXAMPLE_ORDER, list: "/orders?limit=1", field: "order_id" }]
     }
@@ -105,21 +76,10 @@ impl ServiceDefinition for OrdersService {
     }
 }
 
-#[derive(Tags)]
-enum Tag {
-    /// Orders, and whether they can be supplied and are paid.
-    #[oai(rename = "orders")]
-    Orders,
-}
-
 impl OrdersApi {
     /// Waits until the order is confirmed or rejected, for at most `wait`. Returns the newest record that `placed` then
     /// reflects, if it was read, and whether waiting was allowed.
-    async fn wait_until_settled(
-        &self,
-        placed: &mut PlacedOrder,
-        wait: Duration,
-    ) -> Result<(Option<u64>, bool), ApiError> {
+    async fn wait_until_settled(&self, placed: &mut PlacedOrder, wait: Duration) -> ApiResult<(Option<u64>, bool)> {
         let (until, mut committed) = (Instant::now() + wait, self.0.replica.committed());
         let Ref { kind, key, .. } = orders::Order::aggregate(OrderId(placed.order_id));
         let mut newest = None;
@@ -147,17 +107,12 @@ impl OrdersApi {
         as_of: Option<&str>,
         caller: &Caller,
         seen: &Freshness,
-    ) -> Result<(orders::Order, Option<String>), ApiError> {
+    ) -> ApiResult<(orders::Order, Option<String>)> {
         let shown = Visibility::ToItsOwner(caller, |owner, entity: &orders::Entity| {
             entity.as_order().is_some_and(|order| order.customer_id.0 == owner)
         });
         let looked = self.0.look(orders::Order::aggregate(id), as_of, seen, shown).await?;
-        match looked.entity {
-            Some(orders::Entity::Order(order)) => Ok((order, looked.position)),
-            Some(orders::Entity::StrayOrder(_) | orders::Entity::KnownCustomer(_)) | None => {
-                Err(looked.absent(OrdersService::problem_of(Rejection::UnknownOrder { order_id: id })))
-            }
-        }
+        looked.found(orders::Entity::into_order, || OrdersService::problem_of(Rejection::UnknownOrder { order_id: id }))
     }
 }
 
@@ -166,7 +121,7 @@ impl OrdersApi {
 ///
 /// # Errors
 /// 403 for callers that act as a customer, and for others without either scope.
-fn may_name_prices(caller: &Caller) -> Result<(), ApiError> {
+fn may_name_prices(caller: &Caller) -> ApiResult<()> {
     if caller.owner().is_none() && (caller.has(scopes::PRICE) || caller.has(scopes::WRITE)) {
         return Ok(());
     }
@@ -174,14 +129,14 @@ fn may_name_prices(caller: &Caller) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::FORBIDDEN, codes::PRICE_NOT_ALLOWED, detail))
 }
 
-fn done(executed: &Executed<Orders>) -> Result<Done<OrderChanged>, ApiError> {
+fn done(executed: &Executed<Orders>) -> ApiResult<Done<OrderChanged>> {
     let changed = OrderChanged::of(executed)?;
     let version = changed.version;
     Ok(Done::new(executed, changed, version))
 }
 
 #[operations]
-#[OpenApi(prefix_path = "/orders", tag = "Tag::Orders")]
+#[OpenApi(prefix_path = "/orders")]
 impl OrdersApi {
     /// Place an order
     ///
@@ -191,28 +146,22 @@ impl OrdersApi {
     /// /customers`.
     ///
     /// The caller sets the prices, so a caller that acts as a customer gets 403 `price_not_allowed`.
-    #[oai(path = "/", method = "post", operation_id = "place_order")]
-    #[operation(
-        scope = scopes::WRITE, bound = own, no_target, key_may_be_required,
+    #[operation(post = "/", scope = scopes::WRITE, bound = own, no_target, key_may_be_required,
         problems(
             codes::PRICE_NOT_ALLOWED, codes::NO_LINES, codes::TOO_MANY_LINES, codes::TOTAL_TOO_LARGE,
             codes::QUANTITY_TOO_LARGE, codes::CUSTOMER_INACTIVE, crate::customers::codes::UNKNOWN_CUSTOMER,
         )
     )]
-    async fn place_order(
-        &self,
-        asked: CommandHeaders,
-        body: Given<PlaceOrder>,
-    ) -> Result<Created<PlacedOrder>, ApiError> {
-        may_name_prices(&asked.caller)?;
+    async fn place_order(&self, head: CommandHeaders, body: Given<PlaceOrder>) -> ApiResult<Created<PlacedOrder>> {
+        may_name_prices(&head.caller)?;
         let (customer_id, currency, lines, channel) = body.0;
-        if !asked.caller.sees(customer_id.0) {
+        if !head.caller.sees(customer_id.0) {
             return Err(OrdersService::problem_of(Rejection::UnknownCustomer { customer_id }));
         }
         let order_id = OrderId(mint());
         let command = Command::Place { order_id, customer_id, currency, lines, channel };
-        let mut freshness = asked.freshness.clone();
-        let executed = self.0.execute(command, asked, || "POST /orders".to_owned()).await?;
+        let mut freshness = head.freshness.clone();
+        let executed = self.0.execute(command, head, || "POST /orders".to_owned()).await?;
         let mut placed = PlacedOrder::of(&executed)?;
         let mut newest = None;
         if let Some(wait) = freshness.wait {
@@ -229,63 +178,44 @@ impl OrdersApi {
     ///
     /// Possible until the order is fulfilled. Its stock is released; its invoice is voided, or refunded if something
     /// was paid. Repeating it changes nothing.
-    #[oai(path = "/:order_id/cancel", method = "post", operation_id = "cancel_order")]
-    #[operation(scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION))]
-    async fn cancel_order(
-        &self,
-        /// The order's id.
-        order_id: Path<OrderId>,
-        asked: CommandHeaders,
-    ) -> Result<Done<OrderChanged>, ApiError> {
+    #[operation(post = "/:order_id/cancel", scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION))]
+    async fn cancel_order(&self, order_id: Path<OrderId>, head: CommandHeaders) -> ApiResult<Done<OrderChanged>> {
         let id = order_id.0;
-        if asked.caller.owner().is_some() {
+        if head.caller.owner().is_some() {
             // An order's owner never changes, so it can be checked before.
-            let look = || self.order(id, None, &asked.caller, &asked.freshness);
-            self.0.held_back(&asked.freshness, look).await?;
+            self.order(id, None, &head.caller, &head.freshness).await?;
         }
         let command = Command::Cancel { order_id: id };
-        done(&self.0.execute(command, asked, || format!("POST /orders/{id}/cancel")).await?)
+        done(&self.0.execute(command, head, || format!("POST /orders/{id}/cancel")).await?)
     }
 
     /// Fulfil an order
     ///
     /// The order must be `confirmed` and `paid`. Its units leave the stock. Repeating it changes nothing.
-    #[oai(path = "/:order_id/fulfil", method = "post", operation_id = "fulfil_order")]
-    #[operation(
-        scope = scopes::WRITE, bound = refused,
+    #[operation(post = "/:order_id/fulfil", scope = scopes::WRITE, bound = refused,
         problems(codes::UNKNOWN_ORDER, codes::ILLEGAL_TRANSITION, codes::NOT_PAID)
     )]
-    async fn fulfil_order(
-        &self,
-        /// The order's id.
-        order_id: Path<OrderId>,
-        asked: CommandHeaders,
-    ) -> Result<Done<OrderChanged>, ApiError> {
+    async fn fulfil_order(&self, order_id: Path<OrderId>, head: CommandHeaders) -> ApiResult<Done<OrderChanged>> {
         let id = order_id.0;
         let command = Command::Fulfil { order_id: id };
-        done(&self.0.execute(command, asked, || format!("POST /orders/{id}/fulfil")).await?)
+        done(&self.0.execute(command, head, || format!("POST /orders/{id}/fulfil")).await?)
     }
 
     /// Get an order
     ///
     /// Reflects everything this instance has answered so far. `expand` also queries other services; one that does not
     /// answer within a second is named under `unavailable`.
-    #[oai(path = "/:order_id", method = "get", operation_id = "get_order")]
-    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_ORDER))]
+    #[operation(get = "/:order_id", scope = scopes::READ, bound = own, problems(codes::UNKNOWN_ORDER))]
     async fn get_order(
         &self,
         caller: Caller,
-        /// The order's id.
         order_id: Path<OrderId>,
         /// `stock`, `invoice`, or `stock,invoice`.
         #[oai(validator(pattern = "^(stock|invoice)(,(stock|invoice))*$"))]
         expand: Query<Option<String>>,
-        /// Returns a past state: right after the record at this position, such as `orders@1042`, or after this
-        /// service's last record whose own timestamp is not later than this RFC 3339 time. A time in the future returns
-        /// the newest state. The response says which position it reflects.
-        as_of: Query<Option<String>>,
+        as_of: AsOf,
         seen: Freshness,
-    ) -> Result<Found<Order>, ApiError> {
+    ) -> ApiResult<Found<Order>> {
         if expand.0.is_some() && as_of.0.is_some() {
             let detail = "other services are asked for what is, not for what was: leave out `expand` or `as_of`";
             return Err(ApiError::parameter("expand", codes::EXPAND_WITH_AS_OF, detail));
@@ -298,8 +228,7 @@ impl OrdersApi {
         if expand.invoice {
             caller.require(crate::billing::scopes::READ)?;
         }
-        let look = || self.order(order_id.0, as_of.0.as_deref(), &caller, &seen);
-        let (order, position) = self.0.held_back(&seen, look).await?;
+        let (order, position) = self.order(order_id.0, as_of.0.as_deref(), &caller, &seen).await?;
         let version = order.version;
         let shown = expand::expanded(Order::from(&order), expand, &self.0.peers, &seen).await;
         Ok(Found::new(shown, version).at(position))
@@ -308,8 +237,7 @@ impl OrdersApi {
     /// List orders
     ///
     /// Newest first by default, in pages. Callers that act as a customer see only that customer's orders.
-    #[oai(path = "/", method = "get", operation_id = "list_orders")]
-    #[operation(scope = scopes::READ, bound = own)]
+    #[operation(get = "/", scope = scopes::READ, bound = own)]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list_orders(
         &self,
@@ -329,12 +257,9 @@ impl OrdersApi {
         created_to: Query<Option<DateTime<Utc>>>,
         /// The sort order: `newest` first by default, or `oldest`.
         sort: Query<Option<OrderSort>>,
-        /// The maximum number of items to return.
-        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
-        limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<ListBody<Order>>, ApiError> {
+    ) -> ApiResult<Listed<ListBody<Order>>> {
         let customer_id = customer_id.0.map(CustomerId);
         if customer_id.is_some_and(|id| !caller.sees(id.0)) {
             // As for a customer without orders.
@@ -352,29 +277,24 @@ impl OrdersApi {
             oldest_first: sort.0 == Some(OrderSort::Oldest),
         };
         let rows = self.0.fresh_rows(&seen).await?;
-        let found = projections::list(&rows, &filter, &page.paging(limit.0)?).await?;
+        let found = projections::list(&rows, &filter, &page.paging()?).await?;
         Ok(page.list(found, |order| Order::from(&order)))
     }
 
     /// Get an order's history
     ///
     /// Every record about the order, oldest first: what happened, when, and which event of which service caused it.
-    #[oai(path = "/:order_id/history", method = "get", operation_id = "get_order_history")]
-    #[operation(scope = scopes::READ, bound = own, problems(codes::UNKNOWN_ORDER))]
+    #[operation(get = "/:order_id/history", scope = scopes::READ, bound = own, problems(codes::UNKNOWN_ORDER))]
     async fn get_order_history(
         &self,
         caller: Caller,
-        /// The order's id.
         order_id: Path<OrderId>,
-        /// The maximum number of records to return.
-        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
-        limit: Query<Option<u32>>,
         page: Paged,
         seen: Freshness,
-    ) -> Result<Listed<ListBody<HistoryEntry>>, ApiError> {
-        let (order, _) = self.0.held_back(&seen, || self.order(order_id.0, None, &caller, &seen)).await?;
+    ) -> ApiResult<Listed<ListBody<HistoryEntry>>> {
+        let (order, _) = self.order(order_id.0, None, &caller, &seen).await?;
         let key = Key::of(order.order_id);
-        let found = history::of(&self.0, &key, &page.paging(limit.0)?).await?;
+        let found = history::of(&self.0, &key, &page.paging()?).await?;
         Ok(page.list(found, |entry| entry))
     }
 }

@@ -57,7 +57,6 @@ fn text<'a>(document: &'a Value, field: &str) -> &'a str {
     document[field].as_str().unwrap_or_default()
 }
 
-/// Formats cents as euros.
 fn euros(cents: &Value) -> String {
     let cents = cents.as_i64().unwrap_or_default();
     format!("{}.{:02} EUR", cents / 100, cents % 100)
@@ -158,7 +157,6 @@ impl Story {
         Ok(())
     }
 
-    /// Places an order and returns its id.
     async fn order(&self, name: &str, customer_id: &str, lines: &[(&str, u32, u32)]) -> anyhow::Result<String> {
         let wanted: Vec<String> = lines.iter().map(|(sku, quantity, _)| format!("{quantity} {sku}")).collect();
         let lines: Vec<Value> = lines

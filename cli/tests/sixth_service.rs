@@ -5,7 +5,6 @@
 use std::{ffi::OsString, path::Path};
 
 use orderlog_cli::shop::SHOP;
-use orderlog_first_service::{Vouchers, VouchersService};
 use orderlog_http::{
     freshness::{Freshness, MIN_POSITION},
     names::ServiceName,
@@ -19,11 +18,17 @@ use orderlog_server::{
 };
 use serde_json::{Value, json};
 
+#[expect(dead_code, reason = "its `main` is for itself alone")]
+#[path = "../../engine/examples/first-service/src/main.rs"]
+mod first_service;
+
+use first_service::Vouchers;
+
 const N_OF_SHOP: usize = SHOP.services.len();
 const VOUCHERS: ServiceName = ServiceName::of::<Vouchers>();
 
 static SERVICES: [&dyn AnyService; N_OF_SHOP + 1] = {
-    let mut services: [&dyn AnyService; N_OF_SHOP + 1] = [&VouchersService; N_OF_SHOP + 1];
+    let mut services: [&dyn AnyService; N_OF_SHOP + 1] = [&Vouchers; N_OF_SHOP + 1];
     let mut i = 0;
     while i < N_OF_SHOP {
         services[i] = SHOP.services[i];
@@ -41,7 +46,7 @@ fn read(registry: &'static Registry, args: &[&str]) -> Result<Cli, String> {
 #[test]
 fn it_is_in_the_documents() {
     let together = openapi::of_services(&SIX, &SIX.names(), Form::Modern);
-    for document in [together, openapi::of_service(&SIX, &VouchersService, Form::Modern)] {
+    for document in [together, openapi::of_service(&SIX, &Vouchers, Form::Modern)] {
         assert_eq!(document["tags"].as_array().unwrap().last().unwrap()["name"], "vouchers");
         let query = &document["paths"]["/vouchers"]["get"];
         assert_eq!((&query["operationId"], &query["tags"]), (&"list_vouchers".into(), &json!(["vouchers"])));
@@ -78,7 +83,7 @@ fn it_is_on_the_command_line() {
     let help = read(&SIX, &["help"]).unwrap_err();
     assert!(help.contains("--vouchers-url") && help.contains("URL of the vouchers service"), "{help}");
     let help = read(&SIX, &["parked", "show", "--help"]).unwrap_err();
-    assert!(help.contains("What vouchers are worth"), "{help}");
+    assert!(help.contains("Vouchers, and what they are worth"), "{help}");
     assert!(read(&SHOP, &["parked", "list", "vouchers"]).is_err());
     assert!(read(&SIX, &["parked", "list", "vouchers"]).is_ok());
     let scopes = ["key", "create", "--name", "till", "--scope", "vouchers:write"];

@@ -7,6 +7,9 @@
 //!
 //! Kafka, SQLite, HTTP, time and randomness are deliberately absent. Their results come in as values.
 
+#[macro_use]
+mod variants;
+
 pub mod billing;
 pub mod customers;
 mod fingerprint;

@@ -13,9 +13,10 @@ pub const EXAMPLE_ORDER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_
 pub const EXAMPLE_NOTIFICATION: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0003);
 
 macro_rules! uuids {
-    ($($id:ident $name:literal $example:expr),+ $(,)?) => {
+    ($($id:ident $name:literal $about:literal $example:expr),+ $(,)?) => {
         $(impl PathValue for $id {
             const NAME: &'static str = $name;
+            const ABOUT: &'static str = $about;
             const FORMAT: Option<&'static str> = Some("uuid");
 
             fn example() -> String {
@@ -30,9 +31,10 @@ macro_rules! uuids {
 }
 
 macro_rules! identifiers {
-    ($($id:ident $name:literal $example:literal),+ $(,)?) => {
+    ($($id:ident $name:literal $about:literal $example:literal),+ $(,)?) => {
         $(impl PathValue for $id {
             const NAME: &'static str = $name;
+            const ABOUT: &'static str = $about;
             const PATTERN: Option<&'static str> = Some(IDENTIFIER);
 
             fn example() -> String {
@@ -47,9 +49,12 @@ macro_rules! identifiers {
 }
 
 uuids!(
-    CustomerId "customer_id" EXAMPLE_CUSTOMER,
-    OrderId "order_id" EXAMPLE_ORDER,
-    NotificationId "notification_id" EXAMPLE_NOTIFICATION,
+    CustomerId "customer_id" "The customer's id." EXAMPLE_CUSTOMER,
+    OrderId "order_id" "The order's id." EXAMPLE_ORDER,
+    NotificationId "notification_id" "The notification's id." EXAMPLE_NOTIFICATION,
 );
 
-identifiers!(Sku "sku" "espresso-beans-1kg", ReservationName "reservation_id" "cart-4711");
+identifiers!(
+    Sku "sku" "The SKU." "espresso-beans-1kg",
+    ReservationName "reservation_id" "The reservation's name." "cart-4711",
+);

@@ -9,7 +9,11 @@ mod unicode;
 
 use std::fmt;
 
-use orderlog_core::text::{TextError, line, paragraphs, visible_line};
+use orderlog_core::{
+    path::IDENTIFIER,
+    schemas,
+    text::{TextError, line, paragraphs, visible_line},
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -385,6 +389,13 @@ checked_text!(
     Email, email::given, stored email::stored
 );
 
+schemas! {
+    Money: { "type": "integer", "minimum": 0, "maximum": Money::MAX, "description": "In minor units." },
+    Currency: { "type": "string", "pattern": "^[A-Z]{3}$", "description": "The ISO 4217 currency code." },
+    Quantity: { "type": "integer", "minimum": 1, "maximum": Quantity::MAX },
+    Sku: { "type": "string", "pattern": IDENTIFIER },
+}
+
 impl Email {
     /// The address in lower case. Earlier versions compared addresses by it.
     pub fn folded(&self) -> String {
@@ -411,6 +422,8 @@ macro_rules! id {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
+
+        schemas!($name: { "type": "string", "format": "uuid" });
 
         impl From<$name> for Uuid {
             fn from(id: $name) -> Self {

@@ -40,5 +40,5 @@ pub async fn list(
         .only_if("state = ?", state.map(|state| Cell::Name(state.as_str())))
         .only_if("customer_id = ?", customer.map(|id| Cell::from(id.0)))
         .only_if("key < ?", before.map(Cell::from));
-    Ok(store.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_invoice().cloned()))
+    Ok(store.page_by_key(list, paging.limit()).await?.filter_map(Entity::into_invoice))
 }

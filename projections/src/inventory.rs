@@ -109,7 +109,7 @@ pub async fn stock(store: &Store<Inventory>, low_only: bool, paging: &Paging) ->
     let list = list.only(if low_only { "low = 1" } else { "sku is not null" }, []);
     let limit = paging.limit();
     let rows = store.rows(list, limit + 1, |row| Ok((Cursor::new(row.text(0)?), row.document::<Entity>(1)?))).await?;
-    Ok(Page::cut(rows, limit).filter_map(|entity| entity.as_stock().cloned()))
+    Ok(Page::cut(rows, limit).filter_map(Entity::into_stock))
 }
 
 /// The movements of a SKU, newest first.

@@ -96,7 +96,7 @@ pub async fn inbox(
         .await?;
     let counts = moment.rows(count, 1, |row| Ok((row.count(0)?, row.count(1)?))).await?;
     let (unread, position) = counts.first().copied().unwrap_or_default();
-    let page = Page::cut(rows, limit).filter_map(|entity| entity.as_notification().cloned());
+    let page = Page::cut(rows, limit).filter_map(Entity::into_notification);
     Ok(InboxPage { page, unread, position })
 }
 

@@ -104,5 +104,5 @@ pub async fn list(store: &Store<Orders>, filter: &OrderFilter, paging: &Paging) 
         Some(Payment::Refunded) => list.only("payment = 'refunded'", []),
         None => list,
     };
-    Ok(store.page_by_key(list, paging.limit()).await?.filter_map(|entity| entity.as_order().cloned()))
+    Ok(store.page_by_key(list, paging.limit()).await?.filter_map(Entity::into_order))
 }

@@ -113,7 +113,7 @@ async fn is_described(server: &Server) {
     assert_eq!(document["info"]["title"], PROGRAM);
     assert_eq!(document["paths"]["/vouchers"]["post"]["operationId"], "issue_voucher");
     assert_eq!(document["paths"]["/vouchers"]["post"]["tags"], json!(["vouchers"]));
-    assert_eq!(document["tags"], json!([{ "name": "vouchers", "description": "What vouchers are worth." }]));
+    assert_eq!(document["tags"], json!([{ "name": "vouchers", "description": "Vouchers, and what they are worth." }]));
     assert_eq!(server.http.get("/docs").await.status, 200);
     assert_eq!(server.http.get("/problems/balance_too_low").await.status, 200);
 }

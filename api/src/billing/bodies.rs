@@ -7,18 +7,8 @@ use orderlog_domain::{
     paths::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     values::{Currency, Money, OrderId, PaymentId, PaymentReference},
 };
-use orderlog_http::{
-    json::Checked,
-    list::ListItem,
-    problem::{ApiError, Faults},
-    service::{contract::EXAMPLE_TIME, unexpected},
-    time::{time, time_of},
-};
-use orderlog_runtime::{environment::mint, replica::Executed};
-use poem_openapi::{Enum, Object, types::Example};
-use serde::{Deserialize, Serialize};
+use orderlog_http::prelude::*;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::values::CheckValues;
 
@@ -54,7 +44,7 @@ impl Example for RecordPayment {
 impl Checked for RecordPayment {
     type Values = Command;
 
-    fn checked(self) -> Result<Command, ApiError> {
+    fn checked(self) -> ApiResult<Command> {
         let mut faults = Faults::default();
         let amount = faults.check("#/amount", Money::positive(self.amount));
         let currency = faults.check("#/currency", Currency::new(&self.currency));
@@ -91,7 +81,7 @@ impl Example for RefundPayment {
 impl Checked for RefundPayment {
     type Values = (Option<Money>, Option<Reason>);
 
-    fn checked(self) -> Result<(Option<Money>, Option<Reason>), ApiError> {
+    fn checked(self) -> ApiResult<(Option<Money>, Option<Reason>)> {
         let mut faults = Faults::default();
         let amount = faults.check_if("#/amount", self.amount.map(Money::positive));
         let reason = faults.check_if("#/reason", self.reason.map(Reason::new));
@@ -100,40 +90,17 @@ impl Checked for RefundPayment {
     }
 }
 
-/// The state of an invoice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum InvoiceState {
-    /// Not paid in full; part of it may have been paid.
-    Open,
-    /// Paid in full; part of it may have been refunded.
-    Paid,
-    /// Nothing is due, and nothing was ever paid. Terminal state.
-    Void,
-    /// Everything paid was refunded. Terminal state.
-    Refunded,
-}
-
-impl From<billing::InvoiceState> for InvoiceState {
-    fn from(state: billing::InvoiceState) -> Self {
-        match state {
-            billing::InvoiceState::Open => Self::Open,
-            billing::InvoiceState::Paid => Self::Paid,
-            billing::InvoiceState::Void => Self::Void,
-            billing::InvoiceState::Refunded => Self::Refunded,
-        }
-    }
-}
-
-impl From<InvoiceState> for billing::InvoiceState {
-    fn from(state: InvoiceState) -> Self {
-        match state {
-            InvoiceState::Open => Self::Open,
-            InvoiceState::Paid => Self::Paid,
-            InvoiceState::Void => Self::Void,
-            InvoiceState::Refunded => Self::Refunded,
-        }
+mirror! {
+    /// The state of an invoice.
+    pub enum InvoiceState of billing::InvoiceState {
+        /// Not paid in full; part of it may have been paid.
+        Open,
+        /// Paid in full; part of it may have been refunded.
+        Paid,
+        /// Nothing is due, and nothing was ever paid. Terminal state.
+        Void,
+        /// Everything paid was refunded. Terminal state.
+        Refunded,
     }
 }
 
@@ -186,7 +153,7 @@ impl Example for PaymentAnswer {
 
 impl PaymentAnswer {
     /// The response for the record of a payment.
-    pub fn of(executed: &Executed<Billing>) -> Result<Self, ApiError> {
+    pub fn of(executed: &Executed<Billing>) -> ApiResult<Self> {
         let Event::PaymentRecorded(paid) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));
         };
@@ -236,7 +203,7 @@ pub struct RefundAnswer {
 
 impl RefundAnswer {
     /// The response for the record of a refund.
-    pub fn of(executed: &Executed<Billing>) -> Result<Self, ApiError> {
+    pub fn of(executed: &Executed<Billing>) -> ApiResult<Self> {
         let Event::InvoiceRefunded(refunded) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));
         };
@@ -280,26 +247,15 @@ impl From<&PaymentEntry> for Payment {
     }
 }
 
-/// The cause of a refund.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum RefundCause {
-    /// Requested by a caller.
-    Requested,
-    /// The order could not be supplied.
-    OrderRejected,
-    /// The order was cancelled.
-    OrderCancelled,
-}
-
-impl From<billing::RefundCause> for RefundCause {
-    fn from(cause: billing::RefundCause) -> Self {
-        match cause {
-            billing::RefundCause::Requested => Self::Requested,
-            billing::RefundCause::OrderRejected => Self::OrderRejected,
-            billing::RefundCause::OrderCancelled => Self::OrderCancelled,
-        }
+mirror! {
+    /// The cause of a refund.
+    pub enum RefundCause of billing::RefundCause {
+        /// Requested by a caller.
+        Requested,
+        /// The order could not be supplied.
+        OrderRejected,
+        /// The order was cancelled.
+        OrderCancelled,
     }
 }
 
@@ -400,10 +356,7 @@ impl From<&billing::Invoice> for Invoice {
     }
 }
 
-impl ListItem for Invoice {
-    const LIST: &'static str = "InvoiceList";
-    const ABOUT: &'static str = "Invoices, newest orders first.";
-}
+impl ListItem for Invoice {}
 
 /// The examples that can't be composed of others without contradictions.
 pub fn examples() -> Vec<(&'static str, Value)> {

@@ -5,5 +5,3 @@ use orderlog_http::auth::Scope;
 pub const READ: Scope = Scope::new("customers:read");
 /// Create and change customers.
 pub const WRITE: Scope = Scope::new("customers:write");
-
-pub const ALL: &[Scope] = &[READ, WRITE];

@@ -13,17 +13,7 @@ use orderlog_domain::{
     },
     values::{OrderId, Quantity, ReservationName, Sku, TtlSeconds},
 };
-use orderlog_http::{
-    json::Checked,
-    list::ListItem,
-    problem::{ApiError, Faults},
-    service::{ServiceDefinition, unexpected},
-    time::{time, time_of},
-};
-use orderlog_runtime::replica::Executed;
-use poem_openapi::{Enum, Object, types::Example};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use orderlog_http::prelude::*;
 
 use super::codes;
 pub use movements::{Level, Movement, MovementCause, ReservedFor, examples};
@@ -53,7 +43,7 @@ impl Example for ReceiveStock {
 impl Checked for ReceiveStock {
     type Values = Quantity;
 
-    fn checked(self) -> Result<Quantity, ApiError> {
+    fn checked(self) -> ApiResult<Quantity> {
         let mut faults = Faults::default();
         faults.check("#/quantity", units(self.quantity)).ok_or_else(|| faults.into())
     }
@@ -86,7 +76,7 @@ impl Example for AdjustStock {
 impl Checked for AdjustStock {
     type Values = (NonZeroI64, Reason);
 
-    fn checked(self) -> Result<(NonZeroI64, Reason), ApiError> {
+    fn checked(self) -> ApiResult<(NonZeroI64, Reason)> {
         let max = i64::from(MAX_ON_HAND);
         let mut faults = Faults::default();
         let reason = faults.check("#/reason", Reason::new(self.reason));
@@ -120,7 +110,7 @@ impl Example for SetThreshold {
 impl Checked for SetThreshold {
     type Values = u32;
 
-    fn checked(self) -> Result<u32, ApiError> {
+    fn checked(self) -> ApiResult<u32> {
         match u32::try_from(self.low_stock_threshold) {
             Ok(threshold) if threshold <= MAX_ON_HAND => Ok(threshold),
             Ok(_) | Err(_) => {
@@ -187,7 +177,7 @@ impl Example for ReserveStock {
 impl Checked for ReserveStock {
     type Values = Reserve;
 
-    fn checked(self) -> Result<Reserve, ApiError> {
+    fn checked(self) -> ApiResult<Reserve> {
         let mut faults = Faults::default();
         let n_lines = self.lines.len();
         let name = faults.check("#/reservation_id", ReservationName::new(self.reservation_id));
@@ -240,7 +230,7 @@ impl Example for StockChanged {
 
 impl StockChanged {
     /// The response for the record of a command.
-    pub fn of(executed: &Executed<Inventory>) -> Result<Self, ApiError> {
+    pub fn of(executed: &Executed<Inventory>) -> ApiResult<Self> {
         let (sku, level, version) = match &*executed.accepted.event {
             Event::StockReceived(e) => (&e.sku, e.after, e.version),
             Event::StockAdjusted(e) => (&e.sku, e.after, e.version),
@@ -311,38 +301,21 @@ impl From<&StockItem> for Stock {
     }
 }
 
-impl ListItem for Stock {
-    const LIST: &'static str = "StockList";
-    const ABOUT: &'static str = "Stock, sorted by SKU.";
-    const ITEMS: &'static str = "One page of it.";
-}
+impl ListItem for Stock {}
 
-/// The state of a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum ReservationState {
-    /// Its units are reserved.
-    Held,
-    /// There was too little stock; nothing was ever reserved.
-    Rejected,
-    /// Its units have shipped.
-    Committed,
-    /// Its units were released.
-    Released,
-    /// It expired; its units were released.
-    Expired,
-}
-
-impl From<inventory::ReservationState> for ReservationState {
-    fn from(state: inventory::ReservationState) -> Self {
-        match state {
-            inventory::ReservationState::Held => Self::Held,
-            inventory::ReservationState::Rejected => Self::Rejected,
-            inventory::ReservationState::Committed => Self::Committed,
-            inventory::ReservationState::Released => Self::Released,
-            inventory::ReservationState::Expired => Self::Expired,
-        }
+mirror! {
+    /// The state of a reservation.
+    pub enum ReservationState of inventory::ReservationState {
+        /// Its units are reserved.
+        Held,
+        /// There was too little stock; nothing was ever reserved.
+        Rejected,
+        /// Its units have shipped.
+        Committed,
+        /// Its units were released.
+        Released,
+        /// It expired; its units were released.
+        Expired,
     }
 }
 
@@ -389,7 +362,7 @@ impl Example for Reservation {
 
 impl Reservation {
     /// The response for the record of a command.
-    pub fn of(executed: &Executed<Inventory>) -> Result<Self, ApiError> {
+    pub fn of(executed: &Executed<Inventory>) -> ApiResult<Self> {
         let event = &executed.accepted.event;
         let answer = event.reservation().ok_or_else(|| unexpected(event))?;
         Ok(Self::new(answer, time_of(&executed.accepted.at)))

@@ -8,5 +8,3 @@ pub const READ: Scope = Scope::new("stock:read");
 pub const ADJUST: Scope = Scope::new("stock:adjust");
 /// Reserve stock, and release it.
 pub const RESERVE: Scope = Scope::new("stock:reserve");
-
-pub const ALL: &[Scope] = &[READ, ADJUST, RESERVE];

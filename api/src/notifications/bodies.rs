@@ -6,17 +6,8 @@ use orderlog_domain::{
     paths::EXAMPLE_NOTIFICATION,
     values::{Body, NotificationId, Recipient, Subject},
 };
-use orderlog_http::{
-    json::Checked,
-    problem::{ApiError, Faults},
-    service::{contract::EXAMPLE_TIME, unexpected},
-    time::{time, time_of},
-};
-use orderlog_runtime::{environment::mint, replica::Executed};
-use poem_openapi::{Object, types::Example};
-use serde::{Deserialize, Serialize};
+use orderlog_http::prelude::*;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::values::CheckValues;
 
@@ -47,7 +38,7 @@ impl Example for Notify {
 impl Checked for Notify {
     type Values = Command;
 
-    fn checked(self) -> Result<Command, ApiError> {
+    fn checked(self) -> ApiResult<Command> {
         let mut faults = Faults::default();
         let recipient_as_given = self.recipient;
         let recipient = faults.check("#/recipient", Recipient::new(&*recipient_as_given));
@@ -120,7 +111,7 @@ impl From<&notifications::Notification> for Notification {
 
 impl Notification {
     /// The response for the record of a new notification.
-    pub fn of(executed: &Executed<Notifications>) -> Result<Self, ApiError> {
+    pub fn of(executed: &Executed<Notifications>) -> ApiResult<Self> {
         let Event::NotificationMade(made) = &*executed.accepted.event else {
             return Err(unexpected(&executed.accepted.event));
         };
@@ -153,7 +144,7 @@ pub struct NotificationRead {
 
 impl NotificationRead {
     /// The response for the record.
-    pub fn of(executed: &Executed<Notifications>) -> Result<Self, ApiError> {
+    pub fn of(executed: &Executed<Notifications>) -> ApiResult<Self> {
         let event = &executed.accepted.event;
         let read_ms = event.read_ms().ok_or_else(|| unexpected(event))?;
         let (notification_id, version) = (event.notification_id().0, event.version());

@@ -8,11 +8,8 @@ use orderlog_core::key::RecordId;
 use orderlog_domain::notifications::Notifications;
 use orderlog_http::{freshness::Position, names::ServiceName};
 use orderlog_runtime::marks;
-use poem::{Request, RequestBody, Result};
-use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ExtractParamOptions,
-    registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
-};
+use poem::{Request, http::HeaderValue};
+use poem_openapi::registry::MetaSchema;
 
 const JOURNAL: ServiceName = ServiceName::of::<Notifications>();
 
@@ -78,24 +75,9 @@ impl LastEventId {
     }
 }
 
-impl<'a> ApiExtractor<'a> for LastEventId {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Header)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))
-    }
-
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self::read(request.headers().get("Last-Event-ID").map(poem::http::HeaderValue::as_bytes)))
-    }
-}
+orderlog_http::request_parameter!(LastEventId, Header, MetaSchema::new("string"), |request: &Request| {
+    Ok(LastEventId::read(request.headers().get("Last-Event-ID").map(HeaderValue::as_bytes)))
+});
 
 #[cfg(test)]
 mod tests {

@@ -7,18 +7,8 @@ use orderlog_domain::{
     paths::{EXAMPLE_CUSTOMER, EXAMPLE_ORDER},
     values::{Channel, Currency, CustomerId, Money, Quantity, Sku},
 };
-use orderlog_http::{
-    json::Checked,
-    list::ListItem,
-    problem::{ApiError, Faults},
-    service::{ServiceDefinition, contract::EXAMPLE_TIME, unexpected},
-    time::{time, time_of},
-};
-use orderlog_runtime::replica::Executed;
-use poem_openapi::{Enum, Object, types::Example};
-use serde::{Deserialize, Serialize};
+use orderlog_http::prelude::*;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::OrdersService;
 use crate::{
@@ -27,77 +17,31 @@ use crate::{
     values::CheckValues,
 };
 
-/// The state of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum OrderState {
-    /// It is not known yet whether it can be supplied.
-    Placed,
-    /// All its stock is reserved.
-    Confirmed,
-    /// It can't be supplied. Terminal state.
-    Rejected,
-    /// Shipped. Terminal state.
-    Fulfilled,
-    /// Cancelled. Terminal state.
-    Cancelled,
-}
-
-impl From<OrderState> for orders::OrderState {
-    fn from(state: OrderState) -> Self {
-        match state {
-            OrderState::Placed => Self::Placed,
-            OrderState::Confirmed => Self::Confirmed,
-            OrderState::Rejected => Self::Rejected,
-            OrderState::Fulfilled => Self::Fulfilled,
-            OrderState::Cancelled => Self::Cancelled,
-        }
+mirror! {
+    /// The state of an order.
+    pub enum OrderState of orders::OrderState {
+        /// It is not known yet whether it can be supplied.
+        Placed,
+        /// All its stock is reserved.
+        Confirmed,
+        /// It can't be supplied. Terminal state.
+        Rejected,
+        /// Shipped. Terminal state.
+        Fulfilled,
+        /// Cancelled. Terminal state.
+        Cancelled,
     }
 }
 
-impl From<orders::OrderState> for OrderState {
-    fn from(state: orders::OrderState) -> Self {
-        match state {
-            orders::OrderState::Placed => Self::Placed,
-            orders::OrderState::Confirmed => Self::Confirmed,
-            orders::OrderState::Rejected => Self::Rejected,
-            orders::OrderState::Fulfilled => Self::Fulfilled,
-            orders::OrderState::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-/// The payment status of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum OrderPayment {
-    /// Not paid in full.
-    Unpaid,
-    /// Paid in full.
-    Paid,
-    /// Refunded.
-    Refunded,
-}
-
-impl From<OrderPayment> for orders::Payment {
-    fn from(payment: OrderPayment) -> Self {
-        match payment {
-            OrderPayment::Unpaid => Self::Unpaid,
-            OrderPayment::Paid => Self::Paid,
-            OrderPayment::Refunded => Self::Refunded,
-        }
-    }
-}
-
-impl From<orders::Payment> for OrderPayment {
-    fn from(payment: orders::Payment) -> Self {
-        match payment {
-            orders::Payment::Unpaid => Self::Unpaid,
-            orders::Payment::Paid => Self::Paid,
-            orders::Payment::Refunded => Self::Refunded,
-        }
+mirror! {
+    /// The payment status of an order.
+    pub enum OrderPayment of orders::Payment {
+        /// Not paid in full.
+        Unpaid,
+        /// Paid in full.
+        Paid,
+        /// Refunded.
+        Refunded,
     }
 }
 
@@ -157,7 +101,7 @@ impl Example for PlaceOrder {
 impl Checked for PlaceOrder {
     type Values = (CustomerId, Currency, Vec<StoredLine>, Option<Channel>);
 
-    fn checked(self) -> Result<Self::Values, ApiError> {
+    fn checked(self) -> ApiResult<Self::Values> {
         let (mut faults, n_lines) = (Faults::default(), self.lines.len());
         let currency = faults.check("#/currency", Currency::new(&self.currency));
         let channel = faults.check_if("#/channel", self.channel.map(Channel::new));
@@ -232,7 +176,7 @@ impl Example for PlacedOrder {
 
 impl PlacedOrder {
     /// The response for the record of a placed order.
-    pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
+    pub fn of(executed: &Executed<Orders>) -> ApiResult<Self> {
         let Event::OrderPlaced(OrderPlaced { order_id, customer_id, currency, lines, total, channel, version }) =
             &*executed.accepted.event
         else {
@@ -279,7 +223,7 @@ pub struct OrderChanged {
 
 impl OrderChanged {
     /// The response for the record of a command.
-    pub fn of(executed: &Executed<Orders>) -> Result<Self, ApiError> {
+    pub fn of(executed: &Executed<Orders>) -> ApiResult<Self> {
         let event = &executed.accepted.event;
         let Standing { order_id, customer_id, state, payment, version } =
             event.standing().ok_or_else(|| unexpected(event))?;
@@ -294,23 +238,13 @@ impl OrderChanged {
     }
 }
 
-/// Why an order could not be supplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum ShortageReason {
-    /// Too few units of at least one SKU.
-    OutOfStock,
-    /// At least one SKU has never been received.
-    UnknownSku,
-}
-
-impl From<StoredReason> for ShortageReason {
-    fn from(reason: StoredReason) -> Self {
-        match reason {
-            StoredReason::OutOfStock => Self::OutOfStock,
-            StoredReason::UnknownSku => Self::UnknownSku,
-        }
+mirror! {
+    /// Why an order could not be supplied.
+    pub enum ShortageReason of StoredReason {
+        /// Too few units of at least one SKU.
+        OutOfStock,
+        /// At least one SKU has never been received.
+        UnknownSku,
     }
 }
 
@@ -401,10 +335,7 @@ pub enum OrderSort {
     Oldest,
 }
 
-impl ListItem for Order {
-    const LIST: &'static str = "OrderList";
-    const ABOUT: &'static str = "Orders.";
-}
+impl ListItem for Order {}
 
 /// The examples that can't be composed of others without contradictions.
 pub fn examples() -> Vec<(&'static str, Value)> {

@@ -6,10 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use orderlog_domain::{billing::Billing, inventory::Inventory};
 use orderlog_http::{
-    freshness::Freshness,
-    names::ServiceName,
     peers::{PeerError, Peers},
-    problem::{self, ApiError},
+    prelude::*,
 };
 
 use super::bodies::Order;
@@ -36,7 +34,7 @@ impl Expand {
     ///
     /// # Errors
     /// 400 for anything else.
-    pub fn parse(text: Option<&str>) -> Result<Self, ApiError> {
+    pub fn parse(text: Option<&str>) -> ApiResult<Self> {
         let mut expand = Self::default();
         for part in text.unwrap_or_default().split(',').filter(|part| !part.is_empty()) {
             match part {
@@ -44,7 +42,7 @@ impl Expand {
                 "invoice" => expand.invoice = true,
                 _ => {
                     let detail = "it must be `stock`, `invoice`, or both with a comma between";
-                    return Err(ApiError::parameter("expand", problem::codes::INVALID_PARAMETER, detail));
+                    return Err(ApiError::parameter("expand", codes::INVALID_PARAMETER, detail));
                 }
             }
         }

@@ -3,17 +3,9 @@
 use chrono::{DateTime, Utc};
 use orderlog_core::{decider::Decider, key::Key, machine::Verdict};
 use orderlog_domain::orders::{DeclineReason, Event, Orders, Reaction};
-use orderlog_http::{
-    list::ListItem,
-    problem::{self, ApiError},
-    service::Service,
-    time::time,
-};
+use orderlog_http::prelude::*;
 use orderlog_readmodel::{Cursor, Page, Paging};
 use orderlog_runtime::replica::{Recorded, Replica};
-use poem_openapi::Object;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::OrdersService;
 
@@ -45,9 +37,9 @@ pub struct HistoryEntry {
 }
 
 impl ListItem for HistoryEntry {
-    const LIST: &'static str = "History";
-    const ABOUT: &'static str = "The history of an order, oldest first.";
-    const ITEMS: &'static str = "One page of the history.";
+    fn list_name() -> String {
+        "History".to_owned()
+    }
 }
 
 /// A page of the records about `key`. Void records are not part of the history; unreadable ones are left out until they
@@ -55,10 +47,9 @@ impl ListItem for HistoryEntry {
 ///
 /// # Errors
 /// 400 for an invalid cursor; otherwise the error of the read.
-pub async fn of(service: &Service<OrdersService>, key: &Key, paging: &Paging) -> Result<Page<HistoryEntry>, ApiError> {
+pub async fn of(service: &Service<OrdersService>, key: &Key, paging: &Paging) -> ApiResult<Page<HistoryEntry>> {
     let after = paging.after.as_ref().map(|cursor| cursor.as_str().parse::<u64>()).transpose();
-    let after = after
-        .map_err(|_| ApiError::parameter("cursor", problem::codes::INVALID_CURSOR, "not a cursor of this list"))?;
+    let after = after.map_err(|_| ApiError::parameter("cursor", codes::INVALID_CURSOR, "not a cursor of this list"))?;
     let mut rows = service.rows().await?.history(key, after, paging.limit + 1).await?;
     let limit = usize::try_from(paging.limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
@@ -66,7 +57,7 @@ pub async fn of(service: &Service<OrdersService>, key: &Key, paging: &Paging) ->
     let next = rows.last().filter(|_| more).map(|row| Cursor::new(row.offset.to_string()));
     let offsets: Vec<u64> = rows.iter().filter(|row| row.verdict == Verdict::Accepted).map(|row| row.offset).collect();
     let records = service.replica.log().fetch(&Replica::<Orders>::journal(), &offsets).await;
-    let records = records.map_err(|error| ApiError::unavailable(problem::codes::LOG_UNAVAILABLE, error.to_string()))?;
+    let records = records.map_err(|error| ApiError::unavailable(codes::LOG_UNAVAILABLE, error.to_string()))?;
     let mut items = Vec::with_capacity(records.len());
     for record in &records {
         let recorded = Recorded::<Orders>::decode(record).map_err(|error| ApiError::internal(&error))?;

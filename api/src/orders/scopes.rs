@@ -7,5 +7,3 @@ pub const READ: Scope = Scope::new("orders:read");
 pub const WRITE: Scope = Scope::new("orders:write");
 /// Set the prices of the order that is placed.
 pub const PRICE: Scope = Scope::by_name_only("orders:price");
-
-pub const ALL: &[Scope] = &[READ, WRITE, PRICE];

@@ -65,15 +65,13 @@ fn tests_below_the_registry_know_the_same_services_and_topics() {
 }
 
 #[test]
-fn no_two_services_declare_the_same_operation_route_or_scope() {
+fn no_two_services_declare_the_same_operation_or_route() {
     let mut declared = BTreeSet::new();
     for operation in SHOP.operations() {
         assert!(declared.insert(operation.id.to_owned()), "{}", operation.id);
         let route = format!("{} {}", operation.method, nameless(operation.path));
         assert!(declared.insert(route), "{}", operation.id);
     }
-    let scopes = SHOP.services.iter().flat_map(|service| service.scopes()).map(|scope| scope.as_str());
-    assert!(scopes.map(str::to_owned).all(|scope| declared.insert(scope)));
 }
 
 #[test]

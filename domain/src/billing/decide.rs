@@ -3,12 +3,12 @@
 use uuid::Uuid;
 
 use super::{
-    Billing, Command, DeclineReason, Entity, Event, INVOICES, Invoice, InvoiceFilledIn, InvoiceOpened, InvoiceRefunded,
+    Billing, Command, DeclineReason, Entity, Event, Invoice, InvoiceFilledIn, InvoiceOpened, InvoiceRefunded,
     InvoiceState, InvoiceTotals, InvoiceVoided, PaymentEntry, PaymentRecorded, Published, Reaction, ReactionDeclined,
     RefundCause, RefundEntry, Rejection, react,
 };
 use orderlog_core::{
-    decider::{At, Decider, Kind, Millis, Ref, View},
+    decider::{At, Decider, Millis, Ref, View},
     reason::Reason,
 };
 
@@ -20,7 +20,6 @@ use crate::{
 
 impl Decider for Billing {
     const JOURNAL: &'static str = "billing";
-    const KINDS: &'static [Kind] = &[INVOICES];
     const REACTS_TO: &'static [&'static str] = &["order.created", "order.rejected", "order.cancelled"];
 
     type Command = Command;

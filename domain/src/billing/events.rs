@@ -18,7 +18,6 @@ pub struct InvoiceTotals {
     /// The total due, in minor units.
     pub amount_due: Money,
     pub amount_paid: Money,
-    /// The total refunded.
     pub amount_refunded: Money,
     /// The number of events of the invoice.
     pub version: u64,
@@ -57,16 +56,13 @@ pub enum RefundCause {
     OrderCancelled,
 }
 
-/// Money was refunded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceRefunded {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
-    /// The amount of this refund.
     pub amount: Money,
     pub currency: Currency,
     pub cause: RefundCause,
-    /// The caller's reason.
     pub reason: Option<Reason>,
     pub totals: InvoiceTotals,
 }
@@ -107,7 +103,6 @@ pub enum Reaction {
 pub enum DeclineReason {
     /// The invoice exists with its figures. It may have ended.
     InvoiceExists,
-    /// The invoice has already ended.
     InvoiceEnded,
 }
 
@@ -115,7 +110,6 @@ pub enum DeclineReason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReactionDeclined {
     pub order_id: OrderId,
-    /// The reaction that was declined.
     pub reaction: Reaction,
     pub because: DeclineReason,
     /// The number of events of the invoice, including this one.
@@ -133,7 +127,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// The order of the invoice.
     pub const fn order_id(&self) -> OrderId {
         match self {
             Self::InvoiceOpened(it) => it.order_id,

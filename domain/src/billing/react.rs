@@ -41,7 +41,6 @@ pub(super) fn publish(event: &Event) -> Vec<Published> {
     }
 }
 
-/// The command that `event` leads to, if any.
 pub(super) fn react(event: &orders::Published) -> Option<Command> {
     match event {
         orders::Published::Created(it) => Some(Command::OpenInvoice {

@@ -11,10 +11,8 @@ use orderlog_core::{
 
 use crate::values::{Currency, CustomerId, Money, OrderId, PaymentId, PaymentReference};
 
-/// The kind of [`Invoice`].
 pub const INVOICES: Kind = "invoices";
 
-/// The state of an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceState {
@@ -40,7 +38,6 @@ impl InvoiceState {
     }
 }
 
-/// A payment on an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentEntry {
     pub payment_id: PaymentId,
@@ -75,7 +72,6 @@ pub struct Invoice {
     pub amount_due: Money,
     /// The total paid.
     pub amount_paid: Money,
-    /// The total refunded.
     pub amount_refunded: Money,
     /// In the order they were recorded.
     pub payments: Vec<PaymentEntry>,
@@ -83,7 +79,6 @@ pub struct Invoice {
     pub refunds: Vec<RefundEntry>,
     /// The number of its events.
     pub version: u64,
-    /// When it was opened.
     pub created_ms: Millis,
     /// When the last event that changed anything was decided.
     pub updated_ms: Millis,
@@ -115,6 +110,11 @@ pub enum Entity {
 
 impl Entity {
     pub const fn as_invoice(&self) -> Option<&Invoice> {
+        let Self::Invoice(invoice) = self;
+        Some(invoice)
+    }
+
+    pub fn into_invoice(self) -> Option<Invoice> {
         let Self::Invoice(invoice) = self;
         Some(invoice)
     }

@@ -1,7 +1,7 @@
 //! Decisions of the customers service. One function per command, guards first.
 
 use orderlog_core::{
-    decider::{At, Decider, Kind, Millis, Ref, View},
+    decider::{At, Decider, Millis, Ref, View},
     key::Key,
     public::Nothing,
 };
@@ -21,12 +21,11 @@ use super::{
     },
     public::Published,
     react,
-    state::{CUSTOMERS, Customer, EMAIL_CLAIMS, EmailClaim, Entity},
+    state::{Customer, EmailClaim, Entity},
 };
 
 impl Decider for Customers {
     const JOURNAL: &'static str = "customers";
-    const KINDS: &'static [Kind] = &[CUSTOMERS, EMAIL_CLAIMS];
 
     type Command = Command;
     type Event = Event;

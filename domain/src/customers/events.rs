@@ -35,7 +35,6 @@ pub struct Claim {
     pub version: u64,
 }
 
-/// A customer was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerCreated {
     pub customer: CustomerFacts,
@@ -93,7 +92,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// The customer after the event.
     pub const fn customer(&self) -> &CustomerFacts {
         match self {
             Self::CustomerCreated(CustomerCreated { customer, .. })

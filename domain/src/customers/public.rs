@@ -3,7 +3,7 @@
 //! ## Storage format: these names and fields are a contract
 //! See [`orderlog_core::public`].
 
-use orderlog_core::{decider::Decider, public_events};
+use orderlog_core::{decider::Decider, public_events, schema::Schema};
 use serde::{Deserialize, Serialize};
 
 use super::Customers;
@@ -20,9 +20,9 @@ public_events! {
 }
 
 /// `customer.created` and `customer.updated`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct CustomerChanged {
-    /// Names and addresses stay in the customers service.
+    /// The customer's id. Names and addresses stay in the customers service.
     pub customer_id: CustomerId,
     /// Whether the customer may place orders.
     pub active: bool,

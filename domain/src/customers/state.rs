@@ -9,9 +9,7 @@ use orderlog_core::{
 
 use crate::values::{CustomerId, Email, Name};
 
-/// The kind of [`Customer`].
 pub const CUSTOMERS: Kind = "customers";
-/// The kind of [`EmailClaim`].
 pub const EMAIL_CLAIMS: Kind = "email_claims";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,27 +44,14 @@ pub struct EmailClaim {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
-    /// Of kind [`CUSTOMERS`].
     Customer(Customer),
-    /// Of kind [`EMAIL_CLAIMS`].
     EmailClaim(EmailClaim),
 }
 
-impl Entity {
-    pub const fn as_customer(&self) -> Option<&Customer> {
-        match self {
-            Self::Customer(customer) => Some(customer),
-            Self::EmailClaim(_) => None,
-        }
-    }
-
-    pub const fn as_email_claim(&self) -> Option<&EmailClaim> {
-        match self {
-            Self::EmailClaim(claim) => Some(claim),
-            Self::Customer(_) => None,
-        }
-    }
-}
+variants!(Entity {
+    Customer(Customer) as_customer into_customer,
+    EmailClaim(EmailClaim) as_email_claim into_email_claim,
+});
 
 impl Customer {
     pub fn aggregate(customer_id: CustomerId) -> Ref {

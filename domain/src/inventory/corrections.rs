@@ -3,7 +3,6 @@
 use super::{Event, StockAdjusted};
 use crate::notifications::{Notice, OPERATIONS};
 
-/// The notice that `event` leads to, if any.
 pub fn notice_of(event: &Event) -> Option<Notice> {
     match event {
         Event::StockAdjusted(adjusted) if adjusted.delta < 0 => Some(corrected(adjusted)),

@@ -3,15 +3,15 @@
 use std::num::NonZeroI64;
 
 use super::{
-    Because, Command, Entity, Event, Inventory, MAX_LINES, MAX_ON_HAND, Published, RESERVATIONS, Reaction, Rejection,
-    Reservation, ReservationCancelled, ReservationDeclined, ReservationId, ReservationMoved, ReservationRejected,
-    ReservationRepeated, ReservationState, Reserve, STOCK, Shortage, ShortageReason, StockAdjusted, StockLevel,
-    StockLine, StockReceived, ThresholdSet, ThresholdUnchanged,
+    Because, Command, Entity, Event, Inventory, MAX_LINES, MAX_ON_HAND, Published, Reaction, Rejection, Reservation,
+    ReservationCancelled, ReservationDeclined, ReservationId, ReservationMoved, ReservationRejected,
+    ReservationRepeated, ReservationState, Reserve, Shortage, ShortageReason, StockAdjusted, StockLevel, StockLine,
+    StockReceived, ThresholdSet, ThresholdUnchanged,
     moves::{Move, Shelf, TooManySkus, Wanted, find, shortages, wanted},
     publish, react, state,
 };
 use orderlog_core::{
-    decider::{At, Decider, Kind, Millis, Ref, View},
+    decider::{At, Decider, Millis, Ref, View},
     reason::Reason,
 };
 
@@ -23,7 +23,6 @@ use crate::{
 
 impl Decider for Inventory {
     const JOURNAL: &'static str = "inventory";
-    const KINDS: &'static [Kind] = &[STOCK, RESERVATIONS];
     const REACTS_TO: &'static [&'static str] = &["order.created", "order.cancelled", "order.fulfilled"];
 
     type Command = Command;

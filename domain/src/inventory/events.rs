@@ -56,7 +56,6 @@ pub struct StockReceived {
     pub version: u64,
 }
 
-/// A count was corrected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockAdjusted {
     pub sku: Sku,
@@ -98,7 +97,6 @@ pub struct MovedLine {
     pub version: u64,
 }
 
-/// All lines of a reservation moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationMoved {
     pub reservation: ReservationId,
@@ -110,7 +108,6 @@ pub struct ReservationMoved {
     /// The time to live that was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<TtlSeconds>,
-    /// When the reservation expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<Millis>,
     pub version: u64,
@@ -149,7 +146,6 @@ pub struct ReservationRepeated {
     /// The time to live that was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<TtlSeconds>,
-    /// When the reservation expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<Millis>,
     pub version: u64,
@@ -188,7 +184,6 @@ pub enum Reaction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Because {
-    /// The reservation is already in this state.
     Already(ReservationState),
     /// It has not expired yet, or never will.
     NotDue,
@@ -205,7 +200,6 @@ pub struct ReservationAnswer {
     pub state: ReservationState,
     /// The time to live that was requested.
     pub ttl_seconds: Option<TtlSeconds>,
-    /// When the reservation expires.
     pub expires_at_ms: Option<Millis>,
     pub version: u64,
 }

@@ -40,8 +40,6 @@ pub use state::{Entity, MAX_ON_HAND, Reservation, ReservationId, ReservationStat
 #[derive(Clone, Copy, Debug)]
 pub enum Inventory {}
 
-/// The kind of stock items.
 pub const STOCK: &str = "stock";
 
-/// The kind of reservations.
 pub const RESERVATIONS: &str = "reservations";

@@ -121,7 +121,6 @@ impl Move {
         wanted.iter().map(|wanted| self.line(&wanted.sku, quantity(wanted.units), wanted.shelf)).collect()
     }
 
-    /// Moves all lines of a reservation.
     pub fn reserved(self, view: &View<'_, Entity>, lines: &[StockLine]) -> Vec<MovedLine> {
         lines.iter().map(|line| self.line(&line.sku, line.quantity, Shelf::of(view, &line.sku))).collect()
     }

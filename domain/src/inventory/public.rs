@@ -3,7 +3,7 @@
 //! ## Storage format: these names and fields are a contract
 //! See [`orderlog_core::public`].
 
-use orderlog_core::{decider::Decider, public_events};
+use orderlog_core::{decider::Decider, public_events, schema::Schema};
 use serde::{Deserialize, Serialize};
 
 use super::Inventory;
@@ -12,9 +12,9 @@ use crate::values::{OrderId, Quantity, Sku};
 public_events! {
     /// The public events of the inventory.
     pub enum Published by Inventory::JOURNAL {
-        /// Stock moved.
+        /// Stock of a SKU moved.
         StockUpdated(StockUpdated) = "stock.updated", sku;
-        /// Stock became low.
+        /// The available units of a SKU fell below its threshold. Published once until the SKU has recovered.
         LowStock(LowStock) = "low.stock", sku;
         /// Stock was reserved.
         StockReserved(StockReserved) = "stock.reserved", reservation_id;
@@ -24,14 +24,14 @@ public_events! {
 }
 
 /// Units of a SKU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct StockLine {
     pub sku: Sku,
     pub quantity: Quantity,
 }
 
 /// A SKU in short supply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct Shortage {
     pub sku: Sku,
     /// The units requested.
@@ -41,7 +41,7 @@ pub struct Shortage {
 }
 
 /// Why an order could not be supplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "snake_case")]
 pub enum ShortageReason {
     /// Too few units of at least one SKU.
@@ -51,7 +51,7 @@ pub enum ShortageReason {
 }
 
 /// Who made a reservation. Only an order's own reservation affects the order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservedFor {
     /// An order, by `order.created`.
@@ -60,7 +60,7 @@ pub enum ReservedFor {
     Caller,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "snake_case")]
 pub enum MovementCause {
     Received,
@@ -79,7 +79,7 @@ pub enum MovementCause {
 }
 
 /// The level of a SKU at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct StockLevel {
     /// Units in the warehouse.
     pub on_hand: u32,
@@ -101,7 +101,7 @@ impl StockLevel {
 }
 
 /// `stock.updated`: a movement of one SKU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct StockUpdated {
     pub sku: Sku,
     /// The change of the available units.
@@ -121,19 +121,17 @@ pub struct StockUpdated {
 
 /// `low.stock`: the available units of a SKU fell below its threshold. Published once, and again only after stock has
 /// recovered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct LowStock {
     pub sku: Sku,
     /// The units available.
     pub available: u32,
-    /// The threshold.
     pub low_stock_threshold: u32,
     /// The stock item's version.
     pub version: u64,
 }
 
-/// `stock.reserved`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct StockReserved {
     /// The reservation. The order's id for an order's own reservation.
     pub reservation_id: String,
@@ -146,7 +144,7 @@ pub struct StockReserved {
 }
 
 /// `stock.rejected`: an order could not be supplied. Nothing was reserved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct StockRejected {
     pub order_id: OrderId,
     pub reason: ShortageReason,

@@ -6,7 +6,6 @@ use crate::{
     planted::Bug,
 };
 
-/// The command that `event` leads to, if any.
 pub(super) fn react(event: &Published) -> Option<Command> {
     match event {
         Published::Created(e) => {

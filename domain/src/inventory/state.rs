@@ -88,7 +88,6 @@ pub struct UnreceivedSku {
     pub version: u64,
 }
 
-/// The state of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservationState {
@@ -98,7 +97,6 @@ pub enum ReservationState {
     Rejected,
     /// Its units have shipped.
     Committed,
-    /// Its units were released.
     Released,
     /// It expired, and its units were released.
     Expired,
@@ -133,13 +131,11 @@ pub struct Reservation {
     pub state: ReservationState,
     /// The time to live that was requested.
     pub ttl_seconds: Option<TtlSeconds>,
-    /// When it expires.
     pub expires_at_ms: Option<Millis>,
     /// The number of records that name it.
     pub version: u64,
     /// When its first record was decided.
     pub created_ms: Millis,
-    /// When it last changed.
     pub updated_ms: Millis,
 }
 
@@ -149,26 +145,15 @@ pub enum Entity {
     Stock(StockItem),
     /// Also of kind `stock`, but hidden from callers.
     Unreceived(UnreceivedSku),
-    /// Of kind `reservations`.
     Reservation(Reservation),
 }
 
+variants!(Entity {
+    Stock(StockItem) as_stock into_stock,
+    Reservation(Reservation) as_reservation into_reservation,
+});
+
 impl Entity {
-    /// The stock item, if it has been received.
-    pub fn as_stock(&self) -> Option<&StockItem> {
-        match self {
-            Self::Stock(item) => Some(item),
-            Self::Unreceived(_) | Self::Reservation(_) => None,
-        }
-    }
-
-    pub fn as_reservation(&self) -> Option<&Reservation> {
-        match self {
-            Self::Reservation(reservation) => Some(reservation),
-            Self::Stock(_) | Self::Unreceived(_) => None,
-        }
-    }
-
     /// The number of records that name it.
     pub const fn version(&self) -> u64 {
         match self {

@@ -1,7 +1,7 @@
 //! Decisions of the notifications service. One function per command, guards first.
 
 use orderlog_core::{
-    decider::{At, Decider, Kind, Millis, Ref, View},
+    decider::{At, Decider, Millis, Ref, View},
     public::Nothing,
 };
 
@@ -12,12 +12,11 @@ use super::{
     commands::{Command, Rejection},
     events::{Event, NotificationAlreadyMade, NotificationAlreadyRead, NotificationMade, NotificationRead, Source},
     react::{self, Heard},
-    state::{Entity, NOTIFICATIONS, Notification, StrayNotification},
+    state::{Entity, Notification, StrayNotification},
 };
 
 impl Decider for Notifications {
     const JOURNAL: &'static str = "notifications";
-    const KINDS: &'static [Kind] = &[NOTIFICATIONS];
     const REACTS_TO: &'static [&'static str] = &["stock.updated", "low.stock", "order.paid"];
 
     type Command = Command;

@@ -20,7 +20,6 @@ pub enum Source {
     News,
 }
 
-/// A notification was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationMade {
     pub notification_id: NotificationId,

@@ -9,7 +9,6 @@ use orderlog_core::{
 
 use crate::values::{Body, NotificationId, Recipient, Subject};
 
-/// The kind of [`Notification`].
 pub const NOTIFICATIONS: Kind = "notifications";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,28 +40,15 @@ pub struct StrayNotification {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
-    /// Of kind [`NOTIFICATIONS`].
     Notification(Notification),
     /// Also of kind [`NOTIFICATIONS`], as a placeholder.
     StrayNotification(StrayNotification),
 }
 
-impl Entity {
-    pub const fn as_notification(&self) -> Option<&Notification> {
-        match self {
-            Self::Notification(notification) => Some(notification),
-            Self::StrayNotification(_) => None,
-        }
-    }
-
-    /// The placeholder of a notification without content, if this is one.
-    pub const fn as_stray_notification(&self) -> Option<&StrayNotification> {
-        match self {
-            Self::StrayNotification(stray) => Some(stray),
-            Self::Notification(_) => None,
-        }
-    }
-}
+variants!(Entity {
+    Notification(Notification) as_notification into_notification,
+    StrayNotification(StrayNotification) as_stray_notification into_stray_notification,
+});
 
 impl Notification {
     pub fn aggregate(notification_id: NotificationId) -> Ref {

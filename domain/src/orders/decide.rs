@@ -1,6 +1,6 @@
 //! Decisions of the orders service. One function per command, guards first.
 
-use orderlog_core::decider::{At, Decider, Kind, Millis, Ref, View};
+use orderlog_core::decider::{At, Decider, Millis, Ref, View};
 
 use crate::{
     planted::Bug,
@@ -17,12 +17,11 @@ use super::{
     lines::{QuantityOverflow, added_up, total_of},
     public::{OrderLine, Published},
     react::{self, Heard},
-    state::{Entity, KNOWN_CUSTOMERS, KnownCustomer, ORDERS, Order, OrderState, Payment, StrayOrder, Unsupplied},
+    state::{Entity, KnownCustomer, Order, OrderState, Payment, StrayOrder, Unsupplied},
 };
 
 impl Decider for Orders {
     const JOURNAL: &'static str = "orders";
-    const KINDS: &'static [Kind] = &[ORDERS, KNOWN_CUSTOMERS];
     const REACTS_TO: &'static [&'static str] = &["stock.reserved", "stock.rejected", "order.paid", "payment.refunded"];
     const COPIES: &'static [&'static str] = &["customer.created", "customer.updated"];
 

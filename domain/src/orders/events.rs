@@ -47,7 +47,6 @@ pub struct OrderRejected {
     pub version: u64,
 }
 
-/// The order was cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
     pub order_id: OrderId,

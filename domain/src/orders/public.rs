@@ -3,7 +3,7 @@
 //! ## Storage format: these names and fields are a contract
 //! See [`orderlog_core::public`].
 
-use orderlog_core::{decider::Decider, public_events};
+use orderlog_core::{decider::Decider, public_events, schema::Schema};
 use serde::{Deserialize, Serialize};
 
 use super::Orders;
@@ -23,22 +23,21 @@ public_events! {
         Rejected(OrderRejected) = "order.rejected", order_id;
         /// An order was cancelled.
         Cancelled(OrderCancelled) = "order.cancelled", order_id;
-        /// An order shipped.
+        /// An order was fulfilled.
         Fulfilled(OrderFulfilled) = "order.fulfilled", order_id;
     }
 }
 
 /// A line of an order: a SKU at the price promised to the customer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct OrderLine {
     pub sku: Sku,
     pub quantity: Quantity,
-    /// The price per unit, in minor units.
+    /// The price per unit.
     pub unit_price: Money,
 }
 
-/// `order.created`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct OrderCreated {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
@@ -46,21 +45,19 @@ pub struct OrderCreated {
     pub currency: Currency,
     /// As ordered. SKUs may repeat.
     pub lines: Vec<OrderLine>,
-    /// The sum of the lines, in minor units.
+    /// The sum of the lines.
     pub total: Money,
     pub version: u64,
 }
 
-/// `order.confirmed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct OrderConfirmed {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
     pub version: u64,
 }
 
-/// `order.rejected`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct OrderRejected {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
@@ -70,16 +67,14 @@ pub struct OrderRejected {
     pub version: u64,
 }
 
-/// `order.cancelled`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct OrderCancelled {
     pub order_id: OrderId,
     pub customer_id: CustomerId,
     pub version: u64,
 }
 
-/// `order.fulfilled`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct OrderFulfilled {
     pub order_id: OrderId,
     pub customer_id: CustomerId,

@@ -69,7 +69,6 @@ heard! {
     }
 }
 
-/// The command that `event` leads to, if any.
 pub(super) fn react(event: &Heard) -> Option<Command> {
     match event {
         // Copied by `copy`.

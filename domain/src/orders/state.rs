@@ -17,10 +17,8 @@ use crate::{
 
 /// The kind of [`Order`], and of [`StrayOrder`], its placeholder.
 pub const ORDERS: Kind = "orders";
-/// The kind of [`KnownCustomer`].
 pub const KNOWN_CUSTOMERS: Kind = "known_customers";
 
-/// The state of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderState {
@@ -143,37 +141,17 @@ pub struct KnownCustomer {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
-    /// Of kind [`ORDERS`].
     Order(Order),
     /// Also of kind [`ORDERS`], as a placeholder.
     StrayOrder(StrayOrder),
-    /// Of kind [`KNOWN_CUSTOMERS`].
     KnownCustomer(KnownCustomer),
 }
 
-impl Entity {
-    pub const fn as_order(&self) -> Option<&Order> {
-        match self {
-            Self::Order(order) => Some(order),
-            Self::StrayOrder(_) | Self::KnownCustomer(_) => None,
-        }
-    }
-
-    /// The placeholder of an order that was never placed, if this is one.
-    pub const fn as_stray_order(&self) -> Option<&StrayOrder> {
-        match self {
-            Self::StrayOrder(stray) => Some(stray),
-            Self::Order(_) | Self::KnownCustomer(_) => None,
-        }
-    }
-
-    pub const fn as_known_customer(&self) -> Option<&KnownCustomer> {
-        match self {
-            Self::KnownCustomer(customer) => Some(customer),
-            Self::Order(_) | Self::StrayOrder(_) => None,
-        }
-    }
-}
+variants!(Entity {
+    Order(Order) as_order into_order,
+    StrayOrder(StrayOrder) as_stray_order into_stray_order,
+    KnownCustomer(KnownCustomer) as_known_customer into_known_customer,
+});
 
 impl Order {
     pub fn aggregate(order_id: OrderId) -> Ref {

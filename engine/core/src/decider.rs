@@ -92,14 +92,11 @@ impl<'a, E> View<'a, E> {
 pub trait Decider: Clone + Send + Sync + Sized + 'static {
     /// The journal's name, which is also the service's.
     const JOURNAL: &'static str;
-    /// The kinds of aggregates, each a table of the read model.
-    const KINDS: &'static [Kind];
     /// The public topics whose events this service answers with commands of its own.
     const REACTS_TO: &'static [&'static str] = &[];
     /// The public topics from which this service copies facts that its decisions use. Each row keeps the highest version.
     const COPIES: &'static [&'static str] = &[];
 
-    /// A request to the service.
     type Command: Clone + Debug + Send + Sync + 'static;
     /// Its JSON is the stored format, frozen by tests.
     type Event: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;

@@ -88,7 +88,6 @@ impl Header {
         self.expects.first().map_or(Key::GENESIS, |expect| expect.key)
     }
 
-    /// Encodes the header as stored.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96 + 33 * self.expects.len() + self.kind.len());
         out.push(FORMAT);

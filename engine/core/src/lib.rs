@@ -3,7 +3,7 @@
 //! - [`decider`]: the trait that a service implements: commands, events, decisions.
 //! - [`machine`]: the state machine that arbitrates, decides and folds for every service. [`header`] and [`key`] define the
 //!   record format it reads. Live traffic, replay, rebuild, verification and simulation run this same code.
-//! - [`public`]: the events that services publish to each other and the world.
+//! - [`public`]: the events that services publish to each other and the world. [`schema`]: their contract.
 //! - [`decoding`]: JSON errors that contain no values. [`text`] and [`reason`]: rules for text that people write.
 //! - [`path`]: values in URL paths.
 //! - [`known`]: which events a program can read; a test can make it behave like an older version.
@@ -11,6 +11,9 @@
 //! - [`planted`]: deliberate bugs, compiled only into builds that check whether tests find them.
 //!
 //! Kafka, SQLite, HTTP, time and randomness are deliberately absent. Their results come in as values.
+
+#[cfg(test)]
+extern crate self as orderlog_core;
 
 pub mod decider;
 pub mod decoding;
@@ -22,5 +25,6 @@ pub mod path;
 pub mod planted;
 pub mod public;
 pub mod reason;
+pub mod schema;
 pub mod story;
 pub mod text;

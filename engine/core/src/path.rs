@@ -5,16 +5,15 @@ use uuid::Uuid;
 /// What identifiers in paths look like, roughly: at least one character must also be a letter or a digit.
 pub const IDENTIFIER: &str = "^[A-Za-z0-9._-]{1,64}$";
 
-/// A value in a path.
 pub trait PathValue: Sized + Send {
-    /// The name of its parameter.
     const NAME: &'static str;
+    /// The description of its parameter.
+    const ABOUT: &'static str;
     /// The `format` in its JSON schema.
     const FORMAT: Option<&'static str> = None;
     /// A regular expression for it, if no format describes it.
     const PATTERN: Option<&'static str> = None;
 
-    /// The example for the documentation.
     fn example() -> String;
 
     /// Parses the value.
@@ -27,6 +26,7 @@ pub trait PathValue: Sized + Send {
 /// The id of an aggregate, for paths with a single parameter `id`.
 impl PathValue for Uuid {
     const NAME: &'static str = "id";
+    const ABOUT: &'static str = "The object's id.";
     const FORMAT: Option<&'static str> = Some("uuid");
 
     fn example() -> String {

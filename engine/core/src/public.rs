@@ -11,7 +11,7 @@ use std::fmt::Debug;
 
 use uuid::Uuid;
 
-use crate::decoding::DecodeError;
+use crate::{decoding::DecodeError, schema::TopicContract};
 
 /// The CloudEvents attributes of an event, apart from its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,11 @@ pub trait PublicEvent: Clone + Debug + PartialEq + Send + Sync + Sized + 'static
     /// # Errors
     /// [`PublicError`] if the topic is unknown or `json` is not an event of it.
     fn from_json(topic: &str, json: &[u8]) -> Result<Self, PublicError>;
+
+    /// The contract of each topic, for the publisher's document.
+    fn contracts() -> Vec<TopicContract> {
+        Vec::new()
+    }
 }
 
 /// Why bytes are not a public event.
@@ -102,7 +107,8 @@ impl PublicEvent for Nothing {
 }
 
 /// Declares the public events of a journal's service: for each its payload, its topic, and the payload field that
-/// identifies the subject. Every payload has a `version`, that of the subject.
+/// identifies the subject. Every payload has a `version`, that of the subject, and a [`Schema`](crate::schema::Schema). The documentation of an
+/// event is part of the published contract.
 ///
 /// ```ignore
 /// orderlog_core::public_events! {
@@ -117,13 +123,13 @@ impl PublicEvent for Nothing {
 macro_rules! public_events {
     (
         $(#[$doc:meta])* $visibility:vis enum $name:ident by $journal:path {
-            $($(#[$event_doc:meta])* $variant:ident($event:ty) = $topic:literal, $subject:ident;)+
+            $($(#[doc = $event_doc:literal])+ $variant:ident($event:ty) = $topic:literal, $subject:ident;)+
         }
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         $visibility enum $name {
-            $($(#[$event_doc])* $variant($event),)+
+            $($(#[doc = $event_doc])+ $variant($event),)+
         }
 
         impl $crate::public::PublicEvent for $name {
@@ -151,6 +157,12 @@ macro_rules! public_events {
                     $($topic => $crate::public::payload($topic, json).map(Self::$variant),)+
                     other => Err($crate::public::PublicError::UnknownTopic(other.to_owned())),
                 }
+            }
+
+            fn contracts() -> Vec<$crate::schema::TopicContract> {
+                vec![$(
+                    $crate::schema::TopicContract::of::<$event>($topic, &[$($event_doc),+], stringify!($subject))
+                ),+]
             }
         }
     };

@@ -52,7 +52,6 @@ impl<D: Decider> Story<D> {
         self
     }
 
-    /// Moves the clock forward.
     pub fn later(mut self, ms: Millis) -> Self {
         self.now += ms;
         self
@@ -78,7 +77,6 @@ impl<D: Decider> Story<D> {
     }
 }
 
-/// The outcome of a command.
 pub struct Outcome<D: Decider> {
     /// The aggregates afterwards.
     pub story: Story<D>,

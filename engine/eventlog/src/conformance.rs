@@ -22,7 +22,6 @@ use crate::{EventLog, NewRecord, Partition, Reading, Record, TopicKind, TopicSpe
 /// The timeout of every operation. It is generous because a real broker on a small machine may be busy. No test sleeps this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A log under test.
 pub struct Subject {
     pub log: Arc<dyn EventLog>,
     /// Opens another handle on the same log. Tests call this only after they have dropped every other handle and lease, and it may
@@ -118,7 +117,6 @@ fn record(journal: &Partition, value: impl Into<Bytes>) -> NewRecord {
     }
 }
 
-/// A record whose value is this number.
 fn numbered(journal: &Partition, number: u64) -> NewRecord {
     record(journal, number.to_string())
 }

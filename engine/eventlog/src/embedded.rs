@@ -96,7 +96,6 @@ pub enum OpenError {
         place: String,
         reason: String,
     },
-    /// SQLite can't open the file.
     #[error("the log in {} can't be opened: {source}", dir.display())]
     Database { dir: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
 }

@@ -143,7 +143,6 @@ impl ConnectError {
     }
 }
 
-/// An [`EventLog`] on Kafka brokers.
 pub struct KafkaLog {
     cluster: Arc<Cluster>,
     producer: producer::Producer,

@@ -66,7 +66,6 @@ impl std::fmt::Display for Partition {
 /// The name and value of a header.
 pub type RecordHeader = (Cow<'static, str>, Bytes);
 
-/// A record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
     pub topic: Arc<str>,
@@ -101,7 +100,6 @@ impl NewRecord {
     }
 }
 
-/// A record in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Zero-based and ascending within the partition. There may be gaps in a partition that other programs write to.

@@ -88,7 +88,6 @@ impl SimulatedLog {
         Arc::new(Self { shared: Arc::default() })
     }
 
-    /// Sets the log's clock.
     pub fn set_time_ms(&self, time_ms: i64) {
         self.shared.state().time_ms = time_ms;
     }
@@ -108,7 +107,6 @@ impl SimulatedLog {
         self.shared.state().holding = true;
     }
 
-    /// Returns the number of held appends.
     pub fn held_appends(&self) -> usize {
         self.shared.state().held.len()
     }
@@ -340,7 +338,6 @@ impl EventLog for SimulatedLog {
     async fn close(&self) {}
 }
 
-/// The state of a reading.
 struct Cursor {
     shared: Arc<Shared>,
     changes: watch::Receiver<u64>,

@@ -8,11 +8,8 @@ use std::{fmt, time::Duration};
 
 use orderlog_core::decider::Decider;
 use orderlog_runtime::replica::sources;
-use poem::{Request, RequestBody, Result, http::HeaderMap};
-use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ExtractParamOptions,
-    registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
-};
+use poem::{Request, http::HeaderMap};
+use poem_openapi::registry::MetaSchema;
 
 use crate::{
     names::{ServiceName, ServiceNames},
@@ -161,24 +158,7 @@ pub fn awaited<D: Decider>() -> impl Iterator<Item = &'static str> {
     std::iter::once(D::JOURNAL).chain(sources::<D>().map(|(journal, _)| journal))
 }
 
-impl<'a> ApiExtractor<'a> for Freshness {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Header)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))
-    }
-
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self::of(request)?)
-    }
-}
+crate::request_parameter!(Freshness, Header, MetaSchema::new("string"), Freshness::of);
 
 #[cfg(test)]
 mod tests {

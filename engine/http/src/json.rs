@@ -23,10 +23,8 @@ use strict::Strict;
 
 use crate::problem::{ApiError, Fault, Faults, codes, too_large};
 
-/// Limits of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimits {
-    /// The maximum length in bytes.
     pub max_bytes: usize,
     /// The time within which it must arrive.
     pub timeout: Duration,

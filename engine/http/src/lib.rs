@@ -7,7 +7,7 @@
 //! - [`auth`]: callers, scopes, keys and tokens. [`tls`]: certificates.
 //! - [`peers`]: calls to the other services over HTTP.
 //! - [`waiting`]: how requests wait without holding a place; [`pool`]: how places are shared between callers.
-//! - [`measures`]: request metrics. [`request`]: the current request of a task.
+//! - [`prelude`]: everything that a service with routes imports. [`measures`]: request metrics. [`request`]: the current request of a task.
 //!
 //! Services, the process around them (`orderlog-server`) and SQL are not part of this crate.
 
@@ -24,6 +24,7 @@ pub mod params;
 pub mod peers;
 pub mod point;
 pub mod pool;
+pub mod prelude;
 pub mod probe;
 pub mod problem;
 pub mod request;

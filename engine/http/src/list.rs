@@ -11,11 +11,9 @@ use serde::{Deserialize, Serialize};
 /// An object that can be listed.
 pub trait ListItem: Type {
     /// The name of the list's schema.
-    const LIST: &'static str;
-    /// The contents and order of the list.
-    const ABOUT: &'static str;
-    /// The description of `items`.
-    const ITEMS: &'static str = "The items on this page.";
+    fn list_name() -> String {
+        format!("{}List", Self::name())
+    }
 }
 
 /// A page of a list. `next_cursor` is absent on the last one.
@@ -41,26 +39,26 @@ impl<T: ListItem> Type for ListBody<T> {
     type RawElementValueType = Self;
 
     fn name() -> Cow<'static, str> {
-        T::LIST.into()
+        T::list_name().into()
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Reference(T::LIST.to_owned())
+        MetaSchemaRef::Reference(T::list_name())
     }
 
     fn register(registry: &mut Registry) {
-        registry.create_schema::<Self, _>(T::LIST.to_owned(), |registry| {
+        registry.create_schema::<Self, _>(T::list_name(), |registry| {
             T::register(registry);
             let described = |schema: MetaSchemaRef, description| {
                 schema.merge(MetaSchema { description: Some(description), ..MetaSchema::ANY })
             };
             let next = "Pass this as `cursor` to get the next page; absent on the last one.";
             MetaSchema {
-                title: Some(T::LIST.to_owned()),
-                description: Some(T::ABOUT),
+                title: Some(T::list_name()),
+                description: Some("One page of a list."),
                 required: vec!["items"],
                 properties: vec![
-                    ("items", described(Vec::<T>::schema_ref(), T::ITEMS)),
+                    ("items", described(Vec::<T>::schema_ref(), "The items on this page.")),
                     ("next_cursor", described(String::schema_ref(), next)),
                 ],
                 ..MetaSchema::new("object")

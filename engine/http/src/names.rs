@@ -22,7 +22,6 @@ impl ServiceName {
         Self(name)
     }
 
-    /// Returns the name as text.
     pub const fn as_str(self) -> &'static str {
         self.0
     }

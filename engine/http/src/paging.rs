@@ -4,11 +4,9 @@
 //! rejected instead of silently skipping rows. The `Link` header links to the next page (RFC 8288), beside `next_cursor` in the body.
 
 use orderlog_readmodel::{Cursor, Page, Paging};
-use poem::{Request, RequestBody, Result, http::Uri};
-use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ExtractParamOptions,
-    registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
-};
+use poem::{Request, http::Uri};
+use poem_openapi::registry::MetaSchema;
+use serde::Deserialize;
 
 use crate::{
     answer::Listed,
@@ -20,16 +18,24 @@ use crate::{
 /// The default number of rows on a page.
 pub const LIMIT: u32 = 20;
 
-/// The page and list that a request asks for, derived from its address.
+/// The page and list that a request asks for: its parameters `limit` and `cursor`, and its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paged(Uri);
+pub struct Paged {
+    uri: Uri,
+    limit: u32,
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<u32>,
+}
 
 impl Paged {
-    /// Returns the requested page, with `limit` rows if given.
+    /// Returns the requested page.
     ///
     /// # Errors
     /// 400 if the cursor belongs to another list, or to this one with other filters.
-    pub fn paging(&self, limit: Option<u32>) -> Result<Paging, ApiError> {
+    pub fn paging(&self) -> Result<Paging, ApiError> {
         let after = self.cursor().map(|cursor| match cursor.split_once('.') {
             Some((mark, place)) if mark == self.mark() => Ok(Cursor::new(place)),
             _ => {
@@ -37,12 +43,16 @@ impl Paged {
                 Err(ApiError::parameter("cursor", codes::INVALID_CURSOR, detail))
             }
         });
-        Ok(Paging { after: after.transpose()?, limit: limit.unwrap_or(LIMIT) })
+        Ok(Paging { after: after.transpose()?, limit: self.limit })
+    }
+
+    pub const fn limit(&self) -> u32 {
+        self.limit
     }
 
     /// Returns the raw cursor, for the service that owns the list.
     pub fn cursor(&self) -> Option<&str> {
-        let given = parameters(self.0.query()).find(|(name, _)| *name == "cursor");
+        let given = parameters(self.uri.query()).find(|(name, _)| *name == "cursor");
         given.map(|(_, pair)| pair.split_once('=').map_or("", |(_, cursor)| cursor))
     }
 
@@ -68,7 +78,7 @@ impl Paged {
         let own = format!("cursor={cursor}");
         let query: Vec<_> = self.all_but(&["cursor"]).chain([own.as_str()]).collect();
         // Nothing in the query ends the link's target: the HTTP library rejects a `>` in it.
-        format!("<{}?{}>; rel=\"next\"", self.0.path(), query.join("&"))
+        format!("<{}?{}>; rel=\"next\"", self.uri.path(), query.join("&"))
     }
 
     /// A fingerprint of the list and its filters.
@@ -76,7 +86,7 @@ impl Paged {
         let mut filters: Vec<_> = self.all_but(&["cursor", "limit"]).collect();
         filters.sort_unstable();
         let mut hasher = blake3::Hasher::new();
-        for part in [self.0.path()].into_iter().chain(filters) {
+        for part in [self.uri.path()].into_iter().chain(filters) {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         hasher.finalize().to_hex()[..8].to_owned()
@@ -84,35 +94,22 @@ impl Paged {
 
     /// Returns the raw parameters except `left_out`.
     fn all_but(&self, left_out: &[&str]) -> impl Iterator<Item = &str> {
-        parameters(self.0.query()).filter(|(name, _)| !left_out.contains(name)).map(|(_, pair)| pair)
+        parameters(self.uri.query()).filter(|(name, _)| !left_out.contains(name)).map(|(_, pair)| pair)
     }
 }
 
-impl<'a> ApiExtractor<'a> for Paged {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Query)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))
-    }
-
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self(request.uri().clone()))
-    }
-}
+crate::request_parameter!(Paged, Query, MetaSchema::new("string"), |request: &Request| {
+    // The framework has checked it, since it is a parameter of its own.
+    let limit = request.params::<Limit>().ok().and_then(|given| given.limit).unwrap_or(LIMIT);
+    Ok(Paged { uri: request.uri().clone(), limit })
+});
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(uri: &str) -> Paged {
-        Paged(uri.parse().unwrap())
+        Paged { uri: uri.parse().unwrap(), limit: LIMIT }
     }
 
     fn next_of(uri: &str) -> String {
@@ -128,16 +125,16 @@ mod tests {
     fn a_cursor_counts_for_its_list_and_filters_only() {
         let cursor = next_of("/orders?state=placed&limit=2&payment=paid");
         for same in ["/orders?state=placed&payment=paid", "/orders?payment=paid&limit=50&state=placed"] {
-            let paging = of(&format!("{same}&cursor={cursor}")).paging(None);
+            let paging = of(&format!("{same}&cursor={cursor}")).paging();
             assert_eq!(paging.unwrap().after, Some(Cursor::new("7")), "{same}");
         }
         for other in
             ["/orders?state=placed", "/orders?state=placed&payment=unpaid", "/billing?state=placed&payment=paid"]
         {
-            assert!(of(&format!("{other}&cursor={cursor}")).paging(None).is_err(), "{other}");
+            assert!(of(&format!("{other}&cursor={cursor}")).paging().is_err(), "{other}");
         }
         for wrong in ["", "7", "x.7", "."] {
-            assert!(of(&format!("/orders?cursor={wrong}")).paging(None).is_err(), "{wrong}");
+            assert!(of(&format!("/orders?cursor={wrong}")).paging().is_err(), "{wrong}");
         }
     }
 

@@ -7,6 +7,7 @@ use poem::{
 };
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    param::Query,
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
 
@@ -18,6 +19,39 @@ use crate::{
 
 /// The maximum number of digits of a version in an entity tag.
 const N_VERSION_DIGITS: usize = 18;
+
+/// Makes a type a parameter of operations: its place, its schema, and how it is read from a request.
+#[macro_export]
+macro_rules! request_parameter {
+    ($type:ty, $place:ident, $schema:expr, $read:expr $(,)?) => {
+        impl<'a> poem_openapi::ApiExtractor<'a> for $type {
+            const TYPES: &'static [poem_openapi::ApiExtractorType] = &[poem_openapi::ApiExtractorType::Parameter];
+
+            type ParamType = ();
+            type ParamRawType = ();
+
+            fn param_in() -> Option<poem_openapi::registry::MetaParamIn> {
+                Some(poem_openapi::registry::MetaParamIn::$place)
+            }
+
+            fn param_schema_ref() -> Option<poem_openapi::registry::MetaSchemaRef> {
+                Some(poem_openapi::registry::MetaSchemaRef::Inline(Box::new($schema)))
+            }
+
+            async fn from_request(
+                request: &'a poem::Request,
+                _: &mut poem::RequestBody,
+                _: poem_openapi::ExtractParamOptions<()>,
+            ) -> poem::Result<Self> {
+                let read: fn(&poem::Request) -> Result<Self, $crate::problem::ApiError> = $read;
+                Ok(read(request)?)
+            }
+        }
+    };
+}
+
+/// A moment in the past, as the caller wrote it: a position or a time.
+pub type AsOf = Query<Option<String>>;
 
 /// A path parameter. The framework's own extractor would not name it in an error.
 pub struct Path<T>(pub T);
@@ -35,7 +69,8 @@ impl<'a, T: PathValue> ApiExtractor<'a> for Path<T> {
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
         let (pattern, example) = (T::PATTERN.map(str::to_owned), Some(T::example().into()));
-        let schema = MetaSchema { format: T::FORMAT, pattern, example, ..MetaSchema::new("string") };
+        let (format, description) = (T::FORMAT, Some(T::ABOUT));
+        let schema = MetaSchema { format, pattern, example, description, ..MetaSchema::new("string") };
         Some(MetaSchemaRef::Inline(Box::new(schema)))
     }
 
@@ -72,8 +107,8 @@ impl CommandHeaders {
     /// The header with the trace.
     pub const TRACE: &'static str = "traceparent";
 
-    fn read(caller: Caller, request: &Request) -> Result<Self, ApiError> {
-        let headers = request.headers();
+    fn read(request: &Request) -> Result<Self, ApiError> {
+        let (caller, headers) = (Caller::of(request)?, request.headers());
         let trace = trace_of(headers).map(str::to_owned);
         Ok(Self { caller, key: key(headers)?, trace, freshness: Freshness::of(request)?, versions: versions(headers)? })
     }
@@ -153,26 +188,12 @@ fn is_traceparent(text: &str) -> bool {
     matches!(parts[..], ["00", trace, parent, flags] if is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2))
 }
 
-impl<'a> ApiExtractor<'a> for CommandHeaders {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Header)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        let schema = MetaSchema { min_length: Some(1), max_length: Some(255), ..MetaSchema::new("string") };
-        Some(MetaSchemaRef::Inline(Box::new(schema)))
-    }
-
-    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let caller = <Caller as poem::FromRequest>::from_request(request, body).await?;
-        Ok(Self::read(caller, request)?)
-    }
-}
+request_parameter!(
+    CommandHeaders,
+    Header,
+    MetaSchema { min_length: Some(1), max_length: Some(255), ..MetaSchema::new("string") },
+    CommandHeaders::read
+);
 
 #[cfg(test)]
 mod tests {

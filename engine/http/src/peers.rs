@@ -202,7 +202,6 @@ impl Peers {
     }
 }
 
-/// Adds the trace to the request.
 fn traced(request: RequestBuilder, span: &Span) -> RequestBuilder {
     match span.trace() {
         Some(trace) => request.header(CommandHeaders::TRACE, trace),

@@ -49,7 +49,6 @@ pub use faults::{Fault, Faults};
 pub use framework::problem_of;
 pub(crate) use framework::too_large;
 
-/// The content type of problems.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 /// The maximum length of a `detail` in characters. It may quote the request, which may be as long as a body or a head.
 const DETAIL_CHARS_MAX: usize = 1_000;
@@ -99,12 +98,13 @@ pub enum ApiError {
     Relayed(Box<Problem>),
 }
 
-/// How a request failed.
+/// The outcome of an operation.
+pub type ApiResult<T> = Result<T, ApiError>;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The HTTP status, one of those of the code.
     pub status: StatusCode,
-    /// The kind of problem.
     pub code: Code,
     /// What was wrong with this request.
     pub detail: String,
@@ -192,7 +192,6 @@ impl ApiError {
         Problem::from(self).errors.unwrap_or_default()
     }
 
-    /// Appends to the detail.
     pub fn append(&mut self, detail: &str) {
         if let Self::Own(failure) = self {
             failure.detail.push_str(detail);

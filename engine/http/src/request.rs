@@ -8,7 +8,6 @@ use std::sync::{
 use poem::http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
-/// The header with the id, in requests and responses.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The maximum length of a caller's id.

@@ -33,7 +33,7 @@ use crate::{
 };
 
 use self::{
-    contract::{ExampleId, TopicContract},
+    contract::ExampleId,
     mounted::Mounted,
     parts::{NotStarted, Parts},
 };
@@ -47,7 +47,7 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     const TABLES: &'static Tables<Self::Decider>;
     /// What the service is about, in a few words for the command line.
     const ABOUT: &'static str;
-    /// The scopes that its operations need.
+    /// The scopes that handlers check, besides those that operations declare.
     const SCOPES: &'static [Scope] = &[];
     /// The problem codes that it declares.
     const CODES: &'static [Code] = &[];
@@ -67,17 +67,11 @@ pub trait ServiceDefinition: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Describes a topic that it publishes, for the AsyncAPI document.
-    fn topic(_topic: &str) -> TopicContract {
-        TopicContract::default()
-    }
-
     /// Examples for schemas of the OpenAPI document that cannot be composed of others, by schema name.
     fn examples() -> Vec<(&'static str, Value)> {
         Vec::new()
     }
 
-    /// The ids in its examples.
     fn example_ids() -> Vec<ExampleId> {
         Vec::new()
     }
@@ -85,7 +79,6 @@ pub trait ServiceDefinition: Send + Sync + 'static {
 
 /// The kind of object that a service has rows of.
 pub type Entity<S> = <<S as ServiceDefinition>::Decider as Decider>::Entity;
-/// The commands of a service.
 pub type Command<S> = <<S as ServiceDefinition>::Decider as Decider>::Command;
 /// The reasons for which a service rejects commands.
 pub type Rejection<S> = <<S as ServiceDefinition>::Decider as Decider>::Rejection;

@@ -24,10 +24,8 @@ use crate::watched::{Mark, mark};
 /// The minimum interval between two checks of the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
     #[error("the {what} in {} can't be read", file.display())]
     Unreadable {
         /// The expected contents.

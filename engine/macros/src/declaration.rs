@@ -2,34 +2,23 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
-use syn::{Attribute, Error, Expr, ExprLit, Lit, Meta, Path, Result, Token, punctuated::Punctuated, spanned::Spanned};
+use syn::{
+    Attribute, Error, Expr, ExprLit, Ident, Lit, Meta, Path, Result, Token, parse_quote, punctuated::Punctuated,
+    spanned::Spanned,
+};
 
 /// The module in which generated code finds the types.
 pub fn engine() -> TokenStream {
     quote!(::orderlog_http::operations)
 }
 
-/// `#[oai(path, method, operation_id)]`, the framework's own attribute.
-pub struct Route {
-    pub path: String,
-    pub method: String,
-    pub id: String,
-}
-
-impl Route {
-    /// Parses the attribute; members other than these three are left to the framework.
-    pub fn read(attribute: &Attribute) -> Result<Self> {
-        let members = members(attribute)?;
-        let text = |name: &str| {
-            let value = members.iter().find(|member| member.path().is_ident(name)).map(text_of);
-            value.unwrap_or_else(|| Err(Error::new_spanned(attribute, format!("an operation needs `{name}`"))))
-        };
-        Ok(Self { path: text("path")?, method: text("method")?, id: text("operation_id")? })
-    }
-}
-
-/// `#[operation(...)]`: what the gate and the contract need to know about an operation.
-pub struct Needs {
+/// `#[operation(...)]`: the route of an operation, and what the gate and the contract need to know about it.
+pub struct Declaration {
+    /// In lower case.
+    method: String,
+    path: String,
+    /// The name of the handler.
+    id: String,
     scope: Path,
     bound: TokenStream,
     has_target: bool,
@@ -38,12 +27,15 @@ pub struct Needs {
     problems: Vec<Path>,
 }
 
-impl Needs {
-    pub fn read(attribute: &Attribute) -> Result<Self> {
-        let (mut scope, mut bound, mut asks, mut problems) = (None, None, None, Vec::new());
+impl Declaration {
+    pub fn read(attribute: &Attribute, handler: &Ident) -> Result<Self> {
+        let (mut route, mut scope, mut bound, mut asks, mut problems) = (None, None, None, None, Vec::new());
         let (mut has_target, mut key_may_be_required) = (true, false);
         for member in members(attribute)? {
             match member.path().require_ident()?.to_string().as_str() {
+                method @ ("get" | "post" | "put" | "patch" | "delete") => {
+                    route = Some((method.to_owned(), text_of(&member)?));
+                }
                 "scope" => scope = Some(path_of(&member)?),
                 "bound" => bound = Some(bound_callers(&path_of(&member)?)?),
                 "no_target" => has_target = member.require_path_only().map(|_| false)?,
@@ -55,15 +47,23 @@ impl Needs {
             }
         }
         let missing = |name| Error::new_spanned(attribute, format!("an operation declares its `{name}`"));
+        let (method, path) = route.ok_or_else(|| missing("method"))?;
         let (scope, bound) = (scope.ok_or_else(|| missing("scope"))?, bound.ok_or_else(|| missing("bound"))?);
-        Ok(Self { scope, bound, has_target, key_may_be_required, asks, problems })
+        let id = handler.to_string();
+        Ok(Self { method, path, id, scope, bound, has_target, key_may_be_required, asks, problems })
     }
 
-    /// The operation as an expression. `path` is the full path, as OpenAPI writes it.
-    pub fn operation(&self, route: &Route, path: &str) -> TokenStream {
-        let (engine, Self { scope, bound, has_target, key_may_be_required, asks, problems }) = (engine(), self);
-        let asks = asks.as_ref().map_or_else(|| quote!(None), |service| quote!(Some(#service)));
-        let (id, method) = (&route.id, format_ident!("{}", route.method.to_ascii_uppercase()));
+    /// The framework's attribute for the route.
+    pub fn route(&self) -> Attribute {
+        let Self { method, path, id, .. } = self;
+        parse_quote!(#[oai(path = #path, method = #method, operation_id = #id)])
+    }
+
+    /// The operation as an expression. All paths begin with `prefix`.
+    pub fn operation(&self, prefix: &str) -> TokenStream {
+        let (engine, Self { id, scope, bound, has_target, key_may_be_required, problems, .. }) = (engine(), self);
+        let asks = self.asks.as_ref().map_or_else(|| quote!(None), |service| quote!(Some(#service)));
+        let (method, path) = (format_ident!("{}", self.method.to_ascii_uppercase()), template(prefix, &self.path));
         quote! {
             #engine::Operation {
                 id: #id,
@@ -88,7 +88,6 @@ pub fn members(attribute: &Attribute) -> Result<Punctuated<Meta, Token![,]>> {
     }
 }
 
-/// The text of `name = "text"`.
 pub fn text_of(member: &Meta) -> Result<String> {
     match &member.require_name_value()?.value {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text.value()),
@@ -111,6 +110,17 @@ fn bound_callers(word: &Path) -> Result<TokenStream> {
         Some("refused") => "Refused",
         _ => return Err(Error::new(word.span(), "expected `own`, `shared` or `refused`")),
     };
-    let variant = proc_macro2::Ident::new(variant, Span::call_site());
+    let variant = Ident::new(variant, Span::call_site());
     Ok(quote!(#engine::BoundCallers::#variant))
+}
+
+/// `/orders` and `/:order_id/cancel` as OpenAPI writes them: `/orders/{order_id}/cancel`.
+pub fn template(prefix: &str, path: &str) -> String {
+    let segments = prefix.split('/').chain(path.split('/')).filter(|segment| !segment.is_empty());
+    segments
+        .map(|segment| match segment.strip_prefix(':') {
+            Some(name) => format!("/{{{name}}}"),
+            None => format!("/{segment}"),
+        })
+        .collect()
 }

@@ -5,7 +5,7 @@ use quote::quote;
 use syn::{Attribute, Error, ImplItem, ImplItemFn, ItemImpl, Result};
 
 use crate::{
-    declaration::{Needs, Route, engine, members, text_of},
+    declaration::{Declaration, engine, members, text_of},
     parameters::fill_in,
 };
 
@@ -42,39 +42,28 @@ fn prefix(routes: &ItemImpl) -> Result<String> {
     members.iter().find(|member| member.path().is_ident("prefix_path")).map_or(Ok(String::new()), text_of)
 }
 
-/// The operation of a handler, from which `#[operation]` is removed; `None` for a method that is not a handler.
+/// The operation of a handler, whose declaration becomes the framework's attribute; `None` for a method that is not a handler.
 fn operation(handler: &mut ImplItemFn, prefix: &str) -> Result<Option<TokenStream>> {
-    let (route, needs) = (find(&handler.attrs, "oai"), find(&handler.attrs, "operation"));
-    let declared = match (route, needs) {
+    let (route, declared) = (find(&handler.attrs, "oai"), find(&handler.attrs, "operation"));
+    let declared = match (route, declared) {
         (None, None) => return Ok(None),
-        (Some(route), Some(needs)) => (Route::read(route)?, Needs::read(needs)?),
-        (Some(_), None) => return Err(Error::new_spanned(&handler.sig.ident, "this operation needs `#[operation]`")),
-        (None, Some(needs)) => return Err(Error::new_spanned(needs, "this operation needs `#[oai]`")),
+        (None, Some(declared)) => Declaration::read(declared, &handler.sig.ident)?,
+        (Some(route), _) => return Err(Error::new_spanned(route, "declare the route in `#[operation]`")),
     };
-    let (route, needs) = declared;
     handler.attrs.retain(|attribute| !attribute.path().is_ident("operation"));
-    handler.sig.inputs.iter_mut().for_each(fill_in);
-    Ok(Some(needs.operation(&route, &template(prefix, &route.path))))
+    handler.attrs.push(declared.route());
+    fill_in(&mut handler.sig.inputs);
+    Ok(Some(declared.operation(prefix)))
 }
 
 fn find<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Attribute> {
     attributes.iter().find(|attribute| attribute.path().is_ident(name))
 }
 
-/// `/orders` and `/:order_id/cancel` as OpenAPI writes them: `/orders/{order_id}/cancel`.
-fn template(prefix: &str, path: &str) -> String {
-    let segments = prefix.split('/').chain(path.split('/')).filter(|segment| !segment.is_empty());
-    segments
-        .map(|segment| match segment.strip_prefix(':') {
-            Some(name) => format!("/{{{name}}}"),
-            None => format!("/{segment}"),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::declaration::template;
 
     fn expanded(item: TokenStream) -> String {
         expand(TokenStream::new(), item).map_or_else(|error| error.to_string(), |code| code.to_string())
@@ -83,10 +72,9 @@ mod tests {
     #[test]
     fn a_handler_declares_its_operation() {
         let code = expanded(quote! {
-            #[OpenApi(prefix_path = "/things", tag = "Tag::Things")]
+            #[OpenApi(prefix_path = "/things")]
             impl ThingsApi {
-                #[oai(path = "/:id/move", method = "put", operation_id = "move_thing")]
-                #[operation(scope = scopes::WRITE, bound = own, key_may_be_required, asks = "maps", problems(codes::TOO_FAR))]
+                #[operation(put = "/:id/move", scope = scopes::WRITE, bound = own, key_may_be_required, asks = "maps", problems(codes::TOO_FAR))]
                 async fn move_thing(&self, id: Path<ThingId>, asked: params::CommandHeaders) -> Done<Thing> {}
 
                 fn helper(&self, seen: Freshness) {}
@@ -118,17 +106,17 @@ mod tests {
             expanded(quote! {
                 #[OpenApi]
                 impl ThingsApi {
-                    #[oai(path = "/things", method = "get", operation_id = "list_things")]
                     #needs
                     async fn list_things(&self) {}
                 }
             })
         };
-        assert!(declared(quote!(#[operation(scope = READ, bound = shared)])).contains("\"/things\""));
+        assert!(declared(quote!(#[operation(get = "/things", scope = READ, bound = shared)])).contains("\"/things\""));
         for (needs, error) in [
-            (quote!(), "this operation needs `#[operation]`"),
-            (quote!(#[operation(bound = own)]), "an operation declares its `scope`"),
-            (quote!(#[operation(scope = READ)]), "an operation declares its `bound`"),
+            (quote!(#[oai(path = "/things", method = "get")]), "declare the route in `#[operation]`"),
+            (quote!(#[operation(scope = READ, bound = own)]), "an operation declares its `method`"),
+            (quote!(#[operation(get = "/", bound = own)]), "an operation declares its `scope`"),
+            (quote!(#[operation(get = "/", scope = READ)]), "an operation declares its `bound`"),
             (quote!(#[operation(scope = READ, bound = all)]), "expected `own`, `shared` or `refused`"),
             (quote!(#[operation(scope = READ, bound = own, key)]), "an operation declares no `key`"),
             (quote!(#[operation(scope = READ, bound = own, no_target = 1)]), "unexpected token in attribute"),

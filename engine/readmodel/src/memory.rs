@@ -231,7 +231,6 @@ impl<D: Decider> Clone for MemoryRows<D> {
 }
 
 impl<D: Decider> MemoryRows<D> {
-    /// Creates an empty first generation.
     pub fn new(tables: &'static Tables<D>) -> Self {
         Self { tables, generations: Arc::default(), number: 1 }
     }

@@ -79,13 +79,11 @@ impl Origin {
         row.try_get(column).map_err(|error| self.damaged(error.to_string()))
     }
 
-    /// Reads a column of 16 bytes.
     pub(crate) fn bytes<I: ColumnIndex<SqliteRow>>(&self, row: &SqliteRow, column: I) -> Result<[u8; 16], StoreError> {
         let bytes: &[u8] = self.get(row, column)?;
         bytes.try_into().map_err(|_| self.damaged(format!("{} bytes where 16 must be", bytes.len())))
     }
 
-    /// Reads a key.
     pub(crate) fn key<I: ColumnIndex<SqliteRow>>(&self, row: &SqliteRow, column: I) -> Result<Key, StoreError> {
         self.bytes(row, column).map(Key::from_bytes)
     }

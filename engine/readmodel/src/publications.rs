@@ -141,7 +141,6 @@ pub struct Publications {
 }
 
 impl Publications {
-    /// Creates an empty collection.
     pub fn gather() -> Result<Self, PublicationsError> {
         // The empty name makes SQLite create a temporary file that it deletes on close.
         let database = Connection::open("")?;
@@ -151,7 +150,6 @@ impl Publications {
         Ok(Self { database })
     }
 
-    /// Adds the journal's next events.
     pub fn expect(&mut self, events: &[ExpectedEvent]) -> Result<(), PublicationsError> {
         let text = "insert into expected (topic, id, key, record, line, print) values (?, ?, ?, ?, ?, ?)";
         let mut insert = self.database.prepare_cached(text)?;

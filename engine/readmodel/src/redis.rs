@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-/// The address and credentials of Redis.
 #[derive(Clone, Default)]
 pub struct RedisAddress {
     /// `redis://host:port/db`, or `rediss://` for TLS.

@@ -28,7 +28,6 @@ pub trait Rows<D: Decider>: Sized + Send + Sync + 'static {
     /// Loads the wanted heads and aggregates, in the same order and from one consistent state.
     fn load(&self, wanted: &[Wanted]) -> impl Future<Output = Result<Vec<Loaded<D::Entity>>, StoreError>> + Send;
 
-    /// Opens a writer.
     fn writer(&self) -> impl Future<Output = Result<Self::Writer, StoreError>> + Send;
 
     /// Writes `changes` and the checkpoint atomically. After an error with an unknown outcome, repeat the same call.

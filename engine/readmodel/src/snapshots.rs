@@ -106,7 +106,6 @@ impl<D: Decider> Snapshots<D> {
         Ok(positions)
     }
 
-    /// Returns the path of the snapshot at `position`.
     pub fn file(&self, position: u64) -> PathBuf {
         self.dir.join(format!("{}@{position}.sqlite", D::JOURNAL))
     }
@@ -166,7 +165,6 @@ impl<D: Decider> Snapshots<D> {
         Ok(label)
     }
 
-    /// Checks that the snapshot at `position` matches its label.
     pub fn check(&self, position: u64) -> Result<Label, SnapshotError> {
         self.read(position, &mut io::sink())
     }

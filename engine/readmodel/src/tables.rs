@@ -149,7 +149,7 @@ pub struct Tables<D: Decider> {
     /// Increment this when the *meaning* of a document or a column changes. Changed tables, columns and indexes are detected
     /// automatically. If the file has another schema version, the read model is rebuilt from the log.
     pub schema: u32,
-    /// One for each of [`Decider::KINDS`].
+    /// One for each kind of aggregate.
     pub tables: &'static [Table<D::Entity>],
     /// Other tables that the service's lists need.
     pub ledgers: &'static [Ledger<D>],
@@ -163,7 +163,6 @@ impl<D: Decider> Tables<D> {
         Self { schema, tables, ledgers: &[], timers: &[] }
     }
 
-    /// Returns the table of a kind of aggregate.
     pub fn of(&self, kind: &str) -> Result<&'static Table<D::Entity>, StoreError> {
         let found = self.tables.iter().find(|table| table.kind == kind);
         found.ok_or_else(|| StoreError::NoTable { service: D::JOURNAL, kind: kind.to_owned() })

@@ -56,7 +56,6 @@ const MANIFEST: &str = "manifest.json";
 /// Receives the progress: the journal, its records so far, and its total number of records.
 pub type Tell<'a> = &'a mut (dyn FnMut(&str, u64, u64) + Send);
 
-/// Returns the journals of these services.
 fn journals_of(services: &Services) -> impl Iterator<Item = &'static str> {
     services.iter().map(|(journal, _)| *journal)
 }
@@ -65,7 +64,6 @@ fn journals_of(services: &Services) -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`FORMAT`].
     pub format: u32,
     /// Unique to this export.
     pub export_id: Uuid,
@@ -75,7 +73,6 @@ pub struct Manifest {
     pub time: String,
     /// Whether all journals were captured at a single moment; see [`cut`].
     pub one_moment: bool,
-    /// One entry per journal.
     pub journals: Vec<Entry>,
 }
 

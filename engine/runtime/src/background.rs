@@ -34,7 +34,6 @@ const N_MARKS_MAX: usize = 40;
 pub struct Troubles(Arc<Mutex<BTreeMap<(&'static str, &'static str), String>>>);
 
 impl Troubles {
-    /// Returns the current problems.
     pub fn all(&self) -> Vec<(String, String)> {
         let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         troubles.iter().map(|((service, duty), why)| (format!("{service} {duty}"), why.clone())).collect()

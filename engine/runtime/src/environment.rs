@@ -18,7 +18,6 @@ pub trait Environment: Send + Sync + 'static {
     /// A new UUIDv7.
     fn mint(&self) -> Uuid;
 
-    /// Spawns a long-running task.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
     /// The kinds of events that this instance must treat as unknown.

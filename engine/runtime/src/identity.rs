@@ -31,7 +31,6 @@ pub enum IdentityError {
     /// The first record is not the genesis of this journal.
     #[error("the journal {journal} begins with a record that orderlog does not write: is this the right log?")]
     NoGenesis { journal: String },
-    /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -72,7 +71,6 @@ pub fn check(begun: &[Genesis], hash_key: &HashKey) -> Result<(), IdentityError>
     }
 }
 
-/// Decodes the first record of a journal.
 pub(crate) fn genesis(journal: &str, first: &Record) -> Result<Genesis, IdentityError> {
     let none = || IdentityError::NoGenesis { journal: journal.to_owned() };
     let header = Header::decode(first.header(HEADER).ok_or_else(none)?);

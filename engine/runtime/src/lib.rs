@@ -47,7 +47,6 @@ pub use environment::now_ms;
 
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 
-/// Returns the partitions of all `topics`.
 async fn partitions_of(log: &dyn EventLog, topics: &[&str]) -> Result<Vec<Partition>, ReadError> {
     let mut partitions = Vec::new();
     for topic in topics {

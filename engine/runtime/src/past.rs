@@ -51,10 +51,8 @@ pub enum PastError {
         #[source]
         source: RecordedError,
     },
-    /// The rows cannot be read.
     #[error(transparent)]
     Rows(#[from] StoreError),
-    /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] ReadError),
 }

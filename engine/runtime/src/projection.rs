@@ -61,7 +61,6 @@ pub struct Status {
     pub rebuild: Option<Rebuild>,
 }
 
-/// A running or finished rebuild.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebuild {
     pub goal: Goal,
@@ -76,7 +75,6 @@ pub struct Rebuild {
     pub damage: bool,
 }
 
-/// A request for a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuildRequest {
     pub goal: Goal,
@@ -105,7 +103,6 @@ pub trait Projection: Send + Sync {
     /// Returns the verdicts of the records in `from..to` that the rows contain, ascending.
     async fn verdicts(&self, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
 
-    /// Returns the parked records, ascending.
     async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError>;
 
     /// Discards a parked record.
@@ -142,7 +139,6 @@ struct Last {
 }
 
 impl<D: Decider> Rows<D> {
-    /// Wraps the rows of `replica`.
     pub fn of(replica: Replica<D>) -> Self {
         Self { replica, last: Arc::default(), is_built: AtomicBool::new(false) }
     }

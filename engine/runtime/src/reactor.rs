@@ -42,13 +42,11 @@ const N_ASIDE_MAX: usize = 10_000;
 /// How often a reaction that was set aside is retried.
 const ASIDE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Why the reactor stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ReactorError {
     /// A public event cannot be decoded. It is not skipped, since the command it causes would be lost.
     #[error("{partition}@{offset} is no event: {source}")]
     Undecodable { partition: Partition, offset: u64, source: CloudEventError },
-    /// The topics cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The positions cannot be loaded or saved.
@@ -65,7 +63,6 @@ struct Reaction<D: Decider> {
     command: D::Command,
 }
 
-/// The outcome of a reaction.
 enum Outcome<D: Decider> {
     /// It is finished, with the record that resulted, if any.
     Settled(Partition, u64, Option<Mark>),

@@ -35,7 +35,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The generation that is built only for comparison. It never serves.
 const VERIFIED: u32 = 0;
 
-/// The purpose of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
@@ -49,7 +48,6 @@ pub enum Goal {
     Rollback,
 }
 
-/// The stage of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -112,7 +110,6 @@ pub struct Report {
     pub replay_ms: u64,
 }
 
-/// The result of checking a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CheckedSnapshot {
     /// The snapshot contains every record below this offset.
@@ -148,7 +145,6 @@ pub enum RebuildError {
     /// Another rebuild of the same rows is in progress.
     #[error("a rebuild of {0} is under way already")]
     UnderWay(&'static str),
-    /// There is no previous generation.
     #[error("there is no generation of {0} to go back to")]
     NothingBefore(&'static str),
     /// The journal has no such starting point.
@@ -276,7 +272,6 @@ async fn can_be_compared<D: Decider>(replica: &Replica<D>) -> Result<(), Rebuild
     Ok(replica.store().check().await?)
 }
 
-/// A running rebuild.
 struct Running<'a, D: Decider> {
     replica: &'a Replica<D>,
     goal: Goal,

@@ -29,7 +29,6 @@ use crate::{
 /// The pause before rows that are being rebuilt are checked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Why the relay stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// A record that may have public events cannot be decoded.
@@ -38,7 +37,6 @@ pub enum RelayError {
     /// A record that may have public events is parked.
     #[error("{journal}@{offset} is parked: `orderlog parked show {journal} {offset}` tells why, and what can be done")]
     Parked { journal: &'static str, offset: u64 },
-    /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The log does not accept the events at the moment.
@@ -50,7 +48,6 @@ pub enum RelayError {
     /// The rows cannot be queried for void records.
     #[error(transparent)]
     Rows(#[from] StoreError),
-    /// The journal is still empty.
     #[error("the journal has not begun yet")]
     NotBegun,
 }
@@ -96,7 +93,6 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn 
 
 /// The leading records of a batch whose verdicts are known.
 pub(crate) struct Settled<D: Decider> {
-    /// The events of the accepted records.
     pub accepted: Vec<Recorded<D>>,
     /// The last of these records; `None` if there are none.
     pub last: Option<Mark>,

@@ -106,7 +106,6 @@ pub enum StartError {
          `orderlog projection rebuild {service} --yes`"
     )]
     OtherHistory { service: &'static str, why: String },
-    /// The journal cannot be read.
     #[error("the journal can't be read")]
     Journal(#[from] ReadError),
     /// The rows cannot be read or written.
@@ -219,7 +218,6 @@ impl<D: Decider, R> Clone for Replica<D, R> {
 }
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
-    /// Returns the service's journal.
     pub fn journal() -> Partition {
         Partition::journal(D::JOURNAL)
     }
@@ -248,7 +246,6 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         &self.setup.hash_key
     }
 
-    /// Watches the state of the replica.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared.state.subscribe()
     }

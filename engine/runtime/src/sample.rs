@@ -1,13 +1,13 @@
 //! A public event for tests.
 
-use orderlog_core::public_events;
+use orderlog_core::{public_events, schema::Schema};
 use serde::{Deserialize, Serialize};
 
 /// The journal of its publisher.
 pub const JOURNAL: &str = "shelves";
 
 /// A shelf was weighed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct Weighed {
     pub shelf: String,
     pub grams: i64,
@@ -19,6 +19,7 @@ pub struct Weighed {
 
 public_events! {
     pub enum Published by JOURNAL {
+        /// A shelf was weighed.
         Weighed(Weighed) = "shelf.weighed", shelf;
     }
 }

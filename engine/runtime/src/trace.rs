@@ -90,7 +90,6 @@ impl Span {
         self.trace.as_deref()
     }
 
-    /// Whether the span is sampled.
     pub fn is_recorded(&self) -> bool {
         self.inner.as_ref().is_some_and(opentelemetry::trace::Span::is_recording)
     }
@@ -102,14 +101,12 @@ impl Span {
         }
     }
 
-    /// Renames the span.
     pub fn rename(&mut self, name: impl FnOnce() -> String) {
         if let Some(span) = &mut self.inner {
             span.update_name(name());
         }
     }
 
-    /// Marks the span as failed.
     pub fn fail(&mut self, why: impl Into<String>) {
         if let Some(span) = &mut self.inner {
             span.set_status(Status::error(why.into()));

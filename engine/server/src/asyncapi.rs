@@ -1,22 +1,20 @@
 //! The published contract of the public topics: an AsyncAPI 3.1 document.
 //!
-//! Topics, publishers and consumers come from the deciders; the fields come from each service's [`TopicContract`],
-//! which a test compares with real events.
+//! Topics, publishers and consumers come from the deciders, the fields from the types of the events ([`TopicContract`]).
 
 use std::collections::BTreeSet;
 
-use orderlog_http::{names::ServiceName, service::contract::TopicContract};
+use orderlog_core::schema::TopicContract;
+use orderlog_http::names::ServiceName;
 use serde_json::{Map, Value, json};
 
-use crate::registry::{AnyService, Registry};
+use crate::registry::Registry;
 
 pub fn document(registry: &Registry) -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
-    let published = |service: &'static dyn AnyService| service.topics().iter().map(move |(topic, _)| (*topic, service));
-    for (topic, publisher) in registry.services.iter().copied().flat_map(published) {
+    let published = registry.services.iter().flat_map(|it| it.contracts().into_iter().map(move |of| (of, it.name())));
+    for (TopicContract { topic, summary, key, payload }, publisher) in published {
         let name = pascal(topic);
-        let TopicContract { summary, key, payload } = publisher.topic(topic);
-        let publisher = publisher.name();
         channels.insert(
             name.clone(),
             json!({
@@ -48,7 +46,7 @@ pub fn document(registry: &Registry) -> Value {
                 "title": topic,
                 "summary": summary,
                 "contentType": "application/json",
-                "headers": headers(topic, key, publisher),
+                "headers": headers(topic, &key, publisher),
                 "payload": payload,
                 "bindings": { "kafka": { "key": { "type": "string", "description": key } } },
             }),

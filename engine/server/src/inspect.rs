@@ -82,14 +82,12 @@ impl Inspector {
         Self { registry, log, verdicts }
     }
 
-    /// Closes the log.
     pub async fn close(self) {
         let Self { registry: _, log, verdicts } = self;
         drop(verdicts);
         log.close().await;
     }
 
-    /// The partitions of a topic.
     pub async fn partitions(&self, topic: &str) -> Result<Vec<u32>, ReadError> {
         Ok(self.log.partitions(topic).await?.into_iter().map(|partition| partition.index).collect())
     }

@@ -81,7 +81,6 @@ pub fn of_services(registry: &Registry, services: &[ServiceName], form: Form) ->
     finished(registry, all, form)
 }
 
-/// A document as text.
 pub fn to_text(document: &Value) -> String {
     format!("{document:#}\n")
 }

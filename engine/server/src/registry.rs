@@ -82,6 +82,11 @@ impl About {
 }
 
 impl Registry {
+    /// A program with these services, without anything optional.
+    pub const fn new(name: &'static str, summary: &'static str, services: &'static [&'static dyn AnyService]) -> Self {
+        Self { about: About { name, summary, ..About::NONE }, codes: &[], services, demo: None }
+    }
+
     pub fn names(&self) -> ServiceNames {
         self.services.iter().map(|service| service.name()).collect()
     }
@@ -100,7 +105,7 @@ impl Registry {
 
     /// The scopes of all services, and of operators.
     pub fn scopes(&self) -> Scopes {
-        Scopes::new(self.services.iter().flat_map(|service| service.scopes()).copied())
+        Scopes::new(self.services.iter().flat_map(|service| service.scopes()))
     }
 
     /// The problem codes of the HTTP layer, of each service, and those that services share.

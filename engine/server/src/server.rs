@@ -81,7 +81,6 @@ pub use secured::SecureError;
 /// services.
 const N_RESERVED: usize = 64;
 
-/// Starts the process.
 pub async fn start(registry: &'static registry::Registry, config: Config) -> Result<Running, StartError> {
     let Config { services, options } = config;
     // First, so that a taken port is reported immediately, and because services need their own address. Early

@@ -2,66 +2,39 @@
 
 use chrono::{DateTime, Utc};
 use orderlog_domain::inventory::{self, MovementCause as StoredCause, ReservedFor as StoredReservedFor, StockLevel};
-use orderlog_http::{list::ListItem, service::contract::EXAMPLE_TIME, time::time};
+use orderlog_http::prelude::*;
 use orderlog_projections::inventory::MovementRow;
-use poem_openapi::{Enum, Object};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::EXAMPLE_SKU;
 
-/// The cause of a stock movement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum MovementCause {
-    /// Goods came in.
-    Received,
-    /// A count was corrected.
-    Adjusted,
-    /// Units were set aside.
-    Reserved,
-    /// Units that had been set aside were given back.
-    Released,
-    /// A reservation's time was up.
-    Expired,
-    /// Units that had been set aside left the house.
-    Committed,
-    /// Another low-stock threshold; no unit moved.
-    ThresholdChanged,
-}
-
-impl From<StoredCause> for MovementCause {
-    fn from(cause: StoredCause) -> Self {
-        match cause {
-            StoredCause::Received => Self::Received,
-            StoredCause::Adjusted => Self::Adjusted,
-            StoredCause::Reserved => Self::Reserved,
-            StoredCause::Released => Self::Released,
-            StoredCause::Expired => Self::Expired,
-            StoredCause::Committed => Self::Committed,
-            StoredCause::ThresholdChanged => Self::ThresholdChanged,
-        }
+mirror! {
+    /// The cause of a stock movement.
+    pub enum MovementCause of StoredCause {
+        /// Goods came in.
+        Received,
+        /// A count was corrected.
+        Adjusted,
+        /// Units were set aside.
+        Reserved,
+        /// Units that had been set aside were given back.
+        Released,
+        /// A reservation's time was up.
+        Expired,
+        /// Units that had been set aside left the house.
+        Committed,
+        /// Another low-stock threshold; no unit moved.
+        ThresholdChanged,
     }
 }
 
-/// Who made a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum ReservedFor {
-    /// An order, as its own.
-    Order,
-    /// A caller, who may have called it as an order is called.
-    Caller,
-}
-
-impl From<StoredReservedFor> for ReservedFor {
-    fn from(reserved_for: StoredReservedFor) -> Self {
-        match reserved_for {
-            StoredReservedFor::Order => Self::Order,
-            StoredReservedFor::Caller => Self::Caller,
-        }
+mirror! {
+    /// Who made a reservation.
+    pub enum ReservedFor of StoredReservedFor {
+        /// An order, as its own.
+        Order,
+        /// A caller, who may have called it as an order is called.
+        Caller,
     }
 }
 
@@ -136,10 +109,7 @@ impl From<&MovementRow> for Movement {
     }
 }
 
-impl ListItem for Movement {
-    const LIST: &'static str = "MovementList";
-    const ABOUT: &'static str = "Movements, newest first.";
-}
+impl ListItem for Movement {}
 
 /// The examples that can't be composed of others without contradictions.
 pub fn examples() -> Vec<(&'static str, Value)> {

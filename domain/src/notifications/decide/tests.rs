@@ -10,7 +10,10 @@ use orderlog_core::{
     story::{NOW, Story, given},
 };
 
-use crate::values::{Body, Recipient, Subject};
+use crate::{
+    notifications::NOTIFICATIONS,
+    values::{Body, Recipient, Subject},
+};
 
 fn id(n: u128) -> NotificationId {
     NotificationId(Uuid::from_u128(n))

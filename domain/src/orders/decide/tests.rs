@@ -13,6 +13,7 @@ use orderlog_core::{
 use crate::{
     customers::{self, public::CustomerChanged},
     inventory::{Shortage, ShortageReason, StockLine},
+    orders::ORDERS,
     values::{Money, Quantity, Sku},
 };
 

@@ -18,10 +18,8 @@ use crate::{
     reason::Reason,
 };
 
-/// The kind of a discard.
 pub const DISCARD: &str = "discard";
 
-/// The payload of a discard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Discard {
     /// The offset of the discarded record. It precedes the discard.

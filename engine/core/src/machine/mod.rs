@@ -107,7 +107,6 @@ pub struct Accepted<D: Decider> {
     pub event: Arc<D::Event>,
 }
 
-/// The outcome of a command.
 #[derive(Clone, Debug)]
 pub enum Outcome<D: Decider> {
     /// Its record is in the log and won.
@@ -149,7 +148,6 @@ pub struct Outgoing {
     pub value: Bytes,
 }
 
-/// The outcome of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// Durable, at this offset.
@@ -392,7 +390,6 @@ impl<D: Decider> Core<D> {
         self.flights.len()
     }
 
-    /// Queues a command.
     pub fn ask(&mut self, request: impl Into<Arc<Request<D>>>, now: Millis) -> Ticket {
         self.tell_time(now);
         self.commands.ask(request.into(), now)

@@ -163,7 +163,6 @@ impl<D: Decider> Core<D> {
         self.parking.discarded.iter().copied()
     }
 
-    /// The number of parked records.
     pub fn n_parked(&self) -> usize {
         self.parking.records.len()
     }

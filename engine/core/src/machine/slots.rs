@@ -45,7 +45,6 @@ fn mixed(word: u64) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
-/// A map by key.
 pub type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
 
 /// The most slots reserved in advance.

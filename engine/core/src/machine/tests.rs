@@ -70,7 +70,6 @@ fn shelf(name: &str) -> Ref {
 
 impl Decider for Warehouse {
     const JOURNAL: &'static str = "warehouse";
-    const KINDS: &'static [Kind] = &["shelves"];
     type Command = Take;
     type Event = Taken;
     type Entity = i64;

@@ -86,7 +86,6 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// Returns whether the file is missing or empty.
 pub(super) fn is_empty(file: &Path) -> bool {
     file.metadata().map_or(true, |file| file.len() == 0)
 }
@@ -168,7 +167,6 @@ pub(super) fn add_sums(connection: &Connection) -> Result<(), BadFile> {
         .try_for_each(|(id, name, _)| topic::add_sums(connection, id).map_err(in_topic(&name)))
 }
 
-/// Loads all topics by name.
 pub(super) fn load_topics(connection: &Connection) -> Result<HashMap<Arc<str>, Arc<Topic>>, BadFile> {
     let topic = |(id, name, kind): (i64, String, String)| {
         let load = || {

@@ -141,7 +141,6 @@ impl Tail {
     }
 }
 
-/// Creates the table of topic `id`.
 pub(super) fn create_table(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     let text = format!(
         "create table topic_{id} \
@@ -183,7 +182,6 @@ pub(super) fn stored_end(connection: &Connection, id: i64) -> rusqlite::Result<u
     u64::try_from(end).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, end))
 }
 
-/// Returns the name of a kind in the table of topics.
 pub(super) fn kind_name(kind: TopicKind) -> &'static str {
     match kind {
         TopicKind::Journal => "journal",

@@ -52,13 +52,24 @@ pub(super) struct Appended {
 /// A request to the writer.
 pub(super) enum Job {
     /// Append these records. `answers` already contains the errors of records that were refused before.
-    Append { records: Vec<Appended>, answers: Answers, done: oneshot::Sender<Answers> },
-    /// Create the missing topics.
-    Create { topics: Vec<TopicSpec>, done: oneshot::Sender<Result<(), TopicError>> },
+    Append {
+        records: Vec<Appended>,
+        answers: Answers,
+        done: oneshot::Sender<Answers>,
+    },
+    Create {
+        topics: Vec<TopicSpec>,
+        done: oneshot::Sender<Result<(), TopicError>>,
+    },
     /// Check whether an append would succeed, unless one has just succeeded.
-    Try { done: oneshot::Sender<Result<(), String>> },
+    Try {
+        done: oneshot::Sender<Result<(), String>>,
+    },
     /// Stop. `last` runs after the file is closed, while the folder is still locked.
-    Close { last: Box<dyn FnOnce() -> io::Result<()> + Send>, done: oneshot::Sender<io::Result<()>> },
+    Close {
+        last: Box<dyn FnOnce() -> io::Result<()> + Send>,
+        done: oneshot::Sender<io::Result<()>>,
+    },
 }
 
 impl Job {

@@ -41,7 +41,6 @@ const TICK: Duration = Duration::from_millis(50);
 
 type GroupConsumer = BaseConsumer<Membership>;
 
-/// A membership in a group.
 pub(super) struct KafkaLease {
     cluster: Arc<Cluster>,
     journal: Partition,

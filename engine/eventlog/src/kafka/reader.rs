@@ -68,7 +68,6 @@ pub(super) fn read(cluster: &Arc<Cluster>, from: Vec<(Partition, u64)>) -> Readi
 
 /// Why a thread stops reading.
 enum Ended {
-    /// The reading was dropped.
     Unread,
     Failed(ReadError),
 }

@@ -17,7 +17,6 @@ impl SimulatedLog {
         self.shared.changed(state);
     }
 
-    /// Returns the records of every partition.
     pub fn contents(&self) -> BTreeMap<Partition, Vec<Record>> {
         let state = self.shared.state();
         let each = state.topics.iter().flat_map(|(name, topic)| {
@@ -49,7 +48,6 @@ impl SimulatedLog {
         self.shared.state().positions.get(&(group.to_owned(), partition.clone())).map(|position| position.next)
     }
 
-    /// Returns all positions by group and partition.
     pub fn all_positions(&self) -> BTreeMap<(String, Partition), Position> {
         self.shared.state().positions.iter().map(|(place, position)| (place.clone(), position.clone())).collect()
     }

@@ -97,11 +97,17 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Returns the caller that the gate has set on a request.
+    pub(crate) fn of(request: &Request) -> Result<Self, ApiError> {
+        let caller = request.data::<Self>().cloned();
+        caller.ok_or_else(|| ApiError::internal(&"a request without a caller came through the gate"))
+    }
+}
+
 impl<'a> FromRequest<'a> for Caller {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
-        let caller = request.data::<Self>().cloned();
-        // The gate sets a caller on every request. If it ever failed to, the request is rejected here.
-        caller.ok_or_else(|| ApiError::internal(&"a request without a caller came through the gate").into())
+        Ok(Self::of(request)?)
     }
 }
 

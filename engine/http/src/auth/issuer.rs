@@ -37,7 +37,6 @@ const N_BYTES_MAX: usize = 1_048_576;
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// The file cannot be read.
     #[error("the issuer's keys in {} can't be read", file.display())]
     File { file: PathBuf, source: io::Error },
     #[error("{place} holds no keys of an issuer (a JWKS): {why}")]

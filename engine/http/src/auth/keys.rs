@@ -131,7 +131,6 @@ pub struct KeyRecord<S = Scope> {
     #[serde(default, rename = "customer", skip_serializing_if = "Option::is_none")]
     pub owner: Option<Uuid>,
     pub created: DateTime<Utc>,
-    /// When the key expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<DateTime<Utc>>,
     /// The BLAKE3 hash of the key, in hexadecimal.
@@ -144,7 +143,6 @@ impl KeyRecord {
         blake3::Hash::from_hex(&self.hash).is_ok_and(|hash| hash == token.hash())
     }
 
-    /// Whether the key has expired.
     pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
@@ -176,7 +174,6 @@ pub struct NewKey {
     pub scopes: BTreeSet<Scope>,
     /// The owner that the caller is bound to.
     pub owner: Option<Uuid>,
-    /// When the key expires.
     pub expires: Option<DateTime<Utc>>,
 }
 

@@ -56,12 +56,17 @@ impl Serialize for Scope {
 pub struct Scopes(Arc<[Scope]>);
 
 impl Scopes {
-    /// Combines the scopes of services with those of operators.
+    /// Combines the scopes of services, each once, with those of operators.
     pub fn new(of_services: impl IntoIterator<Item = Scope>) -> Self {
-        Self(of_services.into_iter().chain([Scope::ADMIN_READ, Scope::ADMIN_REBUILD]).collect())
+        let mut all: Vec<Scope> = Vec::new();
+        for scope in of_services.into_iter().chain([Scope::ADMIN_READ, Scope::ADMIN_REBUILD]) {
+            if !all.contains(&scope) {
+                all.push(scope);
+            }
+        }
+        Self(all.into())
     }
 
-    /// Returns the scope with this name.
     pub fn find(&self, name: &str) -> Option<Scope> {
         self.0.iter().copied().find(|scope| scope.name == name)
     }

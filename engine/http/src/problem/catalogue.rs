@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::{ApiError, Fault, Faults, Problem, codes};
 
-/// Where a code may occur.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     Any,
@@ -38,9 +37,7 @@ pub struct Code(&'static Entry);
 #[derive(Debug)]
 pub struct Entry {
     pub name: &'static str,
-    /// Its HTTP statuses.
     pub statuses: &'static [u16],
-    /// Where it may occur.
     pub scope: Scope,
     /// What it means, in several pieces.
     pub meaning: &'static [&'static str],
@@ -59,7 +56,6 @@ pub struct Member {
     pub description: &'static str,
     /// Its schema, see [`Member::schema_of`].
     pub schema: fn(&mut Registry) -> MetaSchemaRef,
-    /// Returns an example value.
     pub example: fn() -> Value,
 }
 
@@ -149,7 +145,6 @@ impl Code {
         self.meaning.iter().map(|piece| piece.trim()).collect::<Vec<_>>().join(" ")
     }
 
-    /// Returns an example problem with this code.
     pub fn example(self) -> Problem {
         if self == codes::INVALID_REQUEST {
             let (pointer, detail) = self.detail.split_once(": ").unwrap_or_default();

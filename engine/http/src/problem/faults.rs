@@ -1,7 +1,7 @@
 //! The invalid values of a request. All of them are counted. Only the first [`N_KEPT_MAX`] are kept, with shortened texts, so that a
 //! response is never larger than the request that caused it.
 
-use std::fmt::Display;
+use std::{fmt::Display, ops::RangeInclusive};
 
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,19 @@ impl Fault {
     pub fn of_parameter(name: &str, code: Code, detail: impl Into<String>) -> Self {
         let parameter = Some(name.to_owned());
         Self { pointer: None, parameter, code: code.name.to_owned(), detail: detail.into() }
+    }
+
+    /// Returns a value of the body if it is in this range.
+    pub fn unless_in<T: PartialOrd + Display>(
+        range: RangeInclusive<T>,
+        pointer: &str,
+        value: T,
+    ) -> Result<T, ApiError> {
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let detail = format!("it must be from {} to {}", range.start(), range.end());
+        Err(Faults::from(Self::of_body(pointer, codes::OUT_OF_RANGE, detail)).into())
     }
 
     fn shortened(self) -> Self {

@@ -89,7 +89,6 @@ fn typed(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The body is too large.
 pub(crate) fn too_large(max_bytes: usize) -> ApiError {
     let detail = format!("a body may have at most {max_bytes} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, codes::BODY_TOO_LARGE, detail)

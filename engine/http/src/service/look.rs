@@ -55,27 +55,39 @@ pub struct Lookup<E> {
 }
 
 impl<E> Lookup<E> {
-    /// Adds to `error`, which says that there is no such object, the position that was searched.
-    pub fn absent(&self, mut error: ApiError) -> ApiError {
-        if let Some(position) = &self.position {
-            error.append(&format!(" as of {position}"));
-        }
-        if let Some(later) = &self.later {
-            error.append(&format!("; its first record is {later}"));
-        }
-        error
+    /// Returns the object as one of a kind, and the position of a past state.
+    ///
+    /// # Errors
+    /// `absent`, with the position that was searched, if there is no object of that kind.
+    pub fn found<T>(
+        self,
+        of_kind: impl FnOnce(E) -> Option<T>,
+        absent: impl FnOnce() -> ApiError,
+    ) -> Result<(T, Option<String>), ApiError> {
+        let Self { entity, position, later } = self;
+        entity.and_then(of_kind).map(|found| (found, position.clone())).ok_or_else(|| {
+            let mut error = absent();
+            if let Some(position) = &position {
+                error.append(&format!(" as of {position}"));
+            }
+            if let Some(later) = &later {
+                error.append(&format!("; its first record is {later}"));
+            }
+            error
+        })
     }
 }
 
 impl<S: ServiceDefinition> Service<S> {
-    /// Returns an aggregate as visible to the caller: with every command that this instance has answered, or as it was at `as_of`. A hidden
-    /// aggregate is reported as missing, whatever else is known about it.
+    /// Waits for what the caller has seen, and returns an aggregate as visible to the caller: with every command that this instance has
+    /// answered, or as it was at `as_of`. A hidden aggregate is reported as missing, whatever else is known about it.
     ///
     /// While the very first record of an aggregate is parked, its owner is unknown. That is reported to every caller, so that the owner
     /// does not get a wrong "not found".
     ///
     /// # Errors
-    /// 400 if `as_of` is malformed or outside this journal; 503 if the rows are behind, or lack what the caller has seen.
+    /// As [`Service::reached`]; 400 if `as_of` is malformed or outside this journal; 503 if the rows are behind, or lack what the caller has
+    /// seen.
     pub async fn look(
         &self,
         aggregate: Ref,
@@ -83,7 +95,7 @@ impl<S: ServiceDefinition> Service<S> {
         seen: &Freshness,
         visible: Visibility<'_, Entity<S>>,
     ) -> Result<Lookup<Entity<S>>, ApiError> {
-        let rows = self.rows().await?;
+        let rows = self.fresh_rows(seen).await?;
         let offset = match as_of {
             Some(as_of) => Some(self.located(as_of).await?),
             None => None,

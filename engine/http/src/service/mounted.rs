@@ -11,7 +11,6 @@ use poem_openapi::OpenApi;
 use super::{Service, ServiceDefinition};
 use crate::{names::ServiceName, probe::Probe};
 
-/// Endpoints by path and method.
 pub type RouteTable = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
 
 /// A running service, as used by the server: its routes and its health.

@@ -26,7 +26,6 @@ pub struct Parts {
     /// Becomes true when the process stops, so that endless responses end.
     pub stopping: watch::Receiver<bool>,
     pub peers: Arc<Peers>,
-    /// Redis, if configured.
     pub redis: Option<RedisAddress>,
     /// The time limit of a command, in milliseconds.
     pub command_timeout_ms: Millis,

@@ -81,15 +81,6 @@ impl<S: ServiceDefinition> Service<S> {
             }
         }
     }
-
-    /// Calls `look` once the rows reflect what the caller has seen.
-    pub async fn held_back<T, F>(&self, freshness: &Freshness, look: impl FnOnce() -> F) -> Result<T, ApiError>
-    where
-        F: Future<Output = Result<T, ApiError>>,
-    {
-        self.reached(freshness).await?;
-        look().await
-    }
 }
 
 /// Waits for something until a deadline, without holding one of the places for requests. The error is appended to the problem if it

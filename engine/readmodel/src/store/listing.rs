@@ -89,7 +89,6 @@ impl Paging {
     }
 }
 
-/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     pub items: Vec<T>,
@@ -127,7 +126,6 @@ impl List {
         Self { select: select.into(), conditions: Vec::new(), cells: Vec::new(), order }
     }
 
-    /// Adds a condition, with a `?` for each cell.
     #[must_use]
     pub fn only(mut self, condition: &'static str, cells: impl IntoIterator<Item = Cell>) -> Self {
         self.conditions.push(condition);
@@ -170,7 +168,6 @@ impl List {
     }
 }
 
-/// Returns the table of a `select`.
 fn table_of(select: &str) -> &str {
     select.rsplit(" from ").next().unwrap_or(select)
 }

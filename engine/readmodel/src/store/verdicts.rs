@@ -54,7 +54,6 @@ impl<D: Decider> Store<D> {
         rows.iter().map(|row| Ok((self.origin.count(row, 0)?, self.verdict(row, 1)?))).collect()
     }
 
-    /// Returns the id of the record at `offset`, if it is in the rows.
     pub async fn record_id(&self, offset: u64) -> Result<Option<RecordId>, StoreError> {
         let Ok(offset) = i64::try_from(offset) else { return Ok(None) };
         let row = sqlx::query("select id from records where offset = ?").bind(offset).fetch_optional(&self.lists).await;

@@ -104,7 +104,6 @@ fn append_to<D: Decider>(ledger: &Ledger<D>) -> Insert {
 }
 
 impl<D: Decider> Store<D> {
-    /// Opens a connection for writing.
     pub async fn writer(&self) -> Result<Writer<D>, StoreError> {
         let is_beside = self.generations.serving()? != self.number;
         Writer::open(&self.origin, self.generations.clone(), is_beside)
@@ -209,7 +208,6 @@ fn begin<D: Decider>(connection: &mut Connection, origin: &Origin, from: u64, ne
     Ok(true)
 }
 
-/// Advances the checkpoint and commits.
 fn advance(connection: &mut Connection, origin: &Origin, next: u64, genesis: Option<String>) -> Result<(), StoreError> {
     let moved = connection
         .prepare_cached("update meta set next = ?, genesis = coalesce(?, genesis)")

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use orderlog_core::{
-    decider::{At, Decider, Kind, Millis, Ref, View},
+    decider::{At, Decider, Millis, Ref, View},
     key::{Key, RecordId},
     machine::{Changes, Digest, EntityRow, Genesis, Happened, Head, RecordRow, Verdict, chain},
     public::Nothing,
@@ -40,7 +40,6 @@ impl std::error::Error for Never {}
 
 impl Decider for Counters {
     const JOURNAL: &'static str = "counters";
-    const KINDS: &'static [Kind] = &["counters", "limits"];
     type Command = Stepped;
     type Event = Stepped;
     type Entity = Row;

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::envelope;
 
-/// Why an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// An export is never overwritten. Choose another folder.
@@ -60,7 +59,6 @@ pub enum ExportError {
     /// The ends of the journals cannot be read.
     #[error(transparent)]
     Ends(#[from] ReadError),
-    /// A file cannot be written.
     #[error("{} can't be written: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
 }

@@ -72,7 +72,6 @@ pub enum ImportError {
     /// The journal, read back from the log, differs from the export.
     #[error("read back from the log, {journal} is not what was exported: its digest is {found}, not {wanted}")]
     ReadBack { journal: String, wanted: String, found: String },
-    /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The log does not accept the records. Repeat the import to resume.
@@ -106,12 +105,10 @@ pub struct Imported {
     pub written: bool,
 }
 
-/// Whether an import writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Verify the export and check the log.
     DryRun,
-    /// Also append the records.
     Write,
 }
 

@@ -74,7 +74,6 @@ pub enum Flaw {
     Envelope(String),
     /// The journal ends here, but the manifest or the end marker disagrees.
     End(String),
-    /// Data follows the end.
     Behind,
 }
 

@@ -22,7 +22,6 @@ const PUBLIC: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 
 /// Why a file contains no usable key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file cannot be read.
     #[error("the key {} can't be read: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
     /// Another kind of key, an encrypted one, or not a key.

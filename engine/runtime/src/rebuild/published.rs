@@ -57,7 +57,6 @@ pub(crate) struct Checked {
     pub envelopes: Envelopes,
 }
 
-/// A fault on a public topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicFault {
     pub topic: String,

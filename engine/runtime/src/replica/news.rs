@@ -109,7 +109,6 @@ struct Look {
 }
 
 impl News {
-    /// The events that `D` consumes.
     pub async fn of<D: Decider>(log: Arc<dyn EventLog>, lease: Arc<dyn Lease>) -> Result<Self, ReadError> {
         let reacted = partitions_of(log.as_ref(), D::REACTS_TO).await?;
         let copied = partitions_of(log.as_ref(), D::COPIES).await?;

@@ -60,7 +60,6 @@ pub enum RepairError {
     /// The discard is void: an instance that can read the record, or another discard, wrote first.
     #[error("{journal}@{offset} is not discarded: somebody wrote on its keys at the same moment. Look at it again")]
     Overtaken { journal: &'static str, offset: u64 },
-    /// The log rejected the discard.
     #[error("the log did not take the discard; nothing was changed")]
     Refused,
     /// The discard may be in effect, now or later. Retrying it is harmless.
@@ -69,7 +68,6 @@ pub enum RepairError {
     /// The service cannot do this at the moment.
     #[error("the service can't do this now: {0}")]
     Unavailable(String),
-    /// The rows cannot be read.
     #[error(transparent)]
     Rows(#[from] StoreError),
 }
@@ -79,8 +77,11 @@ type Discarding = oneshot::Sender<Result<u64, RepairError>>;
 
 /// A request to the loop.
 pub(super) enum Repair {
-    /// Discards the record at `offset`.
-    Discard { offset: u64, reason: Reason, reply: Discarding },
+    Discard {
+        offset: u64,
+        reason: Reason,
+        reply: Discarding,
+    },
     /// Folds parked records again.
     Retry(oneshot::Sender<Retried>),
 }

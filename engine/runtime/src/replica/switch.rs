@@ -49,7 +49,6 @@ pub struct Switch<D: Decider, R = Store<D>> {
     pub done: oneshot::Sender<Result<u64, SwitchError>>,
 }
 
-/// A switch in progress.
 pub(super) struct Switching<D: Decider, R> {
     switch: Switch<D, R>,
     until: Instant,

@@ -28,10 +28,13 @@ enum Task<D: Decider> {
 #[derive(Clone, Debug)]
 pub(super) enum Done {
     /// A change set is in the rows, with the checkpoint `next` and facts copied up to `copied`.
-    Written { change_set: u64, next: u64, copied: Vec<CopiedRow> },
+    Written {
+        change_set: u64,
+        next: u64,
+        copied: Vec<CopiedRow>,
+    },
     /// The indexes for list queries exist.
     Indexed,
-    /// All rows are deleted.
     Cleared,
 }
 
@@ -165,7 +168,6 @@ async fn carry_out<D: Decider, R: Rows<D>>(
     }
 }
 
-/// Pauses before a retry.
 async fn try_again<D: Decider>(what: &str, failure: StoreError, shared: &Shared) -> Result<(), StoreError> {
     if failure.is_damage() {
         return Err(failure);

@@ -46,7 +46,6 @@ struct Known {
 }
 
 impl Known {
-    /// An example of `schema`, for a field called `field`.
     fn example(&self, schema: &Value, field: &str, depth: usize) -> Value {
         if let Some(example) = schema.get("example") {
             return example.clone();

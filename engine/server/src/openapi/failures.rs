@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use super::correct::{declared, for_operations};
 use crate::registry::Registry;
 
-/// Statuses with `Retry-After`.
 const WITH_RETRY_AFTER: [&str; 3] = ["429", "503", "504"];
 /// Statuses with the rate-limit headers.
 const WITH_RATE: [&str; 1] = ["429"];
@@ -22,7 +21,6 @@ const RATE: [(&str, &str); 2] = [
         "The remaining quota: `r` requests now, and more in `t` seconds. Sent with every response to a caller with a limit.",
     ),
 ];
-/// Statuses with an authentication challenge.
 const WITH_CHALLENGE: [&str; 2] = ["401", "403"];
 
 /// The status for a body whose encoding or type is not supported.
@@ -74,7 +72,6 @@ pub fn all(document: &mut Value, registry: &Registry) {
     }
 }
 
-/// The codes of operations with this status.
 fn with_status(registry: &Registry, status: &str) -> impl Iterator<Item = Code> {
     registry.codes().filter(move |code| {
         !matches!(code.scope, Scope::Values | Scope::Elsewhere)

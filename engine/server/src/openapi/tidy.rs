@@ -10,7 +10,8 @@ pub fn all(document: &mut Value) {
     for_operations(document, &mut |_, _, operation| {
         tags.extend(operation["tags"].as_array().cloned().unwrap_or_default());
         for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
-            example_beside(parameter);
+            beside(parameter, "example");
+            beside(parameter, "description");
             implied(parameter);
         }
         for response in values(operation, "responses") {
@@ -28,12 +29,11 @@ fn values<'a>(object: &'a mut Value, member: &str) -> impl Iterator<Item = &'a m
     object.get_mut(member).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
 }
 
-/// Moves the example of a parameter beside its schema, where Swagger UI looks for it.
-fn example_beside(parameter: &mut Value) {
-    let example =
-        parameter.get_mut("schema").and_then(Value::as_object_mut).and_then(|schema| schema.remove("example"));
-    if let Some(example) = example {
-        parameter["example"] = example;
+/// Moves a member of a parameter's schema beside it, where Swagger UI looks for it.
+fn beside(parameter: &mut Value, member: &str) {
+    let schema = parameter.get_mut("schema").and_then(Value::as_object_mut);
+    if let Some(value) = schema.and_then(|schema| schema.remove(member)) {
+        parameter[member] = value;
     }
 }
 

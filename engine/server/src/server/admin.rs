@@ -60,7 +60,6 @@ struct Whereabouts {
 
 /// The server that last started on a data folder. It may have been killed since.
 pub struct LastServer {
-    /// Its URL.
     pub url: String,
     /// The key that it accepts from commands on this machine.
     pub key: Token,
@@ -109,7 +108,6 @@ pub struct Admin {
 /// The most records in one response.
 const N_RECORDS_MAX: usize = 1_000;
 
-/// Which records are requested.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
@@ -148,7 +146,6 @@ impl Checked for Discarding {
     }
 }
 
-/// Which rebuild is asked for.
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rebuilding {

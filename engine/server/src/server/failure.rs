@@ -16,11 +16,7 @@ use crate::config::SecretError;
 pub enum StartError {
     /// The address is in use, or does not belong to this machine.
     #[error("{address} can't be listened on")]
-    Listen {
-        /// The requested address.
-        address: String,
-        source: std::io::Error,
-    },
+    Listen { address: String, source: std::io::Error },
     #[error("the data folder {} can't be used", dir.display())]
     Data { dir: PathBuf, source: std::io::Error },
     #[error(transparent)]

@@ -149,7 +149,6 @@ impl Forwarding {
         *self.distrusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + DISTRUST);
     }
 
-    /// Forwards the request to the holder.
     async fn ask(&self, holder: &str, request: &Request, body: Bytes) -> ForwardingOutcome {
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let method = request.method().clone();

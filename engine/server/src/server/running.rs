@@ -55,7 +55,6 @@ impl Running {
         self.own_url.clone()
     }
 
-    /// The key of its demo, if it runs one.
     pub fn demo_key(&self) -> Option<Token> {
         self.gate.demo.clone()
     }

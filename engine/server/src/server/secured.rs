@@ -20,7 +20,6 @@ pub enum SecureError {
         keys.display()
     )]
     NoKeys {
-        /// The listening address.
         addr: SocketAddr,
         /// The key file that was looked for.
         keys: PathBuf,

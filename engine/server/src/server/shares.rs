@@ -32,7 +32,6 @@ const SHARED: u64 = 0;
 /// Whose requests count together.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Whose<'a> {
-    /// A caller's, by its id.
     Caller(&'a str),
     /// Requests without a caller, by their address.
     Address(IpAddr),

@@ -52,7 +52,6 @@ impl Metrics {
         Self { registry, services, log }
     }
 
-    /// The endpoint that returns them.
     pub fn endpoint(self) -> BoxEndpoint<'static> {
         let metrics = Arc::new(self);
         let endpoint = make(move |_| {

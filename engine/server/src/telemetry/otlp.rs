@@ -26,7 +26,6 @@ const N_WAITING_MAX: usize = 16_384;
 /// How long the collector may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why traces can't be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
     /// No HTTP client can be built.
@@ -71,7 +70,6 @@ pub fn begin(endpoint: &str, ca: Option<&Path>, ratio: f64, services: &[ServiceN
 }
 
 impl Traces {
-    /// Sends the remaining spans.
     pub async fn end(self) {
         // This blocks for the collector, and this runtime has to make the request meanwhile.
         let ended = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(PATIENCE)).await;

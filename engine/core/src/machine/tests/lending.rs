@@ -3,7 +3,10 @@
 use std::fmt;
 
 use super::*;
-use crate::public::{Nothing, PublicError, PublicEvent};
+use crate::{
+    public::{Nothing, PublicError, PublicEvent},
+    schema::Schema,
+};
 
 const LOANS: Kind = "loans";
 const MEMBERS: Kind = "members";
@@ -13,6 +16,8 @@ const OF_DOORS: &str = "doors";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Id(pub u128);
+
+crate::schemas!(Id: { "type": "integer" });
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,14 +37,14 @@ impl Id {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub(super) struct Member {
     pub member: Id,
     pub may_lend: bool,
     pub version: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub(super) struct Door {
     pub door: Id,
     pub version: u64,
@@ -47,13 +52,16 @@ pub(super) struct Door {
 
 crate::public_events! {
     pub(super) enum MemberNews by OF_MEMBERS {
+        /// A member joined.
         Joined(Member) = "member.joined", member;
+        /// A member changed.
         Changed(Member) = "member.changed", member;
     }
 }
 
 crate::public_events! {
     pub(super) enum DoorNews by OF_DOORS {
+        /// A door was opened.
         Opened(Door) = "door.opened", door;
     }
 }
@@ -96,7 +104,6 @@ pub(super) enum Rejection {
 
 impl Decider for Lending {
     const JOURNAL: &'static str = "lending";
-    const KINDS: &'static [Kind] = &[LOANS, MEMBERS];
     const COPIES: &'static [&'static str] = &["member.joined", "member.changed"];
 
     type Command = Command;
