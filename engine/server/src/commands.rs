@@ -5,6 +5,7 @@ mod exit;
 mod health;
 mod key;
 mod log;
+mod manual;
 mod parked;
 mod projection;
 mod running;
@@ -13,9 +14,10 @@ mod services;
 mod settings;
 mod variables;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
 
 pub use exit::{Exit, Failure, of as exit_code};
 pub use settings::Environment;
@@ -101,6 +103,17 @@ enum Command {
     },
     /// Check whether a running process is ready; exits with 0 if it is
     Health(health::Health),
+    /// Print the completion script for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write a man page for each command, or print the main one
+    Man {
+        /// The folder for the pages; created if missing
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 impl Cli {
@@ -150,7 +163,9 @@ impl Cli {
                 | Command::Log { .. }
                 | Command::Parked { .. }
                 | Command::Projection { .. }
-                | Command::Health(_),
+                | Command::Health(_)
+                | Command::Completions { .. }
+                | Command::Man { .. },
             ) => None,
         }
     }
@@ -176,6 +191,8 @@ impl Cli {
             Some(Command::Parked { verb }) => return parked::run(registry, *verb).await,
             Some(Command::Projection { verb }) => return projection::run(registry, *verb).await,
             Some(Command::Health(health)) => health.run().await?,
+            Some(Command::Completions { shell }) => manual::complete(registry, shell)?,
+            Some(Command::Man { dir }) => manual::man(registry, dir.as_deref())?,
             Some(Command::Serve { .. }) | None => {}
         }
         Ok(Exit::Done)

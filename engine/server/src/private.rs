@@ -12,14 +12,30 @@ use std::{
 use rustix::{fs::Mode, process};
 
 const NOT_OWNER: u32 = 0o077;
+const OTHERS_WRITE: u32 = 0o022;
 /// The folder of snapshots in a data folder.
 const SNAPSHOTS: &str = "snapshots";
 /// Files of a data folder, beside those of SQLite.
-const FILES: [&str; 7] = ["hash.key", "hash.key.new", "keys.json", "keys.lock", "keys.new", "log.lock", "server.json"];
+const FILES: [&str; 9] = [
+    "hash.key",
+    "hash.key.new",
+    "keys.json",
+    "keys.lock",
+    "keys.new",
+    "log.lock",
+    "operator.key",
+    "operator.key.new",
+    "server.json",
+];
 
 /// Makes everything that this process writes from now on accessible to its user only: folders 0700, files 0600.
 pub fn begin() {
     process::umask(Mode::from_raw_mode(NOT_OWNER));
+}
+
+/// Makes everything that this process writes from now on readable by everybody: for what contains nothing of the log.
+pub fn make_files_public() {
+    process::umask(Mode::from_raw_mode(OTHERS_WRITE));
 }
 
 /// Removes group and other access from our files in the data folder, and from the folder itself unless it also contains
