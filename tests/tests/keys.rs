@@ -54,6 +54,43 @@ async fn operators_of_the_same_data_folder_need_no_key_others_need_the_scope() {
 }
 
 #[tokio::test]
+async fn an_operator_key_is_created_at_the_first_start_only() {
+    let mut deployment = Embedded::stopped();
+    let (data, file) = (deployment.rows(), deployment.data.path().join("operator.key"));
+    deployment.options(&["--operator-key-file", &file.display().to_string()]);
+    let mut deployment = deployment.started().await;
+    let first = std::fs::read_to_string(&file).expect("a key");
+    assert!(deployment.told().contains(&file.display().to_string()) && !deployment.told().contains(first.trim()));
+    deployment.http().get("/customers").await.expect(401);
+    deployment.http().with_key(first.trim()).get("/admin/projections").await.expect(200);
+
+    deployment.restart().await;
+    assert_eq!(std::fs::read_to_string(&file).expect("a key"), first);
+    deployment.http().with_key(first.trim()).get("/customers").await.expect(200);
+    assert!(deployment.stop().await);
+    // Without its keys the server must neither be open to everybody on the machine nor accept the old key.
+    std::fs::remove_file(data.join("keys.json")).expect("keys");
+    let args = ["serve", "--operator-key-file", &file.display().to_string()];
+    let refused = orderlog(&args, &data).await.ended_with(5);
+    assert!(refused.stderr.contains(&file.display().to_string()), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_key_can_be_created_in_a_file_that_only_its_owner_reads() {
+    let data = tempfile::tempdir().expect("a place for a data folder");
+    let file = data.path().join("shop.key").display().to_string();
+    let create = ["key", "create", "--name", "shop", "--scope", "orders:*", "--out", &file];
+    let said = orderlog(&create, data.path()).await.ended_with(0);
+    let key = std::fs::read_to_string(&file).expect("a key");
+    assert!(said.stdout.is_empty() && said.stderr.contains(id_of(&key)) && !said.stderr.contains(key.trim()));
+    assert!(orderlog(&create, data.path()).await.ended_with(5).stderr.contains(&file));
+    orderlog(&[&create[..], &["--if-none"]].concat(), data.path()).await.ended_with(0);
+    assert_eq!(std::fs::read_to_string(&file).expect("a key"), key);
+    let listed = orderlog(&["key", "list", "--json"], data.path()).await.ended_with(0).stdout;
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+}
+
+#[tokio::test]
 async fn idempotency_keys_belong_to_their_caller() {
     let deployment = Embedded::stopped();
     let data = deployment.rows();

@@ -8,12 +8,13 @@ use orderlog_tests::{
 };
 
 /// Variables that must not be empty, because something would stand open without them.
-const PROTECTING: [&str; 9] = [
+const PROTECTING: [&str; 10] = [
     "ORDERLOG_HASH_KEY",
     "ORDERLOG_HASH_KEY_FILE",
     "ORDERLOG_KAFKA_PASSWORD",
     "ORDERLOG_KAFKA_PASSWORD_FILE",
     "ORDERLOG_OIDC_ISSUER",
+    "ORDERLOG_OPERATOR_KEY_FILE",
     "ORDERLOG_PEER_KEY",
     "ORDERLOG_PEER_KEY_FILE",
     "ORDERLOG_REDIS_PASSWORD",

@@ -13,7 +13,7 @@ mod tokens;
 
 pub use caller::{Caller, OPERATOR};
 pub use issuer::{IssuerError, KeySource, is_url};
-pub use keys::{KeyFile, KeyFileError, KeyRecord, NewKey, Token};
+pub use keys::{KeyFile, KeyFileError, KeyRecord, NewKey, Token, When};
 pub use ring::KeyRing;
 pub use scope::{Scope, Scopes};
 pub use tokens::{TokenError, Tokens};

@@ -3,6 +3,8 @@
 //! A key is `olk_<id>_<secret>`, and its secret has 244 random bits. A plain, fast hash is therefore sufficient: the secret cannot
 //! be guessed, and a slow password hash would only slow down every request. The file does not allow its readers to authenticate.
 
+mod in_file;
+
 use std::{
     collections::BTreeSet,
     fmt,
@@ -22,6 +24,8 @@ use super::{
     caller::Caller,
     scope::{Scope, Scopes},
 };
+
+pub use in_file::When;
 
 /// The format of the file. Other formats are rejected.
 const FORMAT: u32 = 1;
@@ -54,6 +58,12 @@ pub enum KeyFileError {
     /// The key could not be shown. It is not saved, since the first key closes an open server.
     #[error("the key can't be printed, so none was made")]
     NotShown(#[source] io::Error),
+    /// The file for a new key cannot be written.
+    #[error("the key can't be written to {}", file.display())]
+    Out { file: PathBuf, source: io::Error },
+    /// The file for a new key exists.
+    #[error("{} exists and is not overwritten: remove it if its key is no longer needed, or name another file", .0.display())]
+    Taken(PathBuf),
 }
 
 /// A key as sent by its caller. It is shown once, and never logged.
@@ -246,7 +256,15 @@ impl KeyFile {
         show: impl FnOnce(&Token) -> io::Result<()>,
     ) -> Result<KeyRecord, KeyFileError> {
         new.check(is_for_bound)?;
-        let _lock = self.lock()?;
+        self.add(&self.lock()?, new, show)
+    }
+
+    fn add(
+        &self,
+        _lock: &File,
+        new: NewKey,
+        show: impl FnOnce(&Token) -> io::Result<()>,
+    ) -> Result<KeyRecord, KeyFileError> {
         let mut keys = self.read()?.unwrap_or_default();
         let token = Token::random(Uuid::new_v4().simple().to_string()[..12].to_owned());
         let NewKey { name, scopes, owner, expires } = new;
@@ -309,8 +327,14 @@ impl KeyFile {
 
     /// Replaces the current file with the new one.
     fn keep(&self, fresh: &Path) -> Result<(), KeyFileError> {
-        fs::rename(fresh, &self.path).map_err(|error| self.failed(error))
+        fs::rename(fresh, &self.path).and_then(|()| sync_folder_of(&self.path)).map_err(|error| self.failed(error))
     }
+}
+
+/// Makes a new or renamed file survive a power cut.
+fn sync_folder_of(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use orderlog_http::{
-    auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, Token},
+    auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, When},
     operations::BoundCallers,
 };
 use uuid::Uuid;
@@ -82,6 +82,14 @@ pub struct Create {
     #[arg(long, value_name = "TIME")]
     expires: Option<DateTime<Utc>>,
 
+    /// Write the key to this file instead, which only its owner can read and which must not exist
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Do nothing if there are keys already, or were
+    #[arg(long, requires = "out")]
+    if_none: bool,
+
     #[command(flatten)]
     place: Place,
 }
@@ -103,22 +111,28 @@ pub fn run(registry: &Registry, verb: Verb) -> anyhow::Result<Exit> {
 }
 
 fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
-    let Create { name, scopes, customer, expires, place } = create;
+    let Create { name, scopes, customer, expires, out, if_none, place } = create;
     let scopes = scopes.into_iter().flat_map(|Meant(scopes)| scopes).collect();
+    let new = NewKey { name, scopes, owner: customer, expires };
+    let is_for_bound = |scope| {
+        registry.operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused)
+    };
+    let keys = place.file(registry);
+    if let Some(out) = out {
+        let when = if if_none { When::NoKeysYet } else { When::Always };
+        output::note(&match keys.create_in(new, is_for_bound, &out, when).map_err(told)? {
+            Some(record) => format!("The key is in {}. Its id is {}.", out.display(), record.id),
+            None => format!("{} exists: no key was created.", keys.path().display()),
+        });
+        return Ok(());
+    }
     if output::is_discarded() {
         let message =
             "stdout is closed or /dev/null, so the key would be lost: no key was made. Redirect stdout to a file";
         return Err(Failure::refused(message));
     }
     // Only the key goes to stdout, so that `> FILE` creates the file that other options expect.
-    let show = |token: &Token| output::deliver(&token.expose());
-    let is_for_bound = |scope| {
-        registry.operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused)
-    };
-    let record = place
-        .file(registry)
-        .create(NewKey { name, scopes, owner: customer, expires }, is_for_bound, show)
-        .map_err(told)?;
+    let record = keys.create(new, is_for_bound, |token| output::deliver(&token.expose())).map_err(told)?;
     output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));
     Ok(())
 }
@@ -161,8 +175,11 @@ fn as_line(key: &KeyRecord, now: DateTime<Utc>) -> String {
 
 fn told(error: KeyFileError) -> anyhow::Error {
     match error {
-        KeyFileError::Unknown(_) => Failure::refused(error.to_string()),
+        KeyFileError::Unknown(_) | KeyFileError::Taken(_) => Failure::refused(error.to_string()),
         KeyFileError::Name | KeyFileError::NoScope | KeyFileError::NotForBound(_) => Failure::usage(error.to_string()),
-        KeyFileError::File { .. } | KeyFileError::Unreadable { .. } | KeyFileError::NotShown(_) => error.into(),
+        KeyFileError::File { .. }
+        | KeyFileError::Unreadable { .. }
+        | KeyFileError::NotShown(_)
+        | KeyFileError::Out { .. } => error.into(),
     }
 }

@@ -90,5 +90,8 @@ fn greet(registry: &Registry, config: &Config, url: &str) {
     output::tell(&format!("  {:<12} {url}/readyz", "readiness"));
     output::tell(&format!("  {:<12} {log}", "log"));
     output::tell(&format!("  {data:<12} {}", options.storage.data.display()));
+    if let Some(file) = options.security.operator_key_file.as_ref().filter(|file| file.exists()) {
+        output::tell(&format!("  {:<12} in {}", "operator key", file.display()));
+    }
     output::tell("\n  Ctrl-C stops it. What was acknowledged is kept.\n");
 }

@@ -37,6 +37,11 @@ pub struct Security {
     #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
 
+    /// Create a key for operators, with every scope, at the first start, if there are no keys yet, and write it to this
+    /// file, which only the user of the process can read
+    #[arg(long, env = "ORDERLOG_OPERATOR_KEY_FILE", value_name = "FILE")]
+    pub operator_key_file: Option<PathBuf>,
+
     /// Allow listening to other machines without keys, without TLS, or both; refused otherwise
     #[arg(
         long,

@@ -3,7 +3,7 @@
 use std::{error::Error, path::PathBuf};
 
 use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
-use orderlog_http::{service::parts::NotStarted, tls::TlsError};
+use orderlog_http::{auth::KeyFileError, service::parts::NotStarted, tls::TlsError};
 use orderlog_readmodel::StoreError;
 use orderlog_runtime::{assembly::AssemblyError, identity::IdentityError, replica};
 use uuid::Uuid;
@@ -86,9 +86,12 @@ impl StartError {
                 | HashKeyError::Ambiguous { .. }
                 | HashKeyError::Other { .. },
             )
-            | Self::Secure(SecureError::NoKeys { .. } | SecureError::NoTls { .. } | SecureError::Forgeable) => {
-                crate::commands::Failure::refused(self.to_string())
-            }
+            | Self::Secure(
+                SecureError::NoKeys { .. }
+                | SecureError::NoTls { .. }
+                | SecureError::Forgeable
+                | SecureError::Keys(KeyFileError::Taken(_)),
+            ) => crate::commands::Failure::refused(self.to_string()),
             Self::Service(ref why) if is_other_history(why) => {
                 crate::commands::Failure::refused(format!("{:#}", anyhow::Error::from(self)))
             }

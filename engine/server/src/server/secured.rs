@@ -1,8 +1,12 @@
 //! Builds the gate of a process, and rejects insecure settings at the start.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use orderlog_http::auth::{IssuerError, KeyFileError, KeyRing, Scopes, Token};
+use orderlog_http::auth::{IssuerError, KeyFile, KeyFileError, KeyRing, NewKey, Scopes, Token, When};
 
 use super::{
     gate::{Gate, Open},
@@ -49,11 +53,17 @@ pub enum SecureError {
     PeerKey(#[source] io::Error),
 }
 
+/// The name of the key that `--operator-key-file` creates.
+const OPERATOR_KEY: &str = "operator";
+
 /// Builds the gate of a process that listens on `addr`.
 pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate, SecureError> {
     let security = &options.security;
     let keys = security.key_file(&options.storage.data, scopes.clone());
     let path = keys.path().to_owned();
+    if let Some(file) = &security.operator_key_file {
+        create_operator_key(&keys, scopes, file)?;
+    }
     let ring = KeyRing::open(keys)?;
     if security.oidc.is_forgeable() && !security.goes_without(Insecure::NoTls) {
         return Err(SecureError::Forgeable);
@@ -81,4 +91,13 @@ pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate
     let counts_own = options.limits.rate_limit.is_some();
     let (process, hosts) = (Token::of_process(), Hosts::of(options));
     Ok(Gate { ring, tokens, process, demo, peer, open, hosts, counts_own })
+}
+
+fn create_operator_key(keys: &KeyFile, scopes: &Scopes, file: &Path) -> Result<(), KeyFileError> {
+    let scopes = scopes.meant_by("*").expect("operators have scopes");
+    let new = NewKey { name: OPERATOR_KEY.to_owned(), scopes, owner: None, expires: None };
+    if keys.create_in(new, |_| true, file, When::NoKeysYet)?.is_some() {
+        tracing::info!("there were no keys: one with every scope is now in {}", file.display());
+    }
+    Ok(())
 }
