@@ -1,5 +1,5 @@
-//! What the documentation shows works as it stands: the commands of the README, and of the page that continues them, run twice in one
-//! folder, links between pages lead somewhere, and the files that pages name exist.
+//! What the documentation shows works as it stands: commands run, links between pages lead somewhere, and the files that pages name
+//! exist.
 //!
 //! Deliberately absent: commands of other pages, many of which have placeholders; links to other sites.
 
@@ -11,15 +11,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orderlog_tests::deployment::{binary, free_port};
+use orderlog_tests::deployment::{free_port, program};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// The pages whose commands run, in this order, in one shell.
-const TOUR: [&str; 2] = ["README.md", "docs/api.md"];
+const SHOP: [&str; 2] = ["README.md", "docs/api.md"];
+const ENGINE: [&str; 1] = ["engine/README.md"];
 
 /// Blocks that do not run: how they begin, and why, with the place that checks them otherwise.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("$run serve --log kafka://", "has placeholders; tests/tests/first_service.rs passes the same options"),
     ("docker compose up", "needs Docker; `Distributed` in tests/src/deployment.rs starts the same processes"),
     ("orderlog serve orders --log kafka://host", "has placeholders; `Distributed` passes the same options"),
 ];
@@ -28,7 +30,7 @@ const ELSEWHERE: [(&str, &str); 2] = [
 const REFUSED: &str = "POST /stock/reserve 409";
 
 /// Stands in for a reader who has two terminals, and `orderlog` on the path. A server runs until the next one is started, or until the
-/// end. Each request is noted in `requests`.
+/// end. Each request is noted in `requests`. Programs are those that were built beside the tests.
 const READER: &str = r#"
 serving=
 stop() { [ -z "$serving" ] || { kill "$serving"; wait "$serving"; serving=; }; }
@@ -37,13 +39,15 @@ cargo() {
   case "$*" in
     'run --release') orderlog serve ;;
     'run --release -- '*) orderlog "${@:4}" ;;
+    'run -p orderlog-first-service -- '*) orderlog serve "${@:5}" ;;
+    'run -q -p orderlog-first-service -- '*) orderlog "${@:6}" ;;
     *) echo "unexpected: cargo $*" >&2; return 1 ;;
   esac
 }
 orderlog() {
-  [ "$1" = serve ] || { "$ORDERLOG_BINARY" "$@"; return; }
+  [ "$1" = serve ] || { "$PROGRAM" "$@"; return; }
   stop
-  "$ORDERLOG_BINARY" "$@" --listen "$ADDRESS" >>server.log 2>&1 &
+  "$PROGRAM" "$@" --listen "$ADDRESS" >>server.log 2>&1 &
   serving=$!
   until command curl -fs "http://$ADDRESS/readyz" >/dev/null; do kill -0 "$serving"; sleep 0.05; done
 }
@@ -63,35 +67,39 @@ fn root() -> PathBuf {
 }
 
 /// The blocks of shell commands of a page.
+///
+/// # Panics
+/// If a block is in none of the known languages: it might be commands that nothing runs.
 fn blocks(text: &str) -> Vec<String> {
     let mut blocks = Vec::new();
-    let mut lines = text.lines();
+    let mut lines = text.lines().map(str::trim_start);
     while let Some(fence) = lines.by_ref().find(|line| line.starts_with("```")) {
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-        if fence == "```sh" {
-            blocks.push(block.join("\n") + "\n");
+        match fence {
+            "```sh" => blocks.push(block.join("\n") + "\n"),
+            "```json" | "```toml" | "```yaml" | "```sql" => {}
+            _ => panic!("{fence} {block:?} is not in a language that is known here"),
         }
     }
     blocks
 }
 
-/// The commands of the tour for a server at `address`, without the blocks that are checked elsewhere.
-fn tour(address: &str) -> String {
-    let pages = TOUR.map(|page| fs::read_to_string(root().join(page)).unwrap());
-    let blocks: Vec<String> = pages.iter().flat_map(|page| blocks(page)).collect();
-    for (beginning, why) in ELSEWHERE {
-        let n = blocks.iter().filter(|block| block.starts_with(beginning)).count();
-        assert_eq!(n, 1, "blocks that begin with {beginning:?} ({why})");
-    }
-    let is_run = |block: &&String| !ELSEWHERE.iter().any(|(beginning, _)| block.starts_with(beginning));
-    blocks.iter().filter(is_run).map(|block| block.replace("127.0.0.1:8080", address)).collect()
+fn blocks_of(pages: &[&str]) -> Vec<String> {
+    pages.iter().flat_map(|page| blocks(&fs::read_to_string(root().join(page)).unwrap())).collect()
 }
 
-/// Runs the commands in `folder`, and returns the requests that they made.
-async fn run(script: &str, address: &str, folder: &Path) -> Vec<String> {
+/// The commands of pages for a server at `address`, without the blocks that are checked elsewhere.
+fn commands(pages: &[&str], address: &str) -> String {
+    let is_run = |block: &String| !ELSEWHERE.iter().any(|(beginning, _)| block.starts_with(beginning));
+    let blocks = blocks_of(pages).into_iter().filter(is_run);
+    blocks.map(|block| block.replace("127.0.0.1:8080", address)).collect()
+}
+
+/// Runs commands in `folder`, and returns what they printed and the requests that they made.
+async fn run(script: &str, name: &str, address: &str, folder: &Path) -> (String, Vec<String>) {
     let mut command = Command::new("timeout");
     command.args(["120", "bash", "-euo", "pipefail", "-c", script]).current_dir(folder).kill_on_drop(true);
-    command.env("ORDERLOG_BINARY", binary()).env("ADDRESS", address);
+    command.env("PROGRAM", program(name)).env("ADDRESS", address).env_remove("ORDERLOG_DATA");
     let output = command.output().await.unwrap();
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -99,20 +107,23 @@ async fn run(script: &str, address: &str, folder: &Path) -> Vec<String> {
     assert!(output.status.success(), "{}\n{said}\n{requests}\n{log}", output.status);
     fs::remove_file(folder.join("requests")).unwrap();
     let place = format!("http://{address}");
-    requests.lines().map(|line| line.replace(&place, "")).collect()
+    (said, requests.lines().map(|line| line.replace(&place, "")).collect())
+}
+
+fn failed(requests: &[String]) -> Vec<&str> {
+    let is_success = |request: &str| request.rsplit(' ').next().unwrap().starts_with('2');
+    requests.iter().map(String::as_str).filter(|request| !is_success(request)).collect()
 }
 
 #[tokio::test]
 async fn the_tour_works_as_it_stands_and_again_in_the_same_folder() {
     let folder = tempfile::tempdir().unwrap();
     let address = format!("127.0.0.1:{}", free_port());
-    let script = format!("{READER}{}{RESULT}", tour(&address));
+    let script = format!("{READER}{}{RESULT}", commands(&SHOP, &address));
     let mut first = None;
     for round in 1..=2 {
-        let requests = run(&script, &address, folder.path()).await;
-        let failed: Vec<&String> =
-            requests.iter().filter(|request| !request.rsplit(' ').next().unwrap().starts_with('2')).collect();
-        assert_eq!(failed, [REFUSED], "round {round}: {requests:#?}");
+        let (_, requests) = run(&script, "orderlog", &address, folder.path()).await;
+        assert_eq!(failed(&requests), [REFUSED], "round {round}: {requests:#?}");
         let read = |name| -> Value { serde_json::from_slice(&fs::read(folder.path().join(name)).unwrap()).unwrap() };
         let (order, history) = (read("order.json"), read("history.json"));
         assert_eq!((&order["state"], &order["payment"]), (&json!("fulfilled"), &json!("paid")), "round {round}");
@@ -120,6 +131,25 @@ async fn the_tour_works_as_it_stands_and_again_in_the_same_folder() {
         assert_eq!(history["items"].as_array().map(Vec::len), Some(4), "round {round}: {history}");
         assert_eq!(read("orders.json")["items"].as_array().map(Vec::len), Some(1), "round {round}");
         assert_eq!(read("stock.json")["available"], json!(8), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn the_engines_tour_works_as_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let commands = commands(&ENGINE, &address).replace("/tmp/", "./");
+    let (said, requests) = run(&format!("{READER}{commands}"), "first-service", &address, folder.path()).await;
+    assert_eq!((failed(&requests), requests.len()), (vec![], 3), "{requests:?}");
+    assert!(said.to_lowercase().contains("orderlog-position: vouchers@2"), "{said}");
+}
+
+#[test]
+fn blocks_that_are_checked_elsewhere_are_still_there() {
+    let blocks = [blocks_of(&SHOP), blocks_of(&ENGINE)].concat();
+    for (beginning, why) in ELSEWHERE {
+        let n = blocks.iter().filter(|block| block.starts_with(beginning)).count();
+        assert_eq!(n, 1, "blocks that begin with {beginning:?} ({why})");
     }
 }
 
@@ -238,5 +268,8 @@ fn files_that_pages_name_exist() {
 
 #[test]
 fn only_blocks_of_shell_commands_run() {
-    assert_eq!(blocks("a\n```sh\nb\nc\n```\n```yaml\nd\n```\n```sh\ne\n```\n"), ["b\nc\n", "e\n"]);
+    assert_eq!(blocks("a\n```sh\nb\nc\n```\n```yaml\nd\n```\n- x\n  ```sh\n  e\n  ```\n"), ["b\nc\n", "e\n"]);
+    for unknown in ["```\nb\n```\n", "```bash\nb\n```\n"] {
+        assert!(std::panic::catch_unwind(|| blocks(unknown)).is_err(), "{unknown}");
+    }
 }
