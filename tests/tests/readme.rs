@@ -20,10 +20,9 @@ const SHOP: [&str; 2] = ["README.md", "docs/api.md"];
 const ENGINE: [&str; 1] = ["engine/README.md"];
 
 /// Blocks that do not run: how they begin, and why, with the place that checks them otherwise.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 2] = [
     ("$run serve --log kafka://", "has placeholders; tests/tests/first_service.rs passes the same options"),
     ("docker compose up", "needs Docker; `Distributed` in tests/src/deployment.rs starts the same processes"),
-    ("orderlog serve orders --log kafka://host", "has placeholders; `Distributed` passes the same options"),
 ];
 
 /// The one request of the tour that is refused.
