@@ -11,7 +11,10 @@ use orderlog_api::{
     notifications::NotificationsService, orders::OrdersService,
 };
 use orderlog_cli::shop::SHOP;
-use orderlog_http::{operations::Operation, problem::Scope};
+use orderlog_http::{
+    operations::Operation,
+    problem::{CONTENT_TYPE, Scope},
+};
 use orderlog_server::{
     asyncapi,
     openapi::{self, Form},
@@ -76,6 +79,11 @@ fn operations(document: &Value) -> Vec<(String, Value)> {
     all.collect()
 }
 
+/// A part of the document, or the component that it refers to.
+fn resolved<'a>(document: &'a Value, part: &'a Value) -> &'a Value {
+    part["$ref"].as_str().map_or(part, |reference| document.pointer(reference.trim_start_matches('#')).unwrap())
+}
+
 /// What the handler of an operation declares.
 fn declared(operation: &Value) -> &'static Operation {
     SHOP.operations().find(|declared| operation["operationId"] == declared.id).unwrap()
@@ -132,8 +140,7 @@ fn every_answer_is_described_and_has_an_example() {
     for (endpoint, operation) in operations(&document) {
         assert!(operation["responses"].as_object().unwrap().keys().any(|status| status.starts_with('2')), "{endpoint}");
         for (status, response) in operation["responses"].as_object().unwrap() {
-            let reference = response["$ref"].as_str().map(|reference| reference.trim_start_matches('#'));
-            let response = reference.map_or(response, |pointer| document.pointer(pointer).unwrap());
+            let response = resolved(&document, response);
             assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{endpoint}: {status}");
         }
     }
@@ -165,6 +172,20 @@ fn the_codes_that_a_handler_declares_are_in_the_contract() {
     }
     for code in SHOP.codes().filter(|code| code.scope == Scope::Declared) {
         assert!(SHOP.operations().any(|operation| operation.declares(code)), "no handler declares {code:?}");
+    }
+}
+
+#[test]
+fn a_failure_that_follows_from_the_kind_of_operation_is_described_once() {
+    let document = modern();
+    for (endpoint, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let Some(media) = resolved(&document, response)["content"].get(CONTENT_TYPE) else { continue };
+            let is_declared =
+                |name: &String| SHOP.codes().any(|code| code.name == name && declared(&operation).declares(code));
+            let is_own = media["examples"].as_object().unwrap().keys().any(is_declared);
+            assert_eq!(response.get("$ref").is_none(), is_own, "{endpoint}: {status}");
+        }
     }
 }
 
@@ -325,6 +346,7 @@ fn a_body_with_headers_is_the_same_wherever_it_stands() {
     let mut shapes: BTreeMap<(String, Vec<String>), (String, Vec<bool>)> = BTreeMap::new();
     for (endpoint, operation) in operations(&document) {
         for (status, response) in operation["responses"].as_object().unwrap() {
+            let response = resolved(&document, response);
             let Some(headers) = response["headers"].as_object() else { continue };
             let required = headers.values().map(|header| header["required"] == true).collect::<Vec<_>>();
             let place = format!("{endpoint}: {status}");

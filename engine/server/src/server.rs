@@ -8,6 +8,7 @@ mod connections;
 mod docs;
 mod doors;
 mod failure;
+mod files;
 mod forwarding;
 mod gate;
 mod hash_key;

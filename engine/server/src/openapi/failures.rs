@@ -40,8 +40,12 @@ pub fn members(document: &mut Value, registry: &Registry) {
     }
 }
 
-/// Removes the failures that can't happen to an operation, and names the codes of the others. A status that has the
-/// same codes everywhere is described once.
+/// The scopes of codes that follow from what an operation is, broadest first, and their suffixes in names of responses.
+const KINDS: [(Scope, &str); 4] =
+    [(Scope::Any, ""), (Scope::Commands, "Command"), (Scope::Queries, "Query"), (Scope::Bodies, "Body")];
+
+/// Removes the failures that can't happen to an operation, and names the codes of the others. A failure without codes
+/// that handlers declare is described once, for all operations of its kind.
 pub fn all(document: &mut Value, registry: &Registry) {
     let (mut shared, mut examples) = (Map::new(), Map::new());
     for_operations(document, &mut |_, _, operation| {
@@ -56,9 +60,7 @@ pub fn all(document: &mut Value, registry: &Registry) {
                 with_status(registry, status).filter(|it| declared.may_answer(*it, has_body)).collect();
             describe(status, response, &codes);
             examples.extend(codes.iter().map(|code| (code.name.to_owned(), example(*code))));
-            if with_status(registry, status).all(|it| it.scope != Scope::Declared && declared.may_answer(it, has_body))
-            {
-                let name = format!("Problem{status}");
+            if let Some(name) = shared_name(registry, status, &codes) {
                 let reference = json!({ "$ref": format!("#/components/responses/{name}") });
                 shared.insert(name, std::mem::replace(response, reference));
             }
@@ -70,6 +72,18 @@ pub fn all(document: &mut Value, registry: &Registry) {
             document["components"][name] = part.into();
         }
     }
+}
+
+/// The name under which a failure is described for several operations; `None` if it has a code that handlers declare.
+fn shared_name(registry: &Registry, status: &str, codes: &[Code]) -> Option<String> {
+    if codes.is_empty() || codes.iter().any(|code| code.scope == Scope::Declared) {
+        return None;
+    }
+    // All operations that fail with this status have the codes of its broadest scope.
+    let in_status = |scope| with_status(registry, status).any(|code| code.scope == scope);
+    let narrower = KINDS.into_iter().skip_while(|(scope, _)| !in_status(*scope)).skip(1);
+    let suffixes = narrower.filter(|(scope, _)| codes.iter().any(|code| code.scope == *scope));
+    Some(format!("Problem{status}") + &suffixes.map(|(_, suffix)| suffix).collect::<String>())
 }
 
 fn with_status(registry: &Registry, status: &str) -> impl Iterator<Item = Code> {

@@ -13,29 +13,17 @@ use poem::{
 };
 use serde_json::{Value, json};
 
-use super::not_here;
+use super::{
+    docs::{ICON, STYLE},
+    files, not_here,
+};
 use crate::registry::Registry;
 
-/// Nothing but the page and its style sheet.
+/// Nothing but the page, its style sheet and its icon.
 const POLICY: &str =
-    "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-const STYLE: &str = "\
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }
-code, pre { font-family: ui-monospace, monospace; font-size: 0.9em; background: #f2f2f2; border-radius: 4px; }
-code { padding: 0.1em 0.3em; }
-pre { padding: 1rem; overflow-x: auto; }
-dt { font-weight: 600; margin-top: 1rem; }
-dd { margin: 0; }
-a { color: #0645ad; }
-@media (prefers-color-scheme: dark) {
-  body { color: #ddd; background: #1b1b1b; }
-  code, pre { background: #2a2a2a; }
-  a { color: #8ab4f8; }
-}
-";
-
-/// Adds the list, each code, and the style sheet.
+/// Adds the list and each code.
 pub fn add_routes(registry: &'static Registry, table: &mut RouteTable) {
     let mut get = |path: &str, endpoint: BoxEndpoint<'static>| {
         table.entry(path.to_owned()).or_default().insert(Method::GET, endpoint);
@@ -58,25 +46,13 @@ pub fn add_routes(registry: &'static Registry, table: &mut RouteTable) {
         }
     };
     get("/problems/:code", make_sync(one).map_to_response().boxed());
-    let style = |_| answer("text/css; charset=utf-8", STYLE.to_owned());
-    get("/docs/problems.css", make_sync(style).map_to_response().boxed());
 }
 
 /// Whether `Accept` names HTML and does not prefer JSON. Without `Accept`, the answer is JSON.
 fn wants_html(request: &Request) -> bool {
-    let (mut html, mut json) = (0.0, 0.0);
-    for range in request.header(header::ACCEPT).unwrap_or_default().split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
-        let quality = quality.unwrap_or(0.0);
-        match name {
-            "text/html" => html = quality,
-            "application/json" => json = quality,
-            _ => {}
-        }
-    }
-    html > 0.0 && html >= json
+    let quality = |name| files::quality(request.headers(), &header::ACCEPT, name).unwrap_or(0.0);
+    let html = quality("text/html");
+    html > 0.0 && html >= quality("application/json")
 }
 
 fn answer(content_type: &str, text: String) -> Response {
@@ -112,16 +88,35 @@ fn html(text: &str) -> String {
 fn around(title: &str, body: &str) -> String {
     let title = html(title);
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title} - orderlog</title>\n\
-         <link rel=\"stylesheet\" href=\"/docs/problems.css\">\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title} - orderlog</title>
+<link rel="icon" type="image/svg+xml" href="{ICON}">
+<link rel="stylesheet" href="{STYLE}">
+</head>
+<body>
+<header>
+<nav>
+<a href="/docs">Operations</a>
+<a href="/problems">Error reference</a>
+</nav>
+</header>
+<article>
+<h1>{title}</h1>
+{body}</article>
+</body>
+</html>
+"#
     )
 }
 
 fn list_page(registry: &Registry) -> String {
     let mut body =
-        "<p>Every failure is <code>application/problem+json</code> (RFC 9457), with one of these codes.</p>\n\
-        <p><a href=\"/docs\">The operations</a></p>\n"
+        "<p>Every failure is <code>application/problem+json</code> (RFC 9457), with one of these codes.</p>\n"
             .to_owned();
     let section = |body: &mut String, title: &str, is_here: fn(Scope) -> bool| {
         // Writing into a `String` can't fail.
@@ -135,7 +130,7 @@ fn list_page(registry: &Registry) -> String {
     };
     section(&mut body, "Problems", |scope| scope != Scope::Values);
     section(&mut body, "What may be wrong with a value", |scope| scope == Scope::Values);
-    around("Problems", &body)
+    around("Error reference", &body)
 }
 
 /// The operations whose handlers declare this code, by their ids.
@@ -173,8 +168,7 @@ fn page(registry: &Registry, code: Code) -> String {
     let name = code.name;
     let body = format!(
         "<p>Code <code>{name}</code>, status {statuses}</p>\n<h2>What it means</h2>\n<p>{meaning}</p>\n\
-         <h2>What to do</h2>\n<p>{remedy}</p>\n{place}<h2>Example</h2>\n<pre>{example}</pre>\n\
-         <p><a href=\"/problems\">All problems</a></p>\n"
+         <h2>What to do</h2>\n<p>{remedy}</p>\n{place}<h2>Example</h2>\n<pre>{example}</pre>\n"
     );
     around(&code.title(), &body)
 }
