@@ -58,6 +58,17 @@ async fn an_operator_key_is_created_at_the_first_start_only() {
     let mut deployment = Embedded::stopped();
     let (data, file) = (deployment.rows(), deployment.data.path().join("operator.key"));
     deployment.options(&["--operator-key-file", &file.display().to_string()]);
+    let check = [
+        "config",
+        "check",
+        "--listen",
+        "0.0.0.0:0",
+        "--insecure=no-tls",
+        "--operator-key-file",
+        &file.display().to_string(),
+    ];
+    orderlog(&check, &data).await.ended_with(0);
+    assert!(!file.exists() && !data.exists(), "a check creates nothing");
     let mut deployment = deployment.started().await;
     let first = std::fs::read_to_string(&file).expect("a key");
     assert!(deployment.told().contains(&file.display().to_string()) && !deployment.told().contains(first.trim()));

@@ -88,6 +88,7 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     // connections wait until the services have started.
     let doors = Doors::open(&options).await?;
     let (addr, own_url) = (doors.addr, doors.own_url());
+    secured::create_operator_key(&options, &registry.scopes()).map_err(SecureError::from)?;
     let gate = Arc::new(secured::gate(addr, &options, &registry.scopes())?);
     let storage = &options.storage;
     std::fs::create_dir_all(&storage.data).map_err(|source| StartError::Data { dir: storage.data.clone(), source })?;

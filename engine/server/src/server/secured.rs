@@ -1,12 +1,8 @@
 //! Builds the gate of a process, and rejects insecure settings at the start.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{io, net::SocketAddr, path::PathBuf};
 
-use orderlog_http::auth::{IssuerError, KeyFile, KeyFileError, KeyRing, NewKey, Scopes, Token, When};
+use orderlog_http::auth::{IssuerError, KeyFileError, KeyRing, NewKey, Scopes, Token, When};
 
 use super::{
     gate::{Gate, Open},
@@ -61,9 +57,6 @@ pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate
     let security = &options.security;
     let keys = security.key_file(&options.storage.data, scopes.clone());
     let path = keys.path().to_owned();
-    if let Some(file) = &security.operator_key_file {
-        create_operator_key(&keys, scopes, file)?;
-    }
     let ring = KeyRing::open(keys)?;
     if security.oidc.is_forgeable() && !security.goes_without(Insecure::NoTls) {
         return Err(SecureError::Forgeable);
@@ -76,7 +69,7 @@ pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate
     } else {
         Open::Nobody
     };
-    let are_told_apart = ring.is_there() || tokens.is_some();
+    let are_told_apart = ring.is_there() || tokens.is_some() || security.operator_key_file.is_some();
     if open == Open::Nobody && !are_told_apart {
         return Err(SecureError::NoKeys { addr, keys: path });
     }
@@ -93,9 +86,16 @@ pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate
     Ok(Gate { ring, tokens, process, demo, peer, open, hosts, counts_own })
 }
 
-fn create_operator_key(keys: &KeyFile, scopes: &Scopes, file: &Path) -> Result<(), KeyFileError> {
-    let scopes = scopes.meant_by("*").expect("operators have scopes");
-    let new = NewKey { name: OPERATOR_KEY.to_owned(), scopes, owner: None, expires: None };
+/// Creates the key that `--operator-key-file` asks for, if there are no keys yet. Before the gate is built, which would be open
+/// without it.
+///
+/// # Errors
+/// [`KeyFileError`] if it can't be created.
+pub fn create_operator_key(options: &Options, scopes: &Scopes) -> Result<(), KeyFileError> {
+    let Some(file) = &options.security.operator_key_file else { return Ok(()) };
+    let keys = options.security.key_file(&options.storage.data, scopes.clone());
+    let all = scopes.meant_by("*").expect("operators have scopes");
+    let new = NewKey { name: OPERATOR_KEY.to_owned(), scopes: all, owner: None, expires: None };
     if keys.create_in(new, |_| true, file, When::NoKeysYet)?.is_some() {
         tracing::info!("there were no keys: one with every scope is now in {}", file.display());
     }
