@@ -134,6 +134,8 @@ def cost(programs, options):
                 load.drained(program)
             sizes = {"log": 0, "rows": 0}
             for file in data.rglob("*.sqlite*"):
+                if file.is_symlink():  # The same file under its stable name.
+                    continue
                 sizes["log" if file.name.startswith("log") else "rows"] += file.stat().st_size
             found[str(wanted)] = {
                 "n": n, "log_bytes": sizes["log"] / n, "rows_bytes": sizes["rows"] / n, "memory_mb": program.memory_mb(),

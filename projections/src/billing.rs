@@ -5,7 +5,9 @@ use orderlog_domain::{
     values::CustomerId,
 };
 
-use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
+use orderlog_readmodel::{
+    Cell, Column, Index, List, Page, Paging, SqlView, Store, StoreError, Table, Tables, ViewColumn,
+};
 
 pub static TABLES: Tables<Billing> = Tables {
     schema: 2,
@@ -23,6 +25,48 @@ pub static TABLES: Tables<Billing> = Tables {
     }],
     ledgers: &[],
     timers: &[],
+    views: &[
+        SqlView {
+            name: "invoices_view",
+            columns: &[
+                ViewColumn::id("order_id", "key"),
+                ViewColumn::id("customer_id", "customer_id"),
+                ViewColumn::text("state", "state"),
+                ViewColumn::text("currency", "doc ->> '$.Invoice.currency'"),
+                ViewColumn::number("amount_due", "doc ->> '$.Invoice.amount_due'"),
+                ViewColumn::number("amount_paid", "doc ->> '$.Invoice.amount_paid'"),
+                ViewColumn::number("amount_refunded", "doc ->> '$.Invoice.amount_refunded'"),
+                ViewColumn::number("version", "version"),
+                ViewColumn::time("created_at", "doc ->> '$.Invoice.created_ms'"),
+                ViewColumn::time("updated_at", "doc ->> '$.Invoice.updated_ms'"),
+            ],
+            from: "invoices",
+        },
+        SqlView {
+            name: "payments_view",
+            columns: &[
+                ViewColumn::text("payment_id", "payment.value ->> '$.payment_id'"),
+                ViewColumn::id("order_id", "invoices.key"),
+                ViewColumn::id("customer_id", "customer_id"),
+                ViewColumn::text("currency", "doc ->> '$.Invoice.currency'"),
+                ViewColumn::number("amount", "payment.value ->> '$.amount'"),
+                ViewColumn::time("paid_at", "payment.value ->> '$.at_ms'"),
+            ],
+            from: "invoices join json_each(doc, '$.Invoice.payments') as payment",
+        },
+        SqlView {
+            name: "refunds_view",
+            columns: &[
+                ViewColumn::id("order_id", "invoices.key"),
+                ViewColumn::id("customer_id", "customer_id"),
+                ViewColumn::text("currency", "doc ->> '$.Invoice.currency'"),
+                ViewColumn::number("amount", "refund.value ->> '$.amount'"),
+                ViewColumn::text("cause", "refund.value ->> '$.cause'"),
+                ViewColumn::time("refunded_at", "refund.value ->> '$.at_ms'"),
+            ],
+            from: "invoices join json_each(doc, '$.Invoice.refunds') as refund",
+        },
+    ],
 };
 
 /// Invoices, newest orders first, filtered by state and customer if given.

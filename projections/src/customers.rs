@@ -6,7 +6,9 @@ use orderlog_domain::{
     values::CustomerId,
 };
 
-use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
+use orderlog_readmodel::{
+    Cell, Column, Index, List, Page, Paging, SqlView, Store, StoreError, Table, Tables, ViewColumn,
+};
 
 pub static TABLES: Tables<Customers> = Tables {
     schema: 1,
@@ -26,6 +28,17 @@ pub static TABLES: Tables<Customers> = Tables {
     ],
     ledgers: &[],
     timers: &[],
+    views: &[SqlView {
+        name: "customers_view",
+        columns: &[
+            ViewColumn::id("customer_id", "key"),
+            ViewColumn::number("active", "doc ->> '$.Customer.active'"),
+            ViewColumn::number("version", "version"),
+            ViewColumn::time("created_at", "doc ->> '$.Customer.created_ms'"),
+            ViewColumn::time("updated_at", "doc ->> '$.Customer.updated_ms'"),
+        ],
+        from: "customers",
+    }],
 };
 
 /// Customers after `after` who don't hold the canonical spelling of their address, by id, at most `limit`.

@@ -12,7 +12,8 @@ use orderlog_domain::{
 use serde::{Deserialize, Serialize};
 
 use orderlog_readmodel::{
-    Cell, Column, Cursor, Due, Index, Ledger, List, Page, Paging, Store, StoreError, Table, Tables, Timer,
+    Cell, Column, Cursor, Due, Index, Ledger, List, Page, Paging, SqlView, Store, StoreError, Table, Tables, Timer,
+    ViewColumn,
 };
 
 pub static TABLES: Tables<Inventory> = Tables {
@@ -51,6 +52,41 @@ pub static TABLES: Tables<Inventory> = Tables {
         indexes: &[Index { name: "movements_by_sku", on: "(sku)" }],
     }],
     timers: &[Timer { name: "expiry", kind: RESERVATIONS, column: "due_ms", due: expiry }],
+    views: &[
+        SqlView {
+            name: "stock_view",
+            columns: &[
+                ViewColumn::text("sku", "sku"),
+                ViewColumn::number("on_hand", "doc ->> '$.Stock.level.on_hand'"),
+                ViewColumn::number("reserved", "doc ->> '$.Stock.level.reserved'"),
+                ViewColumn::number(
+                    "available",
+                    "(doc ->> '$.Stock.level.on_hand') - (doc ->> '$.Stock.level.reserved')",
+                ),
+                ViewColumn::number("low_stock_threshold", "doc ->> '$.Stock.level.low_stock_threshold'"),
+                ViewColumn::number("low", "low"),
+                ViewColumn::number("version", "version"),
+                ViewColumn::time("updated_at", "doc ->> '$.Stock.updated_ms'"),
+            ],
+            from: "stock where sku is not null",
+        },
+        SqlView {
+            name: "movements_view",
+            columns: &[
+                ViewColumn::text("record", "'inventory@' || offset"),
+                ViewColumn::number("line", "line + 1"),
+                ViewColumn::text("sku", "sku"),
+                ViewColumn::text("cause", "doc ->> '$.cause'"),
+                ViewColumn::number("delta", "doc ->> '$.delta'"),
+                ViewColumn::number("on_hand_delta", "(doc ->> '$.after.on_hand') - (doc ->> '$.before.on_hand')"),
+                ViewColumn::number("on_hand", "doc ->> '$.after.on_hand'"),
+                ViewColumn::number("reserved", "doc ->> '$.after.reserved'"),
+                ViewColumn::text("order_id", "doc ->> '$.reservation.order'"),
+                ViewColumn::time("moved_at", "time_ms"),
+            ],
+            from: "movements",
+        },
+    ],
 };
 
 fn stock_cells(entity: &Entity) -> Vec<Cell> {

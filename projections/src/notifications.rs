@@ -6,7 +6,9 @@ use orderlog_domain::{
     values::Recipient,
 };
 
-use orderlog_readmodel::{Cell, Column, Cursor, Index, List, Page, Paging, Store, StoreError, Table, Tables};
+use orderlog_readmodel::{
+    Cell, Column, Cursor, Index, List, Page, Paging, SqlView, Store, StoreError, Table, Tables, ViewColumn,
+};
 
 pub static TABLES: Tables<Notifications> = Tables {
     // Schema 2 stores recipients that are UUIDs in lower case.
@@ -38,6 +40,18 @@ pub static TABLES: Tables<Notifications> = Tables {
     }],
     ledgers: &[],
     timers: &[],
+    views: &[SqlView {
+        name: "notifications_view",
+        columns: &[
+            ViewColumn::id("notification_id", "key"),
+            ViewColumn::text("recipient", "recipient"),
+            ViewColumn::number("read", "not unread"),
+            ViewColumn::number("version", "version"),
+            ViewColumn::time("created_at", "doc ->> '$.Notification.created_ms'"),
+            ViewColumn::time("read_at", "doc ->> '$.Notification.read_ms'"),
+        ],
+        from: "notifications where recipient is not null",
+    }],
 };
 
 /// The current state of a notification, and the record that created it.

@@ -8,7 +8,9 @@ use orderlog_domain::{
     values::{Channel, CustomerId},
 };
 
-use orderlog_readmodel::{Cell, Column, Index, List, Page, Paging, Store, StoreError, Table, Tables};
+use orderlog_readmodel::{
+    Cell, Column, Index, List, Page, Paging, SqlView, Store, StoreError, Table, Tables, ViewColumn,
+};
 
 pub static TABLES: Tables<Orders> = Tables {
     schema: 3,
@@ -40,6 +42,39 @@ pub static TABLES: Tables<Orders> = Tables {
     ],
     ledgers: &[],
     timers: &[],
+    views: &[
+        SqlView {
+            name: "orders_view",
+            columns: &[
+                ViewColumn::id("order_id", "key"),
+                ViewColumn::id("customer_id", "customer_id"),
+                ViewColumn::text("state", "state"),
+                ViewColumn::text("payment", "payment"),
+                ViewColumn::text("channel", "channel"),
+                ViewColumn::text("currency", "doc ->> '$.Order.currency'"),
+                ViewColumn::number("total", "doc ->> '$.Order.total'"),
+                ViewColumn::number("n_lines", "json_array_length(doc, '$.Order.lines')"),
+                ViewColumn::text("rejected_for", "doc ->> '$.Order.rejection.reason'"),
+                ViewColumn::number("version", "version"),
+                ViewColumn::time("created_at", "created_ms"),
+                ViewColumn::time("updated_at", "doc ->> '$.Order.updated_ms'"),
+            ],
+            from: "orders where state is not null",
+        },
+        SqlView {
+            name: "order_lines_view",
+            columns: &[
+                ViewColumn::id("order_id", "orders.key"),
+                ViewColumn::number("line", "line.key + 1"),
+                ViewColumn::text("sku", "line.value ->> '$.sku'"),
+                ViewColumn::number("quantity", "line.value ->> '$.quantity'"),
+                ViewColumn::number("unit_price", "line.value ->> '$.unit_price'"),
+                ViewColumn::number("amount", "(line.value ->> '$.quantity') * (line.value ->> '$.unit_price')"),
+                ViewColumn::text("currency", "doc ->> '$.Order.currency'"),
+            ],
+            from: "orders join json_each(doc, '$.Order.lines') as line where state is not null",
+        },
+    ],
 };
 
 fn order_cells(entity: &Entity) -> Vec<Cell> {

@@ -7,7 +7,7 @@ pub use orderlog_core::{
     public_events,
     schema::Schema,
 };
-pub use orderlog_readmodel::{Table, Tables};
+pub use orderlog_readmodel::{SqlView, Table, Tables, ViewColumn};
 pub use orderlog_runtime::{environment::mint, replica::Executed};
 pub use poem_openapi::{Enum, Object, OpenApi, param::Query, types::Example};
 pub use serde::{Deserialize, Serialize};

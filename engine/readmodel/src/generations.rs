@@ -1,6 +1,6 @@
 //! The generations of a service's read model. One is serving. The previous one may be kept to go back to, and the next one may
 //! be in the process of being built. Each is a separate file, `<service>.<number>.sqlite`. The file `<service>.generation` names the
-//! serving one, and is replaced atomically.
+//! serving one, and is replaced atomically. The link `<service>.sqlite` points at that file too, for people and their tools.
 //!
 //! Deliberately absent: opening generations (that is [`Store`](crate::Store)), building and comparing them (that is
 //! `service::rebuild`), and renaming open files.
@@ -15,7 +15,7 @@ use std::{
 use crate::{
     error::StoreError,
     opening,
-    replacing::replace,
+    replacing::{replace, replace_link},
     snapshots::{SnapshotError, Snapshots},
     tables::Tables,
 };
@@ -120,16 +120,15 @@ impl<D: Decider> Generations<D> {
     pub fn serve(&self, number: u32) -> Result<(), StoreError> {
         let path = self.pointer();
         let before = match self.serving() {
-            Ok(before) => before,
-            // The generation that served is unknown, so delete none.
-            Err(StoreError::Damaged { .. }) => {
-                let kept = replace(&path, format!("{number}\n").as_bytes());
-                return kept.map_err(|source| StoreError::Folder { path, source });
-            }
+            Ok(before) => Some(before),
+            Err(StoreError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
-        replace(&path, format!("{number} {before}\n").as_bytes())
-            .map_err(|source| StoreError::Folder { path, source })?;
+        let kept = before.map_or_else(|| number.to_string(), |before| format!("{number} {before}"));
+        replace(&path, format!("{kept}\n").as_bytes()).map_err(|source| StoreError::Folder { path, source })?;
+        self.link(number);
+        // Without the generation that served, delete none.
+        let Some(before) = before else { return Ok(()) };
         for other in self.all()?.into_iter().filter(|other| ![number, before].contains(other)) {
             self.remove(other)?;
         }
@@ -189,6 +188,20 @@ impl<D: Decider> Generations<D> {
     /// Returns the path of a generation's file.
     pub fn file(&self, number: u32) -> PathBuf {
         self.dir.join(format!("{}.{number}.sqlite", D::JOURNAL))
+    }
+
+    /// Points the service's stable name at this generation. The program itself does not use it, so a failure is only logged.
+    pub(crate) fn link(&self, number: u32) {
+        let (link, file) = (self.dir.join(format!("{}.sqlite", D::JOURNAL)), self.file(number));
+        let Some(target) = file.file_name() else { return };
+        if let Err(error) = replace_link(&link, target.as_ref()) {
+            tracing::warn!(
+                service = D::JOURNAL,
+                "{} does not point at {}, which serves: {error}",
+                link.display(),
+                file.display()
+            );
+        }
     }
 
     fn pointer(&self) -> PathBuf {

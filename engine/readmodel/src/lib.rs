@@ -2,6 +2,7 @@
 //!
 //! - [`Store`]: a service's read model in one SQLite file (one of several [`Generations`]), with its checkpoint.
 //! - [`Tables`]: the tables and columns for each kind of aggregate, and timers for due commands.
+//! - [`SqlView`]: views of the rows for people and their tools.
 //! - [`List`]: paged queries over a store. Each service defines its own lists.
 //! - [`Rows`]: the operations that a service's loop needs, and [`MemoryRows`], an in-memory implementation for tests.
 //! - [`Publications`]: compares a journal's public events with the records of its public topics.
@@ -21,6 +22,7 @@ mod schema;
 mod snapshots;
 mod store;
 mod tables;
+mod views;
 
 pub use error::StoreError;
 pub use generations::{Generations, SNAPSHOTS};
@@ -35,3 +37,4 @@ pub use store::{
     Cursor, Difference, Instant, List, Moment, Pace, Page, Paging, Pinned, Row, Store, Unaccepted, Writer,
 };
 pub use tables::{Cell, Column, Due, Index, Ledger, Table, Tables, Timer};
+pub use views::{SqlView, ViewColumn};

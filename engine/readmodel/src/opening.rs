@@ -12,7 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 
-use crate::{error::StoreError, origin::Origin, schema, tables::Tables};
+use crate::{error::StoreError, origin::Origin, schema, tables::Tables, views};
 use orderlog_core::decider::Decider;
 
 /// How long a connection waits for another connection's lock.
@@ -185,8 +185,9 @@ enum FileState {
     OtherTables { schema: String },
 }
 
-/// Ensures that `file` has these tables and can be written.
-pub(crate) async fn prepare<D: Decider>(file: &Path, origin: &Origin, tables: &Tables<D>) -> Result<(), StoreError> {
+/// Ensures that the file of generation `number` has these tables and views and can be written.
+pub(crate) async fn prepare<D: Decider>(origin: &Origin, tables: &Tables<D>, number: u32) -> Result<(), StoreError> {
+    let file = &origin.file;
     let mut connection = connect(file, origin).await?;
     match inspect(&mut connection, origin, tables).await? {
         FileState::These => {}
@@ -206,6 +207,7 @@ pub(crate) async fn prepare<D: Decider>(file: &Path, origin: &Origin, tables: &T
             create(&mut connection, origin, tables).await?;
         }
     }
+    views::install(&mut connection, origin, tables, number).await?;
     try_writing(&mut connection, origin).await?;
     close(connection, origin).await
 }

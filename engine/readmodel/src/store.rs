@@ -80,11 +80,14 @@ impl<D: Decider> Store<D> {
         Self::open_generation(&generations, serving).await
     }
 
-    /// Opens a generation, creating an empty one if it does not exist.
+    /// Opens a generation for writing, creating an empty one if it does not exist.
     pub async fn open_generation(generations: &Generations<D>, number: u32) -> Result<Self, StoreError> {
         let file = generations.file(number);
         let origin = Origin::new(&file);
-        opening::prepare(&file, &origin, generations.tables()).await?;
+        opening::prepare(&origin, generations.tables(), number).await?;
+        if generations.serving().is_ok_and(|serving| serving == number) {
+            generations.link(number);
+        }
         let options = opening::reading(&file);
         Self::reading(generations, number, origin, options).await
     }

@@ -5,7 +5,7 @@ use orderlog_core::{
     key::Key,
 };
 
-use crate::error::StoreError;
+use crate::{error::StoreError, views::SqlView};
 
 /// A column derived from an aggregate's state or an event, so that lists can filter and sort by it.
 #[derive(Clone, Copy, Debug)]
@@ -155,12 +155,14 @@ pub struct Tables<D: Decider> {
     pub ledgers: &'static [Ledger<D>],
     /// Commands triggered by time.
     pub timers: &'static [Timer<D>],
+    /// Views for people and their tools. Not part of the schema version.
+    pub views: &'static [SqlView],
 }
 
 impl<D: Decider> Tables<D> {
-    /// Creates a read model without ledgers and timers.
+    /// Creates a read model without ledgers, timers and views.
     pub const fn new(schema: u32, tables: &'static [Table<D::Entity>]) -> Self {
-        Self { schema, tables, ledgers: &[], timers: &[] }
+        Self { schema, tables, ledgers: &[], timers: &[], views: &[] }
     }
 
     pub fn of(&self, kind: &str) -> Result<&'static Table<D::Entity>, StoreError> {

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::Origin;
-use crate::{error::StoreError, tables::Tables};
+use crate::{error::StoreError, tables::Tables, views};
 use orderlog_core::decider::Decider;
 
 /// A table, with its primary key and all of its columns in the order of their declaration.
@@ -50,8 +50,14 @@ fn made<D: Decider, T>(tables: &Tables<D>, read: impl FnOnce(&Connection) -> rus
 /// The SQL that created an object, by the object's type and name.
 type Statements = BTreeMap<(String, String), Option<String>>;
 
-/// Selects a database's tables, indexes, views and triggers, except SQLite's internal ones.
-const STATEMENTS: &str = "select type, name, sql from sqlite_schema where name not like 'sqlite\\_%' escape '\\'";
+/// Returns the query for a database's tables, indexes, triggers and foreign views, except SQLite's internal ones. Our own views may be
+/// of another version.
+fn statements() -> String {
+    format!(
+        "select type, name, sql from sqlite_schema where name not like 'sqlite\\_%' escape '\\' and not ({})",
+        views::IS_OURS
+    )
+}
 
 /// Checks that a file has exactly the service's tables and indexes, created with the same statements.
 pub(super) async fn check<D: Decider>(
@@ -59,12 +65,12 @@ pub(super) async fn check<D: Decider>(
     origin: &Origin,
     connection: &mut SqliteConnection,
 ) -> Result<(), StoreError> {
-    let rows = sqlx::query(STATEMENTS).fetch_all(connection).await;
+    let rows = sqlx::query(AssertSqlSafe(statements())).fetch_all(connection).await;
     let rows = rows.map_err(|error| origin.error("reading the tables", error))?;
     let named = |row| Ok(((origin.get(row, 0)?, origin.get(row, 1)?), origin.get(row, 2)?));
     let found = rows.iter().map(named).collect::<Result<Statements, StoreError>>()?;
     let wanted: Statements = made(tables, |connection| {
-        let mut statements = connection.prepare(STATEMENTS)?;
+        let mut statements = connection.prepare(&statements())?;
         let rows = statements.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
         rows.collect()
     });

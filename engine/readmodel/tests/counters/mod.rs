@@ -8,7 +8,7 @@ use orderlog_core::{
     machine::{Changes, Digest, EntityRow, Genesis, Happened, Head, RecordRow, Verdict, chain},
     public::Nothing,
 };
-use orderlog_readmodel::{Cell, Column, Due, Index, Ledger, Table, Tables, Timer};
+use orderlog_readmodel::{Cell, Column, Due, Index, Ledger, SqlView, Table, Tables, Timer, ViewColumn};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -97,6 +97,11 @@ pub static TABLES: Tables<Counters> = Tables {
             }
             Row::Limit { .. } => None,
         },
+    }],
+    views: &[SqlView {
+        name: "counters_view",
+        columns: &[ViewColumn::text("name", "name"), ViewColumn::number("total", "total")],
+        from: "counters",
     }],
 };
 
