@@ -3,12 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use orderlog_tests::{
-    deployment::{Embedded, SERVICES, orderlog},
+    deployment::{Embedded, SERVICES, Said, binary, orderlog},
     ends::ends_at_rest,
     story::{self, Shop, text},
 };
@@ -56,6 +57,7 @@ async fn personal(shop: &Shop) {
     shop.invoice_becomes(&order, "open").await;
     let pay = json!({"order_id": order, "amount": 500, "currency": "EUR", "reference": "canary 1"});
     shop.billing.post("/billing", pay).await.expect(201);
+    shop.order(&customer, &[("seed", 1)]).await;
     let refund = json!({"amount": 100, "reason": "the canary was ill"});
     shop.billing.post(&format!("/billing/{order}/refund"), refund).await.expect(200);
     let notice = json!({"recipient": "operations", "subject": "A canary", "body": "The canary sings."});
@@ -104,6 +106,67 @@ async fn links_are_right(deployment: &Embedded, generation: u32) {
     }
 }
 
+/// What the program answers to a statement.
+async fn sql(args: &[&str], data: &Path) -> Said {
+    orderlog(&[&["sql"], args].concat(), data).await
+}
+
+/// Each query of `docs/data.md` has an answer, and the formats say the same.
+async fn statements_are_answered(data: &Path) {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/data.md")).unwrap();
+    let queries: Vec<_> = page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(queries.len(), 5);
+    for query in queries {
+        let said = sql(&[query], data).await.ended_with(0);
+        assert!(said.stdout.lines().count() > 1, "{query}: {said:?}");
+    }
+    let statement = "select service, position, null as missing from about_view where service = 'orders'";
+    let said = sql(&[statement, "--json", "--positions"], data).await.ended_with(0);
+    let position = text(&said.json(), "position");
+    assert_eq!(said.stdout, format!("{{\"service\":\"orders\",\"position\":\"{position}\",\"missing\":null}}\n"));
+    assert!(said.stderr.lines().count() == SERVICES.len() && said.stderr.contains(&position), "{said:?}");
+    for (format, between) in [(&["--csv"][..], ","), (&[], "\t")] {
+        let said = sql(&[&[statement], format].concat(), data).await.ended_with(0);
+        assert_eq!(said.stdout, format!("service position missing\norders {position} \n").replace(' ', between));
+    }
+    let file = data.with_extension("query");
+    fs::write(&file, "select count(*) as n\nfrom billing.invoices_view -- all\n;\n").unwrap();
+    let mut command = std::process::Command::new(binary());
+    command.args(["sql", "-", "--data"]).arg(data).stdin(fs::File::open(file).unwrap());
+    assert!(String::from_utf8(command.output().unwrap().stdout).unwrap().starts_with("n\n"));
+    assert!(sql(&[], data).await.ended_with(0).stdout.contains("orders.order_lines_view\n"));
+    assert!(sql(&["select 1 where 0"], data).await.ended_with(0).stderr.contains("no rows"));
+}
+
+/// Statements that would change or open something are refused; what is wrong is named, with what was probably meant.
+async fn statements_only_read(data: &Path) {
+    for (statement, named) in [
+        ("delete from orders.orders", "a change"),
+        ("create temp table t (a)", "a change"),
+        ("vacuum orders into '/dev/null'", "without rows"),
+        ("attach 'other.sqlite' as other", "other files"),
+        ("detach orders", "other files"),
+        ("pragma orders.journal_mode = delete", "pragma journal_mode"),
+        ("pragma query_only = 0", "pragma query_only"),
+        ("commit", "a transaction"),
+        ("select load_extension('x')", "load_extension()"),
+        ("select 1; delete from orders.orders", "more than one"),
+        (" -- nothing", "no statement"),
+        ("select ?", "parameters"),
+        ("select * form orders_view", "syntax error"),
+        ("select * from ordrs_view", "did you mean `orders_view`?\n  views: customers.about_view, "),
+        ("select * from orders.order_view", "did you mean `orders.orders_view`?"),
+        ("select orders_view.totl from orders_view", "did you mean `total`?"),
+    ] {
+        let said = sql(&[statement], data).await.ended_with(2);
+        assert!(said.stderr.contains(named) && said.stdout.is_empty(), "{statement}: {said:?}");
+    }
+    let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
+    let said = sql(&["--timeout", "1", endless], data).await.ended_with(1);
+    assert!(said.stderr.contains("interrupted after 1 s"), "{said:?}");
+    sql(&["select 1"], &data.join("nowhere")).await.ended_with(5);
+}
+
 #[tokio::test]
 async fn analysts_find_plain_data_under_names_that_stay() {
     let mut deployment = Embedded::start().await;
@@ -112,9 +175,11 @@ async fn analysts_find_plain_data_under_names_that_stay() {
     personal(&shop).await;
     links_are_right(&deployment, 1).await;
     views_are_readable_and_impersonal(&data);
+    statements_are_answered(&data).await;
+    statements_only_read(&data).await;
     let reader = open(&link(&data, "inventory"));
     shop.receive("seed", 100).await;
-    shop.stock_becomes("seed", 108, 3).await;
+    shop.stock_becomes("seed", 108, 4).await;
     assert_eq!(all(&reader, "select on_hand from stock_view where sku = 'seed'"), [[Value::Integer(108)]]);
     drop(reader);
 
@@ -124,8 +189,13 @@ async fn analysts_find_plain_data_under_names_that_stay() {
     orderlog(&["projection", "rollback"], &data).await.ended_with(0);
     links_are_right(&deployment, 1).await;
 
-    // Another version of the program left other views and no link.
+    let names = || fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>();
     assert!(deployment.stop().await);
+    let before = names();
+    statements_are_answered(&data).await;
+    assert_eq!(names(), before, "without a server, too, nothing is changed");
+
+    // Another version of the program left other views and no link.
     for service in SERVICES {
         let changed = "drop view about_view; create view about_view as select 1; create view former_view as select 2";
         Connection::open(link(&data, service)).unwrap().execute_batch(changed).unwrap();

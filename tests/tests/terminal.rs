@@ -97,6 +97,8 @@ async fn progress_and_colours_leave_a_clean_screen() {
         assert!(!verified.lines.iter().any(|line| line.contains(" left")), "{:#?}", verified.lines);
         let status = Terminal(width).run(&["projection", "status"], &data).fits(0);
         assert_eq!(status.lines.len(), 6, "{:#?}", status.lines);
+        let orders = Terminal(width).run(&["sql", "select total, * from orders_view limit 3"], &data).fits(0);
+        assert!(orders.lines.len() == 4 && orders.lines[0].starts_with("total  order_id"), "{:#?}", orders.lines);
     }
     let (wrong, args) = ("\x1b[31merror:\x1b[0m", ["parked", "show", "orders", "0"]);
     let coloured = Terminal(80).run(&args, &data).fits(5);

@@ -17,6 +17,7 @@ use crate::{
     opening,
     replacing::{replace, replace_link},
     snapshots::{SnapshotError, Snapshots},
+    sql::ServingFile,
     tables::Tables,
 };
 use orderlog_core::decider::Decider;
@@ -56,6 +57,21 @@ impl<D: Decider> Generations<D> {
     /// [`StoreError::InUse`] while a process uses them, [`StoreError::Folder`] if the folder can't be read.
     pub fn to_read(dir: &Path, tables: &'static Tables<D>) -> Result<Self, StoreError> {
         Ok(Self::locked_by(dir, tables, opening::shared_lock(dir, D::JOURNAL)?))
+    }
+
+    /// Returns the serving generation in `dir` for [`Sql`](crate::Sql), whether or not a process is writing it. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Folder`] if the folder can't be read.
+    pub fn serving_file(dir: &Path, tables: &'static Tables<D>) -> Result<Option<ServingFile>, StoreError> {
+        let (lock, is_written) = match opening::shared_lock(dir, D::JOURNAL) {
+            Err(StoreError::InUse { .. }) => (None, true),
+            lock => (lock?, false),
+        };
+        let generations = Self::locked_by(dir, tables, lock);
+        let file = generations.file(generations.serving()?);
+        let found = file.exists();
+        Ok(found.then_some(ServingFile { service: D::JOURNAL, file, is_written, _lock: generations.lock }))
     }
 
     fn locked_by(dir: &Path, tables: &'static Tables<D>, lock: Option<File>) -> Self {

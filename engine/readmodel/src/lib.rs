@@ -3,6 +3,7 @@
 //! - [`Store`]: a service's read model in one SQLite file (one of several [`Generations`]), with its checkpoint.
 //! - [`Tables`]: the tables and columns for each kind of aggregate, and timers for due commands.
 //! - [`SqlView`]: views of the rows for people and their tools.
+//! - [`Sql`]: statements of people over the read models of several services.
 //! - [`List`]: paged queries over a store. Each service defines its own lists.
 //! - [`Rows`]: the operations that a service's loop needs, and [`MemoryRows`], an in-memory implementation for tests.
 //! - [`Publications`]: compares a journal's public events with the records of its public topics.
@@ -20,6 +21,7 @@ mod replacing;
 mod rows;
 mod schema;
 mod snapshots;
+mod sql;
 mod store;
 mod tables;
 mod views;
@@ -33,6 +35,7 @@ pub use publications::{
 pub use redis::RedisAddress;
 pub use rows::Rows;
 pub use snapshots::{Label, SnapshotError, Snapshots};
+pub use sql::{Answer, ReadAt, ServingFile, Sql, SqlError, Value};
 pub use store::{
     Cursor, Difference, Instant, List, Moment, Pace, Page, Paging, Pinned, Row, Store, Unaccepted, Writer,
 };

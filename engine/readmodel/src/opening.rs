@@ -16,7 +16,7 @@ use crate::{error::StoreError, origin::Origin, schema, tables::Tables, views};
 use orderlog_core::decider::Decider;
 
 /// How long a connection waits for another connection's lock.
-const BUSY: Duration = Duration::from_secs(10);
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
 /// More statements than any service needs for writing.
 const N_STATEMENTS: usize = 64;
@@ -110,8 +110,11 @@ pub(crate) fn reading(file: &Path) -> SqliteConnectOptions {
 /// Returns the options of a read-only connection to a file without a writer. If it has no write-ahead log, SQLite creates no other
 /// file and takes no lock.
 pub(crate) fn reading_alone(file: &Path) -> SqliteConnectOptions {
-    let has_wal = fs::metadata(companion(file, WAL)).is_ok_and(|wal| wal.len() > 0);
-    reading(file).immutable(!has_wal)
+    reading(file).immutable(!has_wal(file))
+}
+
+pub(crate) fn has_wal(file: &Path) -> bool {
+    fs::metadata(companion(file, WAL)).is_ok_and(|wal| wal.len() > 0)
 }
 
 /// Returns the path of the file that SQLite creates beside `file` with this suffix.

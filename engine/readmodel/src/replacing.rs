@@ -15,7 +15,7 @@ pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// Atomically makes `path` a link to `target`, unless it is one already.
 ///
 /// # Errors
-/// Also if something else than a link is there: it is somebody's copy, and is kept.
+/// Also if something other than a link is there. It may be somebody's copy, so it is kept.
 pub(crate) fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
     match fs::read_link(path) {
         Ok(found) if found == target => return Ok(()),

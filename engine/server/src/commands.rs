@@ -12,6 +12,7 @@ mod running;
 mod serve;
 mod services;
 mod settings;
+mod sql;
 mod variables;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -96,6 +97,11 @@ enum Command {
         #[command(subcommand)]
         verb: config::Verb,
     },
+    /// Query the read models with SQL, whether or not a server runs
+    ///
+    /// Each read model is a database with the name of its service, `select * from SERVICE.VIEW`. Views are found without that
+    /// name too. Each read model is read at one position.
+    Sql(sql::Query),
     /// Create, list and revoke API keys
     Key {
         #[command(subcommand)]
@@ -163,6 +169,7 @@ impl Cli {
                 | Command::Log { .. }
                 | Command::Parked { .. }
                 | Command::Projection { .. }
+                | Command::Sql(_)
                 | Command::Health(_)
                 | Command::Completions { .. }
                 | Command::Man { .. },
@@ -190,6 +197,7 @@ impl Cli {
             Some(Command::Log { verb }) => return log::run(registry, *verb).await,
             Some(Command::Parked { verb }) => return parked::run(registry, *verb).await,
             Some(Command::Projection { verb }) => return projection::run(registry, *verb).await,
+            Some(Command::Sql(query)) => return tokio::task::block_in_place(|| query.run(registry)),
             Some(Command::Health(health)) => health.run().await?,
             Some(Command::Completions { shell }) => manual::complete(registry, shell)?,
             Some(Command::Man { dir }) => manual::man(registry, dir.as_deref())?,

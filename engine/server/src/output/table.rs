@@ -7,24 +7,24 @@ const GAP: &str = "  ";
 
 /// A column's heading, and the side to which it is aligned.
 #[derive(Clone, Copy, Debug)]
-pub enum Column {
-    Left(&'static str),
+pub enum Column<'a> {
+    Left(&'a str),
     /// For numbers.
-    Right(&'static str),
+    Right(&'a str),
 }
 
 /// Prints rows, which have as many cells as there are columns.
 #[derive(Debug)]
-pub struct Table {
-    columns: Vec<Column>,
+pub struct Table<'a> {
+    columns: Vec<Column<'a>>,
     /// Of the first rows; later ones may be wider.
     widths: Option<Vec<usize>>,
     /// Of the terminal; a line for other programs is not cut.
     n_columns: usize,
 }
 
-impl Table {
-    pub fn new(columns: impl Into<Vec<Column>>) -> Self {
+impl<'a> Table<'a> {
+    pub fn new(columns: impl Into<Vec<Column<'a>>>) -> Self {
         Self { columns: columns.into(), widths: None, n_columns: Stream::Stdout.columns().unwrap_or(usize::MAX) }
     }
 
@@ -50,8 +50,8 @@ impl Table {
     }
 }
 
-impl Column {
-    const fn heading(self) -> &'static str {
+impl<'a> Column<'a> {
+    const fn heading(self) -> &'a str {
         match self {
             Self::Left(heading) | Self::Right(heading) => heading,
         }

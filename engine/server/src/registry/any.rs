@@ -23,7 +23,7 @@ use orderlog_http::{
         parts::{NotStarted, Parts},
     },
 };
-use orderlog_readmodel::{Generations, Store, StoreError};
+use orderlog_readmodel::{Generations, ServingFile, Store, StoreError};
 use orderlog_runtime::{
     projection::{Projection, Rows},
     replica::{Setup, ToSettle},
@@ -85,6 +85,12 @@ pub trait AnyService: Send + Sync {
     /// The verdicts on the records from `from` up to but excluding `to`, ascending, as far as the read model in the
     /// data folder `dir` contains them. No process may serve it meanwhile.
     async fn verdicts_in(&self, dir: &Path, from: u64, to: u64) -> Result<Vec<(u64, Verdict)>, StoreError>;
+
+    /// The serving read model in the data folder `dir`, to be queried; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the folder can't be read.
+    fn serving_file(&self, dir: &Path) -> Result<Option<ServingFile>, StoreError>;
 
     /// Starts an instance that only folds: it has no background tasks, so it publishes nothing. With `scratch`, it works on a
     /// copy of the read model in that folder. Returns once it has caught up.
@@ -167,6 +173,10 @@ impl<S: ServiceDefinition> AnyService for S {
             Some(store) => store.verdicts(from, to).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    fn serving_file(&self, dir: &Path) -> Result<Option<ServingFile>, StoreError> {
+        Generations::serving_file(dir, S::TABLES)
     }
 
     async fn fold(
