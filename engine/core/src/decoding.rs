@@ -57,7 +57,8 @@ pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, DecodeError> {
 /// # Errors
 /// [`DecodeError`], which never contains a value.
 pub fn from_value<T: DeserializeOwned>(json: &Value) -> Result<T, DecodeError> {
-    serde_path_to_error::deserialize(json).map_err(|error| DecodeError::of(&error))
+    // By its text, since a second way of decoding would be compiled once more for each type.
+    from_slice(json.to_string().as_bytes())
 }
 
 /// Whether `text` can be the name of a field or variant. Anything else may be data in the place of a name.
