@@ -424,6 +424,15 @@ impl Said {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
+
+    /// Its data as a list: a JSON object on each line.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json_lines(&self) -> Vec<Value> {
+        let object = |line| serde_json::from_str::<Value>(line).ok().filter(Value::is_object);
+        self.stdout.lines().map(|line| object(line).unwrap_or_else(|| panic!("no object: {line}"))).collect()
+    }
 }
 
 /// Runs the program on a data folder.

@@ -77,8 +77,13 @@ async fn an_imported_log_comes_to_rest_as_the_exported_one_did_and_nothing_is_do
     let without_key = import(&exported, &new.rows()).await.ended_with(5);
     assert!(without_key.stderr.contains("hash.key in the data folder"), "{without_key:?}");
     fs::copy(data.join("hash.key"), new.rows().join("hash.key")).unwrap();
-    let tried = orderlog(&["log", "import", exported.to_str().unwrap(), "--dry-run"], &new.rows()).await.ended_with(0);
-    assert!(tried.stdout.contains("nothing was written"), "{tried:?}");
+    let (nowhere, hash_key) = (new.rows().join("nowhere"), data.join("hash.key").display().to_string());
+    let dry_run = ["log", "import", exported.to_str().unwrap(), "--dry-run", "--hash-key-file", &hash_key];
+    for data in [&new.rows(), &nowhere] {
+        let tried = orderlog(&dry_run, data).await.ended_with(0);
+        assert!(tried.stdout.contains("nothing was written"), "{tried:?}");
+    }
+    assert!(!nowhere.exists(), "not even an empty log is made");
     let imported = import(&exported, &new.rows()).await.ended_with(0).json();
     assert!(!new.rows().join("log.sqlite-wal").exists(), "the imported log is one file");
     assert_eq!(digests(&imported["manifest"]), digests(&manifest));
@@ -159,7 +164,7 @@ async fn a_broken_export_is_refused_with_the_name_of_the_record_and_nothing_is_w
     for export in &broken {
         let refused = import(export, &new.rows()).await.ended_with(3);
         assert!(refused.stderr.contains("orders@"), "the journal and the record are named: {refused:?}");
-        let checked = orderlog_anywhere(&["log", "check", export.to_str().unwrap()]).await.ended_with(3);
+        let checked = orderlog_anywhere(&["log", "check", export.to_str().unwrap(), "--json"]).await.ended_with(3);
         assert_eq!(checked.stderr, refused.stderr);
     }
     let half = changed(&exported, "half", |copy| fs::remove_file(copy.join("manifest.json")).unwrap());
@@ -204,7 +209,7 @@ async fn an_export_without_exactly_its_five_journals_is_refused_and_nothing_is_w
                     });
                 });
             }),
-            "\"returns\" is no journal",
+            "is no journal",
         ),
         (
             changed(&exported, "elsewhere", |copy| {
@@ -236,7 +241,7 @@ async fn an_export_without_exactly_its_five_journals_is_refused_and_nothing_is_w
     for (export, told) in &wrong {
         let refused = import(export, &new.rows()).await.ended_with(3);
         assert!(refused.stderr.contains(told), "{told}: {refused:?}");
-        let checked = orderlog_anywhere(&["log", "check", export.to_str().unwrap()]).await.ended_with(3);
+        let checked = orderlog_anywhere(&["log", "check", export.to_str().unwrap(), "--json"]).await.ended_with(3);
         assert_eq!(checked.stderr, refused.stderr);
     }
     let with_notes = changed(&exported, "notes", |copy| fs::write(copy.join("notes.txt"), "of last night").unwrap());

@@ -93,8 +93,8 @@ fn views_are_readable_and_impersonal(data: &Path) {
 async fn links_are_right(deployment: &Embedded, generation: u32) {
     ends_at_rest(&deployment.http()).await;
     let data = &deployment.rows();
-    let status = orderlog(&["projection", "status", "--json"], data).await.ended_with(0).json();
-    for status in status.as_array().unwrap() {
+    let status = orderlog(&["projection", "status", "--json"], data).await.ended_with(0).json_lines();
+    for status in &status {
         let service = text(status, "service");
         let target = fs::read_link(link(data, &service)).unwrap();
         assert_eq!(target, Path::new(&format!("{service}.{generation}.sqlite")));

@@ -315,9 +315,9 @@ async fn every_service_is_verified_whatever_is_wrong_with_others_and_the_worst_o
     execute(&data.join(ROWS), "delete from records where offset = 5");
     assert!(all(3).await.stdout.contains("the first at orders@5"));
     fs::write(data.join("orders.generation"), "no number").unwrap();
-    let report = orderlog(&["projection", "verify", "all", "--json"], &data).await.ended_with(3).json();
+    let report = orderlog(&["projection", "verify", "all", "--json"], &data).await.ended_with(3).json_lines();
     let (orders, billing) = (&report[1], &report[3]);
-    assert!(orders["error"].as_str().unwrap().contains("orders.generation is damaged"), "{report}");
+    assert!(orders["error"].as_str().unwrap().contains("orders.generation is damaged"), "{report:?}");
     assert_eq!((&orders["service"], &billing["report"]["differences"]), (&"orders".into(), &serde_json::json!([])));
 }
 
@@ -478,8 +478,9 @@ async fn rows_that_are_ahead_of_a_restored_log_are_refused_with_the_command_that
     assert!(refused.stderr.contains(command), "it says what repairs it: {refused:?}");
     is_told("an older log", &orderlog(&["projection", "verify", "all"], &data).await, &["customers", "--yes"]);
     orderlog(&["projection", "rebuild", "all"], &data).await.ended_with(5);
-    let rebuilt = orderlog(&["projection", "rebuild", "all", "--yes", "--json"], &data).await.ended_with(0).json();
-    for built in rebuilt.as_array().unwrap() {
+    let rebuilt =
+        orderlog(&["projection", "rebuild", "all", "--yes", "--json"], &data).await.ended_with(0).json_lines();
+    for built in rebuilt {
         assert_eq!(built["report"]["generation"], 2, "what is built from the log is not built once more: {built}");
         assert!(built["report"]["n_records"].as_u64().unwrap() > 0, "{built}");
     }

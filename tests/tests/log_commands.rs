@@ -1,7 +1,5 @@
 //! `orderlog log` as its operator meets it, on a running server and on a stopped one.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
-
 use orderlog_core::{
     header::{Expect, HEADER, Header, Origin},
     key::{Key, RecordId},
@@ -12,12 +10,8 @@ use orderlog_tests::{
     eventually,
     story::{self, Shop},
 };
-use serde_json::Value;
+use serde_json::json;
 use uuid::Uuid;
-
-fn lines(stdout: &str) -> Vec<Value> {
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 #[tokio::test]
 async fn any_topic_is_replayed_from_any_point() {
@@ -26,34 +20,61 @@ async fn any_topic_is_replayed_from_any_point() {
     story::play(&Shop::from(&deployment), "a").await;
 
     let running = orderlog(&["log", "replay", "orders"], &data).await.ended_with(0);
-    let all = lines(&running.stdout);
+    let all = running.json_lines();
     assert!(all.iter().zip(0..).all(|(record, offset)| record["offset"] == offset), "every record, in order");
     assert_eq!((&all[0]["type"], &all[0]["verdict"]), (&"genesis".into(), &"accepted".into()));
     let placed = orderlog(&["log", "replay", "orders", "--type", "order_placed"], &data).await.ended_with(0);
-    let placed = lines(&placed.stdout);
+    let placed = placed.json_lines();
     assert!(placed.len() > 3 && placed.iter().all(|record| record["value"]["OrderPlaced"].is_object()));
 
     let order = placed[0]["key"].as_str().unwrap();
     let about = orderlog(&["log", "replay", "orders", "--key", order], &data).await.ended_with(0);
-    assert_eq!(lines(&about.stdout)[0], placed[0]);
+    assert_eq!(about.json_lines()[0], placed[0]);
     let some = orderlog(&["log", "replay", "orders", "--from", "orders@3", "--to", "5"], &data).await.ended_with(0);
-    let offsets: Vec<_> = lines(&some.stdout).iter().map(|record| record["offset"].as_u64().unwrap()).collect();
+    let offsets: Vec<_> = some.json_lines().iter().map(|record| record["offset"].as_u64().unwrap()).collect();
     assert_eq!(offsets, [3, 4]);
-    let later = orderlog(&["log", "replay", "orders", "--from", "2100-01-01T00:00:00Z"], &data).await.ended_with(0);
-    assert_eq!(later.stdout, "");
+    for (filter, told) in [
+        (&["--from", "2100-01-01"][..], String::new()),
+        (&["--type", "order_plcaed"], "; did you mean `order_placed`?".to_owned()),
+        (&["--key", &order[..20]], format!("; did you mean `{order}`?")),
+        (&["--to", "1d", "--type", "genesis"], String::new()),
+    ] {
+        let nothing = orderlog(&[&["log", "replay", "orders"], filter].concat(), &data).await.ended_with(0);
+        let told = format!("nothing matches: looked at {} records of orders{told}\n", all.len());
+        assert_eq!((&*nothing.stdout, &nothing.stderr), ("", &told));
+    }
+    let recent = orderlog(&["log", "replay", "orders", "--from", "1h"], &data).await.ended_with(0);
+    assert_eq!(recent.json_lines(), all);
     let public = orderlog(&["log", "replay", "low.stock", "--table"], &data).await.ended_with(0);
     assert!(public.stdout.contains("low.stock@0") && public.stdout.contains("widget-a"), "{public:?}");
 
     let beyond = orderlog(&["log", "replay", "orders", "--from", "1000000"], &data).await.ended_with(5);
     assert!(beyond.stderr.contains("it holds 0 to"), "it says what there is: {beyond:?}");
-    let unknown = orderlog(&["log", "replay", "nothing"], &data).await.ended_with(5);
-    assert!(unknown.stderr.contains("nothing does not exist"), "{unknown:?}");
     orderlog(&["log", "replay", "orders", "--from", "yesterday"], &data).await.ended_with(2);
+    let topics = orderlog(&["log", "topics", "--json"], &data).await.ended_with(0).json_lines();
+    let of = |topic: &str| topics.iter().find(|it| it["topic"] == topic).unwrap().clone();
+    assert_eq!((&of("orders")["kind"], &of("orders")["n_records"]), (&json!("journal"), &json!(all.len())));
+    assert_eq!(of("orders")["first_time_ms"], all[0]["time_ms"]);
+    assert_eq!(of("orders")["last_time_ms"], all[all.len() - 1]["time_ms"]);
+    assert!(of("low.stock")["bytes"].as_u64() > Some(100), "{topics:?}");
+    let table = orderlog(&["log", "topics"], &data).await.ended_with(0);
+    assert!(table.stdout.starts_with("topic ") && table.stdout.lines().count() == topics.len() + 1, "{table:?}");
 
     assert!(deployment.stop().await);
+    for (topic, told) in [
+        ("ordesr", "ordesr does not exist; did you mean `orders`?"),
+        ("nothing", "does not exist; `orderlog log topics` lists all"),
+    ] {
+        let unknown = orderlog(&["log", "replay", topic], &data).await.ended_with(5);
+        assert!(unknown.stderr.contains(told), "{unknown:?}");
+    }
+    let failed = orderlog(&["log", "replay", "orders", "--json", "--from", "1000000"], &data).await.ended_with(5);
+    let error: serde_json::Value = serde_json::from_str(&failed.stderr).unwrap();
+    assert!(error["exit_code"] == 5 && error["error"].as_str().unwrap().contains("it holds 0 to"), "{error}");
+    assert_eq!(orderlog(&["log", "topics", "--json"], &data).await.ended_with(0).json_lines(), topics);
     std::fs::rename(data.join("hash.key"), data.join("elsewhere.key")).unwrap();
     let stopped = orderlog(&["log", "replay", "orders"], &data).await.ended_with(0);
-    assert_eq!(lines(&stopped.stdout), all, "the same, from the files");
+    assert_eq!(stopped.json_lines(), all, "the same, from the files");
     assert!(!data.join("hash.key").exists(), "whoever only reads makes no secret");
     assert!(!data.join("log.sqlite-wal").exists(), "the log is one file");
 }
@@ -99,7 +120,7 @@ async fn records_that_this_program_can_not_read_are_found_before_it_is_deployed(
     let parked = orderlog(&["parked", "list"], &data).await.ended_with(0);
     assert!(parked.stdout.starts_with(&format!("orders@{offset}  ")), "the rows go on without it: {parked:?}");
     let json = orderlog(&["log", "lint", "orders", "--json"], &data).await.ended_with(3);
-    assert_eq!(json.json()[0]["unreadable"][0]["offset"], offset);
+    assert_eq!(json.json()["unreadable"][0]["offset"], offset);
 
     // What is parked does not keep the rest from going on.
     deployment.restart_unready().await;

@@ -46,7 +46,7 @@ async fn the_log_is_read_as_it_is_also_where_nothing_can_be_written() {
         run(&["log", "lint"]).await.ended_with(0);
         run(&["log", "export", &export(&read_only.to_string())]).await.ended_with(0);
         let status = run(&["projection", "status", "inventory", "--json"]).await.ended_with(0).json();
-        assert_eq!((&status[0]["state"], &status[0]["lag"]), (&json!("ready"), &json!(0)), "{status}");
+        assert_eq!((&status["state"], &status["lag"]), (&json!("ready"), &json!(0)), "{status}");
         run(&["parked", "list"]).await.ended_with(0);
         let scratch = dir.path().display().to_string();
         run(&["projection", "verify", "--scratch", &scratch]).await.ended_with(0);
@@ -60,7 +60,7 @@ async fn the_log_is_read_as_it_is_also_where_nothing_can_be_written() {
         &["projection", "rebuild", "inventory", "--dry-run", "--json"],
     ] {
         let report = orderlog_with_read_only(&data, args, &data).await.ended_with(0).json();
-        let report = &report[0]["report"];
+        let report = &report["report"];
         assert_eq!(
             (&report["snapshots"][0]["fault"], &report["published"]["is_position_lost"]),
             (&json!(null), &json!(false))
@@ -127,7 +127,7 @@ async fn positions_ahead_of_the_log_are_left_for_the_server_to_forget() {
     positions().execute("update positions set position = position + 1000 where topic = 'inventory'", []).unwrap();
     let n = count();
     let verified = orderlog(&["projection", "verify", "inventory", "--json"], &data).await.ended_with(0).json();
-    assert_eq!(verified[0]["report"]["published"]["is_position_lost"], true, "{verified}");
+    assert_eq!(verified["report"]["published"]["is_position_lost"], true, "{verified}");
     orderlog(&["log", "lint"], &data).await.ended_with(0);
     assert!(n > 1 && count() == n);
 }

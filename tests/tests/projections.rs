@@ -10,7 +10,7 @@ use std::{
 };
 
 use orderlog_tests::{
-    deployment::{Distributed, Embedded, SERVICES, orderlog},
+    deployment::{Distributed, Embedded, SERVICES, kafka, orderlog},
     ends::ends_at_rest,
     eventually,
     http::Http,
@@ -42,7 +42,7 @@ async fn rows_are_rebuilt_on_a_running_server_while_it_is_busy() {
         .collect();
 
     let rebuilt = orderlog(&["projection", "rebuild", "all", "--json"], &data).await.ended_with(0);
-    for service in rebuilt.json().as_array().unwrap() {
+    for service in rebuilt.json_lines() {
         assert_eq!(service["report"]["differences"], json!([]), "{service}");
         assert!(service["report"]["serves_from"].is_u64(), "{service}");
     }
@@ -50,8 +50,8 @@ async fn rows_are_rebuilt_on_a_running_server_while_it_is_busy() {
     assert!(verified.stdout.contains("every row is what the log says"), "{verified:?}");
     assert!(!verified.stderr.contains('\x1b'), "progress is plain lines outside of a terminal: {verified:?}");
     orderlog(&["projection", "rollback", "orders"], &data).await.ended_with(0);
-    let status = orderlog(&["projection", "status", "--json"], &data).await.ended_with(0).json();
-    let of = |service: &str| status.as_array().unwrap().iter().find(|it| it["service"] == service).unwrap().clone();
+    let status = orderlog(&["projection", "status", "--json"], &data).await.ended_with(0).json_lines();
+    let of = |service: &str| status.iter().find(|it| it["service"] == service).unwrap().clone();
     assert_eq!((&of("orders")["generation"], &of("billing")["generation"]), (&json!(1), &json!(2)));
 
     stop.store(true, Ordering::Relaxed);
@@ -103,12 +103,13 @@ async fn rows_are_rebuilt_and_verified_on_kafka_and_redis() {
     for service in SERVICES {
         let data = deployment.rows(service);
         let rebuilt = orderlog(&["projection", "rebuild", service, "--json"], &data).await.ended_with(0).json();
-        assert!(rebuilt[0]["report"]["n_records"].as_u64() > Some(1), "{service}: {rebuilt}");
+        assert!(rebuilt["report"]["n_records"].as_u64() > Some(1), "{service}: {rebuilt}");
         orderlog(&["projection", "verify", service], &data).await.ended_with(0);
         let status = orderlog(&["projection", "status", service, "--json"], &data).await.ended_with(0).json();
-        assert_eq!((&status[0]["generation"], &status[0]["state"]), (&json!(2), &json!("ready")), "{status}");
+        assert_eq!((&status["generation"], &status["state"]), (&json!(2), &json!("ready")), "{status}");
         deployment.restart(service).await;
     }
+    one_of_five_processes_names_the_others(&mut deployment).await;
     let shop = Shop::from(&deployment);
     assert_eq!(shop.told("operations", "").await, inbox, "the inbox in Redis follows the new rows");
     // After a restart it takes a moment until the relay holds its lease again: until then new customers are unknown.
@@ -120,6 +121,31 @@ async fn rows_are_rebuilt_and_verified_on_kafka_and_redis() {
     })
     .await;
     story::play(&shop, "b").await;
+}
+
+/// `all` is what a process has, whether it runs or not.
+async fn one_of_five_processes_names_the_others(deployment: &mut Distributed) {
+    let data = deployment.rows("billing");
+    let (log, prefix) = (format!("kafka://{}", kafka()), deployment.topic_prefix.clone());
+    let here = ["--log", &log, "--topic-prefix", &prefix, "--development-hash-key"];
+    let mut topics = Vec::new();
+    for is_running in [true, false] {
+        let status = orderlog(&[&["projection", "status", "--json"], &here[..]].concat(), &data).await.ended_with(0);
+        assert_eq!(status.json()["service"], "billing", "{status:?}");
+        let verified = orderlog(&[&["projection", "verify"], &here[..]].concat(), &data).await.ended_with(5);
+        let elsewhere = "not looked at: customers, orders, inventory, notifications";
+        assert!(verified.stdout.starts_with("billing: ") && verified.stderr.contains(elsewhere), "{verified:?}");
+        let listed = orderlog(&[&["log", "topics", "--json"], &here[..]].concat(), &data).await.ended_with(0);
+        topics.push(listed.json_lines());
+        if is_running {
+            deployment.stop("billing").await;
+        }
+    }
+    deployment.restart("billing").await;
+    let of = |topic: &str| topics[0].iter().find(|it| it["topic"] == topic).expect("the topic is listed");
+    assert!(of("orders")["n_records"].as_u64() > Some(1) && of("orders")["last_time_ms"].is_u64(), "{topics:?}");
+    assert_eq!((&of("order.created")["n_partitions"], &of("order.created")["bytes"]), (&json!(3), &json!(null)));
+    assert_eq!(topics[0], topics[1]);
 }
 
 #[tokio::test]

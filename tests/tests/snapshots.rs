@@ -14,18 +14,18 @@ use serde_json::{Value, json};
 async fn told_twice(shop: &Shop, service: &str, data: &Path) -> (u64, u64) {
     story::play(shop, "a").await;
     let label = orderlog(&["projection", "snapshot", service, "--json"], data).await.ended_with(0).json();
-    let snapshot = label[0]["position"].as_u64().unwrap();
+    let snapshot = label["position"].as_u64().unwrap();
     story::play(shop, "b").await;
     (snapshot, status(service, data).await["position"].as_u64().unwrap())
 }
 
 async fn status(service: &str, data: &Path) -> Value {
-    orderlog(&["projection", "status", service, "--json"], data).await.ended_with(0).json()[0].clone()
+    orderlog(&["projection", "status", service, "--json"], data).await.ended_with(0).json()
 }
 
 async fn rebuilt_from(service: &str, point: &str, data: &Path) -> Value {
     let args = ["projection", "rebuild", service, "--json", "--from", point];
-    let report = orderlog(&args, data).await.ended_with(0).json()[0]["report"].clone();
+    let report = orderlog(&args, data).await.ended_with(0).json()["report"].clone();
     assert!(report["serves_from"].is_u64() && report["differences"] == json!([]), "{report}");
     report
 }

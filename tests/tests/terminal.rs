@@ -99,6 +99,24 @@ async fn progress_and_colours_leave_a_clean_screen() {
         assert_eq!(status.lines.len(), 6, "{:#?}", status.lines);
         let orders = Terminal(width).run(&["sql", "select total, * from orders_view limit 3"], &data).fits(0);
         assert!(orders.lines.len() == 4 && orders.lines[0].starts_with("total  order_id"), "{:#?}", orders.lines);
+        assert!(status.raw.contains("\x1b[2mservice "), "the heading is dim: {:?}", status.raw);
+        let replayed = Terminal(width).run(&["log", "replay", "orders"], &data).fits(0);
+        assert!(replayed.lines[0].starts_with("position   time (UTC) "), "{:#?}", replayed.lines);
+        let is_row = |(line, offset): (&String, i32)| line.starts_with(&format!("orders@{offset} "));
+        assert!(replayed.lines[1..].iter().zip(0..).all(is_row), "one line a record: {:#?}", replayed.lines);
+        assert!(replayed.lines.iter().any(|line| line.ends_with("..")), "{:#?}", replayed.lines);
+        let topics = Terminal(width).run(&["log", "topics"], &data).fits(0);
+        assert!(topics.lines.iter().any(|line| line.starts_with("low.stock ")), "{:#?}", topics.lines);
+        let export = data.join(format!("export-{width}")).display().to_string();
+        for verb in ["export", "check"] {
+            let archived = Terminal(width).run(&["log", verb, &export], &data);
+            assert!(archived.raw.contains("\r\x1b[2K") && archived.raw.contains("records/s"), "{:?}", archived.raw);
+            let is_left = archived.lines.iter().any(|line| line.contains("records/s"));
+            assert!(!is_left && archived.lines[0].starts_with("export "), "{:#?}", archived.lines);
+        }
+        for help in [&["--help"][..], &["log", "replay", "-h"], &["projection", "--help"]] {
+            Terminal(width).run(help, &data).fits(0);
+        }
     }
     let (wrong, args) = ("\x1b[31merror:\x1b[0m", ["parked", "show", "orders", "0"]);
     let coloured = Terminal(80).run(&args, &data).fits(5);

@@ -62,13 +62,13 @@ async fn a_command_on_a_folder_whose_server_was_killed_leaves_the_one_at_its_por
     orderlog(&["projection", "rebuild", "--yes"], &data).await.ended_with(0);
     assert_eq!(generations(&two.http).await, vec![json!(1); 5], "the other server's read models are as they were");
     let status = orderlog(&["projection", "status", "inventory", "--json"], &data).await.ended_with(0).json();
-    assert_eq!(status[0]["generation"], 2);
+    assert_eq!(status["generation"], 2);
     orderlog(&["parked", "list"], &data).await.ended_with(0);
     orderlog(&["health"], &data).await.ended_with(4);
 
     // Named by its URL, it is meant.
     let named = ["projection", "status", "inventory", "--json", "--server", &two.http.base];
-    assert_eq!(orderlog(&named, &data).await.ended_with(0).json()[0]["generation"], 1);
+    assert_eq!(orderlog(&named, &data).await.ended_with(0).json()["generation"], 1);
     assert!(two.stop().await);
 }
 
@@ -103,7 +103,7 @@ async fn what_answers_there_without_being_orderlog_is_not_asked() {
     ] {
         let stranger = stranger(port, move |_| answer.clone()).await;
         let status = orderlog(&["projection", "status", "inventory", "--json"], &data).await.ended_with(0).json();
-        assert!(status[0]["position"].as_u64() > Some(1), "{status}");
+        assert!(status["position"].as_u64() > Some(1), "{status}");
         orderlog(&["health"], &data).await.ended_with(4);
         for url in [base.clone(), format!("{base}/readyz"), format!("{base}/")] {
             let said = orderlog_anywhere(&["health", "--url", &url]).await.ended_with(1);

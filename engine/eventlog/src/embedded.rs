@@ -343,6 +343,12 @@ impl EventLog for EmbeddedLog {
         Ok(records)
     }
 
+    async fn size_bytes(&self, topic: &str) -> Result<Option<u64>, ReadError> {
+        let topic = self.topic(&Partition::journal(topic))?;
+        // A topic without records may have no table.
+        Ok(Some(if topic.end() == 0 { 0 } else { self.history.size_bytes(&topic).await? }))
+    }
+
     async fn positions(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
         match &self.access {
             // There is only one process, so joining the group disturbs no other member.

@@ -312,6 +312,11 @@ pub trait EventLog: Send + Sync + 'static {
         Ok(records)
     }
 
+    /// Returns how many bytes the records of a topic take: keys, headers and values. `None` if the log does not know.
+    async fn size_bytes(&self, _topic: &str) -> Result<Option<u64>, ReadError> {
+        Ok(None)
+    }
+
     /// Returns a group's position in each of `partitions`, or `None` if it has none, without joining the group.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ use uuid::Uuid;
 
 pub use cut::{Cut, Journals, OfLog, Records, cut, records};
 pub use exporting::{ExportError, export};
-pub use importing::{ImportError, Imported, Mode, import};
+pub use importing::{ImportError, Imported, dry_run, import};
 pub use marker::{TOPIC as IMPORTS, unfinished};
 pub use opening::Archive;
 pub use reading::{Broken, Flaw};

@@ -6,6 +6,7 @@ mod health;
 mod key;
 mod log;
 mod manual;
+mod nearest;
 mod parked;
 mod projection;
 mod running;
@@ -14,6 +15,7 @@ mod services;
 mod settings;
 mod sql;
 mod variables;
+mod when;
 
 use std::{ffi::OsString, path::PathBuf};
 

@@ -4,12 +4,16 @@
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
+use futures_util::{
+    StreamExt, TryStreamExt,
+    stream::{self, FuturesOrdered},
+};
 use orderlog_core::{
     decoding::{self, DecodeError},
     header::{HEADER, Header},
     machine::{DISCARD, Discard, GENESIS, Verdict},
 };
-use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
+use orderlog_eventlog::{EventLog, Partition, ReadError, Record, TopicKind, TopicSpec};
 use orderlog_http::names::ServiceName;
 use orderlog_readmodel::StoreError;
 use orderlog_runtime::{envelope, projection::Projection};
@@ -17,6 +21,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::registry::{AnyService, Registry};
+
+/// A topic, and how much it holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TopicSummary {
+    pub topic: String,
+    /// `journal` or `public`.
+    pub kind: String,
+    pub n_partitions: usize,
+    /// Counted by offsets, so that gaps left by other programs count too.
+    pub n_records: u64,
+    /// Of keys, headers and values; `None` if the log does not know.
+    pub bytes: Option<u64>,
+    /// In milliseconds since the Unix epoch; `None` if there are no records.
+    pub first_time_ms: Option<i64>,
+    pub last_time_ms: Option<i64>,
+}
+
+/// How many topics are looked at concurrently. On Kafka each partition of them needs a consumer meanwhile.
+const N_AT_ONCE: usize = 4;
 
 /// Records of one partition, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +115,49 @@ impl Inspector {
         Ok(self.log.partitions(topic).await?.into_iter().map(|partition| partition.index).collect())
     }
 
+    /// All topics of the registry. One that does not exist yet has no partitions.
+    pub async fn topics(&self) -> Result<Vec<TopicSummary>, ReadError> {
+        let topics = self.registry.topics();
+        stream::iter(topics).map(|topic| self.summary(topic)).buffered(N_AT_ONCE).try_collect().await
+    }
+
+    async fn summary(&self, TopicSpec { name, kind }: TopicSpec) -> Result<TopicSummary, ReadError> {
+        let partitions = match self.log.partitions(&name).await {
+            Err(ReadError::UnknownTopic { .. }) => Vec::new(),
+            partitions => partitions?,
+        };
+        let ends = self.log.ends(&partitions).await?;
+        let filled = partitions.iter().zip(ends).filter(|(_, end)| *end > 0);
+        let extents = filled.map(|(place, end)| self.extent(place, end)).collect::<FuturesOrdered<_>>();
+        let extents: Vec<_> = extents.try_collect().await?;
+        Ok(TopicSummary {
+            topic: name.to_string(),
+            kind: match kind {
+                TopicKind::Journal => "journal",
+                TopicKind::Public => "public",
+            }
+            .to_owned(),
+            n_partitions: partitions.len(),
+            n_records: extents.iter().map(|extent| extent.n_records).sum(),
+            bytes: if partitions.is_empty() { None } else { self.log.size_bytes(&name).await? },
+            first_time_ms: extents.iter().filter_map(|extent| extent.first_ms).min(),
+            last_time_ms: extents.iter().filter_map(|extent| extent.last_ms).max(),
+        })
+    }
+
+    async fn extent(&self, place: &Partition, end: u64) -> Result<Extent, ReadError> {
+        let first = match self.log.history(place, 0, end, 1).await {
+            // Kafka has deleted older ones.
+            Err(ReadError::OutOfRange { first, .. }) => self.log.history(place, first, end, 1).await?,
+            records => records?,
+        };
+        let Some(first) = first.first() else { return Ok(Extent::default()) };
+        // The last offset may be a transaction's marker.
+        let last = self.log.history(place, end.saturating_sub(2).max(first.offset), end, 2).await?;
+        let time = |record: &Record| inspected(place, false, record, None).time_ms;
+        Ok(Extent { n_records: end - first.offset, first_ms: Some(time(first)), last_ms: last.last().map(time) })
+    }
+
     /// At most `limit` records from `from` on; empty at the end.
     pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
         let place = Partition::new(topic, partition);
@@ -113,6 +179,14 @@ impl Inspector {
         let records = records.iter().map(inspected);
         Ok(Chunk { records: records.collect(), next, end })
     }
+}
+
+/// The extent of a partition.
+#[derive(Default)]
+struct Extent {
+    n_records: u64,
+    first_ms: Option<i64>,
+    last_ms: Option<i64>,
 }
 
 fn inspected(place: &Partition, is_journal: bool, record: &Record, verdict: Option<Verdict>) -> Inspected {

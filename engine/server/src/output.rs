@@ -94,6 +94,7 @@ pub fn reader_is_gone() -> bool {
 /// # Errors
 /// If stdout can't be written.
 pub fn deliver(text: &str) -> io::Result<()> {
+    progress::erase();
     Descriptor(io::stdout()).write_all(format!("{text}\n").as_bytes())
 }
 

@@ -74,7 +74,7 @@ pub use hash_key::{
     HashKeyError, given as given_hash_key, keep as keep_hash_key, refuse_another as refuse_another_hash_key,
 };
 pub use instance::INSTANCE;
-pub use opening::{open_begun, open_begun_to_read, open_embedded, open_to_read, open_topics};
+pub use opening::{open_begun, open_begun_to_read, open_embedded, open_to_check, open_to_read, open_topics};
 pub use running::Running;
 pub use secured::SecureError;
 

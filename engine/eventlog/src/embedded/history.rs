@@ -109,13 +109,33 @@ impl History {
     }
 
     async fn try_chunk(&self, topic: &Arc<Topic>, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let topic = Arc::clone(topic);
+        self.in_turn(move |history| history.read(&topic, from, limit)).await
+    }
+
+    /// Returns the size of a topic's rows in bytes. Reads no value, but walks the whole table.
+    pub(super) async fn size_bytes(&self, topic: &Arc<Topic>) -> Result<u64, ReadError> {
+        let topic = Arc::clone(topic);
+        let size = move |history: &Self| {
+            let connection = open(&history.file, history.sharing).map_err(unavailable)?;
+            let size: i64 = connection.query_row(&topic.size, [], |row| row.get(0)).map_err(unavailable)?;
+            Ok(size.cast_unsigned())
+        };
+        self.in_turn(size).await
+    }
+
+    /// Reads on a blocking thread.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Self) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
         let closed = |_| ReadError::Unavailable { reason: "the log is closed".to_owned() };
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
-        let (history, topic) = (self.clone(), Arc::clone(topic));
+        let history = self.clone();
         let reading = spawn_blocking(move || {
-            let records = history.read(&topic, from, limit);
+            let outcome = read(&history);
             drop(turn);
-            records
+            outcome
         });
         // The error itself contains the panic message, which may contain data of a record.
         let panicked = |_| ReadError::Unavailable { reason: "the thread that read the log panicked".to_owned() };
@@ -123,7 +143,6 @@ impl History {
     }
 
     fn read(&self, topic: &Topic, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
-        let unavailable = |error: rusqlite::Error| ReadError::Unavailable { reason: error.to_string() };
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let known = if self.is_unbuffered { None } else { idle().pop() };
         let connection = match known {
@@ -144,6 +163,10 @@ impl History {
         }
         chunk.records(topic, from)
     }
+}
+
+fn unavailable(error: rusqlite::Error) -> ReadError {
+    ReadError::Unavailable { reason: error.to_string() }
 }
 
 /// Opens a read-only connection.

@@ -23,6 +23,8 @@ pub(super) struct Topic {
     pub insert: Box<str>,
     /// Selects rows from an offset, up to a limit.
     pub select: Box<str>,
+    /// Selects the size of all rows.
+    pub size: Box<str>,
     tail: Mutex<Tail>,
     end: watch::Sender<u64>,
 }
@@ -37,6 +39,7 @@ impl Topic {
                 "select offset, head, value, sum from topic_{id} where offset >= ? order by offset limit ?"
             )
             .into(),
+            size: format!("select coalesce(sum(length(head) + length(value)), 0) from topic_{id}").into(),
             tail: Mutex::new(Tail::default()),
             end: watch::Sender::new(end),
         }

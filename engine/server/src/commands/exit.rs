@@ -25,6 +25,18 @@ pub enum Exit {
 }
 
 impl Exit {
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            // Like clap.
+            Self::Usage => 2,
+            Self::Differs => 3,
+            Self::Unavailable => 4,
+            Self::Refused => 5,
+        }
+    }
+
     /// The most severe of several outcomes: differences outrank anything that could not be checked.
     pub fn worst(outcomes: impl IntoIterator<Item = Self>) -> Self {
         let severity = |exit: &Self| match exit {
@@ -41,15 +53,7 @@ impl Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            // Like clap.
-            Exit::Usage => 2,
-            Exit::Differs => 3,
-            Exit::Unavailable => 4,
-            Exit::Refused => 5,
-        })
+        Self::from(exit.code())
     }
 }
 

@@ -8,14 +8,16 @@ use orderlog_http::{
     auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, When},
     operations::BoundCallers,
 };
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
     exit::{Exit, Failure},
     services::registered,
+    when,
 };
 use crate::{
-    output::{self, print},
+    output::{self, print, print_json},
     registry::Registry,
 };
 
@@ -78,8 +80,8 @@ pub struct Create {
     #[arg(long, value_name = "UUID")]
     customer: Option<Uuid>,
 
-    /// When the key expires, such as 2027-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME")]
+    /// When the key expires: a time such as 2027-01-31T12:00:00Z, a date, or a time from now such as `90d`
+    #[arg(long, value_name = "TIME", value_parser = when::time)]
     expires: Option<DateTime<Utc>>,
 
     /// Write the key to this file instead, which only its owner can read and which must not exist
@@ -139,32 +141,28 @@ fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
 
 fn list(file: &KeyFile, json: bool) -> anyhow::Result<()> {
     let keys = file.read().map_err(told)?.unwrap_or_default();
-    if keys.is_empty() && !json {
-        return print("there are no keys");
+    if keys.is_empty() {
+        output::note("there are no keys");
     }
     let now = Utc::now();
-    for key in keys {
-        print(&if json { as_json(&key, now) } else { as_line(&key, now) })?;
-    }
-    Ok(())
+    keys.iter().try_for_each(|key| if json { print_json(&as_json(key, now)) } else { print(&as_line(key, now)) })
 }
 
-fn as_json(key: &KeyRecord, now: DateTime<Utc>) -> String {
+fn as_json(key: &KeyRecord, now: DateTime<Utc>) -> Value {
     let KeyRecord { id, name, scopes, owner: customer, created, expires, hash: _ } = key;
     let expired = key.has_expired(now);
-    serde_json::json!({
+    json!({
         "id": id, "name": name, "scopes": scopes, "customer": customer, "created": created, "expires": expires,
         "expired": expired,
     })
-    .to_string()
 }
 
 fn as_line(key: &KeyRecord, now: DateTime<Utc>) -> String {
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-    let mut line = format!("{}  {}  made {}", key.id, key.name, time(key.created));
+    let mut line = format!("{}  {}  created {}", key.id, key.name, time(key.created));
     if let Some(expires) = key.expires {
-        line.push_str(if key.has_expired(now) { ", expired " } else { ", until " });
+        line.push_str(if key.has_expired(now) { ", expired " } else { ", expires " });
         line.push_str(&time(expires));
     }
     if let Some(customer) = key.owner {

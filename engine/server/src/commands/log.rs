@@ -2,39 +2,33 @@
 
 mod archive;
 mod lint;
+mod replay;
 mod source;
+mod topics;
 mod undo;
 
-use std::{io::IsTerminal, time::Duration};
-
-use clap::{Args, Subcommand};
-use orderlog_http::point::{Point, time};
+use clap::Subcommand;
 
 use self::{
     archive::{Check, Export, Import},
-    source::Source,
+    replay::Replay,
+    topics::Topics,
 };
-use super::{
-    Services,
-    exit::{Exit, Failure},
-    registered,
-    running::Place,
-    serve,
-};
-use crate::{inspect::Inspected, output, registry::Registry};
+use super::{Services, exit::Exit, registered, running::Place, serve};
+use crate::registry::Registry;
 
 /// The number of records per request.
 const N_AT_A_TIME: usize = 1_000;
-/// How often to poll a followed topic.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What to do with the log.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Print the records of a journal or a public topic
     ///
-    /// Void records of journals are included, marked as such. One JSON document per line, or a table.
+    /// Void records of journals are included, marked as such. One JSON object per line, or a table on a terminal.
     Replay(Replay),
+    /// List the topics, journals and public ones, with the number of records, the size, and the first and last time
+    Topics(Topics),
     /// Report records in the journals that this program can't read
     ///
     /// Run it before deploying a new version. Exits with 3 if any such records are not discarded, and also if a
@@ -68,50 +62,15 @@ pub enum Verb {
     Check(Check),
 }
 
-/// Which records.
-#[derive(Args, Clone, Debug)]
-pub struct Replay {
-    /// The topic: a journal such as `orders`, or a public one such as `order.created`
-    topic: String,
-
-    /// The first record: `beginning`, `end`, an offset, a position such as `orders@1042`, or an RFC 3339 time, which selects
-    /// records by their own time
-    #[arg(long, value_name = "POINT", default_value = "beginning")]
-    from: Point,
-
-    /// Where to stop (exclusive): an offset, a position or a time. Default: the current end
-    #[arg(long, value_name = "POINT", default_value = "end", conflicts_with = "follow")]
-    to: Point,
-
-    /// Only records of this type, such as `order_placed`
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
-
-    /// Only records about this object: an id, or a key as printed
-    #[arg(long, value_name = "KEY")]
-    key: Option<String>,
-
-    /// Keep printing new records until interrupted
-    #[arg(long)]
-    follow: bool,
-
-    /// One JSON document per line, even on a terminal
-    #[arg(long, conflicts_with = "table")]
-    json: bool,
-
-    /// A human-readable table, even without a terminal
-    #[arg(long)]
-    table: bool,
-
-    #[command(flatten)]
-    place: Place,
-}
-
 pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Replay(replay) => {
             serve::tell(&replay.place.storage, "warn")?;
             replay.run(registry).await.map(|()| Exit::Done)
+        }
+        Verb::Topics(topics) => {
+            serve::tell(&topics.place.storage, "warn")?;
+            topics.run(registry).await.map(|()| Exit::Done)
         }
         Verb::Lint { services, json, place } => {
             serve::tell(&place.storage, "warn")?;
@@ -121,82 +80,4 @@ pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit
         Verb::Import(import) => import.run(registry).await,
         Verb::Check(check) => check.run(registry),
     }
-}
-
-impl Replay {
-    async fn run(mut self, registry: &'static Registry) -> anyhow::Result<()> {
-        let of_topic = |point: &Point| point.of(&self.topic).map_err(|error| Failure::usage(error.to_string()));
-        (self.from, self.to) = (of_topic(&self.from)?, of_topic(&self.to)?);
-        Source::find(registry, &self.place).await?.ask(async |source| self.print(source).await).await
-    }
-
-    async fn print(&self, source: &Source) -> anyhow::Result<()> {
-        let mut places = Vec::new();
-        for partition in source.partitions(&self.topic).await? {
-            let end = source.chunk(&self.topic, partition, 0, 0).await?.end;
-            let from = match self.from {
-                Point::Beginning | Point::Time(_) => 0,
-                Point::End => end,
-                Point::Offset(offset) | Point::Position(_, offset) => offset,
-            };
-            places.push((partition, from));
-        }
-        loop {
-            for (partition, next) in &mut places {
-                self.print_from(source, *partition, next).await?;
-            }
-            if !self.follow || output::reader_is_gone() {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Prints a partition from `next` to its end or to the given stop.
-    async fn print_from(&self, source: &Source, partition: u32, next: &mut u64) -> anyhow::Result<()> {
-        let as_table = self.table || (!self.json && std::io::stdout().is_terminal());
-        loop {
-            let chunk = source.chunk(&self.topic, partition, *next, N_AT_A_TIME).await?;
-            for record in &chunk.records {
-                if self.ends_before(record) {
-                    return Ok(());
-                }
-                if self.is_wanted(record) {
-                    let line = if as_table { row(record) } else { serde_json::to_string(record)? };
-                    output::print(&line)?;
-                }
-            }
-            *next = chunk.next;
-            if chunk.next >= chunk.end || output::reader_is_gone() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Whether this record and all later ones are past the end. Never for a time, because a clock may have been set
-    /// back.
-    fn ends_before(&self, record: &Inspected) -> bool {
-        match self.to {
-            Point::Beginning => true,
-            Point::End | Point::Time(_) => false,
-            Point::Offset(offset) | Point::Position(_, offset) => record.offset >= offset,
-        }
-    }
-
-    fn is_wanted(&self, record: &Inspected) -> bool {
-        let plain = |key: &str| key.replace('-', "").to_ascii_lowercase();
-        let is_too_early = matches!(self.from, Point::Time(time) if record.time_ms < time);
-        let is_too_late = matches!(self.to, Point::Time(time) if record.time_ms >= time);
-        !is_too_early
-            && !is_too_late
-            && self.kind.as_ref().is_none_or(|kind| *kind == record.kind)
-            && self.key.as_ref().is_none_or(|key| record.key == *key || plain(&record.key) == plain(key))
-    }
-}
-
-fn row(record: &Inspected) -> String {
-    let Inspected { topic, partition, offset, time_ms, verdict, kind, key, value, .. } = record;
-    let place = if *partition == 0 { format!("{topic}@{offset}") } else { format!("{topic}/{partition}@{offset}") };
-    let verdict = verdict.as_deref().unwrap_or("");
-    format!("{place:<20} {} {verdict:<9} {kind:<24} {key:<36} {value}", time(*time_ms))
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     inspect::Inspected,
-    output::{self, print},
+    output::{self, amounts, print, print_json},
     registry::Registry,
 };
 
@@ -76,22 +76,24 @@ pub struct One {
 
 pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
-        Verb::List(asked) => list(registry, &asked).await,
-        Verb::Retry(asked) => retry(registry, &asked).await,
+        Verb::List(asked) => list(registry, asked).await,
+        Verb::Retry(asked) => retry(registry, asked).await,
         Verb::Show(one) => show(registry, &one).await,
         Verb::Discard { one, reason: _, dry_run: true } => {
             show(registry, &one).await?;
-            output::note("nothing was changed: without --dry-run it is discarded, which can't be taken back");
+            output::note("nothing was changed: without --dry-run the record is discarded, which can't be undone");
             Ok(Exit::Done)
         }
         Verb::Discard { one, reason, dry_run: false } => discard(registry, &one, reason).await,
     }
 }
 
-async fn list(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
+async fn list(registry: &'static Registry, asked: ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
+    let (asked, elsewhere) = asked.here(registry).await?;
     let target = Target::look(registry, None, &asked.services.0, &asked.place, None).await?;
-    target.ask(async |target| print_parked(target, asked).await).await?;
+    target.ask(async |target| print_parked(target, &asked).await).await?;
+    elsewhere.note("parked list", &asked);
     Ok(Exit::Done)
 }
 
@@ -100,15 +102,17 @@ async fn print_parked(target: &Target, asked: &ServiceArgs) -> anyhow::Result<()
     for service in &asked.services.0 {
         for ParkedRecord { offset, keys, reason } in target.parked(*service).await? {
             n += 1;
-            print(&if asked.json {
-                json!({ "journal": service.as_str(), "offset": offset, "keys": keys, "reason": reason }).to_string()
+            if asked.json {
+                let journal = service.as_str();
+                print_json(&json!({ "journal": journal, "offset": offset, "keys": keys, "reason": reason }))?;
             } else {
-                format!("{service}@{offset}  {reason}\n  keys that take no commands: {}", keys.join(", "))
-            })?;
+                let keys = keys.join(", ");
+                print(&format!("{service}@{offset}  {reason}\n  keys that take no commands: {keys}"))?;
+            }
         }
     }
-    if n == 0 && !asked.json {
-        print("nothing is parked")?;
+    if n == 0 {
+        output::note("nothing is parked");
     }
     Ok(())
 }
@@ -117,21 +121,22 @@ async fn show(registry: &'static Registry, one: &One) -> anyhow::Result<Exit> {
     serve::tell(&one.place.storage, "warn")?;
     let target = Target::look(registry, None, &[one.service], &one.place, None).await?;
     let (record, sequence) = target.ask(async |target| one.find(target).await).await?;
-    print(&if one.json { sequence.document(&record).to_string() } else { sequence.told(&record)? })?;
+    if one.json { print_json(&sequence.document(&record)) } else { print(&sequence.told(&record)?) }?;
     Ok(Exit::Done)
 }
 
-async fn retry(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
+async fn retry(registry: &'static Registry, asked: ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
+    let (asked, elsewhere) = asked.here(registry).await?;
     let target = Target::find(registry, &asked.services.0, &asked.place).await?;
-    let exit = target.ask(async |target| retry_all(target, asked).await).await?;
+    let exit = target.ask(async |target| retry_all(target, &asked).await).await?;
     if exit != Exit::Done {
         output::note(
-            "this program can't fold them: start one that can, or give up what nobody can read \
+            "this program can't fold them: start one that can, or discard what no version will ever read \
              (`orderlog parked list`, `orderlog parked discard`)",
         );
     }
-    Ok(exit)
+    Ok(Exit::worst([exit, elsewhere.note("parked retry", &asked)]))
 }
 
 async fn retry_all(target: &Target, asked: &ServiceArgs) -> anyhow::Result<Exit> {
@@ -141,11 +146,15 @@ async fn retry_all(target: &Target, asked: &ServiceArgs) -> anyhow::Result<Exit>
         if after > 0 {
             exit = Exit::Refused;
         }
-        print(&if asked.json {
-            json!({ "journal": service.as_str(), "before": before, "after": after }).to_string()
+        if asked.json {
+            print_json(&json!({ "journal": service.as_str(), "before": before, "after": after }))?;
+        } else if before == 0 {
+            print(&format!("{service}: nothing was parked"))?;
         } else {
-            format!("{service:<14} {before} records were parked, {after} still are")
-        })?;
+            let (were, still) = (if before == 1 { "was" } else { "were" }, if after == 1 { "is" } else { "are" });
+            let records = amounts::count(before, "record");
+            print(&format!("{service}: {records} {were} parked, {after} still {still}"))?;
+        }
     }
     Ok(exit)
 }
@@ -154,36 +163,34 @@ async fn discard(registry: &'static Registry, one: &One, reason: Reason) -> anyh
     let service = one.service;
     serve::tell(&one.place.storage, "warn")?;
     let target = Target::find(registry, &[service], &one.place).await?;
-    print(&target.ask(async |target| discard_by(target, one, reason).await).await?)?;
+    let (discarded, folded, still_parked) = target.ask(async |target| discard_by(target, one, reason).await).await?;
+    let (Discarded { by, already, .. }, offset) = (discarded, one.offset);
+    if one.json {
+        let journal = service.as_str();
+        print_json(&json!({ "journal": journal, "offset": offset, "by": by, "already": already, "folded": folded,
+            "still_parked": still_parked }))?;
+    } else if already {
+        print(&format!("{service}@{offset} was already discarded, by {service}@{by}"))?;
+    } else {
+        print(&format!("{service}@{offset} is discarded, by {service}@{by}"))?;
+        for (offsets, what) in [(folded, "folded"), (still_parked, "still parked (`orderlog parked list` shows why)")] {
+            if !offsets.is_empty() {
+                print(&format!("  {} behind it: {what}", amounts::count(offsets.len(), "record")))?;
+            }
+        }
+    }
     Ok(Exit::Done)
 }
 
-/// Discards the record and describes the result.
-async fn discard_by(target: &Target, one: &One, reason: Reason) -> anyhow::Result<String> {
+/// Discards the record. Returns which of the records behind it are folded now, and which are still parked.
+async fn discard_by(target: &Target, one: &One, reason: Reason) -> anyhow::Result<(Discarded, Vec<u64>, Vec<u64>)> {
     let (service, offset) = (one.service, one.offset);
     let before = Sequence::of(service, offset, target.parked(service).await?);
-    let Discarded { by, already, .. } = target.discard(service, offset, reason).await?;
+    let discarded = target.discard(service, offset, reason).await?;
     let after: HashSet<u64> = target.parked(service).await?.into_iter().map(|record| record.offset).collect();
     let behind = before.map(|sequence| sequence.behind).unwrap_or_default();
-    let (still_parked, folded): (Vec<u64>, Vec<u64>) = behind.into_iter().partition(|offset| after.contains(offset));
-    Ok(if one.json {
-        let journal = service.as_str();
-        json!({ "journal": journal, "offset": offset, "by": by, "already": already, "folded": folded,
-            "still_parked": still_parked })
-        .to_string()
-    } else if already {
-        format!("{service}@{offset} is discarded already, by {service}@{by}")
-    } else {
-        let mut told = format!("{service}@{offset} is discarded, by {service}@{by}");
-        for (offsets, what) in
-            [(&folded, "folded now"), (&still_parked, "still parked: `orderlog parked list` says why")]
-        {
-            if !offsets.is_empty() {
-                write!(told, "\n  of what stood behind it, {} are {what}", offsets.len())?;
-            }
-        }
-        told
-    })
+    let (still_parked, folded) = behind.into_iter().partition(|offset| after.contains(offset));
+    Ok((discarded, folded, still_parked))
 }
 
 impl One {
@@ -239,11 +246,11 @@ impl Sequence {
             if n_more == 0 { shown.join(", ") } else { format!("{} and {n_more} more", shown.join(", ")) }
         };
         if !before.is_empty() {
-            writeln!(told, "  it stands behind {}", places(before))?;
+            writeln!(told, "  parked behind {}", places(before))?;
         }
         match behind.as_slice() {
-            [] => write!(told, "  nothing stands behind it")?,
-            behind => write!(told, "  behind it stand, in this order: {}", places(behind))?,
+            [] => write!(told, "  nothing is parked behind it")?,
+            behind => write!(told, "  parked behind it, in this order: {}", places(behind))?,
         }
         Ok(told)
     }

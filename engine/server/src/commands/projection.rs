@@ -1,6 +1,7 @@
 //! `orderlog projection ...`: read models as operators see them. Uses the admin endpoint of a running server, or opens
 //! a stopped server's files in this process; the commands and their output are the same.
 
+mod elsewhere;
 mod target;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,17 +18,19 @@ use orderlog_runtime::{
     },
 };
 
+use serde_json::json;
+
 pub use self::target::Target;
 use super::{
     Services,
     exit::{self, Exit, Failure},
     registered,
     running::Place,
-    serve,
+    serve, when,
 };
 use crate::{
     output::{
-        self, Stream, Style, amounts, print,
+        self, Stream, Style, amounts, print, print_json,
         table::{Column, Table},
     },
     registry::Registry,
@@ -67,9 +70,15 @@ pub enum Verb {
         #[arg(long)]
         yes: bool,
 
-        /// Replay only from this point: `beginning`, a position such as `orders@1042`, or an RFC 3339 time. Starts from
-        /// the newest snapshot not after it
-        #[arg(long, value_name = "POINT", default_value = "beginning", conflicts_with = "dry_run")]
+        /// Replay only from this point: `beginning`, a position such as `orders@1042`, a time (RFC 3339), a date, or a time ago
+        /// such as `10m`. Starts from the newest snapshot not after it
+        #[arg(
+            long,
+            value_name = "POINT",
+            default_value = "beginning",
+            value_parser = when::point,
+            conflicts_with = "dry_run"
+        )]
         from: Point,
     },
     /// Make a snapshot: a copy of the read model, from which an instance without one starts
@@ -95,17 +104,23 @@ pub struct ServiceArgs {
 }
 
 pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
-    let (asked, goal, from, scratch) = match verb {
-        Verb::Status(asked) => return status(registry, &asked).await,
-        Verb::Snapshot(asked) => return snapshot(registry, &asked).await,
-        Verb::Verify { asked, scratch } => (asked, Goal::Verify, Point::Beginning, scratch),
-        Verb::Rebuild { asked, dry_run: true, .. } => (asked, Goal::Verify, Point::Beginning, None),
-        Verb::Rebuild { asked, yes: true, from, .. } => (asked, Goal::Replace, from, None),
-        Verb::Rebuild { asked, from, .. } => (asked, Goal::Rebuild, from, None),
-        Verb::Rollback(asked) => (asked, Goal::Rollback, Point::Beginning, None),
+    let (command, asked, goal, from, scratch) = match verb {
+        Verb::Status(asked) => return status(registry, asked).await,
+        Verb::Snapshot(asked) => return snapshot(registry, asked).await,
+        Verb::Verify { asked, scratch } => ("verify", asked, Goal::Verify, Point::Beginning, scratch),
+        Verb::Rebuild { asked, dry_run: true, .. } => ("verify", asked, Goal::Verify, Point::Beginning, None),
+        Verb::Rebuild { asked, yes: true, from, .. } => ("rebuild", asked, Goal::Replace, from, None),
+        Verb::Rebuild { asked, from, .. } => ("rebuild", asked, Goal::Rebuild, from, None),
+        Verb::Rollback(asked) => ("rollback", asked, Goal::Rollback, Point::Beginning, None),
     };
-    let froms: Vec<_> = asked.services.0.iter().map(|service| moment(*service, &from)).collect::<Result<_, _>>()?;
+    let froms = |asked: &ServiceArgs| -> anyhow::Result<Vec<_>> {
+        asked.services.0.iter().map(|service| Ok((*service, moment(*service, &from)?))).collect()
+    };
+    // A point that is wrong for any service is wrong before anything is opened.
+    froms(&asked)?;
     serve::tell(&asked.place.storage, "warn")?;
+    let (asked, elsewhere) = asked.here(registry).await?;
+    let froms = froms(&asked)?;
     let target = match goal {
         Goal::Verify => Target::look(registry, Some(goal), &asked.services.0, &asked.place, scratch.as_deref()).await?,
         Goal::Rebuild | Goal::Replace | Goal::Rollback => {
@@ -113,36 +128,39 @@ pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit
         }
     };
     let doing = async |target: &Target| {
-        let mut done = Vec::new();
-        for (service, from) in asked.services.0.iter().zip(froms) {
-            match rebuilt(target, *service, RebuildRequest { goal, from }).await {
+        let mut exits = Vec::new();
+        for (service, from) in &froms {
+            let report = match rebuilt(target, *service, RebuildRequest { goal, from: *from }).await {
                 // The others are still verified and reported.
-                Err(error) if goal != Goal::Verify || asked.services.0.len() == 1 => return Err(error),
-                outcome => done.push((*service, outcome)),
-            }
+                Err(error) if goal != Goal::Verify || froms.len() == 1 => return Err(error),
+                report => report,
+            };
+            print_report(*service, goal, &report, asked.json)?;
+            exits.push(match report {
+                Ok(report) if is_wrong(goal, &report) => Exit::Differs,
+                Ok(_) => Exit::Done,
+                Err(error) => exit::of(&error),
+            });
         }
-        Ok(done)
+        Ok(exits)
     };
-    let done = target.ask(doing).await?;
-    if asked.json {
-        let all = done.iter().map(|(service, outcome)| match outcome {
-            Ok(report) => serde_json::json!({ "service": service.as_str(), "report": report }),
-            Err(error) => serde_json::json!({ "service": service.as_str(), "error": format!("{error:#}") }),
-        });
-        print(&format!("{:#}", serde_json::Value::from_iter(all)))?;
-    } else {
-        for (service, outcome) in &done {
-            print(&match outcome {
-                Ok(report) => told(*service, goal, report),
-                Err(error) => format!("{service}: not verified: {error:#}"),
-            })?;
-        }
+    let exits = target.ask(doing).await?;
+    let rest = elsewhere.note(&format!("projection {command}"), &asked);
+    Ok(Exit::worst(exits.into_iter().chain([rest])))
+}
+
+fn print_report(
+    service: ServiceName,
+    goal: Goal,
+    report: &anyhow::Result<Report>,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    match report {
+        Ok(report) if as_json => print_json(&json!({ "service": service.as_str(), "report": report })),
+        Err(error) if as_json => print_json(&json!({ "service": service.as_str(), "error": format!("{error:#}") })),
+        Ok(report) => print(&told(service, goal, report)),
+        Err(error) => print(&format!("{service}: {}: {error:#}", wrong("not verified"))),
     }
-    Ok(Exit::worst(done.iter().map(|(_, outcome)| match outcome {
-        Ok(report) if is_wrong(goal, report) => Exit::Differs,
-        Ok(_) => Exit::Done,
-        Err(error) => exit::of(error),
-    })))
 }
 
 async fn rebuilt(target: &Target, service: ServiceName, request: RebuildRequest) -> anyhow::Result<Report> {
@@ -169,32 +187,31 @@ fn moment(service: ServiceName, from: &Point) -> anyhow::Result<Option<Moment>> 
         Point::Beginning => Ok(None),
         Point::Offset(offset) | Point::Position(_, offset) => Ok(Some(Moment::Offset(offset))),
         Point::Time(time) => Ok(Some(Moment::Time(time))),
-        Point::End => Err(Failure::usage("`end` is no point to replay from: nothing stands behind it")),
+        Point::End => Err(Failure::usage("`end` is no point to replay from: no records follow it")),
     }
 }
 
-async fn snapshot(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
+async fn snapshot(registry: &'static Registry, asked: ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
+    let (asked, elsewhere) = asked.here(registry).await?;
     let making = async |target: &Target| {
-        let mut labels = Vec::new();
         for service in &asked.services.0 {
-            labels.push(target.snapshot(*service).await?);
+            let label = target.snapshot(*service).await?;
+            if asked.json {
+                print_json(&label)?;
+            } else {
+                print(&format!("{label}: {}, BLAKE3 {}", amounts::bytes(label.bytes), label.blake3))?;
+            }
         }
-        Ok(labels)
+        Ok(())
     };
-    let labels = Target::find(registry, &asked.services.0, &asked.place).await?.ask(making).await?;
-    if asked.json {
-        print(&format!("{:#}", serde_json::json!(labels)))?;
-    } else {
-        for label in &labels {
-            print(&format!("{label}: {:.1} MB, BLAKE3 {}", label.bytes as f64 / 1e6, label.blake3))?;
-        }
-    }
-    Ok(Exit::Done)
+    Target::find(registry, &asked.services.0, &asked.place).await?.ask(making).await?;
+    Ok(elsewhere.note("projection snapshot", &asked))
 }
 
-async fn status(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Result<Exit> {
+async fn status(registry: &'static Registry, asked: ServiceArgs) -> anyhow::Result<Exit> {
     serve::tell(&asked.place.storage, "warn")?;
+    let (asked, elsewhere) = asked.here(registry).await?;
     let asking = async |target: &Target| {
         let mut statuses = Vec::new();
         for service in &asked.services.0 {
@@ -204,10 +221,11 @@ async fn status(registry: &'static Registry, asked: &ServiceArgs) -> anyhow::Res
     };
     let statuses = Target::look(registry, None, &asked.services.0, &asked.place, None).await?.ask(asking).await?;
     if asked.json {
-        print(&format!("{:#}", serde_json::json!(statuses)))?;
+        statuses.iter().try_for_each(print_json)?;
     } else {
         print_table(registry, &statuses)?;
     }
+    elsewhere.note("projection status", &asked);
     Ok(Exit::Done)
 }
 
@@ -247,7 +265,7 @@ async fn watch(target: &Target, service: ServiceName) -> anyhow::Result<Report> 
     loop {
         let Some(rebuild) = target.status(service).await?.rebuild else {
             return Err(Failure::unavailable(format!(
-                "the server was restarted: begin again, {service} goes on where it was"
+                "the server was restarted: repeat the command, and {service} resumes where it was"
             )));
         };
         let Rebuild { progress, report, error, damage, .. } = rebuild;
@@ -288,12 +306,12 @@ fn progress_line(service: ServiceName, progress: &Progress, seconds: f64) -> Str
 fn told(service: ServiceName, goal: Goal, report: &Report) -> String {
     let Report { generation, compared_at, differences, damage, serves_from, base, n_records, replay_ms, .. } = report;
     let took = Duration::from_millis((*replay_ms).max(1));
-    let mut lines = vec![format!(
-        "{service}: {} in {} ({:.0} records/s), compared at {service}@{compared_at}",
-        amounts::count(*n_records, "record"),
-        amounts::duration(took),
-        *n_records as f64 / took.as_secs_f64()
-    )];
+    let per_second = *n_records as f64 / took.as_secs_f64();
+    let (records, took) = (amounts::count(*n_records, "record"), amounts::duration(took));
+    let mut lines = vec![match n_records {
+        0 => format!("{service}: no records to replay, compared at {service}@{compared_at}"),
+        _ => format!("{service}: {records} in {took} ({per_second:.0} records/s), compared at {service}@{compared_at}"),
+    }];
     if *base > 0 {
         lines.push(format!("  copied rows up to {service}@{base}, and folded the records after it"));
     }
@@ -350,7 +368,7 @@ fn told_of_topics(service: ServiceName, published: &Published) -> Vec<String> {
     };
     let mut lines = vec![match faults.len() {
         0 => format!("  public topics: {}, {events} {how_far}", good("as the journal says")),
-        n => format!("  public topics: {} among {events} {how_far}:", wrong(&amounts::count(n as u64, "fault"))),
+        n => format!("  public topics: {} among {events} {how_far}:", wrong(&amounts::count(n, "fault"))),
     }];
     lines.extend(faults.iter().take(N_SHOWN).map(|PublicFault { topic, partition, offset, id, record, why }| {
         let place = match (partition, offset) {

@@ -15,8 +15,8 @@ use orderlog_http::{
     tls,
 };
 use reqwest::{Method, StatusCode, header::LOCATION, redirect::Policy};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::exit::Failure;
@@ -33,6 +33,8 @@ const LONG: Duration = Duration::from_secs(600);
 const WHOLE_STREAM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long a stream may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
+
+const OTHER_VERSION: &str = "the server answers something else: is it of the same version?";
 
 /// Where the server, or what it serves, is.
 #[derive(Args, Clone, Debug)]
@@ -99,6 +101,20 @@ impl Running {
     pub async fn readiness(&self) -> anyhow::Result<(StatusCode, String)> {
         let answer = self.sent(self.request(Method::GET, "/readyz")).await?;
         Ok((answer.status(), answer.text().await.map_err(unreachable)?))
+    }
+
+    /// The names of its services.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not answer.
+    pub async fn services(&self) -> anyhow::Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Readiness {
+            services: Map<String, Value>,
+        }
+        let (_, body) = self.readiness().await?;
+        let Readiness { services } = serde_json::from_str(&body).context(OTHER_VERSION)?;
+        Ok(services.into_iter().map(|(name, _)| name).collect())
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -177,7 +193,7 @@ pub(super) fn client(trust: &Trust, url: Option<&str>, timeout: Duration) -> any
 
 async fn decoded<T: DeserializeOwned>(answer: reqwest::Response) -> anyhow::Result<T> {
     let answer = answer.bytes().await.map_err(unreachable)?;
-    serde_json::from_slice(&answer).context("the server answers something else: is it of the same version?")
+    serde_json::from_slice(&answer).context(OTHER_VERSION)
 }
 
 fn unreachable(error: reqwest::Error) -> anyhow::Error {

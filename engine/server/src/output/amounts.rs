@@ -1,10 +1,13 @@
 //! Amounts as people read them.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
+
+use chrono::DateTime;
 
 /// `1 record`, `2 records`: for nouns with a regular plural.
-pub fn count(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+pub fn count<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
+    let plural = if n == N::from(1) { "" } else { "s" };
+    format!("{n} {noun}{plural}")
 }
 
 /// `512 B`, `1.4 MB`: with units of a thousand.
@@ -32,6 +35,11 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// `2026-11-30 12:00:00`, from milliseconds since the Unix epoch.
+pub fn time(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 fn rounded(amount: f64, decimals: usize, unit: &str) -> String {
     // Three digits are enough.
     let decimals = if amount < 99.95 { decimals } else { 0 };
@@ -44,10 +52,7 @@ mod tests {
 
     #[test]
     fn amounts_have_a_unit_and_few_digits() {
-        assert_eq!(
-            [count(0, "record"), count(1, "record"), count(2, "record")],
-            ["0 records", "1 record", "2 records"]
-        );
+        assert_eq!([0_u64, 1, 2].map(|n| count(n, "record")), ["0 records", "1 record", "2 records"]);
         let sizes = [0, 999, 1_000, 45_678, 123_456, 999_499, 999_500, 1_234_567, 3_000_000_000, 5_000_000_000_000_000];
         let texts = ["0 B", "999 B", "1.0 KB", "45.7 KB", "123 KB", "999 KB", "1.0 MB", "1.2 MB", "3.0 GB", "5000 TB"];
         assert_eq!(sizes.map(bytes), texts);

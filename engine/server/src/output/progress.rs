@@ -24,12 +24,12 @@ static IS_SHOWN: AtomicBool = AtomicBool::new(false);
 pub struct Progress {
     begun: Instant,
     last: Option<Instant>,
-    is_terminal: bool,
+    can_redraw: bool,
 }
 
 impl Progress {
     pub fn begin() -> Self {
-        Self { begun: Instant::now(), last: None, is_terminal: Stream::Stderr.is_terminal() }
+        Self { begun: Instant::now(), last: None, can_redraw: Stream::Stderr.can_redraw() }
     }
 
     /// The time since the beginning, in seconds; never 0.
@@ -39,17 +39,17 @@ impl Progress {
 
     /// Shows a line, unless the last one is too recent.
     pub fn show(&mut self, line: impl FnOnce(&Self) -> String) {
-        let every = if self.is_terminal { REDRAW_EVERY } else { LINE_EVERY };
+        let every = if self.can_redraw { REDRAW_EVERY } else { LINE_EVERY };
         let is_due = match self.last {
             Some(last) => last.elapsed() >= every,
-            None => self.is_terminal || self.begun.elapsed() >= every,
+            None => self.can_redraw || self.begun.elapsed() >= every,
         };
         if !is_due || IS_QUIET.load(Ordering::Relaxed) {
             return;
         }
         self.last = Some(Instant::now());
         let line = line(self);
-        match Stream::Stderr.columns() {
+        match Stream::Stderr.columns().filter(|_| self.can_redraw) {
             // A full line would move the cursor to the next one.
             Some(columns) => {
                 STDERR.push([ERASE, cut(&line, columns - 1).as_bytes()].concat());
@@ -62,11 +62,15 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if IS_SHOWN.load(Ordering::Relaxed) {
-            STDERR.push(instead_of_progress(Vec::new()));
-            // stdout is often the same terminal.
-            STDERR.finish(Instant::now() + LAST_LINES);
-        }
+        erase();
+    }
+}
+
+/// Erases the line, and waits until it is gone: stdout is often the same terminal.
+pub fn erase() {
+    if IS_SHOWN.load(Ordering::Relaxed) {
+        STDERR.push(instead_of_progress(Vec::new()));
+        STDERR.finish(Instant::now() + LAST_LINES);
     }
 }
 

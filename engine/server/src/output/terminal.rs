@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    ffi::OsStr,
     io::{self, IsTerminal},
 };
 
@@ -47,8 +46,12 @@ impl Stream {
 
     /// Whether to colour: only on a terminal, and never if `NO_COLOR` is set and not empty, or `TERM` is `dumb`.
     pub fn has_colour(self) -> bool {
-        let is_set = |variable: &str, is: fn(&OsStr) -> bool| env::var_os(variable).is_some_and(|value| is(&value));
-        self.is_terminal() && !is_set("NO_COLOR", |value| !value.is_empty()) && !is_set("TERM", |value| value == "dumb")
+        self.can_redraw() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
+    /// Whether it obeys escape sequences, so that a line can be replaced.
+    pub fn can_redraw(self) -> bool {
+        self.is_terminal() && env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
     }
 
     /// `text` in a style, if this output gets colours.

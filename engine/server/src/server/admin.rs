@@ -189,6 +189,7 @@ impl Admin {
         on("/admin/parked/:service", Method::POST, retry);
         let discard = self.endpoint(|admin, request| async move { admin.discard(request).await }.boxed());
         on("/admin/parked/:service/:offset", Method::POST, discard);
+        on("/admin/log", Method::GET, self.endpoint(|admin, _| async move { admin.topics().await }.boxed()));
         let partitions = self.endpoint(|admin, request| async move { admin.partitions(&request).await }.boxed());
         on("/admin/log/:topic", Method::GET, partitions);
         let records = self.endpoint(|admin, request| async move { admin.records(&request).await }.boxed());
@@ -231,6 +232,11 @@ impl Admin {
         let reason = json::given::<Discarding>(&request, &mut body).await?;
         let discarded = projection.discard(offset, reason).await.map_err(unrepaired)?;
         Ok(json_answer(StatusCode::OK, &serde_json::json!(discarded)))
+    }
+
+    async fn topics(&self) -> poem::Result<Response> {
+        let topics = self.inspector.topics().await.map_err(unread)?;
+        Ok(json_answer(StatusCode::OK, &serde_json::json!(topics)))
     }
 
     async fn partitions(&self, request: &Request) -> poem::Result<Response> {

@@ -123,15 +123,20 @@ async fn open_existing(registry: &Registry, storage: &Storage) -> Result<Arc<dyn
 
 /// Opens an existing log for reading only: no file or topic is created or changed.
 pub async fn open_to_read(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
-    let log: Arc<dyn EventLog> = match &storage.log {
-        LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => return Err(no_log(storage)),
+    let log = open_to_check(registry, storage).await?.ok_or_else(|| no_log(storage))?;
+    whole(storage, log).await
+}
+
+/// Opens the log for reading only, without checking its contents; `None` if there is no embedded log.
+pub async fn open_to_check(registry: &Registry, storage: &Storage) -> Result<Option<Arc<dyn EventLog>>, StartError> {
+    Ok(Some(match &storage.log {
+        LogUrl::Embedded if !EmbeddedLog::is_in(&storage.data) => return Ok(None),
         LogUrl::Embedded => match EmbeddedLog::open_to_read(&storage.data, &registry.topics()).await {
-            Err(OpenError::NotBegun { .. }) => return Err(no_log(storage)),
+            Err(OpenError::NotBegun { .. }) => return Ok(None),
             log => log?,
         },
         LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
-    };
-    whole(storage, log).await
+    }))
 }
 
 fn no_log(storage: &Storage) -> StartError {

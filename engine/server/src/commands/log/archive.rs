@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use clap::Args;
 use futures_util::{StreamExt, stream};
-use orderlog_core::public::Services;
+use orderlog_core::{key::HashKey, public::Services};
 use orderlog_eventlog::{Partition, ReadError};
 use orderlog_runtime::archive::{
-    self, Archive, Broken, Cut, ExportError, ImportError, Journals, KeyError, Manifest, Mode, OfLog, Records, Signed,
-    SigningKey, VerifyingKey,
+    self, Archive, Broken, Cut, Entry, ExportError, ImportError, Imported, Journals, KeyError, Manifest, OfLog,
+    Records, Signed, SigningKey, VerifyingKey,
     frames::{self, FrameError},
 };
 use orderlog_runtime::envelope::{Finding, Findings};
@@ -29,7 +29,10 @@ use crate::{
         serve,
     },
     config::{Storage, Trust, quoted},
-    output::{self, Progress, amounts},
+    output::{
+        self, Progress, amounts,
+        table::{Column, Table},
+    },
     registry::Registry,
     server::{self, StartError},
 };
@@ -122,13 +125,13 @@ impl Export {
         };
         if !manifest.one_moment {
             output::note(
-                "the journals never stood still: their ends were read one right after the other, and what crossed from one service \
-                 to another in between may be in one journal only",
+                "the journals kept growing: their ends were read one after the other, so an event that crossed from one service to \
+                 another in between may be in one journal only",
             );
         }
         let signed = if key.is_some() { ", signed" } else { "" };
         print(self.json, &json!(manifest), &format!("exported to {}{signed}", self.dir.display()), &manifest)?;
-        output::note("the hash key is not in the export: keep it too, without it the journals are of no use");
+        output::note("the hash key is not in the export: back it up too, since without it the journals are of no use");
         Ok(Exit::Done)
     }
 
@@ -164,29 +167,62 @@ impl Import {
         if let Some(hash_key) = &hash_key {
             server::refuse_another_hash_key(storage, hash_key).map_err(refused)?;
         }
-        let log = server::open_topics(registry, storage).await.map_err(StartError::told)?;
-        let mut shown = Shown::new("importing");
-        let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
-        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
-        let imported = match archive::import(&log, &archive, hash_key.as_ref(), mode, &mut tell).await {
-            Ok(imported) => imported,
-            Err(error) => {
-                let left = archive::unfinished(log.as_ref()).await.ok().flatten();
-                log.close().await;
-                return Err(not_imported(&error, &left.map(|_| help(&error, &archive, storage)).unwrap_or_default()));
-            }
+        let imported = if self.dry_run {
+            self.try_out(registry, &archive, hash_key.as_ref()).await?
+        } else {
+            self.import(registry, &archive, hash_key.as_ref()).await?
         };
-        log.close().await;
         if imported.written && hash_key.is_some() {
             keep_hash_key(storage)?;
         }
         let what = match (imported.written, imported.n_there_before) {
             (false, _) => "can be imported; nothing was written".to_owned(),
             (true, 0) => "imported, and read back".to_owned(),
-            (true, n) => format!("imported, and read back ({n} records were there already)"),
+            (true, n) => {
+                let were = if n == 1 { "was" } else { "were" };
+                format!("imported, and read back ({} {were} there already)", amounts::count(n, "record"))
+            }
         };
         print(self.json, &json!(imported), &what, &imported.manifest)?;
         Ok(Exit::Done)
+    }
+
+    async fn import(
+        &self,
+        registry: &Registry,
+        archive: &Archive,
+        hash_key: Option<&HashKey>,
+    ) -> anyhow::Result<Imported> {
+        let log = server::open_topics(registry, &self.storage).await.map_err(StartError::told)?;
+        let mut shown = Shown::new("importing");
+        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
+        let imported = archive::import(&log, archive, hash_key, &mut tell).await;
+        let left = match &imported {
+            Ok(_) => None,
+            Err(_) => archive::unfinished(log.as_ref()).await.ok().flatten(),
+        };
+        log.close().await;
+        imported.map_err(|error| {
+            let help = left.map(|_| help(&error, archive, &self.storage)).unwrap_or_default();
+            not_imported(&error, &help)
+        })
+    }
+
+    /// Creates nothing, not even an empty log.
+    async fn try_out(
+        &self,
+        registry: &Registry,
+        archive: &Archive,
+        hash_key: Option<&HashKey>,
+    ) -> anyhow::Result<Imported> {
+        let log = server::open_to_check(registry, &self.storage).await.map_err(StartError::told)?;
+        let mut shown = Shown::new("checking");
+        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
+        let tried = archive::dry_run(log.as_deref(), archive, hash_key, &mut tell).await;
+        if let Some(log) = log {
+            log.close().await;
+        }
+        tried.map_err(|error| not_imported(&error, ""))
     }
 }
 
@@ -226,8 +262,9 @@ impl Check {
         let warnings = archive.check(&mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
         for (journal, Findings { n, first }) in warnings {
             if let Some(Finding { offset, what }) = first.first() {
+                let records = amounts::count(n, "record");
                 output::note(&format!(
-                    "warning: {n} records of {journal} have foreign headers, the first is {journal}@{offset}: {what}"
+                    "warning: {records} of {journal} with foreign headers, first {journal}@{offset}: {what}"
                 ));
             }
         }
@@ -306,19 +343,18 @@ fn not_imported(error: &ImportError, help: &str) -> anyhow::Error {
 }
 
 fn print(as_json: bool, json: &serde_json::Value, what: &str, manifest: &Manifest) -> anyhow::Result<()> {
-    let text = if as_json { format!("{json:#}") } else { table(what, manifest) };
-    output::print(&text)
-}
-
-fn table(what: &str, manifest: &Manifest) -> String {
-    let mut lines =
-        vec![format!("{} of {}, {} records: {what}", manifest.export_id, manifest.time, manifest.n_records())];
-    lines.extend(manifest.journals.iter().map(|entry| {
-        let last = entry.last_offset.map_or_else(|| "empty".to_owned(), |last| format!("{}@{last}", entry.journal));
-        let hash_key = entry.hash_key.as_deref().unwrap_or("-");
-        format!("  {:<14} up to {last:<24} digest {}  hash key {hash_key}", entry.journal, entry.last_digest)
-    }));
-    lines.join("\n")
+    if as_json {
+        return output::print_json(json);
+    }
+    let records = amounts::count(manifest.n_records(), "record");
+    output::print(&format!("export {} of {}\n{records}: {what}", manifest.export_id, manifest.time))?;
+    let row = |entry: &Entry| {
+        let hash_key = entry.hash_key.clone().unwrap_or_else(|| "-".to_owned());
+        vec![entry.journal.clone(), entry.n_records.to_string(), entry.last_digest.clone(), hash_key]
+    };
+    let columns =
+        [Column::Left("journal"), Column::Right("records"), Column::Left("last digest"), Column::Left("hash key")];
+    Table::new(columns).print(&manifest.journals.iter().map(row).collect::<Vec<_>>())
 }
 
 /// The progress through all journals.

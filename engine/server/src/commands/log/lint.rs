@@ -11,7 +11,7 @@ use super::{N_AT_A_TIME, source::Source};
 use crate::{
     commands::{Services, exit::Exit, running::Place},
     inspect::{self, Inspected},
-    output,
+    output::{self, Stream, Style, amounts},
     registry::{AnyService, Registry},
 };
 
@@ -46,12 +46,13 @@ pub async fn run(
         Ok(all)
     };
     let all = Source::find(registry, place).await?.ask(reading).await?;
-    let text = if as_json {
-        format!("{:#}", Value::from_iter(all.iter().map(Linted::document)))
-    } else {
-        all.iter().flat_map(Linted::lines).collect::<Vec<_>>().join("\n")
-    };
-    output::print(&text)?;
+    for linted in &all {
+        if as_json {
+            output::print_json(&linted.document())?;
+        } else {
+            linted.lines().try_for_each(|line| output::print(&line))?;
+        }
+    }
     let is_clean = all.iter().all(|linted| linted.unreadable.is_empty() && linted.envelopes.differences.n == 0);
     Ok(if is_clean { Exit::Done } else { Exit::Differs })
 }
@@ -102,12 +103,16 @@ impl Linted {
     fn lines(&self) -> impl Iterator<Item = String> {
         let Self { journal, n_records, unreadable, discarded, envelopes } = self;
         let Envelopes { differences, warnings } = envelopes;
-        let mut first = format!("{journal:<14} {n_records} records, {} that this program can't read", unreadable.len());
+        let is_clean = unreadable.is_empty() && differences.n == 0;
+        let style = if is_clean { Style::Good } else { Style::Wrong };
+        let unread = format!("{} that this program can't read", unreadable.len());
+        let unread = Stream::Stdout.paint(style, &unread);
+        let mut first = format!("{journal}: {}, {unread}", amounts::count(*n_records, "record"));
         if !discarded.is_empty() {
-            first += &format!(", {} more that are discarded", discarded.len());
+            first += &format!(", {} more discarded", discarded.len());
         }
         if differences.n > 0 {
-            first += &format!(", {} that are not as orderlog writes them", differences.n);
+            first += &format!(", {} not as orderlog writes them", differences.n);
         }
         if warnings.n > 0 {
             first += &format!(", {} with foreign headers (a warning)", warnings.n);

@@ -9,7 +9,7 @@ use crate::{
         exit::Failure,
         running::{Place, Running},
     },
-    inspect::{Chunk, InFolder, Inspector},
+    inspect::{Chunk, InFolder, Inspector, TopicSummary},
     registry::Registry,
     server,
 };
@@ -45,6 +45,17 @@ impl Source {
             inspector.close().await;
         }
         outcome
+    }
+
+    /// All topics.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn topics(&self) -> anyhow::Result<Vec<TopicSummary>> {
+        match self {
+            Self::Server(running) => running.get("/admin/log").await,
+            Self::Here(inspector) => inspector.topics().await.map_err(Failure::unread),
+        }
     }
 
     /// The partitions of a topic.

@@ -35,15 +35,15 @@ pub async fn run(registry: &Registry, storage: &Storage, as_json: bool) -> anyho
             };
             let name = format!("log.sqlite.undone-{}", Utc::now().format("%Y%m%dT%H%M%S%.3fZ"));
             let kept = log.close_and_set_aside(&name).await.context("the import can't be undone")?;
-            let text = if as_json {
-                format!("{:#}", json!({ "export_id": export_id, "kept": kept }))
+            if as_json {
+                output::print_json(&json!({ "export_id": export_id, "kept": kept }))?;
             } else {
-                format!(
-                    "the import of export {export_id} is undone, the log is empty. What it had written is in {}: delete that when you like",
+                output::print(&format!(
+                    "the import of export {export_id} is undone, and the log is empty. The records that it had written are in {}: \
+                     delete that file when you like",
                     kept.display()
-                )
-            };
-            output::print(&text)?;
+                ))?;
+            }
             Ok(Exit::Done)
         }
         LogUrl::Kafka(_) => {
