@@ -112,7 +112,7 @@ struct Printing<'a> {
     replay: &'a Replay,
     is_journal: bool,
     /// `None` prints JSON.
-    table: Option<Table>,
+    table: Option<Table<'static>>,
     n_looked_at: u64,
     n_printed: u64,
     /// Of the type and the key, what is nearest to those wanted, until a record is found.
