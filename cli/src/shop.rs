@@ -18,7 +18,7 @@ pub static SHOP: Registry = Registry {
     about: ABOUT,
     codes: values::codes::ALL,
     services: &[&CustomersService, &OrdersService, &InventoryService, &BillingService, &NotificationsService],
-    demo: Some(|registry, url, key| demo::play(registry, url, key).boxed()),
+    demo: Some(|registry, url, key, size| demo::play(registry, url, key, size).boxed()),
 };
 
 const ABOUT: About = About {

@@ -144,7 +144,7 @@ impl Cli {
             ..Self::from_arg_matches(&matches)?
         };
         match cli.config(registry) {
-            Some(config) if config.options.demo && registry.demo.is_none() => {
+            Some(config) if config.options.demo.is_some() && registry.demo.is_none() => {
                 Err(clap::Error::raw(ErrorKind::UnknownArgument, "this program has no demo\n"))
             }
             Some(_) | None => Ok(cli),

@@ -233,9 +233,10 @@ pub struct Options {
     #[arg(long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: String,
 
-    /// Run a short scenario through the public HTTP API after startup, and print what happened
-    #[arg(long, env = "ORDERLOG_DEMO")]
-    pub demo: bool,
+    /// After startup, play a short scenario through the public HTTP API, and print what happens. With a number: play a
+    /// larger one of that size, which continues until the server stops
+    #[arg(long, env = "ORDERLOG_DEMO", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub demo: Option<Option<u32>>,
 
     /// The collector to send traces to, with OTLP over HTTP, such as http://127.0.0.1:4318. Without it, no traces are
     /// sent

@@ -31,8 +31,8 @@ pub struct Registry {
     pub demo: Option<Demo>,
 }
 
-/// Runs a scenario against these services through the HTTP API at a URL, with this key.
-pub type Demo = fn(&'static Registry, String, Token) -> BoxFuture<'static, anyhow::Result<()>>;
+/// Runs a scenario against these services through the HTTP API at a URL, with this key: a short one, or one of a size.
+pub type Demo = fn(&'static Registry, String, Token, Option<u32>) -> BoxFuture<'static, anyhow::Result<()>>;
 
 /// What the documents and the command line say about the services together.
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! `orderlog serve`: starts, prints the addresses, and stops on a signal.
 
 use anyhow::Context;
+use futures_util::future::OptionFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -24,27 +25,19 @@ pub async fn run(registry: &'static Registry, config: Config) -> anyhow::Result<
         .transpose()?;
     let running = server::start(registry, config.clone()).await.map_err(StartError::with_exit)?;
     greet(registry, &config, &running.url());
-    let story = registry.demo.zip(running.demo_key()).map(|(play, key)| play(registry, running.own_url(), key));
-    let story = async move {
-        match story {
-            Some(story) => story.await,
-            None => Ok(()),
+    let size = config.options.demo.flatten();
+    let demo = registry.demo.zip(running.demo_key()).map(|(play, key)| play(registry, running.own_url(), key, size));
+    let demo = async move {
+        // The services continue, whatever the outcome of the demo.
+        if let Some(Err(error)) = OptionFuture::from(demo).await {
+            tracing::error!("the demo stopped: {error:#}");
         }
+        std::future::pending::<()>().await;
     };
-    tokio::pin!(story);
-    let mut told = false;
-    loop {
-        tokio::select! {
-            outcome = &mut story, if !told => {
-                told = true;
-                // The services continue, whatever the outcome of the demo.
-                if let Err(error) = outcome {
-                    tracing::error!("the demo stopped: {error:#}");
-                }
-            }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        }
+    tokio::select! {
+        () = demo => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     tracing::info!("stopping: not ready any more; a second signal stops at once");
     tokio::select! {

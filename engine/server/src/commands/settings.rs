@@ -171,12 +171,16 @@ pub fn without_variables(command: Command) -> Command {
 /// If a switch is neither on nor off.
 fn variable_args(option: &Arg, name: &str, value: &OsStr) -> Result<Vec<OsString>, clap::Error> {
     let mut flag = OsString::from(format!("--{}", option.get_long().unwrap_or_default()));
-    if !matches!(option.get_action(), ArgAction::SetTrue) {
+    let word = value.to_string_lossy().to_lowercase();
+    // An option whose value may be left out can be switched, too; but 1 may be a value.
+    let is_word = word != "1" && (ON.contains(&&*word) || OFF.contains(&&*word));
+    let is_optional = option.get_num_args().is_some_and(|n| n.min_values() == 0);
+    let is_switch = matches!(option.get_action(), ArgAction::SetTrue) || is_optional && is_word;
+    if !is_switch {
         flag.push("=");
         flag.push(value);
         return Ok(vec![flag]);
     }
-    let word = value.to_string_lossy().to_lowercase();
     match (ON.contains(&&*word), OFF.contains(&&*word)) {
         (true, _) => Ok(vec![flag]),
         (_, true) => Ok(Vec::new()),

@@ -80,7 +80,7 @@ pub fn gate(addr: SocketAddr, options: &Options, scopes: &Scopes) -> Result<Gate
         tracing::warn!(%addr, "there are no keys: everybody who reaches {addr} can do everything");
     }
     let peer = security.peer_key().map_err(SecureError::PeerKey)?;
-    let demo = options.demo.then(Token::of_process);
+    let demo = options.demo.is_some().then(Token::of_process);
     let counts_own = options.limits.rate_limit.is_some();
     let (process, hosts) = (Token::of_process(), Hosts::of(options));
     Ok(Gate { ring, tokens, process, demo, peer, open, hosts, counts_own })
