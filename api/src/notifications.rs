@@ -73,7 +73,7 @@ impl ServiceDefinition for NotificationsService {
         dependencies.extend(redis.clone().map(|redis| ("redis", redis as _)));
         let (reading, feed) = (Reading::new(redis), Feed::start(service.replica.clone()));
         let api = NotificationsApi { service: service.clone(), reading, feed, stopping: parts.stopping.clone() };
-        Ok(Mounted { dependencies, ..Mounted::new(&service, api) })
+        Ok(Mounted { dependencies, dispensable: &["inbox"], ..Mounted::new(&service, api) })
     }
 
     fn example_ids() -> Vec<ExampleId> {
@@ -129,7 +129,7 @@ impl NotificationsApi {
             stream::end(replica).await.map_err(|error: ReadError| {
                 ApiError::unavailable(
                     problem::codes::LOG_UNAVAILABLE,
-                    format!("where the journal ends is not known: {error}"),
+                    format!("the end of the journal can't be read: {error}"),
                 )
             })?
         } else {

@@ -217,7 +217,7 @@ impl OrdersApi {
         seen: Freshness,
     ) -> ApiResult<Found<Order>> {
         if expand.0.is_some() && as_of.0.is_some() {
-            let detail = "other services are asked for what is, not for what was: leave out `expand` or `as_of`";
+            let detail = "other services only return their current state: omit `expand` or `as_of`";
             return Err(ApiError::parameter("expand", codes::EXPAND_WITH_AS_OF, detail));
         }
         let expand = Expand::parse(expand.0.as_deref())?;

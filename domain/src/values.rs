@@ -20,14 +20,12 @@ use uuid::Uuid;
 /// Why a value was rejected. The message is for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// An amount outside of `min..=max`.
     #[error("an amount must be from {min} to {max} minor units")]
     Amount {
         /// 0 or 1, depending on the operation.
         min: i64,
         max: i64,
     },
-    /// Not an ISO 4217 code.
     #[error("`{given}` is not an ISO 4217 currency code such as EUR")]
     Currency {
         /// The rejected text, shortened.
@@ -41,10 +39,8 @@ pub enum ValueError {
         /// The characters and length it may have.
         rule: &'static str,
     },
-    /// Zero units, or too many.
     #[error("a quantity must be from 1 to {max}")]
     Quantity { max: u32 },
-    /// A time to live of zero, or too long.
     #[error("a time to live must be from 1 to {max} seconds")]
     Ttl { max: u32 },
     /// A text that is empty, too long or not entirely visible.
@@ -201,80 +197,61 @@ impl TryFrom<String> for Currency {
     }
 }
 
-/// A number of units, from 1 to [`Quantity::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "u32", try_from = "u32")]
-pub struct Quantity(u32);
+/// Defines a number from 1 to a maximum.
+macro_rules! bounded {
+    ($(#[$doc:meta])* $name:ident, $(#[$max_doc:meta])* max $max:literal, else $error:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(into = "u32", try_from = "u32")]
+        pub struct $name(u32);
+
+        impl $name {
+            $(#[$max_doc])*
+            pub const MAX: u32 = $max;
+
+            pub fn new(number: u32) -> Result<Self, ValueError> {
+                let is_within = (1..=Self::MAX).contains(&number);
+                is_within.then_some(Self(number)).ok_or(ValueError::$error { max: Self::MAX })
+            }
+
+            pub const fn get(self) -> u32 {
+                self.0
+            }
+        }
+
+        impl From<$name> for u32 {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl TryFrom<u32> for $name {
+            type Error = ValueError;
+
+            fn try_from(number: u32) -> Result<Self, ValueError> {
+                Self::new(number)
+            }
+        }
+    };
+}
+
+bounded!(
+    /// A number of units, from 1 to [`Quantity::MAX`].
+    Quantity,
+    /// The most units in one movement or line.
+    max 1_000_000, else Quantity
+);
+bounded!(
+    /// The time to live of a reservation, from 1 second to [`TtlSeconds::MAX`].
+    TtlSeconds,
+    /// One week.
+    max 604_800, else Ttl
+);
 
 impl Quantity {
-    /// The most units in one movement or line.
-    pub const MAX: u32 = 1_000_000;
-
-    /// A number of units.
-    ///
-    /// # Errors
-    /// [`ValueError::Quantity`] for zero or more than [`Quantity::MAX`].
-    pub fn new(units: u32) -> Result<Self, ValueError> {
-        if (1..=Self::MAX).contains(&units) { Ok(Self(units)) } else { Err(ValueError::Quantity { max: Self::MAX }) }
-    }
-
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-
     /// The sum, unless it is above [`Quantity::MAX`].
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).and_then(|sum| Self::new(sum).ok())
-    }
-}
-
-impl From<Quantity> for u32 {
-    fn from(quantity: Quantity) -> Self {
-        quantity.0
-    }
-}
-
-impl TryFrom<u32> for Quantity {
-    type Error = ValueError;
-
-    fn try_from(units: u32) -> Result<Self, ValueError> {
-        Self::new(units)
-    }
-}
-
-/// The time to live of a reservation, from 1 second to [`TtlSeconds::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "u32", try_from = "u32")]
-pub struct TtlSeconds(u32);
-
-impl TtlSeconds {
-    /// One week.
-    pub const MAX: u32 = 604_800;
-
-    /// A number of seconds.
-    ///
-    /// # Errors
-    /// [`ValueError::Ttl`] for zero or more than [`TtlSeconds::MAX`].
-    pub fn new(seconds: u32) -> Result<Self, ValueError> {
-        if (1..=Self::MAX).contains(&seconds) { Ok(Self(seconds)) } else { Err(ValueError::Ttl { max: Self::MAX }) }
-    }
-
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl From<TtlSeconds> for u32 {
-    fn from(ttl: TtlSeconds) -> Self {
-        ttl.0
-    }
-}
-
-impl TryFrom<u32> for TtlSeconds {
-    type Error = ValueError;
-
-    fn try_from(seconds: u32) -> Result<Self, ValueError> {
-        Self::new(seconds)
     }
 }
 
@@ -314,9 +291,6 @@ macro_rules! checked_text {
 
         impl $name {
             /// Validates a value from a request.
-            ///
-            /// # Errors
-            /// [`ValueError`] if the text breaks the rule of its type.
             pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
                 Ok(Self(($rule)(text.into())?))
             }

@@ -70,9 +70,6 @@ pub static TABLES: Tables<Billing> = Tables {
 };
 
 /// Invoices, newest orders first, filtered by state and customer if given.
-///
-/// # Errors
-/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn list(
     store: &Store<Billing>,
     state: Option<InvoiceState>,

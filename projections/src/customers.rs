@@ -55,9 +55,6 @@ pub async fn without_canonical_key(
 }
 
 /// All customers, newest first.
-///
-/// # Errors
-/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn list(store: &Store<Customers>, paging: &Paging) -> Result<Page<Customer>, StoreError> {
     Ok(store.newest(CUSTOMERS, paging).await?.filter_map(Entity::into_customer))
 }

@@ -149,9 +149,6 @@ pub async fn stock(store: &Store<Inventory>, low_only: bool, paging: &Paging) ->
 }
 
 /// The movements of a SKU, newest first.
-///
-/// # Errors
-/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn movements(store: &Store<Inventory>, sku: &Sku, paging: &Paging) -> Result<Page<MovementRow>, StoreError> {
     let mut list = List::new("select offset, line, time_ms, doc from movements", "offset desc, line desc")
         .only("sku = ?", [Cell::Text(sku.as_str().to_owned())]);

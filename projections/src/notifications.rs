@@ -83,9 +83,6 @@ pub(crate) struct News {
 }
 
 /// A page of a recipient's notifications, newest first, with the number of unread ones, in one snapshot.
-///
-/// # Errors
-/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn inbox(
     store: &Store<Notifications>,
     recipient: &Recipient,

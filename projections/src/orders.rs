@@ -107,9 +107,6 @@ pub struct OrderFilter {
 
 /// A page of orders, sorted by id. If the filter has a creation time, they are sorted by creation instead, so that an index
 /// finds the page even if few orders match.
-///
-/// # Errors
-/// [`StoreError::Cursor`] for an invalid cursor, or an error of SQLite.
 pub async fn list(store: &Store<Orders>, filter: &OrderFilter, paging: &Paging) -> Result<Page<Order>, StoreError> {
     let after = paging.after.as_ref().map(|cursor| cursor.key()).transpose()?.map(Cell::from);
     let (from, to) = filter.created_ms;

@@ -6,6 +6,7 @@ use orderlog_core::{
     decider::{At, Decider, Ref},
     key::Key,
     machine::{Changes, EntityRow, Happened},
+    public,
     reason::Reason,
 };
 use orderlog_domain::{
@@ -19,7 +20,7 @@ use orderlog_domain::{
     values::{Channel, Currency, CustomerId, Email, Money, Name, OrderId, Quantity, ReservationName, Sku},
 };
 use orderlog_projections::{self as tables, orders::OrderFilter};
-use orderlog_readmodel::{Cursor, Due, Pace, Page, Paging, Store, StoreError, Tables, Writer};
+use orderlog_readmodel::{Cell, Cursor, Due, Pace, Page, Paging, Store, StoreError, Tables, Writer};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -85,6 +86,12 @@ fn names_a_table_for_each_kind<D: Decider>(Tables { tables, ledgers, timers, .. 
         let table = tables.iter().find(|table| table.kind == timer.kind).expect("a timer is of a table");
         assert!(table.columns.iter().any(|column| column.name == timer.column), "{}: {}", D::JOURNAL, timer.column);
     }
+    let mut consumed = D::REACTS_TO.iter().chain(D::COPIES);
+    assert!(
+        consumed.all(|topic| public::is_of::<D::Heard>(topic)),
+        "{} consumes only what it has types for",
+        D::JOURNAL
+    );
     let copies = tables.iter().any(|table| table.copied);
     assert_eq!(copies, !D::COPIES.is_empty(), "{}", D::JOURNAL);
 }
@@ -96,6 +103,32 @@ fn every_kind_has_a_table() {
     names_a_table_for_each_kind(&tables::inventory::TABLES);
     names_a_table_for_each_kind(&tables::billing::TABLES);
     names_a_table_for_each_kind(&tables::notifications::TABLES);
+}
+
+#[test]
+fn the_column_of_a_timer_has_the_time_at_which_its_command_is_due() -> Outcome {
+    let tables = &tables::inventory::TABLES;
+    for timer in tables.timers {
+        let table = tables.of(timer.kind)?;
+        let column = table.columns.iter().position(|column| column.name == timer.column).ok_or("no such column")?;
+        let (held, ended) = (ReservationState::Held, ReservationState::Released);
+        for (state, expires_at_ms) in [(held, None), (held, Some(7_000)), (ended, Some(7_000))] {
+            let entity = inventory::Entity::Reservation(Reservation {
+                id: ReservationId::Caller(ReservationName::new("cart")?),
+                order_id: None,
+                lines: vec![],
+                state,
+                ttl_seconds: None,
+                expires_at_ms,
+                version: 1,
+                created_ms: 1,
+                updated_ms: 1,
+            });
+            let due = (timer.due)(&entity).map_or(Cell::Null, |due| Cell::Integer(due.at_ms));
+            assert_eq!((table.cells)(&entity)[column], due, "{state}, {expires_at_ms:?}");
+        }
+    }
+    Ok(())
 }
 
 fn customer(number: u128) -> Result<(Ref, customers::Entity), Box<dyn Error>> {

@@ -246,8 +246,8 @@ async fn who_stops_says_so_before_it_takes_no_more_requests_and_keeps_what_it_ha
     let (mut embedded, is_well) = stopping.await.unwrap();
     assert!(is_well);
     let told = embedded.told();
-    for duty in ["orders relay", "orders reactor", "inventory timer", "inventory deliveries"] {
-        assert!(told.contains(&format!("{duty} ends: the process is to stop")), "{duty} ends: {told}");
+    for task in ["orders relay", "orders reactor", "inventory timer", "inventory deliveries"] {
+        assert!(told.contains(&format!("{task} ends: the process is to stop")), "{task} ends: {told}");
     }
     assert!(!told.contains("WARN") && !told.contains("ERROR"), "{told}");
     embedded.restart().await;

@@ -15,6 +15,6 @@ orderlog_http::problem_codes! {
         so "Return the money; a closed invoice is never reopened.";
     /// The refund exceeds the amount paid and not yet refunded.
     REFUND_TOO_LARGE "refund_too_large" [409], Declared,
-        says "only 1890 minor units can be refunded, 3780 were asked for",
+        says "only 1890 minor units can be refunded, 3780 were requested",
         so "Refund at most the remaining amount, or send no body to refund exactly that.";
 }

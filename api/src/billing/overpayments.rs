@@ -70,7 +70,7 @@ impl Overpayments {
     pub fn tell(&self, refused: Overpayment) {
         let order_id = refused.order_id;
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            return warn!(%order_id, "operations are not told of a refused overpayment: too many are under way");
+            return warn!(%order_id, "operations are not notified of a rejected overpayment: too many notices are in progress");
         };
         let (notifier, trace) = (Arc::clone(&self.notifier), trace::current());
         tokio::spawn(async move {

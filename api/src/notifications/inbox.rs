@@ -20,7 +20,6 @@ pub enum FollowError {
     /// Redis or the read model failed.
     #[error("the inbox in Redis does not follow: {}", with_causes(.0))]
     Inbox(#[from] InboxError),
-    /// The end of the journal can't be read.
     #[error("the inbox in Redis does not follow: {}", with_causes(.0))]
     Journal(#[from] ReadError),
 }
@@ -35,7 +34,7 @@ pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Res
     let position = redis.position().await?;
     let ends = replica.log().ends(&[Replica::<Notifications>::journal()]).await?;
     if ends.first().is_some_and(|end| position > *end) {
-        warn!(position, "the log is older than the inbox in Redis, which is filled anew");
+        warn!(position, "the log is older than the inbox in Redis, which is refilled");
         redis.rebuild_from_store(&replica.store()).await?;
     }
     loop {
@@ -60,11 +59,11 @@ pub async fn run(replica: Replica<Notifications>, redis: Arc<RedisInbox>) -> Res
 }
 
 fn with_causes(error: &dyn Error) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        told = format!("{told}: {error}");
+        text = format!("{text}: {error}");
         cause = error.source();
     }
-    told
+    text
 }

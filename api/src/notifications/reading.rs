@@ -129,7 +129,7 @@ async fn caught_up(
         sleep(AGAIN).await;
     }
     Err(Without::Trouble(match stands_at {
-        Some(offset) => format!("it stands at offset {offset}, the rows at {committed}"),
+        Some(offset) => format!("it is at offset {offset}, the rows are at {committed}"),
         None => format!("it did not answer within {} ms", PATIENCE.as_millis()),
     }))
 }

@@ -41,6 +41,6 @@ orderlog_http::problem_codes! {
         so "Record the payment first.";
     /// `expand` queries other services, which only return their current state.
     EXPAND_WITH_AS_OF "expand_with_as_of" [400], Values,
-        says "other services are asked for what is, not for what was: leave out `expand` or `as_of`",
+        says "other services only return their current state: omit `expand` or `as_of`",
         so "Omit one of the two.";
 }

@@ -67,11 +67,11 @@ async fn stock(peers: &Peers, order: &Order, seen: &Freshness) -> Result<Vec<Sto
     let skus: BTreeSet<&str> = order.lines.iter().map(|line| line.sku.as_str()).collect();
     // Collected first: a stream over borrowed names would tie the future to them.
     let paths: Vec<String> = skus.into_iter().map(|sku| format!("/stock/{sku}")).collect();
-    let asked = stream::iter(paths)
+    let stock = stream::iter(paths)
         .map(|path| async move { peers.get(INVENTORY, &path, &[], seen).await })
         .buffered(N_AT_ONCE)
         .try_collect::<Vec<Option<Stock>>>();
-    Ok(in_time(INVENTORY, asked).await?.into_iter().flatten().collect())
+    Ok(in_time(INVENTORY, stock).await?.into_iter().flatten().collect())
 }
 
 async fn invoice(peers: &Peers, order: &Order, seen: &Freshness) -> Result<Option<Invoice>, PeerError> {
@@ -80,6 +80,6 @@ async fn invoice(peers: &Peers, order: &Order, seen: &Freshness) -> Result<Optio
     in_time(BILLING, peers.get(BILLING, &path, &[], &seen)).await
 }
 
-async fn in_time<T>(service: ServiceName, asked: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {
-    tokio::time::timeout(WAIT, asked).await.unwrap_or(Err(PeerError::TimedOut(service)))
+async fn in_time<T>(service: ServiceName, answer: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {
+    tokio::time::timeout(WAIT, answer).await.unwrap_or(Err(PeerError::TimedOut(service)))
 }

@@ -84,13 +84,13 @@ pub enum Rejection {
         given: Money,
     },
     /// The invoice accepts no more payments or refunds.
-    #[error("the invoice is {}", state.as_str())]
+    #[error("the invoice is {state}")]
     InvoiceClosed { state: InvoiceState },
     /// A refund of an order that is not paid.
     #[error("order {order_id} is not paid: there is nothing to refund")]
     NotPaid { order_id: OrderId },
     /// More than can be refunded.
-    #[error("only {} minor units can be refunded, {} were asked for", refundable.minor_units(), asked.minor_units())]
+    #[error("only {} minor units can be refunded, {} were requested", refundable.minor_units(), asked.minor_units())]
     RefundTooLarge {
         /// What was paid and not refunded.
         refundable: Money,

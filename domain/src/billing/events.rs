@@ -126,18 +126,11 @@ pub enum Event {
     ReactionDeclined(ReactionDeclined),
 }
 
-impl Event {
-    pub const fn order_id(&self) -> OrderId {
-        match self {
-            Self::InvoiceOpened(it) => it.order_id,
-            Self::PaymentRecorded(it) => it.order_id,
-            Self::InvoiceRefunded(it) => it.order_id,
-            Self::InvoiceVoided(it) => it.order_id,
-            Self::InvoiceFilledIn(it) => it.order_id,
-            Self::ReactionDeclined(it) => it.order_id,
-        }
-    }
+fields_of_all!(Event {
+    InvoiceOpened, PaymentRecorded, InvoiceRefunded, InvoiceVoided, InvoiceFilledIn, ReactionDeclined,
+} order_id: OrderId);
 
+impl Event {
     /// The invoice's version after the event.
     pub const fn version(&self) -> u64 {
         match self {

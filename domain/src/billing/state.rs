@@ -26,17 +26,7 @@ pub enum InvoiceState {
     Refunded,
 }
 
-impl InvoiceState {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Paid => "paid",
-            Self::Void => "void",
-            Self::Refunded => "refunded",
-        }
-    }
-}
+words!(InvoiceState { Open = "open", Paid = "paid", Void = "void", Refunded = "refunded" });
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentEntry {

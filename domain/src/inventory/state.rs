@@ -102,23 +102,13 @@ pub enum ReservationState {
     Expired,
 }
 
-impl ReservationState {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Rejected => "rejected",
-            Self::Committed => "committed",
-            Self::Released => "released",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-impl fmt::Display for ReservationState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+words!(ReservationState {
+    Held = "held",
+    Rejected = "rejected",
+    Committed = "committed",
+    Released = "released",
+    Expired = "expired",
+});
 
 /// A current or former reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

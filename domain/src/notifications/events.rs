@@ -63,26 +63,11 @@ pub enum Event {
     NotificationAlreadyMade(NotificationAlreadyMade),
 }
 
+fields_of_all!(Event {
+    NotificationMade, NotificationRead, NotificationAlreadyRead, NotificationAlreadyMade,
+} notification_id: NotificationId, version: u64);
+
 impl Event {
-    pub const fn notification_id(&self) -> NotificationId {
-        match self {
-            Self::NotificationMade(NotificationMade { notification_id, .. })
-            | Self::NotificationRead(NotificationRead { notification_id, .. })
-            | Self::NotificationAlreadyRead(NotificationAlreadyRead { notification_id, .. })
-            | Self::NotificationAlreadyMade(NotificationAlreadyMade { notification_id, .. }) => *notification_id,
-        }
-    }
-
-    /// The notification's version after the event.
-    pub const fn version(&self) -> u64 {
-        match self {
-            Self::NotificationMade(NotificationMade { version, .. })
-            | Self::NotificationRead(NotificationRead { version, .. })
-            | Self::NotificationAlreadyRead(NotificationAlreadyRead { version, .. })
-            | Self::NotificationAlreadyMade(NotificationAlreadyMade { version, .. }) => *version,
-        }
-    }
-
     /// When the notification was first read, if the event says so.
     pub const fn read_ms(&self) -> Option<Millis> {
         match self {

@@ -2,8 +2,6 @@
 //!
 //! Commands that react to other services' events are never rejected, but recorded as declined.
 
-use std::fmt;
-
 use orderlog_core::decider::Ref;
 
 use crate::{
@@ -107,14 +105,7 @@ pub enum Action {
     Fulfil,
 }
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cancel => "cancelled",
-            Self::Fulfil => "fulfilled",
-        })
-    }
-}
+words!(Action { Cancel = "cancelled", Fulfil = "fulfilled" });
 
 /// Why a command was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -158,36 +158,12 @@ pub struct Standing {
     pub version: u64,
 }
 
+fields_of_all!(Event {
+    OrderPlaced, OrderConfirmed, OrderRejected, OrderCancelled, OrderFulfilled, OrderMarkedPaid, OrderMarkedRefunded,
+    OrderUnchanged, OrderReactionDeclined,
+} order_id: OrderId, version: u64);
+
 impl Event {
-    pub const fn order_id(&self) -> OrderId {
-        match self {
-            Self::OrderPlaced(OrderPlaced { order_id, .. })
-            | Self::OrderConfirmed(OrderConfirmed { order_id, .. })
-            | Self::OrderRejected(OrderRejected { order_id, .. })
-            | Self::OrderCancelled(OrderCancelled { order_id, .. })
-            | Self::OrderFulfilled(OrderFulfilled { order_id, .. })
-            | Self::OrderMarkedPaid(OrderMarkedPaid { order_id, .. })
-            | Self::OrderMarkedRefunded(OrderMarkedRefunded { order_id, .. })
-            | Self::OrderUnchanged(OrderUnchanged { order_id, .. })
-            | Self::OrderReactionDeclined(OrderReactionDeclined { order_id, .. }) => *order_id,
-        }
-    }
-
-    /// The order's version after the event.
-    pub const fn version(&self) -> u64 {
-        match self {
-            Self::OrderPlaced(OrderPlaced { version, .. })
-            | Self::OrderConfirmed(OrderConfirmed { version, .. })
-            | Self::OrderRejected(OrderRejected { version, .. })
-            | Self::OrderCancelled(OrderCancelled { version, .. })
-            | Self::OrderFulfilled(OrderFulfilled { version, .. })
-            | Self::OrderMarkedPaid(OrderMarkedPaid { version, .. })
-            | Self::OrderMarkedRefunded(OrderMarkedRefunded { version, .. })
-            | Self::OrderUnchanged(OrderUnchanged { version, .. })
-            | Self::OrderReactionDeclined(OrderReactionDeclined { version, .. }) => *version,
-        }
-    }
-
     /// The state of the order, if the event answers a caller's command. `None` for reactions to other services.
     pub fn standing(&self) -> Option<Standing> {
         let (customer_id, state, payment) = match self {

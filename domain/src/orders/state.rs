@@ -1,7 +1,5 @@
 //! The aggregates of the orders service. They only copy what events say.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use orderlog_core::{
@@ -34,29 +32,20 @@ pub enum OrderState {
     Cancelled,
 }
 
-impl OrderState {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Placed => "placed",
-            Self::Confirmed => "confirmed",
-            Self::Rejected => "rejected",
-            Self::Fulfilled => "fulfilled",
-            Self::Cancelled => "cancelled",
-        }
-    }
+words!(OrderState {
+    Placed = "placed",
+    Confirmed = "confirmed",
+    Rejected = "rejected",
+    Fulfilled = "fulfilled",
+    Cancelled = "cancelled",
+});
 
+impl OrderState {
     pub const fn is_ended(self) -> bool {
         match self {
             Self::Placed | Self::Confirmed => false,
             Self::Rejected | Self::Fulfilled | Self::Cancelled => true,
         }
-    }
-}
-
-impl fmt::Display for OrderState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -70,22 +59,7 @@ pub enum Payment {
     Refunded,
 }
 
-impl Payment {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unpaid => "unpaid",
-            Self::Paid => "paid",
-            Self::Refunded => "refunded",
-        }
-    }
-}
-
-impl fmt::Display for Payment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+words!(Payment { Unpaid = "unpaid", Paid = "paid", Refunded = "refunded" });
 
 /// Why an order was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,10 +65,8 @@ pub trait PublicEvent: Clone + Debug + PartialEq + Send + Sync + Sized + 'static
 /// Why bytes are not a public event.
 #[derive(Debug, thiserror::Error)]
 pub enum PublicError {
-    /// The program knows no event on this topic.
     #[error("no event is published on topic {0}")]
     UnknownTopic(String),
-    /// The bytes are not an event of this topic.
     #[error("not an event of topic {topic}")]
     Undecodable {
         topic: &'static str,

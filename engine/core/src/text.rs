@@ -11,7 +11,6 @@ use icu_properties::{
 /// Why a text was rejected. The message is for its author.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// It is empty, too long, or contains control characters.
     #[error("{what} must have 1 to {max} characters and no control characters")]
     Length {
         /// The name of the value, such as "a reason".
@@ -19,7 +18,6 @@ pub enum TextError {
         /// The most characters allowed.
         max: usize,
     },
-    /// It contains an invisible character.
     #[error("{what} must not contain the invisible character U+{:04X}: remove it", u32::from(*.character))]
     Invisible {
         /// The name of the value.

@@ -54,16 +54,12 @@ use crate::{
 /// Why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has the log open. Stop it, or choose another folder.
     #[error("the log in {} is in use by another process: stop that one first, or choose another data folder", dir.display())]
     InUse { dir: PathBuf },
-    /// The folder can't be created, written to or locked.
     #[error("the log's folder {} can't be used: {source}", dir.display())]
     Folder { dir: PathBuf, source: io::Error },
-    /// The file has no tables: a process was killed while creating the log.
     #[error("the log in {} has not begun", dir.display())]
     NotBegun { dir: PathBuf },
-    /// The file was written by another version.
     #[error("the log in {} has format {found}, but this version knows only {}", dir.display(), file::FORMAT)]
     Format {
         dir: PathBuf,
@@ -172,7 +168,7 @@ impl EmbeddedLog {
         let positions = positions.map_err(|source| OpenError::database(dir, source))?;
         let end = |name: &str| find(&topics, name).map_or(0, |topic| topic.end());
         if positions.forget_if_ahead(end).await.map_err(|source| OpenError::database(dir, source))? {
-            tracing::warn!("the log is older than the positions kept beside it: what reads it begins anew");
+            tracing::warn!("the log is older than the positions stored beside it: its readers start over");
         }
         let queue = writer.start().map_err(|source| OpenError::database(dir, source))?;
         let history = History::new(&dir.join(FILE), Sharing::Shared);

@@ -113,7 +113,6 @@ impl fmt::Debug for KafkaConfig {
 /// Why the clients could not be created. Unreachable brokers are not an error here, since they may come back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// The list of brokers is empty.
     #[error("no Kafka broker is named")]
     NoBrokers,
     /// The log's guarantees depend on this setting.
@@ -122,10 +121,8 @@ pub enum ConnectError {
         /// librdkafka's name of the setting.
         name: String,
     },
-    /// librdkafka rejected the settings.
     #[error("the Kafka settings are not accepted: {reason}")]
     Refused { reason: String },
-    /// A thread could not be started.
     #[error("a thread can't be started: {reason}")]
     Thread { reason: String },
 }

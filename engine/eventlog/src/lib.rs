@@ -187,7 +187,6 @@ pub enum ReadError {
         /// One past the last offset in the partition.
         end: u64,
     },
-    /// The topic does not exist.
     #[error("topic {topic} does not exist")]
     UnknownTopic { topic: Arc<str> },
     /// A record differs from what was written, or is missing between others. Retrying does not help.
@@ -216,7 +215,6 @@ pub enum TopicError {
         /// The required value.
         wanted: String,
     },
-    /// Topics can't be created or checked now.
     #[error("topics can't be prepared: {reason}")]
     Unavailable { reason: String },
 }

@@ -67,7 +67,8 @@ impl Freshness {
         let seen: Option<Vec<_>> = seen.map(|position| Position::read(position, journals)).collect();
         // More than one position per service is pointless.
         let seen = seen.filter(|seen| seen.len() <= journals.len()).ok_or_else(|| {
-            let detail = "it must be positions that answers told, such as `orders@1042`, with commas between them";
+            let detail =
+                "it must be positions returned by earlier responses, such as `orders@1042`, separated by commas";
             ApiError::parameter(MIN_POSITION, codes::INVALID_POSITION, detail)
         })?;
         let mut freshness = Self { seen, ..Self::default() };

@@ -36,9 +36,6 @@ pub trait Checked: Sized {
     type Values: Send;
 
     /// Validates the values.
-    ///
-    /// # Errors
-    /// All invalid values.
     fn checked(self) -> Result<Self::Values, ApiError>;
 }
 
@@ -240,7 +237,7 @@ fn with_bad_escape(bytes: &[u8], error: &serde_json::Error) -> ApiError {
 
 fn malformed(error: &serde_json::Error) -> ApiError {
     let (line, column) = (error.line(), error.column());
-    ApiError::invalid(codes::MALFORMED_JSON, format!("this is no JSON, from line {line}, column {column} on"))
+    ApiError::invalid(codes::MALFORMED_JSON, format!("this is not JSON, from line {line}, column {column} on"))
 }
 
 /// Reports what serde rejects although the schema allows it: the schemas of operators' bodies are less precise.

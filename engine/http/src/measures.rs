@@ -45,17 +45,24 @@ impl HttpMeasures {
     pub fn new() -> Self {
         let requests = Opts::new("orderlog_http_requests_total", "Requests answered, by route, method and status");
         let seconds =
-            HistogramOpts::new("orderlog_http_request_duration_seconds", "From a request to the head of its answer");
-        let in_flight = IntGauge::new("orderlog_http_requests_in_flight", "Requests that are not answered yet");
-        let limited =
-            Opts::new("orderlog_http_limited_total", "Requests, waits and connections for which there was no room");
+            HistogramOpts::new("orderlog_http_request_duration_seconds", "From a request to the head of its response");
+        let in_flight = IntGauge::new("orderlog_http_requests_in_flight", "Requests not answered yet");
+        let limited = Opts::new(
+            "orderlog_http_limited_total",
+            "Requests and connections rejected, waits skipped and connections closed because a limit was reached",
+        );
         let well_formed = "the names of metrics and labels are well formed";
-        Self {
+        let measures = Self {
             requests: IntCounterVec::new(requests, &["route", "method", "status"]).expect(well_formed),
             seconds: HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["route", "method"]).expect(well_formed),
             in_flight: in_flight.expect(well_formed),
             limited: IntCounterVec::new(limited, &["limit"]).expect(well_formed),
+        };
+        // A series that appears only with its first event has no rate for it.
+        for limit in [Limit::Requests, Limit::Waits, Limit::Connections, Limit::StrayConnections] {
+            drop(measures.limited.with_label_values(&[limit.as_str()]));
         }
+        measures
     }
 
     /// Counts a request in flight until the result is dropped, even if its caller goes away.

@@ -151,7 +151,7 @@ fn version(tag: &str) -> Option<Option<u64>> {
 }
 
 fn not_a_tag() -> ApiError {
-    let detail = "it must be what `ETag` said, such as `\"3\"`, or `*`";
+    let detail = "it must be a value of `ETag`, such as `\"3\"`, or `*`";
     ApiError::parameter("If-Match", codes::INVALID_IF_MATCH, detail)
 }
 

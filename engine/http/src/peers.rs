@@ -40,7 +40,6 @@ const CALL: Duration = Duration::from_secs(2);
 /// Why a call to another service failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
-    /// It did not answer in time.
     #[error("the {0} service did not answer in time")]
     TimedOut(ServiceName),
     /// It cannot be reached, or is unavailable.
@@ -154,9 +153,6 @@ impl Peers {
     }
 
     /// Returns the object at `path` of `service`, reflecting everything that the caller has seen; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`PeerError`] if the service does not answer or rejects the request.
     pub async fn get<T: DeserializeOwned>(
         &self,
         service: ServiceName,

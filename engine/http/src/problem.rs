@@ -175,7 +175,7 @@ impl ApiError {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             codes::INTERNAL,
-            "something went wrong here; the log of the service says what",
+            "an internal error; the service's log has the details",
         )
     }
 

@@ -112,20 +112,20 @@ impl<S: ServiceDefinition> Service<S> {
     pub fn execute(
         &self,
         command: Command<S>,
-        asked: CommandHeaders,
+        head: CommandHeaders,
         operation: impl FnOnce() -> String,
     ) -> impl Future<Output = Result<Executed<S::Decider>, ApiError>> + Send {
         let hash_key = self.replica.hash_key();
-        let stamp = asked.key.map(|key| CommandStamp {
-            key: hash_key.idempotency(asked.caller.id(), &operation(), &key),
+        let stamp = head.key.map(|key| CommandStamp {
+            key: hash_key.idempotency(head.caller.id(), &operation(), &key),
             fingerprint: hash_key.command_fingerprint(&S::fingerprint(&command)),
         });
-        let origin = Origin { trace: asked.trace, ..Origin::default() };
+        let origin = Origin { trace: head.trace, ..Origin::default() };
         async move {
             // So the decision reflects what the caller has seen, since the core's state is never behind the rows.
-            self.reached(&asked.freshness).await?;
+            self.reached(&head.freshness).await?;
             let deadline = now_ms() + self.command_timeout_ms;
-            let request = Request { command, stamp, versions: asked.versions, origin, deadline };
+            let request = Request { command, stamp, versions: head.versions, origin, deadline };
             let executed = self.replica.execute_request(request).await;
             executed.map_err(|error| ApiError::of_command(error, S::problem_of))
         }
@@ -140,7 +140,7 @@ impl<S: ServiceDefinition> Service<S> {
         self.ready()?;
         let wait = Duration::from_millis(self.command_timeout_ms.unsigned_abs());
         if aside_if_possible(tokio::time::timeout(wait, self.replica.read_your_writes())).await.is_err() {
-            let detail = format!("the rows of {} are behind what it has answered", S::Decider::JOURNAL);
+            let detail = format!("the rows of {} are behind its responses", S::Decider::JOURNAL);
             return Err(ApiError::unavailable(codes::ROWS_BEHIND, detail));
         }
         // The service may have stopped meanwhile.

@@ -33,7 +33,6 @@ pub enum TlsError {
         file: PathBuf,
         source: io::Error,
     },
-    /// A file contains something else.
     #[error("there is no {what} in {}: it must be PEM ({why})", file.display())]
     Missing {
         /// The expected contents.
@@ -42,7 +41,6 @@ pub enum TlsError {
         /// The parser's error.
         why: String,
     },
-    /// The files do not fit together.
     #[error("the certificate in {} and the key in {} can't be used", cert.display(), key.display())]
     Unusable {
         cert: PathBuf,

@@ -15,7 +15,7 @@ use proc_macro::TokenStream;
 /// #[OpenApi(prefix_path = "/orders")]
 /// impl OrdersApi {
 ///     #[operation(post = "/:order_id/cancel", scope = scopes::WRITE, bound = own, problems(codes::UNKNOWN_ORDER))]
-///     async fn cancel_order(&self, order_id: Path<OrderId>, asked: CommandHeaders) -> Result<Done<Order>, ApiError> { .. }
+///     async fn cancel_order(&self, order_id: Path<OrderId>, head: CommandHeaders) -> Result<Done<Order>, ApiError> { .. }
 /// }
 /// ```
 ///

@@ -5,14 +5,12 @@ use std::path::PathBuf;
 /// Why rows could not be read or written. The file is derived from the log, so deleting it is always safe.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The folder or a file in it can't be used.
     #[error("{} can't be used", path.display())]
     Folder {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
-    /// Another process, or another store of this one, has the file open.
     #[error("{} is in use by another process: two must not share a data folder", file.display())]
     InUse { file: PathBuf },
     /// The file is not an SQLite file, or contains data that this program never writes.
@@ -46,13 +44,10 @@ pub enum StoreError {
         /// One past the last offset of the changes.
         to: u64,
     },
-    /// The service has no table for this kind of aggregate.
     #[error("`{service}` has no table for `{kind}`")]
     NoTable { service: &'static str, kind: String },
-    /// The cursor was not returned by this list.
     #[error("not a cursor of this list")]
     Cursor,
-    /// The aggregate can't be serialized as JSON.
     #[error("an aggregate of `{kind}` can't be written as JSON")]
     Unwritable {
         kind: String,

@@ -39,14 +39,12 @@ pub struct Label {
 pub enum SnapshotError {
     #[error("the rows of {0} are empty")]
     Empty(&'static str),
-    /// The label is damaged or belongs to another snapshot.
     #[error("{} is no label of a snapshot: {why}", file.display())]
     Label {
         file: PathBuf,
         /// The fault in the label.
         why: String,
     },
-    /// The schema version differs from this program's.
     #[error("{} has tables of version {found}, this program has {expected}", file.display())]
     OtherTables {
         file: PathBuf,
@@ -54,10 +52,8 @@ pub enum SnapshotError {
         found: String,
         expected: String,
     },
-    /// The size or hash differs from the label.
     #[error("{} is damaged: its bytes are not those of its label", file.display())]
     Damaged { file: PathBuf },
-    /// A file can't be read or written.
     #[error("{} can't be used", file.display())]
     File {
         file: PathBuf,
@@ -147,9 +143,6 @@ impl<D: Decider> Snapshots<D> {
     }
 
     /// Reads the label of the snapshot at `position`, without checking the snapshot itself.
-    ///
-    /// # Errors
-    /// [`SnapshotError`] if this program can't use the snapshot.
     pub fn label(&self, position: u64) -> Result<Label, SnapshotError> {
         let (file, path) = (self.label_file(position), self.file(position));
         let text = fs::read(&file).map_err(failed(&file))?;

@@ -36,14 +36,14 @@ pub struct Troubles(Arc<Mutex<BTreeMap<(&'static str, &'static str), String>>>);
 impl Troubles {
     pub fn all(&self) -> Vec<(String, String)> {
         let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.iter().map(|((service, duty), why)| (format!("{service} {duty}"), why.clone())).collect()
+        troubles.iter().map(|((service, task), why)| (format!("{service} {task}"), why.clone())).collect()
     }
 
-    fn set(&self, service: &'static str, duty: &'static str, why: Option<String>) {
+    fn set(&self, service: &'static str, task: &'static str, why: Option<String>) {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
-            Some(why) => drop(troubles.insert((service, duty), why)),
-            None => drop(troubles.remove(&(service, duty))),
+            Some(why) => drop(troubles.insert((service, task), why)),
+            None => drop(troubles.remove(&(service, task))),
         }
     }
 }
@@ -53,7 +53,7 @@ impl Troubles {
 pub async fn perform<E, W, K>(
     (lease, ending): (&dyn Lease, &watch::Receiver<bool>),
     troubles: &Troubles,
-    (service, duty): (&'static str, &'static str),
+    (service, task): (&'static str, &'static str),
     work: impl Fn() -> W,
 ) where
     E: std::fmt::Display,
@@ -61,11 +61,11 @@ pub async fn perform<E, W, K>(
 {
     let mut held = lease.held();
     while held.wait_for(|held| *held).await.is_ok() && !*ending.borrow() {
-        debug!(service, duty, "{service} {duty} begins");
+        debug!(service, task, "{service} {task} begins");
         let mut until_lost = lease.held();
         let going_on = async {
             tokio::time::sleep(WELL_AFTER).await;
-            troubles.set(service, duty, None);
+            troubles.set(service, task, None);
             std::future::pending().await
         };
         let (outcome, kept) = tokio::select! {
@@ -75,14 +75,14 @@ pub async fn perform<E, W, K>(
             (outcome, kept) = work() => (outcome, Some(kept)),
         };
         match outcome {
-            Ok(()) if *ending.borrow() => return info!(service, duty, "{service} {duty} ends: the process is to stop"),
+            Ok(()) if *ending.borrow() => return info!(service, task, "{service} {task} ends: the process is to stop"),
             Ok(()) => {
-                troubles.set(service, duty, None);
-                info!(service, duty, "{service} {duty} ends: the lease moved on");
+                troubles.set(service, task, None);
+                info!(service, task, "{service} {task} ends: the lease moved on");
             }
             Err(failure) => {
-                warn!(service, duty, "{service} {duty} stopped and will try again: {failure}");
-                troubles.set(service, duty, Some(failure.to_string()));
+                warn!(service, task, "{service} {task} stopped and will try again: {failure}");
+                troubles.set(service, task, Some(failure.to_string()));
             }
         }
         drop(kept);
@@ -94,7 +94,7 @@ pub async fn perform<E, W, K>(
 pub struct Progress {
     lease: Arc<dyn Lease>,
     measures: Arc<Measures>,
-    duty: &'static str,
+    task: &'static str,
     begun: Vec<(Partition, Position)>,
     done: BTreeMap<Partition, Position>,
     output_marks: OutputMarks,
@@ -114,7 +114,7 @@ impl Progress {
     pub async fn load<D: Decider, R: Rows<D>>(
         replica: &Replica<D, R>,
         lease: Arc<dyn Lease>,
-        duty: &'static str,
+        task: &'static str,
         partitions: Vec<Partition>,
     ) -> Result<(Self, Vec<(Partition, u64)>), LeaseError> {
         let committed = lease.committed(&partitions).await?;
@@ -131,7 +131,7 @@ impl Progress {
                     || marks::stand(replica.log().as_ref(), &kept, &mut known).await.map_err(unavailable)?);
             if !stands {
                 let next = kept.next;
-                warn!("a group stood at {next} of {partition}, which ends at {end}, on another log: it begins anew");
+                warn!("a group was at {next} of {partition}, which ends at {end}, on another log: it starts over");
                 kept = Position::default();
                 lease.commit(&[(partition.clone(), kept.clone())]).await?;
             }
@@ -146,10 +146,10 @@ impl Progress {
         }
         let from: Vec<_> = begun.iter().map(|(partition, kept)| (partition.clone(), kept.next)).collect();
         let measures = Arc::clone(replica.measures());
-        measures.stands(duty, &begun);
+        measures.stands(task, &begun);
         let ending = replica.ending();
         Ok((
-            Self { lease, measures, duty, begun, done: BTreeMap::new(), output_marks, due: None, kept: None, ending },
+            Self { lease, measures, task, begun, done: BTreeMap::new(), output_marks, due: None, kept: None, ending },
             from,
         ))
     }
@@ -200,7 +200,7 @@ impl Progress {
         let is_to_end = *self.ending.borrow();
         let mut done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
         (self.due, self.kept) = (None, Some(Instant::now()));
-        self.measures.stands(self.duty, &done);
+        self.measures.stands(self.task, &done);
         if !done.is_empty() {
             done.iter_mut().for_each(|(_, position)| position.marks.extend_from_slice(&self.output_marks.0));
             self.lease.commit(&done).await?;

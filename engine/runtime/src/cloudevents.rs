@@ -14,7 +14,6 @@ use uuid::Uuid;
 /// Why a record of a public topic is not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum CloudEventError {
-    /// An attribute is missing or malformed.
     #[error("the attribute {0} is missing or can't be read")]
     Attribute(&'static str),
     #[error(transparent)]
@@ -50,9 +49,6 @@ pub fn encode(envelope: &Envelope, event: &impl PublicEvent, service: &str) -> N
 }
 
 /// Decodes the event of a record of `topic`.
-///
-/// # Errors
-/// [`CloudEventError`] if the record is not an event.
 pub fn decode<E: PublicEvent>(topic: &str, record: &Record) -> Result<(Envelope, E), CloudEventError> {
     let text = |name: &'static str| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let id = |name: &'static str| text(name).and_then(|value| Uuid::try_parse(value).ok());

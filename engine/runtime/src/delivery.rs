@@ -49,12 +49,12 @@ pub async fn tell_patiently<N: Display + 'static>(notifier: &dyn Notifier<N>, no
     let mut pause = PAUSE;
     for attempt in 1..=N_ATTEMPTS_MAX {
         match notifier.tell(notice, key).await {
-            Ok(()) => return info!(%key, attempt, "told {notice} of {subject}"),
+            Ok(()) => return info!(%key, attempt, "notified {notice} of {subject}"),
             Err(failure) if attempt == N_ATTEMPTS_MAX => {
-                warn!(%key, attempt, "gave up telling {notice} of {subject}: {failure}");
+                warn!(%key, attempt, "abandoned the notice to {notice} of {subject}: {failure}");
             }
             Err(failure) => {
-                warn!(%key, attempt, "could not tell {notice} of {subject} yet: {failure}");
+                warn!(%key, attempt, "could not notify {notice} of {subject} yet: {failure}");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
@@ -77,7 +77,7 @@ pub async fn run<D: Decider, R: Rows<D>, N: Display + Send + Sync + 'static>(
     let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
     let (mut progress, from) = Progress::load(&replica, lease, "deliveries", vec![Replica::<D>::journal()]).await?;
     let mut reading = replica.log().read(from);
-    let told = Partition::journal(target.journal);
+    let output = Partition::journal(target.journal);
     loop {
         tokio::select! {
             biased;
@@ -88,7 +88,7 @@ pub async fn run<D: Decider, R: Rows<D>, N: Display + Send + Sync + 'static>(
                 let Some(batch) = batch else { return Ok(()) };
                 let batch = batch?;
                 let Settled { accepted, last, ends } = settled(&replica, &batch).await?;
-                let mut has_told = false;
+                let mut has_delivered = false;
                 for recorded in accepted {
                     if let Some(notice) = notice(&recorded.event) {
                         // Public events of a record are numbered from 0, so this number is unique.
@@ -102,10 +102,10 @@ pub async fn run<D: Decider, R: Rows<D>, N: Display + Send + Sync + 'static>(
                         let telling = tell_patiently(target.notifier.as_ref(), &notice, key, &subject);
                         let trace = span.trace().filter(|_| !Bug::DeliverWithoutTrace.is_loose());
                         trace::scope(trace.map(str::to_owned), telling).await;
-                        has_told = true;
+                        has_delivered = true;
                     }
                 }
-                if has_told && let Some(mark) = marks::of_last(replica.log().as_ref(), &told).await? {
+                if has_delivered && let Some(mark) = marks::of_last(replica.log().as_ref(), &output).await? {
                     progress.add_output(mark);
                 }
                 if let Some(last) = last {

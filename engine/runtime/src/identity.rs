@@ -25,10 +25,8 @@ pub enum IdentityError {
         wanted: String,
         found: String,
     },
-    /// Another version wrote the first record.
     #[error("the first record of the journal {journal} can't be read: {source}")]
     Format { journal: String, source: HeaderError },
-    /// The first record is not the genesis of this journal.
     #[error("the journal {journal} begins with a record that orderlog does not write: is this the right log?")]
     NoGenesis { journal: String },
     #[error(transparent)]

@@ -41,7 +41,7 @@ pub struct Measures {
     append_failures: IntCounterVec,
     append_seconds: Histogram,
     heartbeat: Gauge,
-    duties: Mutex<BTreeMap<(&'static str, Partition), u64>>,
+    positions: Mutex<BTreeMap<(&'static str, Partition), u64>>,
 }
 
 impl Measures {
@@ -50,27 +50,27 @@ impl Measures {
         let opts = |name: &str, help: &str| Opts::new(name, help).const_label("service", service);
         let seconds = |name: &str, help: &str| HistogramOpts::from(opts(name, help)).buckets(BUCKETS.to_vec());
         let commands = IntCounterVec::new(
-            opts("orderlog_commands_total", "Commands, by what they came to; reactions of services included"),
+            opts("orderlog_commands_total", "Commands by outcome, including reactions of services"),
             &["outcome"],
         );
         let command_seconds = HistogramVec::new(
-            seconds("orderlog_command_duration_seconds", "From a command's arrival to its answer"),
+            seconds("orderlog_command_duration_seconds", "From a command's arrival to its response"),
             &["outcome"],
         );
         let handed_over = IntCounterVec::new(
             opts(
                 "orderlog_commands_handed_over_total",
-                "Commands handed to the holder of the lease, by whether it answered",
+                "Commands forwarded to the lease holder, by whether it answered",
             ),
             &["outcome"],
         );
         let folded =
-            IntCounterVec::new(opts("orderlog_records_folded_total", "Records read, by their verdict"), &["verdict"]);
+            IntCounterVec::new(opts("orderlog_records_folded_total", "Records read, by verdict"), &["verdict"]);
         let append_failures = IntCounterVec::new(
-            opts("orderlog_append_failures_total", "Records that the log refused, or of which nobody knows"),
+            opts("orderlog_append_failures_total", "Records that the log rejected, or whose outcome is unknown"),
             &["kind"],
         );
-        let retries = "Attempts that lost a race in the log, after which the command was decided again";
+        let retries = "Attempts that lost a race in the log, so that the command was decided again";
         let counter = |name: &str, help: &str| well_formed(IntCounter::with_opts(opts(name, help)));
         let measures = Self {
             commands: well_formed(commands),
@@ -79,7 +79,10 @@ impl Measures {
             handed_over: well_formed(handed_over),
             folded: well_formed(folded),
             appended: counter("orderlog_events_appended_total", "Records that the log acknowledged"),
-            appended_bytes: counter("orderlog_appended_bytes_total", "Their headers and values"),
+            appended_bytes: counter(
+                "orderlog_appended_bytes_total",
+                "Bytes of the headers and values of acknowledged records",
+            ),
             append_failures: well_formed(append_failures),
             append_seconds: well_formed(Histogram::with_opts(seconds(
                 "orderlog_append_duration_seconds",
@@ -87,9 +90,9 @@ impl Measures {
             ))),
             heartbeat: well_formed(Gauge::with_opts(opts(
                 "orderlog_projection_heartbeat_timestamp_seconds",
-                "When the service's loop last went round; it does so also when nothing happens",
+                "When the service's loop last ran; it runs even when idle",
             ))),
-            duties: Mutex::default(),
+            positions: Mutex::default(),
         };
         measures.begin_at_zero();
         measures
@@ -102,7 +105,9 @@ impl Measures {
             .iter()
             .for_each(|verdict| drop(self.folded.with_label_values(&[verdict])));
         HANDED_OVER.iter().for_each(|outcome| drop(self.handed_over.with_label_values(&[outcome])));
-        ["refused", "unknown"].iter().for_each(|kind| drop(self.append_failures.with_label_values(&[kind])));
+        ["refused", "too_large", "unknown"]
+            .iter()
+            .for_each(|kind| drop(self.append_failures.with_label_values(&[kind])));
     }
 
     /// Returns a collector of all families, to be registered.
@@ -165,22 +170,22 @@ impl Measures {
     }
 
     /// Sets the positions of a background task.
-    pub fn stands(&self, duty: &'static str, positions: &[(Partition, Position)]) {
-        let mut duties = self.duties.lock().unwrap_or_else(PoisonError::into_inner);
-        for (partition, position) in positions {
-            duties.insert((duty, partition.clone()), position.next);
+    pub fn stands(&self, task: &'static str, reached: &[(Partition, Position)]) {
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, position) in reached {
+            positions.insert((task, partition.clone()), position.next);
         }
     }
 
     /// Removes the positions of a background task that no longer runs here.
-    pub fn rests(&self, duty: &'static str) {
-        self.duties.lock().unwrap_or_else(PoisonError::into_inner).retain(|(it, _), _| *it != duty);
+    pub fn rests(&self, task: &'static str) {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).retain(|(it, _), _| *it != task);
     }
 
     /// Returns the positions of the background tasks that run here: task, partition and offset.
-    pub fn duties(&self) -> Vec<(&'static str, Partition, u64)> {
-        let duties = self.duties.lock().unwrap_or_else(PoisonError::into_inner);
-        duties.iter().map(|((duty, partition), next)| (*duty, partition.clone(), *next)).collect()
+    pub fn task_positions(&self) -> Vec<(&'static str, Partition, u64)> {
+        let positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.iter().map(|((task, partition), next)| (*task, partition.clone(), *next)).collect()
     }
 }
 

@@ -33,14 +33,12 @@ pub enum Moment {
 /// Why a past state is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum PastError {
-    /// The journal has no such moment, or not yet.
     #[error("the journal {journal} has no such moment: {range}")]
     OutOfRange {
         journal: &'static str,
         /// The moments that it has, in words.
         range: String,
     },
-    /// Too many records would have to be folded.
     #[error("more than {N_MAX} records of {0} would have to be folded")]
     TooLong(&'static str),
     /// This version cannot decode one of the records.

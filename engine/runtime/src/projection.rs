@@ -95,9 +95,6 @@ pub trait Projection: Send + Sync {
     async fn snapshot(&self) -> Result<Label, SnapshotError>;
 
     /// Returns the status of the rows.
-    ///
-    /// # Errors
-    /// Why it is unknown.
     async fn status(&self) -> Result<Status, String>;
 
     /// Returns the verdicts of the records in `from..to` that the rows contain, ascending.
@@ -125,7 +122,7 @@ pub struct ParkedRecord {
 }
 
 /// The rows of a running instance.
-pub struct Rows<D: Decider> {
+pub struct LiveProjection<D: Decider> {
     replica: Replica<D>,
     last: Arc<Mutex<Option<Last>>>,
     /// They were built just now, so a request to replace them is already fulfilled.
@@ -138,7 +135,7 @@ struct Last {
     outcome: Option<Result<Report, RebuildError>>,
 }
 
-impl<D: Decider> Rows<D> {
+impl<D: Decider> LiveProjection<D> {
     pub fn of(replica: Replica<D>) -> Self {
         Self { replica, last: Arc::default(), is_built: AtomicBool::new(false) }
     }
@@ -180,7 +177,7 @@ impl<D: Decider> Rows<D> {
 }
 
 #[async_trait]
-impl<D: Decider> Projection for Rows<D> {
+impl<D: Decider> Projection for LiveProjection<D> {
     async fn begin(&self, RebuildRequest { goal, from }: RebuildRequest) -> Result<(), RebuildError> {
         if goal == Goal::Replace && self.is_built.swap(false, Ordering::Relaxed) {
             return Ok(());

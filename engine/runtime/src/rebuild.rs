@@ -142,12 +142,10 @@ impl From<Difference> for RowDifference {
 /// Why a rebuild failed. The serving rows keep serving.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// Another rebuild of the same rows is in progress.
     #[error("a rebuild of {0} is under way already")]
     UnderWay(&'static str),
     #[error("there is no generation of {0} to go back to")]
     NothingBefore(&'static str),
-    /// The journal has no such starting point.
     #[error(transparent)]
     From(#[from] PastError),
     #[error(transparent)]
@@ -162,19 +160,15 @@ pub enum RebuildError {
     Damage(String),
     #[error("the new generation can't be built on: {0}")]
     Stopped(String),
-    /// Its thread cannot be started.
     #[error("a thread can't be started")]
     Thread(#[from] std::io::Error),
     /// The new generation did not take over.
     #[error(transparent)]
     Switch(#[from] SwitchError),
-    /// The log cannot be read, or is damaged.
     #[error(transparent)]
     Log(#[from] ReadError),
-    /// The relay's position cannot be read.
     #[error(transparent)]
     Position(#[from] LeaseError),
-    /// Public topics cannot be compared with the journal.
     #[error(transparent)]
     Publications(#[from] PublicationsError),
 }

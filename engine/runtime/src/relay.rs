@@ -35,17 +35,15 @@ pub enum RelayError {
     #[error("{journal}@{offset} can't be translated: {source}")]
     Untranslatable { journal: &'static str, offset: u64, source: RecordedError },
     /// A record that may have public events is parked.
-    #[error("{journal}@{offset} is parked: `orderlog parked show {journal} {offset}` tells why, and what can be done")]
+    #[error("{journal}@{offset} is parked: `orderlog parked show {journal} {offset}` shows why, and what to do")]
     Parked { journal: &'static str, offset: u64 },
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The log does not accept the events at the moment.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The position cannot be loaded or saved.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// The rows cannot be queried for void records.
     #[error(transparent)]
     Rows(#[from] StoreError),
     #[error("the journal has not begun yet")]

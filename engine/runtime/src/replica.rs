@@ -26,7 +26,6 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use ending::Ending;
@@ -44,22 +43,16 @@ use steps::Steps;
 pub use switch::{Rebuilding, Switch, SwitchError};
 
 use orderlog_core::{
-    decider::{At, Decider, Millis},
-    header::{CommandStamp, HEADER, Header, Origin},
+    decider::{Decider, Millis},
     key::{HashKey, RecordId},
-    known::decode,
-    machine::{Accepted, CopiedRow, Outcome, Request, Stop},
+    machine::{CopiedRow, Outcome, Request, Stop},
     planted::Bug,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 use orderlog_readmodel::{Rows, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{
-    environment::Environment,
-    measures::Measures,
-    trace::{Kind, Span},
-};
+use crate::{environment::Environment, measures::Measures};
 
 /// Configuration of one instance of a service.
 #[derive(Clone)]
@@ -108,7 +101,6 @@ pub enum StartError {
     OtherHistory { service: &'static str, why: String },
     #[error("the journal can't be read")]
     Journal(#[from] ReadError),
-    /// The rows cannot be read or written.
     #[error("the rows can't be used")]
     Rows(#[from] StoreError),
 }
@@ -377,119 +369,6 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
             news.prove().await;
         }
     }
-
-    /// Executes a command, and waits until its record is in the journal or it has failed.
-    ///
-    /// # Errors
-    /// [`ExecuteError`] says why it failed, and whether anything may have been written.
-    pub async fn execute(
-        &self,
-        command: D::Command,
-        stamp: Option<CommandStamp>,
-        origin: Origin,
-        deadline: Millis,
-    ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
-        self.execute_request(Request { command, stamp, versions: None, origin, deadline }).await
-    }
-
-    /// Like [`Replica::execute`], with all the options of a request.
-    pub async fn execute_request(&self, mut request: Request<D>) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
-        let begun = Instant::now();
-        let name = || format!("{} command", D::JOURNAL);
-        let mut span = Span::begin(Kind::Internal, name, request.origin.trace.as_deref());
-        request.origin.trace = span.trace().map(str::to_owned);
-        let outcome = self.execute_with_news(request, &mut span).await;
-        let label = executed::outcome_of(&outcome);
-        self.shared.measures.executed(label, begun.elapsed());
-        span.set("orderlog.service", D::JOURNAL);
-        span.set("orderlog.outcome", label);
-        if let (Ok(executed), true) = (&outcome, span.is_recorded()) {
-            span.set("orderlog.event", D::kind(&executed.accepted.event).to_owned());
-            span.set("orderlog.position", format!("{}@{}", D::JOURNAL, executed.accepted.at.offset));
-        }
-        outcome
-    }
-
-    async fn execute_with_news(
-        &self,
-        request: Request<D>,
-        span: &mut Span,
-    ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
-        let deadline = request.deadline;
-        let request = Arc::new(request);
-        match (self.ask(Arc::clone(&request), span, &[State::Ready]).await, &self.news) {
-            (Err(ExecuteError::Rejected(rejection)), Some(news)) if !D::rests_on(&rejection).is_empty() => {
-                if !news.are_in(D::rests_on(&rejection), deadline, self.setup.environment.as_ref()).await {
-                    return Err(ExecuteError::Unavailable("it has not taken in all news yet".to_owned()));
-                }
-                // Nothing was written, so this is still the same command.
-                self.ask(request, span, &[State::Ready]).await
-            }
-            (outcome, _) => outcome,
-        }
-    }
-
-    /// Submits the request to the loop, unless the replica is in none of `states`.
-    async fn ask(
-        &self,
-        request: Arc<Request<D>>,
-        span: &mut Span,
-        states: &[State],
-    ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
-        let (reply, outcome) = oneshot::channel();
-        let stamp = request.stamp;
-        let unavailable = || match &*self.shared.state.borrow() {
-            State::Stopped(why) => ExecuteError::Unavailable(why.clone()),
-            State::CatchingUp => ExecuteError::Unavailable("it is still reading its journal".to_owned()),
-            State::Preparing => ExecuteError::Unavailable("it is preparing its data for this version".to_owned()),
-            State::Ready => ExecuteError::Unavailable("it is stopping".to_owned()),
-        };
-        if !states.contains(&self.shared.state.borrow()) {
-            // A decision on stale state would only produce a void record.
-            return Err(unavailable());
-        }
-        let waiting = Waiting { reply, steps: span.is_recorded().then(Steps::begin) };
-        self.asks.send(Ask { request, waiting }).await.map_err(|_| unavailable())?;
-        // If the loop ends now, the command may already have been appended.
-        let (outcome, steps) = outcome.await.map_err(|_| ExecuteError::Unknown)?;
-        if let Some(steps) = steps {
-            steps.tell(span);
-        }
-        match outcome {
-            Outcome::Accepted(accepted) => Ok(Executed { accepted, replayed: false }),
-            Outcome::Repeated { offset } => self.repeated(offset, stamp).await,
-            Outcome::Rejected(rejection) => Err(ExecuteError::Rejected(rejection)),
-            Outcome::OtherVersion(version) => Err(ExecuteError::OtherVersion(version)),
-            Outcome::Parked => Err(ExecuteError::Parked),
-            Outcome::Discarded => Err(ExecuteError::Discarded),
-            Outcome::KeyInUse => Err(ExecuteError::KeyInUse),
-            Outcome::TooLarge => Err(ExecuteError::TooLarge),
-            Outcome::Expired => Err(ExecuteError::Unavailable("it did not come to it in time".to_owned())),
-            Outcome::Unknown => Err(ExecuteError::Unknown),
-        }
-    }
-
-    /// Returns the record that the first command with this idempotency key wrote, if it was the same command.
-    async fn repeated(
-        &self,
-        offset: u64,
-        stamp: Option<CommandStamp>,
-    ) -> Result<Executed<D>, ExecuteError<D::Rejection>> {
-        let unreadable = |why: String| ExecuteError::Unavailable(format!("{}@{offset}: {why}", D::JOURNAL));
-        let records = self.setup.log.fetch(&Self::journal(), &[offset]).await;
-        let record = records.map_err(|error| unreadable(error.to_string()))?.into_iter().next();
-        let record = record.ok_or_else(|| unreadable("it is not there".to_owned()))?;
-        let header = record.header(HEADER).ok_or_else(|| unreadable("it has no header".to_owned()))?;
-        let header = Header::decode(header).map_err(|error| unreadable(error.to_string()))?;
-        let is_same = header.command.map(|command| command.fingerprint) == stamp.map(|stamp| stamp.fingerprint);
-        if !is_same && !Bug::RepeatAnyBody.is_loose() {
-            return Err(ExecuteError::KeyReused);
-        }
-        let unknown = self.setup.environment.unknown();
-        let event = decode(&header.kind, &record.value, unknown).map_err(|_| ExecuteError::Parked)?;
-        let at = At { offset, time_ms: header.time_ms };
-        Ok(Executed { accepted: Accepted { at, id: header.id, event: Arc::new(event) }, replayed: true })
-    }
 }
 
 /// Permanent failures of the loop.
@@ -501,7 +380,7 @@ enum LoopError {
     Rows(#[from] StoreError),
     #[error(transparent)]
     Journal(#[from] ReadError),
-    #[error("its rows can't be written any more")]
+    #[error("its rows can no longer be written")]
     Writer,
 }
 

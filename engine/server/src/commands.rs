@@ -180,9 +180,6 @@ impl Cli {
     }
 
     /// Runs the command.
-    ///
-    /// # Errors
-    /// If the command fails.
     pub async fn run(self, registry: &'static Registry) -> anyhow::Result<Exit> {
         self.warnings.iter().for_each(|warning| output::note(warning));
         if let Some(config) = self.config(registry) {

@@ -220,9 +220,9 @@ fn inspected(place: &Partition, is_journal: bool, record: &Record, verdict: Opti
     }
 }
 
-type Told = (String, String, i64, Map<String, Value>, Option<String>);
+type Described = (String, String, i64, Map<String, Value>, Option<String>);
 
-fn of_journal(header: &Header) -> Told {
+fn of_journal(header: &Header) -> Described {
     let id = |id: Option<uuid::Uuid>| id.map_or(Value::Null, |id| id.to_string().into());
     let expects = header.expects.iter().map(
         |expect| serde_json::json!({ "key": String::from(expect.key), "last": id(expect.last.map(|last| last.0)) }),
@@ -240,7 +240,7 @@ fn of_journal(header: &Header) -> Told {
     (header.kind.clone(), about, header.time_ms, headers, None)
 }
 
-fn of_public(record: &Record) -> Told {
+fn of_public(record: &Record) -> Described {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers: Map<String, Value> =
         record.headers.iter().map(|(name, value)| (name.to_string(), text(value).into())).collect();

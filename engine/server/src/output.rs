@@ -77,9 +77,6 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints an answer as JSON: one object, on one line. A list is printed as one object after another.
-///
-/// # Errors
-/// If stdout can't be written.
 pub fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string(document).context("the answer is not JSON")?)
 }
@@ -90,9 +87,6 @@ pub fn reader_is_gone() -> bool {
 }
 
 /// Prints output that must not be lost, and a line break. Unlike with [`print`], a closed pipe is an error.
-///
-/// # Errors
-/// If stdout can't be written.
 pub fn deliver(text: &str) -> io::Result<()> {
     progress::erase();
     Descriptor(io::stdout()).write_all(format!("{text}\n").as_bytes())

@@ -188,6 +188,7 @@ fn health(mounted: &[Mounted], parts: &Parts, stopping: &Stopping, options: &Opt
         probes: mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect(),
         dependencies: mounted.iter().flat_map(|service| service.dependencies.clone()).collect(),
         troubles: parts.troubles.clone(),
+        dispensable: mounted.iter().flat_map(Mounted::dispensable_tasks).collect(),
         leaving: stopping.leaving.subscribe(),
         limits: LagLimits { unready_ms: options.unready_lag_ms, ready_ms: options.ready_lag_ms },
         too_far: Arc::default(),

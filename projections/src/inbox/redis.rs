@@ -80,9 +80,6 @@ pub struct RedisInbox {
 impl RedisInbox {
     /// Creates the inbox of the journal `log_id`. Deployments that share one Redis need different prefixes. Connects on
     /// first use, so that a process can start while Redis is down.
-    ///
-    /// # Errors
-    /// [`InboxError::Redis`] if the address is invalid.
     pub fn new(at: &RedisAddress, prefix: &str, log_id: Uuid) -> Result<Self, InboxError> {
         let client = address::client(at).map_err(InboxError::Redis)?;
         let config = ConnectionManagerConfig::new()
@@ -136,7 +133,7 @@ impl RedisInbox {
         // Rows below the offset that was followed have changed: records that were parked are folded now.
         let revision = store.revision().await?;
         if self.revision.load(Ordering::Relaxed) != revision {
-            tracing::info!(tag = self.tag, "the rows were revised: the inbox in Redis is filled anew");
+            tracing::info!(tag = self.tag, "the rows were revised: the inbox in Redis is refilled");
             self.call_drop().await?;
             self.revision.store(revision, Ordering::Relaxed);
         }
@@ -163,9 +160,6 @@ impl RedisInbox {
     }
 
     /// Deletes the inbox in Redis and fills it from `store`.
-    ///
-    /// # Errors
-    /// [`InboxError`] if Redis or the rows can't be reached.
     pub async fn rebuild_from_store(&self, store: &Store<Notifications>) -> Result<u64, InboxError> {
         self.call_drop().await?;
         self.forget();
@@ -216,7 +210,7 @@ impl RedisInbox {
                 }
             }
         }
-        Err(InboxError::Unexpected { detail: "it was begun anew again and again".to_owned() })
+        Err(InboxError::Unexpected { detail: "it kept starting over".to_owned() })
     }
 }
 

@@ -40,8 +40,7 @@ pub async fn heal(shop: &Shop) {
         life.pause(false);
         life.set_skew(0);
     }
-    // A duty that was running while its positions were lost keeps only what it comes to from then on: whoever holds the lease
-    // next begins anew.
+    // A background task that ran while its positions were lost keeps only later ones. The next holder of the lease starts over.
     let groups = || SERVICES.iter().map(|service| format!("orderlog.{service}")).chain([DELIVERIES.to_owned()]);
     // Twice: the first time it may be one who has not yet heard that it lost it.
     for _ in 0..2 {

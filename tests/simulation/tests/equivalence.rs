@@ -72,8 +72,8 @@ async fn built<D: Decider, R: Rows<D>>(log: &Arc<dyn EventLog>, rows: &Arc<R>, p
     replica.retry().await.unwrap().after
 }
 
-/// What both answer is alike, whatever a loop or a duty asks: built from this log by an older program, and then by the newest one. How
-/// many records the older one could not fold.
+/// Builds both read models from this log, by an older program and then by the newest, and checks that they give the same answers to
+/// everything that a loop or a background task asks. Returns how many records the older program could not fold.
 async fn both<D: Decider>(
     tables: &'static Tables<D>,
     log: &Arc<dyn EventLog>,

@@ -35,7 +35,6 @@ pub enum CannotDiscard {
     /// It was folded, is void, or does not exist: there is nothing to repair.
     #[error("{journal}@{offset} is not parked")]
     NotParked { journal: &'static str, offset: u64 },
-    /// It was discarded earlier.
     #[error("{journal}@{offset} is discarded already")]
     Already { journal: &'static str, offset: u64 },
 }

@@ -17,7 +17,6 @@ const NO_KEY: u32 = u32::MAX;
 /// A row differs from what was written: the file is damaged, or another program changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadRow {
-    /// The head can't be decoded.
     #[error("its head can't be decoded")]
     Head,
     /// The offset, head or value does not match the sum.

@@ -41,10 +41,8 @@ pub enum IssuerError {
     File { file: PathBuf, source: io::Error },
     #[error("{place} holds no keys of an issuer (a JWKS): {why}")]
     Unreadable { place: String, why: String },
-    /// The URL does not return keys.
     #[error("the issuer does not tell its keys: {0}")]
     Silent(String),
-    /// The HTTP client cannot be created.
     #[error(transparent)]
     Client(#[from] TlsError),
 }
@@ -164,9 +162,6 @@ enum Worth {
 
 impl KeySource {
     /// Opens the keys at `place`, a file or an `http://` or `https://` URL. A file must exist; a URL is requested with the first token.
-    ///
-    /// # Errors
-    /// [`IssuerError`] with what is wrong with the file.
     pub fn open(place: &str, ca: Option<&Path>) -> Result<Arc<Self>, IssuerError> {
         let (source, known) = if is_url(place) {
             // A response must not redirect us elsewhere.

@@ -33,23 +33,19 @@ const FORMAT: u32 = 1;
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// The file cannot be read or written.
     #[error("the keys in {} can't be used", file.display())]
     File { file: PathBuf, source: io::Error },
-    /// The file is not a key file.
     #[error("{} holds no keys: {why}", file.display())]
     Unreadable {
         file: PathBuf,
         /// What is wrong with its contents.
         why: String,
     },
-    /// There is no key with this id.
     #[error("there is no key {0}")]
     Unknown(String),
     /// The name is invalid. Names must be short and fit into logs.
     #[error("a key's name has 1 to 64 characters out of A-Z, a-z, 0-9, `.`, `_` and `-`")]
     Name,
-    /// A key without a scope is useless.
     #[error("a key needs at least one scope")]
     NoScope,
     /// No operation with this scope accepts callers bound to an owner.

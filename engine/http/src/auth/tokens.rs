@@ -27,8 +27,7 @@ pub enum TokenError {
     /// The token is invalid. The reason is meant for the caller.
     #[error("this token is not taken: {0}")]
     Refused(&'static str),
-    /// The token cannot be verified at the moment.
-    #[error("whether this token is good is not known now")]
+    #[error("the token can't be checked now")]
     Unknown(#[source] IssuerError),
 }
 
@@ -59,9 +58,6 @@ impl Tokens {
     }
 
     /// Returns the caller that this token authenticates.
-    ///
-    /// # Errors
-    /// [`TokenError`] if the token is not accepted.
     pub async fn caller(&self, token: &str) -> Result<Caller, TokenError> {
         let header = decode_header(token).map_err(|_| TokenError::Refused("it is no signed JWT"))?;
         if header.crit.is_some() {

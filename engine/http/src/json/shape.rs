@@ -85,9 +85,9 @@ impl<'s> Shape<'s> {
         for (name, value) in members {
             let known = schema.properties.iter().find(|(known, _)| *known == name);
             self.within(escaped(&name), |shape| match known {
-                None => shape.fault(codes::UNKNOWN_FIELD, "there is no such field here"),
+                None => shape.fault(codes::UNKNOWN_FIELD, "there is no such field"),
                 Some((name, _)) if !seen.insert(*name) => {
-                    shape.fault(codes::DUPLICATE_FIELD, "this field is here twice");
+                    shape.fault(codes::DUPLICATE_FIELD, "this field is repeated");
                 }
                 // An optional member may be null.
                 Some((name, _)) if value.get() == "null" && !schema.required.contains(name) => {

@@ -23,7 +23,7 @@ crate::problem_codes! {
         so "Correct every value listed in `errors`, and send the request again.";
     /// The body is not JSON in UTF-8, or has extra text after the JSON value.
     MALFORMED_JSON "malformed_json" [400], Bodies,
-        says "this is no JSON, from line 1, column 17 on",
+        says "this is not JSON, from line 1, column 17 on",
         so "Send one JSON value in UTF-8, without a byte order mark.";
     /// The body could not be read.
     INVALID_BODY "invalid_body" [400], Bodies,
@@ -43,16 +43,16 @@ crate::problem_codes! {
         so "Check the path against `/openapi.json` of the process that you called.";
     /// The path exists, but does not support this method.
     METHOD_NOT_ALLOWED "method_not_allowed" [405], Elsewhere,
-        says "this path does not take that method",
+        says "this path does not support that method",
         so "Use a method that `/openapi.json` lists for the path.";
     /// The body is larger than this deployment accepts (`--max-body-bytes`).
     BODY_TOO_LARGE "body_too_large" [413], Bodies,
-        says "a body may have at most 1048576 bytes",
+        says "the body must have at most 1048576 bytes",
         so "Send a smaller body.";
     /// The record that the command would write is larger than the log accepts. On Kafka, the topic's
     /// `max.message.bytes` is set lower than it should be. Nothing was written.
     RECORD_TOO_LARGE "record_too_large" [413], Commands,
-        says "the record of this command would be larger than the log takes",
+        says "the record of this command would exceed the log's size limit",
         so "Send less: fewer lines, or shorter texts. If the request is already small, contact the operator of the \
             service.";
     /// The body did not arrive within this deployment's time limit (`--body-timeout-ms`). Nothing was written.
@@ -75,13 +75,13 @@ crate::problem_codes! {
     /// A command with this idempotency key is in progress, and the deadline passed before it finished. It may still be
     /// executed, or fail.
     IDEMPOTENCY_KEY_IN_USE "idempotency_key_in_use" [409], Commands,
-        says "a command with this idempotency key is still under way",
+        says "a command with this idempotency key is still in progress",
         so "Send the same request again after the number of seconds in `Retry-After`. The response reports how the \
             command ended.";
     /// The idempotency key was already used, and an operator has since discarded that command's record, which could not
     /// be read. Nothing was written.
     COMMAND_DISCARDED "command_discarded" [409], Commands,
-        says "an operator has discarded what the first command with this idempotency key did",
+        says "an operator has discarded the record of the first command with this idempotency key",
         so "Check the current state. If the command still applies, send it with a new key.";
     /// The command's target has a different version from the one in `If-Match`: it has changed since. Nothing was
     /// written.
@@ -135,7 +135,7 @@ crate::problem_codes! {
             document.";
     /// The log has no record at this position.
     NO_SUCH_POSITION "no_such_position" [404, 409], Elsewhere,
-        says "orders@1042 lies behind the end of the log",
+        says "orders@1042 is after the end of the log",
         so "Use a position that the log contains.";
     /// The read model of this service is already being rebuilt.
     REBUILD_UNDER_WAY "rebuild_under_way" [409], Elsewhere,
@@ -162,7 +162,7 @@ crate::problem_codes! {
 
     /// An internal error. The service's log has the details.
     INTERNAL "internal" [500], Any,
-        says "something went wrong here; the log of the service says what",
+        says "an internal error; the service's log has the details",
         so "Retry a command only with its `Idempotency-Key`. If the error persists, contact the operator of the \
             service.";
     /// The service has started and is still reading its journal. Nothing was written.
@@ -177,20 +177,20 @@ crate::problem_codes! {
     /// The process is handling its maximum number of concurrent requests (`--max-requests`), or this caller has used
     /// its share while others need room. Nothing was written.
     OVERLOADED "overloaded" [503], Any,
-        says "too many requests are worked on already, of this caller or of all",
+        says "too many requests are in progress, of this caller or in total",
         so "Retry after the number of seconds in `Retry-After`, and send requests more slowly.";
     /// The process has its maximum number of connections (`--max-connections`), or this caller has used its share while
     /// others need room. Nothing was written, and the connection is closed.
     TOO_MANY_CONNECTIONS "too_many_connections" [503], Any,
-        says "this process has as many connections as it serves, or as it serves to this caller",
+        says "the process has its maximum number of connections, in total or for this caller",
         so "Retry after the number of seconds in `Retry-After`, and use fewer connections.";
     /// The token can't be checked right now: the issuer's keys are unavailable. Nothing was written.
     ISSUER_UNAVAILABLE "issuer_unavailable" [503], Any,
-        says "whether this token is good is not known now",
+        says "the token can't be checked now",
         so "Retry after the number of seconds in `Retry-After`, or use a key.";
     /// The log can't be read right now.
     LOG_UNAVAILABLE "log_unavailable" [503], Any,
-        says "where the journals end is not known: the log does not answer",
+        says "the ends of the journals can't be read: the log does not answer",
         so "Retry after the number of seconds in `Retry-After`.";
     /// A row of the read model or a record of the log is corrupt. Nothing was written.
     DAMAGED "damaged" [503], Any,
@@ -199,7 +199,7 @@ crate::problem_codes! {
             repairs a read model; a damaged log must be restored from a backup or a replica.";
     /// The read model is behind what this instance has already answered, so the response could be stale.
     ROWS_BEHIND "rows_behind" [503], Queries,
-        says "the rows of orders are behind what it has answered",
+        says "the rows of orders are behind its responses",
         so "Retry after the number of seconds in `Retry-After`.";
     /// This version of the program can't read a record about the object. The record is parked rather than guessed at.
     PARKED "parked" [503], Any,
@@ -208,7 +208,7 @@ crate::problem_codes! {
             unaffected.";
     /// Another service that this request depends on is unavailable.
     SERVICE_UNAVAILABLE "service_unavailable" [503], Declared,
-        says "the orders service can't be asked now",
+        says "the orders service is unavailable",
         so "Retry after the number of seconds in `Retry-After`, or call that service directly.";
     /// Another service that this request depends on did not answer in time.
     SERVICE_TIMED_OUT "service_timed_out" [504], Declared,
@@ -223,11 +223,11 @@ crate::problem_codes! {
         so "Try again, with a longer `wait` if it keeps happening.";
     /// The request did not finish within the time limit (`--request-timeout-ms`).
     REQUEST_TIMED_OUT "request_timed_out" [504], Queries,
-        says "there was no answer in the time that a request may take",
+        says "the request did not finish within the time limit",
         so "Retry after the number of seconds in `Retry-After`.";
     /// The command timed out, and its outcome is unknown: it may have been executed, or may still be.
     OUTCOME_UNKNOWN "outcome_unknown" [504], Commands,
-        says "no word from the log in time: it is not known whether the command happened",
+        says "the log did not answer in time: the command may or may not have been executed",
         so "Send the same request again with the same `Idempotency-Key`: the command is executed only once, and the \
             response reports how it ended. Without a key, check the object first.";
 
@@ -239,11 +239,11 @@ crate::problem_codes! {
         so "Add the field.";
     /// There is no such field. Unknown fields are rejected because a misspelt one would otherwise be ignored silently.
     UNKNOWN_FIELD "unknown_field" [400], Values,
-        says "there is no such field here",
+        says "there is no such field",
         so "Remove it, or correct its name.";
     /// The field appears twice.
     DUPLICATE_FIELD "duplicate_field" [400], Values,
-        says "this field is here twice",
+        says "this field is repeated",
         so "Send it once.";
     /// The value has the wrong type.
     WRONG_TYPE "wrong_type" [400], Values,
@@ -272,15 +272,15 @@ crate::problem_codes! {
         so "Send a UUID, for example.";
     /// `If-Match` must have versions in double quotes, or `*`.
     INVALID_IF_MATCH "invalid_if_match" [400], Values,
-        says "it must be what `ETag` said, such as `\"3\"`, or `*`",
+        says "it must be a value of `ETag`, such as `\"3\"`, or `*`",
         so "Send the value of `ETag` unchanged.";
     /// `Orderlog-Min-Position` must have positions returned by earlier responses.
     INVALID_POSITION "invalid_position" [400], Values,
-        says "it must be positions that answers told, such as `orders@1042`, with commas between them",
+        says "it must be positions returned by earlier responses, such as `orders@1042`, separated by commas",
         so "Send the value of `Orderlog-Position` unchanged.";
     /// The position is beyond the last record, so no response can have returned it.
     POSITION_OUT_OF_RANGE "position_out_of_range" [400], Values,
-        says "orders@1042 lies behind the last record there is, orders@7",
+        says "orders@1042 is after the last record, orders@7",
         so "Check that the position came from this deployment.";
     /// The position belongs to a journal that this service does not consume, so the request could wait forever.
     JOURNAL_NOT_FOLLOWED "journal_not_followed" [400], Values,

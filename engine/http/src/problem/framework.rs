@@ -34,11 +34,11 @@ fn translated(error: &Error) -> ApiError {
         return ApiError::not_found(codes::NO_SUCH_RESOURCE, "there is nothing at this path");
     }
     if error.is::<MethodNotAllowedError>() {
-        let detail = "this path does not take that method";
+        let detail = "this path does not support that method";
         return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD_NOT_ALLOWED, detail);
     }
     if error.is::<ReadBodyError>() {
-        let detail = "the body ends too early, or is not framed as the head says";
+        let detail = "the body ends too early, or does not match its headers";
         return ApiError::new(StatusCode::BAD_REQUEST, codes::BAD_REQUEST, detail);
     }
     match error.status() {
@@ -90,7 +90,7 @@ fn typed(name: &str) -> Option<&'static str> {
 }
 
 pub(crate) fn too_large(max_bytes: usize) -> ApiError {
-    let detail = format!("a body may have at most {max_bytes} bytes");
+    let detail = format!("the body must have at most {max_bytes} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, codes::BODY_TOO_LARGE, detail)
 }
 

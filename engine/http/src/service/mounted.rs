@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use orderlog_eventlog::Lease;
-use orderlog_runtime::projection::{Projection, Rows};
+use orderlog_runtime::projection::{LiveProjection, Projection};
 use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::OpenApi;
 
@@ -23,6 +23,8 @@ pub struct Mounted {
     pub lease: Arc<dyn Lease>,
     /// Its further dependencies, by name.
     pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
+    /// Its background tasks without which every request can still be answered.
+    pub dispensable: &'static [&'static str],
 }
 
 /// A dependency of a service besides the log and the rows.
@@ -39,9 +41,15 @@ impl Mounted {
             name: ServiceName::of::<S::Decider>(),
             routes: Box::new(move |table| api.add_routes(table)),
             probe: Arc::new(replica.clone()),
-            projection: Arc::new(Rows::of(replica.clone())),
+            projection: Arc::new(LiveProjection::of(replica.clone())),
             lease: Arc::clone(lease),
             dependencies: Vec::new(),
+            dispensable: &[],
         }
+    }
+
+    /// Returns the tasks of [`Mounted::dispensable`] as they are named in reports.
+    pub fn dispensable_tasks(&self) -> impl Iterator<Item = String> {
+        self.dispensable.iter().map(|task| format!("{} {task}", self.name))
     }
 }

@@ -54,13 +54,13 @@ impl<S: ServiceDefinition> Service<S> {
     async fn exist(&self, positions: &[Position]) -> Result<(), ApiError> {
         let journals: Vec<_> = positions.iter().map(|it| Partition::journal(it.journal.as_str())).collect();
         let ends = self.replica.log().ends(&journals).await.map_err(|error: ReadError| {
-            ApiError::unavailable(codes::LOG_UNAVAILABLE, format!("where the journals end is not known: {error}"))
+            ApiError::unavailable(codes::LOG_UNAVAILABLE, format!("the ends of the journals can't be read: {error}"))
         })?;
         match positions.iter().zip(ends).find(|(position, end)| position.offset >= *end) {
             None => Ok(()),
             Some((position, end)) => {
                 let last = Position { offset: end.saturating_sub(1), ..*position };
-                let detail = format!("{position} lies behind the last record there is, {last}");
+                let detail = format!("{position} is after the last record, {last}");
                 Err(ApiError::parameter(MIN_POSITION, codes::POSITION_OUT_OF_RANGE, detail))
             }
         }
@@ -76,7 +76,7 @@ impl<S: ServiceDefinition> Service<S> {
             None => Ok(()),
             Some(parked) => {
                 let detail =
-                    format!("{}@{parked} is about this, and can't be read by this program", S::Decider::JOURNAL);
+                    format!("{}@{parked} is about this and can't be read by this version", S::Decider::JOURNAL);
                 Err(ApiError::unavailable(codes::PARKED, detail))
             }
         }

@@ -30,7 +30,6 @@ pub enum ExportError {
         /// A file in the folder.
         found: String,
     },
-    /// All journals are empty.
     #[error("there is nothing to export: all journals are empty")]
     Nothing,
     /// Ids derive from offsets, and no log can be restored with such a gap. The missing records may be lost.
@@ -45,7 +44,6 @@ pub enum ExportError {
         /// The offset of the record after the gap.
         found: u64,
     },
-    /// The first record is not the genesis of a journal of this name.
     #[error("{journal}@0 is not the beginning of a journal of {journal}")]
     NoGenesis { journal: String },
     /// The journal cannot be read.

@@ -76,9 +76,6 @@ pub fn parse(mut bytes: Bytes) -> Option<Record> {
 }
 
 /// Takes the next record from `bytes`. Takes nothing if `bytes` ends within the record.
-///
-/// # Errors
-/// [`FrameError`] if the bytes are not a record.
 pub fn take_record(bytes: &mut BytesMut) -> Result<Option<Record>, FrameError> {
     let Some(length) = bytes.first_chunk::<4>().map(|length| u32::from_be_bytes(*length)) else { return Ok(None) };
     if length == DAMAGE {

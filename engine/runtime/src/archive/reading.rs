@@ -39,7 +39,6 @@ pub enum Broken {
         file.display()
     )]
     Signature { file: PathBuf },
-    /// A file cannot be opened.
     #[error("{} can't be read: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
     /// A record differs from what was exported, or is missing.
@@ -86,7 +85,7 @@ impl fmt::Display for Flaw {
             Self::Bytes => f.write_str("its bytes were changed since it was exported"),
             Self::Chain => f.write_str("its digest does not follow from the records before it: the chain is broken"),
             Self::Offset(found) => write!(f, "the record at offset {found} stands in its place"),
-            Self::Genesis => f.write_str("it does not begin the journal that the manifest tells of"),
+            Self::Genesis => f.write_str("it does not begin the journal that the manifest names"),
             Self::Envelope(why) => f.write_str(why),
             Self::End(why) => write!(f, "the journal ends before it, but {why}"),
             Self::Behind => f.write_str("something follows the end of the journal"),
@@ -170,7 +169,7 @@ impl JournalReader {
     fn end(&mut self) -> Result<(), Broken> {
         let (n_records, digest) = (u64::from_be_bytes(self.array()?), self.array::<16>()?);
         if (n_records, digest) != (self.next, self.digest) {
-            return Err(self.broken(Flaw::End(format!("the file's end tells of {n_records} records"))));
+            return Err(self.broken(Flaw::End(format!("the end of the file names {n_records} records"))));
         }
         let Entry { n_records: told, last_digest, .. } = &self.entry;
         if *told != self.next || *last_digest != hex(&self.digest) {

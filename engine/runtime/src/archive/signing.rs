@@ -47,9 +47,6 @@ pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
     /// Reads a key as written by `openssl genpkey -algorithm ed25519`: PKCS#8 in PEM.
-    ///
-    /// # Errors
-    /// [`KeyError`] if the file contains no such key.
     pub fn read(file: &Path) -> Result<Self, KeyError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(&read(file)?).ok();
         // Unchecked: OpenSSL omits the public key, so there is nothing to check the private one against.
@@ -68,9 +65,6 @@ pub struct VerifyingKey([u8; 32]);
 
 impl VerifyingKey {
     /// Reads a key as written by `openssl pkey -pubout`: SubjectPublicKeyInfo in PEM.
-    ///
-    /// # Errors
-    /// [`KeyError`] if the file contains no such key.
     pub fn read(file: &Path) -> Result<Self, KeyError> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(&read(file)?).ok();
         let key = der.and_then(|der| der.strip_prefix(&PUBLIC)?.try_into().ok());

@@ -27,12 +27,12 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         let ids: Vec<_> = records.iter().map(|record| (record.id, record.ticket)).collect();
         for (_, ticket) in &ids {
             if let Some(steps) = self.steps(*ticket) {
-                steps.handed();
+                steps.sent();
             }
         }
         let sizes: Vec<_> = records.iter().map(|record| record.header.len() + record.value.len()).collect();
         let (measures, begun) = (Arc::clone(&self.shared.measures), Instant::now());
-        let appending = self.log.append(records.into_iter().map(new_record::<D>).collect());
+        let appending = self.setup.log.append(records.into_iter().map(new_record::<D>).collect());
         let results = appending.inspect(move |results| measures.appended(begun, &sizes, results)).map(move |results| {
             let each = ids.into_iter().zip(results);
             each.map(|((id, ticket), it)| (id, ticket, heard::<D>(id, it))).collect()
@@ -41,7 +41,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 
     pub(super) fn appended(&mut self, results: AppendResult) {
-        let now = self.environment.now_ms();
+        let now = self.setup.environment.now_ms();
         for (id, ticket, result) in results {
             if let (Some(steps), Appended::At(_)) = (self.steps(ticket), result) {
                 steps.acknowledged();

@@ -12,28 +12,28 @@ use super::{Replica, Shared};
 /// Whether background tasks are asked to end, and how many are running.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
-    asked: watch::Sender<bool>,
+    is_wanted: watch::Sender<bool>,
     n_under_way: watch::Sender<usize>,
 }
 
 /// Guard of a running background task; dropping it marks the task as ended.
 pub(crate) struct UnderWay {
     shared: Arc<Shared>,
-    duty: &'static str,
+    task: &'static str,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.shared.ending.n_under_way.send_modify(|n| *n -= 1);
         // Another instance may resume the task, so this one stops reporting its positions.
-        self.shared.measures.rests(self.duty);
+        self.shared.measures.rests(self.task);
     }
 }
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// Asks the background tasks to end, and waits until they have.
     pub async fn end_tasks(&self) {
-        self.shared.ending.asked.send_replace(true);
+        self.shared.ending.is_wanted.send_replace(true);
         let mut n_under_way = self.shared.ending.n_under_way.subscribe();
         // The sender lives as long as this handle.
         drop(n_under_way.wait_for(|n| *n == 0).await);
@@ -41,7 +41,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
 
     /// Watches whether background tasks are asked to end.
     pub fn ending(&self) -> watch::Receiver<bool> {
-        self.shared.ending.asked.subscribe()
+        self.shared.ending.is_wanted.subscribe()
     }
 
     /// Waits until background tasks are asked to end.
@@ -49,8 +49,8 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         drop(self.ending().wait_for(|is_to_end| *is_to_end).await);
     }
 
-    pub(crate) fn begin_task(&self, duty: &'static str) -> UnderWay {
+    pub(crate) fn begin_task(&self, task: &'static str) -> UnderWay {
         self.shared.ending.n_under_way.send_modify(|n| *n += 1);
-        UnderWay { shared: Arc::clone(&self.shared), duty }
+        UnderWay { shared: Arc::clone(&self.shared), task }
     }
 }

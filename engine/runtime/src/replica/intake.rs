@@ -24,6 +24,13 @@ impl Reach {
     }
 }
 
+/// The input of the loop.
+pub(super) struct Intake {
+    pub held: Held,
+    pub copies: Copies,
+    pub ends: EndsQuery,
+}
+
 /// Journal records that were read but not folded yet.
 pub(super) struct Held {
     /// Records at or above this offset are not folded.
@@ -75,30 +82,30 @@ impl Copies {
 }
 
 /// A running query for the ends of the partitions, with the last command that it answers.
-type Asked = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
+type RunningQuery = BoxFuture<'static, (Ticket, Result<Vec<u64>, ReadError>)>;
 
 /// Queries where the journal and the copied topics end. One answer serves every command submitted before the query.
 #[derive(Default)]
 pub(super) struct EndsQuery {
     pub is_wanted: bool,
-    asked: Option<Asked>,
+    running: Option<RunningQuery>,
 }
 
 impl EndsQuery {
     /// Sends the query if it is wanted and none is running.
     pub fn ask<D: Decider>(&mut self, log: &Arc<dyn EventLog>, copies: &Copies, up_to: Ticket) {
-        if self.is_wanted && self.asked.is_none() {
+        if self.is_wanted && self.running.is_none() {
             self.is_wanted = false;
             let (log, journal) = (Arc::clone(log), Partition::journal(D::JOURNAL));
             let partitions: Vec<_> = std::iter::once(journal).chain(copies.partitions.iter().cloned()).collect();
-            self.asked = Some(async move { (up_to, log.ends(&partitions).await) }.boxed());
+            self.running = Some(async move { (up_to, log.ends(&partitions).await) }.boxed());
         }
     }
 
     /// Waits for the answer. Pending forever if no query is running.
     pub async fn answer(&mut self) -> (Ticket, Result<Vec<u64>, ReadError>) {
-        let answer = if_any(&mut self.asked).await;
-        self.asked = None;
+        let answer = if_any(&mut self.running).await;
+        self.running = None;
         answer
     }
 }

@@ -82,7 +82,7 @@ pub(crate) async fn watch<D: Decider, R: Rows<D>>(replica: Replica<D, R>) {
             Ok(Ok(end)) => end,
             // Readiness polls the log itself and reports the failure. The last known lag keeps growing.
             Ok(Err(_)) | Err(_) => {
-                debug!(service = D::JOURNAL, "the log does not say where {} ends", D::JOURNAL);
+                debug!(service = D::JOURNAL, "the log does not report where {} ends", D::JOURNAL);
                 continue;
             }
         };

@@ -149,7 +149,7 @@ impl News {
         };
         let are_in = tokio::time::timeout(Duration::from_millis(left), taking_in).await.is_ok();
         if !are_in {
-            warn!("{} can't tell whether all news are in: {lacks}", self.journal.topic);
+            warn!("{} does not know whether all public events are processed: {lacks}", self.journal.topic);
         }
         are_in
     }

@@ -33,9 +33,6 @@ impl<D: Decider> Recorded<D> {
     }
 
     /// Like [`Recorded::decode`], by a program that does not know the event kinds in `unknown`.
-    ///
-    /// # Errors
-    /// [`RecordedError`] if `record` is not an event, or is of one of these kinds.
     pub fn decode_without(record: &orderlog_eventlog::Record, unknown: Unknown) -> Result<Option<Self>, RecordedError> {
         let header = record.header(HEADER).map_or(&[][..], Bytes::as_ref);
         let header = Header::decode(header)?;

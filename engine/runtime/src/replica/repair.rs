@@ -28,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FETCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Offsets of the journal, each with its record if there is one.
-type Found = Vec<(u64, Option<Record>)>;
+type FetchedRecords = Vec<(u64, Option<Record>)>;
 /// A running fetch of records that the core needs.
-type Fetching = BoxFuture<'static, Result<Found, ReadError>>;
+type Fetching = BoxFuture<'static, Result<FetchedRecords, ReadError>>;
 
 /// A discard in effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,12 +58,14 @@ pub enum RepairError {
     #[error(transparent)]
     Cannot(#[from] CannotDiscard),
     /// The discard is void: an instance that can read the record, or another discard, wrote first.
-    #[error("{journal}@{offset} is not discarded: somebody wrote on its keys at the same moment. Look at it again")]
+    #[error(
+        "{journal}@{offset} is not discarded: another record with its keys was written at the same time. Check it again"
+    )]
     Overtaken { journal: &'static str, offset: u64 },
-    #[error("the log did not take the discard; nothing was changed")]
+    #[error("the log rejected the discard; nothing was changed")]
     Refused,
     /// The discard may be in effect, now or later. Retrying it is harmless.
-    #[error("there was no word from the log in time: look whether the record is still parked")]
+    #[error("the log did not answer in time: check whether the record is still parked")]
     Unknown,
     /// The service cannot do this at the moment.
     #[error("the service can't do this now: {0}")]
@@ -101,7 +103,7 @@ impl Repairs {
     }
 
     /// Waits for the running fetch. Pending forever if there is none.
-    pub async fn fetched(&mut self) -> Result<Found, ReadError> {
+    pub async fn fetched(&mut self) -> Result<FetchedRecords, ReadError> {
         let found = if_any(&mut self.fetching).await;
         self.fetching = None;
         found
@@ -110,9 +112,6 @@ impl Repairs {
 
 impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// Discards a parked record permanently, in every replay, and folds the records queued behind it.
-    ///
-    /// # Errors
-    /// [`RepairError`] if the discard is not in effect, or may not be.
     pub async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError> {
         let (reply, outcome) = oneshot::channel();
         let appended = self.repair(Repair::Discard { offset, reason, reply }, outcome).await;
@@ -133,9 +132,6 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     }
 
     /// Folds parked records again, as far as this version can read them, without a rebuild. Returns once the result is in the rows.
-    ///
-    /// # Errors
-    /// [`RepairError::Unavailable`] if the service is not ready.
     pub async fn retry(&self) -> Result<Retried, RepairError> {
         let (reply, outcome) = oneshot::channel();
         self.repair(Repair::Retry(reply), outcome).await
@@ -163,7 +159,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                     Ok(wanted) => {
                         let loaded = self.rows.store.load(&wanted).await?;
                         self.core.provide(loaded);
-                        self.core.discard_record(offset, reason, self.environment.now_ms())
+                        self.core.discard_record(offset, reason, self.setup.environment.now_ms())
                     }
                     Err(failure) => Err(failure),
                 };
@@ -207,13 +203,13 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     /// commands still expire at their deadlines. The core requests again what it still lacks after that.
     pub(super) fn fetch(&mut self, offsets: Vec<u64>) {
         if !offsets.is_empty() && !self.repairs.is_fetching() {
-            let log = Arc::clone(&self.log);
+            let log = Arc::clone(&self.setup.log);
             self.repairs.fetching = Some(async move { fetch::<D>(log.as_ref(), &offsets).await }.boxed());
         }
     }
 
     /// Passes the fetched records to the core.
-    pub(super) fn fetched(&mut self, found: Result<Found, ReadError>) -> Result<(), LoopError> {
+    pub(super) fn fetched(&mut self, found: Result<FetchedRecords, ReadError>) -> Result<(), LoopError> {
         self.core.provide_records(found?.into_iter().map(|(offset, record)| {
             let record = record.and_then(|record| Some((record.header(HEADER)?.clone(), record.value)));
             (offset, record)
@@ -238,7 +234,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         self.rows.writer.clear();
         while !matches!(self.rows.writer.done().await?, Done::Cleared) {}
         let discarded = self.core.discarded().chain([offset]).collect();
-        let end = self.log.ends(&[Partition::journal(D::JOURNAL)]).await?.first().copied().unwrap_or(0);
+        let end = self.setup.log.ends(&[Partition::journal(D::JOURNAL)]).await?.first().copied().unwrap_or(0);
         self.forget(end);
         self.shared.committed.send_replace(0);
         self.shared.copied.send_replace(Vec::new());
@@ -249,7 +245,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 }
 
-async fn fetch<D: Decider>(log: &dyn EventLog, offsets: &[u64]) -> Result<Found, ReadError> {
+async fn fetch<D: Decider>(log: &dyn EventLog, offsets: &[u64]) -> Result<FetchedRecords, ReadError> {
     match fetch_patiently::<D>(log, offsets).await {
         Ok(records) => Ok(records.into_iter().map(|record| (record.offset, Some(record))).collect()),
         // The log does not report which offsets are missing, so fetch them one by one.

@@ -25,7 +25,7 @@ impl<R> Own<R> {
                     Some(switch) = inbox.to_switch.recv() => break switch,
                     // The caller may have gone away.
                     Some(repair) = inbox.to_repair.recv() => drop(repair),
-                    ask = inbox.asked.recv() => drop(ask?.waiting.reply.send((Outcome::Expired, None))),
+                    ask = inbox.commands.recv() => drop(ask?.waiting.reply.send((Outcome::Expired, None))),
                 }
             };
             let Switch { builder, limit: _, done } = switch;

@@ -15,7 +15,7 @@ use orderlog_core::{
     planted::Bug,
     public::PublicEvent,
 };
-use orderlog_eventlog::{Batch, EventLog, Partition, ReadError, Reading};
+use orderlog_eventlog::{Batch, Partition, ReadError, Reading};
 use orderlog_readmodel::{Pace, Rows};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
@@ -23,12 +23,12 @@ use tracing::{error, info, warn};
 use super::{
     Ask, LoopError, Reach, Serving, Setup, Shared, State, Switch, Waiting,
     append::AppendResult,
-    intake::{Copies, EndsQuery, Held},
+    intake::{Copies, EndsQuery, Held, Intake},
     repair::{Repair, Repairs},
     switch::{ServedRows, Switching},
     writer::Done,
 };
-use crate::{environment::Environment, marks};
+use crate::marks;
 
 /// The maximum number of records folded ahead of the rows.
 const N_UNWRITTEN_MAX: usize = 20_000;
@@ -66,7 +66,7 @@ pub(super) struct Own<R> {
 
 /// The queues of requests to the task.
 pub(super) struct Inbox<D: Decider, R> {
-    pub asked: mpsc::Receiver<Ask<D>>,
+    pub commands: mpsc::Receiver<Ask<D>>,
     pub to_switch: mpsc::Receiver<Switch<D, R>>,
     pub to_repair: mpsc::Receiver<Repair>,
     /// Whether any handle can still submit commands.
@@ -86,15 +86,12 @@ struct CatchingUp {
 pub(super) struct Loop<D: Decider, R> {
     pub(super) core: Core<D>,
     pub(super) new_core: NewCore<D>,
-    pub(super) log: Arc<dyn EventLog>,
-    pub(super) environment: Arc<dyn Environment>,
+    pub(super) setup: Setup,
     pub(super) shared: Arc<Shared>,
     pub(super) rows: ServedRows<D, R>,
     inbox: Inbox<D, R>,
     pub(super) repairs: Repairs,
-    held: Held,
-    pub(super) copies: Copies,
-    ends: EndsQuery,
+    pub(super) intake: Intake,
     catching_up: CatchingUp,
     pub(super) replies: HashMap<Ticket, Waiting<D>>,
     pub(super) appends: FuturesUnordered<BoxFuture<'static, AppendResult>>,
@@ -105,20 +102,20 @@ pub(super) struct Loop<D: Decider, R> {
 impl<D: Decider, R: Rows<D>> Loop<D, R> {
     pub fn new(beginning: Beginning<D>, own: &Own<R>, inbox: Inbox<D, R>, reach: Reach) -> Self {
         let Beginning { core, new_core, copies, end, .. } = beginning;
-        let Setup { log, environment, .. } = own.setup.clone();
         let until = end.max(1).min(reach.target);
         Self {
             core,
             new_core,
-            rows: ServedRows::of(Arc::clone(&own.serving), &own.shared, environment.as_ref()),
-            log,
-            environment,
+            rows: ServedRows::of(Arc::clone(&own.serving), &own.shared, own.setup.environment.as_ref()),
+            setup: own.setup.clone(),
             shared: Arc::clone(&own.shared),
             inbox,
             repairs: Repairs::default(),
-            held: Held { limit: reach.limit, records: VecDeque::new() },
-            copies: Copies::of(copies),
-            ends: EndsQuery::default(),
+            intake: Intake {
+                held: Held { limit: reach.limit, records: VecDeque::new() },
+                copies: Copies::of(copies),
+                ends: EndsQuery::default(),
+            },
             catching_up: CatchingUp { is_new: end == 0, until, is_done: false },
             replies: HashMap::new(),
             appends: FuturesUnordered::new(),
@@ -147,34 +144,34 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     async fn work(&mut self) -> Result<(), LoopError> {
         let journal = Partition::journal(D::JOURNAL);
-        let mut reading = self.log.read(vec![(journal, self.core.next())]);
-        let mut copying = self.copies.read(self.log.as_ref(), &self.core);
+        let mut reading = self.setup.log.read(vec![(journal, self.core.next())]);
+        let mut copying = self.intake.copies.read(self.setup.log.as_ref(), &self.core);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asks = Vec::new();
         while self.inbox.is_open || self.core.n_pending() > 0 || !self.rows.writer.is_idle() {
             let has_room = self.core.n_unwritten() < N_UNWRITTEN_MAX && self.core.n_queued() < N_UNWRITTEN_MAX;
-            let may_read = has_room && self.held.records.is_empty();
+            let may_read = has_room && self.intake.held.records.is_empty();
             let may_ask = self.inbox.is_open && self.core.n_pending() < N_PENDING_MAX;
             // The fixed order makes runs deterministic: the same events lead to the same turns. Rare events come first. They cannot starve
             // the others, since a turn takes whatever is queued.
             tokio::select! {
                 biased;
-                (up_to, ends) = self.ends.answer() => self.learn_ends(up_to, ends),
+                (up_to, ends) = self.intake.ends.answer() => self.learn_ends(up_to, ends),
                 found = self.repairs.fetched() => self.fetched(found)?,
                 done = self.rows.writer.done() => self.done(done?),
                 Some(switch) = self.inbox.to_switch.recv(), if self.rows.switching.is_none() => {
                     self.rows.switching = Some(Switching::begin(switch));
                 }
                 Some(repair) = self.inbox.to_repair.recv() => self.repair(repair).await?,
-                () = self.held.raised(), if !self.held.records.is_empty() => {}
+                () = self.intake.held.raised(), if !self.intake.held.records.is_empty() => {}
                 Some(results) = self.appends.next() => self.appended(results),
-                n = self.inbox.asked.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
+                n = self.inbox.commands.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {
                     self.inbox.is_open = n > 0;
                     asks.drain(..).for_each(|ask| self.ask(ask));
                 }
                 batch = reading.next(), if may_read => self.read(batch)?,
-                batch = copying.next(), if has_room && self.copies.is_possible => self.copy(batch)?,
+                batch = copying.next(), if has_room && self.intake.copies.is_possible => self.copy(batch)?,
                 _ = tick.tick() => {}
             }
             self.take_what_has_queued(&mut reading, &mut copying)?;
@@ -184,7 +181,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 
     fn begin(&mut self) {
-        let genesis = self.core.genesis_record(self.environment.mint(), self.environment.now_ms());
+        let genesis = self.core.genesis_record(self.setup.environment.mint(), self.setup.environment.now_ms());
         info!(service = D::JOURNAL, "{} begins an empty journal", D::JOURNAL);
         self.append(vec![genesis]);
     }
@@ -194,20 +191,20 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         while let Some(Some(results)) = self.appends.next().now_or_never() {
             self.appended(results);
         }
-        while self.held.records.is_empty()
+        while self.intake.held.records.is_empty()
             && self.core.n_queued() < N_UNWRITTEN_MIN
             && self.core.n_unwritten() < N_UNWRITTEN_MAX
             && let Some(batch) = reading.next().now_or_never()
         {
             self.read(batch)?;
         }
-        if self.copies.is_possible
+        if self.intake.copies.is_possible
             && let Some(batch) = copying.next().now_or_never()
         {
             self.copy(batch)?;
         }
         while self.core.n_pending() < N_PENDING_MAX
-            && let Ok(ask) = self.inbox.asked.try_recv()
+            && let Ok(ask) = self.inbox.commands.try_recv()
         {
             self.ask(ask);
         }
@@ -215,19 +212,19 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     }
 
     fn ask(&mut self, ask: Ask<D>) {
-        let ticket = self.core.ask(ask.request, self.environment.now_ms());
+        let ticket = self.core.ask(ask.request, self.setup.environment.now_ms());
         self.replies.insert(ticket, ask.waiting);
     }
 
     fn read(&mut self, batch: Option<Result<Batch, ReadError>>) -> Result<(), LoopError> {
-        self.held.records.extend(next_batch(batch)?.records);
+        self.intake.held.records.extend(next_batch(batch)?.records);
         self.feed()
     }
 
     /// Passes the records read to the core, up to the limit.
     fn feed(&mut self) -> Result<(), LoopError> {
-        let (limit, mut n_bytes) = (*self.held.limit.borrow_and_update(), 0);
-        while let Some(record) = self.held.records.pop_front_if(|record| record.offset < limit) {
+        let (limit, mut n_bytes) = (*self.intake.held.limit.borrow_and_update(), 0);
+        while let Some(record) = self.intake.held.records.pop_front_if(|record| record.offset < limit) {
             let header = record.header(HEADER);
             n_bytes += header.map_or(0, Bytes::len) + record.value.len();
             self.core.read(record.offset, header, &record.value)?;
@@ -249,7 +246,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                     let trouble =
                         format!("{topic}/{part}@{} can't be read, nothing more is copied: {failure}", record.offset);
                     error!(service = D::JOURNAL, "{trouble}");
-                    self.copies.is_possible = false;
+                    self.intake.copies.is_possible = false;
                     self.shared.trouble.send_replace(Some(trouble));
                     break;
                 }
@@ -260,11 +257,11 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     fn learn_ends(&mut self, up_to: Ticket, ends: Result<Vec<u64>, ReadError>) {
         match ends {
-            Ok(ends) => self.core.ends(up_to, self.copies.ends(&ends)),
+            Ok(ends) => self.core.ends(up_to, self.intake.copies.ends(&ends)),
             // The query is repeated on the next tick. The commands that need it wait until their deadlines.
             Err(error) => {
                 warn!(service = D::JOURNAL, "the log's ends can't be read: {error}");
-                self.ends.is_wanted = true;
+                self.intake.ends.is_wanted = true;
             }
         }
     }
@@ -280,7 +277,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             // This also happens when another generation has taken over.
             Done::Indexed if matches!(*self.shared.state.borrow(), State::Ready | State::Preparing) => {}
             Done::Indexed => {
-                info!(service = D::JOURNAL, "{} goes on from offset {}", D::JOURNAL, self.core.next());
+                info!(service = D::JOURNAL, "{} resumes from offset {}", D::JOURNAL, self.core.next());
                 let prepares = &self.shared.prepares;
                 self.shared.state.send_modify(|state| {
                     *state = if prepares.load(Ordering::Acquire) { State::Preparing } else { State::Ready };
@@ -292,15 +289,15 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     /// Restarts with empty rows and abandons everything in progress. The journal ends at `end`.
     pub(super) fn forget(&mut self, end: u64) {
-        self.held.records.clear();
+        self.intake.held.records.clear();
         self.replies.clear();
         self.repairs = Repairs::default();
-        self.ends = EndsQuery::default();
-        self.copies.start_over();
+        self.intake.ends = EndsQuery::default();
+        self.intake.copies.start_over();
         // The new core's tally starts at 0.
         self.counted = Tally::default();
         self.catching_up.is_done = false;
-        self.catching_up.until = end.min(*self.held.limit.borrow());
+        self.catching_up.until = end.min(*self.intake.held.limit.borrow());
     }
 
     /// Creates the indexes once the rows hold what the journal held at the start. Queries before that would be answered from stale
@@ -316,12 +313,12 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     async fn turn(&mut self) -> Result<(), LoopError> {
         self.feed()?;
         loop {
-            let step = self.core.run(self.environment.now_ms())?;
+            let step = self.core.run(self.setup.environment.now_ms())?;
             self.shared
                 .folded
                 .send_if_modified(|folded| std::mem::replace(folded, self.core.next()) != self.core.next());
             self.append(step.appends);
-            self.ends.is_wanted |= step.wants_ends;
+            self.intake.ends.is_wanted |= step.wants_ends;
             for (ticket, outcome) in step.answers {
                 self.answer(ticket, outcome);
             }
@@ -332,7 +329,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             let loaded = self.rows.store.load(&step.missing).await?;
             self.core.provide(loaded);
         }
-        self.ends.ask::<D>(&self.log, &self.copies, self.core.last_ticket());
+        self.intake.ends.ask::<D>(&self.setup.log, &self.intake.copies, self.core.last_ticket());
         self.finish_catching_up();
         self.go_on_switching().await?;
         self.write();
@@ -345,7 +342,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     fn count(&mut self) {
         let tally = self.core.tally();
-        self.shared.measures.turned(self.environment.now_ms(), tally.since(self.counted));
+        self.shared.measures.turned(self.setup.environment.now_ms(), tally.since(self.counted));
         self.counted = tally;
     }
 
@@ -372,7 +369,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     fn write(&mut self) {
         // At the limit, a caller waits for the rows.
-        let is_catching_up = self.core.next() < self.catching_up.until.min(*self.held.limit.borrow());
+        let is_catching_up = self.core.next() < self.catching_up.until.min(*self.intake.held.limit.borrow());
         let n_worth_it = match self.rows.writer.n_under_way() {
             0 if is_catching_up => N_UNWRITTEN_MIN,
             0 => 0,

@@ -41,9 +41,9 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     pub async fn start_up_to(setup: Setup, store: Arc<R>, reach: Reach) -> Result<Self, StartError> {
         let beginning = Beginning::of(&setup, store.as_ref()).await?;
         let (next, end) = (beginning.next, beginning.end);
-        info!(service = D::JOURNAL, from = next, end, "{} goes on at offset {next}", D::JOURNAL);
+        info!(service = D::JOURNAL, from = next, end, "{} resumes at offset {next}", D::JOURNAL);
 
-        let (asks, asked) = mpsc::channel(N_ASKS_MAX);
+        let (asks, commands) = mpsc::channel(N_ASKS_MAX);
         let (switches, to_switch) = mpsc::channel(1);
         let (repairs, to_repair) = mpsc::channel(1);
         let shared = Arc::new(Shared {
@@ -66,7 +66,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         });
         let environment = Arc::clone(&setup.environment);
         let serving = Arc::new(RwLock::new(store));
-        let inbox = Inbox { asked, to_switch, to_repair, is_open: true };
+        let inbox = Inbox { commands, to_switch, to_repair, is_open: true };
         let own = Own { setup: setup.clone(), serving: Arc::clone(&serving), shared: Arc::clone(&shared) };
         let event_loop = Loop::new(beginning, &own, inbox, reach);
         let replica = Self { asks, switches, repairs, shared, serving, setup, news: None };
@@ -148,7 +148,7 @@ pub(crate) async fn same_history<D: Decider>(log: &dyn EventLog, checkpoint: &Ch
     let record = match log.fetch(&Partition::journal(D::JOURNAL), &[last.offset]).await {
         Ok(records) => records.into_iter().next(),
         Err(ReadError::OutOfRange { end, .. }) => {
-            return Err(other(format!("they stand at offset {}, the journal ends at {end}", checkpoint.next)));
+            return Err(other(format!("they are at offset {}, the journal ends at {end}", checkpoint.next)));
         }
         Err(error) => return Err(error.into()),
     };
@@ -174,7 +174,7 @@ async fn copied_elsewhere(log: &dyn EventLog, copied: &[CopiedRow]) -> Result<Op
         let last = Mark { partition, offset: next.saturating_sub(1), print: *print };
         if !marks::stands(log, &last).await? {
             let Mark { partition, offset, .. } = last;
-            return Ok(Some(format!("they have copied facts up to {partition}@{offset}, where another record stands")));
+            return Ok(Some(format!("they have copied facts up to {partition}@{offset}, which is another record now")));
         }
     }
     Ok(None)

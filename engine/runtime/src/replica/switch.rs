@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::info;
 
-use super::{LoopError, Replica, Serving, Shared, State, run::Loop, writer::Writer};
+use super::{LoopError, Replica, Serving, Shared, State, run::Loop, writer::WriterTask};
 use crate::environment::Environment;
 
 /// How long a switch may take. Meanwhile rows are not written, and queries wait for them.
@@ -26,7 +26,6 @@ pub enum SwitchError {
     /// It did not reach the offset of the serving rows in time.
     #[error("generation {0} did not catch up with the serving one in time")]
     TooLate(u32),
-    /// The instance that builds it stopped.
     #[error("generation {number} can't be built on: {why}")]
     Stopped { number: u32, why: String },
     /// Its file cannot be opened, or the choice of generation cannot be saved.
@@ -35,7 +34,6 @@ pub enum SwitchError {
     /// The serving rows are being rebuilt.
     #[error("the rows of {0} that serve are being built anew without a record that was discarded")]
     StartedOver(&'static str),
-    /// The serving instance has stopped.
     #[error("the service is stopping")]
     Stopping,
 }
@@ -63,7 +61,7 @@ impl<D: Decider, R> Switching<D, R> {
 /// The serving generation of the rows, and its successor.
 pub(super) struct ServedRows<D: Decider, R> {
     pub store: Arc<R>,
-    pub writer: Writer<D>,
+    pub writer: WriterTask<D>,
     /// The generation that is about to take over, if any.
     pub switching: Option<Switching<D, R>>,
     serving: Serving<R>,
@@ -72,7 +70,7 @@ pub(super) struct ServedRows<D: Decider, R> {
 impl<D: Decider, R: Rows<D>> ServedRows<D, R> {
     pub fn of(serving: Serving<R>, shared: &Arc<Shared>, environment: &dyn Environment) -> Self {
         let store = Arc::clone(&serving.read().unwrap_or_else(PoisonError::into_inner));
-        let writer = Writer::start(Arc::clone(&store), Arc::clone(shared), environment);
+        let writer = WriterTask::start(Arc::clone(&store), Arc::clone(shared), environment);
         Self { store, writer, switching: None, serving }
     }
 
@@ -85,7 +83,7 @@ impl<D: Decider, R: Rows<D>> ServedRows<D, R> {
     ) -> Result<(), StoreError> {
         self.store = Arc::new(self.store.have_serve(number).await?);
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.store);
-        self.writer = Writer::start(Arc::clone(&self.store), Arc::clone(shared), environment);
+        self.writer = WriterTask::start(Arc::clone(&self.store), Arc::clone(shared), environment);
         // The indexes exist already; this tells the store that rows are written singly from now on.
         self.writer.create_indexes();
         Ok(())
@@ -179,7 +177,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     /// Copied facts keep the highest version in each row, so the other generation may have read further, but not less.
     fn has_copied_no_more_than(&self, theirs: &[CopiedRow]) -> bool {
-        self.copies.partitions.iter().all(|partition| {
+        self.intake.copies.partitions.iter().all(|partition| {
             let (topic, index) = (partition.topic.as_ref(), partition.index);
             let read =
                 theirs.iter().find(|row| (row.topic.as_str(), row.part) == (topic, index)).map_or(0, |row| row.next);
@@ -192,7 +190,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         // Its loop ends with its last handle. Two writers to one file would corrupt the order of change sets.
         drop(builder);
         has_stopped(number, state).await?;
-        self.rows.replace(number, &self.shared, self.environment.as_ref()).await?;
+        self.rows.replace(number, &self.shared, self.setup.environment.as_ref()).await?;
         info!(service = D::JOURNAL, "generation {number} of the rows of {} serves from offset {here} on", D::JOURNAL);
         Ok(here)
     }

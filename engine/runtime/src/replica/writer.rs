@@ -39,13 +39,13 @@ pub(super) enum Done {
 }
 
 /// The loop's handle of the writer.
-pub(super) struct Writer<D: Decider> {
+pub(super) struct WriterTask<D: Decider> {
     tasks: mpsc::UnboundedSender<Task<D>>,
     done: mpsc::UnboundedReceiver<Result<Done, StoreError>>,
     n_under_way: usize,
 }
 
-impl<D: Decider> Writer<D> {
+impl<D: Decider> WriterTask<D> {
     pub fn start<R: Rows<D>>(rows: Arc<R>, shared: Arc<Shared>, environment: &dyn Environment) -> Self {
         let (tasks, todo) = mpsc::unbounded_channel();
         let (did, done) = mpsc::unbounded_channel();

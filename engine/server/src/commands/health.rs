@@ -45,9 +45,6 @@ struct Readiness {
 
 impl Health {
     /// Succeeds if the process answers with orderlog's readiness document and is ready.
-    ///
-    /// # Errors
-    /// If it is not ready, does not answer, or is another program.
     pub async fn run(&self) -> anyhow::Result<()> {
         let (status, body) = match &self.url {
             Some(url) => self.ask(url).await?,

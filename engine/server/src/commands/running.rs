@@ -95,9 +95,6 @@ impl Running {
     }
 
     /// Its readiness response.
-    ///
-    /// # Errors
-    /// [`Failure`] if it does not answer.
     pub async fn readiness(&self) -> anyhow::Result<(StatusCode, String)> {
         let answer = self.sent(self.request(Method::GET, "/readyz")).await?;
         Ok((answer.status(), answer.text().await.map_err(unreachable)?))
@@ -153,17 +150,11 @@ impl Running {
     }
 
     /// Gets `path`.
-    ///
-    /// # Errors
-    /// [`Failure`], depending on the response.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         decoded(self.answered(self.request(Method::GET, path)).await?).await
     }
 
     /// Streams the bytes of `path`. There may be many, so only the pause between two chunks is limited.
-    ///
-    /// # Errors
-    /// [`Failure`], depending on the response.
     pub async fn stream(&self, path: &str) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Send + use<>> {
         let answer = self.answered(self.request(Method::GET, path).timeout(WHOLE_STREAM)).await?;
         Ok(stream::unfold(Box::pin(answer.bytes_stream()), |mut bytes| async move {
@@ -176,9 +167,6 @@ impl Running {
     }
 
     /// Posts `body` to `path` and returns the response.
-    ///
-    /// # Errors
-    /// [`Failure`], depending on the response.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<T> {
         let request = self.request(Method::POST, path).timeout(LONG).json(body);
         decoded(self.answered(request).await?).await

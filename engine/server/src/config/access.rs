@@ -57,9 +57,6 @@ pub struct KafkaAccess {
 
 impl KafkaAccess {
     /// As librdkafka settings.
-    ///
-    /// # Errors
-    /// [`SecretError`] if there is no password, or it can't be read.
     pub fn settings(&self) -> Result<BTreeMap<String, String>, SecretError> {
         let mut settings = BTreeMap::new();
         let mut set = |name: &str, value: &str| drop(settings.insert(name.to_owned(), value.to_owned()));
@@ -125,9 +122,6 @@ pub struct RedisAccess {
 
 impl RedisAccess {
     /// Its password, if there is one.
-    ///
-    /// # Errors
-    /// [`SecretError`] if it can't be read.
     pub fn password(&self) -> Result<Option<Secret>, SecretError> {
         Secret::given_or_in(self.redis_password.as_ref(), self.redis_password_file.as_deref())
     }

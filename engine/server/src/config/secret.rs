@@ -19,9 +19,6 @@ impl Secret {
     }
 
     /// The given secret, or the one in the file.
-    ///
-    /// # Errors
-    /// [`SecretError`] if the file can't be read.
     pub fn given_or_in(given: Option<&Self>, file: Option<&Path>) -> Result<Option<Self>, SecretError> {
         let Some(file) = file else { return Ok(given.cloned()) };
         let text = fs::read_to_string(file);

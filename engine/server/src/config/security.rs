@@ -115,9 +115,6 @@ pub fn host_name(text: &str) -> Result<String, String> {
 }
 
 /// Reads the key in a file.
-///
-/// # Errors
-/// If the file can't be read or contains no key.
 pub fn token_in(file: &Path) -> io::Result<Token> {
     token(&fs::read_to_string(file)?).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
 }
@@ -134,18 +131,12 @@ impl Security {
     }
 
     /// The certificate and key of this server, if it uses TLS.
-    ///
-    /// # Errors
-    /// [`TlsError`], naming the file.
     pub fn identity(&self) -> Result<Option<Identity>, TlsError> {
         let files = self.tls_cert.clone().zip(self.tls_key.clone());
         files.map(|(cert, key)| Identity::open(cert, key)).transpose()
     }
 
     /// The verifier of the issuer's tokens, if an issuer is configured.
-    ///
-    /// # Errors
-    /// [`IssuerError`] if the issuer's keys can't be read.
     pub fn tokens(&self, scopes: Scopes) -> Result<Option<Tokens>, IssuerError> {
         let Oidc { oidc_issuer, oidc_audience, oidc_jwks, oidc_customer_claim } = self.oidc.clone();
         let (Some(issuer), Some(audience), Some(jwks)) = (oidc_issuer, oidc_audience, oidc_jwks) else {
@@ -156,9 +147,6 @@ impl Security {
     }
 
     /// The key for calling other services, if there is one.
-    ///
-    /// # Errors
-    /// If its file can't be read.
     pub fn peer_key(&self) -> io::Result<Option<Token>> {
         match &self.peer_key_file {
             Some(file) => token_in(file).map(Some),

@@ -189,8 +189,8 @@ fn patterns(operation: &mut Value) {
 fn positions(operation: &mut Value, registry: &Registry) {
     let Some(own) = operation["tags"][0].as_str().and_then(|tag| registry.find(tag)) else { return };
     let mut journals = own.awaited();
-    let asked = declared(operation, registry).and_then(|declared| declared.asks);
-    if let Some(other) = asked.and_then(|name| registry.find(name)) {
+    let asks = declared(operation, registry).and_then(|declared| declared.asks);
+    if let Some(other) = asks.and_then(|name| registry.find(name)) {
         // Positions of others are passed on.
         journals.extend(other.awaited().into_iter().filter(|journal| *journal != own.name().as_str()));
     }

@@ -29,9 +29,6 @@ impl<'a> Table<'a> {
     }
 
     /// Prints rows, and the heading above the first ones. Those decide how wide the columns are.
-    ///
-    /// # Errors
-    /// If stdout can't be written.
     pub fn print(&mut self, rows: &[Vec<String>]) -> anyhow::Result<()> {
         if self.widths.is_none() {
             let headings: Vec<String> = self.columns.iter().map(|column| column.heading().to_owned()).collect();

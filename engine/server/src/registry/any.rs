@@ -25,7 +25,7 @@ use orderlog_http::{
 };
 use orderlog_readmodel::{Generations, ServingFile, Store, StoreError};
 use orderlog_runtime::{
-    projection::{Projection, Rows},
+    projection::{LiveProjection, Projection},
     replica::{Setup, ToSettle},
     snapshots::Keeping,
 };
@@ -77,9 +77,6 @@ pub trait AnyService: Send + Sync {
     fn consumes(&self, topic: &str) -> bool;
 
     /// The name of the event in `payload`.
-    ///
-    /// # Errors
-    /// [`DecodeError`] if it is not an event of this service's journal.
     fn kind_of(&self, payload: &Value) -> Result<&'static str, DecodeError>;
 
     /// The verdicts on the records from `from` up to but excluding `to`, ascending, as far as the read model in the
@@ -187,7 +184,7 @@ impl<S: ServiceDefinition> AnyService for S {
     ) -> Result<Arc<dyn Projection>, FoldError> {
         let copied = scratch.map(|scratch| keeping.in_scratch(S::TABLES, scratch)).transpose()?;
         let replica = folding::caught_up(setup, S::TABLES, copied.as_ref().unwrap_or(keeping)).await?;
-        Ok(Arc::new(Rows::of(replica)))
+        Ok(Arc::new(LiveProjection::of(replica)))
     }
 
     async fn fold_anew(&self, setup: Setup, keeping: &Keeping) -> Result<Arc<dyn Projection>, FoldError> {

@@ -9,7 +9,7 @@ use orderlog_core::decider::Decider;
 use orderlog_eventlog::ReadError;
 use orderlog_readmodel::{StoreError, Tables};
 use orderlog_runtime::{
-    projection::Rows,
+    projection::LiveProjection,
     replica::{Damage, Replica, Setup, StartError},
     snapshots::Keeping,
 };
@@ -30,7 +30,6 @@ pub enum FoldError {
     /// A record of the journal turned out to be damaged, which no read model can repair.
     #[error("{0}")]
     DamagedJournal(String),
-    /// It stopped for another reason.
     #[error("{0}")]
     Stopped(String),
 }
@@ -81,7 +80,7 @@ pub async fn built_anew<D: Decider>(
     setup: Setup,
     tables: &'static Tables<D>,
     keeping: &Keeping,
-) -> Result<Rows<D>, FoldError> {
+) -> Result<LiveProjection<D>, FoldError> {
     let began = Instant::now();
     loop {
         match keeping.begin_anew(tables, setup.log.as_ref()).await {
@@ -92,5 +91,5 @@ pub async fn built_anew<D: Decider>(
         }
     }
     let replica = caught_up(setup, tables, keeping).await?;
-    Ok(Rows::built(replica, began.elapsed()))
+    Ok(LiveProjection::built(replica, began.elapsed()))
 }

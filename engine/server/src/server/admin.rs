@@ -27,7 +27,7 @@ use orderlog_readmodel::SnapshotError;
 use orderlog_runtime::{
     past::Moment,
     projection::{Projection, RebuildRequest, Status},
-    rebuild::{Goal, RebuildError},
+    rebuild::RebuildError,
     replica::RepairError,
 };
 use poem::{
@@ -149,7 +149,7 @@ impl Checked for Discarding {
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rebuilding {
-    goal: Any<Goal>,
+    goal: String,
     from: Option<Any<Moment>>,
 }
 
@@ -157,7 +157,11 @@ impl Checked for Rebuilding {
     type Values = RebuildRequest;
 
     fn checked(self) -> Result<RebuildRequest, ApiError> {
-        Ok(RebuildRequest { goal: self.goal.0, from: self.from.map(|from| from.0) })
+        let goal = serde_json::from_value(self.goal.into()).map_err(|_| {
+            let detail = "it must be `rebuild`, `replace`, `verify` or `rollback`";
+            ApiError::from(Faults::from(Fault::of_body("#/goal", codes::WRONG_TYPE, detail)))
+        })?;
+        Ok(RebuildRequest { goal, from: self.from.map(|from| from.0) })
     }
 }
 
@@ -275,8 +279,8 @@ impl Admin {
     async fn begin(&self, request: Request) -> poem::Result<Response> {
         let projection = Arc::clone(self.named(&request)?);
         let (request, mut body) = request.split();
-        let asked = json::given::<Rebuilding>(&request, &mut body).await?;
-        projection.begin(asked).await.map_err(refused)?;
+        let request_body = json::given::<Rebuilding>(&request, &mut body).await?;
+        projection.begin(request_body).await.map_err(refused)?;
         Ok(json_answer(StatusCode::ACCEPTED, &serde_json::json!(status_of(projection.as_ref()).await?)))
     }
 
@@ -339,5 +343,24 @@ fn refused(error: RebuildError) -> ApiError {
         | RebuildError::Position(_)
         | RebuildError::Publications(_)
         | RebuildError::Switch(_) => ApiError::internal(&detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orderlog_http::json::assert_all_told;
+
+    use super::*;
+
+    #[test]
+    fn a_goal_that_does_not_exist_is_named() {
+        assert_all_told::<Rebuilding>(r#"{"goal": "repair"}"#, &[("#/goal", "wrong_type")]);
+        assert_all_told::<Rebuilding>(
+            r#"{"goal": 7, "form": 1}"#,
+            &[("#/form", "unknown_field"), ("#/goal", "wrong_type")],
+        );
+        for goal in ["rebuild", "replace", "verify", "rollback"] {
+            assert!(Rebuilding { goal: goal.to_owned(), from: None }.checked().is_ok(), "{goal}");
+        }
     }
 }

@@ -47,7 +47,7 @@ impl Admission {
             tokio::time::timeout(self.patience, work).await
         } else {
             let Some(working) = self.room.admit(standing) else {
-                let detail = "too many requests are worked on already, of this caller or of all";
+                let detail = "too many requests are in progress, of this caller or in total";
                 return Err(ApiError::unavailable(codes::OVERLOADED, detail).into());
             };
             tokio::time::timeout(self.patience, working.scope(work)).await
@@ -58,9 +58,9 @@ impl Admission {
 
 fn too_late(is_query: bool) -> ApiError {
     if is_query {
-        ApiError::timed_out(codes::REQUEST_TIMED_OUT, "there was no answer in the time that a request may take")
+        ApiError::timed_out(codes::REQUEST_TIMED_OUT, "the request did not finish within the time limit")
     } else {
-        let detail = "the command took longer than a request may: it is not known whether it happened";
+        let detail = "the command did not finish within the time limit: it may or may not have been executed";
         ApiError::timed_out(codes::OUTCOME_UNKNOWN, detail)
     }
 }

@@ -34,9 +34,6 @@ struct Secret {
 
 impl Doors {
     /// Starts to listen. Early connections wait until requests are served.
-    ///
-    /// # Errors
-    /// [`StartError`] if an address can't be listened on, or the certificate can't be used.
     pub async fn open(options: &Options) -> Result<Self, StartError> {
         let identity = options.security.identity()?;
         let (listener, addr) = bind(&options.listen).await?;

@@ -48,7 +48,6 @@ pub enum StartError {
         /// The options that select the log.
         log: String,
     },
-    /// Its security settings are insufficient.
     #[error(transparent)]
     Secure(#[from] SecureError),
     #[error(transparent)]

@@ -242,7 +242,7 @@ fn not_taken(error: TokenError) -> ApiError {
 }
 
 fn too_many_connections() -> poem::Error {
-    let detail = "this process has as many connections as it serves, or as it serves to this caller";
+    let detail = "the process has its maximum number of connections, in total or for this caller";
     let mut response = ApiError::unavailable(codes::TOO_MANY_CONNECTIONS, detail).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     poem::Error::from_response(response)

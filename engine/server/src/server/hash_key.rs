@@ -19,10 +19,8 @@ const FILE: &str = "hash.key";
 /// Why there is no usable hash key for this log.
 #[derive(Debug, thiserror::Error)]
 pub enum HashKeyError {
-    /// Its file can't be read or written.
     #[error("the hash key in {} can't be used", file.display())]
     File { file: PathBuf, source: io::Error },
-    /// `--hash-key` or its file is empty, or only white space.
     #[error("the hash key in {place} is empty: put the deployment's secret there")]
     Empty {
         /// The option or file.
@@ -67,9 +65,6 @@ pub fn given(storage: &Storage) -> Result<Option<HashKey>, HashKeyError> {
 
 /// Stores the given hash key in the data folder of an embedded log, so that later commands find it. Returns the file;
 /// `None` if no key is given, or on Kafka, where each process has its own folder.
-///
-/// # Errors
-/// [`HashKeyError::File`] if it can't be written.
 pub fn keep(storage: &Storage) -> Result<Option<PathBuf>, HashKeyError> {
     let (Some(secret), Some(file)) = (secret(storage)?, kept_in(storage)) else { return Ok(None) };
     if read(&file).ok().as_ref() != Some(&secret) {
@@ -80,9 +75,6 @@ pub fn keep(storage: &Storage) -> Result<Option<PathBuf>, HashKeyError> {
 
 /// Rejects a configured key that differs from the one in the data folder, for a log that does not determine which one
 /// counts.
-///
-/// # Errors
-/// [`HashKeyError::Ambiguous`] if they differ.
 pub fn refuse_another(storage: &Storage, hash_key: &HashKey) -> Result<(), HashKeyError> {
     let is_another = |file: &PathBuf| fingerprint_in(file).is_some_and(|kept| kept != hash_key.fingerprint());
     match kept_in(storage).filter(is_another) {
@@ -104,9 +96,6 @@ fn secret(storage: &Storage) -> Result<Option<String>, HashKeyError> {
 }
 
 /// Rejects a configuration that can't have a hash key, before anything is opened or created.
-///
-/// # Errors
-/// [`HashKeyError`] if there is none, or one that can't be used.
 pub fn check(storage: &Storage) -> Result<(), HashKeyError> {
     match (given(storage)?, &storage.log) {
         (None, LogUrl::Kafka(_)) => Err(HashKeyError::NotSet),

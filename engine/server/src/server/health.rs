@@ -31,9 +31,6 @@ use super::json_answer;
 /// How long each check may take.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// Background tasks without which every request can still be answered.
-const DISPENSABLE: [&str; 1] = ["notifications inbox"];
-
 /// How far read models may be behind.
 #[derive(Clone, Copy, Debug)]
 pub struct LagLimits {
@@ -57,6 +54,8 @@ pub struct Health {
     pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
     /// Failures of their background tasks.
     pub troubles: Troubles,
+    /// Background tasks, with their services, without which every request can still be answered.
+    pub dispensable: Vec<String>,
     /// Turns true when the process is about to stop.
     pub leaving: watch::Receiver<bool>,
     pub limits: LagLimits,
@@ -85,14 +84,14 @@ impl Health {
         }));
         let (standings, dependencies) = tokio::join!(standings, dependencies);
         let (troubles, stopping) = (self.troubles.all(), *self.leaving.borrow());
-        let mut ready = !stopping && troubles.iter().all(|(duty, _)| DISPENSABLE.contains(&duty.as_str()));
+        let mut ready = !stopping && troubles.iter().all(|(task, _)| self.dispensable.contains(task));
         let mut services = Map::new();
         for (name, standing) in standings {
             let is_too_far = self.is_too_far(name, standing.behind_ms);
             ready &= is_well(&standing) && !is_too_far;
             services.insert(name.to_string(), shown(standing, is_too_far));
         }
-        let troubles: Map<String, Value> = troubles.into_iter().map(|(duty, why)| (duty, why.into())).collect();
+        let troubles: Map<String, Value> = troubles.into_iter().map(|(task, why)| (task, why.into())).collect();
         let mut answer = json!({ "ready": ready, "services": services, "troubles": troubles });
         if !dependencies.is_empty() {
             let shown = dependencies.into_iter().map(|(name, answer)| (name.to_owned(), answers(answer)));

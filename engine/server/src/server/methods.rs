@@ -37,7 +37,7 @@ impl Endpoint for Refusing {
     type Output = Response;
 
     async fn call(&self, _: Request) -> Result<Response> {
-        let detail = format!("this path does not take that method; it takes: {}", self.0);
+        let detail = format!("this path does not support that method; it takes: {}", self.0);
         let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD_NOT_ALLOWED, detail);
         let mut response = error.into_response();
         // Method names are visible ASCII.

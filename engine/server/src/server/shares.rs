@@ -133,7 +133,7 @@ impl Share {
     pub fn granted(self) -> poem::Result<Self> {
         let Some(wait) = self.refused_for else { return Ok(self) };
         let seconds = seconds(wait).max(1);
-        let detail = format!("this is more than a caller may ask for: come again in {seconds} s");
+        let detail = format!("the rate limit is exceeded: retry in {seconds} s");
         let mut response = ApiError::new(StatusCode::TOO_MANY_REQUESTS, codes::RATE_LIMITED, detail).into_response();
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         self.tell(response.headers_mut());

@@ -46,7 +46,7 @@ impl Metrics {
         let registry = Registry::new();
         let of_services = services.iter().map(|service| service.probe.measures().collector());
         for collector in http.collectors().into_iter().chain(of_services) {
-            registry.register(collector).expect("services are told apart by a label");
+            registry.register(collector).expect("each service has a label of its own");
         }
         process::begin();
         Self { registry, services, log }
@@ -63,10 +63,10 @@ impl Metrics {
 
     async fn answer(&self) -> Result<Response, ApiError> {
         let mut sheet = Sheet::default();
-        sheet.count("orderlog_build_info", "The program", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        sheet.count("orderlog_build_info", "The version of the program", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         process::write(&mut sheet);
         for (output, n) in output::dropped() {
-            let help = "Lines of the log and of other output for people that could not be written";
+            let help = "Lines lost because the reader is gone or has stalled, or the disk is full";
             #[expect(clippy::cast_precision_loss, reason = "a count of 2^53 lines is not reached")]
             sheet.counter("orderlog_output_lines_dropped_total", help, &[("output", output)], n as f64);
         }
@@ -81,7 +81,7 @@ impl Metrics {
                 rows(&mut sheet, name, &status);
             }
         }
-        self.duties(&mut sheet).await;
+        self.task_positions(&mut sheet).await;
         let mut families = self.registry.gather();
         families.extend(sheet.families());
         families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -90,32 +90,37 @@ impl Metrics {
     }
 
     /// The positions of this process's relays, reactors and deliveries in their inputs.
-    async fn duties(&self, sheet: &mut Sheet) {
+    async fn task_positions(&self, sheet: &mut Sheet) {
         let mut all = Vec::new();
         for Measured { name, probe, .. } in &self.services {
-            all.extend(probe.measures().duties().into_iter().map(|duty| (name.as_str(), duty)));
+            all.extend(probe.measures().task_positions().into_iter().map(|task| (name.as_str(), task)));
         }
         let mut partitions: Vec<Partition> = all.iter().map(|(_, (_, partition, _))| partition.clone()).collect();
         partitions.sort();
         partitions.dedup();
         let ends = tokio::time::timeout(WAIT, self.log.ends(&partitions)).await.ok().and_then(Result::ok);
         let ends: BTreeMap<&Partition, u64> = partitions.iter().zip(ends.unwrap_or_default()).collect();
-        for (service, (duty, partition, position)) in &all {
+        for (service, (task, partition, position)) in &all {
             let index = partition.index.to_string();
             let labels: [Label<'_>; 4] =
-                [("service", service), ("duty", duty), ("topic", &partition.topic), ("partition", &index)];
-            let help = "Where the duty stands in what it reads; only told where it is done";
+                [("service", service), ("duty", task), ("topic", &partition.topic), ("partition", &index)];
+            let help = "Position of a background task in what it reads; only reported by the instance that runs it";
             sheet.count("orderlog_duty_position", help, &labels, *position);
             if let Some(end) = ends.get(partition) {
                 let lag = end.saturating_sub(*position);
-                sheet.count("orderlog_duty_lag_events", "Records that the duty has not done yet", &labels, lag);
+                sheet.count(
+                    "orderlog_duty_lag_events",
+                    "Records that a background task has not processed yet",
+                    &labels,
+                    lag,
+                );
             }
         }
     }
 }
 
 fn lag(sheet: &mut Sheet, service: &str, ms: u64) {
-    let help = "For how long there has been a record that is not in the rows";
+    let help = "How long a record has been missing from the read model";
     #[expect(clippy::cast_precision_loss, reason = "a lag of 2^53 milliseconds is not reached")]
     sheet.gauge("orderlog_projection_lag_seconds", help, &[("service", service)], ms as f64 / 1_000.0);
 }
@@ -123,21 +128,25 @@ fn lag(sheet: &mut Sheet, service: &str, ms: u64) {
 /// The metrics of a service's read model.
 fn rows(sheet: &mut Sheet, service: &str, status: &Status) {
     let labels = [("service", service)];
-    let lag = "Records of the journal that are not in the rows";
+    let lag = "Records of the journal that are missing from the read model";
     let snapshot = status.snapshots.last().copied().unwrap_or(0);
     for (name, help, value) in [
-        ("orderlog_projection_position", "One past the last record in the rows", status.position),
+        ("orderlog_projection_position", "One past the last record in the read model", status.position),
         ("orderlog_log_end_offset", "One past the last record of the journal", status.end),
         ("orderlog_projection_lag_events", lag, status.lag),
-        ("orderlog_projection_generation", "The generation of the rows that serves", u64::from(status.generation)),
-        ("orderlog_projection_snapshot_position", "Where the newest snapshot stands; 0: there is none", snapshot),
-        ("orderlog_parked_records", "Records that can't be folded and wait for a repair", status.n_parked),
-        ("orderlog_dead_letters", "The same as orderlog_parked_records, until the next version", status.n_parked),
+        ("orderlog_projection_generation", "The serving generation of the read model", u64::from(status.generation)),
+        ("orderlog_projection_snapshot_position", "Position of the newest snapshot; 0 if there is none", snapshot),
+        ("orderlog_parked_records", "Parked records", status.n_parked),
+        (
+            "orderlog_dead_letters",
+            "The former name of orderlog_parked_records, removed in the next version",
+            status.n_parked,
+        ),
     ] {
         sheet.count(name, help, &labels, value);
     }
     for state in ["catching_up", "preparing", "ready", "stopped"] {
-        let help = "1 for what the service is doing";
+        let help = "1 for the current status";
         let labels = [("service", service), ("status", state)];
         sheet.count("orderlog_projection_status", help, &labels, u64::from(status.state == state));
     }
@@ -147,7 +156,7 @@ fn rows(sheet: &mut Sheet, service: &str, status: &Status) {
 fn rebuild(sheet: &mut Sheet, service: &str, status: &Status) {
     let labels = [("service", service)];
     let running = status.rebuild.as_ref().filter(|rebuild| rebuild.report.is_none() && rebuild.error.is_none());
-    let help = "1 while another generation of the rows is built or compared";
+    let help = "1 while another generation of the read model is being built or compared";
     sheet.count("orderlog_projection_rebuild_running", help, &labels, u64::from(running.is_some()));
     if let Some(progress) = running.and_then(|rebuild| rebuild.progress) {
         let ratio = match progress.stage {
@@ -155,7 +164,7 @@ fn rebuild(sheet: &mut Sheet, service: &str, status: &Status) {
             Stage::Replaying => progress.position as f64 / progress.end.max(1) as f64,
             Stage::Comparing | Stage::Switching | Stage::Done => 1.0,
         };
-        let help = "How much of the journal the generation that is built has";
+        let help = "Fraction of the journal that the new generation has folded";
         sheet.gauge("orderlog_projection_rebuild_progress_ratio", help, &labels, ratio.min(1.0));
     }
 }

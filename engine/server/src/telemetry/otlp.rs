@@ -28,7 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// No HTTP client can be built.
     #[error(transparent)]
     Client(#[from] TlsError),
     #[error("traces can't be sent there: {0}")]

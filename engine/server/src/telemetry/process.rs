@@ -21,7 +21,7 @@ pub fn begin() {
 pub fn write(sheet: &mut Sheet) {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in a double")]
     let started = *STARTED_MS as f64 / 1_000.0;
-    sheet.gauge("process_start_time_seconds", "When the process began", &[], started);
+    sheet.gauge("process_start_time_seconds", "When the process started", &[], started);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of_status = |name: &str| first_number(status.lines().find_map(|line| line.strip_prefix(name))?);
     let memory = [
@@ -46,7 +46,7 @@ pub fn write(sheet: &mut Sheet) {
     }
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     if let Some(n) = limits.lines().find_map(|line| first_number(line.strip_prefix("Max open files")?)) {
-        sheet.gauge("process_max_fds", "As many may be open", &[], n);
+        sheet.gauge("process_max_fds", "The maximum number of open files and sockets", &[], n);
     }
 }
 

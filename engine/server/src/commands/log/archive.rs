@@ -106,9 +106,6 @@ pub struct Check {
 
 impl Export {
     /// Exports all journals.
-    ///
-    /// # Errors
-    /// If there is no complete export.
     pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         serve::tell(&self.place.storage, "warn")?;
         let key = self.sign_key.as_deref().map(SigningKey::read).transpose().map_err(no_key)?;
@@ -149,9 +146,6 @@ impl Export {
 
 impl Import {
     /// Imports or undoes an import. Stores the hash key beside an embedded log.
-    ///
-    /// # Errors
-    /// If anything could not be imported or undone.
     pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         let storage = &self.storage;
         serve::tell(storage, "warn")?;
@@ -253,9 +247,6 @@ fn keep_hash_key(storage: &Storage) -> anyhow::Result<()> {
 
 impl Check {
     /// Verifies the export.
-    ///
-    /// # Errors
-    /// If the export is faulty or can't be read.
     pub fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
         let archive = opened(registry, &self.dir, &self.signature)?;
         let mut shown = Shown::new("checking");

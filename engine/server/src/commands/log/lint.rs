@@ -29,9 +29,6 @@ struct Linted {
 }
 
 /// Lints the journals and prints the findings.
-///
-/// # Errors
-/// If they can't be read.
 pub async fn run(
     registry: &'static Registry,
     services: &Services,

@@ -23,9 +23,6 @@ pub enum Source {
 
 impl Source {
     /// The server at `place`, or the log itself.
-    ///
-    /// # Errors
-    /// If neither can be read.
     pub async fn find(registry: &'static Registry, place: &Place) -> anyhow::Result<Self> {
         if let Some(running) = Running::find(place).await? {
             return Ok(Self::Server(running));
@@ -36,9 +33,6 @@ impl Source {
     }
 
     /// Runs `work` and then closes the log if it was opened for this; the embedded one is a single file again.
-    ///
-    /// # Errors
-    /// The errors of `work`.
     pub async fn ask<T>(self, work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let outcome = work(&self).await;
         if let Self::Here(inspector) = self {
@@ -59,9 +53,6 @@ impl Source {
     }
 
     /// The partitions of a topic.
-    ///
-    /// # Errors
-    /// If the topic does not exist or can't be read.
     pub async fn partitions(&self, topic: &str) -> anyhow::Result<Vec<u32>> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/log/{topic}")).await,
@@ -70,9 +61,6 @@ impl Source {
     }
 
     /// At most `limit` records from `from` on.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub async fn chunk(&self, topic: &str, partition: u32, from: u64, limit: usize) -> anyhow::Result<Chunk> {
         match self {
             Self::Server(running) => {

@@ -79,9 +79,6 @@ impl Here {
 impl Target {
     /// The server at `place`, or copies of the read models in its data folder, which stays unchanged. The copies are
     /// made in `scratch`, or else in the system's temporary folder.
-    ///
-    /// # Errors
-    /// If neither is available.
     pub async fn look(
         registry: &'static Registry,
         goal: Option<Goal>,
@@ -109,9 +106,6 @@ impl Target {
     }
 
     /// The server at `place`, or its data folder's read models.
-    ///
-    /// # Errors
-    /// If neither is available.
     pub async fn find(registry: &'static Registry, services: &[ServiceName], place: &Place) -> anyhow::Result<Self> {
         match Running::find(place).await? {
             Some(running) => Ok(Self::Server(running)),
@@ -121,9 +115,6 @@ impl Target {
 
     /// Like [`Target::find`], for this goal: read models that can't be opened, or belong to another log, are what
     /// verification looks for, and what a replacement replaces.
-    ///
-    /// # Errors
-    /// If neither is available.
     pub async fn find_for(
         registry: &'static Registry,
         goal: Goal,
@@ -137,9 +128,6 @@ impl Target {
     }
 
     /// Runs `work` and then closes the log if it was opened for this; the embedded one is a single file again.
-    ///
-    /// # Errors
-    /// The errors of `work`.
     pub async fn ask<T>(self, work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let outcome = work(&self).await;
         if let Self::Here(Here { projections, inspector, faults: _, copies: _copies }) = self {
@@ -183,9 +171,6 @@ impl Target {
     }
 
     /// Starts a rebuild.
-    ///
-    /// # Errors
-    /// If it can't be started.
     pub async fn begin(&self, service: ServiceName, asked: RebuildRequest) -> anyhow::Result<()> {
         match self {
             Self::Server(running) => {
@@ -201,9 +186,6 @@ impl Target {
     }
 
     /// Makes a snapshot.
-    ///
-    /// # Errors
-    /// If none could be made.
     pub async fn snapshot(&self, service: ServiceName) -> anyhow::Result<Label> {
         match self {
             Self::Server(running) => running.post(&format!("/admin/snapshots/{service}"), &json!({})).await,
@@ -215,9 +197,6 @@ impl Target {
     }
 
     /// The parked records of a journal.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub async fn parked(&self, service: ServiceName) -> anyhow::Result<Vec<ParkedRecord>> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/parked/{service}")).await,
@@ -226,9 +205,6 @@ impl Target {
     }
 
     /// A record of a journal.
-    ///
-    /// # Errors
-    /// If there is none at this offset, or it can't be read.
     pub async fn record(&self, service: ServiceName, offset: u64) -> anyhow::Result<Inspected> {
         let chunk: Chunk = match self {
             Self::Server(running) => running.get(&format!("/admin/log/{service}/0?from={offset}&limit=1")).await?,
@@ -242,9 +218,6 @@ impl Target {
     }
 
     /// Discards a parked record.
-    ///
-    /// # Errors
-    /// If it was not discarded, or the outcome is unknown.
     pub async fn discard(&self, service: ServiceName, offset: u64, reason: Reason) -> anyhow::Result<Discarded> {
         match self {
             Self::Server(running) => {
@@ -255,9 +228,6 @@ impl Target {
     }
 
     /// Folds parked records, as far as possible.
-    ///
-    /// # Errors
-    /// If that is not possible now.
     pub async fn retry(&self, service: ServiceName) -> anyhow::Result<Retried> {
         match self {
             Self::Server(running) => running.post(&format!("/admin/parked/{service}"), &json!({})).await,
@@ -266,9 +236,6 @@ impl Target {
     }
 
     /// The status of a read model.
-    ///
-    /// # Errors
-    /// If it can't be determined.
     pub async fn status(&self, service: ServiceName) -> anyhow::Result<Status> {
         match self {
             Self::Server(running) => running.get(&format!("/admin/projections/{service}")).await,
