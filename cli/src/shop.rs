@@ -31,6 +31,7 @@ const ABOUT: About = About {
     vocabularies: &[Vocabulary { pattern: "^[A-Z]{3}$", words: || Currency::codes().collect() }],
     demanded_keys: "Reject orders, and commands that move stock or money, that have no `Idempotency-Key`: \
         `POST /orders`, `POST /billing`, refunds, and every command under `/stock`",
+    owner: "customer",
 };
 
 const DESCRIPTION: &str = "\

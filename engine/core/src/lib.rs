@@ -5,7 +5,7 @@
 //!   record format it reads. Live traffic, replay, rebuild, verification and simulation run this same code.
 //! - [`public`]: the events that services publish to each other and the world. [`schema`]: their contract.
 //! - [`decoding`]: JSON errors that contain no values. [`text`] and [`reason`]: rules for text that people write.
-//! - [`path`]: values in URL paths.
+//! - [`path`]: values in URL paths. [`words`]: those of the program in messages.
 //! - [`known`]: which events a program can read; a test can make it behave like an older version.
 //! - [`story`]: given/when/then tests of deciders.
 //! - [`planted`]: deliberate bugs, compiled only into builds that check whether tests find them.
@@ -28,3 +28,4 @@ pub mod reason;
 pub mod schema;
 pub mod story;
 pub mod text;
+pub mod words;

@@ -1,5 +1,6 @@
 //! The operations of the HTTP API, declared at their handlers with `#[operations]`. The gate and the contract use the same table.
 
+use orderlog_core::words;
 pub use orderlog_macros::operations;
 pub use poem::http::Method;
 use poem::http::StatusCode;
@@ -64,7 +65,7 @@ impl Operation {
     /// Whether the code is one that only some operations return, and this is one of them.
     pub fn declares(&self, code: Code) -> bool {
         self.problems.contains(&code)
-            || code == codes::NOT_FOR_CUSTOMERS && self.bound == BoundCallers::Refused
+            || code == codes::NOT_FOR_BOUND && self.bound == BoundCallers::Refused
             || code == codes::IDEMPOTENCY_KEY_REQUIRED && self.key_may_be_required
             || [codes::SERVICE_UNAVAILABLE, codes::SERVICE_TIMED_OUT].contains(&code) && self.asks.is_some()
     }
@@ -77,8 +78,8 @@ impl Operation {
         caller.require(self.scope)?;
         match (caller.owner(), self.bound) {
             (Some(_), BoundCallers::Refused) => {
-                let detail = "this is not for callers that act as a customer";
-                Err(ApiError::new(StatusCode::FORBIDDEN, codes::NOT_FOR_CUSTOMERS, detail))
+                let code = codes::NOT_FOR_BOUND;
+                Err(ApiError::new(StatusCode::FORBIDDEN, code, words::fill(code.detail)))
             }
             (Some(_), BoundCallers::Own | BoundCallers::Shared) | (None, _) => Ok(()),
         }

@@ -5,7 +5,7 @@
 //! | 400 | malformed JSON, a wrong type, an unknown or missing field or query parameter, an invalid value |
 //! | 401 | a required key or token is missing or invalid |
 //! | 403 | the key or token lacks the required scope, or the caller may not do this |
-//! | 404 | an object that the request names, in its path or body, does not exist or belongs to another customer |
+//! | 404 | an object that the request names, in its path or body, does not exist or belongs to another owner |
 //! | 405, 415, 413 | unsupported method, unsupported content type, body or record too large |
 //! | 408 | the body did not arrive in time |
 //! | 409 | a command with the same idempotency key is in progress, or the current state forbids the command (out of stock, ...) |
@@ -28,6 +28,7 @@ mod framework;
 
 use std::{error::Error, fmt::Display};
 
+use orderlog_core::words;
 use orderlog_readmodel::StoreError;
 use orderlog_runtime::replica::ExecuteError;
 use poem::{
@@ -163,10 +164,7 @@ impl ApiError {
     /// 503: rows that the response needs are damaged. `what` is only logged, since it names the file and the row.
     pub fn damaged_rows(what: &dyn Display) -> Self {
         tracing::error!("a request met damaged rows: {what}");
-        Self::unavailable(
-            codes::DAMAGED,
-            "the read model of this service is damaged: `orderlog projection rebuild --yes` repairs it from the log",
-        )
+        Self::unavailable(codes::DAMAGED, words::fill(codes::DAMAGED.detail))
     }
 
     /// 500: a bug. `what` is only logged.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use orderlog_core::words;
+
 /// Why rows could not be read or written. The file is derived from the log, so deleting it is always safe.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -14,7 +16,7 @@ pub enum StoreError {
     #[error("{} is in use by another process: two must not share a data folder", file.display())]
     InUse { file: PathBuf },
     /// The file is not an SQLite file, or contains data that this program never writes.
-    #[error("{} is damaged ({detail}): build the rows anew from the log with `orderlog projection rebuild --yes`", file.display())]
+    #[error("{} is damaged ({detail}): rebuild it from the log with `{program} projection rebuild --yes`", file.display(), program = words::program())]
     Damaged {
         file: PathBuf,
         /// The fault, with the table and the row if they are known. Never contains values of the row, which may be personal data.
@@ -33,7 +35,8 @@ pub enum StoreError {
     /// The changes do not follow the stored checkpoint. Nothing was written.
     #[error(
         "the rows of `{service}` are damaged: meta says that they stand at offset {stored}, and changes from {from} to {to} do not \
-         follow on that: build the rows anew from the log with `orderlog projection rebuild {service} --yes`"
+         follow on that: rebuild them from the log with `{program} projection rebuild {service} --yes`",
+        program = words::program()
     )]
     OutOfOrder {
         service: &'static str,

@@ -12,6 +12,7 @@ use orderlog_core::{
     machine::Verdict,
     planted::Bug,
     public::{Envelope, PublicEvent, event_id},
+    words,
 };
 use orderlog_eventlog::{
     AppendError, Batch, EventLog, Landed, Lease, LeaseError, Mark, NewRecord, Partition, ReadError,
@@ -35,7 +36,7 @@ pub enum RelayError {
     #[error("{journal}@{offset} can't be translated: {source}")]
     Untranslatable { journal: &'static str, offset: u64, source: RecordedError },
     /// A record that may have public events is parked.
-    #[error("{journal}@{offset} is parked: `orderlog parked show {journal} {offset}` shows why, and what to do")]
+    #[error("{journal}@{offset} is parked: `{program} parked show {journal} {offset}` shows why, and what to do", program = words::program())]
     Parked { journal: &'static str, offset: u64 },
     #[error(transparent)]
     Read(#[from] ReadError),

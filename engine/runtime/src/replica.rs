@@ -47,6 +47,7 @@ use orderlog_core::{
     key::{HashKey, RecordId},
     machine::{CopiedRow, Outcome, Request, Stop},
     planted::Bug,
+    words,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError};
 use orderlog_readmodel::{Rows, Store, StoreError};
@@ -96,7 +97,8 @@ pub enum StartError {
     /// The rows were built from another journal, or from records that this one no longer contains.
     #[error(
         "the rows of `{service}` do not belong to its journal ({why}): if the log is the right one, have them built from it anew with \
-         `orderlog projection rebuild {service} --yes`"
+         `{program} projection rebuild {service} --yes`",
+        program = words::program()
     )]
     OtherHistory { service: &'static str, why: String },
     #[error("the journal can't be read")]

@@ -23,8 +23,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind}
 use clap_complete::Shell;
 
 pub use exit::{Exit, Failure, of as exit_code};
-pub use settings::Environment;
-pub use variables::of_process as environment;
+pub use variables::{Environment, of_process as environment};
 
 use services::{Services, registered};
 use settings::{Layers, Setting};

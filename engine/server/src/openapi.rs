@@ -40,6 +40,7 @@ pub enum Form {
 
 /// Turns a generated document into the published one.
 fn finished(registry: &Registry, mut document: Value, form: Form) -> Value {
+    registry.install_words();
     document["info"]["summary"] = registry.about.summary.into();
     document["info"]["description"] = registry.about.description.into();
     document["info"]["contact"]["name"] = registry.about.maintainers().into();

@@ -17,6 +17,7 @@ use crate::{
 /// Parses the command line, runs the command, and reports errors on stderr.
 pub fn main(registry: &'static Registry) -> ExitCode {
     private::begin();
+    registry.install_words();
     output::report_panics();
     let exit = match Cli::read(registry, std::env::args_os(), &environment()) {
         Ok(cli) => run(cli, registry),

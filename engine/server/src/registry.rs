@@ -4,7 +4,7 @@ mod any;
 mod folding;
 
 use futures_util::future::BoxFuture;
-use orderlog_core::public::Topic;
+use orderlog_core::{public::Topic, words};
 use orderlog_eventlog::TopicSpec;
 use orderlog_http::{
     auth::{Scopes, Token},
@@ -53,6 +53,8 @@ pub struct About {
     pub vocabularies: &'static [Vocabulary],
     /// The help of `--require-idempotency-keys`.
     pub demanded_keys: &'static str,
+    /// What a caller may be bound to.
+    pub owner: &'static str,
 }
 
 /// A closed list of words, which the framework knows only as a pattern. The published documents list them.
@@ -73,6 +75,7 @@ impl About {
         usage: "",
         vocabularies: &[],
         demanded_keys: "",
+        owner: "owner",
     };
 
     /// The contact in the documents.
@@ -85,6 +88,11 @@ impl Registry {
     /// A program with these services, without anything optional.
     pub const fn new(name: &'static str, summary: &'static str, services: &'static [&'static dyn AnyService]) -> Self {
         Self { about: About { name, summary, ..About::NONE }, codes: &[], services, demo: None }
+    }
+
+    /// Makes its words those of this process.
+    pub(crate) fn install_words(&self) {
+        words::install(self.about.name, self.about.owner);
     }
 
     pub fn names(&self) -> ServiceNames {

@@ -83,6 +83,7 @@ pub use secured::SecureError;
 const N_RESERVED: usize = 64;
 
 pub async fn start(registry: &'static registry::Registry, config: Config) -> Result<Running, StartError> {
+    registry.install_words();
     let Config { services, options } = config;
     // First, so that a taken port is reported immediately, and because services need their own address. Early
     // connections wait until the services have started.

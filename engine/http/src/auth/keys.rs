@@ -16,7 +16,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use orderlog_core::decoding;
+use orderlog_core::{decoding, words};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ pub enum KeyFileError {
     #[error("a key needs at least one scope")]
     NoScope,
     /// No operation with this scope accepts callers bound to an owner.
-    #[error("{0} is not for callers that act as a customer")]
+    #[error("{0} is not for callers that are bound to one {owner}", owner = words::owner())]
     NotForBound(Scope),
     /// The key could not be shown. It is not saved, since the first key closes an open server.
     #[error("the key can't be printed, so none was made")]

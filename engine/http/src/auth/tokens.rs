@@ -94,7 +94,7 @@ impl Tokens {
         let owner = owner.map(|id| id.as_str().and_then(|id| Uuid::try_parse(id).ok()).ok_or(()));
         // A malformed owner must not yield an unbound caller, who sees everything.
         let owner = owner.transpose();
-        let owner = owner.map_err(|()| TokenError::Refused("its claim with the customer is no UUID"))?;
+        let owner = owner.map_err(|()| TokenError::Refused("the claim that binds it is not a UUID"))?;
         // Caller ids of keys start with another prefix, so this one is unique.
         let id = match owner {
             Some(owner) => format!("token:{owner}:{subject}"),

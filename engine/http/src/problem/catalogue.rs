@@ -4,6 +4,7 @@
 
 use std::{fmt, ops::Deref};
 
+use orderlog_core::words;
 use poem_openapi::{
     registry::{MetaSchemaRef, Registry},
     types::Type,
@@ -142,7 +143,7 @@ impl Code {
 
     /// Returns the meaning as one text.
     pub fn meaning(self) -> String {
-        self.meaning.iter().map(|piece| piece.trim()).collect::<Vec<_>>().join(" ")
+        words::fill(&self.meaning.iter().map(|piece| piece.trim()).collect::<Vec<_>>().join(" "))
     }
 
     pub fn example(self) -> Problem {
@@ -156,8 +157,13 @@ impl Code {
             return ApiError::from(Faults::from(Fault { pointer: None, parameter: None, code, detail })).into();
         }
         let status = self.statuses.first().and_then(|status| (*status).try_into().ok()).unwrap_or_default();
-        let plain = ApiError::new(status, self, self.detail);
+        let plain = ApiError::new(status, self, words::fill(self.detail));
         self.members.iter().fold(plain, |problem, member| problem.with(member, (member.example)())).into()
+    }
+
+    /// Returns how to fix or avoid it.
+    pub fn remedy(self) -> String {
+        words::fill(self.remedy)
     }
 
     /// Returns a summary for lists.
@@ -174,7 +180,7 @@ impl Code {
 
     pub fn in_full(self) -> Value {
         let mut full = self.in_short();
-        full["remedy"] = self.remedy.into();
+        full["remedy"] = self.remedy().into();
         full["example"] = json!(self.example());
         full
     }

@@ -92,7 +92,7 @@ crate::problem_codes! {
     /// The request has no key or token, and the operation requires one. Nothing was written.
     UNAUTHENTICATED "unauthenticated" [401], Any,
         says "this needs a key or a token: send `Authorization: Bearer ...`",
-        so "Send a key created by `orderlog key create`, or a token of the issuer that this deployment trusts \
+        so "Send a key created by `%program% key create`, or a token of the issuer that this deployment trusts \
             (`--oidc-issuer`).";
     /// The API key is invalid, expired or revoked, or the token is not accepted. Nothing was written.
     INVALID_TOKEN "invalid_token" [401], Any,
@@ -102,10 +102,10 @@ crate::problem_codes! {
     INSUFFICIENT_SCOPE "insufficient_scope" [403], Any,
         says "this needs the scope orders:write, which the caller does not have",
         so "Use a key or token that has the scope named in `detail`.";
-    /// The caller acts as a customer, and the operation is not available to customers. Nothing was written.
-    NOT_FOR_CUSTOMERS "not_for_customers" [403], Declared,
-        says "this is not for callers that act as a customer",
-        so "Use a key or token that is not bound to a customer.";
+    /// The caller is bound to one %owner%, and the operation is not for such callers. Nothing was written.
+    NOT_FOR_BOUND "not_for_customers" [403], Declared,
+        says "this is not for callers that are bound to one %owner%",
+        so "Use a key or token that is not bound to one %owner%.";
     /// A browser sent the request on behalf of a page from another site (`Origin`). Nothing was written.
     FOREIGN_ORIGIN "foreign_origin" [403], Elsewhere,
         says "pages of other sites may not ask here: serve them from this host, or name theirs by --allowed-host",
@@ -122,7 +122,7 @@ crate::problem_codes! {
     /// The caller, or all callers without a key at its address together, exceeded the rate limit (`--rate-limit`).
     /// Nothing was written.
     RATE_LIMITED "rate_limited" [429], Any,
-        says "this is more than a caller may ask for: come again in 1 s",
+        says "the rate limit is exceeded: retry in 1 s",
         so "Wait for the number of seconds in `Retry-After`. On every response, `RateLimit` gives the remaining quota \
             and `RateLimit-Policy` the rule.";
 
@@ -140,7 +140,7 @@ crate::problem_codes! {
     /// The read model of this service is already being rebuilt.
     REBUILD_UNDER_WAY "rebuild_under_way" [409], Elsewhere,
         says "a rebuild of orders is under way",
-        so "Wait until it finishes: `orderlog projection status` shows its progress.";
+        so "Wait until it finishes: `%program% projection status` shows its progress.";
     /// There is no snapshot before the point to replay from.
     NOTHING_BEFORE "nothing_before" [409], Elsewhere,
         says "there is no snapshot of orders before orders@1042",
@@ -152,11 +152,11 @@ crate::problem_codes! {
     /// The record is not parked, so there is nothing to discard. Nothing was written.
     NOT_PARKED "not_parked" [409], Elsewhere,
         says "orders@1042 is not parked",
-        so "List the parked records with `orderlog parked list`.";
+        so "List the parked records with `%program% parked list`.";
     /// Another write touched the record's keys at the same time, so the discard is void: the record is unchanged.
     OVERTAKEN "overtaken" [409], Elsewhere,
         says "orders@1042 is not discarded: somebody wrote on its keys at the same moment",
-        so "Check with `orderlog parked show` whether it still has to be discarded.";
+        so "Check with `%program% parked show` whether it still has to be discarded.";
 
     // Server errors.
 
@@ -194,8 +194,8 @@ crate::problem_codes! {
         so "Retry after the number of seconds in `Retry-After`.";
     /// A row of the read model or a record of the log is corrupt. Nothing was written.
     DAMAGED "damaged" [503], Any,
-        says "the read model of this service is damaged: `orderlog projection rebuild --yes` repairs it from the log",
-        so "An operator can locate the damage with `orderlog projection verify`. `orderlog projection rebuild --yes` \
+        says "the read model of this service is damaged: `%program% projection rebuild --yes` repairs it from the log",
+        so "An operator can locate the damage with `%program% projection verify`. `%program% projection rebuild --yes` \
             repairs a read model; a damaged log must be restored from a backup or a replica.";
     /// The read model is behind what this instance has already answered, so the response could be stale.
     ROWS_BEHIND "rows_behind" [503], Queries,
@@ -204,7 +204,7 @@ crate::problem_codes! {
     /// This version of the program can't read a record about the object. The record is parked rather than guessed at.
     PARKED "parked" [503], Any,
         says "a record about this can't be read by this version",
-        so "Contact the operator of the service: `orderlog parked list` names the record. Other objects are \
+        so "Contact the operator of the service: `%program% parked list` names the record. Other objects are \
             unaffected.";
     /// Another service that this request depends on is unavailable.
     SERVICE_UNAVAILABLE "service_unavailable" [503], Declared,

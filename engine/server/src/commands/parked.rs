@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt::Write as _};
 
 use clap::{Args, Subcommand};
-use orderlog_core::reason::Reason;
+use orderlog_core::{reason::Reason, words};
 use orderlog_http::{names::ServiceName, point::time};
 use orderlog_runtime::{
     projection::ParkedRecord,
@@ -131,10 +131,11 @@ async fn retry(registry: &'static Registry, asked: ServiceArgs) -> anyhow::Resul
     let target = Target::find(registry, &asked.services.0, &asked.place).await?;
     let exit = target.ask(async |target| retry_all(target, &asked).await).await?;
     if exit != Exit::Done {
-        output::note(
+        let program = words::program();
+        output::note(&format!(
             "this program can't fold them: start one that can, or discard what no version will ever read \
-             (`orderlog parked list`, `orderlog parked discard`)",
-        );
+             (`{program} parked list`, `{program} parked discard`)"
+        ));
     }
     Ok(Exit::worst([exit, elsewhere.note("parked retry", &asked)]))
 }
@@ -173,7 +174,8 @@ async fn discard(registry: &'static Registry, one: &One, reason: Reason) -> anyh
         print(&format!("{service}@{offset} was already discarded, by {service}@{by}"))?;
     } else {
         print(&format!("{service}@{offset} is discarded, by {service}@{by}"))?;
-        for (offsets, what) in [(folded, "folded"), (still_parked, "still parked (`orderlog parked list` shows why)")] {
+        let why = format!("still parked (`{} parked list` shows why)", words::program());
+        for (offsets, what) in [(folded, "folded"), (still_parked, why.as_str())] {
             if !offsets.is_empty() {
                 print(&format!("  {} behind it: {what}", amounts::count(offsets.len(), "record")))?;
             }

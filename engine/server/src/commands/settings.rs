@@ -8,20 +8,14 @@ mod file;
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
-    fmt,
     path::PathBuf,
 };
 
-use clap::{
-    Arg, ArgAction, ArgMatches, Command, Id,
-    builder::Resettable,
-    error::{ContextKind, ContextValue, ErrorKind},
-    parser::ValueSource,
-};
+use clap::{Arg, ArgAction, ArgMatches, Command, Id, builder::Resettable, error::ErrorKind, parser::ValueSource};
 
 use serde_json::{Value, json};
 
-use super::variables::{self, SECRET};
+use super::variables::{self, Environment, SECRET, Source};
 
 /// The id of the option that names the settings file.
 pub const CONFIG: &str = "config";
@@ -34,37 +28,6 @@ const SECRET_WORDS: [&str; 4] = ["password", "secret", ".key", "oauthbearer.conf
 /// The words by which a variable sets a switch.
 const ON: [&str; 4] = ["1", "true", "yes", "on"];
 const OFF: [&str; 4] = ["0", "false", "no", "off"];
-
-/// The values of variables.
-pub type Environment = BTreeMap<String, OsString>;
-
-/// Where a value comes from, strongest first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    Flag,
-    Variable(String),
-    File { file: PathBuf, line: usize },
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag => f.write_str("flag"),
-            Self::Variable(name) => f.write_str(name),
-            Self::File { file, line } => write!(f, "{}:{line}", file.display()),
-        }
-    }
-}
-
-impl Source {
-    const fn rank(&self) -> u8 {
-        match self {
-            Self::Flag => 0,
-            Self::Variable(_) => 1,
-            Self::File { .. } => 2,
-        }
-    }
-}
 
 /// An option that is set by a source.
 struct Given {
@@ -266,13 +229,6 @@ impl Sources {
         };
         options.filter_map(setting).collect()
     }
-}
-
-/// The option of `serve` whose name is similar, by the rule for misspelled flags.
-pub fn similar<'a>(serve: &'a Command, name: &str) -> Option<&'a Arg> {
-    let error = serve.clone().try_get_matches_from(["", &format!("--{name}")]).err()?;
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::SuggestedArg) else { return None };
-    serve.get_arguments().find(|option| option.get_long() == Some(flag.trim_start_matches('-')))
 }
 
 /// The value without what is secret in it. It may be written as `--option=value`.

@@ -1,10 +1,16 @@
 //! Options set by `ORDERLOG_*` variables: what an empty one means, and how errors name what a value came from.
 
-use std::ffi::{OsStr, OsString};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fmt,
+    path::PathBuf,
+};
 
-use clap::{Arg, Command, error::ErrorKind};
-
-use super::settings::{Environment, Source, similar};
+use clap::{
+    Arg, Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 /// The value name, in `--help`, of options that carry a secret.
 pub const SECRET: &str = "SECRET";
@@ -12,6 +18,37 @@ pub const SECRET: &str = "SECRET";
 const ISSUER: &str = "oidc_issuer";
 
 const PREFIX: &str = "ORDERLOG_";
+
+/// The values of variables.
+pub type Environment = BTreeMap<String, OsString>;
+
+/// Where a value comes from, strongest first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    Flag,
+    Variable(String),
+    File { file: PathBuf, line: usize },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable(name) => f.write_str(name),
+            Self::File { file, line } => write!(f, "{}:{line}", file.display()),
+        }
+    }
+}
+
+impl Source {
+    pub const fn rank(&self) -> u8 {
+        match self {
+            Self::Flag => 0,
+            Self::Variable(_) => 1,
+            Self::File { .. } => 2,
+        }
+    }
+}
 
 /// The variables of this process that are meant for the program.
 pub fn of_process() -> Environment {
@@ -36,6 +73,13 @@ pub fn unknown(command: &Command, environment: &Environment) -> Vec<String> {
         format!("warning: the variable {name} has no effect{help}")
     };
     unknown.map(warning).collect()
+}
+
+/// The option of `serve` whose name is similar, by the rule for misspelled flags.
+pub fn similar<'a>(serve: &'a Command, name: &str) -> Option<&'a Arg> {
+    let error = serve.clone().try_get_matches_from(["", &format!("--{name}")]).err()?;
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::SuggestedArg) else { return None };
+    serve.get_arguments().find(|option| option.get_long() == Some(flag.trim_start_matches('-')))
 }
 
 fn all_options(command: &Command) -> Vec<&Arg> {

@@ -33,7 +33,7 @@ pub struct Trust {
 /// Who may ask, and over what.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Security {
-    /// The key file, made by `orderlog key create`; reloaded when it changes. Default: keys.json in the data folder
+    /// The key file, made by `key create`; reloaded when it changes. Default: keys.json in the data folder
     #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
 

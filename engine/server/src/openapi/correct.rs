@@ -72,7 +72,7 @@ pub fn all(document: &mut Value, registry: &Registry) {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "olk_<id>_<secret>",
-            "description": "A key created by `orderlog key create`. Each operation names the scope it needs.",
+            "description": format!("A key created by `{} key create`. Each operation names the scope it needs.", registry.about.name),
         },
         TOKEN: {
             "type": "http",
@@ -125,7 +125,7 @@ pub fn grouped(document: &mut Value, service: &dyn AnyService) {
     }
 }
 
-/// Sorts the groups of operations in the order in which an order flows through the services.
+/// Sorts the groups of operations in the order of the services.
 pub fn in_the_order_of(services: &[ServiceName], document: &mut Value) {
     let place = |tag: &Value| services.iter().position(|service| tag["name"] == service.as_str());
     if let Some(tags) = document["tags"].as_array_mut() {

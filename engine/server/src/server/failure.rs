@@ -2,6 +2,7 @@
 
 use std::{error::Error, path::PathBuf};
 
+use orderlog_core::words;
 use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
 use orderlog_http::{auth::KeyFileError, service::parts::NotStarted, tls::TlsError};
 use orderlog_readmodel::StoreError;
@@ -32,7 +33,8 @@ pub enum StartError {
     Identity(#[from] IdentityError),
     /// A command needs a log, but none has begun there.
     #[error(
-        "no log has begun in {place}: check --data and --log, start `orderlog serve` on it once, or import an export"
+        "no log has begun in {place}: check --data and --log, start `{program} serve` on it once, or import an export",
+        program = words::program()
     )]
     NoLog {
         /// The data folder, or the brokers.
@@ -40,8 +42,9 @@ pub enum StartError {
     },
     /// Continuing from here would treat half of a history as all of it.
     #[error(
-        "the log holds half of an import (of export {export_id}): resume it with `orderlog log import DIR {log}`, where DIR is that \
-         export, or undo it with `orderlog log import --undo {log}`"
+        "the log holds half of an import (of export {export_id}): resume it with `{program} log import DIR {log}`, where DIR is that \
+         export, or undo it with `{program} log import --undo {log}`",
+        program = words::program()
     )]
     HalfImport {
         export_id: Uuid,

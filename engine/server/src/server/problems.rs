@@ -151,7 +151,7 @@ fn statuses(code: Code) -> String {
 }
 
 fn page(registry: &Registry, code: Code) -> String {
-    let (meaning, remedy, statuses) = (html(&code.meaning()), html(code.remedy), statuses(code));
+    let (meaning, remedy, statuses) = (html(&code.meaning()), html(&code.remedy()), statuses(code));
     let example = serde_json::to_string_pretty(&code.example()).unwrap_or_default();
     // Backticks in an example are not markup.
     let example = html(&example.replace('`', "'"));

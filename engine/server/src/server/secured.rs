@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use orderlog_core::words;
 use orderlog_http::auth::{IssuerError, KeyFileError, KeyRing, NewKey, Scopes, Token, When};
 
 use super::{
@@ -15,9 +16,9 @@ use crate::config::{Insecure, Options};
 pub enum SecureError {
     /// Other machines could connect, but no keys or tokens distinguish callers.
     #[error(
-        "{addr} is reached by other machines, and there are no keys in {}: make one with `orderlog key create`, take tokens \
+        "{addr} is reached by other machines, and there are no keys in {}: make one with `{} key create`, take tokens \
          (--oidc-issuer), listen on a loopback address, or say --insecure=no-keys to let everybody do everything",
-        keys.display()
+        keys.display(), words::program()
     )]
     NoKeys {
         addr: SocketAddr,

@@ -125,7 +125,10 @@ async fn a_claim_may_bind_a_token_to_a_customer() {
     assert_eq!(bound.id(), format!("token:{customer}:ada"));
     for wrong in [json!(""), json!(null), json!(7), json!([customer]), json!("ada")] {
         let token = sign(with(json!({ "customer_id": wrong })));
-        assert!(told(&tokens, &token).await.contains("customer"), "{wrong} must not make a caller who sees all");
+        assert!(
+            told(&tokens, &token).await.contains("claim that binds"),
+            "{wrong} must not make a caller who sees all"
+        );
     }
 }
 

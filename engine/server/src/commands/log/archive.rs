@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use clap::Args;
 use futures_util::{StreamExt, stream};
-use orderlog_core::{key::HashKey, public::Services};
+use orderlog_core::{key::HashKey, public::Services, words};
 use orderlog_eventlog::{Partition, ReadError};
 use orderlog_runtime::archive::{
     self, Archive, Broken, Cut, Entry, ExportError, ImportError, Imported, Journals, KeyError, Manifest, OfLog,
@@ -222,14 +222,14 @@ impl Import {
 
 /// How to proceed with the half of an import that a failure left in the log.
 fn help(error: &ImportError, archive: &Archive, storage: &Storage) -> String {
-    let log = storage.log_options();
+    let (program, log) = (words::program(), storage.log_options());
     let resume = if error.can_resume() {
-        format!("resume it with `orderlog log import {} {log}`, or ", quoted(&archive.dir().display().to_string()))
+        format!("resume it with `{program} log import {} {log}`, or ", quoted(&archive.dir().display().to_string()))
     } else {
         String::new()
     };
     format!(
-        ". The log holds half of an import, and no server starts on it: {resume}undo it with `orderlog log import --undo {log}`"
+        ". The log holds half of an import, and no server starts on it: {resume}undo it with `{program} log import --undo {log}`"
     )
 }
 

@@ -81,9 +81,9 @@ impl Replay {
         }
         let mut nearest = Nearest::to(&self.topic);
         topics.iter().for_each(|topic| nearest.look_at(&topic.name));
-        let question = nearest.question();
+        let (question, program) = (nearest.question(), registry.about.name);
         let then = if question.is_empty() { ";" } else { "" };
-        Failure::refused(format!("{error}{question}{then} `orderlog log topics` lists all"))
+        Failure::refused(format!("{error}{question}{then} `{program} log topics` lists all"))
     }
 
     /// Whether this record and all later ones are past the end. Never for a time, because a clock may have been set

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use orderlog_core::reason::Reason;
+use orderlog_core::{reason::Reason, words};
 use orderlog_eventlog::{EventLog, Partition};
 use orderlog_http::names::ServiceName;
 use orderlog_readmodel::{Label, SnapshotError, StoreError};
@@ -262,7 +262,8 @@ async fn have_begun(log: &dyn EventLog, services: &[ServiceName]) -> anyhow::Res
     let ends = log.ends(&journals).await.map_err(Failure::unread)?;
     match services.iter().zip(ends).find(|(_, end)| *end == 0) {
         Some((service, _)) => Err(Failure::refused(format!(
-            "the journal {service} has not begun: start `orderlog serve` with that service once"
+            "the journal {service} has not begun: start `{} serve` with that service once",
+            words::program()
         ))),
         None => Ok(()),
     }

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, Command, Id};
 use serde_json::Value;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::{CONFIG, masked, similar};
+use super::{super::variables::similar, CONFIG, masked};
 
 /// The permission bits of users who are neither the owner nor in the file's group.
 const OTHERS: u32 = 0o007;
