@@ -58,10 +58,11 @@ impl Shop {
         let lines: Vec<_> =
             lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity, "unit_price": 250})).collect();
         let body = json!({"customer_id": customer_id, "currency": "EUR", "lines": lines});
-        // A relay begins once its instance holds the lease, which takes seconds on Kafka: until then the customer is unknown.
+        // A relay begins once its instance holds the lease, which takes seconds on Kafka: until then the customer is unknown, or
+        // orders answer that they have not heard everything.
         let placed = eventually("orders hear of the customer", async || {
             let answer = self.orders.post("/orders", body.clone()).await;
-            (answer.status != 404).then_some(answer)
+            (![404, 503].contains(&answer.status.as_u16())).then_some(answer)
         });
         let order = placed.await.expect(201);
         assert_eq!((&order["state"], &order["payment"]), (&json!("placed"), &json!("unpaid")), "{order}");
