@@ -26,6 +26,7 @@ const ABOUT: About = About {
     summary: "Customers, orders, stock, payments and notifications on an append-only log.",
     description: DESCRIPTION,
     example_id: EXAMPLE_ORDER,
+    commit: option_env!("ORDERLOG_COMMIT"),
     program: "An order backend whose only source of truth is an append-only log",
     usage: "Without a command, all five services run on the embedded log.",
     vocabularies: &[Vocabulary { pattern: "^[A-Z]{3}$", words: || Currency::codes().collect() }],

@@ -8,7 +8,7 @@ use std::{
 
 use orderlog_tests::{
     PATIENCE,
-    deployment::{Embedded, binary, free_port, orderlog, stopped},
+    deployment::{Embedded, Server, binary, free_port, kafka, orderlog, stopped},
     eventually,
     http::Http,
 };
@@ -199,4 +199,64 @@ async fn a_key_that_cannot_be_printed_is_not_made() {
     assert_eq!(closed.status().expect("it ends").code(), Some(5));
     assert!(!data.path().join("keys.json").exists(), "a server without keys still has none");
     orderlog(&create, data.path()).await.ended_with(0);
+}
+
+#[tokio::test]
+async fn a_start_prints_the_banner_and_at_most_five_log_lines() {
+    let data = tempfile::tempdir().expect("a place for a data folder");
+    let prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
+    let brokers = format!("kafka://{}", kafka());
+    let on_kafka = ["--log", &brokers, "--topic-prefix", &prefix, "--development-hash-key"];
+    for (name, options) in [("embedded", &[][..]), ("kafka", &on_kafka)] {
+        let (folder, log) = (data.path().join(name), data.path().join(format!("{name}.log")));
+        let folder = folder.to_str().expect("a plain name");
+        let args: Vec<String> = ["--data", folder].iter().chain(options).map(|arg| (*arg).to_owned()).collect();
+        let server = Server::start(&args, free_port(), &log).await;
+        let text = std::fs::read_to_string(&log).expect("a log");
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(" INFO ") || line.contains(" WARN ")).collect();
+        assert!((1..=5).contains(&lines.len()), "{name}: {lines:#?}");
+        assert!(text.contains("is listening at") && text.contains("started at"), "{text}");
+        drop(server);
+    }
+}
+
+#[tokio::test]
+async fn what_prevents_a_start_is_one_line_with_the_next_step() {
+    let data = tempfile::tempdir().expect("a place for a data folder");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = listener.local_addr().expect("an address").to_string();
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let brokers = format!("kafka://{nobody}");
+    let on_kafka = ["--log", &brokers, "--development-hash-key"];
+    let elsewhere = ["serve", "--listen", "127.0.0.1:0"];
+    for (args, parts) in [
+        (vec!["serve", "--listen", &taken], [&*taken, "another program listens there", "--listen"]),
+        ([&elsewhere[..], &on_kafka].concat(), [&*nobody, "Connection refused", "--log"]),
+        ([&["log", "lint"], &on_kafka[..]].concat(), [&*nobody, "Connection refused", "--log"]),
+    ] {
+        let said = orderlog(&args, data.path()).await.ended_with(4);
+        assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
+        assert!(parts.iter().all(|part| said.stderr.contains(part)), "{parts:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn commands_say_what_comes_next() {
+    let data = tempfile::tempdir().expect("a place for a data folder");
+    let create = ["key", "create", "--name", "shop", "--scope", "*"];
+    let first = orderlog(&create, data.path()).await.ended_with(0).stderr;
+    assert!(first.contains("from now on the server asks every caller"), "{first}");
+    let second = orderlog(&create, data.path()).await.ended_with(0).stderr;
+    assert!(!second.contains("from now on"), "{second}");
+    let quiet = orderlog(&[&create[..], &["-q"]].concat(), data.path()).await.ended_with(0);
+    assert_eq!((quiet.stderr.as_str(), quiet.stdout.lines().count()), ("", 1));
+
+    let folder = data.path().to_str().expect("a plain name").to_owned();
+    let log = data.path().join("server.log");
+    let server = Server::start(&["orders".to_owned(), "--data".to_owned(), folder], free_port(), &log).await;
+    let verified = orderlog(&["projection", "verify", "all"], data.path()).await.ended_with(5);
+    let told = format!("{}{}", verified.stdout, verified.stderr);
+    assert!(told.contains("customers is not served by this process: name the services that it runs"), "{told}");
+    assert!(told.contains("--server"), "{told}");
+    drop(server);
 }

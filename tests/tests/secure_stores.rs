@@ -169,7 +169,7 @@ async fn the_log_is_on_brokers_that_want_tls_and_a_user() {
         args.push(format!("127.0.0.1:{}", free_port()));
         args.extend(broker.options(&files, password, ca, "scram-sha-512"));
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let told = orderlog(&args, &files.at("refused")).await.ended_with(1).stderr;
+        let told = orderlog(&args, &files.at("refused")).await.ended_with(4).stderr;
         assert!(!told.contains(PASSWORD), "{told}");
         // The reason is in what the process ends with, not only somewhere before.
         let (_, end) = told.rsplit_once("error: ").expect("it ends with an error");

@@ -129,3 +129,18 @@ async fn progress_and_colours_leave_a_clean_screen() {
     assert!(coloured.raw.contains(wrong), "an empty variable is none: {:?}", coloured.raw);
     assert!(deployment.stop().await);
 }
+
+#[test]
+fn short_help_fits_on_a_screen_of_any_width() {
+    let data = tempfile::tempdir().unwrap();
+    for columns in [80, 120] {
+        for args in [&["-h"][..], &["serve", "-h"], &["log", "replay", "-h"], &["projection", "rebuild", "-h"]] {
+            let seen = Terminal(columns).run(args, data.path()).fits(0);
+            assert!(seen.lines.len() <= 40, "{args:?} at {columns}: {:#?}", seen.lines);
+        }
+        let whole = Terminal(columns).run(&["serve", "--help"], data.path()).fits(0);
+        for text in ["Kafka:", "Limits:", "Examples:", "--tls-cert", "Exit codes:"] {
+            assert!(whole.lines.iter().any(|line| line.contains(text)), "{text}: {:#?}", whole.lines);
+        }
+    }
+}

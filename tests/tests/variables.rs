@@ -178,7 +178,7 @@ async fn an_error_names_the_variable_that_the_value_came_from() {
         ("ORDERLOG_LOG_FORMAT", "xml"),
         ("ORDERLOG_LOG_FILTER", "orders=loud"),
         ("ORDERLOG_INSECURE", "everything"),
-        ("ORDERLOG_DEMO", "2"),
+        ("ORDERLOG_KAFKA_TLS", "2"),
     ] {
         let said = orderlog_with(&[(variable, value)], &["serve"]).await;
         assert!(!said.stderr.contains("hunter2"), "{said:?}");

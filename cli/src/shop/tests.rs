@@ -42,12 +42,72 @@ fn every_option_has_a_flag_and_a_sentence_and_only_shared_ones_have_variables() 
         ["server", "key_file"].contains(&id.as_str()) || cli.get_arguments().any(|option| option.get_id() == id)
     };
     let options = all(&cli).into_iter();
-    for option in options.filter(|option| !["help", "version"].contains(&option.get_id().as_str())) {
+    for option in options.filter(|option| !["help", "version", "quiet"].contains(&option.get_id().as_str())) {
         let flag = option.get_long().expect("a flag");
         let variable = option.get_env().and_then(|name| name.to_str());
         assert_eq!(variable.is_some_and(|name| name.starts_with("ORDERLOG_")), is_shared(option), "--{flag}");
         assert!(option.get_help().is_some_and(|help| help.to_string().len() > 10), "--{flag} is explained");
     }
+}
+
+fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
+    if command.has_subcommands() { command.get_subcommands().flat_map(leaves).collect() } else { vec![command] }
+}
+
+#[test]
+fn every_command_has_examples_and_every_example_parses() {
+    let mut cli = Cli::commands(&SHOP);
+    let with_examples = |command: &clap::Command| {
+        command.get_after_long_help().map(ToString::to_string).filter(|help| help.contains("Examples:\n"))
+    };
+    for command in leaves(&cli) {
+        assert!(with_examples(command).is_some(), "`{}` has no example", command.get_name());
+    }
+    let texts: Vec<_> = leaves(&cli).into_iter().chain([&cli]).filter_map(with_examples).collect();
+    for example in texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("  ")) {
+        let words = example.split_whitespace().take_while(|word| ![">", "|"].contains(word));
+        let parsed = cli.try_get_matches_from_mut(words);
+        assert!(parsed.is_ok(), "{example}: {parsed:?}");
+    }
+}
+
+#[test]
+fn short_help_fits_on_a_screen() {
+    fn all(command: &mut clap::Command) -> Vec<(String, usize)> {
+        let help = command.render_help().to_string();
+        let own = (
+            command.get_name().to_owned(),
+            help.lines().map(|line| line.chars().count().saturating_sub(1) / 80 + 1).sum(),
+        );
+        std::iter::once(own).chain(command.get_subcommands_mut().flat_map(all)).collect()
+    }
+    let mut cli = Cli::commands(&SHOP).term_width(80);
+    cli.build();
+    for (name, n_lines) in all(&mut cli) {
+        assert!(n_lines <= 40, "`{name} -h` has {n_lines} lines");
+    }
+}
+
+#[test]
+fn a_command_lists_only_options_that_it_uses() {
+    let help = |words: &[&str]| {
+        let args = std::iter::once(&"orderlog").chain(words).chain([&"--help"]);
+        Cli::commands(&SHOP).try_get_matches_from(args).unwrap_err().to_string()
+    };
+    let (replay, import, rebuild) =
+        (help(&["log", "replay"]), help(&["log", "import"]), help(&["projection", "rebuild"]));
+    for (option, expected) in [
+        ("--kafka-tls", [true, true, true]),
+        ("--hash-key-file", [false, true, true]),
+        ("--public-partitions", [false, true, true]),
+        ("--keys-in-memory", [false, false, true]),
+        ("--advertised-url", [false, false, false]),
+    ] {
+        let listed = [&replay, &import, &rebuild].map(|help| help.contains(option));
+        assert_eq!(listed, expected, "{option}");
+    }
+    // Hidden options are still taken, so that a script may pass the same ones to all commands.
+    assert!(Cli::commands(&SHOP).try_get_matches_from(["orderlog", "log", "lint", "--hash-key", "x"]).is_ok());
 }
 
 /// Exports of format 1 have these journals and no other. With another service older exports would be refused: before one is added,

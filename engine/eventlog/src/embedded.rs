@@ -51,6 +51,11 @@ use crate::{
     Record, TopicError, TopicSpec,
 };
 
+/// The version of SQLite.
+pub fn library_version() -> &'static str {
+    rusqlite::version()
+}
+
 /// Why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -60,7 +65,7 @@ pub enum OpenError {
     Folder { dir: PathBuf, source: io::Error },
     #[error("the log in {} has not begun", dir.display())]
     NotBegun { dir: PathBuf },
-    #[error("the log in {} has format {found}, but this version knows only {}", dir.display(), file::FORMAT)]
+    #[error("the log in {} has format {found}, but this version knows only {}: use the version that wrote it", dir.display(), file::FORMAT)]
     Format {
         dir: PathBuf,
         /// The format number in the file.

@@ -61,6 +61,11 @@ mod settings;
 mod size;
 mod talk;
 
+/// The version of librdkafka.
+pub fn library_version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}
+
 /// How to connect to Kafka and create topics.
 #[derive(Clone)]
 pub struct KafkaConfig {
@@ -140,6 +145,14 @@ impl ConnectError {
     }
 }
 
+/// No broker answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Kafka does not answer at {brokers}: {reason}")]
+pub struct Unreachable {
+    pub brokers: String,
+    pub reason: String,
+}
+
 pub struct KafkaLog {
     cluster: Arc<Cluster>,
     producer: producer::Producer,
@@ -165,6 +178,17 @@ impl KafkaLog {
             members: Mutex::default(),
             cluster,
         }))
+    }
+
+    /// Waits until a broker answers.
+    ///
+    /// # Errors
+    /// [`Unreachable`] if none does within a few seconds.
+    pub async fn reach(&self) -> Result<(), Unreachable> {
+        let cluster = Arc::clone(&self.cluster);
+        let reached = on_thread("kafka-reach", move || metadata::reach(&cluster)).await;
+        let failed = |reason| Unreachable { brokers: self.cluster.config.brokers.clone(), reason };
+        reached.unwrap_or_else(Err).map_err(failed)
     }
 
     /// Returns an error with the name of a topic that does not exist, if there is one.

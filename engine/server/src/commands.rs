@@ -3,6 +3,7 @@
 mod config;
 mod exit;
 mod health;
+mod help;
 mod key;
 mod log;
 mod manual;
@@ -38,13 +39,17 @@ use crate::{
 
 /// The command line. What it says of the services comes from the registry.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, after_help = exit::HELP)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 
     #[command(flatten)]
     options: Options,
+
+    /// Print only results and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
 
     /// The options of `serve`, as far as the command has them, with their sources.
     #[arg(skip)]
@@ -93,7 +98,7 @@ enum Command {
         #[command(subcommand)]
         verb: Box<projection::Verb>,
     },
-    /// Show and check the options of `serve`, and where their values come from
+    /// Show and check the options of `serve` and their sources
     Config {
         #[command(subcommand)]
         verb: config::Verb,
@@ -152,7 +157,7 @@ impl Cli {
 
     /// The command line of a program with these services.
     pub fn commands(registry: &'static Registry) -> clap::Command {
-        settings::offered(services::all(Self::command(), registry))
+        help::arranged(settings::offered(services::all(Self::command(), registry)), registry)
     }
 
     /// The configuration to serve with, if the command is to serve.
@@ -180,9 +185,12 @@ impl Cli {
 
     /// Runs the command.
     pub async fn run(self, registry: &'static Registry) -> anyhow::Result<Exit> {
+        if self.quiet {
+            output::be_quiet();
+        }
         self.warnings.iter().for_each(|warning| output::note(warning));
         if let Some(config) = self.config(registry) {
-            return serve::run(registry, config).await.map(|()| Exit::Done);
+            return serve::run(registry, config, self.quiet).await.map(|()| Exit::Done);
         }
         match self.command {
             Some(Command::Openapi { services, form }) => print(&match &*services.of(registry) {

@@ -22,6 +22,19 @@ pub use security::{Insecure, Security, Trust, host_name, token_in};
 /// The hash key that `--development-hash-key` selects. It is public, so suitable only for trying things out.
 pub const DEVELOPMENT_HASH_KEY: &str = "orderlog development hash key";
 
+// The sections of `--help`. Options in none of them are usual, and the only ones in `-h`.
+const STORAGE: &str = "Storage";
+const HASH_KEY: &str = "Hash key";
+const KAFKA: &str = "Kafka";
+const LOGGING: &str = "Logs and traces";
+const LIMITS: &str = "Limits";
+const CALLERS: &str = "Callers and TLS";
+const OIDC: &str = "OpenID Connect";
+const REDIS: &str = "Redis";
+/// For options about services in other processes.
+pub const OTHERS: &str = "Other services";
+const STOPPING: &str = "Readiness and shutdown";
+
 /// The location of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogUrl {
@@ -104,19 +117,19 @@ pub struct Storage {
     pub log: LogUrl,
 
     /// The folder for read models and the embedded log; created if missing
-    #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
+    #[arg(short, long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
 
     /// The folder for snapshots: copies of read models, from which an instance without any starts. Can be shared by
     /// instances or copied to another machine. Default: DIR/snapshots
-    #[arg(long, env = "ORDERLOG_SNAPSHOTS", value_name = "DIR")]
+    #[arg(long, help_heading = STORAGE, env = "ORDERLOG_SNAPSHOTS", value_name = "DIR")]
     pub snapshots: Option<PathBuf>,
 
     /// The secret for hashing e-mail addresses and idempotency keys; must be identical for all processes of a
     /// deployment, and must never change. Default on the embedded log: generated at the first start and kept in
     /// DIR/hash.key. Required on Kafka
     #[arg(
-        long,
+        long, help_heading = HASH_KEY,
         env = "ORDERLOG_HASH_KEY",
         value_name = "SECRET",
         hide_env_values = true,
@@ -125,33 +138,33 @@ pub struct Storage {
     pub hash_key: Option<String>,
 
     /// A file that contains the secret
-    #[arg(long, env = "ORDERLOG_HASH_KEY_FILE", value_name = "FILE")]
+    #[arg(long, help_heading = HASH_KEY, env = "ORDERLOG_HASH_KEY_FILE", value_name = "FILE")]
     pub hash_key_file: Option<PathBuf>,
 
     /// Use the hash key built into the program. It is public, so use it only to try things out, never on a log that you
     /// want to keep
-    #[arg(long, env = "ORDERLOG_DEVELOPMENT_HASH_KEY", conflicts_with_all = ["hash_key", "hash_key_file"])]
+    #[arg(long, help_heading = HASH_KEY, env = "ORDERLOG_DEVELOPMENT_HASH_KEY", conflicts_with_all = ["hash_key", "hash_key_file"])]
     pub development_hash_key: bool,
 
     /// A prefix for the names of all topics and groups on Kafka, so that several deployments can share the brokers
-    #[arg(long, env = "ORDERLOG_TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]
+    #[arg(long, help_heading = KAFKA, env = "ORDERLOG_TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]
     pub topic_prefix: String,
 
     /// The URL at which other instances of the same services reach this one. Commands are then forwarded to the
     /// instance that runs the service's background tasks. No effect on the embedded log
-    #[arg(long, env = "ORDERLOG_ADVERTISED_URL", value_name = "URL", value_parser = http_url)]
+    #[arg(long, help_heading = KAFKA, env = "ORDERLOG_ADVERTISED_URL", value_name = "URL", value_parser = http_url)]
     pub advertised_url: Option<String>,
 
     /// The number of partitions of new public topics on Kafka
-    #[arg(long, env = "ORDERLOG_PUBLIC_PARTITIONS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    #[arg(long, help_heading = KAFKA, env = "ORDERLOG_PUBLIC_PARTITIONS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub public_partitions: i32,
 
     /// The replication factor of new topics on Kafka. Default: the brokers' own. Use 3 in production
-    #[arg(long, env = "ORDERLOG_KAFKA_REPLICATION", value_name = "N", value_parser = clap::value_parser!(i16).range(1..=32))]
+    #[arg(long, help_heading = KAFKA, env = "ORDERLOG_KAFKA_REPLICATION", value_name = "N", value_parser = clap::value_parser!(i16).range(1..=32))]
     pub kafka_replication: Option<i16>,
 
     /// More settings of the Kafka client, with librdkafka's names, such as client.rack=a; may be repeated
-    #[arg(long = "kafka-setting", env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = Untold(setting), value_delimiter = ',', hide_env_values = true)]
+    #[arg(long = "kafka-setting", help_heading = KAFKA, env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = Untold(setting), value_delimiter = ',', hide_env_values = true)]
     pub kafka_settings: Vec<(String, String)>,
 
     /// How brokers are spoken to.
@@ -159,17 +172,17 @@ pub struct Storage {
     pub kafka: KafkaAccess,
 
     /// The number of aggregates that each service keeps in memory; others are loaded on demand
-    #[arg(long, env = "ORDERLOG_KEYS_IN_MEMORY", value_name = "N", default_value_t = 200_000)]
+    #[arg(long, help_heading = STORAGE, env = "ORDERLOG_KEYS_IN_MEMORY", value_name = "N", default_value_t = 200_000)]
     pub keys_in_memory: usize,
 
     /// The log format on stderr
-    #[arg(long, env = "ORDERLOG_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, help_heading = LOGGING, env = "ORDERLOG_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
     /// The log level: `error`, `warn`, `info`, `debug`, or per module as in `info,orderlog_runtime=debug`
     ///
     /// Default: `info` for `serve`, `warn` for the other commands
-    #[arg(long, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", value_parser = filter)]
+    #[arg(long, help_heading = LOGGING, env = "ORDERLOG_LOG_FILTER", value_name = "FILTER", value_parser = filter)]
     pub log_filter: Option<String>,
 }
 
@@ -222,15 +235,15 @@ pub struct Options {
     pub redis: RedisAccess,
 
     /// The number of journal records between snapshots of a service's read model; 0: never
-    #[arg(long, env = "ORDERLOG_SNAPSHOT_EVERY", value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, help_heading = STORAGE, env = "ORDERLOG_SNAPSHOT_EVERY", value_name = "N", default_value_t = 1_000_000)]
     pub snapshot_every: u64,
 
     /// The number of snapshots to keep for each service
-    #[arg(long, env = "ORDERLOG_SNAPSHOTS_KEPT", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, help_heading = STORAGE, env = "ORDERLOG_SNAPSHOTS_KEPT", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub snapshots_kept: u16,
 
-    /// The address for HTTP requests; port 0 picks any free port
-    #[arg(long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
+    /// The address for HTTP requests; port 0 picks a free one
+    #[arg(short, long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: String,
 
     /// After startup, play a short scenario through the public HTTP API, and print what happens. With a number: play a
@@ -240,35 +253,35 @@ pub struct Options {
 
     /// The collector to send traces to, with OTLP over HTTP, such as http://127.0.0.1:4318. Without it, no traces are
     /// sent
-    #[arg(long, env = "ORDERLOG_OTLP_ENDPOINT", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
+    #[arg(long, help_heading = LOGGING, env = "ORDERLOG_OTLP_ENDPOINT", value_name = "URL", value_parser = Untold(http_url), hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
 
     /// The fraction of traces started here that is sent; for other traces, the service that started them decides
-    #[arg(long, env = "ORDERLOG_TRACE_RATIO", value_name = "0..1", default_value_t = 1.0, value_parser = ratio)]
+    #[arg(long, help_heading = LOGGING, env = "ORDERLOG_TRACE_RATIO", value_name = "0..1", default_value_t = 1.0, value_parser = ratio)]
     pub trace_ratio: f64,
 
     /// A service becomes unready when its read model has lacked a record of its journal for longer than this
-    #[arg(long, env = "ORDERLOG_UNREADY_LAG_MS", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    #[arg(long, help_heading = STOPPING, env = "ORDERLOG_UNREADY_LAG_MS", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub unready_lag_ms: u64,
 
     /// An unready service becomes ready again once the lag is down to this
-    #[arg(long, env = "ORDERLOG_READY_LAG_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
+    #[arg(long, help_heading = STOPPING, env = "ORDERLOG_READY_LAG_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
     pub ready_lag_ms: u64,
 
     /// How long requests are still accepted after readiness is withdrawn at shutdown, so that load balancers notice
-    #[arg(long, env = "ORDERLOG_STOP_DELAY_MS", value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    #[arg(long, help_heading = STOPPING, env = "ORDERLOG_STOP_DELAY_MS", value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub stop_delay_ms: u64,
 
     /// How long requests in progress, background tasks and read models then have to finish
-    #[arg(long, env = "ORDERLOG_STOP_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    #[arg(long, help_heading = STOPPING, env = "ORDERLOG_STOP_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub stop_timeout_ms: u64,
 
     /// How long a command may take before the response is 503 or 504
-    #[arg(long, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
+    #[arg(long, help_heading = LIMITS, env = "ORDERLOG_COMMAND_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(i64).range(1..=600_000))]
     pub command_timeout_ms: i64,
 
     /// Reject some commands that have no `Idempotency-Key`
-    #[arg(long, env = "ORDERLOG_REQUIRE_IDEMPOTENCY_KEYS")]
+    #[arg(long, help_heading = LIMITS, env = "ORDERLOG_REQUIRE_IDEMPOTENCY_KEYS")]
     pub require_idempotency_keys: bool,
 
     /// Where the other services are.

@@ -45,6 +45,8 @@ pub struct About {
     pub description: &'static str,
     /// The example for ids that have none of their own.
     pub example_id: Uuid,
+    /// The commit that the program was built from and its date, if they are known.
+    pub commit: Option<&'static str>,
     /// The first line of `--help`.
     pub program: &'static str,
     /// The rest of `--help`.
@@ -71,6 +73,7 @@ impl About {
         summary: "",
         description: "",
         example_id: Uuid::nil(),
+        commit: None,
         program: "",
         usage: "",
         vocabularies: &[],

@@ -288,7 +288,10 @@ fn json_answer(status: poem::http::StatusCode, body: &serde_json::Value) -> poem
         .body(body.to_string())
 }
 
+/// How the detail of [`not_here`] ends.
+pub const NOT_HERE: &str = "is not served by this process";
+
 /// The 404 for a document that this process does not serve.
 fn not_here(what: &str) -> ApiError {
-    ApiError::not_found(codes::NO_SUCH_RESOURCE, format!("{what} is not served by this process"))
+    ApiError::not_found(codes::NO_SUCH_RESOURCE, format!("{what} {NOT_HERE}"))
 }

@@ -12,9 +12,11 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use super::{ONE_CALL, PATIENCE, Talk, index_of, is_final, is_unknown_topic};
+use super::{CONSUMER, Cluster, ONE_CALL, PATIENCE, Talk, index_of, is_final, is_unknown_topic, talk};
 use crate::{Partition, ReadError};
 
+/// How long the first answer may take.
+const REACHED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a topic may look missing before that is an error. Not every broker knows a new topic immediately.
 pub(super) const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,19 @@ pub(super) fn ask_again<T>(
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Waits for the first answer of a broker; otherwise returns the reason.
+pub(super) fn reach(cluster: &Cluster) -> Result<(), String> {
+    let client: BaseConsumer<Talk> =
+        cluster.client(&[CONSUMER]).create_with_context(Talk).map_err(|error| error.to_string())?;
+    if client.client().fetch_cluster_id(REACHED_WITHIN).is_some() {
+        talk::is_reached();
+        return Ok(());
+    }
+    let reason = cluster.said.reason().unwrap_or_else(|| format!("no answer within {} s", REACHED_WITHIN.as_secs()));
+    // What follows counts librdkafka's attempts.
+    Err(reason.split(" (after ").next().unwrap_or_default().to_owned())
 }
 
 /// Describes a topic by its name on the brokers. Fails if one of its partitions has no leader.

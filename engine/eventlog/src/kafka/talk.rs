@@ -3,13 +3,23 @@
 //! The error of a call only names its kind, such as "broker transport failure". librdkafka reports the reason, such as a wrong
 //! password, in a separate message.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use rdkafka::{
     client::ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
 };
+
+/// Whether a broker has answered this process. Until then one error reports that none does, instead of many warnings.
+static IS_REACHED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn is_reached() {
+    IS_REACHED.store(true, Ordering::Relaxed);
+}
 
 /// The last reported reason why brokers can't be reached.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +33,10 @@ impl Said {
             None => reason,
         };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.trim().to_owned());
+    }
+
+    pub(super) fn reason(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns `what` with the reason, if one was reported.
@@ -54,18 +68,22 @@ pub(super) fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         // Warnings about producer settings on a consumer and vice versa. `extra` applies to both.
         _ if facility == "CONFWARN" => tracing::trace!(facility, "{message}"),
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error
+            if IS_REACHED.load(Ordering::Relaxed) =>
+        {
             tracing::warn!(facility, "kafka: {message}");
         }
-        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-            tracing::debug!(facility, "kafka: {message}");
-        }
+        _ => tracing::debug!(facility, "kafka: {message}"),
     }
 }
 
 pub(super) fn say_error(error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication) => tracing::warn!("kafka: {reason}"),
+        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication)
+            if IS_REACHED.load(Ordering::Relaxed) =>
+        {
+            tracing::warn!("kafka: {reason}");
+        }
         _ => tracing::debug!("kafka: {error}: {reason}"),
     }
 }

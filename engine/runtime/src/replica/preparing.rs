@@ -9,7 +9,7 @@ use orderlog_core::{
     machine::Request,
 };
 use orderlog_readmodel::Rows;
-use tracing::info;
+use tracing::debug;
 
 use super::{ExecuteError, Executed, Replica, State};
 use crate::trace::{Kind, Span};
@@ -61,7 +61,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
             prepares
         });
         if is_ready_now {
-            info!(service = D::JOURNAL, "{} takes commands", D::JOURNAL);
+            debug!(service = D::JOURNAL, "{} takes commands", D::JOURNAL);
         }
     }
 

@@ -18,7 +18,7 @@ use orderlog_core::{
 use orderlog_eventlog::{Batch, Partition, ReadError, Reading};
 use orderlog_readmodel::{Pace, Rows};
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::{
     Ask, LoopError, Reach, Serving, Setup, Shared, State, Switch, Waiting,
@@ -182,7 +182,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
 
     fn begin(&mut self) {
         let genesis = self.core.genesis_record(self.setup.environment.mint(), self.setup.environment.now_ms());
-        info!(service = D::JOURNAL, "{} begins an empty journal", D::JOURNAL);
+        debug!(service = D::JOURNAL, "{} begins an empty journal", D::JOURNAL);
         self.append(vec![genesis]);
     }
 
@@ -277,7 +277,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             // This also happens when another generation has taken over.
             Done::Indexed if matches!(*self.shared.state.borrow(), State::Ready | State::Preparing) => {}
             Done::Indexed => {
-                info!(service = D::JOURNAL, "{} resumes from offset {}", D::JOURNAL, self.core.next());
+                debug!(service = D::JOURNAL, "{} resumes from offset {}", D::JOURNAL, self.core.next());
                 let prepares = &self.shared.prepares;
                 self.shared.state.send_modify(|state| {
                     *state = if prepares.load(Ordering::Acquire) { State::Preparing } else { State::Ready };

@@ -15,7 +15,7 @@ use orderlog_core::{
 use orderlog_eventlog::{EventLog, Mark, Partition, ReadError};
 use orderlog_readmodel::Rows;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use super::lag::Lag;
 use super::{
@@ -41,7 +41,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     pub async fn start_up_to(setup: Setup, store: Arc<R>, reach: Reach) -> Result<Self, StartError> {
         let beginning = Beginning::of(&setup, store.as_ref()).await?;
         let (next, end) = (beginning.next, beginning.end);
-        info!(service = D::JOURNAL, from = next, end, "{} resumes at offset {next}", D::JOURNAL);
+        debug!(service = D::JOURNAL, from = next, end, "{} resumes at offset {next}", D::JOURNAL);
 
         let (asks, commands) = mpsc::channel(N_ASKS_MAX);
         let (switches, to_switch) = mpsc::channel(1);

@@ -28,7 +28,7 @@ pub struct Health {
     url: Option<String>,
 
     /// The data folder of the process
-    #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
+    #[arg(short, long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
     data: PathBuf,
 
     #[command(flatten)]

@@ -55,7 +55,7 @@ pub struct Place {
     keys: Option<PathBuf>,
 
     /// The data folder
-    #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
+    #[arg(short, long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
     data: PathBuf,
 }
 
@@ -120,12 +120,16 @@ fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
         registry.operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused)
     };
     let keys = place.file(registry);
+    let is_first = keys.read().map_err(told)?.is_none();
     if let Some(out) = out {
         let when = if if_none { When::NoKeysYet } else { When::Always };
-        output::note(&match keys.create_in(new, is_for_bound, &out, when).map_err(told)? {
-            Some(record) => format!("The key is in {}. Its id is {}.", out.display(), record.id),
-            None => format!("{} exists: no key was created.", keys.path().display()),
-        });
+        match keys.create_in(new, is_for_bound, &out, when).map_err(told)? {
+            Some(record) => {
+                output::note(&format!("The key is in {}. Its id is {}.", out.display(), record.id));
+                note_first(is_first);
+            }
+            None => output::note(&format!("{} exists: no key was created.", keys.path().display())),
+        }
         return Ok(());
     }
     if output::is_discarded() {
@@ -136,7 +140,17 @@ fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
     // Only the key goes to stdout, so that `> FILE` creates the file that other options expect.
     let record = keys.create(new, is_for_bound, |token| output::deliver(&token.expose())).map_err(told)?;
     output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));
+    note_first(is_first);
     Ok(())
+}
+
+/// What the first key changes.
+fn note_first(is_first: bool) {
+    if is_first {
+        output::note(
+            "It is the first key: from now on the server asks every caller for one. It still does if the last key is revoked.",
+        );
+    }
 }
 
 fn list(file: &KeyFile, json: bool) -> anyhow::Result<()> {

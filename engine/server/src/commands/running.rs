@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::exit::Failure;
 use crate::{
     config::{Storage, Trust, token_in},
-    server::{INSTANCE, LastServer, found_at},
+    server::{INSTANCE, LastServer, NOT_HERE, found_at},
 };
 
 /// How long a running server may take to answer.
@@ -40,7 +40,7 @@ const OTHER_VERSION: &str = "the server answers something else: is it of the sam
 #[derive(Args, Clone, Debug)]
 pub struct Place {
     /// The URL of the running server. Default: the URL that it wrote to the data folder
-    #[arg(long, env = "ORDERLOG_SERVER", value_name = "URL")]
+    #[arg(short, long, env = "ORDERLOG_SERVER", value_name = "URL")]
     pub server: Option<String>,
 
     /// A file with a key for the server; not needed if it uses the same data folder
@@ -207,6 +207,9 @@ async fn failure(answer: reqwest::Response) -> anyhow::Error {
     let detail = problem.map_or_else(|| status.to_string(), |problem| problem.detail);
     match status.as_u16() {
         _ if is_damaged => Failure::differs(detail),
+        404 if detail.ends_with(NOT_HERE) => Failure::refused(format!(
+            "{detail}: name the services that it runs, or name the process of this one with --server"
+        )),
         401 | 403 | 404 | 409 => Failure::refused(detail),
         503 | 504 => Failure::unavailable(detail),
         _ => anyhow::anyhow!("{detail}"),

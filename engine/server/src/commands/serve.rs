@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Serves until SIGTERM or SIGINT.
-pub async fn run(registry: &'static Registry, config: Config) -> anyhow::Result<()> {
-    tell(&config.options.storage, "info,poem=warn,sqlx=warn,opentelemetry=warn")?;
+pub async fn run(registry: &'static Registry, config: Config, is_quiet: bool) -> anyhow::Result<()> {
+    tell(&config.options.storage, if is_quiet { "warn" } else { "info,poem=warn,sqlx=warn,opentelemetry=warn" })?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened for")?;
     let options = &config.options;
@@ -24,7 +24,10 @@ pub async fn run(registry: &'static Registry, config: Config) -> anyhow::Result<
         .map(|to| otlp::begin(to, options.security.trust.ca.as_deref(), options.trace_ratio, &config.services))
         .transpose()?;
     let running = server::start(registry, config.clone()).await.map_err(StartError::with_exit)?;
-    greet(registry, &config, &running.url());
+    if !is_quiet {
+        greet(registry, &config, &running.url());
+    }
+    tracing::info!("started at {}", running.url());
     let size = config.options.demo.flatten();
     let demo = registry.demo.zip(running.demo_key()).map(|(play, key)| play(registry, running.own_url(), key, size));
     let demo = async move {

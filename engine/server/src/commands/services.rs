@@ -8,7 +8,7 @@ use orderlog_http::names::ServiceName;
 
 use super::key::Meant;
 use crate::{
-    config::{PeerUrls, Untold, http_url},
+    config::{OTHERS, PeerUrls, Untold, http_url},
     registry::{AnyService, Registry},
 };
 
@@ -75,6 +75,7 @@ fn one_of(registry: &'static Registry) -> ValueParser {
 fn url_of(service: ServiceName) -> Arg {
     Arg::new(format!("{}{service}", PeerUrls::ID))
         .long(format!("{service}-url"))
+        .help_heading(OTHERS)
         .env(format!("ORDERLOG_{}_URL", service.as_str().to_uppercase()))
         .value_name("URL")
         .value_parser(Untold(http_url))

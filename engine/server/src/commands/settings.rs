@@ -51,7 +51,7 @@ pub struct Sources {
 
 /// Adds `--config` to every command that has an option of `serve`.
 pub fn offered(command: Command) -> Command {
-    let known: Vec<Id> = command.get_arguments().map(|option| option.get_id().clone()).collect();
+    let known: Vec<Id> = options(&command).map(|option| option.get_id().clone()).collect();
     offered_to(command, &known)
 }
 
@@ -61,13 +61,19 @@ fn offered_to(command: Command, known: &[Id]) -> Command {
     command.mut_subcommands(|command| offered_to(command, known))
 }
 
+/// The options of `serve` that the file may set; the program without a command has the same.
+fn options(serve: &Command) -> impl Iterator<Item = &Arg> {
+    serve.get_arguments().filter(|option| !option.is_global_set() && option.get_id() != CONFIG)
+}
+
 fn config() -> Arg {
     Arg::new(CONFIG)
+        .short('c')
         .long(CONFIG)
         .env(CONFIG_VARIABLE)
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
-        .help("A settings file (TOML) with options of `serve`, such as `listen = \"127.0.0.1:9000\"`")
+        .help("A settings file (TOML) with options of `serve`")
         .long_help(
             "A settings file (TOML) with options of `serve` under the names of their flags, such as `listen = \"127.0.0.1:9000\"`. \
              Flags and variables take precedence",
@@ -219,7 +225,7 @@ impl Sources {
         while let Some((_, inner)) = matches.subcommand() {
             matches = inner;
         }
-        let options = serve.get_arguments().filter(|option| !option.is_hide_set() && option.get_id() != CONFIG);
+        let options = options(serve).filter(|option| !option.is_hide_set());
         let setting = |option: &Arg| {
             let id = option.get_id();
             let raw = matches.try_get_raw(id.as_str()).ok()?;

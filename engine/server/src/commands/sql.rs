@@ -47,7 +47,7 @@ pub struct Query {
     timeout: u64,
 
     /// The folder for read models
-    #[arg(long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
+    #[arg(short, long, env = "ORDERLOG_DATA", value_name = "DIR", default_value = "./data")]
     data: PathBuf,
 }
 

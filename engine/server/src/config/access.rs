@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::{
+    KAFKA, REDIS,
     secret::{Secret, SecretError, Untold},
     url_of,
 };
@@ -26,28 +27,28 @@ pub enum SaslMechanism {
 #[derive(Args, Clone, Debug)]
 pub struct KafkaAccess {
     /// Use TLS with the brokers
-    #[arg(long = "kafka-tls", env = "ORDERLOG_KAFKA_TLS")]
+    #[arg(long = "kafka-tls", help_heading = KAFKA, env = "ORDERLOG_KAFKA_TLS")]
     pub kafka_tls: bool,
 
     /// CA certificates for verifying the brokers, as PEM. Default: those that OpenSSL trusts
-    #[arg(long = "kafka-ca", env = "ORDERLOG_KAFKA_CA", value_name = "FILE", requires = "kafka_tls")]
+    #[arg(long = "kafka-ca", help_heading = KAFKA, env = "ORDERLOG_KAFKA_CA", value_name = "FILE", requires = "kafka_tls")]
     pub kafka_ca: Option<PathBuf>,
 
     /// The user name for the brokers (SASL). Without TLS, the traffic can be read in transit
-    #[arg(long = "kafka-user", env = "ORDERLOG_KAFKA_USER", value_name = "NAME")]
+    #[arg(long = "kafka-user", help_heading = KAFKA, env = "ORDERLOG_KAFKA_USER", value_name = "NAME")]
     pub kafka_user: Option<String>,
 
     /// How to authenticate that user
-    #[arg(long = "kafka-sasl", env = "ORDERLOG_KAFKA_SASL", value_name = "MECHANISM", value_enum, default_value_t = SaslMechanism::ScramSha512)]
+    #[arg(long = "kafka-sasl", help_heading = KAFKA, env = "ORDERLOG_KAFKA_SASL", value_name = "MECHANISM", value_enum, default_value_t = SaslMechanism::ScramSha512)]
     pub kafka_sasl: SaslMechanism,
 
     /// Its password. Prefer a variable or a file: others can see the command line
-    #[arg(long = "kafka-password", env = "ORDERLOG_KAFKA_PASSWORD", value_name = "SECRET", hide_env_values = true, value_parser = Untold(Secret::parse), requires = "kafka_user", conflicts_with = "kafka_password_file")]
+    #[arg(long = "kafka-password", help_heading = KAFKA, env = "ORDERLOG_KAFKA_PASSWORD", value_name = "SECRET", hide_env_values = true, value_parser = Untold(Secret::parse), requires = "kafka_user", conflicts_with = "kafka_password_file")]
     pub kafka_password: Option<Secret>,
 
     /// A file that contains the password
     #[arg(
-        long = "kafka-password-file",
+        long = "kafka-password-file", help_heading = KAFKA,
         env = "ORDERLOG_KAFKA_PASSWORD_FILE",
         value_name = "FILE",
         requires = "kafka_user"
@@ -104,19 +105,19 @@ fn redis_url(text: &str) -> Result<String, String> {
 pub struct RedisAccess {
     /// Redis, for the inbox of the notifications service: `redis://host:port`, or `rediss://` with TLS; without it, the
     /// inbox is read from SQLite
-    #[arg(long, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = Untold(redis_url), hide_env_values = true)]
+    #[arg(long, help_heading = REDIS, env = "ORDERLOG_REDIS", value_name = "URL", value_parser = Untold(redis_url), hide_env_values = true)]
     pub redis: Option<String>,
 
     /// The Redis user name, as in its ACL
-    #[arg(long = "redis-user", env = "ORDERLOG_REDIS_USER", value_name = "NAME", requires = "redis")]
+    #[arg(long = "redis-user", help_heading = REDIS, env = "ORDERLOG_REDIS_USER", value_name = "NAME", requires = "redis")]
     pub redis_user: Option<String>,
 
     /// Its password, or the default user's. Prefer a variable or a file: others can see the command line
-    #[arg(long = "redis-password", env = "ORDERLOG_REDIS_PASSWORD", value_name = "SECRET", hide_env_values = true, value_parser = Untold(Secret::parse), requires = "redis", conflicts_with = "redis_password_file")]
+    #[arg(long = "redis-password", help_heading = REDIS, env = "ORDERLOG_REDIS_PASSWORD", value_name = "SECRET", hide_env_values = true, value_parser = Untold(Secret::parse), requires = "redis", conflicts_with = "redis_password_file")]
     pub redis_password: Option<Secret>,
 
     /// A file that contains the password
-    #[arg(long = "redis-password-file", env = "ORDERLOG_REDIS_PASSWORD_FILE", value_name = "FILE", requires = "redis")]
+    #[arg(long = "redis-password-file", help_heading = REDIS, env = "ORDERLOG_REDIS_PASSWORD_FILE", value_name = "FILE", requires = "redis")]
     pub redis_password_file: Option<PathBuf>,
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use orderlog_http::auth::is_url;
 
-use super::secret::Untold;
+use super::{OIDC, secret::Untold};
 
 /// A file or a URL. A misspelled URL is rejected, since it would be taken for a file.
 fn place(text: &str) -> Result<String, String> {
@@ -18,21 +18,21 @@ fn place(text: &str) -> Result<String, String> {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Oidc {
     /// Accept tokens (JWT) of this issuer as well as keys; their claim `iss` must have this value
-    #[arg(long, env = "ORDERLOG_OIDC_ISSUER", value_name = "URL", requires_all = ["oidc_audience", "oidc_jwks"])]
+    #[arg(long, help_heading = OIDC, env = "ORDERLOG_OIDC_ISSUER", value_name = "URL", requires_all = ["oidc_audience", "oidc_jwks"])]
     pub oidc_issuer: Option<String>,
 
     /// The value that their claim `aud` must be or contain
-    #[arg(long, env = "ORDERLOG_OIDC_AUDIENCE", value_name = "NAME", requires = "oidc_issuer")]
+    #[arg(long, help_heading = OIDC, env = "ORDERLOG_OIDC_AUDIENCE", value_name = "NAME", requires = "oidc_issuer")]
     pub oidc_audience: Option<String>,
 
     /// The issuer's keys (a JWKS): a file, reloaded when it changes, or a URL, fetched again every five minutes and
     /// when a token names a new key
-    #[arg(long, env = "ORDERLOG_OIDC_JWKS", value_name = "FILE|URL", requires = "oidc_issuer", hide_env_values = true, value_parser = Untold(place))]
+    #[arg(long, help_heading = OIDC, env = "ORDERLOG_OIDC_JWKS", value_name = "FILE|URL", requires = "oidc_issuer", hide_env_values = true, value_parser = Untold(place))]
     pub oidc_jwks: Option<String>,
 
     /// The claim with the id of the customer that a caller acts as. A token without it is not bound to a customer, and
     /// only its scopes limit it. Without this option, that holds for all tokens
-    #[arg(long, env = "ORDERLOG_OIDC_CUSTOMER_CLAIM", value_name = "NAME", requires = "oidc_issuer")]
+    #[arg(long, help_heading = OIDC, env = "ORDERLOG_OIDC_CUSTOMER_CLAIM", value_name = "NAME", requires = "oidc_issuer")]
     pub oidc_customer_claim: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use orderlog_http::{
     tls::{Identity, TlsError},
 };
 
-use super::{oidc::Oidc, secret::Untold};
+use super::{CALLERS, OTHERS, oidc::Oidc, secret::Untold};
 
 /// What is not demanded, though others than this machine are listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,7 +26,7 @@ pub enum Insecure {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Trust {
     /// CA certificates for verifying others over https://, as PEM. Default: those that the system trusts
-    #[arg(long, env = "ORDERLOG_CA", value_name = "FILE")]
+    #[arg(long, help_heading = CALLERS, env = "ORDERLOG_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
 
@@ -34,17 +34,17 @@ pub struct Trust {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Security {
     /// The key file, made by `key create`; reloaded when it changes. Default: keys.json in the data folder
-    #[arg(long, env = "ORDERLOG_KEYS", value_name = "FILE")]
+    #[arg(long, help_heading = CALLERS, env = "ORDERLOG_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
 
     /// Create a key for operators, with every scope, at the first start, if there are no keys yet, and write it to this
     /// file, which only the user of the process can read
-    #[arg(long, env = "ORDERLOG_OPERATOR_KEY_FILE", value_name = "FILE")]
+    #[arg(long, help_heading = CALLERS, env = "ORDERLOG_OPERATOR_KEY_FILE", value_name = "FILE")]
     pub operator_key_file: Option<PathBuf>,
 
     /// Allow listening to other machines without keys, without TLS, or both; refused otherwise
     #[arg(
-        long,
+        long, help_heading = CALLERS,
         env = "ORDERLOG_INSECURE",
         value_name = "WHAT",
         value_enum,
@@ -58,15 +58,15 @@ pub struct Security {
     /// Another host name to accept for this server, such as shop.example: from pages of that host, and from anyone
     /// where no key is needed. May be repeated. Always accepted: localhost, IP addresses, the hosts of
     /// --advertised-url and the URLs of services
-    #[arg(long = "allowed-host", env = "ORDERLOG_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',', value_parser = host_name)]
+    #[arg(long = "allowed-host", help_heading = CALLERS, env = "ORDERLOG_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',', value_parser = host_name)]
     pub allowed_hosts: Vec<String>,
 
     /// This server's certificate and its chain, as PEM; the server then speaks TLS only. Reloaded when it changes
-    #[arg(long, env = "ORDERLOG_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(long, help_heading = CALLERS, env = "ORDERLOG_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
     /// The private key of that certificate, as PEM
-    #[arg(long, env = "ORDERLOG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, help_heading = CALLERS, env = "ORDERLOG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
     /// Whom to believe.
@@ -80,6 +80,7 @@ pub struct Security {
     /// The key for calling the other services; needed if they run in other processes and require one
     #[arg(
         long,
+        help_heading = OTHERS,
         env = "ORDERLOG_PEER_KEY",
         value_name = "SECRET",
         hide_env_values = true,
@@ -89,7 +90,7 @@ pub struct Security {
     pub peer_key: Option<Token>,
 
     /// A file that contains the key
-    #[arg(long, env = "ORDERLOG_PEER_KEY_FILE", value_name = "FILE")]
+    #[arg(long, help_heading = OTHERS, env = "ORDERLOG_PEER_KEY_FILE", value_name = "FILE")]
     pub peer_key_file: Option<PathBuf>,
 }
 

@@ -1,9 +1,13 @@
 //! Why a process could not start, and the exit code for each reason.
 
-use std::{error::Error, path::PathBuf};
+use std::{error::Error, io::ErrorKind, path::PathBuf};
 
 use orderlog_core::words;
-use orderlog_eventlog::{TopicError, embedded::OpenError, kafka::ConnectError};
+use orderlog_eventlog::{
+    TopicError,
+    embedded::OpenError,
+    kafka::{ConnectError, Unreachable},
+};
 use orderlog_http::{auth::KeyFileError, service::parts::NotStarted, tls::TlsError};
 use orderlog_readmodel::StoreError;
 use orderlog_runtime::{assembly::AssemblyError, identity::IdentityError, replica};
@@ -24,6 +28,8 @@ pub enum StartError {
     Embedded(#[from] OpenError),
     #[error(transparent)]
     Kafka(#[from] ConnectError),
+    #[error("{0}; check --log, or start the brokers")]
+    Unreachable(#[from] Unreachable),
     #[error(transparent)]
     Topics(#[from] TopicError),
     #[error(transparent)]
@@ -76,7 +82,17 @@ impl StartError {
     /// Attaches the exit code.
     pub fn with_exit(self) -> anyhow::Error {
         match self {
+            Self::Listen { ref address, ref source } => listen_failure(address, source),
+            Self::Unreachable(_) | Self::Topics(TopicError::Unavailable { .. }) => {
+                crate::commands::Failure::unavailable(self.to_string())
+            }
+            Self::Data { ref source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                crate::commands::Failure::unavailable(format!(
+                    "{self}: this user may not use it; choose another folder with --data, or change its owner"
+                ))
+            }
             Self::HalfImport { .. }
+            | Self::Embedded(OpenError::Format { .. })
             | Self::NoLog { .. }
             | Self::Identity(
                 IdentityError::NoGenesis { .. } | IdentityError::Format { .. } | IdentityError::OtherHashKey { .. },
@@ -111,6 +127,17 @@ impl StartError {
             error => error.into(),
         }
     }
+}
+
+/// The next step depends on the cause.
+fn listen_failure(address: &str, source: &std::io::Error) -> anyhow::Error {
+    let help = match source.kind() {
+        ErrorKind::AddrInUse => "another program listens there; stop it, or choose another port with --listen",
+        ErrorKind::AddrNotAvailable => "this machine has no such address; choose another one with --listen",
+        ErrorKind::PermissionDenied => "this user may not listen on that port; choose one from 1024 on with --listen",
+        _ => &source.to_string(),
+    };
+    crate::commands::Failure::unavailable(format!("{address} can't be listened on: {help}"))
 }
 
 /// Whether a service can't start because its read model belongs to another log.

@@ -1,6 +1,7 @@
 //! Opens the log to serve, to change it, or to read it. An incomplete log, or another deployment's, is rejected.
 
 use std::{
+    io::ErrorKind,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -135,11 +136,17 @@ pub async fn open_to_check(registry: &Registry, storage: &Storage) -> Result<Opt
             Err(OpenError::NotBegun { .. }) => return Ok(None),
             log => log?,
         },
-        LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
+        LogUrl::Kafka(brokers) => kafka(storage, brokers).await?,
     }))
 }
 
 fn no_log(storage: &Storage) -> StartError {
+    match std::fs::read_dir(&storage.data) {
+        Err(source) if source.kind() == ErrorKind::PermissionDenied => {
+            return StartError::Data { dir: storage.data.clone(), source };
+        }
+        Ok(_) | Err(_) => {}
+    }
     StartError::NoLog {
         place: match &storage.log {
             LogUrl::Embedded => storage.data.display().to_string(),
@@ -173,7 +180,7 @@ pub async fn open_embedded(storage: &Storage) -> Result<Arc<EmbeddedLog>, StartE
 pub async fn open_topics(registry: &Registry, storage: &Storage) -> Result<Arc<dyn EventLog>, StartError> {
     let log: Arc<dyn EventLog> = match &storage.log {
         LogUrl::Embedded => open_embedded(storage).await?,
-        LogUrl::Kafka(brokers) => kafka(storage, brokers)?,
+        LogUrl::Kafka(brokers) => kafka(storage, brokers).await?,
     };
     for warning in log.prepare(&registry.topics()).await? {
         tracing::warn!("{warning}");
@@ -181,16 +188,18 @@ pub async fn open_topics(registry: &Registry, storage: &Storage) -> Result<Arc<d
     Ok(log)
 }
 
-fn kafka(storage: &Storage, brokers: &str) -> Result<Arc<KafkaLog>, StartError> {
+async fn kafka(storage: &Storage, brokers: &str) -> Result<Arc<KafkaLog>, StartError> {
     let defaults = KafkaConfig::new(brokers);
     let mut extra = storage.kafka.settings()?;
     extra.extend(storage.kafka_settings.iter().cloned());
-    Ok(KafkaLog::connect(KafkaConfig {
+    let log = KafkaLog::connect(KafkaConfig {
         topic_prefix: storage.topic_prefix.clone(),
         public_partitions: storage.public_partitions,
         reached_at: storage.advertised_url.clone(),
         replication: storage.kafka_replication.unwrap_or(defaults.replication),
         extra,
         ..defaults
-    })?)
+    })?;
+    log.reach().await?;
+    Ok(log)
 }

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, Command, Id};
 use serde_json::Value;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::{super::variables::similar, CONFIG, masked};
+use super::{super::variables::similar, masked, options};
 
 /// The permission bits of users who are neither the owner nor in the file's group.
 const OTHERS: u32 = 0o007;
@@ -67,8 +67,7 @@ fn setting<'a>(serve: &'a Command, name: &str, value: &DeValue<'_>) -> Result<(&
     if matches!(value, DeValue::Table(_)) {
         return Err(format!("`{name}` is a section, but settings have no sections: write `name = value`"));
     }
-    let mut options = serve.get_arguments().filter(|option| option.get_id() != CONFIG);
-    let option = options.find(|option| option.get_long() == Some(name)).ok_or_else(|| unknown(serve, name))?;
+    let option = options(serve).find(|option| option.get_long() == Some(name)).ok_or_else(|| unknown(serve, name))?;
     let is = || format!("`{name}` must be {}, but is {}", expected(option), kind_of(value));
     Ok((option, args(option, value).ok_or_else(is)?))
 }
