@@ -16,13 +16,14 @@ use clap::Args;
 use orderlog_readmodel::{ReadAt, Sql, SqlError, StoreError};
 
 use self::printing::{Format, Rows};
-use super::exit::{Exit, Failure};
+use super::{
+    exit::{Exit, Failure},
+    nearest::Nearest,
+};
 use crate::{output, registry::Registry};
 
 /// How long a statement may hold a running server's write-ahead logs without a word.
 const SILENT: Duration = Duration::from_secs(10);
-/// How similar a name must be to be suggested, from 0 to 1.
-const SIMILAR: f64 = 0.8;
 
 /// A statement, and how to print its rows.
 #[derive(Args, Debug)]
@@ -155,9 +156,8 @@ fn with_names(sql: &Sql, message: &str) -> Option<String> {
         "no such column" => (bare(name), sql.columns().ok()?, None),
         _ => return None,
     };
-    let likeness = |known: &String| strsim::jaro_winkler(&name.to_lowercase(), known);
-    let closest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|it| likeness(it) >= SIMILAR);
-    let meant = closest.map(|closest| format!("; did you mean `{closest}`?")).unwrap_or_default();
+    let mut nearest = Nearest::to(&name);
+    known.iter().for_each(|word| nearest.look_at(word));
     let list = list.map(|views| format!("\n  views: {}", views.join(", "))).unwrap_or_default();
-    Some(format!("{message}{meant}{list}"))
+    Some(format!("{message}{}{list}", nearest.question()))
 }
