@@ -183,7 +183,7 @@ async fn who_repeats_a_command_that_is_under_way_is_told_when_to_come_again() {
     assert!(began.elapsed() >= Duration::from_secs(2), "both were waited for");
     assert_eq!(waiting.header("Retry-After"), Some("1"));
     let problem = waiting.expect_problem(409, "idempotency_key_in_use");
-    assert!(text(&problem, "detail").contains("under way"), "{problem}");
+    assert!(text(&problem, "detail").contains("in progress"), "{problem}");
     log.execute_batch("rollback").unwrap();
     let settled = orderlog_tests::eventually("it is settled", async || {
         let answer = receive().await;

@@ -81,7 +81,7 @@ async fn an_operator_key_is_created_at_the_first_start_only() {
     assert!(deployment.stop().await);
     // Without its keys the server must neither be open to everybody on the machine nor accept the old key.
     std::fs::remove_file(data.join("keys.json")).expect("keys");
-    let args = ["serve", "--operator-key-file", &file.display().to_string()];
+    let args = ["serve", "--listen", "127.0.0.1:0", "--operator-key-file", &file.display().to_string()];
     let refused = orderlog(&args, &data).await.ended_with(5);
     assert!(refused.stderr.contains(&file.display().to_string()), "{refused:?}");
 }

@@ -22,7 +22,8 @@ fn open_to_others(folder: &Path) -> Vec<PathBuf> {
         let path = entry.expect("an entry").path();
         if path.is_dir() { all.extend(open_to_others(&path)) } else { all.push(path) }
     }
-    all.retain(|path| fs::symlink_metadata(path).expect("it is there").mode() & 0o077 != 0);
+    // The mode of a link means nothing: that of its target counts.
+    all.retain(|path| !path.is_symlink() && fs::metadata(path).expect("it is there").mode() & 0o077 != 0);
     all
 }
 

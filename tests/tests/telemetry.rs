@@ -227,7 +227,8 @@ async fn a_service_whose_rows_lag_is_not_ready_until_they_have_caught_up() {
 
 #[tokio::test]
 async fn who_stops_says_so_before_it_takes_no_more_requests_and_keeps_what_it_has_answered() {
-    let mut embedded = Embedded::start_with(&["--stop-delay-ms", "2000"]).await;
+    let filter = "info,orderlog_runtime::background=debug";
+    let mut embedded = Embedded::start_with(&["--stop-delay-ms", "2000", "--log-filter", filter]).await;
     let (http, shop) = (embedded.http(), Shop::from(&embedded));
     let stopping = tokio::spawn(async move {
         let is_well = embedded.stop().await;
@@ -247,7 +248,7 @@ async fn who_stops_says_so_before_it_takes_no_more_requests_and_keeps_what_it_ha
     assert!(is_well);
     let told = embedded.told();
     for task in ["orders relay", "orders reactor", "inventory timer", "inventory deliveries"] {
-        assert!(told.contains(&format!("{task} ends: the process is to stop")), "{task} ends: {told}");
+        assert!(told.contains(&format!("{task} ends: the process stops")), "{task} ends: {told}");
     }
     assert!(!told.contains("WARN") && !told.contains("ERROR"), "{told}");
     embedded.restart().await;

@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_redis_that_lags_too_far_is_not_waited_for_for_ever() {
         let why = asked(1_000_000).await.unwrap_err();
-        assert!(why.contains("the rows at 1000000"), "{why}");
+        assert!(why.contains("the rows are at 1000000"), "{why}");
     }
 
     #[tokio::test]

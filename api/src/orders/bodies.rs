@@ -351,7 +351,7 @@ pub fn examples() -> Vec<(&'static str, Value)> {
     });
     let entry = json!({
         "offset": 1042, "time": EXAMPLE_TIME, "type": "order_confirmed", "version": 2,
-        "summary": "All of its stock is set aside.",
+        "summary": "confirmed: all of its stock is reserved",
     });
     let detail = "a quantity must be from 1 to 1000000";
     let fault = json!({ "pointer": "#/lines/0/quantity", "code": "invalid_quantity", "detail": detail });

@@ -80,25 +80,29 @@ fn entry(recorded: Recorded<Orders>) -> HistoryEntry {
     }
 }
 
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 fn summary(event: &Event) -> String {
     match event {
         Event::OrderPlaced(placed) => {
-            let (n, total, currency) = (placed.lines.len(), placed.total.minor_units(), placed.currency);
-            format!("placed with {n} lines for {total} minor units of {currency}")
+            let (lines, total) = (count(placed.lines.len(), "line"), placed.total.minor_units());
+            format!("placed: {lines}, {total} minor units of {}", placed.currency)
         }
-        Event::OrderConfirmed(_) => "confirmed: all its stock is set aside".to_owned(),
+        Event::OrderConfirmed(_) => "confirmed: all of its stock is reserved".to_owned(),
         Event::OrderRejected(rejected) => {
             let shortages = rejected.rejection.shortages.iter();
             let short: Vec<String> = shortages
                 .map(|short| format!("{} ({} requested, {} available)", short.sku, short.requested, short.available))
                 .collect();
-            format!("rejected, there is not enough of {}", short.join(", "))
+            format!("rejected: not enough of {}", short.join(", "))
         }
         Event::OrderCancelled(_) => "cancelled".to_owned(),
-        Event::OrderFulfilled(fulfilled) => format!("fulfilled: {} SKUs left the house", fulfilled.lines.len()),
+        Event::OrderFulfilled(fulfilled) => format!("fulfilled: {} shipped", count(fulfilled.lines.len(), "SKU")),
         Event::OrderMarkedPaid(_) => "paid in full".to_owned(),
         Event::OrderMarkedRefunded(_) => "refunded".to_owned(),
-        Event::OrderUnchanged(unchanged) => format!("asked again, it already was {}", unchanged.state),
+        Event::OrderUnchanged(unchanged) => format!("requested again when it already was {}", unchanged.state),
         Event::OrderReactionDeclined(declined) => {
             let news = match declined.reaction {
                 Reaction::Confirm => "its stock",
@@ -107,9 +111,9 @@ fn summary(event: &Event) -> String {
                 Reaction::MarkRefunded => "its refund",
             };
             match declined.because {
-                DeclineReason::UnknownOrder => format!("news of {news}, but no such order was placed"),
-                DeclineReason::StateIs(state) => format!("news of {news} came when it was {state} already"),
-                DeclineReason::PaymentIs(payment) => format!("news of {news} came when it was {payment} already"),
+                DeclineReason::UnknownOrder => format!("ignored {news}: no such order was placed"),
+                DeclineReason::StateIs(state) => format!("ignored {news}: the order was already {state}"),
+                DeclineReason::PaymentIs(payment) => format!("ignored {news}: the order was already {payment}"),
             }
         }
     }

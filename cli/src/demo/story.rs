@@ -20,7 +20,7 @@ pub async fn play(api: Api) -> anyhow::Result<()> {
     story.out_of_stock(&ada, &mugs).await?;
     story.overpaid_and_cancelled(&bob, &mugs).await?;
     story.read_back().await?;
-    output::tell("\n  That was the demo. The services go on: try them at /docs.\n");
+    output::tell("\n  That was the demo. The services keep running: try them at /docs.\n");
     Ok(())
 }
 
@@ -111,7 +111,7 @@ impl Story {
             let (paid, due) = (euros(&answer.body["amount_paid"]), euros(&answer.body["amount_due"]));
             format!("{name} pays {}: {paid} of {due} are paid", euros(&amount.into()))
         } else {
-            format!("{name} pays {}, which is refused: {}", euros(&amount.into()), text(&answer.body, "detail"))
+            format!("{name} pays {}: refused, {}", euros(&amount.into()), text(&answer.body, "detail"))
         };
         self.tell("billing", &told);
         Ok(())
@@ -138,7 +138,7 @@ impl Story {
         self.api.press(&format!("/orders/{order}/fulfil"), Sent::default()).await?;
         self.order_becomes("Ada", &order, "fulfilled", "paid").await?;
         let left = self.api.eventually(&format!("/stock/{beans}"), |answer| answer.body["on_hand"] == 18).await?;
-        self.tell("inventory", &format!("2 {beans} left the house, {} are on hand", left["on_hand"]));
+        self.tell("inventory", &format!("2 {beans} are shipped, {} are on hand", left["on_hand"]));
         Ok(())
     }
 

@@ -75,7 +75,7 @@ pub async fn perform<E, W, K>(
             (outcome, kept) = work() => (outcome, Some(kept)),
         };
         match outcome {
-            Ok(()) if *ending.borrow() => return info!(service, task, "{service} {task} ends: the process is to stop"),
+            Ok(()) if *ending.borrow() => return debug!(service, task, "{service} {task} ends: the process stops"),
             Ok(()) => {
                 troubles.set(service, task, None);
                 info!(service, task, "{service} {task} ends: the lease moved on");

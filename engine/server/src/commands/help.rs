@@ -46,7 +46,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("projection rollback", &["NAME projection rollback SERVICE"]),
     ("config show", &["NAME config show --config NAME.toml", "NAME config show --json"]),
     ("config check", &["NAME config check --config NAME.toml"]),
-    ("key create", &["NAME key create --name shop --scope SERVICE:* > shop.key"]),
+    ("key create", &["NAME key create --name shop --scope SERVICE:* --out shop.key"]),
     ("key list", &["NAME key list --json"]),
     ("key revoke", &["NAME key revoke 5f1c9a"]),
     ("completions", &["NAME completions bash > /etc/bash_completion.d/NAME"]),
@@ -79,9 +79,10 @@ pub fn arranged(command: Command, registry: &Registry) -> Command {
 fn arranged_one(command: Command, registry: &Registry, words: &str) -> Command {
     let examples = EXAMPLES.iter().find(|(command, _)| *command == words).map_or(&[][..], |(_, examples)| examples);
     let service = registry.names().first().map(|service| service.as_str()).unwrap_or_default();
+    let is_possible = |example: &&&str| registry.demo.is_some() || !example.contains("--demo");
     let example =
         |example: &&str| format!("  {}\n", example.replace("NAME", registry.about.name).replace("SERVICE", service));
-    let text: String = examples.iter().map(example).collect();
+    let text: String = examples.iter().filter(is_possible).map(example).collect();
     let text = if text.is_empty() { text } else { format!("Examples:\n{text}\n") };
     command
         .after_long_help(format!("{text}{}", exit::HELP))

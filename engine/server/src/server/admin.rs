@@ -354,13 +354,18 @@ mod tests {
 
     #[test]
     fn a_goal_that_does_not_exist_is_named() {
-        assert_all_told::<Rebuilding>(r#"{"goal": "repair"}"#, &[("#/goal", "wrong_type")]);
+        let rebuilding = |goal: &str| Rebuilding { goal: goal.to_owned(), from: None };
+        let refused = format!("{:?}", rebuilding("repair").checked().expect_err("there is no such goal"));
+        assert!(
+            refused.contains("#/goal") && refused.contains("`rebuild`, `replace`, `verify` or `rollback`"),
+            "{refused}"
+        );
         assert_all_told::<Rebuilding>(
             r#"{"goal": 7, "form": 1}"#,
             &[("#/form", "unknown_field"), ("#/goal", "wrong_type")],
         );
         for goal in ["rebuild", "replace", "verify", "rollback"] {
-            assert!(Rebuilding { goal: goal.to_owned(), from: None }.checked().is_ok(), "{goal}");
+            assert!(rebuilding(goal).checked().is_ok(), "{goal}");
         }
     }
 }
