@@ -118,6 +118,7 @@ enum Command {
     /// Print the completion script for a shell
     Completions {
         #[arg(value_enum)]
+        /// The shell
         shell: Shell,
     },
     /// Write a man page for each command, or print the main one

@@ -90,7 +90,7 @@ pub enum Verb {
 /// The services that a command is about, and where their rows and log are.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceArgs {
-    /// The services whose read models to use
+    /// The service, or `all`
     #[arg(value_name = "SERVICE", default_value = "all", value_parser = registered::<Services>)]
     pub services: Services,
 

@@ -30,7 +30,7 @@ pub fn registered<T>(_: &str) -> Result<T, String> {
 /// options the URL of each service.
 pub fn all(command: Command, registry: &'static Registry) -> Command {
     let about = &registry.about;
-    let command = command.name(about.name).about(about.program);
+    let command = command.name(about.name).about(format!("{}. {}", about.program, about.usage));
     let command = command.long_about(format!("{}.\n\n{}", about.program, about.usage));
     with_services(command, registry)
 }

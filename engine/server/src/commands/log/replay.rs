@@ -35,7 +35,7 @@ pub struct Replay {
     #[arg(long, value_name = "POINT", default_value = "beginning", value_parser = when::point)]
     from: Point,
 
-    /// Where to stop (exclusive): an offset, a position or a time. Default: the current end
+    /// Where to stop (exclusive): `end` as of now, an offset, a position or a time
     #[arg(long, value_name = "POINT", default_value = "end", value_parser = when::point, conflicts_with = "follow")]
     to: Point,
 
