@@ -72,19 +72,22 @@ impl Api {
     }
 
     pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Answer> {
-        let answer = self.send(Method::POST, path, Some(body), Sent::default()).await?;
-        answer.ok().with_context(|| format!("POST {path}"))
+        self.command(Method::POST, path, Some(body), Sent::default()).await
     }
 
     /// POST without a body.
     pub async fn press(&self, path: &str, sent: Sent<'_>) -> anyhow::Result<Answer> {
-        let answer = self.send(Method::POST, path, None, sent).await?;
-        answer.ok().with_context(|| format!("POST {path}"))
+        self.command(Method::POST, path, None, sent).await
     }
 
     pub async fn put(&self, path: &str, body: Value) -> anyhow::Result<Answer> {
-        let answer = self.send(Method::PUT, path, Some(body), Sent::default()).await?;
-        answer.ok().with_context(|| format!("PUT {path}"))
+        self.command(Method::PUT, path, Some(body), Sent::default()).await
+    }
+
+    /// A command that must succeed.
+    async fn command(&self, method: Method, path: &str, body: Option<Value>, sent: Sent<'_>) -> anyhow::Result<Answer> {
+        let what = format!("{method} {path}");
+        self.send(method, path, body, sent).await?.ok().context(what)
     }
 
     /// The document at `path`, once it is as wanted.
@@ -111,7 +114,7 @@ impl Api {
         body: Option<Value>,
         sent: Sent<'_>,
     ) -> anyhow::Result<Answer> {
-        let told = format!("{method} {path}");
+        let what = format!("{method} {path}");
         let key = (method != Method::GET).then(|| Uuid::new_v4().to_string());
         let mut n_tries = 0;
         loop {
@@ -119,7 +122,7 @@ impl Api {
             n_tries += 1;
             match pause(&response).filter(|_| n_tries < N_TRIES) {
                 Some(pause) => tokio::time::sleep(pause).await,
-                None => return read(response).await.context(told),
+                None => return read(response).await.context(what),
             }
         }
     }
@@ -132,13 +135,13 @@ impl Api {
         sent: Sent<'_>,
         key: Option<&str>,
     ) -> anyhow::Result<Response> {
-        let told = format!("{method} {path}");
+        let what = format!("{method} {path}");
         let request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(self.key.expose());
         let headers = [(CommandHeaders::KEY, key), (MIN_POSITION, sent.after), ("Prefer", sent.prefer)];
         let given = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let request = given.fold(request, |request, (name, value)| request.header(name, value));
         let request = body.iter().fold(request, |request, body| request.json(body));
-        request.send().await.with_context(|| format!("{told} was not answered"))
+        request.send().await.with_context(|| format!("{what} was not answered"))
     }
 }
 

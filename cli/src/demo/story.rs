@@ -47,7 +47,7 @@ fn line(after: Duration, service: &str, what: &str) -> String {
 
 impl Story {
     fn begin(api: Api) -> Self {
-        output::tell("  A story, told through the public HTTP API:\n");
+        output::tell("  A story, played through the public HTTP API:\n");
         let tag = Uuid::new_v4().simple().to_string()[..6].to_owned();
         Self { api, tag, begun: Instant::now() }
     }
@@ -89,9 +89,9 @@ impl Story {
             .collect();
         let body = json!({ "customer_id": customer_id, "currency": "EUR", "lines": lines });
         let order = self.api.post("/orders", body).await?.body;
-        let told =
+        let placed =
             format!("{name} orders {} for {}: {}", wanted.join(" and "), euros(&order["total"]), text(&order, "state"));
-        self.tell("orders", &told);
+        self.tell("orders", &placed);
         Ok(text(&order, "order_id").to_owned())
     }
 
@@ -107,18 +107,18 @@ impl Story {
         self.api.eventually(&format!("/billing/{order_id}"), |answer| answer.body["state"] == "open").await?;
         let body = json!({ "order_id": order_id, "amount": amount, "currency": "EUR", "reference": "demo" });
         let answer = self.api.send(Method::POST, "/billing", Some(body), Sent::default()).await?;
-        let told = if answer.status == 201 {
+        let outcome = if answer.status == 201 {
             let (paid, due) = (euros(&answer.body["amount_paid"]), euros(&answer.body["amount_due"]));
             format!("{name} pays {}: {paid} of {due} are paid", euros(&amount.into()))
         } else {
             format!("{name} pays {}: refused, {}", euros(&amount.into()), text(&answer.body, "detail"))
         };
-        self.tell("billing", &told);
+        self.tell("billing", &outcome);
         Ok(())
     }
 
     /// Waits for a recipient's notification whose subject begins so and that is about `about`, and prints it.
-    async fn told(&self, whom: &str, recipient: &str, subject: &str, about: &str) -> anyhow::Result<()> {
+    async fn notified(&self, whom: &str, recipient: &str, subject: &str, about: &str) -> anyhow::Result<()> {
         let is_it = |item: &&Value| text(item, "subject").starts_with(subject) && item.to_string().contains(about);
         let find = |list: &Value| list["items"].as_array().and_then(|items| items.iter().find(is_it).cloned());
         let path = format!("/notifications?recipient={recipient}&limit=100");
@@ -134,7 +134,7 @@ impl Story {
         self.pay("Ada", &order, 3_000).await?;
         self.pay("Ada", &order, 2_030).await?;
         self.order_becomes("Ada", &order, "confirmed", "paid").await?;
-        self.told("Ada is told", ada, "Order paid", &order).await?;
+        self.notified("Ada is notified", ada, "Order paid", &order).await?;
         self.api.press(&format!("/orders/{order}/fulfil"), Sent::default()).await?;
         self.order_becomes("Ada", &order, "fulfilled", "paid").await?;
         let left = self.api.eventually(&format!("/stock/{beans}"), |answer| answer.body["on_hand"] == 18).await?;
@@ -145,7 +145,7 @@ impl Story {
     async fn running_low(&self, bob: &str, mugs: &str) -> anyhow::Result<()> {
         let order = self.order("Bob", bob, &[(mugs, 2, 1_250)]).await?;
         self.order_becomes("Bob", &order, "confirmed", "unpaid").await?;
-        self.told("operations are told", "operations", "Low stock", mugs).await
+        self.notified("operations are notified", "operations", "Low stock", mugs).await
     }
 
     async fn out_of_stock(&self, ada: &str, mugs: &str) -> anyhow::Result<()> {
@@ -163,7 +163,7 @@ impl Story {
         let order = self.order("Bob", bob, &[(mugs, 1, 1_250)]).await?;
         self.order_becomes("Bob", &order, "confirmed", "unpaid").await?;
         self.pay("Bob", &order, 12_500).await?;
-        self.told("operations are told", "operations", "Overpayment refused", &order).await?;
+        self.notified("operations are notified", "operations", "Overpayment refused", &order).await?;
         self.pay("Bob", &order, 1_250).await?;
         self.order_becomes("Bob", &order, "confirmed", "paid").await?;
         self.api.press(&format!("/orders/{order}/cancel"), Sent::default()).await?;
@@ -172,7 +172,7 @@ impl Story {
         self.tell("billing", &format!("{} go back to Bob", euros(&invoice["amount_refunded"])));
         self.order_becomes("Bob", &order, "cancelled", "refunded").await?;
         self.receive(mugs, 10).await?;
-        self.told("operations are told", "operations", "Stock recovered", mugs).await
+        self.notified("operations are notified", "operations", "Stock recovered", mugs).await
     }
 
     async fn read_back(&self) -> anyhow::Result<()> {
@@ -180,11 +180,11 @@ impl Story {
         let list = self.api.get(path).await?.ok()?.body;
         let of_story = |item: &&Value| item.to_string().contains(&self.tag);
         let low = list["items"].as_array().into_iter().flatten().rfind(of_story);
-        let low = low.context("operations were told nothing")?;
+        let low = low.context("operations got no notification")?;
         self.api.press(&format!("/notifications/{}/read", text(low, "notification_id")), Sent::default()).await?;
         let unread = self.api.get(path).await?.ok()?.body["unread_count"].clone();
-        let told = format!("operations read \"{}\"; {unread} more are unread", text(low, "subject"));
-        self.tell("notifications", &told);
+        let read = format!("operations read \"{}\"; {unread} more are unread", text(low, "subject"));
+        self.tell("notifications", &read);
         Ok(())
     }
 }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn cents_are_told_as_euros() {
+    fn cents_are_printed_as_euros() {
         assert_eq!(euros(&json!(5030)), "50.30 EUR");
         assert_eq!(euros(&json!(5)), "0.05 EUR");
     }
