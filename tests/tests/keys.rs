@@ -102,6 +102,23 @@ async fn a_key_can_be_created_in_a_file_that_only_its_owner_reads() {
 }
 
 #[tokio::test]
+async fn scripts_get_keys_as_json() {
+    let data = tempfile::tempdir().expect("a place for a data folder");
+    let said = async |args: &[&str]| orderlog(args, data.path()).await.ended_with(0);
+    let create = ["key", "create", "--name", "shop", "--scope", "orders:read", "--json"];
+    let created = said(&create).await.json();
+    let (id, key) = (created["id"].as_str().expect("an id"), created["key"].as_str().expect("a key"));
+    assert_eq!(id_of(key), id);
+    let file = data.path().join("other.key").display().to_string();
+    let other = said(&[&create[..], &["--out", &file]].concat()).await;
+    let secret = std::fs::read_to_string(&file).expect("a key");
+    assert_eq!(other.json()["id"], id_of(&secret));
+    assert!(!other.stdout.contains(secret.trim()), "{other:?}");
+    assert_eq!(said(&["key", "revoke", id, "--json"]).await.json()["id"], id);
+    assert_eq!(said(&["key", "list", "--json"]).await.json(), other.json(), "the other one is left");
+}
+
+#[tokio::test]
 async fn idempotency_keys_belong_to_their_caller() {
     let deployment = Embedded::stopped();
     let data = deployment.rows();

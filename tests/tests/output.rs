@@ -212,10 +212,13 @@ async fn a_start_prints_the_banner_and_at_most_five_log_lines() {
         let folder = folder.to_str().expect("a plain name");
         let args: Vec<String> = ["--data", folder].iter().chain(options).map(|arg| (*arg).to_owned()).collect();
         let server = Server::start(&args, free_port(), &log).await;
-        let text = std::fs::read_to_string(&log).expect("a log");
+        let text = eventually("the banner and the log", async || {
+            let text = std::fs::read_to_string(&log).ok()?;
+            (text.contains("is listening at") && text.contains("started at")).then_some(text)
+        })
+        .await;
         let lines: Vec<_> = text.lines().filter(|line| line.contains(" INFO ") || line.contains(" WARN ")).collect();
         assert!((1..=5).contains(&lines.len()), "{name}: {lines:#?}");
-        assert!(text.contains("is listening at") && text.contains("started at"), "{text}");
         drop(server);
     }
 }

@@ -131,6 +131,19 @@ async fn a_variable_that_no_option_has_is_reported_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_switch_of_all_commands_stands_anywhere_and_variables_still_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = ("ORDERLOG_DATA", dir.path().to_str().unwrap());
+    for args in [["-q", "key", "list"], ["key", "--quiet", "list"], ["key", "list", "-q"]] {
+        let said = orderlog_with(&[data], &args).await.ended_with(0);
+        assert_eq!((said.stdout, said.stderr), Default::default(), "{args:?}");
+    }
+    key(dir.path(), "shop", &["orders:read"], &[]).await;
+    let said = orderlog_with(&[data], &["key", "-q", "list", "--json"]).await.ended_with(0);
+    assert!(said.stdout.contains("\"shop\""), "{said:?}");
+}
+
+#[tokio::test]
 async fn config_shows_each_value_with_its_source_and_the_result_is_a_settings_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("orderlog.toml");

@@ -1,7 +1,7 @@
 //! The history of one order: its records, in the order of the log.
 
 use chrono::{DateTime, Utc};
-use orderlog_core::{decider::Decider, key::Key, machine::Verdict};
+use orderlog_core::{decider::Decider, key::Key, machine::Verdict, words::count};
 use orderlog_domain::orders::{DeclineReason, Event, Orders, Reaction};
 use orderlog_http::prelude::*;
 use orderlog_readmodel::{Cursor, Page, Paging};
@@ -21,7 +21,7 @@ pub struct HistoryEntry {
     #[oai(rename = "type")]
     #[serde(rename = "type")]
     pub kind: String,
-    /// What happened, as a sentence.
+    /// What happened, in words for people. Later versions may reword it.
     pub summary: String,
     /// The order's version after this record.
     pub version: u64,
@@ -78,10 +78,6 @@ fn entry(recorded: Recorded<Orders>) -> HistoryEntry {
         correlation: header.origin.correlation,
         trace: header.origin.trace,
     }
-}
-
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 fn summary(event: &Event) -> String {

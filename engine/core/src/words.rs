@@ -1,6 +1,6 @@
-//! The words of a program in messages: the engine knows neither its name nor what its callers may be bound to.
+//! Words in messages, and those that a program gives the engine, which knows neither its name nor what callers may be bound to.
 
-use std::sync::OnceLock;
+use std::{fmt::Display, sync::OnceLock};
 
 static WORDS: OnceLock<(&'static str, &'static str)> = OnceLock::new();
 
@@ -22,4 +22,10 @@ pub fn owner() -> &'static str {
 /// Replaces `%program%` and `%owner%`, for texts that are constants.
 pub fn fill(text: &str) -> String {
     text.replace("%program%", program()).replace("%owner%", owner())
+}
+
+/// `1 record`, `2 records`: for nouns with a regular plural.
+pub fn count<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
+    let plural = if n == N::from(1) { "" } else { "s" };
+    format!("{n} {noun}{plural}")
 }

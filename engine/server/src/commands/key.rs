@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use orderlog_http::{
-    auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, When},
+    auth::{KeyFile, KeyFileError, KeyRecord, NewKey, Scope, Token, When},
     operations::BoundCallers,
 };
 use serde_json::{Value, json};
@@ -44,6 +44,10 @@ pub enum Verb {
 
         #[command(flatten)]
         place: Place,
+
+        /// Print the revoked key as JSON, without its secret
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -92,6 +96,10 @@ pub struct Create {
     #[arg(long, requires = "out")]
     if_none: bool,
 
+    /// Print the result as JSON, with the key as `key` unless --out is given
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     place: Place,
 }
@@ -104,16 +112,20 @@ pub fn run(registry: &Registry, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Create(create) => self::create(registry, create)?,
         Verb::List { place, json } => list(&place.file(registry), json)?,
-        Verb::Revoke { id, place } => {
+        Verb::Revoke { id, place, json } => {
             let revoked = place.file(registry).revoke(&id).map_err(told)?;
-            print(&format!("revoked {} of {}", revoked.id, revoked.name))?;
+            if json {
+                print_json(&as_json(&revoked, Utc::now()))?;
+            } else {
+                print(&format!("revoked {} of {}", revoked.id, revoked.name))?;
+            }
         }
     }
     Ok(Exit::Done)
 }
 
 fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
-    let Create { name, scopes, customer, expires, out, if_none, place } = create;
+    let Create { name, scopes, customer, expires, out, if_none, json, place } = create;
     let scopes = scopes.into_iter().flat_map(|Meant(scopes)| scopes).collect();
     let new = NewKey { name, scopes, owner: customer, expires };
     let is_for_bound = |scope| {
@@ -124,6 +136,7 @@ fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
     if let Some(out) = out {
         let when = if if_none { When::NoKeysYet } else { When::Always };
         match keys.create_in(new, is_for_bound, &out, when).map_err(told)? {
+            Some(record) if json => print_json(&as_json(&record, Utc::now()))?,
             Some(record) => {
                 output::note(&format!("The key is in {}. Its id is {}.", out.display(), record.id));
                 note_first(is_first);
@@ -138,9 +151,15 @@ fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
         return Err(Failure::refused(message));
     }
     // Only the key goes to stdout, so that `> FILE` creates the file that other options expect.
-    let record = keys.create(new, is_for_bound, |token| output::deliver(&token.expose())).map_err(told)?;
-    output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));
-    note_first(is_first);
+    let shown = |token: &Token| match json {
+        true => json!({ "id": token.id(), "key": token.expose() }).to_string(),
+        false => token.expose(),
+    };
+    let record = keys.create(new, is_for_bound, |token| output::deliver(&shown(token))).map_err(told)?;
+    if !json {
+        output::note(&format!("This is the only time that this key is shown. Its id is {}.", record.id));
+        note_first(is_first);
+    }
     Ok(())
 }
 

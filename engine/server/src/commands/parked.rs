@@ -51,7 +51,7 @@ pub enum Verb {
         #[arg(long, value_parser = |text: &str| Reason::new(text))]
         reason: Reason,
         /// Only show what would be discarded
-        #[arg(long)]
+        #[arg(short = 'n', long)]
         dry_run: bool,
     },
 }

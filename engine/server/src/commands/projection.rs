@@ -64,10 +64,10 @@ pub enum Verb {
         #[command(flatten)]
         asked: ServiceArgs,
         /// Only build and compare, as `verify` does
-        #[arg(long)]
+        #[arg(short = 'n', long)]
         dry_run: bool,
         /// Switch to the new generation even if rows differ
-        #[arg(long)]
+        #[arg(short, long)]
         yes: bool,
 
         /// Replay only from this point: `beginning`, a position such as `orders@1042`, a time (RFC 3339), a date, or a time ago

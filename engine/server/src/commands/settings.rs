@@ -86,8 +86,9 @@ impl Layers {
     /// # Errors
     /// If the arguments ask for help, or a variable or the file is wrong.
     pub fn of(command: &Command, args: Vec<OsString>, environment: &Environment) -> Result<Self, clap::Error> {
+        let args = with_switches_inside(command, args);
         let matches = command.clone().ignore_errors(true).try_get_matches_from(&args)?;
-        let (chosen, matches, depth) = chosen(command, &matches);
+        let (chosen, matches, n_words) = chosen(command, &matches, &args);
         let mut given = BTreeMap::new();
         for option in chosen.get_arguments() {
             if matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine) {
@@ -110,7 +111,7 @@ impl Layers {
         }
         let hidden: Vec<_> = given.keys().filter(|id| is_hidden(chosen, &given, id)).cloned().collect();
         given.retain(|id, _| !hidden.contains(id));
-        let (before, after) = args.split_at((depth + 1).min(args.len()));
+        let (before, after) = args.split_at(n_words.min(args.len()));
         let layered = given.values().flat_map(|given| &given.args);
         let args = before.iter().chain(layered).chain(after).cloned().collect();
         let of = given.into_iter().map(|(id, given)| (id, given.source)).collect();
@@ -119,14 +120,37 @@ impl Layers {
     }
 }
 
-/// The command that `matches` is about, its options, and how many words choose it.
-fn chosen<'a>(command: &'a Command, matches: &'a ArgMatches) -> (&'a Command, &'a ArgMatches, usize) {
-    let (mut command, mut matches, mut depth) = (command, matches, 0);
+/// Moves switches such as `-q` from before a command's name to behind it. The parser would take them for options of the program
+/// without a command, which exclude a command.
+fn with_switches_inside(command: &Command, mut args: Vec<OsString>) -> Vec<OsString> {
+    let is_switch = |arg: &OsString| {
+        let arg = arg.to_string_lossy();
+        command.get_arguments().filter(|option| option.is_global_set()).any(|option| {
+            option.get_long().is_some_and(|long| *arg == format!("--{long}"))
+                || option.get_short().is_some_and(|short| *arg == format!("-{short}"))
+        })
+    };
+    let n = args.iter().skip(1).take_while(|arg| is_switch(arg)).count();
+    if args.get(n + 1).is_some_and(|word| command.find_subcommand(word).is_some()) {
+        args[1..=n + 1].rotate_left(n);
+    }
+    args
+}
+
+/// The command that `matches` is about, its options, and how many of `args` lead to it.
+fn chosen<'a>(
+    command: &'a Command,
+    matches: &'a ArgMatches,
+    args: &[OsString],
+) -> (&'a Command, &'a ArgMatches, usize) {
+    let (mut command, mut matches, mut n_words) = (command, matches, 1);
     while let Some((name, inner)) = matches.subcommand() {
         let Some(found) = command.find_subcommand(name) else { break };
-        (command, matches, depth) = (found, inner, depth + 1);
+        let is_its_name = |word: &OsString| word == name || found.get_all_aliases().any(|alias| word == alias);
+        n_words += args.iter().skip(n_words).position(is_its_name).map_or(0, |before| before + 1);
+        (command, matches) = (found, inner);
     }
-    (command, matches, depth)
+    (command, matches, n_words)
 }
 
 /// A command line for [`Layers::args`], which have the values of variables.

@@ -1,14 +1,9 @@
 //! Amounts as people read them.
 
-use std::{fmt::Display, time::Duration};
+use std::time::Duration;
 
 use chrono::DateTime;
-
-/// `1 record`, `2 records`: for nouns with a regular plural.
-pub fn count<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
-    let plural = if n == N::from(1) { "" } else { "s" };
-    format!("{n} {noun}{plural}")
-}
+pub use orderlog_core::words::count;
 
 /// `512 B`, `1.4 MB`: with units of a thousand.
 pub fn bytes(n: u64) -> String {

@@ -114,7 +114,8 @@ impl StartError {
                 crate::commands::Failure::refused(format!("{:#}", anyhow::Error::from(self)))
             }
             Self::Embedded(
-                OpenError::Folder { .. }
+                OpenError::InUse { .. }
+                | OpenError::Folder { .. }
                 | OpenError::Unwritable { .. }
                 | OpenError::WriteAheadLog { .. }
                 | OpenError::Database { .. },

@@ -66,7 +66,7 @@ pub struct Import {
     signature: Signature,
 
     /// Verify the export and check the log, but write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 
     /// Revert an unfinished import, which leaves the log empty. The records already written are kept in another file

@@ -48,7 +48,7 @@ pub struct Replay {
     key: Option<String>,
 
     /// Keep printing new records until interrupted
-    #[arg(long)]
+    #[arg(short, long)]
     follow: bool,
 
     /// One JSON object per line, even on a terminal
