@@ -10,6 +10,8 @@ mod mirror;
 
 pub mod billing;
 pub mod customers;
+#[cfg(test)]
+mod examples;
 pub mod inventory;
 pub mod notifications;
 pub mod orders;

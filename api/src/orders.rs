@@ -146,7 +146,7 @@ impl OrdersApi {
     /// /customers`.
     ///
     /// The caller sets the prices, so a caller that acts as a customer gets 403 `price_not_allowed`.
-    #[operation(post = "/", scope = scopes::WRITE, bound = own, no_target, key_may_be_required,
+    #[operation(post = "/", scope = scopes::WRITE, bound = own, no_target, key_may_be_required, waits,
         problems(
             codes::PRICE_NOT_ALLOWED, codes::NO_LINES, codes::TOO_MANY_LINES, codes::TOTAL_TOO_LARGE,
             codes::QUANTITY_TOO_LARGE, codes::CUSTOMER_INACTIVE, crate::customers::codes::UNKNOWN_CUSTOMER,

@@ -219,7 +219,7 @@ async fn writes_go_to_what_was_seen(shop: &Shop) {
     assert_ne!(adjusted.header("ETag"), Some(tag.as_str()));
     adjusted.expect(200);
     let problem = adjust(&tag, -1, None).await.expect_problem(412, "precondition_failed");
-    assert!(text(&problem, "detail").contains("its version is 2"), "{problem}");
+    assert_eq!((&problem["version"], &problem["retryable"]), (&json!(2), &json!(false)), "{problem}");
     assert_eq!(
         adjust(&tag, -1, Some("count-1")).await.header("Idempotent-Replayed"),
         Some("true"),
@@ -258,6 +258,7 @@ async fn what_callers_do_not_see_matches_no_version(shop: &Shop) {
             async |path, body| shop.inventory.send(Method::POST, path, &[("If-Match", tag)], Some(body)).await.unwrap();
         let problem = ask("/stock/unseen/receive", &receive).await.expect_problem(412, "precondition_failed");
         assert!(text(&problem, "detail").contains("it does not exist"), "{tag}: {problem}");
+        assert!(problem.get("version").is_none(), "{tag}: {problem}");
         ask("/stock/unseen/adjust", &adjust).await.expect_problem(404, "unknown_sku");
     }
     shop.receive("unseen", 5).await;

@@ -184,6 +184,7 @@ async fn who_repeats_a_command_that_is_under_way_is_told_when_to_come_again() {
     assert_eq!(waiting.header("Retry-After"), Some("1"));
     let problem = waiting.expect_problem(409, "idempotency_key_in_use");
     assert!(text(&problem, "detail").contains("in progress"), "{problem}");
+    assert_eq!(problem["retryable"], true, "its outcome is not known yet: {problem}");
     log.execute_batch("rollback").unwrap();
     let settled = orderlog_tests::eventually("it is settled", async || {
         let answer = receive().await;

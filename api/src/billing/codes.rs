@@ -7,7 +7,7 @@ orderlog_http::problem_codes! {
         so "Pay in the invoice's currency.";
     /// The payment exceeds the open amount. It was not recorded, and operations were notified because money came in.
     OVERPAYMENT "overpayment" [409], Declared,
-        says "only 1890 minor units are open, 3780 were given",
+        says "a payment of 3780 minor units exceeds the 1890 that are open",
         so "Record at most the open amount, and return the rest.";
     /// The invoice is void or refunded and no longer accepts payments or refunds.
     INVOICE_CLOSED "invoice_closed" [409], Declared,

@@ -38,7 +38,7 @@ orderlog_http::problem_codes! {
         so "Check the SKU. The first receipt of stock creates it.";
     /// At least one SKU is short. Nothing was reserved. `shortages` names every short SKU.
     NOT_ENOUGH_STOCK "not_enough_stock" [409], Declared,
-        says "not enough stock of espresso-beans-1kg",
+        says "not enough stock of espresso-beans-1kg (99 requested, 8 available)",
         with SHORTAGES,
         so "Request at most the `available` units, or wait for the next receipt.";
     /// The SKU would have more units on hand than the maximum.

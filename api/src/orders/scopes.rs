@@ -6,4 +6,4 @@ pub const READ: Scope = Scope::new("orders:read");
 /// Place, cancel and fulfil orders.
 pub const WRITE: Scope = Scope::new("orders:write");
 /// Set the prices of the order that is placed.
-pub const PRICE: Scope = Scope::by_name_only("orders:price");
+pub const PRICE: Scope = Scope::new("orders:price");

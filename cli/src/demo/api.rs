@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use orderlog_http::{auth::Token, freshness::MIN_POSITION, params::CommandHeaders, tls};
 use orderlog_server::registry::Registry;
-use reqwest::{Method, Response, StatusCode, header};
+use reqwest::{Method, Response, header};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -120,10 +120,12 @@ impl Api {
         loop {
             let response = self.once(method.clone(), path, body.as_ref(), sent, key.as_deref()).await?;
             n_tries += 1;
-            match pause(&response).filter(|_| n_tries < N_TRIES) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return read(response).await.context(what),
+            let pause = pause(&response);
+            let answer = read(response).await.with_context(|| what.clone())?;
+            if answer.body["retryable"] != true || n_tries == N_TRIES {
+                return Ok(answer);
             }
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -152,11 +154,8 @@ async fn read(response: Response) -> anyhow::Result<Answer> {
     Ok(Answer { status, body, position })
 }
 
-/// How long to wait before the request is repeated; `None` if the response is an answer to it.
-fn pause(response: &Response) -> Option<Duration> {
-    let (busy, unavailable) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE);
-    [busy, unavailable, StatusCode::GATEWAY_TIMEOUT].contains(&response.status()).then(|| {
-        let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Duration::from_secs(seconds.unwrap_or(1)).min(PAUSE_MAX)
-    })
+/// How long to wait before the request is repeated.
+fn pause(response: &Response) -> Duration {
+    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1)).min(PAUSE_MAX)
 }

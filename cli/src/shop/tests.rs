@@ -13,7 +13,7 @@ use orderlog_http::{
     freshness::awaited,
     names::ServiceName,
     operations::nameless,
-    problem::{ApiError, codes},
+    problem::{ApiError, Code, codes},
 };
 use orderlog_runtime::archive::FORMAT;
 use orderlog_server::{
@@ -21,6 +21,7 @@ use orderlog_server::{
     config::{Config, LogUrl},
 };
 use poem::{IntoResponse, http::StatusCode};
+use serde_json::Value;
 
 use super::*;
 
@@ -234,15 +235,19 @@ fn every_code_is_explained_and_has_a_name_of_its_own() {
     }
 }
 
-/// The contract can't require the header, which 409 has with one code only.
-#[test]
-fn a_problem_that_passes_says_when_to_ask_again() {
+/// The codes that a client may retry despite their status.
+const RETRYABLE: [Code; 2] = [codes::IDEMPOTENCY_KEY_IN_USE, codes::REBUILD_UNDER_WAY];
+
+/// The contract can't require the header, which some codes of 409 do without.
+#[tokio::test]
+async fn every_problem_says_whether_and_when_to_retry() {
     for code in SHOP.codes() {
         for status in code.statuses {
-            let status = StatusCode::from_u16(*status).unwrap();
-            let response = ApiError::new(status, code, "").into_response();
-            let passes = [503, 504].contains(&status.as_u16()) || code == codes::IDEMPOTENCY_KEY_IN_USE;
-            assert_eq!(response.headers().contains_key("retry-after"), passes, "{code:?}, {status}");
+            let response = ApiError::new(StatusCode::from_u16(*status).unwrap(), code, "").into_response();
+            let retryable = [408, 429, 500, 503, 504].contains(status) || RETRYABLE.contains(&code);
+            assert_eq!(response.headers().contains_key("retry-after"), retryable, "{code:?}, {status}");
+            let body: Value = response.into_body().into_json().await.unwrap();
+            assert_eq!(body["retryable"], retryable, "{body}");
         }
     }
 }

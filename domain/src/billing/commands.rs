@@ -77,7 +77,7 @@ pub enum Rejection {
     #[error("the invoice is in {invoice}, the payment in {given}")]
     WrongCurrency { invoice: Currency, given: Currency },
     /// More than is open.
-    #[error("only {} minor units are open, {} were given", open_amount.minor_units(), given.minor_units())]
+    #[error("a payment of {} minor units exceeds the {} that are open", given.minor_units(), open_amount.minor_units())]
     Overpayment {
         /// The open amount. 0 if everything is paid.
         open_amount: Money,

@@ -26,6 +26,8 @@ pub struct Operation {
     pub has_target: bool,
     /// Whether a deployment may require an `Idempotency-Key` for it.
     pub key_may_be_required: bool,
+    /// Whether `Prefer: wait=N` also waits for the command's outcome.
+    pub waits: bool,
     /// The other service that it calls, which waits for the positions that this one cannot wait for.
     pub asks: Option<&'static str>,
     /// The problems that only some operations return, except those that follow from the other fields.

@@ -18,6 +18,8 @@
 //! | 503 | the service, or another one that it depends on, is unavailable; nothing was written |
 //! | 504 | a time limit passed; a command may or may not have been executed: retry with the same idempotency key |
 //!
+//! `retryable` says whether the same request can succeed later, and each code declares it. Such a problem has `Retry-After`.
+//!
 //! A response names all invalid values of a request at once. Problems contain no request bodies and no e-mail addresses, since they
 //! may end up in a log.
 
@@ -70,6 +72,10 @@ pub struct Problem {
     pub detail: String,
     /// A machine-readable code for the kind of problem. Codes never change their meaning.
     pub code: String,
+    /// Whether the same request, sent again with the same `Idempotency-Key`, can succeed later, or report how the command
+    /// ended: `Retry-After` says when. If false, change the request or the state first.
+    #[serde(default)]
+    pub retryable: bool,
     /// The request id in the services' logs: the `X-Request-Id` of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -235,6 +241,7 @@ impl From<ApiError> for Problem {
             status: status.as_u16(),
             detail,
             code: code.name.to_owned(),
+            retryable: code.retryable,
             request_id: None,
             errors,
             error_count,
@@ -249,8 +256,9 @@ impl ApiError {
         let detail = error.to_string();
         match error {
             ExecuteError::Rejected(rejection) => problem_of(rejection),
-            ExecuteError::OtherVersion(_) => {
-                Self::new(StatusCode::PRECONDITION_FAILED, codes::PRECONDITION_FAILED, detail)
+            ExecuteError::OtherVersion(version) => {
+                let problem = Self::new(StatusCode::PRECONDITION_FAILED, codes::PRECONDITION_FAILED, detail);
+                version.into_iter().fold(problem, |problem, version| problem.with(&codes::VERSION, version))
             }
             ExecuteError::KeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, codes::IDEMPOTENCY_KEY_REUSED, detail)
@@ -284,7 +292,6 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let of_key = self.is(codes::IDEMPOTENCY_KEY_IN_USE);
         let mut problem = Problem::from(self);
         // Also for a problem relayed from another service, which got this request's id.
         problem.request_id = request::id().or(problem.request_id);
@@ -292,7 +299,7 @@ impl IntoResponse for ApiError {
         // A problem consists of texts and numbers, so serialization cannot fail.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::builder().status(status).content_type(CONTENT_TYPE).body(body);
-        if of_key || status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
+        if problem.retryable {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

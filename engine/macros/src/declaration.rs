@@ -23,6 +23,7 @@ pub struct Declaration {
     bound: TokenStream,
     has_target: bool,
     key_may_be_required: bool,
+    waits: bool,
     asks: Option<String>,
     problems: Vec<Path>,
 }
@@ -30,7 +31,7 @@ pub struct Declaration {
 impl Declaration {
     pub fn read(attribute: &Attribute, handler: &Ident) -> Result<Self> {
         let (mut route, mut scope, mut bound, mut asks, mut problems) = (None, None, None, None, Vec::new());
-        let (mut has_target, mut key_may_be_required) = (true, false);
+        let (mut has_target, mut key_may_be_required, mut waits) = (true, false, false);
         for member in members(attribute)? {
             match member.path().require_ident()?.to_string().as_str() {
                 method @ ("get" | "post" | "put" | "patch" | "delete") => {
@@ -40,6 +41,7 @@ impl Declaration {
                 "bound" => bound = Some(bound_callers(&path_of(&member)?)?),
                 "no_target" => has_target = member.require_path_only().map(|_| false)?,
                 "key_may_be_required" => key_may_be_required = member.require_path_only().map(|_| true)?,
+                "waits" => waits = member.require_path_only().map(|_| true)?,
                 "asks" => asks = Some(text_of(&member)?),
                 "problems" => problems
                     .extend(member.require_list()?.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated)?),
@@ -50,7 +52,7 @@ impl Declaration {
         let (method, path) = route.ok_or_else(|| missing("method"))?;
         let (scope, bound) = (scope.ok_or_else(|| missing("scope"))?, bound.ok_or_else(|| missing("bound"))?);
         let id = handler.to_string();
-        Ok(Self { method, path, id, scope, bound, has_target, key_may_be_required, asks, problems })
+        Ok(Self { method, path, id, scope, bound, has_target, key_may_be_required, waits, asks, problems })
     }
 
     /// The framework's attribute for the route.
@@ -61,7 +63,8 @@ impl Declaration {
 
     /// The operation as an expression. All paths begin with `prefix`.
     pub fn operation(&self, prefix: &str) -> TokenStream {
-        let (engine, Self { id, scope, bound, has_target, key_may_be_required, problems, .. }) = (engine(), self);
+        let (engine, Self { id, scope, bound, has_target, key_may_be_required, waits, problems, .. }) =
+            (engine(), self);
         let asks = self.asks.as_ref().map_or_else(|| quote!(None), |service| quote!(Some(#service)));
         let (method, path) = (format_ident!("{}", self.method.to_ascii_uppercase()), template(prefix, &self.path));
         quote! {
@@ -73,6 +76,7 @@ impl Declaration {
                 bound: #bound,
                 has_target: #has_target,
                 key_may_be_required: #key_may_be_required,
+                waits: #waits,
                 asks: #asks,
                 problems: &[#(#problems),*],
             }

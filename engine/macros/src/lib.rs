@@ -26,6 +26,7 @@ use proc_macro::TokenStream;
 /// - `bound = own | shared | refused`: what the operation does for callers that are bound to an owner (`BoundCallers`).
 /// - `no_target`: the command makes something new, so there is no version for `If-Match` to name.
 /// - `key_may_be_required`: a deployment may reject the command without an `Idempotency-Key`.
+/// - `waits`: with `Prefer: wait=N` the response is sent once the command's outcome is settled, and names the applied preference.
 /// - `asks = "SERVICE"`: the other service that its answer comes from; positions are passed on to it.
 /// - `problems(PATH, ...)`: the codes of problems that only some operations answer with.
 ///

@@ -111,7 +111,7 @@ impl Client {
                 let replayed = answer.header("Idempotent-Replayed").is_some();
                 Outcome::Acknowledged { offset, replayed, event: None }
             }
-            409 if code == "idempotency_key_in_use" => Outcome::Unknown,
+            409 if answer.body["retryable"] == true => Outcome::Unknown,
             404 | 409 => Outcome::Refused(Refusal::new(code, Value::Null)),
             422 if code == "idempotency_key_reused" => Outcome::KeyReused,
             412 | 422 | 429 | 503 => Outcome::NotDone,

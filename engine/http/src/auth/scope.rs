@@ -6,10 +6,7 @@ use serde::{Serialize, Serializer};
 
 /// A permission of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Scope {
-    name: &'static str,
-    is_in_groups: bool,
-}
+pub struct Scope(&'static str);
 
 impl Scope {
     /// Read the status of read models, and the log.
@@ -19,35 +16,29 @@ impl Scope {
 
     /// Creates a scope with its name in keys and tokens: `group:action`.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, is_in_groups: true }
-    }
-
-    /// Creates a scope that neither `*` nor `group:*` includes. A version that does not know a scope rejects a whole key file that contains
-    /// it, so a new scope is only written when it is requested by name.
-    pub const fn by_name_only(name: &'static str) -> Self {
-        Self { name, is_in_groups: false }
+        Self(name)
     }
 
     /// Returns the name, as in keys and tokens.
     pub const fn as_str(self) -> &'static str {
-        self.name
+        self.0
     }
 
     /// Whether the scope is for operators.
     pub fn is_for_operators(self) -> bool {
-        self.name.starts_with("admin:")
+        self.0.starts_with("admin:")
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
+        f.write_str(self.0)
     }
 }
 
 impl Serialize for Scope {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name)
+        serializer.serialize_str(self.0)
     }
 }
 
@@ -68,21 +59,18 @@ impl Scopes {
     }
 
     pub fn find(&self, name: &str) -> Option<Scope> {
-        self.0.iter().copied().find(|scope| scope.name == name)
+        self.0.iter().copied().find(|scope| scope.0 == name)
     }
 
-    /// Returns the scopes that `text` matches: a single one, all of a group (`orders:*`), or all (`*`). Wildcards only match current scopes
-    /// that older versions know.
+    /// Returns the scopes that `text` matches: a single one, all of a group (`orders:*`), or all (`*`).
     ///
     /// # Errors
     /// A message with the available scopes.
     pub fn meant_by(&self, text: &str) -> Result<BTreeSet<Scope>, String> {
         let is_meant = |scope: &Scope| match text.strip_suffix('*') {
             // `o*` is a typo.
-            Some(group) if group.is_empty() || group.ends_with(':') => {
-                scope.is_in_groups && scope.name.starts_with(group)
-            }
-            Some(_) | None => scope.name == text,
+            Some(group) if group.is_empty() || group.ends_with(':') => scope.0.starts_with(group),
+            Some(_) | None => scope.0 == text,
         };
         let found: BTreeSet<Scope> = self.0.iter().copied().filter(is_meant).collect();
         if found.is_empty() { Err(self.unknown(text)) } else { Ok(found) }
@@ -103,7 +91,7 @@ impl Scopes {
     }
 
     fn unknown(&self, name: &str) -> String {
-        let all: Vec<&str> = self.0.iter().map(|scope| scope.name).collect();
+        let all: Vec<&str> = self.0.iter().map(|scope| scope.0).collect();
         format!("there is no scope `{name}`; there are: {}", all.join(", "))
     }
 }
@@ -114,26 +102,20 @@ pub mod tests {
 
     pub const READ: Scope = Scope::new("things:read");
     pub const WRITE: Scope = Scope::new("things:write");
-    pub const NAME: Scope = Scope::by_name_only("things:name");
 
     pub fn scopes() -> Scopes {
-        Scopes::new([READ, WRITE, NAME])
+        Scopes::new([READ, WRITE])
     }
 
     #[test]
     fn scopes_are_named_one_by_one_or_by_group() {
         assert_eq!(scopes().meant_by("things:read"), Ok([READ].into()));
         assert_eq!(scopes().meant_by("things:*"), Ok([READ, WRITE].into()));
-        for wrong in ["", "things", "t*", "things*", "shipping:*", "things:delete", "things:n*"] {
+        let all = [READ, WRITE, Scope::ADMIN_READ, Scope::ADMIN_REBUILD];
+        assert_eq!(scopes().meant_by("*"), Ok(all.into()));
+        for wrong in ["", "things", "t*", "things*", "shipping:*", "things:delete", "things:r*"] {
             assert!(scopes().meant_by(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_scope_that_older_programs_do_not_know_is_only_given_by_name() {
-        let all = scopes().meant_by("*").unwrap();
-        assert_eq!(all, [READ, WRITE, Scope::ADMIN_READ, Scope::ADMIN_REBUILD].into());
-        assert_eq!(scopes().meant_by("things:name"), Ok([NAME].into()));
     }
 
     #[test]

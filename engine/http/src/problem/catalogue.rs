@@ -48,6 +48,8 @@ pub struct Entry {
     pub members: &'static [&'static Member],
     /// How to fix or avoid it.
     pub remedy: &'static str,
+    /// Whether the same request, with the same idempotency key, can succeed later or report how it ended.
+    pub retryable: bool,
 }
 
 /// A member that the problems of some codes have besides those of all problems (RFC 9457, section 3.2).
@@ -60,7 +62,8 @@ pub struct Member {
     pub example: fn() -> Value,
 }
 
-/// Declares codes, each as a constant, and `ALL` of them.
+/// Declares codes, each as a constant, and `ALL` of them. The remedy follows `retry` if the same request can succeed later,
+/// and `so` if the request or the state must change first.
 #[macro_export]
 macro_rules! problem_codes {
     ($(
@@ -68,7 +71,7 @@ macro_rules! problem_codes {
         $code:ident $name:literal [$($status:literal),+], $scope:expr,
             says $detail:literal,
             $(with $member:expr,)*
-            so $remedy:literal;
+            $(so $change:literal)? $(retry $repeat:literal)?;
     )+) => {
         $(
             $(#[doc = $meaning])+
@@ -81,7 +84,8 @@ macro_rules! problem_codes {
                     meaning: &[$($meaning),+],
                     detail: $detail,
                     members: &[$(&$member),*],
-                    remedy: $remedy,
+                    remedy: concat!($($change)? $($repeat)?),
+                    retryable: !concat!($($repeat)?).is_empty(),
                 };
                 $crate::problem::Code::of(&ENTRY)
             };
@@ -173,6 +177,7 @@ impl Code {
             "type": self.path(),
             "title": self.title(),
             "statuses": self.statuses,
+            "retryable": self.retryable,
             "in_errors": self.scope == Scope::Values,
             "meaning": self.meaning(),
         })

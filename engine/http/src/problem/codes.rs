@@ -13,6 +13,14 @@ pub static LAG: Member = Member {
     example: || json!(3),
 };
 
+/// The version that `If-Match` did not name.
+pub static VERSION: Member = Member {
+    name: "version",
+    description: "The current version of the command's target, if `If-Match` did not match it.",
+    schema: Member::schema_of::<u64>,
+    example: || json!(4),
+};
+
 crate::problem_codes! {
     // The request itself.
 
@@ -58,7 +66,7 @@ crate::problem_codes! {
     /// The body did not arrive within this deployment's time limit (`--body-timeout-ms`). Nothing was written.
     BODY_TOO_SLOW "body_too_slow" [408], Bodies,
         says "the body had not arrived after 10 s",
-        so "Send the request again, with the whole body at once.";
+        retry "Send the request again, with the whole body at once.";
     /// The body is not declared as `application/json` in UTF-8, or it is compressed (`Content-Encoding`). Nothing was written.
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" [415], Bodies,
         says "the `Content-Type` is not supported: send `Content-Type: application/json`",
@@ -76,17 +84,18 @@ crate::problem_codes! {
     /// executed, or fail.
     IDEMPOTENCY_KEY_IN_USE "idempotency_key_in_use" [409], Commands,
         says "a command with this idempotency key is still in progress",
-        so "Send the same request again after the number of seconds in `Retry-After`. The response reports how the \
+        retry "Send the same request again after the number of seconds in `Retry-After`. The response reports how the \
             command ended.";
     /// The idempotency key was already used, and an operator has since discarded that command's record, which could not
     /// be read. Nothing was written.
     COMMAND_DISCARDED "command_discarded" [409], Commands,
         says "an operator has discarded the record of the first command with this idempotency key",
         so "Check the current state. If the command still applies, send it with a new key.";
-    /// The command's target has a different version from the one in `If-Match`: it has changed since. Nothing was
-    /// written.
+    /// The command's target has a different version from the one in `If-Match`: it has changed since. `version` is the
+    /// current one; it is absent if the target does not exist. Nothing was written.
     PRECONDITION_FAILED "precondition_failed" [412], Commands,
-        says "it has version 4 by now",
+        says "the precondition failed: its version is 4",
+        with VERSION,
         so "Get the object again, check whether the command still applies, and send it with the new `ETag`. A weak \
             tag, such as `W/\"4\"`, never matches.";
     /// The request has no key or token, and the operation requires one. Nothing was written.
@@ -96,7 +105,7 @@ crate::problem_codes! {
             (`--oidc-issuer`).";
     /// The API key is invalid, expired or revoked, or the token is not accepted. Nothing was written.
     INVALID_TOKEN "invalid_token" [401], Any,
-        says "this key is none, has expired, or was revoked",
+        says "the API key is invalid, expired or revoked",
         so "Ask the person who gave you the key for a new one, or sign in again. For a token, `detail` says what is wrong.";
     /// The key or token is valid, but lacks the required scope. Nothing was written.
     INSUFFICIENT_SCOPE "insufficient_scope" [403], Any,
@@ -123,7 +132,7 @@ crate::problem_codes! {
     /// Nothing was written.
     RATE_LIMITED "rate_limited" [429], Any,
         says "the rate limit is exceeded: retry in 1 s",
-        so "Wait for the number of seconds in `Retry-After`. On every response, `RateLimit` gives the remaining quota \
+        retry "Wait for the number of seconds in `Retry-After`. On every response, `RateLimit` gives the remaining quota \
             and `RateLimit-Policy` the rule.";
 
     // Operators.
@@ -140,7 +149,7 @@ crate::problem_codes! {
     /// The read model of this service is already being rebuilt.
     REBUILD_UNDER_WAY "rebuild_under_way" [409], Elsewhere,
         says "a rebuild of orders is under way",
-        so "Wait until it finishes: `%program% projection status` shows its progress.";
+        retry "Wait until it finishes: `%program% projection status` shows its progress.";
     /// There is no snapshot before the point to replay from.
     NOTHING_BEFORE "nothing_before" [409], Elsewhere,
         says "there is no snapshot of orders before orders@1042",
@@ -163,72 +172,74 @@ crate::problem_codes! {
     /// An internal error. The service's log has the details.
     INTERNAL "internal" [500], Any,
         says "an internal error; the service's log has the details",
-        so "Retry a command only with its `Idempotency-Key`. If the error persists, contact the operator of the \
+        retry "Retry a command only with its `Idempotency-Key`. If the error persists, contact the operator of the \
             service.";
     /// The service has started and is still reading its journal. Nothing was written.
     CATCHING_UP "catching_up" [503], Any,
         says "orders is still reading its journal",
-        so "Retry after the number of seconds in `Retry-After`; `/readyz` shows the progress.";
+        retry "Retry after the number of seconds in `Retry-After`; `/readyz` shows the progress.";
     /// The service has stopped, or can't reach its log. Nothing was written.
     UNAVAILABLE "unavailable" [503], Any,
         says "the log can't be written",
-        so "Retry after the number of seconds in `Retry-After`. If the error persists, contact the operator of the \
+        retry "Retry after the number of seconds in `Retry-After`. If the error persists, contact the operator of the \
             service.";
     /// The process is handling its maximum number of concurrent requests (`--max-requests`), or this caller has used
     /// its share while others need room. Nothing was written.
     OVERLOADED "overloaded" [503], Any,
         says "too many requests are in progress, of this caller or in total",
-        so "Retry after the number of seconds in `Retry-After`, and send requests more slowly.";
+        retry "Retry after the number of seconds in `Retry-After`, and send requests more slowly.";
     /// The process has its maximum number of connections (`--max-connections`), or this caller has used its share while
     /// others need room. Nothing was written, and the connection is closed.
     TOO_MANY_CONNECTIONS "too_many_connections" [503], Any,
         says "the process has its maximum number of connections, in total or for this caller",
-        so "Retry after the number of seconds in `Retry-After`, and use fewer connections.";
+        retry "Retry after the number of seconds in `Retry-After`, and use fewer connections.";
     /// The token can't be checked right now: the issuer's keys are unavailable. Nothing was written.
     ISSUER_UNAVAILABLE "issuer_unavailable" [503], Any,
         says "the token can't be checked now",
-        so "Retry after the number of seconds in `Retry-After`, or use a key.";
+        retry "Retry after the number of seconds in `Retry-After`, or use a key.";
     /// The log can't be read right now.
     LOG_UNAVAILABLE "log_unavailable" [503], Any,
         says "the ends of the journals can't be read: the log does not answer",
-        so "Retry after the number of seconds in `Retry-After`.";
+        retry "Retry after the number of seconds in `Retry-After`.";
     /// A row of the read model or a record of the log is corrupt. Nothing was written.
     DAMAGED "damaged" [503], Any,
         says "the read model of this service is damaged: `%program% projection rebuild --yes` repairs it from the log",
-        so "An operator can locate the damage with `%program% projection verify`. `%program% projection rebuild --yes` \
-            repairs a read model; a damaged log must be restored from a backup or a replica.";
+        retry "Retry: another instance may have intact rows. An operator can locate the damage with `%program% projection \
+            verify`. `%program% projection rebuild --yes` repairs a read model; a damaged log must be restored from a \
+            backup or a replica.";
     /// The read model is behind what this instance has already answered, so the response could be stale.
     ROWS_BEHIND "rows_behind" [503], Queries,
         says "the rows of orders are behind its responses",
-        so "Retry after the number of seconds in `Retry-After`.";
+        retry "Retry after the number of seconds in `Retry-After`.";
     /// This version of the program can't read a record about the object. The record is parked rather than guessed at.
     PARKED "parked" [503], Any,
         says "a record about this can't be read by this version",
-        so "Contact the operator of the service: `%program% parked list` names the record. Other objects are \
-            unaffected.";
+        retry "Retry after the number of seconds in `Retry-After`: an instance of a newer version can read the record. If \
+            the error persists, contact the operator of the service: `%program% parked list` names the record. Other \
+            objects are unaffected.";
     /// Another service that this request depends on is unavailable.
     SERVICE_UNAVAILABLE "service_unavailable" [503], Declared,
         says "the orders service is unavailable",
-        so "Retry after the number of seconds in `Retry-After`, or call that service directly.";
+        retry "Retry after the number of seconds in `Retry-After`, or call that service directly.";
     /// Another service that this request depends on did not answer in time.
     SERVICE_TIMED_OUT "service_timed_out" [504], Declared,
         says "the orders service did not answer in time",
-        so "Retry after the number of seconds in `Retry-After`, or call that service directly.";
+        retry "Retry after the number of seconds in `Retry-After`, or call that service directly.";
     /// The position in `Orderlog-Min-Position` was not reached within the time of `Prefer: wait=N`, or too many
     /// requests of the caller are already waiting. `lag` is the number of missing records, if known. Nothing was
     /// written.
     NOT_YET "not_yet" [504], Any,
         says "the rows of orders are 3 records behind what the caller has seen",
         with LAG,
-        so "Try again, with a longer `wait` if it keeps happening.";
+        retry "Try again, with a longer `wait` if it keeps happening.";
     /// The request did not finish within the time limit (`--request-timeout-ms`).
     REQUEST_TIMED_OUT "request_timed_out" [504], Queries,
         says "the request did not finish within the time limit",
-        so "Retry after the number of seconds in `Retry-After`.";
+        retry "Retry after the number of seconds in `Retry-After`.";
     /// The command timed out, and its outcome is unknown: it may have been executed, or may still be.
     OUTCOME_UNKNOWN "outcome_unknown" [504], Commands,
         says "the log did not answer in time: the command may or may not have been executed",
-        so "Send the same request again with the same `Idempotency-Key`: the command is executed only once, and the \
+        retry "Send the same request again with the same `Idempotency-Key`: the command is executed only once, and the \
             response reports how it ended. Without a key, check the object first.";
 
     // Codes of values, used in `errors`.

@@ -126,11 +126,18 @@ pub fn run(registry: &Registry, verb: Verb) -> anyhow::Result<Exit> {
 
 fn create(registry: &Registry, create: Create) -> anyhow::Result<()> {
     let Create { name, scopes, customer, expires, out, if_none, json, place } = create;
-    let scopes = scopes.into_iter().flat_map(|Meant(scopes)| scopes).collect();
-    let new = NewKey { name, scopes, owner: customer, expires };
     let is_for_bound = |scope| {
         registry.operations().any(|operation| operation.scope == scope && operation.bound != BoundCallers::Refused)
     };
+    let granted = |Meant(mut scopes): Meant| {
+        // Of a group, a key for a customer gets the scopes that it can use.
+        if customer.is_some() && scopes.iter().any(|scope| is_for_bound(*scope)) {
+            scopes.retain(|scope| is_for_bound(*scope));
+        }
+        scopes
+    };
+    let scopes = scopes.into_iter().flat_map(granted).collect();
+    let new = NewKey { name, scopes, owner: customer, expires };
     let keys = place.file(registry);
     let is_first = keys.read().map_err(told)?.is_none();
     if let Some(out) = out {

@@ -64,7 +64,10 @@ pub fn all(document: &mut Value, registry: &Registry) {
         positions(operation, registry);
         pages(operation);
         if declared.is_some_and(|declared| declared.key_may_be_required) {
-            may_need_key(operation);
+            append(operation, CommandHeaders::KEY, "Some deployments require one for this command.");
+        }
+        if declared.is_some_and(|declared| declared.waits) {
+            may_wait(operation);
         }
     });
     document["components"]["securitySchemes"] = json!({
@@ -227,12 +230,31 @@ fn pages(operation: &mut Value) {
     }
 }
 
-/// Documents that a deployment may require an idempotency key for a command.
-fn may_need_key(operation: &mut Value) {
+/// Documents that a caller may wait for the command's outcome.
+fn may_wait(operation: &mut Value) {
+    append(
+        operation,
+        "Prefer",
+        "With `wait=N` the response is sent once the command's outcome is known, or after N seconds. \
+            `respond-async`: do not wait for it.",
+    );
+    for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+        if status.starts_with('2') {
+            response["headers"]["Preference-Applied"] = json!({
+                "description": "The preference of `Prefer` that was applied; absent if none was.",
+                "required": false,
+                "schema": { "type": "string" },
+            });
+        }
+    }
+}
+
+/// Adds a sentence to the description of a header.
+fn append(operation: &mut Value, header: &str, sentence: &str) {
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
-        if parameter["name"] == CommandHeaders::KEY {
+        if parameter["name"] == header {
             let words = parameter["description"].as_str().unwrap_or_default();
-            parameter["description"] = format!("{words} Some deployments require one for this command.").into();
+            parameter["description"] = format!("{words} {sentence}").into();
         }
     }
 }

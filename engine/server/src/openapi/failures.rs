@@ -1,6 +1,6 @@
 //! The possible failures of each operation, from the catalogue of codes.
 
-use orderlog_http::problem::{self, CONTENT_TYPE, Code, Problem, Scope};
+use orderlog_http::problem::{CONTENT_TYPE, Code, Problem, Scope};
 use poem_openapi::{
     registry::{self, MetaSchema},
     types::Type,
@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use super::correct::{declared, for_operations};
 use crate::registry::Registry;
 
-const WITH_RETRY_AFTER: [&str; 3] = ["429", "503", "504"];
 /// Statuses with the rate-limit headers.
 const WITH_RATE: [&str; 1] = ["429"];
 /// The rate-limit headers.
@@ -101,16 +100,10 @@ fn describe(status: &str, response: &mut Value, codes: &[Code]) {
         .iter()
         .map(|code| (code.name.to_owned(), json!({ "$ref": format!("#/components/examples/{}", code.name) })));
     response["content"][CONTENT_TYPE]["examples"] = examples.collect::<Map<_, _>>().into();
-    let of_key = codes.contains(&problem::codes::IDEMPOTENCY_KEY_IN_USE);
-    if WITH_RETRY_AFTER.contains(&status) || of_key {
-        let when = if of_key {
-            "sent if a command with the same idempotency key is in progress"
-        } else {
-            "sent with every such response"
-        };
+    if codes.iter().any(|code| code.retryable) {
         // Optional everywhere, because 409 can't have it: generators make one type of all problems with this header.
         response["headers"]["Retry-After"] = json!({
-            "description": format!("The number of seconds to wait before retrying, {when}."),
+            "description": "The number of seconds to wait before retrying; present if `retryable` is true.",
             "required": false,
             "schema": { "type": "integer", "minimum": 0 },
         });

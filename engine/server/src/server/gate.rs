@@ -157,7 +157,7 @@ impl Gate {
         }
         let asking = bearer.parse::<Token>().ok().and_then(|token| self.asking_with(&token));
         // The error does not reveal which of the reasons applies.
-        let detail = "this key is none, has expired, or was revoked";
+        let detail = "the API key is invalid, expired or revoked";
         asking.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, codes::INVALID_TOKEN, detail))
     }
 

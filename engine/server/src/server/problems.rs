@@ -165,9 +165,9 @@ fn page(registry: &Registry, code: Code) -> String {
         }
         Scope::Any | Scope::Queries | Scope::Commands | Scope::Bodies | Scope::Elsewhere => String::new(),
     };
-    let name = code.name;
+    let (name, retry) = (code.name, if code.retryable { "retryable" } else { "not retryable" });
     let body = format!(
-        "<p>Code <code>{name}</code>, status {statuses}</p>\n<h2>What it means</h2>\n<p>{meaning}</p>\n\
+        "<p>Code <code>{name}</code>, status {statuses}, {retry}</p>\n<h2>What it means</h2>\n<p>{meaning}</p>\n\
          <h2>What to do</h2>\n<p>{remedy}</p>\n{place}<h2>Example</h2>\n<pre>{example}</pre>\n"
     );
     around(&code.title(), &body)
