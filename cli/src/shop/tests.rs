@@ -51,6 +51,27 @@ fn every_option_has_a_flag_and_a_sentence_and_only_shared_ones_have_variables() 
     }
 }
 
+/// An export under load depends on it: see `orderlog_runtime::archive::cut`.
+#[test]
+fn facts_are_copied_from_services_that_are_listed_before_and_react_to_nothing() {
+    let of =
+        [reads::<Customers>(), reads::<Orders>(), reads::<Inventory>(), reads::<Billing>(), reads::<Notifications>()];
+    assert_eq!(of.map(|(name, ..)| name).as_slice(), SHOP.published().iter().map(|it| it.0).collect::<Vec<_>>());
+    for (name, _, copies) in of {
+        for topic in copies {
+            let publishes = |it: &(&str, &[(&str, &str)])| it.1.iter().any(|(published, _)| published == topic);
+            let publisher = SHOP.published().iter().position(publishes).expect("a publisher");
+            let (source, reacts_to, _) = of[publisher];
+            assert!(of[..publisher].iter().all(|it| it.0 != name) && reacts_to.is_empty(), "{name} copies {source}");
+        }
+    }
+}
+
+/// The name of a service, the topics that it reacts to, and those that it copies.
+fn reads<D: Decider>() -> (&'static str, &'static [&'static str], &'static [&'static str]) {
+    (D::JOURNAL, D::REACTS_TO, D::COPIES)
+}
+
 fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
     if command.has_subcommands() { command.get_subcommands().flat_map(leaves).collect() } else { vec![command] }
 }

@@ -144,7 +144,8 @@ pub trait Decider: Clone + Send + Sync + Sized + 'static {
         false
     }
 
-    /// The public events that follow from `event`, in order. The default publishes none.
+    /// The public events that follow from `event`, in order: at most [`EVENTS_MAX`](crate::public::EVENTS_MAX). The default publishes
+    /// none.
     fn publish(_event: &Self::Event) -> Vec<Self::Published> {
         Vec::new()
     }

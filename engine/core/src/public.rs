@@ -258,6 +258,9 @@ pub const fn all_of<const N: usize>(lists: &[&[Topic]]) -> [Topic; N] {
     all
 }
 
+/// The maximum number of public events of one record. An export looks for the record that caused another one among so many.
+pub const EVENTS_MAX: usize = 1_024;
+
 /// The id of the `index`-th public event of a journal record. Every copy has the same id, whichever instance publishes it.
 pub fn event_id(log_id: Uuid, offset: u64, index: usize) -> Uuid {
     let mut hasher = blake3::Hasher::new();

@@ -11,7 +11,7 @@ use orderlog_core::{
     decider::Decider,
     machine::Verdict,
     planted::Bug,
-    public::{Envelope, PublicEvent, event_id},
+    public::{EVENTS_MAX, Envelope, PublicEvent, event_id},
     words,
 };
 use orderlog_eventlog::{
@@ -157,7 +157,9 @@ pub(crate) fn events_of<D: Decider>(log_id: Uuid, recorded: &Recorded<D>) -> Vec
         cause: origin.cause.filter(|_| !Bug::PublishWithoutCause.is_loose()),
         trace: None,
     };
-    let events = D::publish(&recorded.event).into_iter().enumerate();
+    let events = D::publish(&recorded.event);
+    debug_assert!(events.len() <= EVENTS_MAX, "{}@{} has too many events", D::JOURNAL, recorded.offset);
+    let events = events.into_iter().enumerate();
     events.map(|(index, event)| (envelope(event_id(log_id, recorded.offset, index)), event)).collect()
 }
 

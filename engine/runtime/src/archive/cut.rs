@@ -1,24 +1,39 @@
-//! The extent of an export of a log that keeps growing: all journals as they are at one moment.
+//! The extent of an export of a log that keeps growing: an end for each journal, so that no record below the ends lacks its cause.
 //!
 //! A record may follow from a record of another journal. An export that contained it without its cause would be a history that
-//! never existed: after an import the cause could be decided differently. So the ends of the journals are queried until two
-//! answers in a row are equal. Then all ends were as returned at the moment between the two queries.
+//! never existed: after an import the cause could be decided differently. The journals have no common clock, and their ends are read
+//! one after the other. If two readings in a row are equal, all ends were as read at the moment between the two. Under load they never
+//! are. Then the ends of the second reading are lowered until they fit:
+//!
+//! - A record that reacts to a public event names the event, whose id derives from its record. If that record is not below the ends,
+//!   the journal of the reaction is cut before the reaction. This is repeated until nothing changes.
+//! - Records may also follow from others in ways that they do not name: facts copied from another service, calls between services, and
+//!   clients. So each reading takes effects before causes: first the journals of services that publish nothing, then the others
+//!   against the order in which they are listed.
+//!
+//! Such a cut always exists, at or past the ends of the first reading. A record at or past an end of the second reading was appended
+//! after that end was read. So was every record that is cut off: it reacts to such a record, or lies behind one that does. Records of
+//! the first reading were appended before, so none of them is cut off, or reacts to one that is. Neither does anything below the
+//! ends that were read before the ones that are lowered. See `docs/decisions/0035-a-cut-under-load.md`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use orderlog_core::public::{Services, Topic};
+use orderlog_core::{
+    header::{HEADER, Header},
+    public::{EVENTS_MAX, Services, Topic, event_id},
+};
 use orderlog_eventlog::{EventLog, Partition, ReadError, Reading, Record};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::journals_of;
+use crate::identity::{self, IdentityError};
 
-/// The maximum number of queries for the ends. If records are appended between all of them, the last answer is used.
-const N_TRIES: u32 = 200;
 /// How long to wait for the next record below a journal's end before it is considered unreadable.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,23 +42,80 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Cut {
     /// For each journal, one past its last record.
     pub ends: Vec<(String, u64)>,
-    /// Whether all of them ended there at the same moment; otherwise within one call to the log.
+    /// Whether all of them ended there at the same moment.
     pub one_moment: bool,
 }
 
-/// Returns where the journals of these services end.
+/// Returns where an export of these services' journals may end now.
 pub async fn cut(log: &dyn EventLog, services: &Services) -> Result<Cut, ReadError> {
-    let journals: Vec<_> = journals_of(services).map(Partition::journal).collect();
-    let (mut last, mut one_moment) = (log.ends(&journals).await?, false);
-    for _ in 0..N_TRIES {
-        let ends = log.ends(&journals).await?;
-        one_moment = ends == last;
-        last = ends;
-        if one_moment {
-            break;
+    let before = ends_of(log, services).await?;
+    let mut ends = ends_of(log, services).await?;
+    let one_moment = ends == before;
+    if !one_moment {
+        let after = ends_of(log, services).await?;
+        let reactions = reactions(log, services, &before, &ends).await?;
+        close(&log_ids(log, services).await?, &reactions, &mut ends, after);
+    }
+    Ok(Cut { ends: journals_of(services).map(str::to_owned).zip(ends).collect(), one_moment })
+}
+
+/// Reads the ends one by one, effects before causes.
+async fn ends_of(log: &dyn EventLog, services: &Services) -> Result<Vec<u64>, ReadError> {
+    let mut order: Vec<_> = services.iter().enumerate().rev().collect();
+    order.sort_by_key(|(_, (_, topics))| !topics.is_empty());
+    let mut ends = vec![0; services.len()];
+    for (n, (journal, _)) in order {
+        ends[n] = log.ends(&[Partition::journal(*journal)]).await?.first().copied().unwrap_or(0);
+    }
+    Ok(ends)
+}
+
+/// Returns each journal's id; `None` for a journal that has not begun.
+async fn log_ids(log: &dyn EventLog, services: &Services) -> Result<Vec<Option<Uuid>>, ReadError> {
+    let begun = match identity::begun(log, services).await {
+        Ok(begun) => begun,
+        Err(IdentityError::Read(error)) => return Err(error),
+        // The export names the journal that does not begin as it should.
+        Err(_) => Vec::new(),
+    };
+    let id = |journal| begun.iter().find(|genesis| genesis.journal == journal).map(|genesis| genesis.log_id);
+    Ok(journals_of(services).map(id).collect())
+}
+
+/// The index and offset of the records that react to an event, by its id.
+type Reactions = HashMap<Uuid, Vec<(usize, u64)>>;
+
+async fn reactions(log: &dyn EventLog, services: &Services, from: &[u64], to: &[u64]) -> Result<Reactions, ReadError> {
+    let mut reactions = Reactions::new();
+    for (n, journal) in journals_of(services).map(Partition::journal).enumerate() {
+        for record in log.history(&journal, from[n], to[n], usize::MAX).await? {
+            let header = record.header(HEADER).and_then(|bytes| Header::decode(bytes).ok());
+            if let Some(cause) = header.and_then(|header| header.origin.cause) {
+                reactions.entry(cause).or_default().push((n, record.offset));
+            }
         }
     }
-    Ok(Cut { ends: journals_of(services).map(str::to_owned).zip(last).collect(), one_moment })
+    Ok(reactions)
+}
+
+/// Lowers `ends` until no reaction below them is to an event of a record from them up to `past`.
+fn close(log_ids: &[Option<Uuid>], reactions: &Reactions, ends: &mut [u64], mut past: Vec<u64>) {
+    loop {
+        let mut lowered = ends.to_vec();
+        for (n, log_id) in log_ids.iter().enumerate() {
+            let Some(log_id) = *log_id else { continue };
+            let events = (ends[n]..past[n]).flat_map(|offset| (0..EVENTS_MAX).map(move |index| (offset, index)));
+            let too_early = events.filter_map(|(offset, index)| reactions.get(&event_id(log_id, offset, index)));
+            for (reacting, offset) in too_early.flatten() {
+                lowered[*reacting] = lowered[*reacting].min(*offset);
+            }
+        }
+        if lowered == ends {
+            return;
+        }
+        past.copy_from_slice(ends);
+        ends.copy_from_slice(&lowered);
+    }
 }
 
 /// Consecutive records of a journal.
@@ -55,8 +127,8 @@ pub trait Journals: Send + Sync {
     /// Returns where the journals end.
     async fn cut(&self) -> Result<Cut, ReadError>;
 
-    /// Returns the records of `journal` below `end`, from the first one. The stream ends after the last one, or with an error.
-    fn records(&self, journal: &str, end: u64) -> Records;
+    /// Returns the records of `journal` at `from` up to below `end`. The stream ends after the last one, or with an error.
+    fn records(&self, journal: &str, from: u64, end: u64) -> Records;
 }
 
 /// The journals of these services in a log that this process has opened.
@@ -68,13 +140,13 @@ impl Journals for OfLog {
         cut(self.0.as_ref(), &self.1).await
     }
 
-    fn records(&self, journal: &str, end: u64) -> Records {
-        records(self.0.as_ref(), journal, end)
+    fn records(&self, journal: &str, from: u64, end: u64) -> Records {
+        records(self.0.as_ref(), journal, from, end)
     }
 }
 
-/// Returns the records of `journal` below `end`, from the first one.
-pub fn records(log: &dyn EventLog, journal: &str, end: u64) -> Records {
+/// Returns the records of `journal` at `from` up to below `end`.
+pub fn records(log: &dyn EventLog, journal: &str, from: u64, end: u64) -> Records {
     struct Place {
         reading: Reading,
         partition: Partition,
@@ -82,7 +154,7 @@ pub fn records(log: &dyn EventLog, journal: &str, end: u64) -> Records {
         end: u64,
     }
     let partition = Partition::journal(journal);
-    let place = Place { reading: log.read(vec![(partition.clone(), 0)]), partition, next: 0, end };
+    let place = Place { reading: log.read(vec![(partition.clone(), from)]), partition, next: from, end };
     stream::unfold(Some(place), |place| async move {
         let mut place = place?;
         if place.next >= place.end {
@@ -105,3 +177,6 @@ pub fn records(log: &dyn EventLog, journal: &str, end: u64) -> Records {
     })
     .boxed()
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,7 +81,7 @@ pub async fn export(
     let mut entries = Vec::with_capacity(ends.len());
     for (journal, end) in ends {
         let mut writer = JournalWriter::create(dir, &journal)?;
-        let mut records = journals.records(&journal, end);
+        let mut records = journals.records(&journal, 0, end);
         while let Some(some) = records.next().await {
             let next = writer.n_records();
             let some = some.map_err(|source| ExportError::Read { journal: journal.clone(), next, source })?;

@@ -221,7 +221,7 @@ async fn end_of(log: &dyn EventLog, journal: &str) -> Result<u64, ReadError> {
 
 /// Returns the digest of the chain over the first `n_records` records of a journal in the log.
 async fn digest_of(log: &dyn EventLog, journal: &str, n_records: u64) -> Result<Digest, ReadError> {
-    let (mut digest, mut reading) = (Digest::default(), records(log, journal, n_records));
+    let (mut digest, mut reading) = (Digest::default(), records(log, journal, 0, n_records));
     while let Some(some) = reading.next().await {
         for record in some? {
             digest = chain(&digest, record.offset, packed(&record), &record.value);

@@ -120,12 +120,6 @@ impl Export {
                 manifest?
             }
         };
-        if !manifest.one_moment {
-            output::note(
-                "the journals kept growing: their ends were read one after the other, so an event that crossed from one service to \
-                 another in between may be in one journal only",
-            );
-        }
         let signed = if key.is_some() { ", signed" } else { "" };
         print(self.json, &json!(manifest), &format!("exported to {}{signed}", self.dir.display()), &manifest)?;
         output::note("the hash key is not in the export: back it up too, since without it the journals are of no use");
@@ -384,8 +378,8 @@ impl Journals for OfServer {
         self.0.get("/admin/journals").await.map_err(|error| unavailable(&error))
     }
 
-    fn records(&self, journal: &str, end: u64) -> Records {
-        let (running, path) = (Arc::clone(&self.0), format!("/admin/journals/{journal}?end={end}"));
+    fn records(&self, journal: &str, from: u64, end: u64) -> Records {
+        let (running, path) = (Arc::clone(&self.0), format!("/admin/journals/{journal}?from={from}&end={end}"));
         let bytes = async move { running.stream(&path).await };
         let bytes = stream::once(bytes).flat_map(|bytes| match bytes {
             Ok(bytes) => bytes.boxed(),

@@ -12,6 +12,9 @@ use super::{Admin, json_answer, not_here, unread};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
+    /// The first record.
+    #[serde(default)]
+    from: u64,
     end: u64,
 }
 
@@ -22,12 +25,12 @@ impl Admin {
         Ok(json_answer(StatusCode::OK, &serde_json::json!(cut)))
     }
 
-    /// The records of a journal below an end.
+    /// The records of a journal below an end, all or from an offset on.
     pub(super) fn journal(&self, request: &Request) -> poem::Result<Response> {
         let name = request.raw_path_param("journal").unwrap_or_default();
         let journal = self.registry.find(name).ok_or_else(|| not_here(name))?.name();
-        let Wanted { end } = request.params()?;
-        let bytes = archive::records(self.log.as_ref(), journal.as_str(), end).map(move |records| {
+        let Wanted { from, end } = request.params()?;
+        let bytes = archive::records(self.log.as_ref(), journal.as_str(), from, end).map(move |records| {
             let mut bytes = BytesMut::new();
             match records {
                 Ok(records) => records.iter().for_each(|record| frames::push(&mut bytes, record)),
