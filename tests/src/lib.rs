@@ -8,6 +8,7 @@ pub mod collector;
 pub mod deployment;
 pub mod ends;
 pub mod http;
+pub mod kcat;
 pub mod keys;
 pub mod planting;
 pub mod poison;

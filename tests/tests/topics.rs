@@ -2,50 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    process::Command,
-};
+use std::collections::BTreeSet;
 
 use orderlog_core::{heard, public::PublicEvent};
 use orderlog_domain::{billing, customers, inventory, orders};
 use orderlog_tests::{
-    deployment::{Distributed, kafka},
+    deployment::Distributed,
+    kcat::{self, Published},
     story::{self, Shop},
 };
 use serde_json::{Map, Value};
-
-/// A record of a public topic.
-struct Published {
-    key: String,
-    headers: BTreeMap<String, String>,
-    value: String,
-}
-
-impl Published {
-    /// One of its headers.
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("there is no {name}: {:?}", self.headers))
-    }
-}
-
-/// What `kcat` prints of a topic.
-fn kcat(topic: &str) -> Vec<Published> {
-    let output = Command::new("kcat")
-        .args(["-C", "-b", &kafka(), "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%k\t%h\t%s\n"])
-        .output()
-        .expect("kcat is installed: `tests/run` does that");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let published = |line: &str| {
-        let [key, headers, value] = line.splitn(3, '\t').collect::<Vec<_>>()[..] else {
-            panic!("not three fields: {line}")
-        };
-        let headers = headers.split(',').map(|header| header.split_once('=').unwrap());
-        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Published { key: key.to_owned(), headers, value: value.to_owned() }
-    };
-    String::from_utf8(output.stdout).unwrap().lines().map(published).collect()
-}
 
 /// The fields are those that the published contract tells of.
 fn as_published(contract: &Value, topic: &str, value: &str) {
@@ -106,7 +72,7 @@ async fn a_history_names_its_causes(shop: &Shop) {
     let [placed, confirmed] = &history["items"].as_array().unwrap()[..] else { panic!("{history}") };
     assert_eq!((&placed["cause"], &placed["correlation"]), (&Value::Null, &Value::Null), "{history}");
     for (field, topic) in [("cause", "stock.reserved"), ("correlation", "order.created")] {
-        let events = kcat(topic);
+        let events = kcat::read(topic);
         let event = events.iter().find(|event| event.key == order).unwrap();
         assert_eq!(confirmed[field], event.header("ce_id"), "{field}: {history}");
     }
@@ -130,10 +96,11 @@ async fn every_public_topic_holds_cloudevents_under_its_exact_name() {
     let deployment = Distributed::start_with_prefix(String::new()).await;
     let shop = Shop::from(&deployment);
     story::play(&shop, &uuid::Uuid::new_v4().simple().to_string()).await;
-    let published: Vec<_> = AnyEvent::TOPICS.iter().map(|(topic, service)| (*topic, *service, kcat(topic))).collect();
+    let published: Vec<_> =
+        AnyEvent::TOPICS.iter().map(|(topic, service)| (*topic, *service, kcat::read(topic))).collect();
     // Read once more: an event may have been caused by one that was published when its topic had been read.
     let known =
-        AnyEvent::TOPICS.iter().flat_map(|(topic, _)| kcat(topic)).map(|event| event.header("ce_id").to_owned());
+        AnyEvent::TOPICS.iter().flat_map(|(topic, _)| kcat::read(topic)).map(|event| event.header("ce_id").to_owned());
     let known: BTreeSet<String> = known.collect();
     for (topic, service, events) in published {
         assert!(!events.is_empty(), "{topic} flows in the story");

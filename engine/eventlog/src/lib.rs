@@ -245,6 +245,12 @@ pub trait Lease: Send + Sync {
     /// usually the holder, but it may have died since.
     async fn holder(&self) -> Result<Option<String>, LeaseError>;
 
+    /// Returns whether a position is deleted unless it is stored again from time to time. Kafka deletes one that is older than
+    /// `offsets.retention.minutes`, even while its group has members, unless they subscribe to its topic.
+    fn positions_expire(&self) -> bool {
+        false
+    }
+
     /// Stores the position to resume from in each partition.
     async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError>;
 }

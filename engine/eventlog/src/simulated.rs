@@ -160,6 +160,15 @@ impl SimulatedLog {
         self.shared.changed(state);
     }
 
+    /// Adds an empty partition to a topic.
+    ///
+    /// # Panics
+    /// If the topic does not exist.
+    pub fn add_partition(&self, topic: &str) {
+        let mut state = self.shared.state();
+        state.topics.get_mut(topic).expect("the topic to extend exists").partitions.push(Vec::new());
+    }
+
     /// Takes the lease from its holder and gives it to the next member. Without another member, nobody holds it until one joins.
     pub fn drop_lease_holder(&self, group: &str) {
         let mut state = self.shared.state();

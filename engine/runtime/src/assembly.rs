@@ -10,7 +10,7 @@ use orderlog_readmodel::{Rows, Store, Tables};
 use crate::{
     background::{self, Troubles},
     reactor, relay,
-    replica::{Damage, News, Replica, Setup, StartError},
+    replica::{Damage, Replica, Setup, StartError},
     snapshots::{self, Keeping},
     timer,
 };
@@ -67,9 +67,7 @@ pub async fn start_on<D: Decider, R: Rows<D>>(
     troubles: &Troubles,
 ) -> Result<Assembled<D, R>, AssemblyError> {
     let lease = setup.log.lead(&group_of(D::JOURNAL), D::JOURNAL).await?;
-    let log = Arc::clone(&setup.log);
-    let replica = Replica::start(setup, rows).await?;
-    let replica = replica.hearing(News::of::<D>(log, Arc::clone(&lease)).await.map_err(StartError::from)?);
+    let replica = Replica::start(setup, rows).await?.hearing(Arc::clone(&lease));
     replica.setup().environment.spawn(replica.clone().prove_news().boxed());
     perform(&lease, troubles, "relay", &replica, relay::run::<D, R>);
     if !D::REACTS_TO.is_empty() {

@@ -25,6 +25,8 @@ const WELL_AFTER: Duration = Duration::from_secs(3);
 /// The pause between two commits. After a longer pause a position is saved immediately, since callers may wait for it. A crash repeats
 /// this much work, which is harmless.
 const COMMIT_EVERY: Duration = Duration::from_millis(50);
+/// How often a position that does not change is saved again, on a log where positions expire.
+const RENEW_EVERY: Duration = Duration::from_secs(30);
 /// The maximum number of marks of a position, one for each partition recently written to. With an address of 1,024 bytes they fit into
 /// the metadata that Kafka stores with a position. On a log copied at a single moment, the marks of the last batch suffice.
 const N_MARKS_MAX: usize = 40;
@@ -95,12 +97,15 @@ pub struct Progress {
     lease: Arc<dyn Lease>,
     measures: Arc<Measures>,
     task: &'static str,
-    begun: Vec<(Partition, Position)>,
+    /// All positions, without those that are not saved yet.
+    saved: BTreeMap<Partition, Position>,
     done: BTreeMap<Partition, Position>,
     output_marks: OutputMarks,
     due: Option<Instant>,
     /// When a position was last saved.
     kept: Option<Instant>,
+    /// When to save all positions again.
+    renew: Option<Instant>,
     ending: watch::Receiver<bool>,
 }
 
@@ -120,6 +125,9 @@ impl Progress {
         let committed = lease.committed(&partitions).await?;
         let unavailable = |error: ReadError| LeaseError::Unavailable { reason: error.to_string() };
         let ends = replica.log().ends(&partitions).await.map_err(unavailable)?;
+        if lease.positions_expire() && *replica.committed().borrow() > 1 {
+            warn_of_lost((D::JOURNAL, task), &partitions, &committed, &ends);
+        }
         let (mut begun, mut output_marks, mut known) = (Vec::new(), OutputMarks::default(), Vec::new());
         for ((partition, kept), end) in partitions.into_iter().zip(committed).zip(ends) {
             let mut kept = kept.unwrap_or_default();
@@ -147,11 +155,9 @@ impl Progress {
         let from: Vec<_> = begun.iter().map(|(partition, kept)| (partition.clone(), kept.next)).collect();
         let measures = Arc::clone(replica.measures());
         measures.stands(task, &begun);
-        let ending = replica.ending();
-        Ok((
-            Self { lease, measures, task, begun, done: BTreeMap::new(), output_marks, due: None, kept: None, ending },
-            from,
-        ))
+        let renew = lease.positions_expire().then(|| Instant::now() + RENEW_EVERY);
+        let (saved, done, ending) = (begun.into_iter().collect(), BTreeMap::new(), replica.ending());
+        Ok((Self { lease, measures, task, saved, done, output_marks, due: None, kept: None, renew, ending }, from))
     }
 
     /// Marks this record, and everything before it in its partition, as finished.
@@ -162,7 +168,9 @@ impl Progress {
 
     /// Saves the group's position once more, so that others learn where the work is done now.
     pub fn confirm(&mut self) {
-        self.done.extend(std::mem::take(&mut self.begun));
+        for (partition, position) in &self.saved {
+            self.done.entry(partition.clone()).or_insert_with(|| position.clone());
+        }
         self.commit_soon();
     }
 
@@ -179,7 +187,7 @@ impl Progress {
     /// Waits until a commit is due or background tasks are asked to end. Pending forever if there is nothing to commit.
     pub async fn due(&self) {
         let due = async {
-            match self.due {
+            match [self.due, self.renew].into_iter().flatten().min() {
                 Some(due) => tokio::time::sleep_until(due).await,
                 None => std::future::pending().await,
             }
@@ -197,15 +205,35 @@ impl Progress {
     /// # Errors
     /// [`LeaseError`]: the progress was not saved, and the task must not continue.
     pub async fn commit(&mut self) -> Result<ControlFlow<()>, LeaseError> {
-        let is_to_end = *self.ending.borrow();
+        let (is_to_end, now) = (*self.ending.borrow(), Instant::now());
+        if let Some(renew) = self.renew.as_mut().filter(|renew| **renew <= now) {
+            *renew = now + RENEW_EVERY;
+            self.confirm();
+        }
         let mut done: Vec<_> = std::mem::take(&mut self.done).into_iter().collect();
-        (self.due, self.kept) = (None, Some(Instant::now()));
+        (self.due, self.kept) = (None, Some(now));
         self.measures.stands(self.task, &done);
         if !done.is_empty() {
+            self.saved.extend(done.iter().cloned());
             done.iter_mut().for_each(|(_, position)| position.marks.extend_from_slice(&self.output_marks.0));
             self.lease.commit(&done).await?;
         }
         Ok(if is_to_end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+/// Logs the partitions in which a task has no position although they have records.
+fn warn_of_lost((service, task): (&str, &str), partitions: &[Partition], committed: &[Option<Position>], ends: &[u64]) {
+    let found = partitions.iter().zip(committed).zip(ends);
+    let lost = found.filter(|((_, position), end)| position.is_none() && **end > 0);
+    let names = lost.map(|((partition, _), _)| partition.to_string()).collect::<Vec<_>>().join(", ");
+    if !names.is_empty() {
+        warn!(
+            service,
+            task,
+            "{service} {task} has no stored position in {names}: it starts from the beginning, and what it did before is repeated \
+             under the same ids"
+        );
     }
 }
 

@@ -16,6 +16,7 @@
 //! - [`past`]: earlier states of aggregates, folded from their own records.
 //! - [`archive`]: exports all journals to files and imports them into an empty log.
 //! - [`envelope`]: the parts of a record that the digest chain does not cover.
+//! - `consumed`: the partitions of the public topics that a service consumes.
 //! - [`background`]: runs background tasks only on the instance that holds the journal's lease. [`assembly`] wires everything together.
 //!
 //! Business rules are in `domain`, SQL is in `projections` and routes are in `api`.
@@ -25,6 +26,7 @@ pub mod aside;
 pub mod assembly;
 pub mod background;
 pub mod cloudevents;
+mod consumed;
 pub mod delivery;
 pub mod envelope;
 pub mod environment;

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
     sync::Arc,
     time::Duration,
 };
@@ -26,7 +27,8 @@ use tracing::{error, warn};
 use crate::{
     background::Progress,
     cloudevents::{self, CloudEventError},
-    marks, partitions_of,
+    consumed::Consumed,
+    marks,
     replica::{ExecuteError, Executed, Replica},
     trace::{Kind, Span},
 };
@@ -103,8 +105,18 @@ impl UnderWay {
 /// # Errors
 /// [`ReactorError`]. A restart resumes from the last commit.
 pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), ReactorError> {
-    let partitions = partitions_of(replica.log().as_ref(), D::REACTS_TO).await?;
-    let (mut progress, from) = Progress::load(&replica, lease, "reactor", partitions).await?;
+    let mut consumed = replica.consumed();
+    while react_until_grown(&replica, Arc::clone(&lease), &mut consumed).await?.is_continue() {}
+    Ok(())
+}
+
+/// Reacts to the events of all partitions that are known now, until there are more.
+async fn react_until_grown<D: Decider, R: Rows<D>>(
+    replica: &Replica<D, R>,
+    lease: Arc<dyn Lease>,
+    consumed: &mut Consumed,
+) -> Result<ControlFlow<()>, ReactorError> {
+    let (mut progress, from) = Progress::load(replica, lease, "reactor", consumed.of(D::REACTS_TO)).await?;
     let mut reading = replica.log().read(from);
     let mut under_way: HashMap<Partition, UnderWay> = HashMap::new();
     let (mut reacting, mut aside) = (Reacting::<D>::new(), Reacting::<D>::new());
@@ -115,14 +127,16 @@ pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn 
             () = progress.due() => {
                 if progress.commit().await?.is_break() {
                     // The next holder of the lease repeats what is in progress, with the same keys.
-                    return Ok(());
+                    return Ok(ControlFlow::Break(()));
                 }
                 continue;
             }
+            // What is in progress is repeated too.
+            () = consumed.grown() => return Ok(progress.commit().await?),
             Some(outcome) = reacting.next() => outcome,
             Some(outcome) = aside.next() => outcome,
             batch = reading.next(), if has_room => {
-                let Some(batch) = batch else { return Ok(()) };
+                let Some(batch) = batch else { return Ok(ControlFlow::Break(())) };
                 let batch = batch?;
                 let events = under_way.entry(batch.partition.clone()).or_default();
                 for record in &batch.records {

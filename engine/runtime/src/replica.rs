@@ -34,7 +34,8 @@ pub use intake::Reach;
 pub use lag::Behind;
 use lag::Lag;
 pub(crate) use lag::watch as watch_lag;
-pub use news::{Lacks, News, sources};
+use news::News;
+pub use news::{Lacks, sources};
 pub use preparing::ToSettle;
 pub use recorded::{Recorded, RecordedError};
 pub use repair::{Discarded, RepairError, Retried};
@@ -49,11 +50,11 @@ use orderlog_core::{
     planted::Bug,
     words,
 };
-use orderlog_eventlog::{EventLog, Partition, ReadError};
+use orderlog_eventlog::{EventLog, Lease, Partition, ReadError};
 use orderlog_readmodel::{Rows, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{environment::Environment, measures::Measures};
+use crate::{consumed::Consumed, environment::Environment, measures::Measures};
 
 /// Configuration of one instance of a service.
 #[derive(Clone)]
@@ -194,6 +195,7 @@ pub struct Replica<D: Decider, R = Store<D>> {
     shared: Arc<Shared>,
     serving: Serving<R>,
     setup: Setup,
+    consumed: Consumed,
     news: Option<Arc<News>>,
 }
 
@@ -206,6 +208,7 @@ impl<D: Decider, R> Clone for Replica<D, R> {
             shared: Arc::clone(&self.shared),
             serving: Arc::clone(&self.serving),
             setup: self.setup.clone(),
+            consumed: self.consumed.clone(),
             news: self.news.clone(),
         }
     }
@@ -359,10 +362,17 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         }
     }
 
-    /// Makes the replica wait for public events that are already on the topics before it rejects a command that rests on them.
+    /// Makes the replica wait for public events that are already on the topics before it rejects a command that rests on them. `lease`
+    /// knows the reactor's positions.
     #[must_use]
-    pub fn hearing(self, news: News) -> Self {
+    pub fn hearing(self, lease: Arc<dyn Lease>) -> Self {
+        let news = News::of::<D>(Arc::clone(self.log()), lease, self.consumed.clone());
         Self { news: Some(Arc::new(news)), ..self }
+    }
+
+    /// Returns the partitions of the topics that this service consumes.
+    pub(crate) fn consumed(&self) -> Consumed {
+        self.consumed.clone()
     }
 
     /// Checks in advance that the positions of the groups that this replica waits for belong to this log, so that no request has to.

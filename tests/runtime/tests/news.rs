@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use orderlog_core::{decider::Decider, header::Origin, key::HashKey, public::Envelope};
 use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
-    customers::{self, Address, Customers},
+    customers::{self, Address, Customers, public::CustomerChanged},
     inventory::Inventory,
     notifications::Notifications,
     orders::{self, OrderLine, Orders, public::OrderCreated},
@@ -20,7 +20,7 @@ use orderlog_runtime::{
     assembly, cloudevents,
     environment::Machine,
     now_ms, reactor, relay,
-    replica::{ExecuteError, Lacks, News, Replica, Setup, sources},
+    replica::{ExecuteError, Lacks, Replica, Setup, sources},
 };
 use uuid::Uuid;
 
@@ -40,6 +40,11 @@ fn old_order() -> OrderCreated {
         total: Money::new(500).unwrap(),
         version: 1,
     }
+}
+
+fn envelope() -> Envelope {
+    let id = Uuid::now_v7();
+    Envelope { id, time_ms: now_ms(), correlation: id, cause: None, trace: None }
 }
 
 fn payment(order_id: OrderId) -> Command {
@@ -68,9 +73,7 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
     let log: Arc<dyn EventLog> = SimulatedLog::new();
     log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await.unwrap();
     let order = old_order();
-    let id = Uuid::now_v7();
-    let envelope = Envelope { id, time_ms: now_ms(), correlation: id, cause: None, trace: None };
-    let event = cloudevents::encode(&envelope, &orders::Published::Created(order.clone()), "orders");
+    let event = cloudevents::encode(&envelope(), &orders::Published::Created(order.clone()), "orders");
     log.append(vec![event]).await.remove(0).unwrap();
 
     let (deaf, _folder) = instance(&projections::billing::TABLES, &log).await;
@@ -81,7 +84,7 @@ async fn a_payment_for_an_order_that_the_reactor_has_not_come_to_is_no_unknown_o
     assert!(matches!(refused, Err(ExecuteError::Rejected(Rejection::UnknownOrder { .. }))), "{refused:?}");
 
     let lease = log.lead("orderlog.billing", "billing").await.unwrap();
-    let hearing = deaf.clone().hearing(News::of::<Billing>(log, Arc::clone(&lease)).await.unwrap());
+    let hearing = deaf.clone().hearing(Arc::clone(&lease));
     let paid = tokio::spawn(pay(hearing));
     let reacting = tokio::spawn(reactor::run(deaf, lease));
     paid.await.unwrap().unwrap();
@@ -101,7 +104,7 @@ async fn a_customer_who_is_not_published_yet_is_no_unknown_customer_whatever_the
 
     let (replica, _of_orders) = instance(&projections::orders::TABLES, &log).await;
     let lease = log.lead("orderlog.orders", "orders").await.unwrap();
-    let orders = replica.hearing(News::of::<Orders>(Arc::clone(&log), lease).await.unwrap());
+    let orders = replica.hearing(lease);
     let place = orders::Command::Place { order_id, customer_id, currency, lines, channel: None };
     // The relay begins only while the refusal waits for it.
     let relaying = tokio::spawn(async move {
@@ -148,7 +151,7 @@ async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows()
         (instance(&projections::billing::TABLES, &log).await, instance(&projections::billing::TABLES, &log).await);
     let lease = log.lead("orderlog.billing", "billing").await.unwrap();
     let elsewhere = log.lead("orderlog.billing", "billing").await.unwrap();
-    let other = other.hearing(News::of::<Billing>(Arc::clone(&log), elsewhere).await.unwrap());
+    let other = other.hearing(elsewhere);
     let lacking = async |offset| {
         let mut lacks = Lacks::Publication;
         let taking_in = other.has_taken_in("orders", offset, &mut lacks);
@@ -160,9 +163,8 @@ async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows()
     let passes = async |next: u64| relay.commit(&[(Partition::journal("orders"), next.into())]).await.unwrap();
     passes(5).await;
     assert_eq!(lacking(5).await, Err(Lacks::Publication));
-    let (order, id) = (old_order(), Uuid::now_v7());
-    let envelope = Envelope { id, time_ms: now_ms(), correlation: id, cause: None, trace: None };
-    let event = cloudevents::encode(&envelope, &orders::Published::Created(order.clone()), "orders");
+    let order = old_order();
+    let event = cloudevents::encode(&envelope(), &orders::Published::Created(order.clone()), "orders");
     log.append(vec![event]).await.remove(0).unwrap();
     passes(6).await;
     assert_eq!(lacking(5).await, Err(Lacks::Reaction));
@@ -179,6 +181,52 @@ async fn a_record_is_reflected_once_it_is_published_reacted_to_and_in_the_rows()
     reacting.abort();
 }
 
+/// An event of an order, or of a customer, in this partition of its topic.
+async fn publish(log: &SimulatedLog, event: NewRecord, partition: u32) {
+    let landed = log.append(vec![NewRecord { partition: Some(partition), ..event }]).await.remove(0).unwrap();
+    assert_eq!(landed.partition, partition);
+}
+
+/// Orders copies customers and billing reacts to orders, in partitions that did not exist when both started.
+#[tokio::test]
+async fn partitions_that_are_added_are_copied_from_and_reacted_to_from_their_beginning() {
+    let simulated = SimulatedLog::new();
+    let log: Arc<dyn EventLog> = simulated.clone();
+    log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await.unwrap();
+    let (orders, _of_orders) = instance(&projections::orders::TABLES, &log).await;
+    let (billing, _of_billing) = instance(&projections::billing::TABLES, &log).await;
+    let lease = log.lead("orderlog.billing", "billing").await.unwrap();
+    let hearing = billing.clone().hearing(Arc::clone(&lease));
+    let reacting = tokio::spawn(reactor::run(billing, lease));
+
+    let order = old_order();
+    for topic in ["order.created", "customer.created"] {
+        simulated.add_partition(topic);
+    }
+    let created = orders::Published::Created(order.clone());
+    publish(&simulated, cloudevents::encode(&envelope(), &created, "orders"), 3).await;
+    let customer =
+        customers::Published::Created(CustomerChanged { customer_id: order.customer_id, active: true, version: 1 });
+    publish(&simulated, cloudevents::encode(&envelope(), &customer, "customers"), 3).await;
+
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    let paid = async || hearing.execute(payment(order.order_id), None, Origin::default(), now_ms() + 500).await;
+    let OrderCreated { customer_id, currency, lines, .. } = order.clone();
+    let place =
+        orders::Command::Place { order_id: OrderId(Uuid::now_v7()), customer_id, currency, lines, channel: None };
+    let placed = async || orders.execute(place.clone(), None, Origin::default(), now_ms() + 500).await;
+    while paid().await.is_err() || placed().await.is_err() {
+        assert!(tokio::time::Instant::now() < until, "the new partitions are consumed");
+    }
+    // The positions that callers wait for are those of the new partitions too.
+    let relay = log.lead("orderlog.orders", "orders").await.unwrap();
+    relay.commit(&[(Partition::journal("orders"), 6.into())]).await.unwrap();
+    let mut lacks = Lacks::Publication;
+    let taken_in = hearing.has_taken_in("orders", 5, &mut lacks);
+    tokio::time::timeout(Duration::from_secs(10), taken_in).await.unwrap();
+    reacting.abort();
+}
+
 /// A position that was kept on another log says nothing of what is published on this one.
 #[tokio::test]
 async fn a_relay_that_was_at_home_on_another_log_has_published_nothing() {
@@ -186,7 +234,7 @@ async fn a_relay_that_was_at_home_on_another_log_has_published_nothing() {
     log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await.unwrap();
     let (replica, _folder) = instance(&projections::billing::TABLES, &log).await;
     let lease = log.lead("orderlog.billing", "billing").await.unwrap();
-    let replica = replica.hearing(News::of::<Billing>(Arc::clone(&log), lease).await.unwrap());
+    let replica = replica.hearing(lease);
     let relay = log.lead("orderlog.orders", "orders").await.unwrap();
     let journal = Partition::journal("orders");
     let mark = Mark { partition: journal.clone(), offset: 8, print: 7 };

@@ -201,6 +201,26 @@ async fn a_relay_waits_for_rows_that_begin_anew_and_publishes_by_their_verdicts(
     assert_eq!(count(&log, "customer.created"), 0, "a void record publishes nothing");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_position_that_the_log_has_deleted_is_stored_again_within_half_a_minute_without_any_work() {
+    let log = empty_log().await;
+    let customers = start(&log, &Arc::default(), &MemoryRows::new(&projections::customers::TABLES)).await;
+    create(&customers).await;
+    let relaying = relay::run(customers.clone(), lead(&log, "customers").await);
+    let deleting = async {
+        eventually("the relay has come to the end", async || next(&log, "customers") == Some(2)).await;
+        log.forget_positions(&group("customers"));
+        assert_eq!(next(&log, "customers"), None);
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        next(&log, "customers")
+    };
+    tokio::select! {
+        ended = relaying => panic!("{ended:?}"),
+        next = deleting => assert_eq!(next, Some(2)),
+    }
+    assert_eq!(count(&log, "customer.created"), 1, "nothing was published again");
+}
+
 /// Wait until a position is due, and keep it.
 async fn keep(progress: &mut Progress) {
     timeout(Duration::from_secs(1), progress.due()).await.expect("a position is due");

@@ -146,6 +146,10 @@ impl Lease for KafkaLease {
         positions_in(&self.cluster, &self.kept(partitions).await?, partitions)
     }
 
+    fn positions_expire(&self) -> bool {
+        true
+    }
+
     async fn holder(&self) -> Result<Option<String>, LeaseError> {
         let found = self.kept(std::slice::from_ref(&self.journal)).await?;
         let kept = found.find_partition(&self.cluster.name(&self.journal.topic), index_of(&self.journal));

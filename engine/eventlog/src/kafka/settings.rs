@@ -11,7 +11,8 @@ pub(super) const COMMON: &[(&str, &str)] = &[
     // With the default, it can take ten seconds to notice that a broker is back.
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
-    ("topic.metadata.refresh.interval.ms", "60000"),
+    // How soon events are also published to partitions that were added to a topic.
+    ("topic.metadata.refresh.interval.ms", "10000"),
     // How long a topic may be missing from the metadata before it counts as unknown.
     ("topic.metadata.propagation.max.ms", "3000"),
 ];

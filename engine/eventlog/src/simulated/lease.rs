@@ -83,6 +83,10 @@ impl Lease for SimulatedLease {
         Ok(None)
     }
 
+    fn positions_expire(&self) -> bool {
+        true
+    }
+
     async fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LeaseError> {
         Ok(self.shared.state().positions_of(&self.group, partitions))
     }

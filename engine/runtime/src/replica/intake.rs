@@ -10,6 +10,8 @@ use orderlog_core::{
 use orderlog_eventlog::{EventLog, Partition, ReadError, Reading, Record};
 use tokio::sync::watch;
 
+use crate::consumed::Consumed;
+
 /// How far an instance folds the journal.
 pub struct Reach {
     /// The instance is ready once it reaches the smaller of this offset and the end that the journal had at its start.
@@ -54,11 +56,26 @@ pub(super) struct Copies {
     pub partitions: Vec<Partition>,
     /// Whether there are any, and every record so far could be read.
     pub is_possible: bool,
+    topics: &'static [&'static str],
+    consumed: Consumed,
 }
 
 impl Copies {
-    pub fn of(partitions: Vec<Partition>) -> Self {
-        Self { is_possible: !partitions.is_empty(), partitions }
+    pub fn of<D: Decider>(consumed: Consumed) -> Self {
+        let partitions = consumed.of(D::COPIES);
+        Self { is_possible: !partitions.is_empty(), partitions, topics: D::COPIES, consumed }
+    }
+
+    /// Waits until partitions were added, which are then among those to copy from.
+    pub async fn grown(&mut self) {
+        loop {
+            self.consumed.grown().await;
+            let partitions = self.consumed.of(self.topics);
+            if partitions.len() > self.partitions.len() {
+                self.partitions = partitions;
+                return;
+            }
+        }
     }
 
     pub fn start_over(&mut self) {

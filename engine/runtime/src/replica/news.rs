@@ -25,11 +25,11 @@ use orderlog_core::{
     planted::Bug,
     public::PublicEvent,
 };
-use orderlog_eventlog::{EventLog, Lease, Mark, Partition, Position, ReadError};
+use orderlog_eventlog::{EventLog, Lease, Mark, Partition, Position};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{assembly, environment::Environment, marks, partitions_of};
+use crate::{assembly, consumed::Consumed, environment::Environment, marks};
 
 /// How long a rejection waits for events that are not published yet.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(1);
@@ -91,31 +91,34 @@ pub struct News {
     lease: Arc<dyn Lease>,
     journal: Partition,
     sources: Vec<Source>,
-    /// The partitions that the reactor reads.
-    reacted: Vec<Partition>,
-    /// The partitions that each instance copies.
-    copied: Vec<Partition>,
+    consumed: Consumed,
+    /// The topics that the reactor reads.
+    reacts_to: &'static [&'static str],
+    /// The topics that each instance copies.
+    copies: &'static [&'static str],
     looks: Shared<Arc<Look>>,
     /// Verifies the reactor's positions.
     proof: Proof,
 }
 
-/// A snapshot of a reactor's progress. The fields were queried in this order.
+/// A snapshot of a reactor's progress: ends were queried first, then the reactor's positions, then the end of the journal.
 struct Look {
-    /// The ends of the topics: first those that the reactor reads, then those that are copied.
-    ends: Vec<u64>,
+    /// The ends of the partitions that the reactor reads.
+    ends: Vec<(Partition, u64)>,
+    /// The ends of the partitions that are copied.
+    copied_ends: Vec<(Partition, u64)>,
+    /// The reactor's positions, in the order of `ends`. A later look may have more.
     reacted: Vec<u64>,
     journal_end: u64,
 }
 
 impl News {
-    pub async fn of<D: Decider>(log: Arc<dyn EventLog>, lease: Arc<dyn Lease>) -> Result<Self, ReadError> {
-        let reacted = partitions_of(log.as_ref(), D::REACTS_TO).await?;
-        let copied = partitions_of(log.as_ref(), D::COPIES).await?;
+    pub(super) fn of<D: Decider>(log: Arc<dyn EventLog>, lease: Arc<dyn Lease>, consumed: Consumed) -> Self {
         let sources = sources::<D>().map(|(journal, topics)| Source::new(journal, topics)).collect();
         let journal = Partition::journal(D::JOURNAL);
         let (looks, proof) = (Shared::default(), Proof::default());
-        Ok(Self { log, lease, journal, sources, reacted, copied, looks, proof })
+        let (reacts_to, copies) = (D::REACTS_TO, D::COPIES);
+        Self { log, lease, journal, sources, consumed, reacts_to, copies, looks, proof }
     }
 
     /// Verifies once that the positions of the reactor and of the relays belong to this log. Searching for their marks can take longer than
@@ -175,8 +178,7 @@ impl News {
         let published = source.published(self.log.as_ref(), offset, lacks).await;
         let is_its = |partition: &Partition| source.topics.contains(&partition.topic.as_ref());
         let (published_up_to, journal_end) = self.have_reacted(is_its, lacks).await;
-        let copied = self.copied.iter().cloned().zip(published_up_to.ends.iter().skip(self.reacted.len()).copied());
-        let copied = copied.filter(|(partition, _)| is_its(partition)).collect();
+        let copied = published_up_to.copied_ends.iter().filter(|(partition, _)| is_its(partition)).cloned().collect();
         source.remember(published, TakenIn { journal_end, copied })
     }
 
@@ -186,8 +188,8 @@ impl News {
         let (mut number, first) = self.look_after(self.looks.n_begun(), lacks).await;
         let mut look = Arc::clone(&first);
         let has_passed = |look: &Look| {
-            let reached = self.reacted.iter().zip(&look.reacted).zip(&first.ends);
-            reached.filter(|((partition, _), _)| is_meant(partition)).all(|((_, next), end)| next >= end)
+            let reached = first.ends.iter().zip(&look.reacted);
+            reached.filter(|((partition, _), _)| is_meant(partition)).all(|((_, end), next)| next >= end)
         };
         while !has_passed(&look) {
             *lacks = Lacks::Reaction;
@@ -209,16 +211,18 @@ impl News {
     }
 
     async fn look(&self) -> Result<Arc<Look>, String> {
-        let topics: Vec<_> = self.reacted.iter().chain(&self.copied).cloned().collect();
-        let ends = self.log.ends(&topics).await.map_err(|error| error.to_string())?;
-        let kept = self.lease.committed(&self.reacted).await.map_err(|error| error.to_string())?;
+        let (reacted, copied) = (self.consumed.of(self.reacts_to), self.consumed.of(self.copies));
+        let ends = self.log.ends(&[&reacted[..], &copied].concat()).await.map_err(|error| error.to_string())?;
+        let kept = self.lease.committed(&reacted).await.map_err(|error| error.to_string())?;
+        let (ends, copied_ends) = ends.split_at_checked(reacted.len()).unwrap_or_default();
+        let (ends, copied_ends) = (at(reacted, ends), at(copied, copied_ends));
         let reacted = if self.proof.holds(self.log.as_ref(), &kept).await? {
             kept.iter().map(next).collect()
         } else {
             vec![0; kept.len()]
         };
         let own = self.log.ends(std::slice::from_ref(&self.journal)).await.map_err(|error| error.to_string())?;
-        Ok(Arc::new(Look { ends, reacted, journal_end: own.first().copied().unwrap_or(0) }))
+        Ok(Arc::new(Look { ends, copied_ends, reacted, journal_end: own.first().copied().unwrap_or(0) }))
     }
 }
 
@@ -313,6 +317,10 @@ impl Proof {
         self.is_done.store(true, Ordering::Relaxed);
         Ok(true)
     }
+}
+
+fn at(partitions: Vec<Partition>, offsets: &[u64]) -> Vec<(Partition, u64)> {
+    partitions.into_iter().zip(offsets.iter().copied()).collect()
 }
 
 fn next(position: &Option<Position>) -> u64 {

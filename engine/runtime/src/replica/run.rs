@@ -28,7 +28,7 @@ use super::{
     switch::{ServedRows, Switching},
     writer::Done,
 };
-use crate::marks;
+use crate::{consumed::Consumed, marks};
 
 /// The maximum number of records folded ahead of the rows.
 const N_UNWRITTEN_MAX: usize = 20_000;
@@ -49,7 +49,6 @@ pub(super) type NewCore<D> = Box<dyn Fn(Checkpoint) -> Core<D> + Send + Sync>;
 pub(super) struct Beginning<D: Decider> {
     pub core: Core<D>,
     pub new_core: NewCore<D>,
-    pub copies: Vec<Partition>,
     /// The first offset that is not in the rows.
     pub next: u64,
     /// The positions up to which the rows hold copied facts.
@@ -62,6 +61,7 @@ pub(super) struct Own<R> {
     pub setup: Setup,
     pub serving: Serving<R>,
     pub shared: Arc<Shared>,
+    pub consumed: Consumed,
 }
 
 /// The queues of requests to the task.
@@ -101,7 +101,7 @@ pub(super) struct Loop<D: Decider, R> {
 
 impl<D: Decider, R: Rows<D>> Loop<D, R> {
     pub fn new(beginning: Beginning<D>, own: &Own<R>, inbox: Inbox<D, R>, reach: Reach) -> Self {
-        let Beginning { core, new_core, copies, end, .. } = beginning;
+        let Beginning { core, new_core, end, .. } = beginning;
         let until = end.max(1).min(reach.target);
         Self {
             core,
@@ -113,7 +113,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             repairs: Repairs::default(),
             intake: Intake {
                 held: Held { limit: reach.limit, records: VecDeque::new() },
-                copies: Copies::of(copies),
+                copies: Copies::of::<D>(own.consumed.clone()),
                 ends: EndsQuery::default(),
             },
             catching_up: CatchingUp { is_new: end == 0, until, is_done: false },
@@ -164,6 +164,9 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                     self.rows.switching = Some(Switching::begin(switch));
                 }
                 Some(repair) = self.inbox.to_repair.recv() => self.repair(repair).await?,
+                () = self.intake.copies.grown() => {
+                    copying = self.intake.copies.read(self.setup.log.as_ref(), &self.core);
+                }
                 () = self.intake.held.raised(), if !self.intake.held.records.is_empty() => {}
                 Some(results) = self.appends.next() => self.appended(results),
                 n = self.inbox.commands.recv_many(&mut asks, N_PENDING_MAX), if may_ask => {

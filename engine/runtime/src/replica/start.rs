@@ -23,7 +23,7 @@ use super::{
     ending::Ending,
     run::{Beginning, Inbox, Loop, NewCore, Own},
 };
-use crate::{marks, measures::Measures, partitions_of};
+use crate::{consumed::Consumed, marks, measures::Measures};
 
 /// The capacity of the command queue between the callers and the loop.
 const N_ASKS_MAX: usize = 4_096;
@@ -39,6 +39,7 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
 
     /// Like [`Replica::start`], for an instance that folds up to a limit.
     pub async fn start_up_to(setup: Setup, store: Arc<R>, reach: Reach) -> Result<Self, StartError> {
+        let consumed = Consumed::follow::<D>(&setup.log, setup.environment.as_ref()).await?;
         let beginning = Beginning::of(&setup, store.as_ref()).await?;
         let (next, end) = (beginning.next, beginning.end);
         debug!(service = D::JOURNAL, from = next, end, "{} resumes at offset {next}", D::JOURNAL);
@@ -67,9 +68,14 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
         let environment = Arc::clone(&setup.environment);
         let serving = Arc::new(RwLock::new(store));
         let inbox = Inbox { commands, to_switch, to_repair, is_open: true };
-        let own = Own { setup: setup.clone(), serving: Arc::clone(&serving), shared: Arc::clone(&shared) };
+        let own = Own {
+            setup: setup.clone(),
+            serving: Arc::clone(&serving),
+            shared: Arc::clone(&shared),
+            consumed: consumed.clone(),
+        };
         let event_loop = Loop::new(beginning, &own, inbox, reach);
-        let replica = Self { asks, switches, repairs, shared, serving, setup, news: None };
+        let replica = Self { asks, switches, repairs, shared, serving, setup, consumed, news: None };
         environment.spawn(own.keep_running(event_loop).boxed());
         Ok(replica)
     }
@@ -79,7 +85,6 @@ impl<D: Decider> Beginning<D> {
     pub async fn of<R: Rows<D>>(setup: &Setup, store: &R) -> Result<Self, StartError> {
         let checkpoint = store.checkpoint().await?;
         same_history::<D>(setup.log.as_ref(), &checkpoint).await?;
-        let copies = partitions_of(setup.log.as_ref(), D::COPIES).await?;
         let end = setup.log.ends(&[Partition::journal(D::JOURNAL)]).await?[0];
         let (next, copied, new_core) = (checkpoint.next, checkpoint.copied.clone(), cores(setup));
         let mut core = new_core(checkpoint);
@@ -89,7 +94,7 @@ impl<D: Decider> Beginning<D> {
         if !Bug::NeverRetry.is_loose() {
             core.retry();
         }
-        Ok(Self { core, new_core, copies, next, copied, end })
+        Ok(Self { core, new_core, next, copied, end })
     }
 }
 

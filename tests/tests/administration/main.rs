@@ -1,0 +1,7 @@
+//! What others do to the topics and groups on Kafka while orderlog uses them.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+mod partitions;
+mod positions;
+mod shop_on_kafka;

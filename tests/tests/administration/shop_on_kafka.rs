@@ -1,0 +1,63 @@
+//! All services in one process, on topics of their own, and the rights of whoever administers the brokers.
+
+use orderlog_tests::{
+    deployment::{Server, free_port, kafka},
+    kcat::{self, Published},
+    story::Shop,
+};
+use rdkafka::{ClientConfig, admin::AdminClient, client::DefaultClientContext};
+
+pub struct ShopOnKafka {
+    dir: tempfile::TempDir,
+    prefix: String,
+    server: Option<Server>,
+}
+
+impl ShopOnKafka {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let prefix = format!("a{}.", uuid::Uuid::new_v4().simple());
+        let mut shop = Self { dir, prefix, server: None };
+        shop.restart().await;
+        shop
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let data = self.dir.path().join("data").display().to_string();
+        let log = format!("kafka://{}", kafka());
+        let args = ["--log", &log, "--topic-prefix", &self.prefix, "--data", &data, "--development-hash-key"];
+        let args = args.map(str::to_owned);
+        self.server = Some(Server::start(&args, free_port(), &self.dir.path().join("log")).await);
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            assert!(server.stop().await);
+        }
+    }
+
+    pub fn shop(&self) -> Shop {
+        let http = self.server.as_ref().unwrap().http.clone();
+        let [customers, orders, inventory, billing, notifications] = [(); 5].map(|()| http.clone());
+        Shop { customers, orders, inventory, billing, notifications }
+    }
+
+    /// What the processes have logged.
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// The name of a topic or group on the brokers.
+    pub fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    pub fn read(&self, topic: &str) -> Vec<Published> {
+        kcat::read(&self.name(topic))
+    }
+}
+
+pub fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", kafka()).create().unwrap()
+}
