@@ -107,6 +107,15 @@ class Programs:
         command += ["--log-filter", "warn", *(on_kafka if log == "kafka" else [])]
         return Program(command, port, self.work)
 
+    def orderlog_on_kafka(self, prefix, name, services=(), port=None, **options):
+        """An instance with a data folder of its own, on the topics of `prefix`, reached by the others at its port."""
+        port = port or free_port()
+        options |= {"log": f"kafka://{self.kafka}", "topic_prefix": f"bench-{prefix}-{os.getpid()}.",
+                    "data": self.work / prefix / name, "listen": f"127.0.0.1:{port}",
+                    "advertised_url": f"http://127.0.0.1:{port}"}
+        given = [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
+        return Program([self.binaries / "orderlog", "serve", *services, "--development-hash-key", *given], port, self.work)
+
     def ceiling(self):
         port = free_port()
         return Program([self.binaries / "orderlog-ceiling", f"127.0.0.1:{port}"], port, self.work)

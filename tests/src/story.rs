@@ -20,7 +20,14 @@ pub struct Shop {
 
 impl From<&Embedded> for Shop {
     fn from(deployment: &Embedded) -> Self {
-        let [customers, orders, inventory, billing, notifications] = SERVICES.map(|_| deployment.http());
+        Self::from(&deployment.http())
+    }
+}
+
+/// All services at one address.
+impl From<&Http> for Shop {
+    fn from(http: &Http) -> Self {
+        let [customers, orders, inventory, billing, notifications] = SERVICES.map(|_| http.clone());
         Self { customers, orders, inventory, billing, notifications }
     }
 }

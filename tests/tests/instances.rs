@@ -13,10 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use orderlog_tests::{
     deployment::{Server, free_port, kafka},
     eventually,
     http::Http,
+    story::Shop,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -41,7 +43,7 @@ impl<const N: usize> Instances<N> {
         let data = tempfile::tempdir().unwrap();
         let topic_prefix = format!("i{}.", uuid::Uuid::new_v4().simple());
         let ports = std::array::from_fn(|_| free_port());
-        let servers = std::array::from_fn(|at| begin(data.path(), &topic_prefix, at, ports[at]));
+        let servers = std::array::from_fn(|at| begin(&["inventory"], data.path(), &topic_prefix, at, ports[at]));
         for server in &servers {
             server.ready().await;
         }
@@ -49,7 +51,7 @@ impl<const N: usize> Instances<N> {
     }
 
     fn restart(&mut self, at: usize) {
-        self.servers[at] = begin(self.data.path(), &self.topic_prefix, at, self.ports[at]);
+        self.servers[at] = begin(&["inventory"], self.data.path(), &self.topic_prefix, at, self.ports[at]);
     }
 
     /// Which one holds the lease, once all others hand their commands over.
@@ -69,11 +71,12 @@ impl<const N: usize> Instances<N> {
     }
 }
 
-fn begin(data: &Path, prefix: &str, at: usize, port: u16) -> Server {
+/// An instance of these services; of all, if none is named.
+fn begin(services: &[&str], data: &Path, prefix: &str, at: usize, port: u16) -> Server {
     let rows = data.join(format!("rows-{at}")).display().to_string();
     let (log, own) = (format!("kafka://{}", kafka()), format!("http://127.0.0.1:{port}"));
-    let args = ["inventory", "--log", &log, "--topic-prefix", prefix, "--data", &rows, "--advertised-url", &own];
-    let args = [&args[..], &["--development-hash-key"]].concat();
+    let args = ["--log", &log, "--topic-prefix", prefix, "--data", &rows, "--advertised-url", &own];
+    let args = [services, &args, &["--development-hash-key"]].concat();
     let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
     Server::begin(&args, port, &data.join(format!("{at}.log")))
 }
@@ -160,10 +163,35 @@ async fn a_dead_holder_costs_no_command_and_its_work_moves_on() {
         metrics.keys().any(runs).then_some(())
     })
     .await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
     two.restart(holder);
     two.servers[holder].ready().await;
     assert_eq!(two.holder().await, 1 - holder, "who comes later takes nothing from who holds the lease");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn within_3_s_of_the_holders_stop_another_instance_does_its_work() {
+    let (data, prefix) = (tempfile::tempdir().unwrap(), format!("i{}.", uuid::Uuid::new_v4().simple()));
+    let start = async |at: usize| {
+        let server = begin(&[], data.path(), &prefix, at, free_port());
+        server.ready().await;
+        server
+    };
+    let holder = start(0).await;
+    let shop = Shop::from(&holder.http);
+    shop.receive(SKU, 100).await;
+    // So many that the positions have marks of records in every partition.
+    let customers = join_all((0..10).map(|_| shop.customer("Ada"))).await;
+    let orders = join_all(customers.iter().map(|customer| shop.order(customer, &[(SKU, 1)]))).await;
+    join_all(orders.iter().map(|order| shop.order_becomes(order, "confirmed", "unpaid"))).await;
+
+    let other = start(1).await;
+    let begun = Instant::now();
+    assert!(holder.stop().await);
+    let shop = Shop::from(&other.http);
+    let order = shop.order(&customers[0], &[(SKU, 1)]).await;
+    shop.order_becomes(&order, "confirmed", "unpaid").await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

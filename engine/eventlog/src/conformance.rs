@@ -60,6 +60,7 @@ macro_rules! conformance_suite {
             two_readers_see_the_same_order,
             several_partitions_in_one_reading,
             fetch_returns_single_records,
+            fetches_at_the_same_time_are_answered_each_by_itself,
             stored_records_are_those_that_were_appended,
             a_part_of_the_history_comes_to_an_end,
             an_offset_past_the_end_is_refused,

@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr};
 use crate::Partition;
 
 /// A record that was in the log when a position was stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
     pub partition: Partition,
     pub offset: u64,

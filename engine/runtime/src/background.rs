@@ -128,16 +128,14 @@ impl Progress {
         if lease.positions_expire() && *replica.committed().borrow() > 1 {
             warn_of_lost((D::JOURNAL, task), &partitions, &committed, &ends);
         }
-        let (mut begun, mut output_marks, mut known) = (Vec::new(), OutputMarks::default(), Vec::new());
-        for ((partition, kept), end) in partitions.into_iter().zip(committed).zip(ends) {
-            let mut kept = kept.unwrap_or_default();
+        let committed: Vec<Position> = committed.into_iter().map(Option::unwrap_or_default).collect();
+        let proven = marks::stand(replica.log().as_ref(), &committed).await.map_err(unavailable)?;
+        let (mut begun, mut output_marks) = (Vec::new(), OutputMarks::default());
+        for (((partition, mut kept), end), is_proven) in partitions.into_iter().zip(committed).zip(ends).zip(proven) {
             if kept.next == 0 && Bug::BeginAtTheEnd.is_loose() {
                 kept.next = end;
             }
-            let stands = kept.next <= end
-                && (Bug::TrustAnyPosition.is_loose()
-                    || marks::stand(replica.log().as_ref(), &kept, &mut known).await.map_err(unavailable)?);
-            if !stands {
+            if kept.next > end || !(is_proven || Bug::TrustAnyPosition.is_loose()) {
                 let next = kept.next;
                 warn!("a group was at {next} of {partition}, which ends at {end}, on another log: it starts over");
                 kept = Position::default();

@@ -4,8 +4,11 @@
 //! The first mark alone is not enough. A restored log may only lack what a background task derived from a record: an event that
 //! the relay had published, or a reaction that the reactor had appended. So a position also depends on those.
 
+use std::collections::BTreeSet;
+
 use blake3::Hasher;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use orderlog_core::{
     header::{HEADER, Header},
     key::RecordId,
@@ -48,17 +51,15 @@ pub fn of(partition: &Partition, record: &Record) -> Mark {
     Mark { partition: partition.clone(), offset: record.offset, print: print_of(record) }
 }
 
-/// Whether the log contains every record that a position has marks of. Marks in `known` are not looked up again.
-pub async fn stand(log: &dyn EventLog, position: &Position, known: &mut Vec<Mark>) -> Result<bool, ReadError> {
-    for mark in &position.marks {
-        if !known.contains(mark) {
-            if !stands(log, mark).await? {
-                return Ok(false);
-            }
-            known.push(mark.clone());
-        }
-    }
-    Ok(true)
+/// Whether the log contains, for each of these positions, every record that the position has marks of. All marks are looked up
+/// together, because a new holder of a lease waits for this.
+pub async fn stand(log: &dyn EventLog, positions: &[Position]) -> Result<Vec<bool>, ReadError> {
+    let marks: BTreeSet<&Mark> = positions.iter().flat_map(|position| &position.marks).collect();
+    let standing =
+        join_all(marks.iter().map(|mark| stands(log, mark))).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let missing: BTreeSet<&Mark> =
+        marks.into_iter().zip(standing).filter(|(_, stands)| !stands).map(|(mark, _)| mark).collect();
+    Ok(positions.iter().map(|position| !position.marks.iter().any(|mark| missing.contains(mark))).collect())
 }
 
 /// Whether the log contains this record.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::join_all};
 
 use super::{Subject, append, in_time, journal, number, numbered, read_all, take, topic, unique};
 use crate::{Partition, ReadError, Reading, TopicKind};
@@ -118,6 +118,28 @@ pub async fn fetch_returns_single_records(subject: Subject) {
     assert_eq!(in_time("fetch nothing", log.fetch(&journal, &[])).await, Ok(Vec::new()));
     let refused = in_time("fetch", log.fetch(&journal, &[3, 10])).await;
     assert!(matches!(refused, Err(ReadError::OutOfRange { wanted: 10, end: 10, .. })), "{refused:?}");
+}
+
+/// Fetches at the same time do not affect each other: each returns its own records, or the error of its own offset.
+pub async fn fetches_at_the_same_time_are_answered_each_by_itself(subject: Subject) {
+    const ALL: u64 = 2_000;
+    let log = &*subject.log;
+    let both = [journal(log, "fetch").await, journal(log, "fetch-too").await];
+    for journal in &both {
+        append(log, (0..ALL).map(|n| numbered(journal, n)).collect()).await;
+    }
+    let asked =
+        both.iter().flat_map(|journal| [vec![0, ALL - 1], vec![7, ALL], vec![ALL / 2, 8]].map(|it| (journal, it)));
+    let fetch = async |(journal, offsets): (&Partition, Vec<u64>)| {
+        let found = in_time("fetch", log.fetch(journal, &offsets)).await;
+        let numbers = found.map(|records| records.iter().map(number).collect::<Vec<_>>());
+        if offsets.contains(&ALL) {
+            assert!(matches!(numbers, Err(ReadError::OutOfRange { wanted: ALL, end: ALL, .. })), "{numbers:?}");
+        } else {
+            assert_eq!(numbers, Ok(offsets));
+        }
+    };
+    join_all(asked.map(fetch)).await;
 }
 
 /// A handle that reads from storage returns the same records, including the newest.

@@ -29,9 +29,10 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("group.protocol", "classic"),
     // A member that joins later does not take the lease from its holder.
     ("partition.assignment.strategy", "cooperative-sticky"),
+    // The least that brokers accept unless `group.min.session.timeout.ms` is lower.
     ("session.timeout.ms", "6000"),
-    // How soon the others learn that the holder has left.
-    ("heartbeat.interval.ms", "500"),
+    // How soon the others learn that the holder has left, and take over.
+    ("heartbeat.interval.ms", "200"),
     // How often to look up the group's coordinator, which commits wait for. The default is ten minutes.
     ("coordinator.query.interval.ms", "2000"),
 ];

@@ -197,7 +197,8 @@ async fn relay_position<D: Decider>(log: &dyn EventLog) -> Result<Option<u64>, R
     let kept = log.positions(&group_of(D::JOURNAL), std::slice::from_ref(&journal)).await?;
     let Some(position) = kept.into_iter().next().flatten() else { return Ok(None) };
     let end = log.ends(std::slice::from_ref(&journal)).await?.first().copied().unwrap_or(0);
-    let is_of_this_log = position.next <= end && marks::stand(log, &position, &mut Vec::new()).await?;
+    let is_of_this_log =
+        position.next <= end && !marks::stand(log, std::slice::from_ref(&position)).await?.contains(&false);
     Ok(is_of_this_log.then_some(position.next))
 }
 

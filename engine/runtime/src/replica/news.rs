@@ -25,7 +25,7 @@ use orderlog_core::{
     planted::Bug,
     public::PublicEvent,
 };
-use orderlog_eventlog::{EventLog, Lease, Mark, Partition, Position};
+use orderlog_eventlog::{EventLog, Lease, Partition, Position};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -121,8 +121,7 @@ impl News {
         Self { log, lease, journal, sources, consumed, reacts_to, copies, looks, proof }
     }
 
-    /// Verifies once that the positions of the reactor and of the relays belong to this log. Searching for their marks can take longer than
-    /// a request may wait: half a second each on Kafka.
+    /// Verifies once that the positions of the reactor and of the relays belong to this log, so that no request has to wait for it.
     pub(super) async fn prove(&self) {
         let is_proven = |proof: &Proof| proof.is_done.load(Ordering::Relaxed);
         loop {
@@ -293,8 +292,8 @@ impl Source {
 #[derive(Default)]
 struct Proof {
     is_done: AtomicBool,
-    /// Marks found in the log. They are kept when a caller times out, since searching for many can take longer than a request.
-    known: tokio::sync::Mutex<Vec<Mark>>,
+    /// Held while the marks are looked up, so that callers that arrive meanwhile do not look for the same ones.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Proof {
@@ -304,15 +303,15 @@ impl Proof {
         if self.is_done.load(Ordering::Relaxed) || Bug::TrustAnyPosition.is_loose() {
             return Ok(true);
         }
-        let mut known = self.known.lock().await;
+        let _looking = self.looking.lock().await;
         // Another caller may have finished it meanwhile.
         if self.is_done.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        for position in positions.iter().flatten() {
-            if !marks::stand(log, position, &mut known).await.map_err(|error| error.to_string())? {
-                return Ok(false);
-            }
+        let positions: Vec<Position> = positions.iter().flatten().cloned().collect();
+        let proven = marks::stand(log, &positions).await.map_err(|error| error.to_string())?;
+        if proven.contains(&false) {
+            return Ok(false);
         }
         self.is_done.store(true, Ordering::Relaxed);
         Ok(true)

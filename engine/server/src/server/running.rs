@@ -14,8 +14,8 @@ use tokio::{
 
 use super::{admin, connections, gate::Gate};
 
-/// The least time for the read models, however long requests took.
-const FOR_ROWS: Duration = Duration::from_secs(1);
+/// The least time for background tasks and read models, and then for closing the log, however long requests took.
+const LEAST: Duration = Duration::from_millis(500);
 
 /// The stages of a shutdown.
 #[derive(Debug, Default)]
@@ -70,9 +70,11 @@ impl Running {
             for probe in &self.probes {
                 probe.settle().await;
             }
-            self.log.close().await;
         };
-        if timeout_at(deadline.max(Instant::now() + FOR_ROWS), settled).await.is_err() {
+        let settled = timeout_at(deadline.max(Instant::now() + LEAST), settled).await.is_ok();
+        // In any case: another instance waits for the lease.
+        let closed = timeout_at(deadline.max(Instant::now() + LEAST), self.log.close()).await.is_ok();
+        if !(settled && closed) {
             tracing::warn!("not everything came to an end in time; the next start reads from the log what is missing");
         }
     }
