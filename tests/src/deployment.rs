@@ -227,20 +227,6 @@ impl Embedded {
         self.server = Some(Server::start(&self.args(), self.port, &log_file).await);
     }
 
-    /// Start the server again on the same data folder, and wait only until it answers: it may say that it is not ready.
-    pub async fn restart_unready(&mut self) {
-        drop(self.server.take());
-        let log_file = self.data.path().join("server.log");
-        let server = Server::begin(&self.args(), self.port, &log_file);
-        eventually("the services are there", async || {
-            let answer = server.http.send(reqwest::Method::GET, "/readyz", &[], None).await.ok()?;
-            let states = answer.body["services"].as_object()?.values().map(|service| service["state"].clone());
-            states.into_iter().all(|state| state == "ready").then_some(())
-        })
-        .await;
-        self.server = Some(server);
-    }
-
     fn args(&self) -> Vec<String> {
         let data = ["--data".to_owned(), self.data.path().join("data").display().to_string()];
         data.into_iter().chain(self.options.iter().cloned()).collect()

@@ -123,7 +123,7 @@ async fn records_that_this_program_can_not_read_are_found_before_it_is_deployed(
     assert_eq!(json.json()["unreadable"][0]["offset"], offset);
 
     // What is parked does not keep the rest from going on.
-    deployment.restart_unready().await;
+    deployment.restart().await;
     let shop = Shop::from(&deployment);
     let customer = shop.customer("Eve").await;
     shop.order(&customer, &[("widget-a", 1)]).await;

@@ -84,8 +84,22 @@ async fn a_running_server_discards_a_record_and_folds_what_stood_behind_it() {
     let order = confirmed(&shop, &ada, "tea").await;
     assert!(deployment.stop().await);
     let [poison, behind] = with_journal(&data, async |journal| put_both(journal, &ada, &order).await).await;
-    deployment.restart_unready().await;
+    deployment.restart().await;
     let (shop, http) = (Shop::from(&deployment), deployment.http());
+
+    let degraded = eventually("the relay waits", async || {
+        let readiness = http.get("/readyz").await.expect(200);
+        readiness["degraded"].as_array().unwrap().iter().find(|it| it["task"] == "relay").cloned()
+    })
+    .await;
+    assert_eq!((&degraded["service"], &degraded["record"]), (&json!("orders"), &json!(format!("orders@{poison}"))));
+    assert!(degraded["age_seconds"].is_u64(), "{degraded}");
+    assert!(text(&degraded, "remedy").contains(&format!("orderlog parked show orders {poison}")), "{degraded}");
+    let metrics = reqwest::get(format!("{}/metrics", http.base)).await.unwrap().text().await.unwrap();
+    let blocked = "orderlog_duty_blocked_seconds{duty=\"relay\",service=\"orders\"} ";
+    let age = metrics.lines().find_map(|line| line.strip_prefix(blocked)).unwrap();
+    assert!(age.parse::<f64>().unwrap() > 0.0, "{age}");
+    assert!(metrics.contains("orderlog_duty_blocked_seconds{duty=\"relay\",service=\"billing\"} 0\n"), "{metrics}");
 
     let listed = orderlog(&["parked", "list", "orders", "--json"], &data).await.ended_with(0);
     let listed = listed.json_lines();
@@ -118,7 +132,8 @@ async fn a_running_server_discards_a_record_and_folds_what_stood_behind_it() {
     assert_eq!(cancelled["version"], 3);
     http.post(&format!("/orders/{order}/cancel"), json!({})).await.expect(200);
     shop.stock_becomes("tea", 10, 0).await;
-    deployment.server().ready().await;
+    eventually("it is well", async || (http.get("/readyz").await.expect(200)["degraded"] == json!([])).then_some(()))
+        .await;
     let record = http.get(&format!("/admin/log/orders/0?from={poison}&limit=1")).await.expect(200);
     assert_eq!(record["records"][0]["verdict"], "discarded");
     orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
@@ -146,7 +161,7 @@ async fn who_has_seen_a_record_that_is_parked_here_is_not_shown_the_state_from_b
     let other = confirmed(&shop, &ada, "milk").await;
     assert!(deployment.stop().await);
     let newer = with_journal(&data, async |journal| put_gift(journal, &order).await).await;
-    deployment.restart_unready().await;
+    deployment.restart().await;
     let (http, path) = (deployment.http(), format!("/orders/{order}"));
 
     seen(&http, &path, newer).await.expect_problem(503, "parked");
@@ -182,7 +197,7 @@ async fn what_is_parked_and_somebody_elses_is_not_there() {
     let scopes = ["orders:read", "orders:write", "billing:read", "notifications:write"];
     let own = key(&data, "app", &scopes, &["--customer", &ada]).await;
     let other = key(&data, "app", &scopes, &["--customer", &bob]).await;
-    deployment.restart_unready().await;
+    deployment.restart().await;
     let (own, other) = (deployment.http().with_key(&own), deployment.http().with_key(&other));
 
     let nobodys = Uuid::now_v7().to_string();
@@ -248,7 +263,7 @@ async fn a_discard_survives_kill_9_wholly_or_not_at_all() {
         let order = confirmed(&Shop::from(&deployment), &ada, &format!("tea-{round}")).await;
         assert!(deployment.stop().await);
         let [poison, _] = with_journal(&data, async |journal| put_both(journal, &ada, &order).await).await;
-        deployment.restart_unready().await;
+        deployment.restart().await;
         let http = deployment.http();
         let discarding = tokio::spawn(async move {
             let body = json!({"reason": "it was not meant"});
@@ -258,7 +273,7 @@ async fn a_discard_survives_kill_9_wholly_or_not_at_all() {
         tokio::time::sleep(Duration::from_millis(round * 2)).await;
         deployment.server().kill();
         let was_answered = discarding.await.unwrap();
-        deployment.restart_unready().await;
+        deployment.restart().await;
         let still_parked = parked(&deployment.http()).await;
         eprintln!("round {round}: answered {was_answered}, parked after the restart {still_parked:?}");
         assert!(still_parked.is_empty() || !was_answered, "what was answered is there");
@@ -324,6 +339,8 @@ async fn instances_on_kafka_agree_on_what_is_discarded() {
     let [poison, _] = put_both(&journal, &ada, &order).await;
     for http in [&shop.orders, &another.http] {
         eventually("it is parked", async || (parked(http).await.len() == 2).then_some(())).await;
+        let readiness = http.get("/readyz").await.expect(200);
+        assert_eq!(readiness["degraded"][0]["record"], format!("orders@{poison}"), "{readiness}");
         http.post(&format!("/orders/{order}/cancel"), json!({})).await.expect_problem(503, "parked");
     }
 
@@ -373,7 +390,7 @@ async fn no_value_of_a_record_that_cannot_be_read_is_reported_unless_it_is_shown
         offsets
     })
     .await;
-    deployment.restart_unready().await;
+    deployment.restart().await;
     let http = deployment.http();
 
     let lint = orderlog(&["log", "lint", "customers"], &data).await.ended_with(3).stdout;

@@ -297,6 +297,8 @@ async fn redis_is_told_of_but_decides_nothing() {
     let (status, body) = readiness(&embedded.http()).await;
     assert_eq!((status, &body["dependencies"]["redis"]["answers"]), (200, &json!(false)), "{body}");
     assert!(body["dependencies"]["redis"]["why"].is_string(), "{body}");
+    let degraded = body["degraded"].as_array().unwrap();
+    assert!(degraded.iter().any(|it| it["dependency"] == "redis" && it["remedy"].is_string()), "{body}");
 }
 
 /// A trace as a caller begins it, and the span of the caller.

@@ -8,7 +8,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use orderlog_domain::notifications::Notifications;
 use orderlog_eventlog::ReadError;
 use orderlog_projections::{Inbox, InboxError, RedisInbox};
-use orderlog_runtime::replica::Replica;
+use orderlog_runtime::{background::Failure, replica::Replica};
 use tracing::warn;
 
 /// How often to check the position of Redis when nothing happens: it may have lost its data.
@@ -23,6 +23,8 @@ pub enum FollowError {
     #[error("the inbox in Redis does not follow: {}", with_causes(.0))]
     Journal(#[from] ReadError),
 }
+
+impl Failure for FollowError {}
 
 /// Keeps Redis up to date with the read model, until it fails.
 ///

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_core::decider::Decider;
 use orderlog_runtime::{
+    background::Unreadable,
     measures::Measures,
     replica::{Behind, Replica, State},
 };
@@ -23,6 +24,8 @@ pub struct Standing {
     pub rows: Result<(), String>,
     /// A problem that does not stop it.
     pub trouble: Option<String>,
+    /// The first parked record.
+    pub parked: Option<Unreadable>,
 }
 
 /// Checks the health of a service.
@@ -43,6 +46,13 @@ pub trait Probe: Send + Sync {
     fn settle(&self) -> BoxFuture<'_, ()>;
 }
 
+/// Returns the first parked record; `None` also if it can't be determined.
+async fn first_parked<D: Decider>(replica: &Replica<D>) -> Option<Unreadable> {
+    let offset = replica.store().parked(0, 1).await.ok()?.first()?.offset;
+    let records = replica.log().fetch(&Replica::<D>::journal(), &[offset]).await.ok()?;
+    Some(Unreadable { journal: D::JOURNAL, offset, written_ms: records.first()?.time_ms })
+}
+
 impl<D: Decider> Probe for Replica<D> {
     fn standing(&self, wait: Duration) -> BoxFuture<'_, Standing> {
         async move {
@@ -56,7 +66,8 @@ impl<D: Decider> Probe for Replica<D> {
                     self.try_writing().await;
                 }
             });
-            let (ends, rows, appends, _) = tokio::join!(ends, rows, appends, writes);
+            let parked = tokio::time::timeout(wait, first_parked(self));
+            let (ends, rows, appends, parked, _) = tokio::join!(ends, rows, appends, parked, writes);
             let end = match (ends, appends) {
                 (_, Ok(Err(why))) => Err(format!("it can't be written: {why}")),
                 (Ok(ends), Ok(Ok(()))) => {
@@ -71,7 +82,8 @@ impl<D: Decider> Probe for Replica<D> {
             };
             let (state, position) = (self.state().borrow().clone(), *self.committed().borrow());
             let behind_ms = self.behind().ms;
-            Standing { state, position, end, behind_ms, rows, trouble: self.trouble() }
+            let parked = parked.ok().flatten();
+            Standing { state, position, end, behind_ms, rows, trouble: self.trouble(), parked }
         }
         .boxed()
     }

@@ -1,6 +1,6 @@
 //! Assembles a service: its rows, its replica, and the background tasks under the journal's lease.
 
-use std::{fmt::Display, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use orderlog_core::{decider::Decider, public::Services};
@@ -8,7 +8,7 @@ use orderlog_eventlog::{Lease, LeaseError, TopicKind, TopicSpec};
 use orderlog_readmodel::{Rows, Store, Tables};
 
 use crate::{
-    background::{self, Troubles},
+    background::{self, Failure, Troubles},
     reactor, relay,
     replica::{Damage, Replica, Setup, StartError},
     snapshots::{self, Keeping},
@@ -101,7 +101,7 @@ pub fn perform<D, R, E, W>(
 ) where
     D: Decider,
     R: Rows<D>,
-    E: Display + Send + 'static,
+    E: Failure + Send + 'static,
     W: Future<Output = Result<(), E>> + Send + 'static,
 {
     let (lease, troubles, replica) = (Arc::clone(lease), troubles.clone(), replica.clone());

@@ -5,14 +5,18 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::{self, Display},
     ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use orderlog_core::{decider::Decider, planted::Bug};
+use orderlog_core::{
+    decider::{Decider, Millis},
+    planted::Bug,
+};
 use orderlog_eventlog::{Lease, LeaseError, Mark, Partition, Position, ReadError};
-use orderlog_readmodel::Rows;
+use orderlog_readmodel::{Rows, StoreError};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
@@ -31,22 +35,71 @@ const RENEW_EVERY: Duration = Duration::from_secs(30);
 /// the metadata that Kafka stores with a position. On a log copied at a single moment, the marks of the last batch suffice.
 const N_MARKS_MAX: usize = 40;
 
-/// Problems of this process's background tasks, by service and task; for the readiness check.
+/// Why a background task stopped.
+pub trait Failure: Display {
+    /// The record that has to be repaired before the task can continue. Until then the service works, but for what the task does.
+    fn waits_for(&self) -> Option<Unreadable> {
+        None
+    }
+}
+
+impl Failure for StoreError {}
+
+/// A record of a journal that this program can't read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    pub journal: &'static str,
+    pub offset: u64,
+    /// When the log received it.
+    pub written_ms: Millis,
+}
+
+impl Unreadable {
+    /// Returns how long ago the log received it.
+    pub fn age(self, now: Millis) -> Duration {
+        Duration::from_millis((now - self.written_ms).max(0).unsigned_abs())
+    }
+}
+
+impl Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.journal, self.offset)
+    }
+}
+
+/// A problem of a background task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub service: &'static str,
+    pub task: &'static str,
+    pub why: String,
+    pub waits_for: Option<Unreadable>,
+    /// When the task failed for the first time since it last worked.
+    pub since: Instant,
+}
+
+/// Problems of this process's background tasks, by service and task.
 #[derive(Clone, Default)]
-pub struct Troubles(Arc<Mutex<BTreeMap<(&'static str, &'static str), String>>>);
+pub struct Troubles(Arc<Mutex<BTreeMap<(&'static str, &'static str), Trouble>>>);
 
 impl Troubles {
-    pub fn all(&self) -> Vec<(String, String)> {
-        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.iter().map(|((service, task), why)| (format!("{service} {task}"), why.clone())).collect()
+    pub fn all(&self) -> Vec<Trouble> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn set(&self, service: &'static str, task: &'static str, why: Option<String>) {
+    fn clear(&self, service: &'static str, task: &'static str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(service, task));
+    }
+
+    /// Returns whether this is another problem than before.
+    fn set(&self, service: &'static str, task: &'static str, failure: &impl Failure) -> bool {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match why {
-            Some(why) => drop(troubles.insert((service, task), why)),
-            None => drop(troubles.remove(&(service, task))),
-        }
+        let known = troubles.get(&(service, task));
+        let since = known.map_or_else(Instant::now, |known| known.since);
+        let trouble = Trouble { service, task, why: failure.to_string(), waits_for: failure.waits_for(), since };
+        let is_new = known != Some(&trouble);
+        troubles.insert((service, task), trouble);
+        is_new
     }
 }
 
@@ -58,7 +111,7 @@ pub async fn perform<E, W, K>(
     (service, task): (&'static str, &'static str),
     work: impl Fn() -> W,
 ) where
-    E: std::fmt::Display,
+    E: Failure,
     W: Future<Output = (Result<(), E>, K)>,
 {
     let mut held = lease.held();
@@ -67,7 +120,7 @@ pub async fn perform<E, W, K>(
         let mut until_lost = lease.held();
         let going_on = async {
             tokio::time::sleep(WELL_AFTER).await;
-            troubles.set(service, task, None);
+            troubles.clear(service, task);
             std::future::pending().await
         };
         let (outcome, kept) = tokio::select! {
@@ -79,12 +132,13 @@ pub async fn perform<E, W, K>(
         match outcome {
             Ok(()) if *ending.borrow() => return debug!(service, task, "{service} {task} ends: the process stops"),
             Ok(()) => {
-                troubles.set(service, task, None);
+                troubles.clear(service, task);
                 info!(service, task, "{service} {task} ends: the lease moved on");
             }
             Err(failure) => {
-                warn!(service, task, "{service} {task} stopped and will try again: {failure}");
-                troubles.set(service, task, Some(failure.to_string()));
+                if troubles.set(service, task, &failure) {
+                    warn!(service, task, "{service} {task} stopped and will try again: {failure}");
+                }
             }
         }
         drop(kept);
@@ -258,6 +312,8 @@ mod tests {
 
     use super::*;
 
+    impl Failure for &str {}
+
     /// Returns how often a task starts that ends like this as soon as the process is asked to stop, and how long its end takes.
     async fn end_as_the_process_stops(outcome: Result<(), &'static str>) -> (usize, Duration) {
         let lease = SimulatedLog::new().lead("orderlog.orders", "orders").await.unwrap();
@@ -288,12 +344,14 @@ mod tests {
     #[test]
     fn a_trouble_is_reported_until_it_is_over() {
         let troubles = Troubles::default();
-        troubles.set("orders", "relay", Some("the log is gone".to_owned()));
-        troubles.set("billing", "relay", Some("it is parked".to_owned()));
-        let reported = |service: &str, why: &str| (format!("{service} relay"), why.to_owned());
-        assert_eq!(troubles.all(), [reported("billing", "it is parked"), reported("orders", "the log is gone")]);
-        troubles.set("orders", "relay", None);
-        assert_eq!(troubles.all(), [reported("billing", "it is parked")]);
+        assert!(troubles.set("orders", "relay", &"the log is gone"));
+        assert!(troubles.set("billing", "relay", &"it is parked"));
+        assert!(!troubles.set("billing", "relay", &"it is parked"), "it is the same problem");
+        let reported = || troubles.all().into_iter().map(|it| (it.service, it.why)).collect::<Vec<_>>();
+        let parked = ("billing", "it is parked".to_owned());
+        assert_eq!(reported(), [parked.clone(), ("orders", "the log is gone".to_owned())]);
+        troubles.clear("orders", "relay");
+        assert_eq!(reported(), [parked]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use orderlog_readmodel::Rows;
 use tracing::{error, warn};
 
 use crate::{
-    background::Progress,
+    background::{Failure, Progress},
     cloudevents::{self, CloudEventError},
     consumed::Consumed,
     marks,
@@ -55,6 +55,8 @@ pub enum ReactorError {
     #[error(transparent)]
     Lease(#[from] LeaseError),
 }
+
+impl Failure for ReactorError {}
 
 /// A public event and the command that reacts to it.
 struct Reaction<D: Decider> {

@@ -21,7 +21,7 @@ use orderlog_readmodel::{Rows, StoreError};
 use uuid::Uuid;
 
 use crate::{
-    background::Progress,
+    background::{Failure, Progress, Unreadable},
     cloudevents, marks,
     replica::{Recorded, RecordedError, Replica},
     trace::{Kind, Span},
@@ -33,11 +33,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// A record that may have public events cannot be decoded.
-    #[error("{journal}@{offset} can't be translated: {source}")]
-    Untranslatable { journal: &'static str, offset: u64, source: RecordedError },
+    #[error("{at} can't be translated: {source}")]
+    Untranslatable { at: Unreadable, source: RecordedError },
     /// A record that may have public events is parked.
-    #[error("{journal}@{offset} is parked: `{program} parked show {journal} {offset}` shows why, and what to do", program = words::program())]
-    Parked { journal: &'static str, offset: u64 },
+    #[error("{at} is parked: `{program} parked show {} {}` shows why, and what to do", at.journal, at.offset, program = words::program())]
+    Parked { at: Unreadable },
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The log does not accept the events at the moment.
@@ -49,6 +49,15 @@ pub enum RelayError {
     Rows(#[from] StoreError),
     #[error("the journal has not begun yet")]
     NotBegun,
+}
+
+impl Failure for RelayError {
+    fn waits_for(&self) -> Option<Unreadable> {
+        match self {
+            Self::Untranslatable { at, .. } | Self::Parked { at } => Some(*at),
+            Self::Read(_) | Self::Append(_) | Self::Lease(_) | Self::Rows(_) | Self::NotBegun => None,
+        }
+    }
 }
 
 /// Publishes accepted events from the last committed position, until something fails.
@@ -123,14 +132,14 @@ pub(crate) async fn settled<D: Decider, R: Rows<D>>(
     let unknown = replica.setup().environment.unknown();
     let mut settled_last = None;
     for record in &batch.records {
-        let (journal, offset) = (D::JOURNAL, record.offset);
-        match verdict(offset) {
+        let at = Unreadable { journal: D::JOURNAL, offset: record.offset, written_ms: record.time_ms };
+        match verdict(record.offset) {
             Verdict::Accepted => match Recorded::<D>::decode_without(record, unknown) {
                 Ok(recorded) => settled.accepted.extend(recorded),
-                Err(source) => settled.ends = Some(RelayError::Untranslatable { journal, offset, source }),
+                Err(source) => settled.ends = Some(RelayError::Untranslatable { at, source }),
             },
             Verdict::Parked if Bug::PassOverParked.is_loose() => {}
-            Verdict::Parked => settled.ends = Some(RelayError::Parked { journal, offset }),
+            Verdict::Parked => settled.ends = Some(RelayError::Parked { at }),
             Verdict::Void | Verdict::Discarded => {}
         }
         if settled.ends.is_some() {

@@ -231,7 +231,7 @@ fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {
         probe: Arc::clone(&service.probe),
         projection: Arc::clone(&service.projection),
     });
-    Metrics::new(measured.collect(), http, Arc::clone(&parts.setup.log))
+    Metrics::new(measured.collect(), parts.troubles.clone(), http, Arc::clone(&parts.setup.log))
 }
 
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.

@@ -32,7 +32,7 @@ use orderlog_projections as projections;
 use orderlog_readmodel::{MemoryRows, Rows};
 use orderlog_runtime::{
     assembly,
-    background::Progress,
+    background::{Progress, Unreadable},
     delivery::{self, Notifier, Target},
     environment::{Environment, Machine},
     marks,
@@ -176,7 +176,10 @@ async fn a_relay_ends_at_a_parked_record_with_the_reason_and_keeps_what_it_has_d
     let customers = start(&log, &older, &MemoryRows::new(&projections::customers::TABLES)).await;
     customers.ready().await.unwrap();
     let ended = timeout(PATIENCE, relay::run(customers, lead(&log, "customers").await)).await.unwrap();
-    assert!(matches!(ended, Err(RelayError::Parked { journal: "customers", offset: 2 })), "{ended:?}");
+    assert!(
+        matches!(ended, Err(RelayError::Parked { at: Unreadable { journal: "customers", offset: 2, .. } })),
+        "{ended:?}"
+    );
     assert_eq!((next(&log, "customers"), count(&log, "customer.created")), (Some(2), 1));
 }
 

@@ -2,8 +2,10 @@
 //!
 //! A process is live if it answers; nothing else is checked, since a restart repairs neither a broker nor a disk. It is
 //! ready if it can do its work: it has caught up once since its start, log and read models answer, its background tasks
-//! run, its read models are not too far behind, and it is not about to stop. Redis is reported but does not affect
-//! readiness, since lists are read from SQLite if it fails.
+//! run, its read models are not too far behind, and it is not about to stop.
+//!
+//! It is ready but degraded if every request can still be answered, except about the keys of parked records: a background
+//! task waits for a record to be repaired, or something is missing that the services can do without, such as Redis.
 
 use std::{
     collections::BTreeMap,
@@ -12,12 +14,17 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use orderlog_core::words;
 use orderlog_http::{
     names::ServiceName,
     probe::{Probe, Standing},
     service::mounted::{Dependency, RouteTable},
 };
-use orderlog_runtime::{background::Troubles, replica::State};
+use orderlog_runtime::{
+    background::{Trouble, Troubles, Unreadable},
+    now_ms,
+    replica::State,
+};
 use poem::{
     EndpointExt, Response,
     endpoint::make,
@@ -84,15 +91,21 @@ impl Health {
         }));
         let (standings, dependencies) = tokio::join!(standings, dependencies);
         let (troubles, stopping) = (self.troubles.all(), *self.leaving.borrow());
-        let mut ready = !stopping && troubles.iter().all(|(task, _)| self.dispensable.contains(task));
+        let (degrading, disabling): (Vec<_>, Vec<_>) = troubles.iter().partition(|trouble| self.degrades(trouble));
+        let mut ready = !stopping && disabling.is_empty();
+        let mut degraded: Vec<Value> = degrading.iter().map(|trouble| of_task(trouble)).collect();
         let mut services = Map::new();
         for (name, standing) in standings {
             let is_too_far = self.is_too_far(name, standing.behind_ms);
             ready &= is_well(&standing) && !is_too_far;
+            let is_reported = |trouble: &&Trouble| trouble.service == name.as_str() && trouble.waits_for.is_some();
+            degraded.extend(standing.parked.filter(|_| !degrading.iter().any(is_reported)).map(of_record));
             services.insert(name.to_string(), shown(standing, is_too_far));
         }
-        let troubles: Map<String, Value> = troubles.into_iter().map(|(task, why)| (task, why.into())).collect();
-        let mut answer = json!({ "ready": ready, "services": services, "troubles": troubles });
+        degraded
+            .extend(dependencies.iter().filter_map(|(name, answer)| Some(of_dependency(name, answer.as_ref().err()?))));
+        let troubles: Map<String, Value> = troubles.iter().map(|it| (named(it), it.why.clone().into())).collect();
+        let mut answer = json!({ "ready": ready, "degraded": degraded, "services": services, "troubles": troubles });
         if !dependencies.is_empty() {
             let shown = dependencies.into_iter().map(|(name, answer)| (name.to_owned(), answers(answer)));
             answer["dependencies"] = shown.collect::<Map<_, _>>().into();
@@ -103,12 +116,54 @@ impl Health {
         json_answer(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &answer)
     }
 
+    /// Whether the process is ready despite this trouble.
+    fn degrades(&self, trouble: &Trouble) -> bool {
+        trouble.waits_for.is_some() || self.dispensable.contains(&named(trouble))
+    }
+
     fn is_too_far(&self, service: ServiceName, ms: u64) -> bool {
         let mut all = self.too_far.lock().unwrap_or_else(PoisonError::into_inner);
         let is_too_far = all.entry(service).or_default();
         *is_too_far = self.limits.is_too_far(*is_too_far, ms);
         *is_too_far
     }
+}
+
+/// The task of a trouble, with its service.
+fn named(trouble: &Trouble) -> String {
+    format!("{} {}", trouble.service, trouble.task)
+}
+
+/// The degradation by a background task.
+fn of_task(trouble: &Trouble) -> Value {
+    let mut degraded = match trouble.waits_for {
+        Some(record) => of_record(record),
+        None => json!({
+            "service": trouble.service,
+            "age_seconds": trouble.since.elapsed().as_secs(),
+            "remedy": "None for the service: it answers without this task, which is tried again every second.",
+        }),
+    };
+    degraded["task"] = trouble.task.into();
+    degraded["why"] = trouble.why.clone().into();
+    degraded
+}
+
+/// The degradation by a parked record.
+fn of_record(record: Unreadable) -> Value {
+    let Unreadable { journal, offset, .. } = record;
+    let program = words::program();
+    json!({
+        "service": journal,
+        "record": record.to_string(),
+        "age_seconds": record.age(now_ms()).as_secs(),
+        "why": format!("{record} is parked"),
+        "remedy": format!("`{program} parked show {journal} {offset}` shows the reason. Update this instance, or discard the record."),
+    })
+}
+
+fn of_dependency(name: &str, why: &str) -> Value {
+    json!({ "dependency": name, "why": why, "remedy": format!("Restore {name}. Requests are answered without it.") })
 }
 
 fn is_well(standing: &Standing) -> bool {
@@ -124,7 +179,7 @@ fn answers(answer: Result<(), String>) -> Value {
 }
 
 fn shown(standing: Standing, is_too_far: bool) -> Value {
-    let Standing { state, position, end, behind_ms, rows, trouble } = standing;
+    let Standing { state, position, end, behind_ms, rows, trouble, parked: _ } = standing;
     let (state, why) = match state {
         State::CatchingUp => ("catching_up", None),
         State::Preparing => ("preparing", None),

@@ -9,6 +9,8 @@ use futures_util::future::join_all;
 use orderlog_eventlog::{EventLog, Partition};
 use orderlog_http::{measures::HttpMeasures, names::ServiceName, probe::Probe, problem::ApiError};
 use orderlog_runtime::{
+    background::{Trouble, Troubles},
+    now_ms,
     projection::{Projection, Status},
     rebuild::Stage,
 };
@@ -37,19 +39,20 @@ pub struct Measured {
 pub struct Metrics {
     registry: Registry,
     services: Vec<Measured>,
+    troubles: Troubles,
     log: Arc<dyn EventLog>,
 }
 
 impl Metrics {
     /// Metrics of these services and of their requests.
-    pub fn new(services: Vec<Measured>, http: &HttpMeasures, log: Arc<dyn EventLog>) -> Self {
+    pub fn new(services: Vec<Measured>, troubles: Troubles, http: &HttpMeasures, log: Arc<dyn EventLog>) -> Self {
         let registry = Registry::new();
         let of_services = services.iter().map(|service| service.probe.measures().collector());
         for collector in http.collectors().into_iter().chain(of_services) {
             registry.register(collector).expect("each service has a label of its own");
         }
         process::begin();
-        Self { registry, services, log }
+        Self { registry, services, troubles, log }
     }
 
     pub fn endpoint(self) -> BoxEndpoint<'static> {
@@ -82,6 +85,7 @@ impl Metrics {
             }
         }
         self.task_positions(&mut sheet).await;
+        self.blocked(&mut sheet);
         let mut families = self.registry.gather();
         families.extend(sheet.families());
         families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -114,6 +118,22 @@ impl Metrics {
                     &labels,
                     lag,
                 );
+            }
+        }
+    }
+
+    /// Which of this process's background tasks wait for a record to be repaired.
+    fn blocked(&self, sheet: &mut Sheet) {
+        let help = "Age of the parked record that a background task waits for; 0 if it waits for none";
+        let mut set = |service: &str, task: &str, seconds: f64| {
+            sheet.gauge("orderlog_duty_blocked_seconds", help, &[("service", service), ("duty", task)], seconds);
+        };
+        for Measured { name, probe, .. } in &self.services {
+            probe.measures().task_positions().iter().for_each(|(task, ..)| set(name.as_str(), task, 0.0));
+        }
+        for Trouble { service, task, waits_for, .. } in self.troubles.all() {
+            if let Some(record) = waits_for {
+                set(service, task, record.age(now_ms()).as_secs_f64());
             }
         }
     }
