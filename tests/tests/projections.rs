@@ -1,8 +1,12 @@
 //! `orderlog projection` as its operator meets it, on a running server and on a stopped one. The exit codes are part of the
 //! contract.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
 use std::{
-    process::Command,
+    fs::File,
+    path::Path,
+    process::{Child, Command},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,13 +14,13 @@ use std::{
 };
 
 use orderlog_tests::{
-    deployment::{Distributed, Embedded, SERVICES, kafka, orderlog},
+    deployment::{Distributed, Embedded, SERVICES, binary, kafka, orderlog},
     ends::ends_at_rest,
     eventually,
     http::Http,
     story::{self, Shop, text},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Orders are placed and read back all the time.
 async fn keep_busy(http: Http, customer: String, stop: Arc<AtomicBool>, n: Arc<AtomicU64>) {
@@ -184,4 +188,117 @@ async fn what_can_not_be_done_ends_with_its_own_code() {
     let server = ["projection", "status", "--server", "http://127.0.0.1:9"];
     let unavailable = orderlog(&server, &nowhere).await.ended_with(4);
     assert!(unavailable.stderr.contains("does not answer"), "{unavailable:?}");
+}
+
+/// Makes the serving read model one of a version with other tables: the program compares only the name of the schema.
+fn age(data: &Path, service: &str) {
+    let file = data.join(format!("{service}.1.sqlite"));
+    let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=10); \
+                  c.execute(\"update meta set schema = '0.0.earlier'\"); c.commit()";
+    assert!(Command::new("python3").args(["-c", script]).arg(file).status().unwrap().success());
+}
+
+/// `projection prepare` in the background.
+fn preparing(args: &[&str], data: &Path, told: &Path) -> Child {
+    let told = File::options().create(true).append(true).open(told).unwrap();
+    let mut command = Command::new(binary());
+    command.args(["projection", "prepare"]).args(args).arg("--data").arg(data);
+    command.stdout(told.try_clone().unwrap()).stderr(told).spawn().unwrap()
+}
+
+async fn tells(told: &Path, text: &str, n: usize) {
+    eventually(text, async || (std::fs::read_to_string(told).unwrap().matches(text).count() >= n).then_some(())).await;
+}
+
+/// The read models were prepared, they serve, and every row is what the log says.
+async fn were_adopted(data: &Path, log: &Path, services: &[&str]) {
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(!log.contains("rebuilt from the log"), "{log}");
+    for service in services {
+        assert!(
+            log.contains(&format!("the read model of {service} was prepared up to {service}@")),
+            "{service}: {log}"
+        );
+        assert!(data.join(format!("{service}.1.sqlite.0.0.earlier")).exists(), "the earlier one is kept");
+        assert!(!data.join(format!("prepared/{service}.0.sqlite")).exists(), "{service}");
+    }
+    let service = if services.len() == 1 { services[0] } else { "all" };
+    let verified = orderlog(&["projection", "verify", service], data).await.ended_with(0);
+    let n_good = verified.stdout.matches("\n  every row is what the log says").count();
+    assert_eq!(n_good, services.len(), "{verified:?}");
+}
+
+async fn newest_orders(http: &Http) -> Vec<Value> {
+    let orders = http.get("/orders?limit=100").await.expect(200);
+    orders["items"].as_array().unwrap().iter().map(|order| order["order_id"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_models_are_prepared_beside_a_busy_server_and_adopted_by_the_next_start() {
+    let mut deployment = Embedded::start().await;
+    let (shop, data) = (Shop::from(&deployment), deployment.rows());
+    story::play(&shop, "a").await;
+    orderlog(&["projection", "snapshot", "orders"], &data).await.ended_with(0);
+    let nothing = orderlog(&["projection", "prepare"], &data).await.ended_with(0);
+    assert!(nothing.stderr.contains("orders: the read model has the tables of this version already"), "{nothing:?}");
+    SERVICES.iter().for_each(|service| age(&data, service));
+    let customer = shop.customer("Ada").await;
+    shop.receive("beans", 1_000_000).await;
+    let (stop, n) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let busy = tokio::spawn(keep_busy(deployment.http(), customer, Arc::clone(&stop), Arc::clone(&n)));
+
+    let told = deployment.data.path().join("prepare.log");
+    let mut killed = preparing(&["--until-stopped"], &data, &told);
+    tells(&told, "everything is prepared", 1).await;
+    let refused = orderlog(&["projection", "prepare", "orders"], &data).await.ended_with(5);
+    assert!(refused.stderr.contains("orders is being prepared by another process"), "{refused:?}");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    let mut prepare = preparing(&["--until-stopped"], &data, &told);
+    tells(&told, "everything is prepared", 2).await;
+    let status = orderlog(&["projection", "status", "orders", "--json"], &data).await.ended_with(0).json();
+    assert!(status["prepared"]["position"].as_u64() > Some(1) && status["prepared"]["schema"].is_string(), "{status}");
+    stop.store(true, Ordering::Relaxed);
+    busy.await.unwrap();
+    assert!(n.load(Ordering::Relaxed) > 0, "it was busy meanwhile");
+    let before = newest_orders(&deployment.http()).await;
+    assert!(deployment.stop().await);
+    let ended = eventually("it ends with the server", || {
+        let ended = prepare.try_wait().unwrap();
+        async move { ended }
+    });
+    let ended = ended.await;
+    let told = std::fs::read_to_string(&told).unwrap();
+    assert!(ended.success() && told.contains("resumed at orders@") && told.contains("adopts it"), "{told}");
+
+    deployment.restart().await;
+    assert_eq!(newest_orders(&deployment.http()).await, before);
+    were_adopted(&data, &deployment.data.path().join("server.log"), &SERVICES).await;
+    let status = orderlog(&["projection", "status", "orders", "--json"], &data).await.ended_with(0).json();
+    assert!(status["prepared"].is_null() && status["snapshots"][0].is_u64(), "{status}");
+}
+
+#[tokio::test]
+async fn read_models_are_prepared_from_kafka_with_the_facts_that_they_copy() {
+    let mut deployment = Distributed::start().await;
+    let shop = Shop::from(&deployment);
+    story::play(&shop, "a").await;
+    let (log, prefix) = (format!("kafka://{}", kafka()), deployment.topic_prefix.clone());
+    let prepare =
+        ["projection", "prepare", "--log", &log, "--topic-prefix", &prefix, "--development-hash-key", "--json"];
+    for service in ["orders", "notifications"] {
+        let data = deployment.rows(service);
+        age(&data, service);
+        let prepared = orderlog(&prepare, &data).await.ended_with(5);
+        assert!(prepared.stderr.contains("not looked at: customers"), "{prepared:?}");
+        let prepared = prepared.json();
+        assert_eq!((&prepared["service"], &prepared["near"]), (&json!(service), &json!(true)), "{prepared}");
+    }
+    story::play(&shop, "b").await;
+    for service in ["orders", "notifications"] {
+        deployment.restart(service).await;
+        let log = deployment.data.path().join(format!("{service}.log"));
+        were_adopted(&deployment.rows(service), &log, &[service]).await;
+    }
 }

@@ -13,7 +13,7 @@ use std::{
 /// What a row of a known gap begins its last cell with, before the reason.
 const GAP: &str = "none, known gap: ";
 /// Where promises are made: how a row calls it, and its file.
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 10] = [
     ("README", "README.md"),
     ("ARCHITECTURE", "ARCHITECTURE.md"),
     ("api", "docs/api.md"),
@@ -21,6 +21,7 @@ const SOURCES: [(&str, &str); 9] = [
     ("operations", "docs/operations.md"),
     ("reliability", "docs/reliability.md"),
     ("security", "docs/security.md"),
+    ("upgrade", "docs/upgrade.md"),
     ("openapi", "openapi/orderlog.json"),
     ("asyncapi", "openapi/asyncapi.json"),
 ];

@@ -15,6 +15,8 @@ use std::{
 use crate::{
     error::StoreError,
     opening,
+    origin::Origin,
+    prepared::{Ahead, prepared_in},
     replacing::{replace, replace_link},
     snapshots::{SnapshotError, Snapshots},
     sql::ServingFile,
@@ -74,6 +76,21 @@ impl<D: Decider> Generations<D> {
         Ok(found.then_some(ServingFile { service: D::JOURNAL, file, is_written, _lock: generations.lock }))
     }
 
+    /// Returns whether the serving generation in `dir` has these tables, whether or not a process is writing it. `None` if there is
+    /// none.
+    pub async fn serves_these_tables(dir: &Path, tables: &'static Tables<D>) -> Result<Option<bool>, StoreError> {
+        let Some(serving) = Self::serving_file(dir, tables)? else { return Ok(None) };
+        let file = &serving.file;
+        let options = if serving.is_written { opening::reading(file) } else { opening::reading_alone(file) };
+        opening::has_tables(&Origin::new(file), tables, &options).await
+    }
+
+    /// Returns whether generation `number` has these tables. `None` if its file does not exist.
+    pub async fn has_these_tables(&self, number: u32) -> Result<Option<bool>, StoreError> {
+        let file = self.file(number);
+        opening::has_tables(&Origin::new(&file), self.tables, &opening::reading_alone(&file)).await
+    }
+
     fn locked_by(dir: &Path, tables: &'static Tables<D>, lock: Option<File>) -> Self {
         let (lock, snapshots) = (lock.map(Arc::new), Snapshots::in_dir(&dir.join(SNAPSHOTS), tables));
         Self { dir: dir.to_owned(), snapshots, lock, tables }
@@ -99,6 +116,11 @@ impl<D: Decider> Generations<D> {
     /// [`SnapshotError`]. Then the generation was not created.
     pub async fn begin_from_snapshot(&self, number: u32, position: u64) -> Result<(), SnapshotError> {
         self.snapshots.copy(position, &self.file(number)).await
+    }
+
+    /// Returns what is prepared in the same data folder.
+    pub async fn prepared(&self) -> Option<Ahead> {
+        prepared_in(&self.dir, D::JOURNAL).await
     }
 
     /// Returns the number of the serving generation.

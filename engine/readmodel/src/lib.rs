@@ -1,6 +1,7 @@
 //! Read models in SQLite. They can be deleted at any time, because they are rebuilt from the log.
 //!
 //! - [`Store`]: a service's read model in one SQLite file (one of several [`Generations`]), with its checkpoint.
+//! - [`Prepared`]: a read model that is built ahead of the start that serves it.
 //! - [`Tables`]: the tables and columns for each kind of aggregate, and timers for due commands.
 //! - [`SqlView`]: views of the rows for people and their tools.
 //! - [`Sql`]: statements of people over the read models of several services.
@@ -15,6 +16,7 @@ mod generations;
 mod memory;
 mod opening;
 mod origin;
+mod prepared;
 mod publications;
 mod redis;
 mod replacing;
@@ -29,6 +31,7 @@ mod views;
 pub use error::StoreError;
 pub use generations::{Generations, SNAPSHOTS};
 pub use memory::{Contents, MemoryRows};
+pub use prepared::{Ahead, Prepared, prepared_in};
 pub use publications::{
     Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, PublicationsError,
 };

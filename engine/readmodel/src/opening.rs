@@ -221,13 +221,41 @@ async fn try_writing(connection: &mut SqliteConnection, origin: &Origin) -> Resu
     tried.map(drop).map_err(|error| origin.error("writing the rows", error))
 }
 
-/// Returns whether a file has these tables.
-pub(crate) async fn has_tables<D: Decider>(origin: &Origin, tables: &Tables<D>) -> Result<bool, StoreError> {
-    let connection = SqliteConnection::connect_with(&reading_alone(&origin.file)).await;
+/// Returns whether a file has these tables; `None` if it does not exist.
+pub(crate) async fn has_tables<D: Decider>(
+    origin: &Origin,
+    tables: &Tables<D>,
+    options: &SqliteConnectOptions,
+) -> Result<Option<bool>, StoreError> {
+    if !origin.file.exists() {
+        return Ok(None);
+    }
+    let connection = SqliteConnection::connect_with(options).await;
     let mut connection = connection.map_err(|error| origin.error("opening the rows for reading", error))?;
     let found = inspect(&mut connection, origin, tables).await?;
     close(connection, origin).await?;
-    Ok(matches!(found, FileState::These))
+    Ok(Some(matches!(found, FileState::These)))
+}
+
+/// Renames the file `by`, which nothing has open, to that of `origin`. A file with other tables there is moved aside.
+pub(crate) async fn replace<D: Decider>(origin: &Origin, tables: &Tables<D>, by: &Path) -> Result<(), StoreError> {
+    let (file, new) = (&origin.file, Origin::new(by));
+    // Closing the last connection checkpoints the WAL, so that only one file has to be renamed.
+    close(connect(by, &new).await?, &new).await?;
+    if file.exists() {
+        let mut connection = connect(file, origin).await?;
+        let found = inspect(&mut connection, origin, tables).await?;
+        close(connection, origin).await?;
+        if let FileState::OtherTables { schema } = found {
+            move_aside(file, &schema)?;
+        }
+    }
+    fs::rename(by, file).map_err(|source| StoreError::Folder { path: by.to_owned(), source })?;
+    let durable = |path: &Path| {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all())
+    };
+    durable(by).and_then(|()| durable(file)).map_err(|source| StoreError::Folder { path: file.clone(), source })
 }
 
 async fn connect(file: &Path, origin: &Origin) -> Result<SqliteConnection, StoreError> {

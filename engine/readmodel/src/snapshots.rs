@@ -186,11 +186,14 @@ impl<D: Decider> Snapshots<D> {
         fresh.begin(to, position).await
     }
 
-    /// Deletes all snapshots but the newest `n_kept`.
+    /// Deletes all snapshots before the newest `n_kept` of these tables. Instances of another version may share the folder, so theirs
+    /// don't count.
     pub fn prune(&self, n_kept: usize) -> Result<(), SnapshotError> {
         let positions = self.positions()?;
-        let n_old = positions.len().saturating_sub(n_kept);
-        positions[..n_old].iter().try_for_each(|position| self.remove(*position))
+        let own: Vec<_> =
+            positions.iter().rev().filter(|position| self.label(**position).is_ok()).take(n_kept).collect();
+        let oldest = own.last().filter(|_| own.len() == n_kept).map_or(0, |position| **position);
+        positions.iter().filter(|position| **position < oldest).try_for_each(|position| self.remove(*position))
     }
 
     /// Deletes the snapshots after `position`. Returns whether there were any.

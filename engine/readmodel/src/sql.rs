@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -42,6 +42,10 @@ pub struct ServingFile {
 }
 
 impl ServingFile {
+    pub fn path(&self) -> &Path {
+        &self.file
+    }
+
     /// Returns the URI that opens the file read-only. Without a write-ahead log and a writer, SQLite creates no other file.
     fn uri(&self) -> Result<String, StoreError> {
         let failed = |source| StoreError::Folder { path: self.file.clone(), source };

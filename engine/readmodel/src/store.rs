@@ -94,12 +94,15 @@ impl<D: Decider> Store<D> {
 
     /// Opens the serving generation read-only. Returns `None` if there is none or its schema version differs.
     pub async fn read_serving(generations: &Generations<D>) -> Result<Option<Self>, StoreError> {
-        let number = generations.serving()?;
+        Self::read_generation(generations, generations.serving()?).await
+    }
+
+    pub(crate) async fn read_generation(generations: &Generations<D>, number: u32) -> Result<Option<Self>, StoreError> {
         let origin = Origin::new(&generations.file(number));
-        if !origin.file.exists() || !opening::has_tables(&origin, generations.tables()).await? {
+        let options = opening::reading_alone(&origin.file);
+        if opening::has_tables(&origin, generations.tables(), &options).await? != Some(true) {
             return Ok(None);
         }
-        let options = opening::reading_alone(&origin.file);
         Self::reading(generations, number, origin, options).await.map(Some)
     }
 

@@ -7,6 +7,7 @@
 //! - [`timer`]: runs time-driven commands. [`delivery`]: sends HTTP calls that follow from the service's own journal.
 //! - [`rebuild`]: builds the next generation of the read model beside the serving one, compares the two and switches over.
 //!   Operators request it through [`projection`].
+//! - [`prepared`]: builds a read model ahead of an upgrade, for the first start of the new version to adopt.
 //! - [`snapshots`]: copies of the read model to bootstrap new instances from. [`aside`]: low-priority work.
 //! - [`measures`]: the metrics of a replica.
 //! - [`identity`]: which deployment a log belongs to.
@@ -34,6 +35,7 @@ pub mod identity;
 pub mod marks;
 pub mod measures;
 pub mod past;
+pub mod prepared;
 pub mod projection;
 pub mod reactor;
 pub mod rebuild;

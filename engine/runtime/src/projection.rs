@@ -14,7 +14,7 @@ use orderlog_core::{
     machine::{Checkpoint, Verdict},
     reason::Reason,
 };
-use orderlog_readmodel::{Label, SnapshotError, StoreError};
+use orderlog_readmodel::{Ahead, Label, SnapshotError, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -47,6 +47,9 @@ pub struct Status {
     pub end: u64,
     /// The positions of the snapshots, ascending.
     pub snapshots: Vec<u64>,
+    /// What a program with these or other tables has prepared, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<Ahead>,
     /// The number of records that are not in the rows yet.
     pub lag: u64,
     /// How long the rows have lacked a record, in milliseconds; 0 if they lack none.
@@ -275,6 +278,7 @@ impl<D: Decider> Projection for LiveProjection<D> {
             position: checkpoint.next,
             end,
             snapshots: store.generations().snapshots().positions().map_err(|error| error.to_string())?,
+            prepared: store.generations().prepared().await,
             lag,
             lag_ms: if lag == 0 { 0 } else { age_ms },
             n_parked: match store.n_parked().await {

@@ -15,7 +15,7 @@ use orderlog_readmodel::{Generations, Label, SNAPSHOTS, SnapshotError, Store, St
 use tracing::{info, warn};
 
 use crate::{
-    aside,
+    aside, prepared,
     replica::{Replica, StartError, same_history},
 };
 
@@ -54,7 +54,8 @@ impl Keeping {
         Ok(Self { data: scratch.to_owned(), snapshots: Some(snapshots), ..self.clone() })
     }
 
-    /// Opens the serving rows. If there are none, they start from the newest snapshot that belongs to the log.
+    /// Opens the serving rows. If there are none with these tables, they start from what was prepared; if there are none at all, from
+    /// the newest snapshot that belongs to the log.
     pub async fn open<D: Decider>(
         &self,
         tables: &'static Tables<D>,
@@ -65,6 +66,9 @@ impl Keeping {
         if !generations.file(serving).exists() {
             // SQLite's side files of a deleted file must not be used with another one.
             generations.remove(serving)?;
+        }
+        prepared::adopt(&generations, serving, &self.data, log).await?;
+        if !generations.file(serving).exists() {
             begin(&generations, serving, u64::MAX, log).await?;
         }
         Ok(Store::open_generation(&generations, serving).await?)

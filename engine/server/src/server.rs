@@ -74,7 +74,9 @@ pub use hash_key::{
     HashKeyError, given as given_hash_key, keep as keep_hash_key, refuse_another as refuse_another_hash_key,
 };
 pub use instance::INSTANCE;
-pub use opening::{open_begun, open_begun_to_read, open_embedded, open_to_check, open_to_read, open_topics};
+pub use opening::{
+    open_begun, open_begun_on, open_begun_to_read, open_embedded, open_to_check, open_to_read, open_topics,
+};
 pub use running::Running;
 pub use secured::SecureError;
 
@@ -106,7 +108,7 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     let health = health(&mounted, &parts, &stopping, &options);
     let probes = health.probes.iter().map(|(_, probe)| Arc::clone(probe)).collect();
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
-    let admin = admin::Admin::new(registry, projections, Arc::clone(&parts.setup.log));
+    let admin = admin::Admin::new(registry, projections, Arc::clone(&parts.setup.log), parts.stopping.clone());
     let instance = Uuid::new_v4();
     let found_at = admin::tell_where(&storage.data, &own_url, &gate.process, instance)?;
     let documented = crate::openapi::of_services(registry, &services, crate::openapi::Form::Modern);

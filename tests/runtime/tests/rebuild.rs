@@ -25,6 +25,7 @@ use orderlog_runtime::{
     assembly,
     environment::Machine,
     now_ms,
+    prepared::{self, PrepareError},
     rebuild::{self, Goal, RebuildError, Report},
     replica::{Replica, Setup, StartError},
     snapshots::{self, Keeping},
@@ -33,6 +34,9 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
+
+/// What is prepared, in the folder of the rows.
+const PREPARED: &str = "prepared/customers.0.sqlite";
 
 struct Service {
     replica: Replica<Customers>,
@@ -117,7 +121,32 @@ impl Service {
 
     /// Change a row behind the service's back.
     async fn tamper(&self, sql: &'static str) {
-        let file = self.folder.path().join(format!("customers.{}.sqlite", self.generation()));
+        self.tamper_with(&format!("customers.{}.sqlite", self.generation()), sql).await;
+    }
+
+    /// Prepare what a version with these tables would, beside rows with others. Returns where it began.
+    async fn prepare(&self) -> u64 {
+        self.tamper("update meta set schema = '0.0.earlier'").await;
+        let begun = prepared::begin(setup(&self.log), &TABLES, self.folder.path()).await.unwrap();
+        let preparation = begun.expect("the rows that serve have other tables");
+        let again = prepared::begin(setup(&self.log), &TABLES, self.folder.path()).await;
+        assert!(matches!(again, Err(PrepareError::UnderWay("customers"))), "one at a time");
+        let progress = loop {
+            match preparation.progress().await.unwrap() {
+                progress if progress.near && progress.n_missing == 0 => break progress,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        };
+        preparation.stop().await;
+        progress.from
+    }
+
+    fn prepared(&self) -> std::path::PathBuf {
+        self.folder.path().join(PREPARED)
+    }
+
+    async fn tamper_with(&self, file: &str, sql: &'static str) {
+        let file = self.folder.path().join(file);
         let mut connection = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
         sqlx::query(sql).execute(&mut connection).await.unwrap();
     }
@@ -133,16 +162,14 @@ async fn open(log: &Arc<dyn EventLog>, folder: &Path) -> Replica<Customers> {
             Err(error) => panic!("{error}"),
         }
     };
-    let setup = Setup {
-        log: Arc::clone(log),
-        hash_key: HashKey::from_secret("test"),
-        writer: Uuid::now_v7(),
-        n_slots_max: 100,
-        environment: Arc::new(Machine),
-    };
-    let replica = Replica::start(setup, store).await.unwrap();
+    let replica = Replica::start(setup(log), store).await.unwrap();
     replica.ready().await.unwrap();
     replica
+}
+
+fn setup(log: &Arc<dyn EventLog>) -> Setup {
+    let (hash_key, writer) = (HashKey::from_secret("test"), Uuid::now_v7());
+    Setup { log: Arc::clone(log), hash_key, writer, n_slots_max: 100, environment: Arc::new(Machine) }
 }
 
 async fn create(replica: &Replica<Customers>, n: u64) -> CustomerId {
@@ -390,4 +417,57 @@ async fn snapshots_are_made_by_themselves_and_old_ones_go() {
     }
     let gaps: Vec<u64> = seen.iter().zip(seen.iter().skip(1)).map(|(one, next)| next - one).collect();
     assert!(gaps.iter().all(|gap| *gap >= 5), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_prepared_is_adopted_only_if_it_is_whole_and_of_this_program_and_log() {
+    let mut service = Service::start().await;
+    service.create(0..20).await;
+    assert_eq!(service.prepare().await, 0);
+    service.create(20..25).await;
+    assert_eq!(service.prepare().await, 21, "it resumes");
+    service.create(25..30).await;
+    service = service.restart().await;
+    assert!(!service.prepared().exists(), "it serves");
+
+    for (spoilt, sql) in [
+        ("of another program", "update meta set schema = '9.9.later'"),
+        ("of another log", "update records set digest = zeroblob(16) where offset = (select max(offset) from records)"),
+        ("of another service", "update meta set service = 'orders'"),
+    ] {
+        service.prepare().await;
+        service.tamper_with(PREPARED, sql).await;
+        service = service.restart().await;
+        assert!(service.prepared().exists(), "what is {spoilt} is passed over");
+        assert_eq!(service.prepare().await, 0, "what is {spoilt} is not resumed");
+        service = service.restart().await;
+        assert!(!service.prepared().exists());
+    }
+    service.prepare().await;
+    std::fs::write(service.prepared(), "no rows").unwrap();
+    service = service.restart().await;
+    assert!(service.prepared().exists(), "what is damaged is passed over");
+    assert_eq!(service.prepare().await, 0);
+
+    let report = service.restart().await.do_it(Goal::Verify).await.unwrap();
+    assert_eq!((report.differences, report.base, report.compared_at), (Vec::new(), 0, 31));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_of_another_version_in_the_same_folder_do_not_count() {
+    let service = Service::start().await;
+    service.create(0..5).await;
+    let first = service.snapshot().await.position;
+    service.create(5..10).await;
+    let second = service.snapshot().await.position;
+    let label = service.folder.path().join(format!("snapshots/customers@{second}.json"));
+    let text = std::fs::read_to_string(&label).unwrap();
+    std::fs::write(&label, text.replace(&TABLES.version(), "9.9.later")).unwrap();
+    let store = service.replica.store();
+    store.generations().snapshots().prune(1).unwrap();
+    assert_eq!(service.positions(), [first, second], "none of its own is newer");
+    service.create(10..15).await;
+    let third = service.snapshot().await.position;
+    store.generations().snapshots().prune(1).unwrap();
+    assert_eq!(service.positions(), [third]);
 }

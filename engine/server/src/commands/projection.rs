@@ -2,12 +2,14 @@
 //! a stopped server's files in this process; the commands and their output are the same.
 
 mod elsewhere;
+mod prepare;
 mod target;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use orderlog_http::{names::ServiceName, point::Point};
+use orderlog_readmodel::Ahead;
 use orderlog_runtime::{
     envelope::{Envelopes, Finding, Findings},
     past::Moment,
@@ -81,6 +83,18 @@ pub enum Verb {
         )]
         from: Point,
     },
+    /// Build read models for this version beside a running server of an earlier one
+    ///
+    /// For an upgrade that changes tables: the first start of this version adopts what was prepared instead of replaying
+    /// the journals. The running server and its read models are not touched. Without a changed table there is nothing
+    /// to do. An interrupted run resumes when it is started again.
+    Prepare {
+        #[command(flatten)]
+        asked: ServiceArgs,
+        /// When everything is prepared, follow the journals until the server stops
+        #[arg(long)]
+        until_stopped: bool,
+    },
     /// Make a snapshot: a copy of the read model, from which an instance without one starts
     Snapshot(ServiceArgs),
     /// Let the previous generation catch up, and switch back to it
@@ -106,6 +120,7 @@ pub struct ServiceArgs {
 pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit> {
     let (command, asked, goal, from, scratch) = match verb {
         Verb::Status(asked) => return status(registry, asked).await,
+        Verb::Prepare { asked, until_stopped } => return prepare::run(registry, asked, until_stopped).await,
         Verb::Snapshot(asked) => return snapshot(registry, asked).await,
         Verb::Verify { asked, scratch } => ("verify", asked, Goal::Verify, Point::Beginning, scratch),
         Verb::Rebuild { asked, dry_run: true, .. } => ("verify", asked, Goal::Verify, Point::Beginning, None),
@@ -253,7 +268,10 @@ fn print_table(registry: &Registry, statuses: &[Status]) -> anyhow::Result<()> {
     for status in statuses {
         let service = &status.service;
         let to_settle = registry.find(service).map(|it| it.to_settle(&status.to_settle)).unwrap_or_default();
-        let sentences = status.why.iter().cloned().chain(to_settle);
+        let prepared = status.prepared.iter().map(|Ahead { schema, position }| {
+            format!("prepared up to {service}@{position}, for a version whose tables are {schema}")
+        });
+        let sentences = status.why.iter().cloned().chain(to_settle).chain(prepared);
         sentences.into_iter().try_for_each(|sentence| print(&format!("{service}: {sentence}")))?;
     }
     Ok(())

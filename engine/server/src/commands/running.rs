@@ -1,5 +1,7 @@
 //! The server that runs on a data folder, if there is one.
 
+mod log;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -34,6 +36,10 @@ const WHOLE_STREAM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long a stream may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long a server that runs may take to say so, and how often it may fail to.
+const ALIVE: Duration = Duration::from_secs(1);
+const N_SILENT: u32 = 3;
+
 const OTHER_VERSION: &str = "the server answers something else: is it of the same version?";
 
 /// Where the server, or what it serves, is.
@@ -55,6 +61,8 @@ pub struct Place {
     #[command(flatten)]
     pub storage: Storage,
 }
+
+pub use log::{ServerLog, broken_off, records_in};
 
 pub struct Running {
     client: reqwest::Client,
@@ -92,6 +100,18 @@ impl Running {
         let found = Self { client, url, key: None, instance: Some(instance) };
         let alive = found.request(Method::GET, "/livez").send().await.ok()?;
         (alive.status().is_success() && found.is_from_it(&alive)).then_some(Self { key: Some(key), ..found })
+    }
+
+    /// Whether it has stopped.
+    pub async fn has_stopped(&self) -> bool {
+        for _ in 0..N_SILENT {
+            match self.request(Method::GET, "/livez").timeout(ALIVE).send().await {
+                Ok(answer) => return !self.is_from_it(&answer),
+                // A busy server is asked again.
+                Err(_) => tokio::time::sleep(ALIVE / 10).await,
+            }
+        }
+        true
     }
 
     /// Its readiness response.

@@ -25,6 +25,7 @@ use orderlog_http::{
 };
 use orderlog_readmodel::{Generations, ServingFile, Store, StoreError};
 use orderlog_runtime::{
+    prepared::{self, Preparation, PrepareError},
     projection::{LiveProjection, Projection},
     replica::{Setup, ToSettle},
     snapshots::Keeping,
@@ -97,6 +98,10 @@ pub trait AnyService: Send + Sync {
         keeping: &Keeping,
         scratch: Option<&Path>,
     ) -> Result<Arc<dyn Projection>, FoldError>;
+
+    /// Starts to build a read model in the data folder `data` ahead of the first start of this version. `None` if the
+    /// serving one has the same tables already.
+    async fn prepare(&self, setup: Setup, data: &Path) -> Result<Option<Box<dyn Preparation>>, PrepareError>;
 
     /// Like [`AnyService::fold`], on a read model that is rebuilt from the log and replaces the serving one.
     async fn fold_anew(&self, setup: Setup, keeping: &Keeping) -> Result<Arc<dyn Projection>, FoldError>;
@@ -185,6 +190,10 @@ impl<S: ServiceDefinition> AnyService for S {
         let copied = scratch.map(|scratch| keeping.in_scratch(S::TABLES, scratch)).transpose()?;
         let replica = folding::caught_up(setup, S::TABLES, copied.as_ref().unwrap_or(keeping)).await?;
         Ok(Arc::new(LiveProjection::of(replica)))
+    }
+
+    async fn prepare(&self, setup: Setup, data: &Path) -> Result<Option<Box<dyn Preparation>>, PrepareError> {
+        prepared::begin(setup, S::TABLES, data).await
     }
 
     async fn fold_anew(&self, setup: Setup, keeping: &Keeping) -> Result<Arc<dyn Projection>, FoldError> {

@@ -1,9 +1,10 @@
 //! Operations for operators of a running process, used by the command line and by callers with a key:
-//! `/admin/projections`, `/admin/parked`, `/admin/log`, `/admin/journals`.
+//! `/admin/projections`, `/admin/parked`, `/admin/log`, `/admin/journals`, `/admin/records`.
 //!
 //! Deliberately not in the OpenAPI documents: they belong to the program, not to the contract.
 
 mod journals;
+mod records;
 
 use std::{
     fs::{self, OpenOptions},
@@ -37,6 +38,7 @@ use poem::{
 };
 use poem_openapi::{Object, types::Any};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{StartError, gate::Gate, json_answer, not_here};
@@ -103,6 +105,8 @@ pub struct Admin {
     projections: Projections,
     inspector: Inspector,
     log: Arc<dyn EventLog>,
+    /// Endless responses end once it is true.
+    stopping: watch::Receiver<bool>,
 }
 
 /// The most records in one response.
@@ -167,10 +171,16 @@ impl Checked for Rebuilding {
 
 impl Admin {
     /// Serves these read models, by service, and this log, from which operators see what is stored.
-    pub fn new(registry: &'static Registry, projections: Projections, log: Arc<dyn EventLog>) -> Self {
+    pub fn new(
+        registry: &'static Registry,
+        projections: Projections,
+        log: Arc<dyn EventLog>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let log = log.stored();
         let verdicts = Arc::new(InRows(Arc::clone(&projections)));
-        Self { registry, projections, inspector: Inspector::new(registry, Arc::clone(&log), verdicts), log }
+        let inspector = Inspector::new(registry, Arc::clone(&log), verdicts);
+        Self { registry, projections, inspector, log, stopping }
     }
 
     /// Adds all routes under `/admin`.
@@ -201,6 +211,10 @@ impl Admin {
         on("/admin/journals", Method::GET, self.endpoint(|admin, _| async move { admin.cut().await }.boxed()));
         let journal = self.endpoint(|admin, request| async move { admin.journal(&request) }.boxed());
         on("/admin/journals/:journal", Method::GET, journal);
+        let end = self.endpoint(|admin, request| async move { admin.end(&request).await }.boxed());
+        on("/admin/records/:topic/:partition/end", Method::GET, end);
+        let follow = self.endpoint(|admin, request| async move { admin.follow(&request) }.boxed());
+        on("/admin/records/:topic/:partition", Method::GET, follow);
     }
 
     fn endpoint(

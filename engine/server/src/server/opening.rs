@@ -57,6 +57,16 @@ pub async fn open_begun_to_read(registry: &Registry, storage: &Storage) -> Resul
     begun(registry, storage, open_to_read(registry, storage).await?).await
 }
 
+/// Like [`open_begun`], on a log that a running server has checked and opened.
+pub async fn open_begun_on(
+    registry: &Registry,
+    storage: &Storage,
+    log: Arc<dyn EventLog>,
+) -> Result<Setup, StartError> {
+    hash_key::check(storage)?;
+    begun(registry, storage, log).await
+}
+
 async fn begun(registry: &Registry, storage: &Storage, log: Arc<dyn EventLog>) -> Result<Setup, StartError> {
     let begun = match identity::begun(log.as_ref(), &registry.published()).await {
         Ok(begun) if begun.is_empty() => Err(no_log(storage)),

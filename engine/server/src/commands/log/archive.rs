@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::Context;
 use async_trait::async_trait;
-use bytes::BytesMut;
 use clap::Args;
 use futures_util::{StreamExt, stream};
 use orderlog_core::{key::HashKey, public::Services, words};
@@ -16,7 +15,6 @@ use orderlog_eventlog::{Partition, ReadError};
 use orderlog_runtime::archive::{
     self, Archive, Broken, Cut, Entry, ExportError, ImportError, Imported, Journals, KeyError, Manifest, OfLog,
     Records, Signed, SigningKey, VerifyingKey,
-    frames::{self, FrameError},
 };
 use orderlog_runtime::envelope::{Finding, Findings};
 use serde_json::json;
@@ -25,7 +23,7 @@ use super::undo;
 use crate::{
     commands::{
         exit::{Exit, Failure},
-        running::{Place, Running},
+        running::{Place, Running, broken_off, records_in},
         serve,
     },
     config::{Storage, Trust, quoted},
@@ -375,7 +373,7 @@ struct OfServer(Arc<Running>);
 #[async_trait]
 impl Journals for OfServer {
     async fn cut(&self) -> Result<Cut, ReadError> {
-        self.0.get("/admin/journals").await.map_err(|error| unavailable(&error))
+        self.0.get("/admin/journals").await.map_err(|error| broken_off(&error))
     }
 
     fn records(&self, journal: &str, from: u64, end: u64) -> Records {
@@ -385,26 +383,6 @@ impl Journals for OfServer {
             Ok(bytes) => bytes.boxed(),
             Err(error) => stream::iter([Err(error)]).boxed(),
         });
-        let (mut rest, partition) = (BytesMut::new(), Partition::journal(journal));
-        let not_taken = move |error: FrameError| match error {
-            FrameError::Damaged { offset, reason } => {
-                ReadError::Damaged { partition: partition.clone(), offset, reason }
-            }
-            FrameError::Bad => unavailable(&error.into()),
-        };
-        bytes
-            .map(move |some| {
-                rest.extend_from_slice(&some.map_err(|error| unavailable(&error))?);
-                let mut records = Vec::new();
-                while let Some(record) = frames::take_record(&mut rest).map_err(&not_taken)? {
-                    records.push(record);
-                }
-                Ok(records)
-            })
-            .boxed()
+        records_in(bytes, Partition::journal(journal))
     }
-}
-
-fn unavailable(error: &anyhow::Error) -> ReadError {
-    ReadError::Unavailable { reason: format!("the server's answer broke off: {error:#}") }
 }

@@ -10,7 +10,7 @@ use anyhow::Context;
 use orderlog_core::{reason::Reason, words};
 use orderlog_eventlog::{EventLog, Partition};
 use orderlog_http::names::ServiceName;
-use orderlog_readmodel::{Label, SnapshotError, StoreError};
+use orderlog_readmodel::{Label, SnapshotError, StoreError, prepared_in};
 use orderlog_runtime::{
     projection::{ParkedRecord, Projection, Rebuild, RebuildRequest, Status},
     rebuild::{Goal, RebuildError},
@@ -62,11 +62,13 @@ impl Copies {
 }
 
 impl Here {
-    fn named_as_copied(&self, status: Status) -> Status {
+    /// Replaces what names the copies, or is only in the original folder.
+    async fn named_as_copied(&self, status: Status) -> Status {
         let Some(copies) = &self.copies else { return status };
+        let prepared = prepared_in(&copies.data, &status.service).await;
         let named = |text: Option<String>| text.map(|text| copies.named_as_copied(&text));
         let rebuild = status.rebuild.map(|rebuild| Rebuild { error: named(rebuild.error), ..rebuild });
-        Status { why: named(status.why), rebuild, ..status }
+        Status { why: named(status.why), rebuild, prepared, ..status }
     }
 
     fn rows_of(&self, service: ServiceName) -> anyhow::Result<&Arc<dyn Projection>> {
@@ -241,7 +243,7 @@ impl Target {
             Self::Server(running) => running.get(&format!("/admin/projections/{service}")).await,
             Self::Here(here) => {
                 let status = here.rows_of(service)?.status().await.map_err(Failure::unavailable)?;
-                Ok(here.named_as_copied(status))
+                Ok(here.named_as_copied(status).await)
             }
         }
     }
@@ -257,7 +259,7 @@ fn have_rows(data: &Path) -> anyhow::Result<()> {
 }
 
 /// Reading begins no journal.
-async fn have_begun(log: &dyn EventLog, services: &[ServiceName]) -> anyhow::Result<()> {
+pub(super) async fn have_begun(log: &dyn EventLog, services: &[ServiceName]) -> anyhow::Result<()> {
     let journals: Vec<_> = services.iter().map(|service| Partition::journal(service.as_str())).collect();
     let ends = log.ends(&journals).await.map_err(Failure::unread)?;
     match services.iter().zip(ends).find(|(_, end)| *end == 0) {

@@ -1,8 +1,8 @@
 //! Journals for an export: the ends of all of them, and all records of one as a byte stream.
 
 use bytes::BytesMut;
-use futures_util::StreamExt;
-use orderlog_eventlog::ReadError;
+use futures_util::{Stream, StreamExt};
+use orderlog_eventlog::{Partition, ReadError, Record};
 use orderlog_runtime::archive::{self, frames};
 use poem::{Body, Request, Response, http::StatusCode};
 use serde::Deserialize;
@@ -30,22 +30,31 @@ impl Admin {
         let name = request.raw_path_param("journal").unwrap_or_default();
         let journal = self.registry.find(name).ok_or_else(|| not_here(name))?.name();
         let Wanted { from, end } = request.params()?;
-        let bytes = archive::records(self.log.as_ref(), journal.as_str(), from, end).map(move |records| {
-            let mut bytes = BytesMut::new();
-            match records {
-                Ok(records) => records.iter().for_each(|record| frames::push(&mut bytes, record)),
-                Err(ReadError::Damaged { offset, reason, .. }) => frames::push_damage(&mut bytes, offset, &reason),
-                Err(error) => {
-                    // The response has begun, so it can only be broken off.
-                    tracing::warn!("{journal} can't be read for an export: {error}");
-                    return Err(std::io::Error::other(error));
-                }
-            }
-            Ok(bytes.freeze())
-        });
-        Ok(Response::builder()
-            .content_type("application/octet-stream")
-            .header("cache-control", "no-store")
-            .body(Body::from_bytes_stream::<_, _, std::io::Error>(bytes)))
+        let records = archive::records(self.log.as_ref(), journal.as_str(), from, end);
+        Ok(framed(Partition::journal(journal.as_str()), records))
     }
+}
+
+/// A response with the records of `partition`, encoded as [`frames`].
+pub(super) fn framed(
+    partition: Partition,
+    records: impl Stream<Item = Result<Vec<Record>, ReadError>> + Send + 'static,
+) -> Response {
+    let bytes = records.map(move |records| {
+        let mut bytes = BytesMut::new();
+        match records {
+            Ok(records) => records.iter().for_each(|record| frames::push(&mut bytes, record)),
+            Err(ReadError::Damaged { offset, reason, .. }) => frames::push_damage(&mut bytes, offset, &reason),
+            Err(error) => {
+                // The response has begun, so it can only be broken off.
+                tracing::warn!("{partition} can't be read for another program: {error}");
+                return Err(std::io::Error::other(error));
+            }
+        }
+        Ok(bytes.freeze())
+    });
+    Response::builder()
+        .content_type("application/octet-stream")
+        .header("cache-control", "no-store")
+        .body(Body::from_bytes_stream::<_, _, std::io::Error>(bytes))
 }
