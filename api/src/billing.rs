@@ -5,8 +5,6 @@ pub mod codes;
 mod overpayments;
 pub mod scopes;
 
-use std::sync::Arc;
-
 use orderlog_domain::{
     billing::{self, Billing, Command, Rejection},
     values::{CustomerId, OrderId},
@@ -37,6 +35,8 @@ impl ServiceDefinition for BillingService {
     const TABLES: &'static Tables<Billing> = &projections::TABLES;
     const ABOUT: &'static str = "Amounts due, paid and refunded for each order";
     const CODES: &'static [Code] = codes::ALL;
+    const CALLS: &'static [Call] =
+        &[(ByNotifications::SERVICE, "operations are not notified of rejected overpayments")];
 
     fn fingerprint(command: &Command) -> String {
         command.fingerprint_text()
@@ -56,7 +56,7 @@ impl ServiceDefinition for BillingService {
 
     async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
         let service = parts.start::<Self>().await?;
-        let overpayments = Overpayments::new(Arc::new(ByNotifications(Arc::clone(&parts.peers))));
+        let overpayments = Overpayments::new(ByNotifications::through(&parts.peers));
         Ok(Mounted::new(&service.clone(), BillingApi { service, overpayments }))
     }
 

@@ -11,7 +11,7 @@ use orderlog_domain::{
     paths::EXAMPLE_CUSTOMER,
     values::{CustomerId, Email, Name},
 };
-use orderlog_http::prelude::*;
+use orderlog_http::{peers::PeerError, prelude::*};
 use orderlog_projections::customers as projections;
 use orderlog_runtime::replica::ToSettle;
 
@@ -20,6 +20,8 @@ use crate::{
     orders::{Order, OrderPayment, OrderState},
     values::CheckValues,
 };
+
+const ORDERS: ServiceName = ServiceName::of::<Orders>();
 
 /// A new customer.
 #[derive(Debug, Object, Deserialize, Serialize)]
@@ -185,6 +187,7 @@ impl ServiceDefinition for CustomersService {
     const TABLES: &'static Tables<Customers> = &projections::TABLES;
     const ABOUT: &'static str = "Customers, and whether they may place orders";
     const CODES: &'static [Code] = codes::ALL;
+    const CALLS: &'static [Call] = &[(ORDERS, "`GET /customers/{customer_id}/orders` answers 503")];
 
     fn fingerprint(command: &Command) -> String {
         command.fingerprint_text()
@@ -366,8 +369,8 @@ impl CustomersApi {
         query.extend(state.0.map(|state| ("state", orders_domain::OrderState::from(state).as_str().to_owned())));
         query.extend(payment.0.map(|it| ("payment", orders_domain::Payment::from(it).as_str().to_owned())));
         query.extend(page.cursor().map(|cursor| ("cursor", cursor.to_owned())));
-        let orders = self.0.peers.get(ServiceName::of::<Orders>(), "/orders", &query, &elsewhere).await?;
-        let orders: ListBody<Order> = orders.unwrap_or_else(|| Vec::new().into());
+        let orders = self.0.peers.get(ORDERS, "/orders", &query, &elsewhere).await?;
+        let orders: ListBody<Order> = orders.ok_or(PeerError::Unavailable(ORDERS))?;
         let next = orders.next_cursor.as_deref().map(|cursor| page.link(cursor));
         Ok(Listed::new(orders, next))
     }

@@ -50,6 +50,8 @@ impl ServiceDefinition for InventoryService {
     const TABLES: &'static Tables<Inventory> = &projections::TABLES;
     const ABOUT: &'static str = "Stock of each SKU, and reservations of it";
     const CODES: &'static [Code] = codes::ALL;
+    const CALLS: &'static [Call] =
+        &[(ByNotifications::SERVICE, "operations are notified of corrections only by a process that can call it")];
 
     fn fingerprint(command: &Command) -> String {
         command.fingerprint_text()
@@ -82,20 +84,15 @@ impl ServiceDefinition for InventoryService {
 
     async fn start(parts: &Parts) -> Result<Mounted, NotStarted> {
         let service = parts.start::<Self>().await?;
-        let replica = service.replica.clone();
-        let deliveries = parts.setup.log.lead(DELIVERIES, Inventory::JOURNAL).await;
-        let deliveries = deliveries.map_err(|source| NotStarted::new(Inventory::JOURNAL, source))?;
-        let notifier = Arc::new(ByNotifications(Arc::clone(&parts.peers)));
-        assembly::perform(
-            &deliveries,
-            &parts.troubles,
-            "deliveries",
-            &replica,
-            move |replica: Replica<Inventory>, lease| {
-                let target = Target { notifier: notifier.clone(), journal: Notifications::JOURNAL };
+        if let Some(notifier) = ByNotifications::through(&parts.peers) {
+            let deliveries = parts.setup.log.lead(DELIVERIES, Inventory::JOURNAL).await;
+            let deliveries = deliveries.map_err(|source| NotStarted::new(Inventory::JOURNAL, source))?;
+            let deliver = move |replica: Replica<Inventory>, lease| {
+                let target = Target { notifier: Arc::clone(&notifier), journal: Notifications::JOURNAL };
                 delivery::run(replica, lease, target, inventory::notice_of)
-            },
-        );
+            };
+            assembly::perform(&deliveries, &parts.troubles, "deliveries", &service.replica, deliver);
+        }
         Ok(Mounted::new(&service.clone(), InventoryApi(service)))
     }
 

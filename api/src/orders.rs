@@ -39,6 +39,10 @@ impl ServiceDefinition for OrdersService {
     const ABOUT: &'static str = "Orders, and whether they can be supplied and are paid";
     const SCOPES: &'static [Scope] = &[scopes::PRICE];
     const CODES: &'static [Code] = codes::ALL;
+    const CALLS: &'static [Call] = &[
+        (expand::INVENTORY, "`GET /orders/{order_id}?expand=stock` leaves out the stock"),
+        (expand::BILLING, "`GET /orders/{order_id}?expand=invoice` leaves out the invoice"),
+    ];
 
     fn fingerprint(command: &Command) -> String {
         command.fingerprint_text()

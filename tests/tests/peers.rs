@@ -98,3 +98,46 @@ async fn orders_of_a_customer_are_503_or_504_if_the_orders_service_does_not_answ
     }
     is_asked_with(&asked.recv().await.unwrap(), &format!("/orders?customer_id={customer}"));
 }
+
+#[tokio::test]
+async fn a_service_without_the_others_runs_and_names_what_it_cannot_do() {
+    let mut deployment = Embedded::start().await;
+    let shop = Shop::from(&deployment);
+    let customer = shop.customer("Ada").await;
+    let order = shop.order(&customer, &[("beans", 1)]).await;
+    let (orders, shown) = (format!("/customers/{customer}/orders"), format!("/orders/{order}?expand=stock,invoice"));
+    for (service, missing) in [
+        ("customers", &["orders"][..]),
+        ("orders", &["inventory", "billing"]),
+        ("inventory", &["notifications"]),
+        ("billing", &["notifications"]),
+        ("notifications", &[]),
+    ] {
+        deployment.options(&[service]);
+        let before = deployment.told().len();
+        deployment.restart().await;
+        let (http, log) = (deployment.http(), deployment.told().split_off(before));
+        let warned = log.lines().filter(|line| line.contains("WARN") && line.contains("-url is not set"));
+        assert_eq!(warned.count(), missing.len(), "{service}: {log}");
+        assert!(missing.iter().all(|other| log.contains(&format!("--{other}-url is not set: "))), "{service}: {log}");
+        match service {
+            "customers" => {
+                let problem = http.get(&orders).await.expect_problem(503, "service_not_configured");
+                assert!(
+                    problem["retryable"] == false && text(&problem, "detail").contains("--orders-url"),
+                    "{problem}"
+                );
+            }
+            "orders" => {
+                let missing = http.get(&shown).await.expect(200)["unavailable"].to_string();
+                assert!(missing.contains("--inventory-url") && missing.contains("--billing-url"), "{missing}");
+            }
+            _ => {}
+        }
+    }
+    let elsewhere = Embedded::start_with(&["billing"]).await;
+    deployment.options(&["customers", "--orders-url", &elsewhere.http().base]);
+    deployment.restart().await;
+    let problem = deployment.http().get(&orders).await.expect_problem(503, "service_not_configured");
+    assert!(text(&problem, "detail").contains("does not run the orders service"), "{problem}");
+}

@@ -56,23 +56,26 @@ impl Overpayment {
 /// Notifies operations in the background.
 #[derive(Clone)]
 pub struct Overpayments {
-    notifier: Arc<dyn Notifier<Notice>>,
+    notifier: Option<Arc<dyn Notifier<Notice>>>,
     permits: Arc<Semaphore>,
 }
 
 impl Overpayments {
-    /// Notifies through `notifier`.
-    pub fn new(notifier: Arc<dyn Notifier<Notice>>) -> Self {
+    /// Notifies through `notifier`; nobody without one.
+    pub fn new(notifier: Option<Arc<dyn Notifier<Notice>>>) -> Self {
         Self { notifier, permits: Arc::new(Semaphore::new(N_UNDER_WAY_MAX)) }
     }
 
     /// Reports a rejected payment. Returns immediately: the payer neither waits for it nor fails because of it.
     pub fn tell(&self, refused: Overpayment) {
         let order_id = refused.order_id;
+        let Some(notifier) = self.notifier.clone() else {
+            return warn!(%order_id, "operations are not notified of a rejected overpayment: the notifications service is not configured");
+        };
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return warn!(%order_id, "operations are not notified of a rejected overpayment: too many notices are in progress");
         };
-        let (notifier, trace) = (Arc::clone(&self.notifier), trace::current());
+        let trace = trace::current();
         tokio::spawn(async move {
             let subject = format!("a refused overpayment of order {order_id}");
             let notice = refused.notice();
@@ -132,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn a_notice_that_could_not_be_told_is_told_again_with_the_same_key() {
         let notifier = Arc::new(Reluctant::default());
-        Overpayments::new(notifier.clone()).tell(refused(5, "a"));
+        Overpayments::new(Some(notifier.clone())).tell(refused(5, "a"));
         let told = tokio::time::timeout(Duration::from_secs(30), async {
             while notifier.0.lock().unwrap().len() < 2 {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -10,13 +10,22 @@ use serde_json::json;
 use uuid::Uuid;
 
 /// Sends them with `POST /notify`.
-pub struct ByNotifications(pub Arc<Peers>);
+pub struct ByNotifications(Arc<Peers>);
+
+impl ByNotifications {
+    pub const SERVICE: ServiceName = ServiceName::of::<Notifications>();
+
+    /// Returns `None` if the service is neither in this process nor at a URL.
+    pub fn through(peers: &Arc<Peers>) -> Option<Arc<dyn Notifier<Notice>>> {
+        peers.has(Self::SERVICE).then(|| Arc::new(Self(Arc::clone(peers))) as _)
+    }
+}
 
 #[async_trait]
 impl Notifier<Notice> for ByNotifications {
     async fn tell(&self, notice: &Notice, key: Uuid) -> Result<(), String> {
         let Notice { recipient, subject, body } = notice;
         let notice = json!({ "recipient": recipient, "subject": subject, "body": body });
-        self.0.post(ServiceName::of::<Notifications>(), "/notify", &notice, key).await
+        self.0.post(Self::SERVICE, "/notify", &notice, key).await
     }
 }

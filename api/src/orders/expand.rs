@@ -13,8 +13,8 @@ use orderlog_http::{
 use super::bodies::Order;
 use crate::{billing::Invoice, inventory::Stock};
 
-const INVENTORY: ServiceName = ServiceName::of::<Inventory>();
-const BILLING: ServiceName = ServiceName::of::<Billing>();
+pub const INVENTORY: ServiceName = ServiceName::of::<Inventory>();
+pub const BILLING: ServiceName = ServiceName::of::<Billing>();
 
 /// How long the other services may take.
 const WAIT: Duration = Duration::from_millis(1_000);

@@ -69,7 +69,8 @@ impl Operation {
         self.problems.contains(&code)
             || code == codes::NOT_FOR_BOUND && self.bound == BoundCallers::Refused
             || code == codes::IDEMPOTENCY_KEY_REQUIRED && self.key_may_be_required
-            || [codes::SERVICE_UNAVAILABLE, codes::SERVICE_TIMED_OUT].contains(&code) && self.asks.is_some()
+            || [codes::SERVICE_UNAVAILABLE, codes::SERVICE_TIMED_OUT, codes::SERVICE_NOT_CONFIGURED].contains(&code)
+                && self.asks.is_some()
     }
 
     /// Checks that this caller may use the operation.

@@ -7,7 +7,7 @@
 //! `orderlog_runtime::delivery` retries commands.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Weak},
     time::Duration,
@@ -45,6 +45,11 @@ pub enum PeerError {
     /// It cannot be reached, or is unavailable.
     #[error("the {0} service can't be asked now")]
     Unavailable(ServiceName),
+    #[error("the {0} service is not in this process, and --{0}-url is not set")]
+    NotConfigured(ServiceName),
+    /// There is a server at its URL, without this service.
+    #[error("the server at --{0}-url does not run the {0} service")]
+    Misdirected(ServiceName),
     #[error("the {service} service refused: {}", problem.detail)]
     Refused { service: ServiceName, problem: Box<Problem> },
 }
@@ -55,10 +60,16 @@ impl From<PeerError> for ApiError {
         match error {
             PeerError::TimedOut(_) => Self::timed_out(codes::SERVICE_TIMED_OUT, detail),
             PeerError::Unavailable(_) => Self::unavailable(codes::SERVICE_UNAVAILABLE, detail),
+            PeerError::NotConfigured(_) | PeerError::Misdirected(_) => {
+                Self::unavailable(codes::SERVICE_NOT_CONFIGURED, detail)
+            }
             PeerError::Refused { problem, .. } => Self::Relayed(problem),
         }
     }
 }
+
+/// Another service that a service calls, and what does not work if it can't: the end of a sentence.
+pub type Call = (ServiceName, &'static str);
 
 /// The address of a service in another process.
 #[derive(Clone, Debug)]
@@ -84,20 +95,30 @@ struct Silence {
 pub struct Peers {
     client: reqwest::Client,
     places: BTreeMap<ServiceName, Place>,
+    here: BTreeSet<ServiceName>,
     // Weak, since the routes hold these peers.
     within: SetOnce<Weak<Routes>>,
 }
 
 impl Peers {
-    /// Creates clients for the services at `places`. All others are in this process. `ca` has the trusted certificates.
-    pub fn new(places: BTreeMap<ServiceName, Place>, ca: Option<&Path>) -> Result<Self, TlsError> {
+    /// Creates clients for the services at `places`, and for those `here`, in this process. `ca` has the trusted certificates.
+    pub fn new(
+        places: BTreeMap<ServiceName, Place>,
+        here: &[ServiceName],
+        ca: Option<&Path>,
+    ) -> Result<Self, TlsError> {
         let client = tls::client(ca, places.values().map(|place| place.url.as_str()))?
             .connect_timeout(CONNECT)
             .timeout(CALL)
             .tcp_nodelay(true)
             .user_agent(concat!("orderlog/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, places, within: SetOnce::new() })
+        Ok(Self { client, places, here: here.iter().copied().collect(), within: SetOnce::new() })
+    }
+
+    /// Whether `service` is in this process, or has a URL.
+    pub fn has(&self, service: ServiceName) -> bool {
+        self.places.contains_key(&service) || self.here.contains(&service)
     }
 
     /// Sets the routes of this process. Requests to its services wait for this.
@@ -160,6 +181,9 @@ impl Peers {
         query: &[(&str, String)],
         seen: &Freshness,
     ) -> Result<Option<T>, PeerError> {
+        if !self.has(service) {
+            return Err(PeerError::NotConfigured(service));
+        }
         let mut request = self.request(Method::GET, service, path).query(query);
         for position in &seen.seen {
             request = request.header(MIN_POSITION, position.to_string());
@@ -172,13 +196,12 @@ impl Peers {
             if silence.is_timeout { PeerError::TimedOut(service) } else { PeerError::Unavailable(service) }
         })?;
         span.set("http.response.status_code", i64::from(status.as_u16()));
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
         if status.is_success() {
             return serde_json::from_slice(&body).map(Some).map_err(|_| PeerError::Unavailable(service));
         }
         match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) if status == StatusCode::NOT_FOUND && problem.code != codes::NO_SUCH_RESOURCE.name => Ok(None),
+            Ok(_) | Err(_) if status == StatusCode::NOT_FOUND => Err(PeerError::Misdirected(service)),
             Ok(problem) if status.is_client_error() => Err(PeerError::Refused { service, problem: Box::new(problem) }),
             Ok(_) | Err(_) => Err(PeerError::Unavailable(service)),
         }

@@ -23,6 +23,7 @@ pub use crate::{
     operations::operations,
     paging::Paged,
     params::{AsOf, CommandHeaders, Path},
+    peers::Call,
     problem::{ApiError, ApiResult, Code, Fault, Faults, codes},
     problem_codes,
     service::{

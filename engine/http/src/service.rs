@@ -27,7 +27,7 @@ use crate::{
     freshness::Freshness,
     operations::Operations,
     params::CommandHeaders,
-    peers::Peers,
+    peers::{Call, Peers},
     problem::{ApiError, Code, codes},
     waiting::aside_if_possible,
 };
@@ -51,6 +51,8 @@ pub trait ServiceDefinition: Send + Sync + 'static {
     const SCOPES: &'static [Scope] = &[];
     /// The problem codes that it declares.
     const CODES: &'static [Code] = &[];
+    /// The other services that it calls over HTTP. The start warns of those that it can't call.
+    const CALLS: &'static [Call] = &[];
 
     /// A text that differs whenever what the caller asked for differs, without ids that were minted for the command. It is compared when an
     /// `Idempotency-Key` comes again, so it must never change for a command that was once accepted.

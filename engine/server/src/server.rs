@@ -98,7 +98,7 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     let setup = opening::open(registry, storage).await?;
     let stopping = Stopping::default();
     let instances = token_of_instances(&setup);
-    let parts = parts(registry, setup, &options, &stopping)?;
+    let parts = parts(registry, &services, setup, &options, &stopping)?;
     let forwarding = forwarding(&options, &instances)?;
     let mut mounted = Vec::with_capacity(services.len());
     for service in registry.those(&services) {
@@ -160,12 +160,13 @@ pub fn check(registry: &registry::Registry, options: &Options) -> Result<(), Sta
     options.security.identity()?;
     secured::gate(doors::resolved(&options.listen)?, options, &registry.scopes())?;
     redis(options)?;
-    peers(registry, options)?;
+    peers(registry, &[], options)?;
     Ok(())
 }
 
 fn parts(
     registry: &registry::Registry,
+    services: &[ServiceName],
     setup: Setup,
     options: &Options,
     stopping: &Stopping,
@@ -180,7 +181,7 @@ fn parts(
         keeping,
         troubles: Troubles::default(),
         stopping: stopping.draining.subscribe(),
-        peers: Arc::new(peers(registry, options)?),
+        peers: Arc::new(peers(registry, services, options)?),
         redis: redis(options)?,
         command_timeout_ms: options.command_timeout_ms,
     })
@@ -208,11 +209,11 @@ fn redis(options: &Options) -> Result<Option<RedisAddress>, StartError> {
     Ok(Some(RedisAddress { url, user: access.redis_user.clone(), password, ca_pem }))
 }
 
-fn peers(registry: &registry::Registry, options: &Options) -> Result<Peers, StartError> {
+fn peers(registry: &registry::Registry, here: &[ServiceName], options: &Options) -> Result<Peers, StartError> {
     let key = options.security.peer_key().map_err(SecureError::PeerKey)?;
     let others = options.peer_urls.of(&registry.names());
     let others = others.into_iter().map(|(service, url)| (service, Place { url, key: key.clone() }));
-    Ok(Peers::new(others.collect(), options.security.trust.ca.as_deref())?)
+    Ok(Peers::new(others.collect(), here, options.security.trust.ca.as_deref())?)
 }
 
 /// A token that only instances of this deployment know, as long as its hash key is secret.

@@ -225,6 +225,11 @@ crate::problem_codes! {
     SERVICE_TIMED_OUT "service_timed_out" [504], Declared,
         says "the orders service did not answer in time",
         retry "Retry after the number of seconds in `Retry-After`, or call that service directly.";
+    /// Another service that this request depends on is neither in this process nor at the URL that it is configured
+    /// with.
+    SERVICE_NOT_CONFIGURED "service_not_configured" [503], Declared,
+        says "the orders service is not in this process, and --orders-url is not set",
+        so "Call that service directly, and contact the operator of this one: it must be restarted with the correct URL.";
     /// The position in `Orderlog-Min-Position` was not reached within the time of `Prefer: wait=N`, or too many
     /// requests of the caller are already waiting. `lag` is the number of missing records, if known. Nothing was
     /// written.

@@ -47,6 +47,9 @@ impl NotStarted {
 impl Parts {
     /// Starts a service with its relay and its reactor. Start its further background tasks with [`assembly::perform`].
     pub async fn start<S: ServiceDefinition>(&self) -> Result<Service<S>, NotStarted> {
+        for (other, lost) in S::CALLS.iter().filter(|(other, _)| !self.peers.has(*other)) {
+            tracing::warn!("{other} is not in this process, and --{other}-url is not set: {lost}");
+        }
         let assembled = assembly::start(self.setup.clone(), S::TABLES, &self.keeping, &self.troubles).await;
         let Assembled { replica, lease } = assembled.map_err(|why| NotStarted::new(S::Decider::JOURNAL, why))?;
         let (peers, command_timeout_ms) = (Arc::clone(&self.peers), self.command_timeout_ms);
