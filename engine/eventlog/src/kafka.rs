@@ -8,6 +8,7 @@
 //! - `history`: reads a range of a partition.
 //! - `lease`: a consumer group whose only purpose is to assign the journal to one member.
 //! - `admin`: creates topics, and refuses those that are configured to lose records.
+//! - `inspector`: looks at topics again while they are in use.
 //! - `metadata`: topic metadata from the brokers.
 //! - `settings`: common client settings, and those that a configuration may not change.
 //! - `size`: finds the record that a broker rejected as too large.
@@ -44,13 +45,14 @@ use self::{
 };
 use crate::{
     Appending, EventLog, Lease, LeaseError, NewRecord, Partition, Position, ReadError, Reading, Record, TopicError,
-    TopicKind, TopicSpec,
+    TopicKind, TopicSpec, TopicState,
 };
 
 mod admin;
 mod ends;
 mod groups;
 mod history;
+mod inspector;
 mod lease;
 mod metadata;
 mod points;
@@ -159,6 +161,7 @@ pub struct KafkaLog {
     ends: ends::Ends,
     points: points::Points,
     groups: groups::Groups,
+    inspector: Arc<inspector::Inspector>,
     /// Topics known to exist. Topics are never deleted, so entries do not expire.
     known: Mutex<HashSet<Arc<str>>>,
     members: Mutex<Vec<lease::Member>>,
@@ -174,6 +177,7 @@ impl KafkaLog {
             ends: ends::Ends::start(&cluster)?,
             points: points::Points::start(&cluster)?,
             groups: groups::Groups::start(&cluster)?,
+            inspector: Arc::default(),
             known: Mutex::default(),
             members: Mutex::default(),
             cluster,
@@ -209,6 +213,14 @@ impl EventLog for KafkaLog {
     async fn prepare(&self, topics: &[TopicSpec]) -> Result<Vec<String>, TopicError> {
         let (cluster, topics, runtime) = (Arc::clone(&self.cluster), topics.to_vec(), Handle::current());
         on_thread("kafka-admin", move || admin::prepare(&cluster, &topics, &runtime))
+            .await
+            .unwrap_or_else(|reason| Err(TopicError::Unavailable { reason }))
+    }
+
+    async fn inspect(&self, topics: &[TopicSpec]) -> Result<Vec<TopicState>, TopicError> {
+        let (cluster, inspector) = (Arc::clone(&self.cluster), Arc::clone(&self.inspector));
+        let (topics, runtime) = (topics.to_vec(), Handle::current());
+        on_thread("kafka-inspect", move || inspector.inspect(&cluster, &topics, &runtime))
             .await
             .unwrap_or_else(|reason| Err(TopicError::Unavailable { reason }))
     }

@@ -24,8 +24,10 @@ pub mod kafka;
 mod names;
 mod position;
 pub mod simulated;
+mod topic_state;
 
 pub use position::{Mark, Position};
+pub use topic_state::{TopicFault, TopicState};
 
 /// One totally ordered list of records: a topic and the index of one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -271,6 +273,22 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// [`TopicError::Drift`] if a topic's configuration loses or reorders records.
     async fn prepare(&self, topics: &[TopicSpec]) -> Result<Vec<String>, TopicError>;
+
+    /// Looks again at topics that were prepared, and changes nothing.
+    ///
+    /// # Errors
+    /// [`TopicError::Unavailable`] if the log does not answer.
+    async fn inspect(&self, topics: &[TopicSpec]) -> Result<Vec<TopicState>, TopicError> {
+        let mut states = Vec::with_capacity(topics.len());
+        for spec in topics {
+            states.push(match self.partitions(&spec.name).await {
+                Ok(partitions) => TopicState::beginning_at(spec, vec![0; partitions.len()]),
+                Err(ReadError::UnknownTopic { .. }) => TopicState::missing(spec),
+                Err(error) => return Err(TopicError::Unavailable { reason: error.to_string() }),
+            });
+        }
+        Ok(states)
+    }
 
     /// Returns the partitions of an existing topic in ascending order.
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError>;

@@ -9,6 +9,7 @@ use orderlog_core::{
     key::HashKey,
     machine::{GENESIS, Genesis},
     public::Services,
+    words,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
 
@@ -29,6 +30,12 @@ pub enum IdentityError {
     Format { journal: String, source: HeaderError },
     #[error("the journal {journal} begins with a record that orderlog does not write: is this the right log?")]
     NoGenesis { journal: String },
+    #[error(
+        "the first records of the journal {journal} are gone, it begins at offset {first}: keep the read models and snapshots, which may \
+         be the last copy, and restore the journals from an export with `{program} log import`",
+        program = words::program()
+    )]
+    Trimmed { journal: String, first: u64 },
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -48,7 +55,12 @@ pub async fn begun(log: &dyn EventLog, services: &Services) -> Result<Vec<Genesi
         if end == 0 {
             continue;
         }
-        let first = log.history(&partition, 0, end, 1).await?;
+        let first = match log.history(&partition, 0, end, 1).await {
+            Err(ReadError::OutOfRange { first, .. }) if first > 0 => {
+                return Err(IdentityError::Trimmed { journal: journal.to_owned(), first });
+            }
+            first => first?,
+        };
         let first = first.first().ok_or_else(|| IdentityError::NoGenesis { journal: journal.to_owned() })?;
         found.push(genesis(journal, first)?);
     }

@@ -27,6 +27,7 @@ mod seats;
 mod secured;
 mod shares;
 mod strict;
+mod topics;
 
 use std::{sync::Arc, time::Duration};
 
@@ -79,6 +80,7 @@ pub use opening::{
 };
 pub use running::Running;
 pub use secured::SecureError;
+pub use topics::Topics;
 
 /// Connections, requests and waits beyond the limits: connections for probes, all three for operators and other
 /// services.
@@ -105,7 +107,8 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
         mounted.push(service.start(&parts).await?);
     }
     opening::agree_on_hash_key(registry, storage, &parts.setup, &services).await?;
-    let health = health(&mounted, &parts, &stopping, &options);
+    let topics = Topics::watch(registry, &services, Arc::clone(&parts.setup.log), stopping.draining.subscribe());
+    let health = health(&mounted, &parts, &stopping, (&options, topics.clone()));
     let probes = health.probes.iter().map(|(_, probe)| Arc::clone(probe)).collect();
     let projections = mounted.iter().map(|service| (service.name, Arc::clone(&service.projection))).collect();
     let admin = admin::Admin::new(registry, projections, Arc::clone(&parts.setup.log), parts.stopping.clone());
@@ -113,7 +116,7 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     let found_at = admin::tell_where(&storage.data, &own_url, &gate.process, instance)?;
     let documented = crate::openapi::of_services(registry, &services, crate::openapi::Form::Modern);
     let http = HttpMeasures::new();
-    let metrics = metrics(&mounted, &http, &parts);
+    let metrics = metrics(&mounted, &http, &parts, topics);
     let admission = Arc::new(Admission::new(&options.limits, stopping.draining.subscribe(), http.clone()));
     let routes = Routes {
         registry,
@@ -187,11 +190,12 @@ fn parts(
     })
 }
 
-fn health(mounted: &[Mounted], parts: &Parts, stopping: &Stopping, options: &Options) -> Health {
+fn health(mounted: &[Mounted], parts: &Parts, stopping: &Stopping, (options, topics): (&Options, Topics)) -> Health {
     Health {
         probes: mounted.iter().map(|service| (service.name, Arc::clone(&service.probe))).collect(),
         dependencies: mounted.iter().flat_map(|service| service.dependencies.clone()).collect(),
         troubles: parts.troubles.clone(),
+        topics,
         dispensable: mounted.iter().flat_map(Mounted::dispensable_tasks).collect(),
         leaving: stopping.leaving.subscribe(),
         limits: LagLimits { unready_ms: options.unready_lag_ms, ready_ms: options.ready_lag_ms },
@@ -228,13 +232,13 @@ fn forwarding(options: &Options, instances: &HeaderValue) -> Result<Option<Forwa
     Ok(options.storage.advertised_url.as_ref().map(begin).transpose()?)
 }
 
-fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts) -> Metrics {
+fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts, topics: Topics) -> Metrics {
     let measured = mounted.iter().map(|service| Measured {
         name: service.name,
         probe: Arc::clone(&service.probe),
         projection: Arc::clone(&service.projection),
     });
-    Metrics::new(measured.collect(), parts.troubles.clone(), http, Arc::clone(&parts.setup.log))
+    Metrics::new(measured.collect(), parts.troubles.clone(), http, (Arc::clone(&parts.setup.log), topics))
 }
 
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.

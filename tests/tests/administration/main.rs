@@ -5,3 +5,4 @@
 mod partitions;
 mod positions;
 mod shop_on_kafka;
+mod watched;

@@ -1,5 +1,7 @@
 //! All services in one process, on topics of their own, and the rights of whoever administers the brokers.
 
+use std::path::PathBuf;
+
 use orderlog_tests::{
     deployment::{Server, free_port, kafka},
     kcat::{self, Published},
@@ -24,11 +26,15 @@ impl ShopOnKafka {
 
     pub async fn restart(&mut self) {
         self.stop().await;
-        let data = self.dir.path().join("data").display().to_string();
+        let data = self.data().display().to_string();
         let log = format!("kafka://{}", kafka());
         let args = ["--log", &log, "--topic-prefix", &self.prefix, "--data", &data, "--development-hash-key"];
         let args = args.map(str::to_owned);
         self.server = Some(Server::start(&args, free_port(), &self.dir.path().join("log")).await);
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     pub async fn stop(&mut self) {

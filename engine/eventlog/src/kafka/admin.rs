@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,10 +20,10 @@ use super::{
     Cluster, ONE_CALL, PATIENCE, Talk,
     metadata::{Shape, UNKNOWN_FOR, Unseen, ask_again, look},
 };
-use crate::{TopicError, TopicKind, TopicSpec};
+use crate::{TopicError, TopicFault, TopicKind, TopicSpec};
 
 /// By default a metadata request creates a missing topic, on brokers that allow it, with a retention of seven days.
-const SETTINGS: &[(&str, &str)] = &[("allow.auto.create.topics", "false")];
+pub(super) const SETTINGS: &[(&str, &str)] = &[("allow.auto.create.topics", "false")];
 
 /// Settings that topics are created with and must have.
 const KEPT_FOR_EVER: &[(&str, &str)] =
@@ -76,8 +77,8 @@ fn create_and_check(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -
             Unseen::Missing => TopicError::Unavailable { reason: format!("topic {} was not created", spec.name) },
             Unseen::Refused(reason) | Unseen::Trouble(reason) => TopicError::Unavailable { reason },
         })?;
-        if spec.kind == TopicKind::Journal && shape.partitions != 1 {
-            return Err(drift(spec, "partitions", &shape.partitions.to_string(), "1"));
+        if let Some(fault) = wrong_shape(spec, &shape) {
+            return Err(drift(spec, fault));
         }
         shapes.push((spec, shape));
     }
@@ -139,7 +140,9 @@ fn check(
             undescribed.push(&*spec.name);
             continue;
         };
-        check_settings(spec, config)?;
+        if let Some(fault) = wrong_setting(config) {
+            return Err(drift(spec, fault));
+        }
         if !survives_a_broker(shape.copies, value(config, SAFE_IN_SYNC.0)) {
             unsafe_copies.push(&*spec.name);
         }
@@ -174,7 +177,7 @@ fn describe(
     }
 }
 
-fn describe_once(
+pub(super) fn describe_once(
     admin: &AdminClient<Talk>,
     names: &[String],
     runtime: &Handle,
@@ -206,19 +209,36 @@ fn is_forbidden(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)
 }
 
-fn check_settings(spec: &TopicSpec, config: &ConfigResource) -> Result<(), TopicError> {
+/// A setting of a topic that differs from what it must be.
+pub(super) struct Drift {
+    setting: &'static str,
+    found: String,
+    wanted: String,
+}
+
+impl From<Drift> for TopicFault {
+    fn from(Drift { setting, found, wanted }: Drift) -> Self {
+        Self::Setting { setting: setting.to_owned(), found, wanted }
+    }
+}
+
+pub(super) fn wrong_shape(spec: &TopicSpec, shape: &Shape) -> Option<Drift> {
+    let is_wrong = spec.kind == TopicKind::Journal && shape.partitions != 1;
+    is_wrong.then(|| Drift { setting: "partitions", found: shape.partitions.to_string(), wanted: "1".to_owned() })
+}
+
+/// Returns the first setting that loses or refuses records.
+pub(super) fn wrong_setting(config: &ConfigResource) -> Option<Drift> {
     for (setting, wanted) in KEPT_FOR_EVER.iter().chain([&CLEAN_ELECTIONS]) {
         match value(config, setting) {
-            Some(found) if found != *wanted => return Err(drift(spec, setting, found, wanted)),
+            Some(found) if found != *wanted => {
+                return Some(Drift { setting, found: found.to_owned(), wanted: (*wanted).to_owned() });
+            }
             Some(_) | None => {}
         }
     }
-    match largest(config) {
-        Some(found) if found < LARGEST.1 => {
-            Err(drift(spec, LARGEST.0, &found.to_string(), &format!("at least {}", LARGEST.1)))
-        }
-        Some(_) | None => Ok(()),
-    }
+    let found = largest(config).filter(|found| *found < LARGEST.1)?;
+    Some(Drift { setting: LARGEST.0, found: found.to_string(), wanted: format!("at least {}", LARGEST.1) })
 }
 
 fn largest(config: &ConfigResource) -> Option<usize> {
@@ -237,17 +257,12 @@ fn value<'a>(config: &'a ConfigResource, setting: &str) -> Option<&'a str> {
     config.get(setting).and_then(|entry| entry.value.as_deref())
 }
 
-fn drift(spec: &TopicSpec, setting: &str, found: &str, wanted: &str) -> TopicError {
-    TopicError::Drift {
-        topic: spec.name.clone(),
-        setting: setting.to_owned(),
-        found: found.to_owned(),
-        wanted: wanted.to_owned(),
-    }
+fn drift(spec: &TopicSpec, Drift { setting, found, wanted }: Drift) -> TopicError {
+    TopicError::Drift { topic: Arc::clone(&spec.name), setting: setting.to_owned(), found, wanted }
 }
 
 /// Describes a topic. Waits up to [`PATIENCE`] for brokers to answer, and up to `missing_for` for a missing topic to appear.
-fn look_until_seen(
+pub(super) fn look_until_seen(
     admin: &AdminClient<Talk>,
     cluster: &Cluster,
     spec: &TopicSpec,

@@ -76,7 +76,7 @@ pub(super) fn read(cluster: &Arc<Cluster>, part: &Part) -> Result<Vec<Record>, R
 /// Returns an error if the partition does not contain this offset.
 fn must_hold(consumer: &BaseConsumer<Talk>, topic: &str, part: &Part, offset: u64) -> Result<(), ReadError> {
     let until = Instant::now() + PATIENCE;
-    let ask = || metadata::range(consumer, &part.partition, topic);
+    let ask = || metadata::range(consumer.client(), &part.partition, topic);
     let (first, end) = ask_again(ask, UNKNOWN_FOR, || Instant::now() >= until)
         .map_err(|unseen| unseen.read_error(&part.partition.topic))?;
     if (first..end).contains(&to_raw(offset)) {

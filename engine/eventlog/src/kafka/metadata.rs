@@ -111,10 +111,14 @@ pub(super) fn partition_count<C: ClientContext>(client: &Client<C>, name: &str) 
 }
 
 /// Returns the first offset of a partition and one past its last, as reported by its leader.
-pub(super) fn range(consumer: &BaseConsumer<Talk>, partition: &Partition, name: &str) -> Result<(i64, i64), Unseen> {
-    consumer
+pub(super) fn range<C: ClientContext>(
+    client: &Client<C>,
+    partition: &Partition,
+    name: &str,
+) -> Result<(i64, i64), Unseen> {
+    client
         .fetch_watermarks(name, index_of(partition), ONE_CALL)
-        .map_err(|error| explain(consumer.client(), partition, name, &error, ONE_CALL))
+        .map_err(|error| explain(client, partition, name, &error, ONE_CALL))
 }
 
 /// Finds the cause of an error about a partition, whose topic is called `name` on the brokers. librdkafka also reports a partition as

@@ -155,7 +155,7 @@ impl Place {
 
     /// The partition's first offset and one past its last.
     fn range(&self, consumer: &BaseConsumer<Talk>) -> Result<(i64, i64), Unseen> {
-        metadata::range(consumer, &self.partition, &self.topic)
+        metadata::range(consumer.client(), &self.partition, &self.topic)
     }
 
     fn found(&self, offset: u64) -> Result<Record, ReadError> {

@@ -189,7 +189,7 @@ fn check_all(consumer: &BaseConsumer<Talk>, sources: &[Source], sender: &Sender)
 
 fn check(consumer: &BaseConsumer<Talk>, source: &Source, sender: &Sender) -> Result<(), ReadError> {
     let Source { partition, topic, next, .. } = source;
-    let ask = || metadata::range(consumer, partition, topic);
+    let ask = || metadata::range(consumer.client(), partition, topic);
     let (first, end) =
         ask_again(ask, UNKNOWN_FOR, || sender.is_closed()).map_err(|unseen| unseen.read_error(&partition.topic))?;
     if (first..=end).contains(&to_raw(*next)) { Ok(()) } else { Err(out_of_range(partition, *next, (first, end))) }

@@ -95,7 +95,10 @@ impl StartError {
             | Self::Embedded(OpenError::Format { .. })
             | Self::NoLog { .. }
             | Self::Identity(
-                IdentityError::NoGenesis { .. } | IdentityError::Format { .. } | IdentityError::OtherHashKey { .. },
+                IdentityError::NoGenesis { .. }
+                | IdentityError::Trimmed { .. }
+                | IdentityError::Format { .. }
+                | IdentityError::OtherHashKey { .. },
             )
             | Self::HashKey(
                 HashKeyError::Empty { .. }

@@ -33,7 +33,10 @@ use poem::{
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::json_answer;
+use super::{
+    json_answer,
+    topics::{Fault, Topics},
+};
 
 /// How long each check may take.
 const WAIT: Duration = Duration::from_secs(2);
@@ -61,6 +64,7 @@ pub struct Health {
     pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
     /// Failures of their background tasks.
     pub troubles: Troubles,
+    pub topics: Topics,
     /// Background tasks, with their services, without which every request can still be answered.
     pub dispensable: Vec<String>,
     /// Turns true when the process is about to stop.
@@ -92,7 +96,8 @@ impl Health {
         let (standings, dependencies) = tokio::join!(standings, dependencies);
         let (troubles, stopping) = (self.troubles.all(), *self.leaving.borrow());
         let (degrading, disabling): (Vec<_>, Vec<_>) = troubles.iter().partition(|trouble| self.degrades(trouble));
-        let mut ready = !stopping && disabling.is_empty();
+        let topics = self.topics.faults();
+        let mut ready = !stopping && disabling.is_empty() && !topics.iter().any(|fault| fault.is_serious);
         let mut degraded: Vec<Value> = degrading.iter().map(|trouble| of_task(trouble)).collect();
         let mut services = Map::new();
         for (name, standing) in standings {
@@ -104,7 +109,11 @@ impl Health {
         }
         degraded
             .extend(dependencies.iter().filter_map(|(name, answer)| Some(of_dependency(name, answer.as_ref().err()?))));
-        let troubles: Map<String, Value> = troubles.iter().map(|it| (named(it), it.why.clone().into())).collect();
+        degraded.extend(topics.iter().filter(|fault| !fault.is_serious).map(of_topic));
+        let topics = topics.iter().filter(|fault| fault.is_serious);
+        let topics = topics.map(|fault| (format!("topic {}", fault.topic), fault.why.clone().into()));
+        let troubles = troubles.iter().map(|it| (named(it), it.why.clone().into()));
+        let troubles: Map<String, Value> = troubles.chain(topics).collect();
         let mut answer = json!({ "ready": ready, "degraded": degraded, "services": services, "troubles": troubles });
         if !dependencies.is_empty() {
             let shown = dependencies.into_iter().map(|(name, answer)| (name.to_owned(), answers(answer)));
@@ -164,6 +173,10 @@ fn of_record(record: Unreadable) -> Value {
 
 fn of_dependency(name: &str, why: &str) -> Value {
     json!({ "dependency": name, "why": why, "remedy": format!("Restore {name}. Requests are answered without it.") })
+}
+
+fn of_topic(fault: &Fault) -> Value {
+    json!({ "topic": fault.topic.to_string(), "why": fault.why, "remedy": fault.advice })
 }
 
 fn is_well(standing: &Standing) -> bool {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use orderlog_eventlog::{EventLog, Partition};
+use orderlog_eventlog::{EventLog, Partition, TopicFault, TopicKind, TopicState};
 use orderlog_http::{measures::HttpMeasures, names::ServiceName, probe::Probe, problem::ApiError};
 use orderlog_runtime::{
     background::{Trouble, Troubles},
@@ -24,7 +24,7 @@ use super::{
     process,
     sheet::{Label, Sheet},
 };
-use crate::output;
+use crate::{output, server::Topics};
 
 /// How long read models and log may take to report their positions.
 const WAIT: Duration = Duration::from_secs(2);
@@ -41,18 +41,24 @@ pub struct Metrics {
     services: Vec<Measured>,
     troubles: Troubles,
     log: Arc<dyn EventLog>,
+    topics: Topics,
 }
 
 impl Metrics {
     /// Metrics of these services and of their requests.
-    pub fn new(services: Vec<Measured>, troubles: Troubles, http: &HttpMeasures, log: Arc<dyn EventLog>) -> Self {
+    pub fn new(
+        services: Vec<Measured>,
+        troubles: Troubles,
+        http: &HttpMeasures,
+        (log, topics): (Arc<dyn EventLog>, Topics),
+    ) -> Self {
         let registry = Registry::new();
         let of_services = services.iter().map(|service| service.probe.measures().collector());
         for collector in http.collectors().into_iter().chain(of_services) {
             registry.register(collector).expect("each service has a label of its own");
         }
         process::begin();
-        Self { registry, services, troubles, log }
+        Self { registry, services, troubles, log, topics }
     }
 
     pub fn endpoint(self) -> BoxEndpoint<'static> {
@@ -86,6 +92,7 @@ impl Metrics {
         }
         self.task_positions(&mut sheet).await;
         self.blocked(&mut sheet);
+        topics(&mut sheet, &self.topics.states());
         let mut families = self.registry.gather();
         families.extend(sheet.families());
         families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -143,6 +150,38 @@ fn lag(sheet: &mut Sheet, service: &str, ms: u64) {
     let help = "How long a record has been missing from the read model";
     #[expect(clippy::cast_precision_loss, reason = "a lag of 2^53 milliseconds is not reached")]
     sheet.gauge("orderlog_projection_lag_seconds", help, &[("service", service)], ms as f64 / 1_000.0);
+}
+
+/// The first offsets of journals, and the faults of all topics.
+fn topics(sheet: &mut Sheet, states: &[TopicState]) {
+    for TopicState { topic, kind, starts, faults } in states {
+        if let (TopicKind::Journal, Some(start)) = (kind, starts.first()) {
+            let help = "The first offset of the journal; above 0, its first records are gone";
+            sheet.count("orderlog_log_start_offset", help, &[("service", topic)], *start);
+        }
+        for fault in ["missing", "setting", "trimmed"] {
+            let n = faults.iter().filter(|it| name_of(it) == fault).count() as u64;
+            let help =
+                "What is wrong with a topic: it is missing, a setting loses records, or its first records are gone";
+            let labels = [("topic", &**topic), ("kind", name_of_kind(*kind)), ("fault", fault)];
+            sheet.count("orderlog_topic_faults", help, &labels, n);
+        }
+    }
+}
+
+const fn name_of_kind(kind: TopicKind) -> &'static str {
+    match kind {
+        TopicKind::Journal => "journal",
+        TopicKind::Public => "public",
+    }
+}
+
+const fn name_of(fault: &TopicFault) -> &'static str {
+    match fault {
+        TopicFault::Missing => "missing",
+        TopicFault::Setting { .. } => "setting",
+        TopicFault::Trimmed { .. } => "trimmed",
+    }
 }
 
 /// The metrics of a service's read model.
