@@ -6,6 +6,7 @@
 pub mod certificates;
 pub mod collector;
 pub mod deployment;
+pub mod disk;
 pub mod ends;
 pub mod http;
 pub mod kcat;

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
+#[path = "archive/followed.rs"]
+mod followed;
+
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,

@@ -1,16 +1,10 @@
 //! Ready means able: what can't be written is refused at the start, or a reason not to be ready.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
-
-use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write},
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::fs;
 
 use orderlog_tests::{
     deployment::{Embedded, Server, free_port, orderlog, orderlog_with_read_only},
+    disk::Disk,
     ends::ends_at_rest,
     eventually,
     http::Http,
@@ -50,37 +44,11 @@ async fn a_log_or_read_model_that_can_not_be_written_is_refused_at_the_start() {
     deployment.http().post("/stock/tea/receive", json!({ "quantity": 1 })).await.expect(200);
 }
 
-/// A small disk in memory; gone when dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path) -> Self {
-        fs::create_dir(at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "orderlog-test"]).arg(at).status();
-        assert!(mounted.unwrap().success(), "only root can mount a disk");
-        Self(at.to_owned())
-    }
-
-    fn fill(&self) -> PathBuf {
-        let filling = self.0.join("filling");
-        let mut file = File::create(&filling).unwrap();
-        let full = (0..).find_map(|_| file.write_all(&[7; 4096]).err()).unwrap();
-        assert_eq!(full.kind(), ErrorKind::StorageFull);
-        filling
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_a_reason_not_to_be_ready_and_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::mount(&folder.path().join("disk"));
-    let data = disk.0.join("data");
+    let data = disk.at().join("data");
     let args = ["--data".to_owned(), data.display().to_string()];
     let start = async || Server::start(&args, free_port(), &folder.path().join("out")).await;
     let server = start().await;

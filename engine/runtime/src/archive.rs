@@ -12,6 +12,8 @@
 //! - `manifest.json.sig`, if a key was given: see `signing.rs`. Without it, anyone who can write all files of an export can forge
 //!   its contents; with it, only the holder of the private key can.
 //!
+//! An export that goes on is a folder of such folders: see `segments.rs`.
+//!
 //! An export holds every offset from 0, since ids and positions derive from offsets. A journal with gaps can be neither exported
 //! nor imported. Public topics are not included: the relays publish them again from the journals, with the same ids. The time at
 //! which the old log appended a record is in the file but not in the new log; a record's own time is in its header.
@@ -25,6 +27,7 @@ mod importing;
 mod marker;
 mod opening;
 mod reading;
+mod segments;
 mod signing;
 mod writing;
 
@@ -42,8 +45,9 @@ pub use cut::{Cut, Journals, OfLog, Records, cut, records};
 pub use exporting::{ExportError, export};
 pub use importing::{ImportError, Imported, dry_run, import};
 pub use marker::{TOPIC as IMPORTS, unfinished};
-pub use opening::Archive;
+pub use opening::{Archive, UpTo};
 pub use reading::{Broken, Flaw};
+pub use segments::{Sealed, Segments, has_segments};
 pub use signing::{KeyError, Signed, SigningKey, VerifyingKey};
 
 /// The format of exports that this version writes and reads: exactly the journals of its services, each once, so that a manifest
@@ -73,6 +77,9 @@ pub struct Manifest {
     pub time: String,
     /// Whether all journals were captured at a single moment; see [`cut`].
     pub one_moment: bool,
+    /// Which segment of an export that goes on this is: see `segments.rs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<u64>,
     pub journals: Vec<Entry>,
 }
 

@@ -13,8 +13,10 @@ use orderlog_eventlog::{Partition, ReadError};
 use uuid::Uuid;
 
 use super::{
-    Cut, FORMAT, Journals, MANIFEST, Manifest, SigningKey, Tell, file_name, journals_of, signing::SIGNATURE,
-    sync_folder, with_suffix, writing::JournalWriter,
+    Broken, Cut, FORMAT, Journals, MANIFEST, Manifest, SigningKey, Tell, file_name, journals_of,
+    signing::SIGNATURE,
+    sync_folder, with_suffix,
+    writing::{JournalWriter, Reached},
 };
 use crate::envelope;
 
@@ -30,6 +32,19 @@ pub enum ExportError {
         /// A file in the folder.
         found: String,
     },
+    /// Another process writes segments to the folder.
+    #[error("another export writes to {}: stop it first, or choose another folder", dir.display())]
+    InUse { dir: PathBuf },
+    /// The log is another one, or was replaced by an older copy, so its records do not continue the segments.
+    #[error(
+        "{journal}@{offset} is the last record in {}, and the log has another one or none there: it is another log, or an older copy \
+         of it. Choose another folder",
+        dir.display()
+    )]
+    OtherLog { dir: PathBuf, journal: String, offset: u64 },
+    /// The segments in the folder can't be continued.
+    #[error(transparent)]
+    Broken(#[from] Broken),
     #[error("there is nothing to export: all journals are empty")]
     Nothing,
     /// Ids derive from offsets, and no log can be restored with such a gap. The missing records may be lost.
@@ -73,40 +88,55 @@ pub async fn export(
     tell: Tell<'_>,
 ) -> Result<Manifest, ExportError> {
     prepare(dir, services)?;
-    let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let time = now();
     let Cut { ends, one_moment } = journals.cut().await?;
     if ends.iter().all(|(_, end)| *end == 0) {
         return Err(ExportError::Nothing);
     }
     let mut entries = Vec::with_capacity(ends.len());
     for (journal, end) in ends {
-        let mut writer = JournalWriter::create(dir, &journal)?;
-        let mut records = journals.records(&journal, 0, end);
-        while let Some(some) = records.next().await {
-            let next = writer.n_records();
-            let some = some.map_err(|source| ExportError::Read { journal: journal.clone(), next, source })?;
-            for record in &some {
-                if let Some(reason) = envelope::difference(record) {
-                    let (partition, offset) = (Partition::journal(journal.as_str()), record.offset);
-                    let source = ReadError::Damaged { partition, offset, reason };
-                    return Err(ExportError::Read { journal, next: offset, source });
-                }
-                writer.push(record)?;
-            }
-            tell(&journal, writer.n_records(), end);
-        }
-        let next = writer.n_records();
-        if next != end {
-            let source = ReadError::Unavailable { reason: "reading ended too early".to_owned() };
-            return Err(ExportError::Read { journal, next, source });
-        }
-        entries.push(writer.finish()?);
+        entries.push(write_journal(journals, &Reached::beginning(&journal), end, dir, tell).await?.entry);
     }
     let program = env!("CARGO_PKG_VERSION").to_owned();
     let export_id = Uuid::now_v7();
-    let manifest = Manifest { format: FORMAT, export_id, program, time, one_moment, journals: entries };
+    let manifest = Manifest { format: FORMAT, export_id, program, time, one_moment, segment: None, journals: entries };
     write_manifest(dir, &manifest, key)?;
     Ok(manifest)
+}
+
+/// The time in a manifest.
+pub(super) fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Writes the file of the records that follow `reached`, up to `end`.
+pub(super) async fn write_journal(
+    journals: &dyn Journals,
+    reached: &Reached,
+    end: u64,
+    dir: &Path,
+    tell: Tell<'_>,
+) -> Result<Reached, ExportError> {
+    let journal = &reached.entry.journal;
+    let mut writer = JournalWriter::create(dir, reached.clone())?;
+    let mut records = journals.records(journal, reached.next, end);
+    while let Some(some) = records.next().await {
+        let read = |next, source| ExportError::Read { journal: journal.clone(), next, source };
+        for record in &some.map_err(|source| read(writer.next(), source))? {
+            if let Some(reason) = envelope::difference(record) {
+                let (partition, offset) = (Partition::journal(journal.as_str()), record.offset);
+                return Err(read(offset, ReadError::Damaged { partition, offset, reason }));
+            }
+            writer.push(record)?;
+        }
+        tell(journal, writer.next(), end);
+    }
+    let next = writer.next();
+    if next < end {
+        let source = ReadError::Unavailable { reason: "reading ended too early".to_owned() };
+        return Err(ExportError::Read { journal: journal.clone(), next, source });
+    }
+    writer.finish()
 }
 
 /// Creates the folder if it is missing. It may only contain files of an incomplete export.
@@ -128,7 +158,7 @@ fn prepare(dir: &Path, services: &Services) -> Result<(), ExportError> {
 }
 
 /// Writes the manifest last and atomically, since it makes the export complete. Its signature is written before.
-fn write_manifest(dir: &Path, manifest: &Manifest, key: Option<&SigningKey>) -> Result<(), ExportError> {
+pub(super) fn write_manifest(dir: &Path, manifest: &Manifest, key: Option<&SigningKey>) -> Result<(), ExportError> {
     let mut text = serde_json::to_vec_pretty(manifest).expect("a manifest is JSON");
     text.push(b'\n');
     let signature = dir.join(SIGNATURE);

@@ -1,6 +1,6 @@
 //! Imports files into an empty log.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use orderlog_core::{
@@ -13,8 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    Archive, Broken, Entry, Manifest, Tell, cut::records, hex, marker, marker::Step, packed, reading::JournalReader,
-    reading::check_journal,
+    Archive, Broken, Entry, Manifest, Tell, cut::records, hex, marker, marker::Step, packed, reading::check_journal,
 };
 use crate::assembly;
 
@@ -124,7 +123,7 @@ pub async fn import(
     hash_key: Option<&HashKey>,
     tell: Tell<'_>,
 ) -> Result<Imported, ImportError> {
-    let Archive { dir, manifest, .. } = archive;
+    let manifest = &archive.manifest;
     let Importable { resumed, n_there } = importable(Some(log.as_ref()), archive, hash_key, tell).await?;
     let n_there_before = n_there.iter().sum();
     if !resumed {
@@ -132,7 +131,7 @@ pub async fn import(
         marker::say(log.as_ref(), manifest.export_id, Step::Begun).await.map_err(ImportError::Append)?;
     }
     for (entry, n_there) in manifest.journals.iter().zip(n_there) {
-        append(log.as_ref(), dir, entry, n_there, tell).await?;
+        append(log.as_ref(), archive, entry, n_there, tell).await?;
     }
     for entry in &manifest.journals {
         let found = hex(&digest_of(log.as_ref(), &entry.journal, entry.n_records).await?);
@@ -155,10 +154,11 @@ struct Importable {
 
 async fn importable(
     log: Option<&dyn EventLog>,
-    Archive { dir, services, manifest, .. }: &Archive,
+    archive: &Archive,
     hash_key: Option<&HashKey>,
     tell: Tell<'_>,
 ) -> Result<Importable, ImportError> {
+    let Archive { services, manifest, .. } = archive;
     same_hash_key(manifest, hash_key)?;
     let resumed = match log {
         Some(log) => may_go_on(log, services, manifest).await?,
@@ -173,7 +173,7 @@ async fn importable(
             }
             None => (0, Digest::default()),
         };
-        prove(dir, entry, there, tell)?;
+        prove(archive, entry, there, tell)?;
         all.push(there.0);
     }
     Ok(Importable { resumed, n_there: all })
@@ -230,10 +230,10 @@ async fn digest_of(log: &dyn EventLog, journal: &str, n_records: u64) -> Result<
     Ok(digest)
 }
 
-/// Verifies that the file is complete, and that the records already in the log, with this digest, are its beginning.
-fn prove(dir: &Path, entry: &Entry, (n_there, there): (u64, Digest), tell: Tell<'_>) -> Result<(), ImportError> {
+/// Verifies that the journal is complete, and that the records already in the log, with this digest, are its beginning.
+fn prove(archive: &Archive, entry: &Entry, (n_there, there): (u64, Digest), tell: Tell<'_>) -> Result<(), ImportError> {
     let mut exported = (n_there == 0).then(Digest::default);
-    check_journal(dir, entry, tell, |offset, digest| {
+    check_journal(archive, entry, tell, |offset, digest| {
         if offset == n_there {
             exported = Some(digest);
         }
@@ -248,13 +248,13 @@ fn prove(dir: &Path, entry: &Entry, (n_there, there): (u64, Digest), tell: Tell<
 /// Appends the records of a journal that are missing from the log.
 async fn append(
     log: &dyn EventLog,
-    dir: &Path,
+    archive: &Archive,
     entry: &Entry,
     n_there: u64,
     tell: Tell<'_>,
 ) -> Result<(), ImportError> {
     let topic: Arc<str> = entry.journal.as_str().into();
-    let mut reader = JournalReader::open(dir, entry)?;
+    let mut reader = archive.reader(&entry.journal)?;
     loop {
         let (mut batch, mut n_bytes, mut first) = (Vec::new(), 0, None);
         while batch.len() < N_AT_A_TIME && n_bytes < BYTES_AT_A_TIME {

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use chrono::{DateTime, Utc};
 use orderlog_core::{
     decoding,
     public::{Services, Topic},
@@ -15,8 +16,10 @@ use serde::Deserialize;
 
 use super::{
     Broken, Entry, FORMAT, MANIFEST, Manifest, Signed, Tell, VerifyingKey, file_name, journals_of,
-    reading::check_journal,
+    reading::{JournalReader, check_journal},
+    segments,
     signing::{self, SIGNATURE},
+    writing::Reached,
 };
 use crate::envelope::Findings;
 
@@ -24,7 +27,10 @@ use crate::envelope::Findings;
 #[derive(Debug)]
 pub struct Archive {
     pub(super) dir: PathBuf,
+    /// The segments, of which there is at least one. An export that does not go on has one part, its folder.
+    pub(super) parts: Vec<Part>,
     pub(super) services: Vec<(&'static str, &'static [Topic])>,
+    /// The manifest of the last part, which describes all of them.
     pub manifest: Manifest,
     /// Whether the export is signed and the signature verified.
     pub signed: Signed,
@@ -33,29 +39,49 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Opens the export of these services in `dir`. With a `key`, the export must be signed by it.
+    /// Opens the export of these services in `dir`, or its segments up to `up_to`. With a `key`, all of it must be signed by it.
     ///
     /// # Errors
-    /// [`Broken`] if the folder is not an export of a known format, if a journal is missing or unexpected, or if it is not signed by
-    /// `key`.
-    pub fn open(dir: &Path, services: &Services, key: Option<&VerifyingKey>) -> Result<Self, Broken> {
-        let file = dir.join(MANIFEST);
-        let text = match fs::read(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Broken::NoManifest { dir: dir.to_owned() });
-            }
-            Err(source) => return Err(Broken::File { file, source }),
-        };
-        let signed = signing::verify(dir, &text, key)?;
-        let unusable = |why| Broken::Manifest { file: file.clone(), why };
-        let manifest = parse(&text, services).map_err(unusable)?;
+    /// [`Broken`] if the folder is not an export of a known format, if a segment or journal is missing or unexpected, or if it is not
+    /// signed by `key`.
+    pub fn open(
+        dir: &Path,
+        services: &Services,
+        key: Option<&VerifyingKey>,
+        up_to: Option<UpTo>,
+    ) -> Result<Self, Broken> {
         let failed = |source| Broken::File { file: dir.to_owned(), source };
-        let foreign_files = foreign_files(dir, services).map_err(failed)?;
-        if let Some(journal) = foreign_files.iter().find(|name| name.ends_with(&file_name(""))) {
-            return Err(unusable(format!("it does not list {journal}, which is in the same folder")));
+        let mut opening = Opening { services, key, signed: Signed::Verified, foreign_files: Vec::new() };
+        let mut parts: Vec<Part> = Vec::new();
+        if dir.join(MANIFEST).exists() || !segments::has_segments(dir) {
+            let part = opening.part(dir)?;
+            alone(&part, up_to)?;
+            parts.push(part);
+        } else {
+            let numbers = segments::numbers(dir).map_err(failed)?;
+            for number in &numbers {
+                if matches!(up_to, Some(UpTo::Segment(last)) if *number > last) {
+                    break;
+                }
+                let part = opening.part(&dir.join(segments::name(*number)))?;
+                if matches!(up_to, Some(UpTo::Time(last)) if part.is_later(last)) {
+                    break;
+                }
+                let follows = follows(parts.last().map(|before| &before.manifest), &part.manifest);
+                follows.map_err(|why| Broken::Manifest { file: part.dir.join(MANIFEST), why })?;
+                parts.push(part);
+            }
+            has(dir, &numbers, &parts, up_to)?;
+            opening.foreign_files.extend(other_files(dir, segments::is_ours).map_err(failed)?);
         }
-        Ok(Self { dir: dir.to_owned(), services: services.to_vec(), manifest, signed, foreign_files })
+        let manifest = parts.last().ok_or_else(|| Broken::NoManifest { dir: dir.to_owned() })?.manifest.clone();
+        let Opening { signed, foreign_files, .. } = opening;
+        Ok(Self { dir: dir.to_owned(), services: services.to_vec(), parts, manifest, signed, foreign_files })
+    }
+
+    /// Reads a journal from its beginning.
+    pub(super) fn reader(&self, journal: &str) -> Result<JournalReader<'_>, Broken> {
+        JournalReader::open(&self.parts, &Reached::beginning(journal))
     }
 
     pub fn dir(&self) -> &Path {
@@ -70,10 +96,132 @@ impl Archive {
     pub fn check(&self, tell: Tell<'_>) -> Result<Vec<(&str, Findings)>, Broken> {
         let mut warnings = Vec::with_capacity(self.manifest.journals.len());
         for entry in &self.manifest.journals {
-            warnings.push((entry.journal.as_str(), check_journal(&self.dir, entry, tell, |_, _| {})?));
+            warnings.push((entry.journal.as_str(), check_journal(self, entry, tell, |_, _| {})?));
         }
         Ok(warnings)
     }
+}
+
+/// A point in time to which an export that goes on is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpTo {
+    /// The last segment.
+    Segment(u64),
+    /// The last segment that was sealed by then.
+    Time(DateTime<Utc>),
+}
+
+/// An export, or a segment of one.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub dir: PathBuf,
+    pub manifest: Manifest,
+}
+
+impl Part {
+    pub(super) fn entry(&self, journal: &str) -> &Entry {
+        self.manifest.journals.iter().find(|entry| entry.journal == journal).expect("a manifest lists every journal")
+    }
+
+    fn is_later(&self, time: DateTime<Utc>) -> bool {
+        DateTime::parse_from_rfc3339(&self.manifest.time).is_ok_and(|sealed| sealed.to_utc() > time)
+    }
+
+    /// The end of a journal in this part, without its last record.
+    pub(super) fn end_of(&self, journal: &str) -> Result<Reached, Broken> {
+        let entry = self.entry(journal);
+        let no_digest = || Broken::Manifest { file: self.dir.join(MANIFEST), why: format!("{journal} has no digest") };
+        let digest = u128::from_str_radix(&entry.last_digest, 16).map_err(|_| no_digest())?.to_be_bytes();
+        Ok(Reached { entry: entry.clone(), next: entry.last_offset.map_or(0, |last| last + 1), digest, last: None })
+    }
+}
+
+/// What is the same for all parts, and what they have in common.
+struct Opening<'a> {
+    services: &'a Services,
+    key: Option<&'a VerifyingKey>,
+    signed: Signed,
+    foreign_files: Vec<String>,
+}
+
+impl Opening<'_> {
+    fn part(&mut self, dir: &Path) -> Result<Part, Broken> {
+        let file = dir.join(MANIFEST);
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Broken::NoManifest { dir: dir.to_owned() });
+            }
+            Err(source) => return Err(Broken::File { file, source }),
+        };
+        self.signed = self.signed.min(signing::verify(dir, &text, self.key)?);
+        let unusable = |why| Broken::Manifest { file: file.clone(), why };
+        let manifest = parse(&text, self.services).map_err(unusable)?;
+        let failed = |source| Broken::File { file: dir.to_owned(), source };
+        let foreign_files = foreign_files(dir, self.services).map_err(failed)?;
+        if let Some(journal) = foreign_files.iter().find(|name| name.ends_with(&file_name(""))) {
+            return Err(unusable(format!("it does not list {journal}, which is in the same folder")));
+        }
+        self.foreign_files.extend(foreign_files);
+        Ok(Part { dir: dir.to_owned(), manifest })
+    }
+}
+
+/// Checks that a part is an export of its own.
+fn alone(part: &Part, up_to: Option<UpTo>) -> Result<(), Broken> {
+    let why = match (part.manifest.segment, up_to) {
+        (None, None) => return Ok(()),
+        (Some(number), _) => format!("is segment {number} of an export: give the folder of all segments"),
+        (None, Some(_)) => "has no segments, so it can only be taken as a whole".to_owned(),
+    };
+    Err(Broken::NoSegment { dir: part.dir.clone(), why })
+}
+
+/// Checks that a segment continues the one before.
+fn follows(before: Option<&Manifest>, segment: &Manifest) -> Result<(), String> {
+    let wanted = before.and_then(|before| before.segment).unwrap_or(0) + 1;
+    if segment.segment != Some(wanted) {
+        let found = segment.segment.map_or_else(|| "no segment".to_owned(), |found| format!("segment {found}"));
+        return Err(format!(
+            "it is {found}, but segment {wanted} must be next: restore what is missing, or take the segments before by --to"
+        ));
+    }
+    let Some(before) = before else { return Ok(()) };
+    if segment.export_id != before.export_id {
+        return Err(format!(
+            "it belongs to the export {}, the segments before to {}",
+            segment.export_id, before.export_id
+        ));
+    }
+    for entry in &segment.journals {
+        let earlier = before.journals.iter().find(|it| it.journal == entry.journal);
+        let is_later = |earlier: &Entry| {
+            let same_log = (&entry.log_id, &entry.hash_key) == (&earlier.log_id, &earlier.hash_key);
+            entry.n_records >= earlier.n_records && (same_log || earlier.log_id.is_none())
+        };
+        if !earlier.is_some_and(is_later) {
+            return Err(format!("its journal {} does not continue that of the segment before", entry.journal));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that `up_to` was found.
+fn has(dir: &Path, numbers: &[u64], parts: &[Part], up_to: Option<UpTo>) -> Result<(), Broken> {
+    let last = parts.last().and_then(|part| part.manifest.segment);
+    let is_found = match up_to {
+        None => true,
+        Some(UpTo::Segment(number)) => last == Some(number),
+        Some(UpTo::Time(_)) => last.is_some(),
+    };
+    if is_found {
+        return Ok(());
+    }
+    let why = match numbers {
+        [] => "has no segment yet".to_owned(),
+        [.., last] => format!("has segments 1 to {last} and nothing before: choose one of them, or a later time"),
+    };
+    Err(Broken::NoSegment { dir: dir.to_owned(), why })
 }
 
 fn parse(text: &[u8], services: &Services) -> Result<Manifest, String> {
@@ -139,15 +287,19 @@ fn consistent(entry: &Entry) -> Result<(), String> {
 fn foreign_files(dir: &Path, services: &Services) -> io::Result<Vec<String>> {
     let ours: Vec<String> =
         journals_of(services).map(file_name).chain([MANIFEST, SIGNATURE].map(str::to_owned)).collect();
-    let mut foreign = Vec::new();
+    other_files(dir, |name| ours.iter().any(|it| it == name))
+}
+
+fn other_files(dir: &Path, is_ours: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
+    let mut others = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if !ours.contains(&name) {
-            foreign.push(name);
+        if !is_ours(&name) {
+            others.push(name);
         }
     }
-    foreign.sort();
-    Ok(foreign)
+    others.sort();
+    Ok(others)
 }
 
 #[cfg(test)]

@@ -4,14 +4,19 @@ use std::{
     fmt,
     fs::File,
     io::{self, BufReader, ErrorKind, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use bytes::Bytes;
 use orderlog_core::machine::{Digest, chain};
 use orderlog_eventlog::Record;
 
-use super::{Entry, Tell, frames, hex, packed, title, writing::checksum};
+use super::{
+    Archive, Entry, Tell, frames, hex,
+    opening::Part,
+    packed, title,
+    writing::{Reached, checksum},
+};
 use crate::{
     envelope::{self, Findings},
     identity,
@@ -29,6 +34,9 @@ pub enum Broken {
     /// The manifest cannot be parsed, or does not list what an export must contain.
     #[error("{} can't be used: {why}", file.display())]
     Manifest { file: PathBuf, why: String },
+    /// The export has no such segment or time, or no segments.
+    #[error("{} {why}", dir.display())]
+    NoSegment { dir: PathBuf, why: String },
     /// A key was given, but there is no signature.
     #[error("{} is not signed: it has no manifest.json.sig. Take an export that was made with --sign-key", dir.display())]
     Unsigned { dir: PathBuf },
@@ -93,27 +101,44 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Reads a journal's file. Every record that it returns is verified.
-pub(super) struct JournalReader {
+/// Reads a journal's files, one for each segment. Every record that it returns is verified.
+pub(super) struct JournalReader<'a> {
     file: PathBuf,
     input: zstd::Decoder<'static, BufReader<File>>,
-    entry: Entry,
+    entry: &'a Entry,
+    /// The segments behind this file.
+    rest: &'a [Part],
     next: u64,
     digest: Digest,
-    /// Whether the end marker was read.
+    /// Whether the last end marker was read.
     is_at_end: bool,
 }
 
-impl JournalReader {
-    pub(super) fn open(dir: &Path, entry: &Entry) -> Result<Self, Broken> {
-        let file = dir.join(&entry.file);
-        let failed = |source| Broken::File { file: file.clone(), source };
-        let input = zstd::Decoder::with_buffer(BufReader::new(File::open(&file).map_err(failed)?)).map_err(failed)?;
-        let mut reader =
-            Self { file, input, entry: entry.clone(), next: 0, digest: Digest::default(), is_at_end: false };
-        let mut found = vec![0; title(&entry.journal).len()];
-        reader.fill(&mut found)?;
-        if found == title(&entry.journal).as_bytes() { Ok(reader) } else { Err(reader.broken(Flaw::Title)) }
+impl<'a> JournalReader<'a> {
+    /// Begins with the first record of the first part, which follows `reached`.
+    pub(super) fn open(parts: &'a [Part], reached: &Reached) -> Result<Self, Broken> {
+        let (first, rest) = parts.split_first().expect("an export has a part");
+        let entry = first.entry(&reached.entry.journal);
+        let (file, input) = open_file(first, entry)?;
+        let (next, digest) = (reached.next, reached.digest);
+        let mut reader = Self { file, input, entry, rest, next, digest, is_at_end: false };
+        reader.title().map(|()| reader)
+    }
+
+    fn title(&mut self) -> Result<(), Broken> {
+        let title = title(&self.entry.journal);
+        let mut found = vec![0; title.len()];
+        self.fill(&mut found)?;
+        if found == title.as_bytes() { Ok(()) } else { Err(self.broken(Flaw::Title)) }
+    }
+
+    /// Continues with the file of the next segment. Returns `false` if there is none.
+    fn continues(&mut self) -> Result<bool, Broken> {
+        let Some((part, rest)) = self.rest.split_first() else { return Ok(false) };
+        self.entry = part.entry(&self.entry.journal);
+        (self.file, self.input) = open_file(part, self.entry)?;
+        self.rest = rest;
+        self.title().map(|()| true)
     }
 
     /// Returns the offset of the next record.
@@ -131,10 +156,14 @@ impl JournalReader {
         if self.is_at_end {
             return Ok(None);
         }
-        let length = u32::from_be_bytes(self.array()?);
-        if length == 0 {
-            self.is_at_end = true;
-            return self.end().map(|()| None);
+        let mut length = u32::from_be_bytes(self.array()?);
+        while length == 0 {
+            self.end()?;
+            if !self.continues()? {
+                self.is_at_end = true;
+                return Ok(None);
+            }
+            length = u32::from_be_bytes(self.array()?);
         }
         if length > frames::MAX_BYTES {
             return Err(self.broken(Flaw::Bytes));
@@ -171,7 +200,7 @@ impl JournalReader {
         if (n_records, digest) != (self.next, self.digest) {
             return Err(self.broken(Flaw::End(format!("the end of the file names {n_records} records"))));
         }
-        let Entry { n_records: told, last_digest, .. } = &self.entry;
+        let Entry { n_records: told, last_digest, .. } = self.entry;
         if *told != self.next || *last_digest != hex(&self.digest) {
             return Err(self.broken(Flaw::End(format!("the manifest tells of {told} records up to {last_digest}"))));
         }
@@ -204,14 +233,37 @@ impl JournalReader {
     }
 }
 
-/// Verifies a whole journal's file, and calls `at` with the digest after each record. Returns the records with foreign headers.
+fn open_file(part: &Part, entry: &Entry) -> Result<(PathBuf, zstd::Decoder<'static, BufReader<File>>), Broken> {
+    let file = part.dir.join(&entry.file);
+    let failed = |source| Broken::File { file: file.clone(), source };
+    let input = zstd::Decoder::with_buffer(BufReader::new(File::open(&file).map_err(failed)?)).map_err(failed)?;
+    Ok((file, input))
+}
+
+/// Returns the end of a journal. Verifies the last segment that has records of it.
+pub(super) fn reached(parts: &[Part], journal: &str) -> Result<Reached, Broken> {
+    let end = parts.last().map_or(0, |part| part.entry(journal).n_records);
+    let n_before = parts.partition_point(|part| part.entry(journal).n_records < end);
+    let before = match n_before.checked_sub(1).map(|n| &parts[n]) {
+        Some(part) => part.end_of(journal)?,
+        None => Reached::beginning(journal),
+    };
+    let mut reader = JournalReader::open(&parts[n_before..], &before)?;
+    let mut last = before.last;
+    while let Some(record) = reader.next()? {
+        last = Some(record);
+    }
+    Ok(Reached { entry: reader.entry.clone(), next: reader.next, digest: reader.digest, last })
+}
+
+/// Verifies a whole journal, and calls `at` with the digest after each record. Returns the records with foreign headers.
 pub(super) fn check_journal(
-    dir: &Path,
+    archive: &Archive,
     entry: &Entry,
     tell: Tell<'_>,
     mut at: impl FnMut(u64, Digest),
 ) -> Result<Findings, Broken> {
-    let (mut reader, mut warnings) = (JournalReader::open(dir, entry)?, Findings::default());
+    let (mut reader, mut warnings) = (archive.reader(&entry.journal)?, Findings::default());
     while let Some(record) = reader.next()? {
         if let Some(what) = envelope::warning(&record) {
             warnings.push(record.offset, what);

@@ -73,7 +73,7 @@ impl VerifyingKey {
 }
 
 /// The state of an export's signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signed {
     No,
     /// It is signed, but no key was given.

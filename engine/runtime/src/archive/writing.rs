@@ -23,17 +23,45 @@ pub(super) fn checksum(record: &[u8]) -> [u8; 4] {
     sum
 }
 
+/// A journal as far as it is exported.
+#[derive(Clone)]
+pub(super) struct Reached {
+    pub entry: Entry,
+    /// The offset of the next record.
+    pub next: u64,
+    pub digest: Digest,
+    pub last: Option<Record>,
+}
+
+impl Reached {
+    pub(super) fn beginning(journal: &str) -> Self {
+        let digest = Digest::default();
+        let entry = Entry {
+            journal: journal.to_owned(),
+            file: file_name(journal),
+            n_records: 0,
+            first_offset: None,
+            last_offset: None,
+            last_digest: hex(&digest),
+            log_id: None,
+            hash_key: None,
+        };
+        Self { entry, next: 0, digest, last: None }
+    }
+}
+
 /// A journal's file being written, under a temporary name that is not mistaken for a complete one.
 pub(super) struct JournalWriter {
     file: PathBuf,
     out: zstd::Encoder<'static, BufWriter<File>>,
     frame: BytesMut,
-    digest: Digest,
-    entry: Entry,
+    reached: Reached,
 }
 
 impl JournalWriter {
-    pub(super) fn create(dir: &Path, journal: &str) -> Result<Self, ExportError> {
+    /// Begins the file of the records that follow.
+    pub(super) fn create(dir: &Path, reached: Reached) -> Result<Self, ExportError> {
+        let journal = &reached.entry.journal;
         let file = dir.join(file_name(journal));
         let begin = || -> io::Result<_> {
             let mut out = zstd::Encoder::new(BufWriter::new(File::create(with_suffix(&file, ".new"))?), LEVEL)?;
@@ -43,63 +71,56 @@ impl JournalWriter {
             Ok(out)
         };
         let out = begin().map_err(|source| ExportError::File { file: file.clone(), source })?;
-        let entry = Entry {
-            journal: journal.to_owned(),
-            file: file_name(journal),
-            n_records: 0,
-            first_offset: None,
-            last_offset: None,
-            last_digest: hex(&Digest::default()),
-            log_id: None,
-            hash_key: None,
-        };
-        Ok(Self { file, out, frame: BytesMut::new(), digest: Digest::default(), entry })
+        Ok(Self { file, out, frame: BytesMut::new(), reached })
     }
 
     pub(super) fn push(&mut self, record: &Record) -> Result<(), ExportError> {
-        let (wanted, offset) = (self.entry.n_records, record.offset);
+        let Reached { entry, next, digest, last } = &mut self.reached;
+        let (wanted, offset) = (*next, record.offset);
         if offset != wanted {
-            return Err(ExportError::Gap { journal: self.entry.journal.clone(), wanted, found: offset });
+            return Err(ExportError::Gap { journal: entry.journal.clone(), wanted, found: offset });
         }
         if offset == 0 {
-            let genesis = identity::genesis(&self.entry.journal, record);
-            let genesis = genesis.map_err(|_| ExportError::NoGenesis { journal: self.entry.journal.clone() })?;
-            self.entry.first_offset = Some(offset);
-            self.entry.log_id = Some(genesis.log_id);
-            self.entry.hash_key = Some(genesis.hash_key);
+            let genesis = identity::genesis(&entry.journal, record);
+            let genesis = genesis.map_err(|_| ExportError::NoGenesis { journal: entry.journal.clone() })?;
+            entry.first_offset = Some(offset);
+            entry.log_id = Some(genesis.log_id);
+            entry.hash_key = Some(genesis.hash_key);
         }
-        self.digest = chain(&self.digest, offset, packed(record), &record.value);
-        self.entry.n_records += 1;
-        self.entry.last_offset = Some(offset);
+        *digest = chain(digest, offset, packed(record), &record.value);
+        *next += 1;
+        *last = Some(record.clone());
+        entry.n_records += 1;
+        entry.last_offset = Some(offset);
         self.frame.clear();
         frames::push(&mut self.frame, record);
         let sum = checksum(&self.frame[4..]);
         let written = self
             .out
             .write_all(&self.frame)
-            .and_then(|()| self.out.write_all(&self.digest))
+            .and_then(|()| self.out.write_all(&self.reached.digest))
             .and_then(|()| self.out.write_all(&sum));
         written.map_err(|source| ExportError::File { file: self.file.clone(), source })
     }
 
-    /// Returns the number of records written.
-    pub(super) fn n_records(&self) -> u64 {
-        self.entry.n_records
+    /// Returns the offset of the next record.
+    pub(super) fn next(&self) -> u64 {
+        self.reached.next
     }
 
     /// Writes the end of the file and renames it to its final name.
-    pub(super) fn finish(mut self) -> Result<Entry, ExportError> {
-        let file = self.file;
+    pub(super) fn finish(mut self) -> Result<Reached, ExportError> {
+        let (file, mut reached) = (self.file, self.reached);
         let finish = || -> io::Result<()> {
             self.out.write_all(&0_u32.to_be_bytes())?;
-            self.out.write_all(&self.entry.n_records.to_be_bytes())?;
-            self.out.write_all(&self.digest)?;
+            self.out.write_all(&reached.entry.n_records.to_be_bytes())?;
+            self.out.write_all(&reached.digest)?;
             let written = self.out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
             written.sync_all()?;
             fs::rename(with_suffix(&file, ".new"), &file)
         };
         finish().map_err(|source| ExportError::File { file: file.clone(), source })?;
-        self.entry.last_digest = hex(&self.digest);
-        Ok(self.entry)
+        reached.entry.last_digest = hex(&reached.digest);
+        Ok(reached)
     }
 }

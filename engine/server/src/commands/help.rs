@@ -31,9 +31,23 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("log topics", &["NAME log topics"]),
     ("log lint", &["NAME log lint"]),
-    ("log export", &["NAME log export backup", "NAME log export backup --sign-key private.pem"]),
-    ("log import", &["NAME log import backup --data restored", "NAME log import --undo --data restored"]),
-    ("log check", &["NAME log check backup --verify-key public.pem"]),
+    (
+        "log export",
+        &[
+            "NAME log export backup",
+            "NAME log export backup --sign-key private.pem",
+            "NAME log export segments --follow --every 10s",
+        ],
+    ),
+    (
+        "log import",
+        &[
+            "NAME log import backup --data restored",
+            "NAME log import segments --to 2026-01-31T12:00:00Z --data restored",
+            "NAME log import --undo --data restored",
+        ],
+    ),
+    ("log check", &["NAME log check backup --verify-key public.pem", "NAME log check segments --to 17"]),
     ("sql", &["NAME sql", "NAME sql --csv - > rows.csv"]),
     ("parked list", &["NAME parked list"]),
     ("parked show", &["NAME parked show SERVICE 1042"]),

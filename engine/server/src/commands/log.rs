@@ -1,6 +1,7 @@
 //! `orderlog log ...`: the log as operators see it.
 
 mod archive;
+mod export;
 mod lint;
 mod replay;
 mod source;
@@ -10,7 +11,8 @@ mod undo;
 use clap::Subcommand;
 
 use self::{
-    archive::{Check, Export, Import},
+    archive::{Check, Import},
+    export::Export,
     replay::Replay,
     topics::Topics,
 };
@@ -48,7 +50,8 @@ pub enum Verb {
     /// Write all journals into compressed files with a digest chain
     ///
     /// Works on a running or a stopped server. `--sign-key` signs the files. Public topics are not included, because
-    /// they follow from the journals. Nor is the hash key: back it up as well.
+    /// they follow from the journals. Nor is the hash key: back it up as well. With `--follow` the export goes on: it
+    /// consists of segments, each of which is complete once it has its name. A second run continues after the last one.
     Export(Export),
     /// Import an export into an empty log, on a stopped server
     ///

@@ -1,7 +1,10 @@
 //! Points and times as people type them: in addition to the notation of the HTTP API, a date and a time ago.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use orderlog_http::point::Point;
+use orderlog_runtime::archive::UpTo;
 
 /// Parses a point of a topic. A time span such as `10m` is that long ago.
 pub fn point(text: &str) -> Result<Point, String> {
@@ -25,6 +28,27 @@ pub fn time(text: &str) -> Result<DateTime<Utc>, String> {
         format!(
             "`{text}` is no time: use one such as 2027-01-31T12:00:00Z, a date such as 2027-01-31 (midnight UTC), or a time from now \
              such as 12h or 90d"
+        )
+    })
+}
+
+/// Parses a time span such as `10s` or `5m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let span = span(text).and_then(|span| span.to_std().ok()).filter(|span| !span.is_zero());
+    span.ok_or_else(|| format!("`{text}` is no time span: use one such as 10s, 5m or 1h"))
+}
+
+/// Parses the number of a segment, or a past time.
+pub fn up_to(text: &str) -> Result<UpTo, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(UpTo::Segment(number));
+    }
+    let exact = || DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
+    let time = span(text).and_then(|span| Utc::now().checked_sub_signed(span)).or_else(|| midnight(text));
+    time.or_else(exact).map(UpTo::Time).ok_or_else(|| {
+        format!(
+            "`{text}` is no segment or time: use the number of a segment, a time such as 2026-01-31T12:00:00Z, a date such as \
+             2026-01-31 (midnight UTC), or a time ago such as 10m or 2h"
         )
     })
 }
@@ -97,5 +121,26 @@ mod tests {
         assert_eq!(time("2027-01-31").unwrap().to_rfc3339(), "2027-01-31T00:00:00+00:00");
         assert_eq!(time("2027-01-31T12:00:00+01:00").unwrap().to_rfc3339(), "2027-01-31T11:00:00+00:00");
         assert!(time("90d").unwrap() > Utc::now() + TimeDelta::days(89));
+    }
+
+    #[test]
+    fn a_time_span_has_a_unit_and_is_not_zero() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "0s", "10", "-10s", "500ms", "1 m"] {
+            assert!(duration(wrong).is_err_and(|error| error.contains("10s, 5m or 1h")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn segments_are_named_by_number_or_time() {
+        assert_eq!(up_to("17"), Ok(UpTo::Segment(17)));
+        let time = |text: &str| UpTo::Time(DateTime::parse_from_rfc3339(text).unwrap().to_utc());
+        assert_eq!(up_to("2026-11-30T12:00:00+01:00"), Ok(time("2026-11-30T11:00:00Z")));
+        assert_eq!(up_to("2026-11-30"), Ok(time("2026-11-30T00:00:00Z")));
+        let ago = Utc::now() - TimeDelta::try_hours(2).unwrap();
+        assert!(matches!(up_to("2h"), Ok(UpTo::Time(time)) if (time - ago).num_seconds() < 5));
+        for wrong in ["", "-1", "1.5", "segment-00000017", "orders@17", "tomorrow"] {
+            assert!(up_to(wrong).is_err_and(|error| error.contains("no segment or time")), "{wrong}");
+        }
     }
 }

@@ -1,20 +1,15 @@
-//! `orderlog log export`, `import` and `check`.
+//! `orderlog log import` and `check`.
 
 use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::Context;
-use async_trait::async_trait;
 use clap::Args;
-use futures_util::{StreamExt, stream};
-use orderlog_core::{key::HashKey, public::Services, words};
-use orderlog_eventlog::{Partition, ReadError};
+use orderlog_core::{key::HashKey, words};
 use orderlog_runtime::archive::{
-    self, Archive, Broken, Cut, Entry, ExportError, ImportError, Imported, Journals, KeyError, Manifest, OfLog,
-    Records, Signed, SigningKey, VerifyingKey,
+    self, Archive, Broken, Entry, ImportError, Imported, KeyError, Manifest, Signed, UpTo, VerifyingKey,
 };
 use orderlog_runtime::envelope::{Finding, Findings};
 use serde_json::json;
@@ -23,8 +18,8 @@ use super::undo;
 use crate::{
     commands::{
         exit::{Exit, Failure},
-        running::{Place, Running, broken_off, records_in},
-        serve,
+        running::{Place, Running},
+        serve, when,
     },
     config::{Storage, Trust, quoted},
     output::{
@@ -35,24 +30,6 @@ use crate::{
     server::{self, StartError},
 };
 
-/// What to export, and where to.
-#[derive(Args, Clone, Debug)]
-pub struct Export {
-    /// The folder for the files; created if missing
-    dir: PathBuf,
-
-    /// Sign the manifest with this Ed25519 private key, a PEM file as written by `openssl genpkey -algorithm ed25519`
-    #[arg(long, value_name = "FILE")]
-    sign_key: Option<PathBuf>,
-
-    /// Print what was exported as JSON
-    #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    place: Place,
-}
-
 /// What to import, and where to.
 #[derive(Args, Clone, Debug)]
 pub struct Import {
@@ -61,7 +38,7 @@ pub struct Import {
     dir: Option<PathBuf>,
 
     #[command(flatten)]
-    signature: Signature,
+    wanted: Wanted,
 
     /// Verify the export and check the log, but write nothing
     #[arg(short = 'n', long)]
@@ -79,9 +56,13 @@ pub struct Import {
     storage: Storage,
 }
 
-/// By which key an export must be signed.
+/// How much of an export is taken, and by which key it must be signed.
 #[derive(Args, Clone, Debug)]
-struct Signature {
+struct Wanted {
+    /// Of an export with segments, take those up to this one, or those sealed by this time
+    #[arg(long, value_name = "SEGMENT|TIME", value_parser = when::up_to, requires = "dir")]
+    to: Option<UpTo>,
+
     /// Reject an export not signed by the private key of this public key, a PEM file as written by `openssl pkey
     /// -pubout`
     #[arg(long, value_name = "FILE")]
@@ -95,45 +76,11 @@ pub struct Check {
     dir: PathBuf,
 
     #[command(flatten)]
-    signature: Signature,
+    wanted: Wanted,
 
     /// Print the contents as JSON
     #[arg(long)]
     json: bool,
-}
-
-impl Export {
-    /// Exports all journals.
-    pub async fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
-        serve::tell(&self.place.storage, "warn")?;
-        let key = self.sign_key.as_deref().map(SigningKey::read).transpose().map_err(no_key)?;
-        let key = key.as_ref();
-        let manifest = match Running::find(&self.place).await? {
-            Some(running) => self.export(&registry.published(), &OfServer(Arc::new(running)), key).await?,
-            None => {
-                let log = server::open_to_read(registry, &self.place.storage).await.map_err(StartError::told)?;
-                let services = registry.published();
-                let manifest = self.export(&services, &OfLog(Arc::clone(&log), services.clone()), key).await;
-                log.close().await;
-                manifest?
-            }
-        };
-        let signed = if key.is_some() { ", signed" } else { "" };
-        print(self.json, &json!(manifest), &format!("exported to {}{signed}", self.dir.display()), &manifest)?;
-        output::note("the hash key is not in the export: back it up too, since without it the journals are of no use");
-        Ok(Exit::Done)
-    }
-
-    async fn export(
-        &self,
-        services: &Services,
-        journals: &dyn Journals,
-        key: Option<&SigningKey>,
-    ) -> anyhow::Result<Manifest> {
-        let mut shown = Shown::new("exporting");
-        let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
-        archive::export(journals, services, &self.dir, key, &mut tell).await.map_err(not_exported)
-    }
 }
 
 impl Import {
@@ -142,7 +89,7 @@ impl Import {
         let storage = &self.storage;
         serve::tell(storage, "warn")?;
         // Before anything is created: a folder without an export is probably mistyped.
-        let archive = self.dir.as_deref().map(|dir| opened(registry, dir, &self.signature)).transpose()?;
+        let archive = self.dir.as_deref().map(|dir| opened(registry, dir, &self.wanted)).transpose()?;
         let place = Place { server: None, key_file: None, trust: Trust::default(), storage: storage.clone() };
         if storage.data.is_dir() && Running::find(&place).await?.is_some() {
             return Err(Failure::refused("a server runs on this data folder: stop it first"));
@@ -240,7 +187,7 @@ fn keep_hash_key(storage: &Storage) -> anyhow::Result<()> {
 impl Check {
     /// Verifies the export.
     pub fn run(&self, registry: &Registry) -> anyhow::Result<Exit> {
-        let archive = opened(registry, &self.dir, &self.signature)?;
+        let archive = opened(registry, &self.dir, &self.wanted)?;
         let mut shown = Shown::new("checking");
         let warnings = archive.check(&mut |journal, n, of| shown.show(journal, n, of)).map_err(broken)?;
         for (journal, Findings { n, first }) in warnings {
@@ -261,9 +208,9 @@ impl Check {
 }
 
 /// Opens the export in `dir`. Other files in the folder are reported on stderr.
-fn opened(registry: &Registry, dir: &Path, Signature { verify_key }: &Signature) -> anyhow::Result<Archive> {
+fn opened(registry: &Registry, dir: &Path, Wanted { to, verify_key }: &Wanted) -> anyhow::Result<Archive> {
     let key = verify_key.as_deref().map(VerifyingKey::read).transpose().map_err(no_key)?;
-    let archive = Archive::open(dir, &registry.published(), key.as_ref()).map_err(broken)?;
+    let archive = Archive::open(dir, &registry.published(), key.as_ref(), *to).map_err(broken)?;
     if archive.signed == Signed::NotVerified {
         output::note("the export is signed, but without --verify-key its signature was not verified");
     }
@@ -273,11 +220,11 @@ fn opened(registry: &Registry, dir: &Path, Signature { verify_key }: &Signature)
     Ok(archive)
 }
 
-fn no_key(error: KeyError) -> anyhow::Error {
+pub(super) fn no_key(error: KeyError) -> anyhow::Error {
     Failure::usage(error.to_string())
 }
 
-fn broken(error: Broken) -> anyhow::Error {
+pub(super) fn broken(error: Broken) -> anyhow::Error {
     with_exit(broken_exit(&error), error.to_string())
 }
 
@@ -285,7 +232,7 @@ fn broken_exit(error: &Broken) -> Exit {
     match error {
         // The manifest lists it.
         Broken::File { source, .. } if source.kind() == ErrorKind::NotFound => Exit::Differs,
-        Broken::NoManifest { .. } | Broken::File { .. } => Exit::Refused,
+        Broken::NoManifest { .. } | Broken::NoSegment { .. } | Broken::File { .. } => Exit::Refused,
         Broken::Manifest { .. } | Broken::Record { .. } | Broken::Unsigned { .. } | Broken::Signature { .. } => {
             Exit::Differs
         }
@@ -294,20 +241,6 @@ fn broken_exit(error: &Broken) -> Exit {
 
 fn with_exit(exit: Exit, message: String) -> anyhow::Error {
     Failure { exit, message }.into()
-}
-
-fn not_exported(error: ExportError) -> anyhow::Error {
-    match error {
-        ExportError::Exists { .. }
-        | ExportError::NotEmpty { .. }
-        | ExportError::Nothing
-        | ExportError::Gap { .. }
-        | ExportError::NoGenesis { .. } => Failure::refused(error.to_string()),
-        ExportError::Read { source: ReadError::Damaged { .. }, .. } => Failure::differs(error.to_string()),
-        ExportError::Read { .. } => Failure::unavailable(error.to_string()),
-        ExportError::Ends(error) => Failure::unread(error),
-        ExportError::File { .. } => error.into(),
-    }
 }
 
 fn not_imported(error: &ImportError, help: &str) -> anyhow::Error {
@@ -325,12 +258,13 @@ fn not_imported(error: &ImportError, help: &str) -> anyhow::Error {
     with_exit(exit, format!("{error}{help}"))
 }
 
-fn print(as_json: bool, json: &serde_json::Value, what: &str, manifest: &Manifest) -> anyhow::Result<()> {
+pub(super) fn print(as_json: bool, json: &serde_json::Value, what: &str, manifest: &Manifest) -> anyhow::Result<()> {
     if as_json {
         return output::print_json(json);
     }
     let records = amounts::count(manifest.n_records(), "record");
-    output::print(&format!("export {} of {}\n{records}: {what}", manifest.export_id, manifest.time))?;
+    let segment = manifest.segment.map(|number| format!(" up to segment {number}")).unwrap_or_default();
+    output::print(&format!("export {}{segment} of {}\n{records}: {what}", manifest.export_id, manifest.time))?;
     let row = |entry: &Entry| {
         let hash_key = entry.hash_key.clone().unwrap_or_else(|| "-".to_owned());
         vec![entry.journal.clone(), entry.n_records.to_string(), entry.last_digest.clone(), hash_key]
@@ -341,7 +275,7 @@ fn print(as_json: bool, json: &serde_json::Value, what: &str, manifest: &Manifes
 }
 
 /// The progress through all journals.
-struct Shown {
+pub(super) struct Shown {
     what: &'static str,
     progress: Progress,
     journal: String,
@@ -350,11 +284,11 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         Self { what, progress: Progress::begin(), journal: String::new(), n_before: 0, n: 0 }
     }
 
-    fn show(&mut self, journal: &str, n: u64, of: u64) {
+    pub(super) fn show(&mut self, journal: &str, n: u64, of: u64) {
         if self.journal != journal {
             (self.journal, self.n_before) = (journal.to_owned(), self.n_before + self.n);
         }
@@ -364,25 +298,5 @@ impl Shown {
             let per_second = n_all as f64 / shown.seconds();
             format!("{what} {journal}: {n} of {}, {per_second:.0} records/s", amounts::count(of, "record"))
         });
-    }
-}
-
-/// The journals of a running server, whose log no other process can open.
-struct OfServer(Arc<Running>);
-
-#[async_trait]
-impl Journals for OfServer {
-    async fn cut(&self) -> Result<Cut, ReadError> {
-        self.0.get("/admin/journals").await.map_err(|error| broken_off(&error))
-    }
-
-    fn records(&self, journal: &str, from: u64, end: u64) -> Records {
-        let (running, path) = (Arc::clone(&self.0), format!("/admin/journals/{journal}?from={from}&end={end}"));
-        let bytes = async move { running.stream(&path).await };
-        let bytes = stream::once(bytes).flat_map(|bytes| match bytes {
-            Ok(bytes) => bytes.boxed(),
-            Err(error) => stream::iter([Err(error)]).boxed(),
-        });
-        records_in(bytes, Partition::journal(journal))
     }
 }
