@@ -17,7 +17,7 @@ use orderlog_eventlog::{
 };
 use orderlog_runtime::assembly;
 use orderlog_tests::{
-    deployment::{Embedded, Server, free_port, kafka, orderlog, orderlog_anywhere, orderlog_with_read_only},
+    deployment::{Embedded, Server, binary, free_port, kafka, orderlog, orderlog_anywhere, orderlog_with_read_only},
     http::Http,
 };
 use serde_json::{Value, json};
@@ -141,6 +141,44 @@ async fn a_data_folder_of_each_earlier_version_is_served_verified_and_exported()
         answers_as_before(&deployment.http(), &fixture.answers("embedded")).await;
         assert!(deployment.stop().await);
         holds(&deployment.rows(), &[]).await;
+    }
+}
+
+/// `projection prepare` where there is room for a few files only.
+async fn prepare_on_a_full_disk(data: &Path) -> std::process::Output {
+    fs::create_dir(data.join("prepared")).unwrap();
+    let mount = r#"mount -t tmpfs -o size=200k none "$0/prepared" && exec "$1" projection prepare --data "$0""#;
+    let mut command = tokio::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", mount]).arg(data).arg(binary()).output().await.unwrap()
+}
+
+#[tokio::test]
+async fn read_models_of_each_earlier_version_are_prepared_for_this_one() {
+    for fixture in Fixture::all() {
+        let mut deployment = Embedded::stopped();
+        fixture.unpack("data", deployment.data.path());
+        let (data, prepare) = (deployment.rows(), ["projection", "prepare"]);
+        let refused = orderlog_with_read_only(&data, &prepare, &data).await.ended_with(4);
+        assert!(refused.stderr.contains("Read-only file system"), "{refused:?}");
+        let refused = prepare_on_a_full_disk(&data).await;
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(4) && told.contains("disk is full"), "{told}");
+        let serving = data.join("orders.1.sqlite");
+        std::os::unix::fs::chown(&serving, Some(4_711), None).unwrap();
+        let refused = orderlog(&prepare, &data).await.ended_with(5);
+        assert!(refused.stderr.contains("belongs to the user with the id 4711"), "{refused:?}");
+        std::os::unix::fs::chown(&serving, Some(0), None).unwrap();
+
+        let prepared = orderlog(&[&prepare[..], &["--json"]].concat(), &data).await.ended_with(0).json_lines();
+        deployment.restart().await;
+        let log = deployment.told();
+        assert!(!prepared.is_empty() && !log.contains("rebuilt from the log"), "{prepared:?} {log}");
+        for service in prepared {
+            let service = service["service"].as_str().unwrap();
+            assert!(log.contains(&format!("the read model of {service} was prepared up to")), "{log}");
+        }
+        answers_as_before(&deployment.http(), &fixture.answers("embedded")).await;
+        orderlog(&["projection", "verify", "all"], &data).await.ended_with(0);
     }
 }
 

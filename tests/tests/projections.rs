@@ -263,7 +263,9 @@ async fn read_models_are_prepared_beside_a_busy_server_and_adopted_by_the_next_s
     busy.await.unwrap();
     assert!(n.load(Ordering::Relaxed) > 0, "it was busy meanwhile");
     let before = newest_orders(&deployment.http()).await;
-    assert!(deployment.stop().await);
+    // The next server starts before the command has noticed.
+    deployment.server().kill();
+    deployment.restart().await;
     let ended = eventually("it ends with the server", || {
         let ended = prepare.try_wait().unwrap();
         async move { ended }
@@ -272,7 +274,6 @@ async fn read_models_are_prepared_beside_a_busy_server_and_adopted_by_the_next_s
     let told = std::fs::read_to_string(&told).unwrap();
     assert!(ended.success() && told.contains("resumed at orders@") && told.contains("adopts it"), "{told}");
 
-    deployment.restart().await;
     assert_eq!(newest_orders(&deployment.http()).await, before);
     were_adopted(&data, &deployment.data.path().join("server.log"), &SERVICES).await;
     let status = orderlog(&["projection", "status", "orders", "--json"], &data).await.ended_with(0).json();

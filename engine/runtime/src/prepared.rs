@@ -22,7 +22,7 @@ use crate::{
 /// A prepared read model lacks so few records that the start which adopts it catches up within a moment.
 const NEAR: u64 = 1_000;
 /// How long a start waits for a program that still prepares. That program ends soon after the server that it ran beside.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Why a read model can't be prepared. The serving one is not affected.
@@ -76,6 +76,8 @@ pub struct Progress {
     pub end: u64,
     /// The number of records that it lacks: of the journal, and of the topics from which it copies facts.
     pub n_missing: u64,
+    /// The number of records that this version can't read, with those behind them.
+    pub n_parked: u64,
     /// Whether it has its indexes and lacks few records.
     pub near: bool,
 }
@@ -142,7 +144,8 @@ impl<D: Decider> Preparation for Preparing<D> {
                 None => PrepareError::Stopped { service, why },
             });
         }
-        let checkpoint = replica.store().checkpoint().await?;
+        let store = replica.store();
+        let (checkpoint, n_parked) = (store.checkpoint().await?, store.n_parked().await?);
         let ends = replica.log().ends(&self.sources).await?;
         let copied = |Partition { topic, index }: &Partition| {
             let row = checkpoint.copied.iter().find(|row| *row.topic == **topic && row.part == *index);
@@ -151,9 +154,9 @@ impl<D: Decider> Preparation for Preparing<D> {
         let copied = self.sources.iter().skip(1).map(copied);
         let positions = std::iter::once(checkpoint.next).chain(copied);
         let n_missing = ends.iter().zip(positions).map(|(end, position)| end.saturating_sub(position)).sum();
-        let (schema, end) = (replica.store().tables().version(), ends.first().copied().unwrap_or(0));
+        let (schema, end) = (store.tables().version(), ends.first().copied().unwrap_or(0));
         let near = state == State::Ready && n_missing <= NEAR;
-        Ok(Progress { service, schema, from: self.from, position: checkpoint.next, end, n_missing, near })
+        Ok(Progress { service, schema, from: self.from, position: checkpoint.next, end, n_missing, n_parked, near })
     }
 
     async fn stop(self: Box<Self>) {

@@ -9,7 +9,8 @@
 //!
 //! For each size the journal is prolonged, then a process of its own, whose memory and processor time can be told, starts on it
 //! without rows; the clock runs until it takes commands: every record read, arbitrated and folded, its rows, verdict and digest
-//! written, and all indexes made. Then it starts once more, with these rows, and is held against what is possible (`bare.rs`). Of
+//! written, and all indexes made. Then it starts once more, with these rows, and as a version with other tables for which rows were
+//! prepared. It is held against what is possible (`bare.rs`). Of
 //! several runs, of which each measures all of that, medians are told, and the most memory. With KAFKA=host:port set the same is done
 //! from that broker.
 
@@ -20,11 +21,16 @@ mod maker;
 #[path = "../place/mod.rs"]
 mod place;
 
-use std::{path::Path, process::Command, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use orderlog_domain::orders::Orders;
-use orderlog_readmodel::Store;
-use orderlog_runtime::{assembly, replica::Replica};
+use orderlog_projections::orders::TABLES;
+use orderlog_runtime::{assembly, prepared, replica::Replica, snapshots::Keeping};
 use uuid::Uuid;
 
 use self::{
@@ -66,7 +72,8 @@ struct Taken {
 async fn replay(source: &Source, rows: &Path) -> Result<()> {
     let began = Instant::now();
     let setup = setup(source.open().await?);
-    let store = Arc::new(Store::open(rows, &orderlog_projections::orders::TABLES).await?);
+    let keeping = Keeping { data: rows.to_owned(), snapshots: None, every: 0, n_kept: usize::MAX };
+    let store = Arc::new(keeping.open(&TABLES, setup.log.as_ref()).await?);
     let replica = Replica::<Orders>::start(setup, store).await?;
     replica.ready().await?;
     let (taken, (cpu, peak)) = (began.elapsed().as_secs_f64(), used()?);
@@ -74,7 +81,21 @@ async fn replay(source: &Source, rows: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same in a process of its own.
+/// Make `rows` those of a version with other tables, and prepare what this one needs.
+async fn prepare(source: &Source, rows: &Path) -> Result<()> {
+    let aged = rusqlite::Connection::open(rows.join("orders.1.sqlite"))?;
+    aged.execute("update meta set schema = '0.0.earlier'", ())?;
+    drop(aged);
+    let setup = setup(source.open().await?);
+    let preparation = prepared::begin(setup, &TABLES, rows).await?.ok_or("the tables are the same")?;
+    while !preparation.progress().await?.near {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    preparation.stop().await;
+    Ok(())
+}
+
+/// The same as [`replay`] in a process of its own.
 fn replay_apart(source: &Source, rows: &Path) -> Result<Taken> {
     let process = Command::new(std::env::current_exe()?).arg("--replay").arg(source.to_text()).arg(rows).output()?;
     let said = String::from_utf8(process.stdout)?;
@@ -94,11 +115,14 @@ async fn measure(source: &Source, sizes: &[usize], n_keyed: u64, n_runs: usize) 
         log.prepare(&assembly::topics(orderlog_domain::SERVICES)).await?;
         bytes += maker.fill(log.as_ref(), size).await?;
         drop(log);
-        let runs = (0..n_runs).map(|_| run(source, size)).collect::<Result<Vec<Run>>>()?;
+        let mut runs = Vec::with_capacity(n_runs);
+        for _ in 0..n_runs {
+            runs.push(run(source, size).await?);
+        }
         let of = |what: fn(&Run) -> f64| median(runs.iter().map(what).collect());
         println!(
             "{:<9} {size:>8} records {:>5.0} MB: {:>7.0} records/s, {:.2} us each, {:.2} us of processor, {:.0} MB at most; started \
-             again in {:.2} s",
+             again in {:.2} s, with other tables that were prepared in {:.2} s",
             source.name(),
             bytes as f64 / 1e6,
             of(|run| run.per_second),
@@ -106,6 +130,7 @@ async fn measure(source: &Source, sizes: &[usize], n_keyed: u64, n_runs: usize) 
             of(|run| run.cpu_us),
             runs.iter().map(|run| run.taken.peak_megabytes).fold(0.0, f64::max),
             of(|run| run.again.seconds),
+            of(|run| run.adopted.seconds),
         );
         let what = match source {
             Source::Embedded(_) => "bare inserts",
@@ -121,16 +146,19 @@ async fn measure(source: &Source, sizes: &[usize], n_keyed: u64, n_runs: usize) 
 struct Run {
     taken: Taken,
     again: Taken,
+    adopted: Taken,
     per_second: f64,
     cpu_us: f64,
     bare_per_second: f64,
 }
 
 /// Replay the journal, which has `size` records, start again, and do the bare minimum.
-fn run(source: &Source, size: usize) -> Result<Run> {
+async fn run(source: &Source, size: usize) -> Result<Run> {
     let rows = tempfile::tempdir()?;
     let taken = replay_apart(source, rows.path())?;
     let again = replay_apart(source, rows.path())?;
+    prepare(source, rows.path()).await?;
+    let adopted = replay_apart(source, rows.path())?;
     let bare = match source {
         Source::Embedded(_) => {
             let file = rows.path().join("orders.1.sqlite");
@@ -140,7 +168,7 @@ fn run(source: &Source, size: usize) -> Result<Run> {
     };
     let n = size as f64;
     let (per_second, cpu_us) = (n / taken.seconds, taken.cpu_seconds * 1e6 / n);
-    Ok(Run { taken, again, per_second, cpu_us, bare_per_second: n / bare.as_secs_f64() })
+    Ok(Run { taken, again, adopted, per_second, cpu_us, bare_per_second: n / bare.as_secs_f64() })
 }
 
 #[tokio::main]

@@ -31,7 +31,8 @@ use crate::{
 
 /// How often to check the progress and the server.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long the log may be unreadable.
+/// How long to wait for the ends of the log, and how long it may be unreadable.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The read models in preparation, and the server beside which they are prepared.
@@ -107,17 +108,18 @@ impl Work {
         let (mut shown, mut is_noted) = (output::Progress::begin(), false);
         let (mut last, mut read) = (Vec::new(), Instant::now());
         loop {
-            let found = self.look().await;
             let has_stopped = match &self.running {
                 Some(running) => running.has_stopped().await,
                 None => false,
             };
-            match found {
-                Ok(found) => (last, read) = (found, Instant::now()),
+            // If the next server waits for this program to end, it accepts requests and does not answer them.
+            match tokio::time::timeout(ANSWER_WITHIN, self.look()).await {
+                Ok(Ok(found)) => (last, read) = (found, Instant::now()),
                 // Its log can't be read any more.
-                Err(_) if has_stopped => {}
-                Err(error) if error.is_passing() && read.elapsed() < PATIENCE => {}
-                Err(error) => return Err(failed(error)),
+                Ok(Err(_)) | Err(_) if has_stopped => {}
+                Ok(Err(error)) if !error.is_passing() || read.elapsed() > PATIENCE => return Err(failed(error)),
+                Err(_) if read.elapsed() > PATIENCE => return Err(Failure::unavailable("the log does not answer")),
+                Ok(Err(_)) | Err(_) => {}
             }
             let is_near = last.len() == self.preparations.len() && last.iter().all(|progress| progress.near);
             if has_stopped || is_near && (!self.until_stopped || self.running.is_none() || last.is_empty()) {
@@ -169,11 +171,15 @@ fn failed(error: PrepareError) -> anyhow::Error {
     match error {
         PrepareError::Start(replica::StartError::Rows(
             error @ (StoreError::Folder { .. } | StoreError::Database { .. }),
-        )) => anyhow::Error::from(error).context("nothing can be prepared; the serving read model is as it was"),
+        )) => {
+            let error = anyhow::Error::from(error);
+            Failure::unavailable(format!("nothing can be prepared, and the serving read model is as it was: {error:#}"))
+        }
         PrepareError::UnderWay(_) => Failure::refused(error.to_string()),
         PrepareError::Damaged { .. } | PrepareError::DamagedJournal(_) => Failure::differs(error.to_string()),
         PrepareError::Stopped { .. } => Failure::unavailable(error.to_string()),
         PrepareError::Start(replica::StartError::Journal(error)) => Failure::unread(error),
+        PrepareError::Start(error) if error.is_damage() => Failure::differs(error.to_string()),
         PrepareError::Start(error) => error.into(),
     }
 }
@@ -187,12 +193,16 @@ fn line(all: &[Progress], seconds: f64) -> String {
     format!("preparing: {percent} %, {:.0} records/s, {missing} missing", n_done as f64 / seconds)
 }
 
-fn told(Progress { service, schema, from, position, end, near, .. }: &Progress) -> String {
+fn told(Progress { service, schema, from, position, end, near, n_parked, .. }: &Progress) -> String {
     let resumed = if *from > 0 { format!(", resumed at {service}@{from}") } else { String::new() };
     let next = if *near {
         "the next start of this version adopts it"
     } else {
         "the server stopped before the rest was read; the next start of this version adopts this and reads the rest"
     };
-    format!("{service}: prepared up to {service}@{position} of {end} with tables {schema}{resumed}: {next}")
+    let parked = match n_parked {
+        0 => String::new(),
+        n => format!("; {} parked, since this version can't read what is in the journal", amounts::count(*n, "record")),
+    };
+    format!("{service}: prepared up to {service}@{position} of {end} with tables {schema}{resumed}: {next}{parked}")
 }
