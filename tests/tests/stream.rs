@@ -45,8 +45,12 @@ async fn a_caller_that_was_cut_off_gets_all_that_it_missed_and_nothing_twice() {
     next(&mut events, "third").await;
     next(&mut events, "fourth").await;
 
+    notify(&http, "operations", "fifth").await;
+    let last = next(&mut events, "fifth").await;
     let began = Instant::now();
     assert!(deployment.stop().await, "an open stream does not keep the server from stopping in order");
+    let (id, reconnect) = events.next().await.unwrap();
+    assert_eq!(id, last, "{reconnect}");
     assert!(events.next().await.is_none());
     assert!(began.elapsed().as_secs() < 5, "nor for long");
 }

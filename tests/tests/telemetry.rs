@@ -240,7 +240,9 @@ async fn who_stops_says_so_before_it_takes_no_more_requests_and_keeps_what_it_ha
     })
     .await;
     assert_eq!(body["stopping"], true, "{body}");
-    http.get("/livez").await.expect(200);
+    let alive = http.get("/livez").await;
+    assert_eq!(alive.header("connection"), Some("close"), "the connection is not used again");
+    alive.expect(200);
     let customer = shop.customer("Late").await;
     shop.receive("late", 1).await;
     let order = shop.order(&customer, &[("late", 1)]).await;

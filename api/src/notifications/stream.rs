@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, future::ready, stream, stream::BoxStream};
 use orderlog_domain::{notifications::Notifications, values::Recipient};
 use orderlog_eventlog::ReadError;
 use orderlog_projections::notifications;
@@ -32,6 +32,8 @@ use super::{
 const N_READ_MAX: u32 = 100;
 /// How often a comment is sent while nothing happens, so that no proxy takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long browsers wait before they reconnect, in milliseconds; otherwise several seconds.
+const RECONNECT_MS: u64 = 500;
 /// The pause before a log that does not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -41,7 +43,8 @@ pub enum Streamed {
     /// One event per notification, until the caller disconnects: `id` names its record, such as
     /// `notifications@1042.3f9ab2c41d5e6f70`, and `data` is the notification as JSON. A `reset` event means that the
     /// caller's last id is not from this log, because the log was restored from an older copy, or is not an id at all:
-    /// reload the list. Resume from the `id` of the `reset` event.
+    /// reload the list. Resume from the `id` of the `reset` event. A `reconnect` event is the last one of a stream that
+    /// the service ends, usually because its process stops: resume from its `id`, which browsers do by themselves.
     #[oai(status = 200)]
     Notifications(Events),
 }
@@ -63,7 +66,8 @@ impl Payload for Events {
 
 impl IntoResponse for Events {
     fn into_response(self) -> Response {
-        SSE::new(self.0).keep_alive(KEEP_ALIVE).into_response()
+        let retry = Event::retry(RECONNECT_MS);
+        SSE::new(stream::once(ready(retry)).chain(self.0)).keep_alive(KEEP_ALIVE).into_response()
     }
 }
 
@@ -78,7 +82,7 @@ pub enum Begin {
 /// The notifications of `recipient` from `begin` on, until the process is `stopping`.
 pub fn of(feed: Arc<Feed>, mut stopping: watch::Receiver<bool>, recipient: Recipient, begin: Begin) -> Streamed {
     let mut state = feed.replica().state();
-    let reading = Reading { feed, recipient, begin: Some(begin), after: None, read: VecDeque::new(), live: None };
+    let reading = Reading { feed, recipient, begin: Some(begin), last: None, read: VecDeque::new(), live: None };
     let ended = async move {
         tokio::select! {
             biased;
@@ -86,17 +90,27 @@ pub fn of(feed: Arc<Feed>, mut stopping: watch::Receiver<bool>, recipient: Recip
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     };
-    let events = stream::unfold(reading, |mut reading| async move {
-        match reading.next().await {
-            Ok(event) => Some((event, reading)),
-            Err(error) => {
-                // The caller reconnects with its last id.
-                tracing::warn!(service = "notifications", "a stream of notifications ends: {error}");
-                None
+    let ended = ended.boxed().shared();
+    let events = stream::unfold(Some(reading), move |reading| {
+        let ended = ended.clone();
+        async move {
+            let mut reading = reading?;
+            let next = tokio::select! {
+                biased;
+                () = ended => None,
+                next = reading.next() => Some(next),
+            };
+            match next {
+                Some(Ok(event)) => Some((event, Some(reading))),
+                Some(Err(error)) => {
+                    tracing::warn!(service = "notifications", "a stream of notifications ends: {error}");
+                    Some((reading.reconnect(), None))
+                }
+                None => Some((reading.reconnect(), None)),
             }
         }
     });
-    Streamed::Notifications(Events(events.take_until(ended).boxed()))
+    Streamed::Notifications(Events(events.boxed()))
 }
 
 /// The state of a stream.
@@ -104,8 +118,8 @@ struct Reading {
     feed: Arc<Feed>,
     recipient: Recipient,
     begin: Option<Begin>,
-    /// The last sequence sent or already received by the caller; `None` to send everything.
-    after: Option<u64>,
+    /// The last event sent or already received by the caller; `None` to send everything.
+    last: Option<EventId>,
     /// Read by a query and not yet sent.
     read: VecDeque<Sent>,
     /// Everything after `read`, once that has caught up.
@@ -126,7 +140,7 @@ impl Reading {
             match &mut self.live {
                 None => self.catch_up().await?,
                 Some(live) => match live.next().await {
-                    Some(sent) if self.after.is_some_and(|after| sent.id.sequence <= after) => {}
+                    Some(sent) if self.last.is_some_and(|last| sent.id.sequence <= last.sequence) => {}
                     Some(sent) => return Ok(self.send(&sent)),
                     None => self.live = None,
                 },
@@ -134,8 +148,19 @@ impl Reading {
         }
     }
 
+    /// The last event of a stream that ends, with the id from which another one continues. It has data because browsers drop
+    /// events without.
+    fn reconnect(&self) -> Event {
+        let event = Event::message(r#"{"reason":"the service ends this stream: reconnect with this id"}"#)
+            .event_type("reconnect");
+        match self.last {
+            Some(last) => event.id(last.to_string()),
+            None => event,
+        }
+    }
+
     fn send(&mut self, Sent { id, data }: &Sent) -> Event {
-        self.after = Some(id.sequence);
+        self.last = Some(*id);
         Event::message(data.clone()).id(id.to_string())
     }
 
@@ -144,7 +169,8 @@ impl Reading {
         // Before reading, so that nothing is missed in between.
         let live = self.feed.subscribe(&self.recipient);
         let store = self.feed.replica().store();
-        let notified = notifications::since(&store, self.after, Some(&self.recipient), N_READ_MAX).await?;
+        let after = self.last.map(|last| last.sequence);
+        let notified = notifications::since(&store, after, Some(&self.recipient), N_READ_MAX).await?;
         let is_all = u32::try_from(notified.len()).is_ok_and(|n| n < N_READ_MAX);
         self.live = is_all.then_some(live);
         self.read.extend(notified.iter().map(Sent::from));
@@ -155,13 +181,13 @@ impl Reading {
     /// reload the list first.
     async fn begin(&mut self, begin: Begin) -> Result<Option<Event>, StoreError> {
         let replica = self.feed.replica();
-        ready(replica).await;
+        is_ready(replica).await;
         match begin {
-            Begin::Behind(after) => self.after = after,
-            Begin::Claimed(Some(id)) if is_known(replica, id).await? => self.after = Some(id.sequence),
+            Begin::Behind(after) => self.last = after.map(|sequence| EventId { sequence, print: None }),
+            Begin::Claimed(Some(id)) if is_known(replica, id).await? => self.last = Some(id),
             Begin::Claimed(_) => {
                 let newest = newest(replica).await?;
-                self.after = Some(newest.sequence);
+                self.last = Some(newest);
                 return Ok(Some(reset(newest)));
             }
         }
@@ -170,7 +196,7 @@ impl Reading {
 }
 
 /// Waits until the replica is ready; forever if it has stopped, since then the stream is about to end.
-async fn ready(replica: &Replica<Notifications>) {
+async fn is_ready(replica: &Replica<Notifications>) {
     if replica.ready().await.is_err() {
         std::future::pending().await
     }
@@ -188,7 +214,7 @@ async fn is_known(replica: &Replica<Notifications>, id: EventId) -> Result<bool,
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         }
-        ready(replica).await;
+        is_ready(replica).await;
     }
     let Some(print) = id.print else { return Ok(true) };
     Ok(replica.store().record_id(id.sequence).await?.map(marks::print_of_id) == Some(print))

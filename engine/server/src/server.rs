@@ -139,7 +139,8 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     parts.peers.open(&app);
     let [delay, patience] = [options.stop_delay_ms, options.stop_timeout_ms].map(Duration::from_millis);
     let limits = ConnectionLimits::of(&options.limits);
-    let servers = doors.serve(&Serving { app, identity: None, limits, measures: http }, &stopping.draining, patience);
+    let serving = Serving { app, identity: None, limits, leaving: stopping.leaving.subscribe(), measures: http };
+    let servers = doors.serve(&serving, &stopping.draining, patience);
     Ok(Running {
         addr,
         own_url,

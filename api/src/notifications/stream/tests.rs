@@ -157,8 +157,21 @@ async fn a_stream_that_is_not_read_for_long_misses_nothing() {
         assert_eq!(next(&mut events).await.0, n.to_string());
     }
     nothing_comes(&mut events).await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_process_and_says_from_where_to_continue() {
+    let log = log().await;
+    let instance = Instance::ready(&log).await;
+    let before = instance.notify("before").await;
+    let (mut idle, mut read) = (instance.stream(Begin::Behind(Some(before))), instance.stream(Begin::Behind(None)));
+    let (_, sent) = next(&mut read).await;
+    nothing_comes(&mut idle).await;
     instance.stopping.send_replace(true);
-    assert!(events.next().await.is_none(), "it ends with the process");
+    for (events, last) in [(&mut idle, EventId { sequence: before, print: None }), (&mut read, sent)] {
+        assert_eq!(next(events).await, ("reconnect".to_owned(), last));
+        assert!(events.next().await.is_none());
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use orderlog_http::{measures::HttpMeasures, peers::Routes, tls::Identity};
 use poem::{
     Endpoint,
-    http::uri::Scheme,
+    http::{HeaderValue, header, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
@@ -61,6 +61,8 @@ pub struct Serving {
     /// The certificate and key of this listener, if it uses TLS.
     pub identity: Option<Arc<Identity>>,
     pub limits: ConnectionLimits,
+    /// Turns true when the process is about to stop: then each response closes its connection.
+    pub leaving: watch::Receiver<bool>,
     /// Counts connections for which there is no room.
     pub measures: HttpMeasures,
 }
@@ -141,7 +143,10 @@ async fn requests<S>(
         async move {
             let mut request: poem::Request = (request, at, RemoteAddr(from.into()), scheme).into();
             request.set_data(seat.clone());
-            let response: Response<_> = turns.work_on(app.get_response(request)).await.into();
+            let mut response: Response<_> = turns.work_on(app.get_response(request)).await.into();
+            if *serving.leaving.borrow() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response)
         }
     });

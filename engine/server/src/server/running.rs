@@ -20,7 +20,7 @@ const LEAST: Duration = Duration::from_millis(500);
 /// The stages of a shutdown.
 #[derive(Debug, Default)]
 pub(super) struct Stopping {
-    /// The process is no longer ready, which load balancers observe.
+    /// The process is no longer ready, which load balancers observe. Responses close their connections.
     pub leaving: watch::Sender<bool>,
     /// No connections are accepted any more, and endless responses must end.
     pub draining: watch::Sender<bool>,
