@@ -67,6 +67,7 @@ pub static TABLES: Tables<Billing> = Tables {
             from: "invoices join json_each(doc, '$.Invoice.refunds') as refund",
         },
     ],
+    pending: &[],
 };
 
 /// Invoices, newest orders first, filtered by state and customer if given.

@@ -39,6 +39,7 @@ pub static TABLES: Tables<Customers> = Tables {
         ],
         from: "customers",
     }],
+    pending: &[],
 };
 
 /// Customers after `after` who don't hold the canonical spelling of their address, by id, at most `limit`.

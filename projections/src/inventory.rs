@@ -87,6 +87,7 @@ pub static TABLES: Tables<Inventory> = Tables {
             from: "movements",
         },
     ],
+    pending: &[],
 };
 
 fn stock_cells(entity: &Entity) -> Vec<Cell> {

@@ -52,6 +52,7 @@ pub static TABLES: Tables<Notifications> = Tables {
         ],
         from: "notifications where recipient is not null",
     }],
+    pending: &[],
 };
 
 /// The current state of a notification, and the record that created it.

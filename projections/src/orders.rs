@@ -9,7 +9,7 @@ use orderlog_domain::{
 };
 
 use orderlog_readmodel::{
-    Cell, Column, Index, List, Page, Paging, SqlView, Store, StoreError, Table, Tables, ViewColumn,
+    Cell, Column, Index, List, Page, Paging, Pending, SqlView, Store, StoreError, Table, Tables, ViewColumn,
 };
 
 pub static TABLES: Tables<Orders> = Tables {
@@ -75,6 +75,7 @@ pub static TABLES: Tables<Orders> = Tables {
             from: "orders join json_each(doc, '$.Order.lines') as line where state is not null",
         },
     ],
+    pending: &[Pending { name: "orders", from: "orders where state = 'placed'", since: "created_ms" }],
 };
 
 fn order_cells(entity: &Entity) -> Vec<Cell> {

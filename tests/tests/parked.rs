@@ -76,6 +76,10 @@ async fn parked(http: &Http) -> Vec<u64> {
     parked.as_array().unwrap().iter().map(|record| record["offset"].as_u64().unwrap()).collect()
 }
 
+async fn text_of_metrics(http: &Http) -> String {
+    reqwest::get(format!("{}/metrics", http.base)).await.unwrap().text().await.unwrap()
+}
+
 #[tokio::test]
 async fn a_running_server_discards_a_record_and_folds_what_stood_behind_it() {
     let mut deployment = Embedded::start().await;
@@ -95,7 +99,7 @@ async fn a_running_server_discards_a_record_and_folds_what_stood_behind_it() {
     assert_eq!((&degraded["service"], &degraded["record"]), (&json!("orders"), &json!(format!("orders@{poison}"))));
     assert!(degraded["age_seconds"].is_u64(), "{degraded}");
     assert!(text(&degraded, "remedy").contains(&format!("orderlog parked show orders {poison}")), "{degraded}");
-    let metrics = reqwest::get(format!("{}/metrics", http.base)).await.unwrap().text().await.unwrap();
+    let metrics = text_of_metrics(&http).await;
     let blocked = "orderlog_duty_blocked_seconds{duty=\"relay\",service=\"orders\"} ";
     let age = metrics.lines().find_map(|line| line.strip_prefix(blocked)).unwrap();
     assert!(age.parse::<f64>().unwrap() > 0.0, "{age}");
@@ -344,6 +348,10 @@ async fn instances_on_kafka_agree_on_what_is_discarded() {
         http.post(&format!("/orders/{order}/cancel"), json!({})).await.expect_problem(503, "parked");
     }
 
+    let told = [text_of_metrics(&shop.orders).await, text_of_metrics(&another.http).await];
+    let held = told.iter().filter(|told| told.contains("orderlog_lease_held{service=\"orders\"} 1")).count();
+    assert_eq!(held, 1, "one instance has the lease");
+
     let discard = ["parked", "discard", "orders", &poison.to_string(), "--reason", "it was not meant"];
     orderlog(&discard, &data).await.ended_with(0);
     for http in [&shop.orders, &another.http] {
@@ -364,6 +372,12 @@ async fn instances_on_kafka_agree_on_what_is_discarded() {
         .await;
     }
     orderlog(&["projection", "verify", "orders"], &data).await.ended_with(0);
+    eventually("requests to Kafka are counted", async || {
+        let told = text_of_metrics(&shop.orders).await;
+        let n = told.lines().find_map(|line| line.strip_prefix("orderlog_kafka_requests_total ")).unwrap();
+        (n.parse::<f64>().unwrap() > 0.0).then_some(())
+    })
+    .await;
     assert!(another.stop().await);
     deployment.stop("orders").await;
     let one = Store::open(&data, &TABLES).await.unwrap();
@@ -406,7 +420,7 @@ async fn no_value_of_a_record_that_cannot_be_read_is_reported_unless_it_is_shown
     for path in ["/admin/parked/customers", "/admin/projections", "/readyz"] {
         told.push(http.send(Method::GET, path, &[], None).await.unwrap().body.to_string());
     }
-    told.push(reqwest::get(format!("{}/metrics", http.base)).await.unwrap().text().await.unwrap());
+    told.push(text_of_metrics(&http).await);
     told.push(deployment.told());
     for text in told {
         assert!(!text.contains("eve@"), "{text}");

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use orderlog_domain::{notifications::Notifications, values::Recipient};
-use orderlog_http::service::mounted::Dependency;
+use orderlog_http::service::mounted::{Collector, Dependency};
 use orderlog_projections::{
     Inbox, InboxError, RedisInbox,
     notifications::{self as projections, InboxPage},
@@ -38,6 +38,10 @@ impl Dependency for Redis {
             }
         }
         .boxed()
+    }
+
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![Box::new(RedisInbox::requests())]
     }
 }
 

@@ -256,8 +256,8 @@ fn every_code_is_explained_and_has_a_name_of_its_own() {
     }
 }
 
-/// The codes that a client may retry despite their status.
-const RETRYABLE: [Code; 2] = [codes::IDEMPOTENCY_KEY_IN_USE, codes::REBUILD_UNDER_WAY];
+/// The codes that differ from the others of their status in whether a retry can help.
+const EXCEPTIONS: [Code; 3] = [codes::IDEMPOTENCY_KEY_IN_USE, codes::REBUILD_UNDER_WAY, codes::SERVICE_NOT_CONFIGURED];
 
 /// The contract can't require the header, which some codes of 409 do without.
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn every_problem_says_whether_and_when_to_retry() {
     for code in SHOP.codes() {
         for status in code.statuses {
             let response = ApiError::new(StatusCode::from_u16(*status).unwrap(), code, "").into_response();
-            let retryable = [408, 429, 500, 503, 504].contains(status) || RETRYABLE.contains(&code);
+            let retryable = [408, 429, 500, 503, 504].contains(status) != EXCEPTIONS.contains(&code);
             assert_eq!(response.headers().contains_key("retry-after"), retryable, "{code:?}, {status}");
             let body: Value = response.into_body().into_json().await.unwrap();
             assert_eq!(body["retryable"], retryable, "{body}");

@@ -13,6 +13,7 @@
 //! - `settings`: common client settings, and those that a configuration may not change.
 //! - `size`: finds the record that a broker rejected as too large.
 //! - `talk`: forwards librdkafka's logs and errors.
+//! - `traffic`: counts requests to the brokers.
 //!
 //! librdkafka's calls block, so each module has its own threads. Nothing here blocks an async task, and no task or thread
 //! that waits for Kafka delays the end of the process.
@@ -45,7 +46,7 @@ use self::{
 };
 use crate::{
     Appending, EventLog, Lease, LeaseError, NewRecord, Partition, Position, ReadError, Reading, Record, TopicError,
-    TopicKind, TopicSpec, TopicState,
+    TopicKind, TopicSpec, TopicState, Traffic,
 };
 
 mod admin;
@@ -62,6 +63,7 @@ mod received;
 mod settings;
 mod size;
 mod talk;
+mod traffic;
 
 /// The version of librdkafka.
 pub fn library_version() -> String {
@@ -276,6 +278,10 @@ impl EventLog for KafkaLog {
         on_thread("kafka-history", move || history::read(&cluster, &part))
             .await
             .unwrap_or_else(|reason| Err(ReadError::Unavailable { reason }))
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.producer.traffic())
     }
 
     fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {

@@ -257,6 +257,16 @@ pub trait Lease: Send + Sync {
     async fn commit(&self, positions: &[(Partition, Position)]) -> Result<(), LeaseError>;
 }
 
+/// Requests to the log's servers since the start, by the clients that append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub requests: u64,
+    /// Requests that failed or timed out.
+    pub errors: u64,
+    /// The longest time for which a server throttled the client, in the last few seconds.
+    pub throttled_ms: u64,
+}
+
 /// The pending outcome of an append: one result per record, in the order given.
 pub type Appending = BoxFuture<'static, Vec<Result<Landed, AppendError>>>;
 
@@ -337,6 +347,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// Returns how many bytes the records of a topic take: keys, headers and values. `None` if the log does not know.
     async fn size_bytes(&self, _topic: &str) -> Result<Option<u64>, ReadError> {
         Ok(None)
+    }
+
+    /// Returns the requests to the log's servers; `None` if it has none.
+    fn traffic(&self) -> Option<Traffic> {
+        None
     }
 
     /// Returns a group's position in each of `partitions`, or `None` if it has none, without joining the group.

@@ -42,5 +42,5 @@ pub use sql::{Answer, ReadAt, ServingFile, Sql, SqlError, Value};
 pub use store::{
     Cursor, Difference, Instant, List, Moment, Pace, Page, Paging, Pinned, Row, Store, Unaccepted, Writer,
 };
-pub use tables::{Cell, Column, Due, Index, Ledger, Table, Tables, Timer};
+pub use tables::{Cell, Column, Due, Index, Ledger, Pending, Table, Tables, Timer};
 pub use views::{SqlView, ViewColumn};

@@ -13,6 +13,7 @@ mod listing;
 mod loading;
 mod newest;
 mod past;
+mod pending;
 mod shapes;
 mod verdicts;
 mod writing;

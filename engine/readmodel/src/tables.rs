@@ -142,6 +142,17 @@ pub struct Due<D: Decider> {
     pub command: D::Command,
 }
 
+/// Objects that wait for an outcome, such as orders that are neither confirmed nor rejected. They are counted by age, for operators.
+#[derive(Debug)]
+pub struct Pending {
+    /// The objects in the plural, such as `orders`.
+    pub name: &'static str,
+    /// The SQL after `from`, such as `orders where state = 'placed'`. An index should find the rows, because they are counted often.
+    pub from: &'static str,
+    /// The column with the time since when they wait, in milliseconds since the Unix epoch.
+    pub since: &'static str,
+}
+
 /// The tables of a service's read model. Names, types and conditions become part of SQL statements, so they are static and never
 /// user input.
 #[derive(Debug)]
@@ -157,12 +168,14 @@ pub struct Tables<D: Decider> {
     pub timers: &'static [Timer<D>],
     /// Views for people and their tools. Not part of the schema version.
     pub views: &'static [SqlView],
+    /// Not part of the schema version.
+    pub pending: &'static [Pending],
 }
 
 impl<D: Decider> Tables<D> {
-    /// Creates a read model without ledgers, timers and views.
+    /// Creates a read model of these tables alone.
     pub const fn new(schema: u32, tables: &'static [Table<D::Entity>]) -> Self {
-        Self { schema, tables, ledgers: &[], timers: &[], views: &[] }
+        Self { schema, tables, ledgers: &[], timers: &[], views: &[], pending: &[] }
     }
 
     pub fn of(&self, kind: &str) -> Result<&'static Table<D::Entity>, StoreError> {

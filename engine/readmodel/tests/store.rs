@@ -131,6 +131,14 @@ async fn what_is_due_is_found_the_longest_overdue_first() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_waits_for_an_outcome_is_counted_by_age() -> Outcome {
+    let mut fixture = Fixture::new().await?;
+    fixture.steps(accepted(["a", "b", "a"])).await?;
+    assert_eq!(fixture.store.pending(&[0, 1, 2]).await?, [("counters", vec![0, 1, 2])]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_key_wanted_twice_is_loaded_twice() -> Outcome {
     let mut fixture = Fixture::new().await?;
     fixture.steps(accepted(["a"])).await?;

@@ -28,8 +28,8 @@ const CHANGED: &[SqlView] = &[
 ];
 
 fn with_views(views: &'static [SqlView]) -> &'static Tables<Counters> {
-    let Tables { schema, tables, ledgers, timers, .. } = TABLES;
-    Box::leak(Box::new(Tables { schema, tables, ledgers, timers, views }))
+    let Tables { schema, tables, ledgers, timers, pending, .. } = TABLES;
+    Box::leak(Box::new(Tables { schema, tables, ledgers, timers, views, pending }))
 }
 
 /// Writes counters, and a limit of another service.

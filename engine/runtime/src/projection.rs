@@ -105,6 +105,9 @@ pub trait Projection: Send + Sync {
 
     async fn parked(&self) -> Result<Vec<ParkedRecord>, StoreError>;
 
+    /// Returns how many objects of each kind have waited this long for an outcome.
+    async fn pending(&self, ages: &[Duration]) -> Result<Vec<(&'static str, Vec<u64>)>, StoreError>;
+
     /// Discards a parked record.
     ///
     /// # Errors
@@ -238,6 +241,13 @@ impl<D: Decider> Projection for LiveProjection<D> {
             }
         }
         Ok(records)
+    }
+
+    async fn pending(&self, ages: &[Duration]) -> Result<Vec<(&'static str, Vec<u64>)>, StoreError> {
+        let now = self.replica.now_ms();
+        let since: Vec<_> =
+            ages.iter().map(|age| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))).collect();
+        self.replica.store().pending(&since).await
     }
 
     async fn discard(&self, offset: u64, reason: Reason) -> Result<Discarded, RepairError> {

@@ -29,7 +29,7 @@ mod shares;
 mod strict;
 mod topics;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use orderlog_http::{
     auth::Scope,
@@ -59,7 +59,7 @@ use uuid::Uuid;
 use crate::{
     config::{Config, Options},
     registry,
-    telemetry::metrics::{Measured, Metrics},
+    telemetry::metrics::{Measured, Metrics, Sources},
 };
 
 use admission::Admission;
@@ -116,7 +116,7 @@ pub async fn start(registry: &'static registry::Registry, config: Config) -> Res
     let found_at = admin::tell_where(&storage.data, &own_url, &gate.process, instance)?;
     let documented = crate::openapi::of_services(registry, &services, crate::openapi::Form::Modern);
     let http = HttpMeasures::new();
-    let metrics = metrics(&mounted, &http, &parts, topics);
+    let metrics = metrics(&mounted, &http, &parts, (&health, topics, storage.data.clone()));
     let admission = Arc::new(Admission::new(&options.limits, stopping.draining.subscribe(), http.clone()));
     let routes = Routes {
         registry,
@@ -233,13 +233,27 @@ fn forwarding(options: &Options, instances: &HeaderValue) -> Result<Option<Forwa
     Ok(options.storage.advertised_url.as_ref().map(begin).transpose()?)
 }
 
-fn metrics(mounted: &[Mounted], http: &HttpMeasures, parts: &Parts, topics: Topics) -> Metrics {
+fn metrics(
+    mounted: &[Mounted],
+    http: &HttpMeasures,
+    parts: &Parts,
+    (health, topics, data): (&Health, Topics, PathBuf),
+) -> Metrics {
     let measured = mounted.iter().map(|service| Measured {
         name: service.name,
         probe: Arc::clone(&service.probe),
         projection: Arc::clone(&service.projection),
+        lease: Arc::clone(&service.lease),
     });
-    Metrics::new(measured.collect(), parts.troubles.clone(), http, (Arc::clone(&parts.setup.log), topics))
+    let sources = Sources {
+        services: measured.collect(),
+        dependencies: health.dependencies.clone(),
+        troubles: parts.troubles.clone(),
+        log: Arc::clone(&parts.setup.log),
+        topics,
+        data,
+    };
+    Metrics::new(sources, http)
 }
 
 /// The routes of all services of this process in one table: nested tables would rebuild every request's URI.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Statistics,
     client::ClientContext,
     config::RDKafkaLogLevel,
     error::KafkaError,
@@ -19,8 +19,8 @@ use rdkafka::{
 };
 use tokio::sync::oneshot;
 
-use super::{Cluster, ConnectError, PATIENCE, Said, say, say_error, size::is_too_large, spawn};
-use crate::{AppendError, Appending, Landed, NewRecord, RecordHeader};
+use super::{Cluster, ConnectError, PATIENCE, Said, say, say_error, size::is_too_large, spawn, traffic};
+use crate::{AppendError, Appending, Landed, NewRecord, RecordHeader, Traffic};
 
 /// Settings of the producer.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
@@ -38,6 +38,8 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "0"),
     ("queue.buffering.max.kbytes", "2147483647"),
     ("retry.backoff.ms", "20"),
+    // How often requests are counted, see `traffic`.
+    ("statistics.interval.ms", "5000"),
 ];
 
 /// The poll timeout of the producer's thread, and so the longest delay before a failed producer is replaced.
@@ -52,6 +54,7 @@ pub(super) struct Producer {
 struct Shared {
     config: ClientConfig,
     said: Said,
+    counts: traffic::Counts,
     current: RwLock<Arc<Client>>,
 }
 
@@ -64,11 +67,16 @@ impl Shared {
 impl Producer {
     pub(super) fn start(cluster: &Cluster) -> Result<Self, ConnectError> {
         let config = cluster.client(&[SETTINGS]);
-        let client = create(&config, &cluster.said).map_err(|error| ConnectError::refused(&error))?;
-        let shared = Arc::new(Shared { config, said: cluster.said.clone(), current: RwLock::new(Arc::clone(&client)) });
+        let (said, counts) = (cluster.said.clone(), traffic::Counts::default());
+        let client = create(&config, &said, &counts).map_err(|error| ConnectError::refused(&error))?;
+        let shared = Arc::new(Shared { config, said, counts, current: RwLock::new(Arc::clone(&client)) });
         let weak = Arc::downgrade(&shared);
         spawn("kafka-producer", move || serve(&weak, client)).map_err(|reason| ConnectError::Thread { reason })?;
         Ok(Self { shared })
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.shared.counts.get()
     }
 
     /// Returns the current client, for metadata requests.
@@ -118,8 +126,9 @@ fn headers(headers: &[RecordHeader]) -> OwnedHeaders {
     })
 }
 
-fn create(config: &ClientConfig, said: &Said) -> Result<Arc<Client>, KafkaError> {
-    config.create_with_context(Deliveries(said.clone())).map(Arc::new)
+fn create(config: &ClientConfig, said: &Said, counts: &traffic::Counts) -> Result<Arc<Client>, KafkaError> {
+    let context = Deliveries { said: said.clone(), counts: counts.clone(), counted: Mutex::default() };
+    config.create_with_context(context).map(Arc::new)
 }
 
 /// Runs the callbacks of the current producer and replaces it when it fails, until the [`Producer`] is dropped.
@@ -133,7 +142,7 @@ fn serve(shared: &Weak<Shared>, mut client: Arc<Client>) {
         };
         // Callbacks report the cause of a fatal error, but not that it is fatal.
         if let Some((_, cause)) = client.client().fatal_error() {
-            match create(&shared.config, &shared.said) {
+            match create(&shared.config, &shared.said, &shared.counts) {
                 Ok(next) => {
                     tracing::warn!("the Kafka producer has failed and is replaced: {cause}");
                     *shared.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
@@ -232,18 +241,29 @@ impl Drop for Ticket {
     }
 }
 
-pub(super) struct Deliveries(Said);
+pub(super) struct Deliveries {
+    said: Said,
+    counts: traffic::Counts,
+    /// What `counts` already includes of this client.
+    counted: Mutex<Traffic>,
+}
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            self.0.heard(message);
+            self.said.heard(message);
         }
         say(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         say_error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let now = traffic::of(&statistics);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.counts.add(now, std::mem::replace(&mut counted, now));
     }
 }
 

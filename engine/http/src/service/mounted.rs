@@ -7,6 +7,7 @@ use orderlog_eventlog::Lease;
 use orderlog_runtime::projection::{LiveProjection, Projection};
 use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::OpenApi;
+pub use prometheus::core::Collector;
 
 use super::{Service, ServiceDefinition};
 use crate::{names::ServiceName, probe::Probe};
@@ -31,6 +32,11 @@ pub struct Mounted {
 pub trait Dependency: Send + Sync {
     /// Checks whether it answers. The error says why it does not.
     fn answers(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Returns the metrics of the calls to it.
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        Vec::new()
+    }
 }
 
 impl Mounted {

@@ -8,7 +8,7 @@ use orderlog_core::{
     machine::{Changes, Digest, EntityRow, Genesis, Happened, Head, RecordRow, Verdict, chain},
     public::Nothing,
 };
-use orderlog_readmodel::{Cell, Column, Due, Index, Ledger, SqlView, Table, Tables, Timer, ViewColumn};
+use orderlog_readmodel::{Cell, Column, Due, Index, Ledger, Pending, SqlView, Table, Tables, Timer, ViewColumn};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -103,6 +103,7 @@ pub static TABLES: Tables<Counters> = Tables {
         columns: &[ViewColumn::text("name", "name"), ViewColumn::number("total", "total")],
         from: "counters",
     }],
+    pending: &[Pending { name: "counters", from: "counters where total > 0", since: "total" }],
 };
 
 pub fn key(name: &str) -> Key {

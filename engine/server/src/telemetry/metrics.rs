@@ -3,11 +3,13 @@
 //! Counts are atomics that are updated as things happen. Positions are looked up on request, with a timeout: if the log
 //! does not answer, only the metrics that depend on it are missing.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use orderlog_eventlog::{EventLog, Partition, TopicFault, TopicKind, TopicState};
-use orderlog_http::{measures::HttpMeasures, names::ServiceName, probe::Probe, problem::ApiError};
+use orderlog_eventlog::{EventLog, Lease, Partition, TopicFault, TopicKind, TopicState, Traffic};
+use orderlog_http::{
+    measures::HttpMeasures, names::ServiceName, probe::Probe, problem::ApiError, service::mounted::Dependency,
+};
 use orderlog_runtime::{
     background::{Trouble, Troubles},
     now_ms,
@@ -28,37 +30,52 @@ use crate::{output, server::Topics};
 
 /// How long read models and log may take to report their positions.
 const WAIT: Duration = Duration::from_secs(2);
+/// The ages at which objects that wait for an outcome are counted, with the label of each, in seconds.
+const AGES: [(Duration, &str); 4] = [
+    (Duration::ZERO, "0"),
+    (Duration::from_secs(60), "60"),
+    (Duration::from_secs(600), "600"),
+    (Duration::from_secs(3_600), "3600"),
+];
+
 /// A service's sources of metrics.
 pub struct Measured {
     pub name: ServiceName,
     pub probe: Arc<dyn Probe>,
     pub projection: Arc<dyn Projection>,
+    pub lease: Arc<dyn Lease>,
+}
+
+/// The sources of a process's metrics.
+pub struct Sources {
+    pub services: Vec<Measured>,
+    /// Other systems that the services use, by name.
+    pub dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
+    /// Failures of their background tasks.
+    pub troubles: Troubles,
+    pub log: Arc<dyn EventLog>,
+    pub topics: Topics,
+    /// The data folder.
+    pub data: PathBuf,
 }
 
 /// The metrics of a process.
 pub struct Metrics {
     registry: Registry,
-    services: Vec<Measured>,
-    troubles: Troubles,
-    log: Arc<dyn EventLog>,
-    topics: Topics,
+    sources: Sources,
 }
 
 impl Metrics {
-    /// Metrics of these services and of their requests.
-    pub fn new(
-        services: Vec<Measured>,
-        troubles: Troubles,
-        http: &HttpMeasures,
-        (log, topics): (Arc<dyn EventLog>, Topics),
-    ) -> Self {
+    /// Metrics of these sources, and of HTTP requests.
+    pub fn new(sources: Sources, http: &HttpMeasures) -> Self {
         let registry = Registry::new();
-        let of_services = services.iter().map(|service| service.probe.measures().collector());
-        for collector in http.collectors().into_iter().chain(of_services) {
-            registry.register(collector).expect("each service has a label of its own");
+        let of_services = sources.services.iter().map(|service| service.probe.measures().collector());
+        let of_dependencies = sources.dependencies.iter().flat_map(|(_, dependency)| dependency.collectors());
+        for collector in http.collectors().into_iter().chain(of_services).chain(of_dependencies) {
+            registry.register(collector).expect("each service and dependency has metrics of its own");
         }
         process::begin();
-        Self { registry, services, troubles, log, topics }
+        Self { registry, sources }
     }
 
     pub fn endpoint(self) -> BoxEndpoint<'static> {
@@ -73,26 +90,41 @@ impl Metrics {
     async fn answer(&self) -> Result<Response, ApiError> {
         let mut sheet = Sheet::default();
         sheet.count("orderlog_build_info", "The version of the program", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        process::write(&mut sheet);
+        process::write(&mut sheet, &self.sources.data);
         for (output, n) in output::dropped() {
             let help = "Lines lost because the reader is gone or has stalled, or the disk is full";
             #[expect(clippy::cast_precision_loss, reason = "a count of 2^53 lines is not reached")]
             sheet.counter("orderlog_output_lines_dropped_total", help, &[("output", output)], n as f64);
         }
-        let standings = self.services.iter().map(|service| async move {
+        let standings = self.sources.services.iter().map(|service| async move {
             let status = tokio::time::timeout(WAIT, service.projection.status()).await;
             (service, status.ok().and_then(Result::ok))
         });
         for (service, status) in join_all(standings).await {
             let name = service.name.as_str();
             lag(&mut sheet, name, service.probe.behind().ms);
+            let is_held = u64::from(*service.lease.held().borrow());
+            sheet.count(
+                "orderlog_lease_held",
+                "1 on the instance that holds the journal's lease",
+                &[("service", name)],
+                is_held,
+            );
             if let Some(status) = status {
                 rows(&mut sheet, name, &status);
+                // Before it is ready, the rows may lack the index that makes counting cheap.
+                if status.state == "ready" {
+                    pending(&mut sheet, service).await;
+                }
             }
         }
         self.task_positions(&mut sheet).await;
         self.blocked(&mut sheet);
-        topics(&mut sheet, &self.topics.states());
+        topics(&mut sheet, &self.sources.topics.states());
+        self.dependencies(&mut sheet).await;
+        if let Some(traffic) = self.sources.log.traffic() {
+            kafka(&mut sheet, traffic);
+        }
         let mut families = self.registry.gather();
         families.extend(sheet.families());
         families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -103,13 +135,13 @@ impl Metrics {
     /// The positions of this process's relays, reactors and deliveries in their inputs.
     async fn task_positions(&self, sheet: &mut Sheet) {
         let mut all = Vec::new();
-        for Measured { name, probe, .. } in &self.services {
+        for Measured { name, probe, .. } in &self.sources.services {
             all.extend(probe.measures().task_positions().into_iter().map(|task| (name.as_str(), task)));
         }
         let mut partitions: Vec<Partition> = all.iter().map(|(_, (_, partition, _))| partition.clone()).collect();
         partitions.sort();
         partitions.dedup();
-        let ends = tokio::time::timeout(WAIT, self.log.ends(&partitions)).await.ok().and_then(Result::ok);
+        let ends = tokio::time::timeout(WAIT, self.sources.log.ends(&partitions)).await.ok().and_then(Result::ok);
         let ends: BTreeMap<&Partition, u64> = partitions.iter().zip(ends.unwrap_or_default()).collect();
         for (service, (task, partition, position)) in &all {
             let index = partition.index.to_string();
@@ -129,21 +161,63 @@ impl Metrics {
         }
     }
 
+    async fn dependencies(&self, sheet: &mut Sheet) {
+        let answers = self.sources.dependencies.iter().map(|(name, dependency)| async move {
+            (name, matches!(tokio::time::timeout(WAIT, dependency.answers()).await, Ok(Ok(()))))
+        });
+        for (name, is_up) in join_all(answers).await {
+            let help = "1 if another system that the services use answers";
+            sheet.count("orderlog_dependency_up", help, &[("dependency", name)], u64::from(is_up));
+        }
+    }
+
     /// Which of this process's background tasks wait for a record to be repaired.
     fn blocked(&self, sheet: &mut Sheet) {
         let help = "Age of the parked record that a background task waits for; 0 if it waits for none";
         let mut set = |service: &str, task: &str, seconds: f64| {
             sheet.gauge("orderlog_duty_blocked_seconds", help, &[("service", service), ("duty", task)], seconds);
         };
-        for Measured { name, probe, .. } in &self.services {
+        for Measured { name, probe, .. } in &self.sources.services {
             probe.measures().task_positions().iter().for_each(|(task, ..)| set(name.as_str(), task, 0.0));
         }
-        for Trouble { service, task, waits_for, .. } in self.troubles.all() {
+        for Trouble { service, task, waits_for, .. } in self.sources.troubles.all() {
             if let Some(record) = waits_for {
                 set(service, task, record.age(now_ms()).as_secs_f64());
             }
         }
     }
+}
+
+/// The objects of a service that wait for an outcome, by age.
+async fn pending(sheet: &mut Sheet, service: &Measured) {
+    let ages = AGES.map(|(age, _)| age);
+    let counting = service.projection.pending(&ages);
+    let Ok(Ok(found)) = tokio::time::timeout(WAIT, counting).await else { return };
+    for (kind, counts) in found {
+        for ((_, seconds), n) in AGES.iter().zip(counts) {
+            let help = "Objects that have waited for an outcome for at least this long; at most 100000 are counted";
+            let labels = [("service", service.name.as_str()), ("kind", kind), ("min_age_seconds", *seconds)];
+            sheet.count("orderlog_pending_objects", help, &labels, n);
+        }
+    }
+}
+
+/// The requests of the Kafka client.
+fn kafka(sheet: &mut Sheet, Traffic { requests, errors, throttled_ms }: Traffic) {
+    #[expect(clippy::cast_precision_loss, reason = "2^53 requests are not reached")]
+    for (name, help, n) in [
+        ("orderlog_kafka_requests_total", "Requests of the Kafka producer to the brokers", requests as f64),
+        (
+            "orderlog_kafka_request_errors_total",
+            "Requests of the Kafka producer that failed or timed out",
+            errors as f64,
+        ),
+    ] {
+        sheet.counter(name, help, &[], n);
+    }
+    let help = "How long a broker throttled the Kafka producer at most, in the last seconds";
+    #[expect(clippy::cast_precision_loss, reason = "2^53 milliseconds are not reached")]
+    sheet.gauge("orderlog_kafka_throttle_seconds", help, &[], throttled_ms as f64 / 1_000.0);
 }
 
 fn lag(sheet: &mut Sheet, service: &str, ms: u64) {

@@ -1,8 +1,9 @@
 //! Resource use of this process, from Linux's `/proc/self`. On other systems these metrics are missing.
 
-use std::{fs, sync::LazyLock};
+use std::{fs, path::Path, sync::LazyLock};
 
 use orderlog_runtime::now_ms;
+use rustix::fs::statvfs;
 
 use super::sheet::Sheet;
 
@@ -17,8 +18,20 @@ pub fn begin() {
     LazyLock::force(&STARTED_MS);
 }
 
-/// Memory, CPU time, threads and open files.
-pub fn write(sheet: &mut Sheet) {
+/// Memory, CPU time, threads, open files, and the disk of the data folder.
+pub fn write(sheet: &mut Sheet, data: &Path) {
+    if let Ok(disk) = statvfs(data) {
+        for (name, help, n_blocks) in [
+            (
+                "orderlog_data_disk_free_bytes",
+                "Free space on the disk of the data folder, for this user",
+                disk.f_bavail,
+            ),
+            ("orderlog_data_disk_size_bytes", "Size of the disk of the data folder", disk.f_blocks),
+        ] {
+            sheet.count(name, help, &[], n_blocks.saturating_mul(disk.f_frsize));
+        }
+    }
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in a double")]
     let started = *STARTED_MS as f64 / 1_000.0;
     sheet.gauge("process_start_time_seconds", "When the process started", &[], started);

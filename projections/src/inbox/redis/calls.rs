@@ -1,8 +1,11 @@
 //! The calls to Redis, each with a time limit and the decoding of its answer.
 
+use std::{sync::LazyLock, time::Instant};
+
 use ::redis::RedisResult;
 use orderlog_core::decoding;
 use orderlog_domain::{notifications::Notification, values::Recipient};
+use prometheus::{HistogramOpts, HistogramVec};
 use tokio::time::timeout;
 
 use super::{Applied, Entries, InboxError, PATIENCE, RedisInbox, Run, Which};
@@ -18,15 +21,35 @@ fn offset(text: &str) -> Result<u64, InboxError> {
     text.parse().map_err(|_| unexpected(format!("`{text}` is no offset")))
 }
 
+/// The calls of this process to Redis.
+static REQUESTS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let help = "Requests to Redis, by outcome: answered, failed, or late if there was no answer in time";
+    let opts = HistogramOpts::new("orderlog_redis_request_duration_seconds", help);
+    let buckets = vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+    let requests = HistogramVec::new(opts.buckets(buckets), &["outcome"]).expect("the name is well formed");
+    // A series that appears only with its first event has no rate for it.
+    ["answered", "failed", "late"].iter().for_each(|outcome| drop(requests.with_label_values(&[outcome])));
+    requests
+});
+
 /// Awaits one call, up to the time limit.
 async fn answer<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, InboxError> {
-    match timeout(PATIENCE, call).await {
-        Ok(answered) => answered.map_err(InboxError::Redis),
-        Err(_) => Err(InboxError::Late { waited_ms: PATIENCE.as_millis() }),
-    }
+    let begun = Instant::now();
+    let (outcome, answer) = match timeout(PATIENCE, call).await {
+        Ok(Ok(answered)) => ("answered", Ok(answered)),
+        Ok(Err(error)) => ("failed", Err(InboxError::Redis(error))),
+        Err(_) => ("late", Err(InboxError::Late { waited_ms: PATIENCE.as_millis() })),
+    };
+    REQUESTS.with_label_values(&[outcome]).observe(begun.elapsed().as_secs_f64());
+    answer
 }
 
 impl RedisInbox {
+    /// Returns the metrics of the calls to Redis.
+    pub fn requests() -> HistogramVec {
+        REQUESTS.clone()
+    }
+
     fn state_key(&self) -> String {
         format!("{}:state", self.tag)
     }
