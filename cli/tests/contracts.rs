@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
+#[path = "contracts/topics.rs"]
+mod topics;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use expect_test::{ExpectFile, expect_file};
@@ -59,11 +62,6 @@ fn classic() -> Value {
 fn the_contract_of_all_services_in_one_is_checked_in() {
     is_checked_in(&modern(), expect_file!["../../openapi/orderlog.json"]);
     is_checked_in(&classic(), expect_file!["../../openapi/orderlog-3.0.json"]);
-}
-
-#[test]
-fn the_contract_of_the_topics_is_checked_in() {
-    is_checked_in(&asyncapi::document(&SHOP), expect_file!["../../openapi/asyncapi.json"]);
 }
 
 /// Every operation: (method and path, its description).

@@ -364,7 +364,7 @@ checked_text!(
 );
 
 schemas! {
-    Money: { "type": "integer", "minimum": 0, "maximum": Money::MAX, "description": "In minor units." },
+    Money: { "type": "integer", "format": "int64", "minimum": 0, "maximum": Money::MAX, "description": "In minor units." },
     Currency: { "type": "string", "pattern": "^[A-Z]{3}$", "description": "The ISO 4217 currency code." },
     Quantity: { "type": "integer", "minimum": 1, "maximum": Quantity::MAX },
     Sku: { "type": "string", "pattern": IDENTIFIER },

@@ -143,7 +143,9 @@ async fn the_contracts_that_are_served_and_printed_are_those_that_are_checked_in
         ("/openapi-3.0.json".to_owned(), "orderlog-3.0".to_owned()),
     ];
     let each = SERVICES.map(|service| (format!("/openapi/{service}.json"), service.to_owned()));
-    for (path, name) in all.into_iter().chain(each) {
+    let of_topics = [("/asyncapi.json", "asyncapi"), ("/schemas/order.created/1", "schemas/order.created")];
+    let of_topics = of_topics.map(|(path, name)| (path.to_owned(), name.to_owned()));
+    for (path, name) in all.into_iter().chain(each).chain(of_topics) {
         let checked_in: Value = serde_json::from_str(&file(&format!("openapi/{name}.json"))).unwrap();
         assert_eq!(http.get(&path).await.expect(200), checked_in, "{path}");
     }

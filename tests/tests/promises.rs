@@ -13,10 +13,11 @@ use std::{
 /// What a row of a known gap begins its last cell with, before the reason.
 const GAP: &str = "none, known gap: ";
 /// Where promises are made: how a row calls it, and its file.
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: &[(&str, &str)] = &[
     ("README", "README.md"),
     ("ARCHITECTURE", "ARCHITECTURE.md"),
     ("api", "docs/api.md"),
+    ("consumers", "docs/consumers.md"),
     ("data", "docs/data.md"),
     ("operations", "docs/operations.md"),
     ("reliability", "docs/reliability.md"),

@@ -43,9 +43,9 @@ macro_rules! schemas {
 
 schemas! {
     bool: { "type": "boolean" },
-    i64: { "type": "integer" },
+    i64: { "type": "integer", "format": "int64" },
     u32: { "type": "integer", "minimum": 0 },
-    u64: { "type": "integer", "minimum": 0 },
+    u64: { "type": "integer", "format": "int64", "minimum": 0 },
     String: { "type": "string" },
     Uuid: { "type": "string", "format": "uuid" },
 }
@@ -70,8 +70,8 @@ impl<T: Schema> Schema for Option<T> {
     }
 }
 
-/// An object with these fields, each described by its own words and those of its type.
-pub fn object(members: Vec<Member>) -> Value {
+/// An object with these fields, each described by its own words and those of its type. Generators of code name its type by `title`.
+pub fn object(title: &str, members: Vec<Member>) -> Value {
     let required: Vec<_> = members.iter().filter(|member| member.is_required).map(|member| member.name).collect();
     let mut properties = Map::new();
     for Member { name, description, mut schema, .. } in members {
@@ -82,13 +82,16 @@ pub fn object(members: Vec<Member>) -> Value {
         }
         properties.insert(name.to_owned(), schema);
     }
-    json!({ "type": "object", "required": required, "properties": properties })
+    json!({ "title": title, "type": "object", "required": required, "properties": properties })
 }
 
 /// One of these words.
-pub fn one_of(words: &[impl Serialize]) -> Value {
-    json!({ "type": "string", "enum": words })
+pub fn one_of(title: &str, words: &[impl Serialize]) -> Value {
+    json!({ "title": title, "type": "string", "enum": words })
 }
+
+/// The version of every schema. A topic whose events can't be read by today's rules any more would get another one.
+pub const VERSION: u32 = 1;
 
 /// A public topic in the published contract.
 pub struct TopicContract {
@@ -107,7 +110,37 @@ impl TopicContract {
         let summary = documentation.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
         let mut payload = E::schema();
         let version = "Incremented by every change to the event's subject.";
-        payload["properties"]["version"] = json!({ "type": "integer", "minimum": 1, "description": version });
+        payload["properties"]["version"] =
+            json!({ "type": "integer", "format": "int64", "minimum": 1, "description": version });
+        payload["title"] = pascal(topic).into();
+        payload["description"] = summary.clone().into();
         Self { topic, summary, key: format!("The event's `{subject}`."), payload }
     }
+
+    /// The name of its events in code: `OrderCreated` for the topic `order.created`.
+    pub fn name(&self) -> String {
+        pascal(self.topic)
+    }
+
+    /// The JSON Schema of its events as a document of its own, found at [`path_of`] its topic.
+    pub fn document(&self) -> Value {
+        let mut document = self.payload.clone();
+        document["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+        document["$id"] = path_of(self.topic).into();
+        document
+    }
+}
+
+/// The path of the JSON Schema of a topic's events on every server: `/schemas/order.created/1`.
+pub fn path_of(topic: &str) -> String {
+    format!("/schemas/{topic}/{VERSION}")
+}
+
+/// Turns `order.created` into `OrderCreated`.
+fn pascal(topic: &str) -> String {
+    let capitalised = topic.split('.').map(|word| {
+        let (first, rest) = word.split_at(1);
+        first.to_uppercase() + rest
+    });
+    capitalised.collect()
 }

@@ -74,7 +74,7 @@ mod tests {
         let code = expanded(quote! {
             #[OpenApi(prefix_path = "/things")]
             impl ThingsApi {
-                #[operation(put = "/:id/move", scope = scopes::WRITE, bound = own, key_may_be_required, asks = "maps", problems(codes::TOO_FAR))]
+                #[operation(put = "/:id/move", scope = scopes::WRITE, bound = own, key_may_be_required, waits, asks = "maps", problems(codes::TOO_FAR))]
                 async fn move_thing(&self, id: Path<ThingId>, asked: params::CommandHeaders) -> Done<Thing> {}
 
                 fn helper(&self, seen: Freshness) {}
@@ -90,6 +90,7 @@ mod tests {
                 bound: #engine::BoundCallers::Own,
                 has_target: true,
                 key_may_be_required: true,
+                waits: true,
                 asks: Some("maps"),
                 problems: &[codes::TOO_FAR],
             }

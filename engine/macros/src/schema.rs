@@ -11,11 +11,11 @@ pub fn derive(input: TokenStream) -> Result<TokenStream> {
     let schema = match &input.data {
         Data::Struct(data) => {
             let members = data.fields.iter().map(member);
-            quote!(::orderlog_core::schema::object(vec![#(#members),*]))
+            quote!(::orderlog_core::schema::object(stringify!(#name), vec![#(#members),*]))
         }
         Data::Enum(data) => {
             let words = data.variants.iter().map(|variant| &variant.ident);
-            quote!(::orderlog_core::schema::one_of(&[#(Self::#words),*]))
+            quote!(::orderlog_core::schema::one_of(stringify!(#name), &[#(Self::#words),*]))
         }
         Data::Union(_) => return Err(Error::new_spanned(name, "a union has no schema")),
     };

@@ -1,15 +1,39 @@
 //! Public events as CloudEvents 1.0 in Kafka's binary mode: attributes as headers, the event's JSON as the value.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::OnceLock};
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use orderlog_core::{
     planted::Bug,
     public::{Envelope, PublicError, PublicEvent},
+    schema,
 };
 use orderlog_eventlog::{NewRecord, Record, RecordHeader};
 use uuid::Uuid;
+
+static SCHEMAS_URL: OnceLock<String> = OnceLock::new();
+
+/// Sets the URL under which every server of the deployment has the schemas of events. Only the first call counts; without one the
+/// names of schemas are no addresses.
+pub fn install_schemas_url(url: &str) {
+    SCHEMAS_URL.get_or_init(|| url.trim_end_matches('/').to_owned());
+}
+
+/// The schema of a topic's events: the value of `ce_dataschema`.
+fn schema_of(url: Option<&str>, topic: &str) -> String {
+    match url {
+        Some(url) => format!("{url}{}", schema::path_of(topic)),
+        None => format!("urn:orderlog:{topic}:{}", schema::VERSION),
+    }
+}
+
+/// The topic and the version that a `ce_dataschema` names, as an address or not.
+pub(crate) fn schema_named(id: &[u8]) -> Option<(&str, u32)> {
+    let (rest, version) = std::str::from_utf8(id).ok()?.rsplit_once([':', '/'])?;
+    let (_, topic) = rest.rsplit_once([':', '/'])?;
+    Some((topic, version.parse().ok()?))
+}
 
 /// Why a record of a public topic is not an event.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +56,7 @@ pub fn encode(envelope: &Envelope, event: &impl PublicEvent, service: &str) -> N
         text("ce_source", format!("/orderlog/{service}")),
         text("ce_subject", event.subject()),
         text("ce_time", time.to_rfc3339_opts(SecondsFormat::Millis, true)),
-        text("ce_dataschema", format!("urn:orderlog:{topic}:1")),
+        text("ce_dataschema", schema_of(SCHEMAS_URL.get().map(String::as_str), topic)),
         text("ce_sequence", event.version().to_string()),
         text("ce_correlationid", envelope.correlation.to_string()),
     ];
@@ -67,6 +91,19 @@ pub fn decode<E: PublicEvent>(topic: &str, record: &Record) -> Result<(Envelope,
 mod tests {
     use super::*;
     use crate::sample::{JOURNAL, Published, Weighed};
+
+    #[test]
+    fn a_schema_is_named_in_the_same_way_with_and_without_an_address() {
+        let ids = [None, Some("https://shop.example"), Some("http://127.0.0.1:8080/shop")];
+        let ids = ids.map(|url| schema_of(url, "shelf.weighed"));
+        assert_eq!(ids[1], "https://shop.example/schemas/shelf.weighed/1");
+        assert!(ids.iter().all(|id| schema_named(id.as_bytes()) == Some(("shelf.weighed", 1))), "{ids:?}");
+        assert!(
+            ["", "1", "urn:1", "urn:a:b", "https://shop.example"]
+                .iter()
+                .all(|id| schema_named(id.as_bytes()).is_none())
+        );
+    }
 
     #[test]
     fn an_event_comes_back_from_its_record_with_the_attributes_of_cloudevents() {

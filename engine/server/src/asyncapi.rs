@@ -1,20 +1,21 @@
-//! The published contract of the public topics: an AsyncAPI 3.1 document.
+//! The published contract of the public topics: an AsyncAPI 3.0 document.
 //!
 //! Topics, publishers and consumers come from the deciders, the fields from the types of the events ([`TopicContract`]).
 
 use std::collections::BTreeSet;
 
-use orderlog_core::schema::TopicContract;
+use orderlog_core::schema::{self, TopicContract};
 use orderlog_http::names::ServiceName;
 use serde_json::{Map, Value, json};
 
 use crate::registry::Registry;
 
 pub fn document(registry: &Registry) -> Value {
-    let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
-    let published = registry.services.iter().flat_map(|it| it.contracts().into_iter().map(move |of| (of, it.name())));
-    for (TopicContract { topic, summary, key, payload }, publisher) in published {
-        let name = pascal(topic);
+    let (mut channels, mut operations, mut messages, mut schemas) = (Map::new(), Map::new(), Map::new(), Map::new());
+    for (contract, publisher) in contracts(registry) {
+        let name = contract.name();
+        let headers_name = format!("{name}Headers");
+        let TopicContract { topic, summary, key, payload } = contract;
         channels.insert(
             name.clone(),
             json!({
@@ -39,28 +40,36 @@ pub fn document(registry: &Registry) -> Value {
             let what = format!("{consumer} consumes {topic}");
             operations.insert(format!("{consumer}Receives{name}"), operation("receive", what));
         }
+        schemas.insert(headers_name.clone(), headers(&headers_name, topic, &key, publisher));
+        schemas.insert(name.clone(), payload);
         messages.insert(
-            name,
+            name.clone(),
             json!({
                 "name": topic,
                 "title": topic,
                 "summary": summary,
                 "contentType": "application/json",
-                "headers": headers(topic, &key, publisher),
-                "payload": payload,
+                "headers": { "$ref": format!("#/components/schemas/{headers_name}") },
+                "payload": { "$ref": format!("#/components/schemas/{name}") },
                 "bindings": { "kafka": { "key": { "type": "string", "description": key } } },
             }),
         );
     }
     json!({
-        "asyncapi": "3.1.0",
+        // Generators of code do not read 3.1, and nothing here needs it.
+        "asyncapi": "3.0.0",
         "info": info(registry),
         "servers": servers(),
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
-        "components": { "messages": messages },
+        "components": { "messages": messages, "schemas": schemas },
     })
+}
+
+/// The contract of every public topic, and its publisher.
+pub fn contracts(registry: &Registry) -> impl Iterator<Item = (TopicContract, ServiceName)> {
+    registry.services.iter().flat_map(|it| it.contracts().into_iter().map(move |of| (of, it.name())))
 }
 
 fn info(registry: &Registry) -> Value {
@@ -91,17 +100,9 @@ fn servers() -> Value {
     })
 }
 
-/// Turns `order.created` into `OrderCreated`.
-fn pascal(topic: &str) -> String {
-    let capitalised = topic.split('.').map(|word| {
-        let (first, rest) = word.split_at(1);
-        first.to_uppercase() + rest
-    });
-    capitalised.collect()
-}
-
-fn headers(topic: &str, key: &str, publisher: ServiceName) -> Value {
+fn headers(title: &str, topic: &str, key: &str, publisher: ServiceName) -> Value {
     json!({
+        "title": title,
         "type": "object",
         "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_dataschema", "ce_sequence",
             "ce_correlationid", "content-type"],
@@ -112,7 +113,12 @@ fn headers(topic: &str, key: &str, publisher: ServiceName) -> Value {
             "ce_source": { "type": "string", "const": format!("/orderlog/{publisher}") },
             "ce_subject": { "type": "string", "description": key },
             "ce_time": { "type": "string", "format": "date-time" },
-            "ce_dataschema": { "type": "string", "const": format!("urn:orderlog:{topic}:1") },
+            "ce_dataschema": {
+                "type": "string",
+                "format": "uri",
+                "description": format!("The address of the value's JSON Schema: `{}` under the deployment's URL for schemas. \
+                    `urn:orderlog:{topic}:{}` if it has none.", schema::path_of(topic), schema::VERSION),
+            },
             "ce_sequence": { "type": "string", "description": "The version, as a number." },
             "ce_correlationid": {
                 "type": "string",

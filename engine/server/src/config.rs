@@ -155,6 +155,11 @@ pub struct Storage {
     #[arg(long, help_heading = KAFKA, env = "ORDERLOG_ADVERTISED_URL", value_name = "URL", value_parser = http_url)]
     pub advertised_url: Option<String>,
 
+    /// The URL under which consumers of the public topics reach `/schemas`, such as https://shop.example; must be identical
+    /// for all processes. It begins `ce_dataschema`, which is `urn:orderlog:TOPIC:1` without it
+    #[arg(long, help_heading = KAFKA, env = "ORDERLOG_SCHEMAS_URL", value_name = "URL", value_parser = http_url)]
+    pub schemas_url: Option<String>,
+
     /// The number of partitions of new public topics on Kafka
     #[arg(long, help_heading = KAFKA, env = "ORDERLOG_PUBLIC_PARTITIONS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub public_partitions: i32,

@@ -226,9 +226,15 @@ fn published_by<D: Decider>(log_id: Uuid, record: &Record) -> Result<Vec<(Envelo
         .collect())
 }
 
-/// A fingerprint of an event: its whole record except for the trace.
+/// A fingerprint of an event: its whole record except for the trace and the address of its schema.
 fn print_of(event: &NewRecord) -> u64 {
-    let headers: Vec<_> = event.headers.iter().filter(|(name, _)| name != TRACE).cloned().collect();
+    let headers = event.headers.iter().filter(|(name, _)| name != TRACE).cloned();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| match cloudevents::schema_named(&value).filter(|_| name == SCHEMA) {
+            Some((topic, version)) => (name, format!("{topic}:{version}").into()),
+            None => (name, value),
+        })
+        .collect();
     marks::print(event.key.as_ref(), &headers, &event.value)
 }
 
@@ -256,12 +262,9 @@ fn is_same_event<E: PublicEvent>(expected: &NewRecord, found: &Record) -> bool {
 }
 
 fn is_of_another_schema(expected: &NewRecord, found: &Record) -> bool {
-    let version = |text: &[u8]| -> Option<(Vec<u8>, u32)> {
-        let at = text.iter().rposition(|byte| *byte == b':')?;
-        Some((text[..at].to_vec(), std::str::from_utf8(&text[at + 1..]).ok()?.parse().ok()?))
-    };
-    let ours = expected.headers.iter().find(|(name, _)| name == SCHEMA).and_then(|(_, text)| version(text));
-    let theirs = found.header(SCHEMA).and_then(|text| version(text));
+    let ours = expected.headers.iter().find(|(name, _)| name == SCHEMA);
+    let ours = ours.and_then(|(_, id)| cloudevents::schema_named(id));
+    let theirs = found.header(SCHEMA).and_then(|id| cloudevents::schema_named(id));
     ours.zip(theirs).is_some_and(|(ours, theirs)| ours.0 == theirs.0 && ours.1 < theirs.1)
 }
 
@@ -327,6 +330,10 @@ mod tests {
         assert!(!same(&VALUE.replace("\"grams\":1", "\"grams\":1,\"more\":2")), "a field that this version has not");
         assert!(!same("{") && !same("[]") && !same(""));
         assert!(is_same("{}", "urn:orderlog:shelf.weighed:2", |_| {}), "a version that this program does not know");
+        assert!(is_same("{}", "https://a.example/schemas/shelf.weighed/2", |_| {}), "the same at its address");
+        let prints =
+            [schema, "https://a.example/schemas/shelf.weighed/1"].map(|schema| print_of(&event(VALUE, schema)));
+        assert_eq!(prints[0], prints[1], "the address of the schemas may change");
         assert!(!is_same("{}", "urn:orderlog:shelf.moved:2", |_| {}) && !is_same("{}", "", |_| {}));
         assert!(is_same(VALUE, schema, |record| record.headers.push((TRACE.into(), "00-1-2-01".into()))));
         assert!(is_same(VALUE, schema, |record| record.headers.push(("proxy".into(), "1".into()))));

@@ -57,6 +57,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("projection verify", &["NAME projection verify", "NAME projection verify SERVICE --scratch /var/tmp"]),
     ("projection rebuild", &["NAME projection rebuild SERVICE --dry-run", "NAME projection rebuild SERVICE"]),
     ("projection snapshot", &["NAME projection snapshot"]),
+    ("projection prepare", &["NAME projection prepare", "NAME projection prepare all --until-stopped"]),
     ("projection rollback", &["NAME projection rollback SERVICE"]),
     ("config show", &["NAME config show --config NAME.toml", "NAME config show --json"]),
     ("config check", &["NAME config check --config NAME.toml"]),
@@ -74,7 +75,7 @@ fn is_unused(words: &str, id: &str) -> bool {
     let only_looks = is_log && !is_import || ["parked list", "parked show", "projection status"].contains(&words);
     match id {
         "advertised_url" => is_log || words.starts_with("parked ") || words.starts_with("projection "),
-        "public_partitions" | "kafka_replication" => only_looks,
+        "public_partitions" | "kafka_replication" | "schemas_url" => only_looks,
         "hash_key" | "hash_key_file" | "development_hash_key" => is_log && !is_import,
         "snapshots" | "keys_in_memory" => is_log,
         _ => false,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use orderlog_core::schema;
 use orderlog_http::{names::ServiceName, service::mounted::RouteTable};
 use poem::{
     EndpointExt, Request, Response,
@@ -16,6 +17,7 @@ use super::{
     not_here,
 };
 use crate::{
+    asyncapi,
     openapi::{self, Form},
     registry::Registry,
 };
@@ -67,8 +69,8 @@ fn page(assets: &BTreeMap<&str, Arc<File>>) -> String {
     assets.iter().fold(PAGE.to_owned(), named)
 }
 
-/// `/docs`, `/openapi.json` and `/openapi/{service}.json`, each also with `-3.0` before `.json`; `/` redirects to
-/// `/docs`.
+/// `/docs`, `/openapi.json` and `/openapi/{service}.json`, each also with `-3.0` before `.json`; `/asyncapi.json`, and the schemas
+/// of all public topics; `/` redirects to `/docs`.
 pub fn add_routes(registry: &'static Registry, services: &[ServiceName], table: &mut RouteTable) {
     let mut get = |path: &str, file: Arc<File>| {
         table.entry(path.to_owned()).or_default().insert(Method::GET, file.endpoint());
@@ -88,6 +90,10 @@ pub fn add_routes(registry: &'static Registry, services: &[ServiceName], table: 
             let file = document(Box::new(move || openapi::of_service(registry, service, form)));
             (format!("{}{suffix}.json", service.name()), file)
         }));
+    }
+    get("/asyncapi.json", document(Box::new(move || asyncapi::document(registry))));
+    for (contract, _) in asyncapi::contracts(registry) {
+        get(&schema::path_of(contract.topic), document(Box::new(move || contract.document())));
     }
     let one = move |request: Request| {
         let name = request.raw_path_param("service").unwrap_or_default();

@@ -14,7 +14,7 @@ use orderlog_eventlog::{
 };
 use orderlog_http::names::ServiceName;
 use orderlog_runtime::{
-    archive,
+    archive, cloudevents,
     environment::Machine,
     identity::{self, IdentityError},
     replica::Setup,
@@ -83,6 +83,7 @@ async fn settled(
 ) -> Result<Setup, StartError> {
     match begun.and_then(|begun| Ok(hash_key::find(storage, &begun)?)) {
         Ok(hash_key) => {
+            storage.schemas_url.iter().for_each(|url| cloudevents::install_schemas_url(url));
             let (writer, n_slots_max) = (Uuid::now_v7(), storage.keys_in_memory);
             Ok(Setup { log, hash_key, writer, n_slots_max, environment: Arc::new(Machine) })
         }
