@@ -33,7 +33,7 @@ pub use generations::{Generations, SNAPSHOTS};
 pub use memory::{Contents, MemoryRows};
 pub use prepared::{Ahead, Prepared, prepared_in};
 pub use publications::{
-    Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, PublicationsError,
+    Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, PublicationsError, ToPublish,
 };
 pub use redis::RedisAddress;
 pub use rows::Rows;

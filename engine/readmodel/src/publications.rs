@@ -44,9 +44,17 @@ const WRONG_ONES: &str = "
     select topic, part, offset, id, record from wrong join (select seq, id, record from expected) using (seq) order by seq limit ?";
 
 const MISSING: &str = "
-    select topic, null, null, id, record from expected e
-    where not exists (select 1 from copies c where c.seq = e.seq and c.is_right = 1) and seq not in (select seq from wrong)
-    order by seq limit ?";
+    create table missing as select seq, topic, key from expected e
+    where not exists (select 1 from copies c where c.seq = e.seq and c.is_right = 1) and seq not in (select seq from wrong)";
+
+const MISSING_ONES: &str = "
+    select topic, null, null, id, record from missing join (select seq, id, record from expected) using (seq) order by seq limit ?";
+
+/// The events of each key from its first missing one on, after a place.
+const TO_PUBLISH: &str = "
+    select e.seq, e.id, e.record, e.line, e.seq in (select seq from missing)
+    from expected e join (select topic, key, min(seq) as first from missing group by topic, key) using (topic, key)
+    where e.seq >= first and e.seq > ? order by e.seq limit ?";
 
 /// Events whose last copy is before the first copy of the previous event with the same key.
 const DISORDERED: &str = "
@@ -104,6 +112,20 @@ pub struct Differing {
     /// The index of the event among those of the record.
     pub line: u64,
     seq: i64,
+}
+
+/// An event to publish again: a missing one, or one that follows a missing one with the same key.
+#[derive(Clone, Debug)]
+pub struct ToPublish {
+    /// Its place among the expected events.
+    pub seq: i64,
+    /// `ce_id`.
+    pub id: Uuid,
+    /// The offset of the record in the journal.
+    pub record: u64,
+    /// The index of the event among those of the record.
+    pub line: u64,
+    pub is_missing: bool,
 }
 
 /// A kind of fault of a published event.
@@ -218,13 +240,38 @@ impl Publications {
         Ok(())
     }
 
+    /// Finds wrong and missing events, once differing ones are approved.
+    fn find_faults(&self) -> Result<(), PublicationsError> {
+        self.database.execute_batch("drop table if exists wrong; drop table if exists missing")?;
+        self.database.execute_batch(WRONG)?;
+        Ok(self.database.execute_batch(MISSING)?)
+    }
+
+    /// Returns up to `limit` events to publish, starting after `after`, so that every expected event has a copy and the last copies of each
+    /// key are in the journal's order.
+    pub fn unpublished(&self, after: Option<i64>, limit: u32) -> Result<Vec<ToPublish>, PublicationsError> {
+        if after.is_none() {
+            self.find_faults()?;
+        }
+        let mut select = self.database.prepare_cached(TO_PUBLISH)?;
+        let read = |row: &Row<'_>| {
+            Ok(ToPublish {
+                seq: row.get(0)?,
+                id: Uuid::from_bytes(row.get(1)?),
+                record: row.get::<_, i64>(2)?.cast_unsigned(),
+                line: row.get::<_, i64>(3)?.cast_unsigned(),
+                is_missing: row.get(4)?,
+            })
+        };
+        Ok(select.query_map(params![after.unwrap_or(-1), limit], read)?.collect::<Result<_, _>>()?)
+    }
+
     /// Returns the faults, up to 100 of each kind, in the order of the journal.
     pub fn faults(&mut self) -> Result<Vec<FaultyEvent>, PublicationsError> {
-        self.database.execute_batch("drop table if exists wrong")?;
-        self.database.execute_batch(WRONG)?;
+        self.find_faults()?;
         let mut faults = Vec::new();
         for (fault, text) in [
-            (PublicationFault::Missing, MISSING),
+            (PublicationFault::Missing, MISSING_ONES),
             (PublicationFault::Wrong, WRONG_ONES),
             (PublicationFault::Disordered, DISORDERED),
         ] {

@@ -22,7 +22,10 @@ use tracing::{error, info};
 use crate::{
     envelope::Envelopes,
     past::Moment,
-    rebuild::{self, Goal, Progress, RebuildError, Report},
+    rebuild::{
+        self, Goal, Progress, RebuildError, Report,
+        republish::{self, RepublishError, Tell},
+    },
     replica::{Discarded, RepairError, Replica, Retried, State, ToSettle},
     snapshots,
 };
@@ -116,6 +119,14 @@ pub trait Projection: Send + Sync {
 
     /// Folds parked records again, as far as this version can read them.
     async fn retry(&self) -> Result<Retried, RepairError>;
+
+    /// Publishes the events that a public topic of the service lacks. See [`republish`].
+    async fn republish(
+        &self,
+        topic: &'static str,
+        is_dry_run: bool,
+        tell: &mut Tell<'_>,
+    ) -> Result<u64, RepublishError>;
 }
 
 /// A record that could not be folded, or that is queued behind one.
@@ -256,6 +267,15 @@ impl<D: Decider> Projection for LiveProjection<D> {
 
     async fn retry(&self) -> Result<Retried, RepairError> {
         self.replica.retry().await
+    }
+
+    async fn republish(
+        &self,
+        topic: &'static str,
+        is_dry_run: bool,
+        tell: &mut Tell<'_>,
+    ) -> Result<u64, RepublishError> {
+        republish::republish(&self.replica, topic, is_dry_run, tell).await
     }
 
     async fn status(&self) -> Result<Status, String> {

@@ -13,6 +13,7 @@
 mod builder;
 mod copies;
 pub mod published;
+pub mod republish;
 
 use std::{sync::Arc, time::Duration};
 

@@ -21,6 +21,7 @@ use orderlog_runtime::{
     rebuild::{
         self, Goal,
         published::{PublicFault, Published},
+        republish::{self, RepublishError, Republished},
     },
     replica::{Replica, Setup},
 };
@@ -77,6 +78,10 @@ async fn log() -> Arc<SimulatedLog> {
 
 /// What verification says of another log, which holds the same but for what `change` does, with the positions of the first.
 async fn verify(log: &SimulatedLog, change: impl FnOnce(&mut Topics)) -> Published {
+    verified(&changed(log, change).await).await
+}
+
+async fn changed(log: &SimulatedLog, change: impl FnOnce(&mut Topics)) -> Arc<SimulatedLog> {
     let mut topics = log.contents();
     change(&mut topics);
     let copy = SimulatedLog::new();
@@ -88,8 +93,12 @@ async fn verify(log: &SimulatedLog, change: impl FnOnce(&mut Topics)) -> Publish
         }
     }
     copy.set_positions(log.all_positions());
+    copy
+}
+
+async fn verified(log: &Arc<SimulatedLog>) -> Published {
     let dir = tempfile::tempdir().unwrap();
-    let replica = replica(&copy, &dir).await;
+    let replica = replica(log, &dir).await;
     let rebuilding = replica.begin_rebuilding().unwrap();
     let report = rebuild::run(rebuilding, Goal::Verify, 0, &watch::Sender::new(None)).await.unwrap();
     assert_eq!(report.differences, []);
@@ -114,6 +123,43 @@ async fn topics_that_hold_what_the_journal_says_have_no_faults() {
     let published = verify(&log, |_| {}).await;
     let n = N_CUSTOMERS as u64 * 3;
     assert_eq!(published, Published { up_to: n + 1, is_position_lost: false, n_events: n, faults: Vec::new() });
+}
+
+async fn republish(log: &Arc<SimulatedLog>, is_dry_run: bool) -> Vec<Republished> {
+    let dir = tempfile::tempdir().unwrap();
+    let (replica, mut all) = (replica(log, &dir).await, Vec::new());
+    let mut tell = |events: &[Republished]| all.extend_from_slice(events);
+    let n_events = republish::republish(&replica, UPDATED, is_dry_run, &mut tell).await.unwrap();
+    assert_eq!(n_events, N_CUSTOMERS as u64 * 2);
+    all
+}
+
+#[tokio::test]
+async fn what_is_missing_is_published_again_with_what_follows_it_in_order_and_only_once() {
+    let log = log().await;
+    let copy = changed(&log, |topics| drop(partition_with(topics, UPDATED, 2).1.remove(0))).await;
+    let before = verified(&copy).await;
+    assert!(before.is_position_lost && only(&before).why.contains("missing"), "{before:?}");
+    let events = republish(&copy, true).await;
+    assert_eq!(verified(&copy).await, before, "a dry run writes nothing");
+    let [missing, following] = &events[..] else { panic!("both names of one customer: {events:?}") };
+    assert!(missing.was_missing && !following.was_missing && missing.key == following.key, "{events:?}");
+    assert_eq!((Some(missing.id), Some(missing.record)), (only(&before).id, only(&before).record));
+
+    assert_eq!(republish(&copy, false).await, events);
+    let after = verified(&copy).await;
+    assert_eq!(after.faults, []);
+    assert!(!after.is_position_lost, "the relay resumes from where it was");
+    assert_eq!(republish(&copy, false).await, []);
+}
+
+#[tokio::test]
+async fn nothing_is_published_again_while_a_server_may_publish() {
+    let log = log().await;
+    let _serving = log.lead("orderlog.customers", "customers").await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let refused = republish::republish(&replica(&log, &dir).await, UPDATED, false, &mut |_| {}).await;
+    assert!(matches!(refused, Err(RepublishError::Running("customers"))), "{refused:?}");
 }
 
 #[tokio::test]

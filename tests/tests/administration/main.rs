@@ -4,5 +4,6 @@
 
 mod partitions;
 mod positions;
+mod republish;
 mod shop_on_kafka;
 mod watched;

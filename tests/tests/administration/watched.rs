@@ -1,9 +1,6 @@
 //! Topics are changed while all services run.
 
-use orderlog_tests::{
-    deployment::{kafka, orderlog},
-    eventually,
-};
+use orderlog_tests::eventually;
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::{AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier},
@@ -20,7 +17,7 @@ impl ShopOnKafka {
     }
 
     /// Deletes the records below `offset` of each partition.
-    async fn trim(&self, topic: &str, partitions: std::ops::Range<i32>, offset: Offset) {
+    pub async fn trim(&self, topic: &str, partitions: std::ops::Range<i32>, offset: Offset) {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             list.add_partition_offset(&self.name(topic), partition, offset).unwrap();
@@ -92,10 +89,7 @@ async fn retention_trimming_and_partitions_are_noticed_named_and_over_once_they_
 
 /// Without a hint to discard read models, which may be the last copy.
 async fn refused_with_the_way_back(deployment: &ShopOnKafka) {
-    let (log, prefix) = (format!("kafka://{}", kafka()), deployment.name(""));
-    let args =
-        ["projection", "verify", "customers", "--log", &log, "--topic-prefix", &prefix, "--development-hash-key"];
-    let refused = orderlog(&args, &deployment.data()).await.ended_with(5);
+    let refused = deployment.command(&["projection", "verify", "customers"]).await.ended_with(5);
     let says = |text| refused.stderr.contains(text);
     assert!(says("the first records of the journal customers are gone") && says("log import"), "{refused:?}");
     assert!(!says("rebuild"), "{refused:?}");

@@ -9,7 +9,7 @@ use orderlog_core::{
     decider::Decider,
     public::{Envelope, PublicEvent},
 };
-use orderlog_eventlog::{EventLog, NewRecord, Partition, ReadError, Record};
+use orderlog_eventlog::{EventLog, NewRecord, Partition, ReadError, Record, TopicKind, TopicSpec};
 use orderlog_readmodel::{Differing, ExpectedEvent, FaultyEvent, FoundEvent, PublicationFault, Publications, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -76,41 +76,63 @@ pub(crate) async fn check<D: Decider>(log: &Arc<dyn EventLog>, rows: Arc<Store<D
     let log = Arc::clone(log);
     // SQLite blocks, and this is not urgent.
     let checked = aside::run(format!("published-{}", D::JOURNAL), async move {
-        let (events, envelopes) = (Publications::gather()?, Envelopes::default());
-        let checking = Checking { log: log.as_ref(), rows: rows.as_ref(), events, envelopes };
-        checking.run().await
+        let topics = D::Published::TOPICS.iter().map(|(topic, _)| *topic).collect();
+        Checking::new(log.as_ref(), rows.as_ref(), topics)?.run().await
     });
     checked.await?
 }
 
-struct Checking<'a, D: Decider> {
+/// A comparison of a journal with some of its public topics.
+pub(super) struct Checking<'a, D: Decider> {
     log: &'a dyn EventLog,
     rows: &'a Store<D>,
-    events: Publications,
+    topics: Vec<&'static str>,
+    pub events: Publications,
     envelopes: Envelopes,
+    damaged: Vec<PublicFault>,
 }
 
-impl<D: Decider> Checking<'_, D> {
+/// What was compared.
+pub(super) struct Collected {
+    pub log_id: Uuid,
+    /// Every journal record below this offset should be published.
+    pub up_to: u64,
+    pub n_events: u64,
+}
+
+impl<'a, D: Decider> Checking<'a, D> {
+    pub fn new(log: &'a dyn EventLog, rows: &'a Store<D>, topics: Vec<&'static str>) -> Result<Self, RebuildError> {
+        let (events, envelopes) = (Publications::gather()?, Envelopes::default());
+        Ok(Self { log, rows, topics, events, envelopes, damaged: Vec::new() })
+    }
+
     async fn run(mut self) -> Result<Checked, RebuildError> {
-        let checkpoint = self.rows.checkpoint().await?;
-        let Some(genesis) = checkpoint.genesis else { return Ok(Checked::default()) };
         let position = relay_position::<D>(self.log).await?;
-        let up_to = position.unwrap_or(u64::MAX).min(checkpoint.next);
-        self.read_journal(genesis.log_id, checkpoint.next, up_to).await?;
-        let mut faults = Vec::new();
-        for (topic, _) in D::Published::TOPICS {
-            for partition in self.log.partitions(topic).await? {
-                faults.extend(self.find(&partition).await?);
-            }
-        }
-        let mut n_events = self.events.join()?;
-        self.approve(genesis.log_id).await?;
+        let Some(collected) = self.collect(position.unwrap_or(u64::MAX)).await? else { return Ok(Checked::default()) };
+        let Collected { up_to, mut n_events, .. } = collected;
         if position.is_none() {
             n_events = self.events.expect_only_published()?;
         }
+        let mut faults = self.damaged;
         faults.extend(self.events.faults()?.into_iter().map(PublicFault::of));
         let published = Published { up_to, is_position_lost: position.is_none(), n_events, faults };
         Ok(Checked { published, envelopes: self.envelopes })
+    }
+
+    /// Collects and joins both sides, with the events of the records below `published`. `None` if the journal has not begun.
+    pub async fn collect(&mut self, published: u64) -> Result<Option<Collected>, RebuildError> {
+        let checkpoint = self.rows.checkpoint().await?;
+        let Some(genesis) = checkpoint.genesis else { return Ok(None) };
+        let up_to = published.min(checkpoint.next);
+        self.read_journal(genesis.log_id, checkpoint.next, up_to).await?;
+        for topic in self.topics.clone() {
+            for (partition, start) in beginnings(self.log, topic).await? {
+                self.find(&partition, start).await?;
+            }
+        }
+        let n_events = self.events.join()?;
+        self.approve(genesis.log_id).await?;
+        Ok(Some(Collected { log_id: genesis.log_id, up_to, n_events }))
     }
 
     /// Checks the records below `end`, and collects the public events of those below `published`.
@@ -135,7 +157,8 @@ impl<D: Decider> Checking<'_, D> {
         let mut expected = Vec::new();
         for record in records.iter().filter(is_accepted) {
             let published = published_by::<D>(log_id, record)?;
-            expected.extend((0..).zip(&published).map(|(line, (envelope, event))| ExpectedEvent {
+            let published = (0..).zip(&published).filter(|(_, (_, event))| self.topics.contains(&&*event.topic));
+            expected.extend(published.map(|(line, (envelope, event))| ExpectedEvent {
                 topic: event.topic.to_string(),
                 id: envelope.id,
                 key: marks::print(event.key.as_ref(), &[], &[]),
@@ -147,10 +170,9 @@ impl<D: Decider> Checking<'_, D> {
         Ok(self.events.expect(&expected)?)
     }
 
-    /// Collects the contents of a partition. Returns its damaged records.
-    async fn find(&mut self, partition: &Partition) -> Result<Vec<PublicFault>, RebuildError> {
+    /// Collects the contents of a partition, which begins at `next`.
+    async fn find(&mut self, partition: &Partition, mut next: u64) -> Result<(), RebuildError> {
         let end = self.log.ends(std::slice::from_ref(partition)).await?.first().copied().unwrap_or(0);
-        let (mut next, mut damaged) = (0, Vec::new());
         while next < end {
             let records = match self.log.history(partition, next, end, N_AT_A_TIME).await {
                 Ok(records) if records.is_empty() => break,
@@ -160,7 +182,7 @@ impl<D: Decider> Checking<'_, D> {
                 }
                 // The records before and after the damaged one can still be read.
                 Err(ReadError::Damaged { offset, reason, .. }) if offset >= next => {
-                    damaged.push(PublicFault::at(partition, offset, format!("it is damaged: {reason}")));
+                    self.damaged.push(PublicFault::at(partition, offset, format!("it is damaged: {reason}")));
                     let before: Vec<_> = (next..offset).collect();
                     next = offset + 1;
                     self.log.fetch(partition, &before).await?
@@ -170,7 +192,7 @@ impl<D: Decider> Checking<'_, D> {
             let found: Vec<_> = records.iter().filter_map(|record| found_at(partition, record)).collect();
             self.events.find(&found)?;
         }
-        Ok(damaged)
+        Ok(())
     }
 
     /// Checks again the events whose bytes differ from what this version would write: another version may have written the same event.
@@ -189,6 +211,15 @@ impl<D: Decider> Checking<'_, D> {
             last = differing.into_iter().last();
         }
     }
+}
+
+/// Returns the partitions of a public topic with their first offsets.
+async fn beginnings(log: &dyn EventLog, topic: &'static str) -> Result<Vec<(Partition, u64)>, RebuildError> {
+    let spec = TopicSpec { name: topic.into(), kind: TopicKind::Public };
+    let states = log.inspect(&[spec]).await.map_err(|error| ReadError::Unavailable { reason: error.to_string() })?;
+    let starts = states.into_iter().flat_map(|state| state.starts);
+    let partitions = log.partitions(topic).await?;
+    Ok(partitions.into_iter().zip(starts).collect())
 }
 
 /// Returns the relay's position; `None` if it is unknown or belongs to another log.
@@ -214,7 +245,10 @@ async fn is_the_same<D: Decider>(log: &dyn EventLog, log_id: Uuid, copy: &Differ
 }
 
 /// Returns the records that the relay publishes for a journal record, each with its attributes.
-fn published_by<D: Decider>(log_id: Uuid, record: &Record) -> Result<Vec<(Envelope, NewRecord)>, RebuildError> {
+pub(super) fn published_by<D: Decider>(
+    log_id: Uuid,
+    record: &Record,
+) -> Result<Vec<(Envelope, NewRecord)>, RebuildError> {
     let untranslatable = |error| RebuildError::Damage(format!("{}@{}: {error}", D::JOURNAL, record.offset));
     let Some(recorded) = Recorded::<D>::decode(record).map_err(untranslatable)? else { return Ok(Vec::new()) };
     let events = relay::events_of(log_id, &recorded).into_iter();

@@ -47,6 +47,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "NAME log import --undo --data restored",
         ],
     ),
+    ("log republish", &["NAME log republish TOPIC --dry-run", "NAME log republish TOPIC --json | jq .id"]),
     ("log check", &["NAME log check backup --verify-key public.pem", "NAME log check segments --to 17"]),
     ("sql", &["NAME sql", "NAME sql --csv - > rows.csv"]),
     ("parked list", &["NAME parked list"]),
@@ -71,13 +72,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 
 /// Whether a command takes this option only so that it can share a settings file and a command line with others.
 fn is_unused(words: &str, id: &str) -> bool {
-    let (is_log, is_import) = (words.starts_with("log "), words == "log import");
-    let only_looks = is_log && !is_import || ["parked list", "parked show", "projection status"].contains(&words);
+    let (is_log, is_republish) = (words.starts_with("log "), words == "log republish");
+    let writes = is_republish || words == "log import";
+    let only_looks = is_log && !writes || ["parked list", "parked show", "projection status"].contains(&words);
     match id {
         "advertised_url" => is_log || words.starts_with("parked ") || words.starts_with("projection "),
         "public_partitions" | "kafka_replication" | "schemas_url" => only_looks,
-        "hash_key" | "hash_key_file" | "development_hash_key" => is_log && !is_import,
-        "snapshots" | "keys_in_memory" => is_log,
+        "hash_key" | "hash_key_file" | "development_hash_key" => is_log && !writes,
+        "snapshots" | "keys_in_memory" => is_log && !is_republish,
         _ => false,
     }
 }

@@ -4,6 +4,7 @@ mod archive;
 mod export;
 mod lint;
 mod replay;
+mod republish;
 mod source;
 mod topics;
 mod undo;
@@ -14,6 +15,7 @@ use self::{
     archive::{Check, Import},
     export::Export,
     replay::Replay,
+    republish::Republish,
     topics::Topics,
 };
 use super::{Services, exit::Exit, registered, running::Place, serve};
@@ -58,6 +60,12 @@ pub enum Verb {
     /// Verifies the whole export before writing the first record; a broken chain exits with 3 and names the record.
     /// Repeat an interrupted import to resume it; no server starts until it has finished. `--undo` reverts it.
     Import(Import),
+    /// Publish the events that a public topic has lost again, from its journal
+    ///
+    /// For a topic that was trimmed, or deleted and created again. Demands that all servers of the publishing service are
+    /// stopped. For each key, everything from its first missing event on is appended, with the same ids, keys and values,
+    /// so consumers that deduplicate by `ce_id` notice only what was missing.
+    Republish(Republish),
     /// Verify an export, without a log
     ///
     /// Exits with 3 if a record was changed, or if `--verify-key` does not confirm the signature. Foreign headers and
@@ -81,6 +89,7 @@ pub async fn run(registry: &'static Registry, verb: Verb) -> anyhow::Result<Exit
         }
         Verb::Export(export) => export.run(registry).await,
         Verb::Import(import) => import.run(registry).await,
+        Verb::Republish(republish) => republish.run(registry).await,
         Verb::Check(check) => check.run(registry),
     }
 }

@@ -60,7 +60,7 @@ impl Fault {
             topic: Arc::clone(topic),
             is_serious: faults.iter().any(|fault| is_serious(*kind, fault)),
             why: join(faults.iter().map(ToString::to_string).collect()),
-            advice: join(faults.iter().map(|fault| advice(*kind, fault)).collect()),
+            advice: join(faults.iter().map(|fault| advice(topic, *kind, fault)).collect()),
         }
     }
 }
@@ -112,7 +112,7 @@ fn report(before: &[TopicState], now: &[TopicState]) {
     for TopicState { topic, kind, faults, .. } in now {
         let known = faults_before(topic).unwrap_or_default();
         for fault in faults.iter().filter(|fault| !known.contains(fault)) {
-            let advice = advice(*kind, fault);
+            let advice = advice(topic, *kind, fault);
             if is_serious(*kind, fault) {
                 error!(%topic, "topic {topic}: {fault}. {advice}");
             } else {
@@ -125,7 +125,7 @@ fn report(before: &[TopicState], now: &[TopicState]) {
     }
 }
 
-fn advice(kind: TopicKind, fault: &TopicFault) -> String {
+fn advice(topic: &str, kind: TopicKind, fault: &TopicFault) -> String {
     let program = words::program();
     match (kind, fault) {
         (TopicKind::Journal, TopicFault::Missing | TopicFault::Trimmed { .. }) => format!(
@@ -140,9 +140,10 @@ fn advice(kind: TopicKind, fault: &TopicFault) -> String {
             "Set it back before the brokers delete or refuse records: `kafka-configs.sh --alter --entity-type topics`"
                 .to_owned()
         }
-        (TopicKind::Public, TopicFault::Missing | TopicFault::Trimmed { .. }) => {
-            "Consumers that have not read its events miss them".to_owned()
-        }
+        (TopicKind::Public, TopicFault::Missing | TopicFault::Trimmed { .. }) => format!(
+            "Consumers that have not read its events miss them: stop the processes that publish to it, and restore it with `{program} \
+             log republish {topic}`"
+        ),
     }
 }
 

@@ -13,7 +13,10 @@ use orderlog_http::names::ServiceName;
 use orderlog_readmodel::{Label, SnapshotError, StoreError, prepared_in};
 use orderlog_runtime::{
     projection::{ParkedRecord, Projection, Rebuild, RebuildRequest, Status},
-    rebuild::{Goal, RebuildError},
+    rebuild::{
+        Goal, RebuildError,
+        republish::{RepublishError, Tell},
+    },
     replica::{self, Discarded, RepairError, Retried, Setup},
     snapshots::Keeping,
 };
@@ -234,6 +237,27 @@ impl Target {
         match self {
             Self::Server(running) => running.post(&format!("/admin/parked/{service}"), &json!({})).await,
             Self::Here(here) => here.rows_of(service)?.retry().await.map_err(unrepaired),
+        }
+    }
+
+    /// Publishes again what a public topic has lost. Returns the number of events that it should contain.
+    pub async fn republish(
+        &self,
+        service: ServiceName,
+        topic: &'static str,
+        is_dry_run: bool,
+        tell: &mut Tell<'_>,
+    ) -> anyhow::Result<u64> {
+        match self {
+            Self::Server(_) => Err(Failure::refused("a server runs on this data folder: stop it first")),
+            Self::Here(here) => {
+                let published = here.rows_of(service)?.republish(topic, is_dry_run, tell).await;
+                published.map_err(|error| match error {
+                    RepublishError::Running(_) => Failure::refused(error.to_string()),
+                    RepublishError::Append(_) | RepublishError::Lease(_) => Failure::unavailable(error.to_string()),
+                    RepublishError::Check(error) => error.into(),
+                })
+            }
         }
     }
 
