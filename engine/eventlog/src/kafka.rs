@@ -9,6 +9,7 @@
 //! - `lease`: a consumer group whose only purpose is to assign the journal to one member.
 //! - `admin`: creates topics, and refuses those that are configured to lose records.
 //! - `inspector`: looks at topics again while they are in use.
+//! - `plan`: the topics as they are created.
 //! - `metadata`: topic metadata from the brokers.
 //! - `settings`: common client settings, and those that a configuration may not change.
 //! - `size`: finds the record that a broker rejected as too large.
@@ -46,7 +47,7 @@ use self::{
 };
 use crate::{
     Appending, EventLog, Lease, LeaseError, NewRecord, Partition, Position, ReadError, Reading, Record, TopicError,
-    TopicKind, TopicSpec, TopicState, Traffic,
+    TopicSpec, TopicState, Traffic,
 };
 
 mod admin;
@@ -56,6 +57,7 @@ mod history;
 mod inspector;
 mod lease;
 mod metadata;
+mod plan;
 mod points;
 mod producer;
 mod reader;
@@ -64,6 +66,8 @@ mod settings;
 mod size;
 mod talk;
 mod traffic;
+
+pub use plan::PlannedTopic;
 
 /// The version of librdkafka.
 pub fn library_version() -> String {
@@ -84,6 +88,8 @@ pub struct KafkaConfig {
     /// that an acknowledged record survives the loss of one broker and appends go on. With fewer, or -1, that setting is left to
     /// the brokers' default. `prepare` warns of every topic that does not survive the loss of a broker.
     pub replication: i16,
+    /// Whether missing topics are created. Otherwise they are an error.
+    pub creates_topics: bool,
     /// The address at which others reach this process, at most 1,024 bytes. [`Lease::holder`] returns it while this process holds
     /// a lease.
     pub reached_at: Option<String>,
@@ -99,9 +105,15 @@ impl KafkaConfig {
             topic_prefix: String::new(),
             public_partitions: 3,
             replication: -1,
+            creates_topics: true,
             reached_at: None,
             extra: BTreeMap::new(),
         }
+    }
+
+    /// Returns the name of a topic or group on the brokers.
+    fn on_brokers(&self, name: &str) -> String {
+        format!("{}{name}", self.topic_prefix)
     }
 }
 
@@ -113,6 +125,7 @@ impl fmt::Debug for KafkaConfig {
             .field("topic_prefix", &self.topic_prefix)
             .field("public_partitions", &self.public_partitions)
             .field("replication", &self.replication)
+            .field("creates_topics", &self.creates_topics)
             .field("reached_at", &self.reached_at)
             .field("extra", &self.extra.keys().collect::<Vec<_>>())
             .finish()
@@ -317,7 +330,7 @@ struct Cluster {
 impl Cluster {
     /// Returns the name of a topic or group on the brokers.
     fn name(&self, name: &str) -> String {
-        format!("{}{name}", self.config.topic_prefix)
+        self.config.on_brokers(name)
     }
 
     /// Returns the configuration of a client: the common settings, the configured extra ones and then `settings`.
@@ -342,14 +355,6 @@ impl Cluster {
         let mut client = self.client(&[CONSUMER, settings]);
         client.set("group.id", self.name("orderlog-reader"));
         client
-    }
-
-    /// Returns the number of partitions of a new topic.
-    fn partitions_of(&self, kind: TopicKind) -> i32 {
-        match kind {
-            TopicKind::Journal => 1,
-            TopicKind::Public => self.config.public_partitions,
-        }
     }
 }
 

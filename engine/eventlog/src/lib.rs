@@ -217,6 +217,12 @@ pub enum TopicError {
         /// The required value.
         wanted: String,
     },
+    /// They are missing, and this process creates none.
+    #[error("these topics do not exist: {}", topics.join(", "))]
+    Missing {
+        /// Their names on the brokers.
+        topics: Vec<String>,
+    },
     #[error("topics can't be prepared: {reason}")]
     Unavailable { reason: String },
 }

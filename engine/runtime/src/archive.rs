@@ -44,7 +44,7 @@ use uuid::Uuid;
 pub use cut::{Cut, Journals, OfLog, Records, cut, records};
 pub use exporting::{ExportError, export};
 pub use importing::{ImportError, Imported, dry_run, import};
-pub use marker::{TOPIC as IMPORTS, unfinished};
+pub use marker::{TOPIC as IMPORTS, topic as imports, unfinished};
 pub use opening::{Archive, UpTo};
 pub use reading::{Broken, Flaw};
 pub use segments::{Sealed, Segments, has_segments};

@@ -15,6 +15,7 @@ mod serve;
 mod services;
 mod settings;
 mod sql;
+mod topics;
 mod variables;
 mod when;
 
@@ -103,6 +104,11 @@ enum Command {
         #[command(subcommand)]
         verb: config::Verb,
     },
+    /// Print the topics to create on Kafka
+    Topics {
+        #[command(subcommand)]
+        verb: Box<topics::Verb>,
+    },
     /// Query the read models with SQL, whether or not a server runs
     ///
     /// Each read model is a database with the name of its service, `select * from SERVICE.VIEW`. Views are found without that
@@ -177,6 +183,7 @@ impl Cli {
                 | Command::Parked { .. }
                 | Command::Projection { .. }
                 | Command::Sql(_)
+                | Command::Topics { .. }
                 | Command::Health(_)
                 | Command::Completions { .. }
                 | Command::Man { .. },
@@ -205,6 +212,7 @@ impl Cli {
             Some(Command::Parked { verb }) => return parked::run(registry, *verb).await,
             Some(Command::Projection { verb }) => return projection::run(registry, *verb).await,
             Some(Command::Sql(query)) => return tokio::task::block_in_place(|| query.run(registry)),
+            Some(Command::Topics { verb }) => topics::run(registry, &verb)?,
             Some(Command::Health(health)) => health.run().await?,
             Some(Command::Completions { shell }) => manual::complete(registry, shell)?,
             Some(Command::Man { dir }) => manual::man(registry, dir.as_deref())?,

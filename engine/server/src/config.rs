@@ -168,6 +168,11 @@ pub struct Storage {
     #[arg(long, help_heading = KAFKA, env = "ORDERLOG_KAFKA_REPLICATION", value_name = "N", value_parser = clap::value_parser!(i16).range(1..=32))]
     pub kafka_replication: Option<i16>,
 
+    /// Create no topics on Kafka. If some are missing, the start fails and names them: `topics plan` prints how to create
+    /// them
+    #[arg(long, help_heading = KAFKA, env = "ORDERLOG_NO_CREATE_TOPICS")]
+    pub no_create_topics: bool,
+
     /// More settings of the Kafka client, with librdkafka's names, such as client.rack=a; may be repeated
     #[arg(long = "kafka-setting", help_heading = KAFKA, env = "ORDERLOG_KAFKA_SETTINGS", value_name = "NAME=VALUE", value_parser = Untold(setting), value_delimiter = ',', hide_env_values = true)]
     pub kafka_settings: Vec<(String, String)>,

@@ -77,6 +77,7 @@ pub use hash_key::{
 pub use instance::INSTANCE;
 pub use opening::{
     open_begun, open_begun_on, open_begun_to_read, open_embedded, open_to_check, open_to_read, open_topics,
+    planned_topics,
 };
 pub use running::Running;
 pub use secured::SecureError;

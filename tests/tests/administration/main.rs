@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod partitions;
+mod planned;
 mod positions;
 mod republish;
 mod shop_on_kafka;

@@ -8,10 +8,7 @@ use std::{
 };
 
 use rdkafka::{
-    admin::{
-        AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
-        TopicReplication,
-    },
+    admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier},
     error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::runtime::Handle;
@@ -19,26 +16,12 @@ use tokio::runtime::Handle;
 use super::{
     Cluster, ONE_CALL, PATIENCE, Talk,
     metadata::{Shape, UNKNOWN_FOR, Unseen, ask_again, look},
+    plan::{CLEAN_ELECTIONS, KEPT_FOR_EVER, PlannedTopic, SAFE_COPIES, SAFE_IN_SYNC},
 };
 use crate::{TopicError, TopicFault, TopicKind, TopicSpec};
 
 /// By default a metadata request creates a missing topic, on brokers that allow it, with a retention of seven days.
 pub(super) const SETTINGS: &[(&str, &str)] = &[("allow.auto.create.topics", "false")];
-
-/// Settings that topics are created with and must have.
-const KEPT_FOR_EVER: &[(&str, &str)] =
-    &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
-
-/// A setting that topics are created with and must have: a replica that lacks records must never become the leader.
-const CLEAN_ELECTIONS: (&str, &str) = ("unclean.leader.election.enable", "false");
-
-/// A record's timestamp is the time at which the broker appended it.
-const LOG_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
-
-/// With this many replicas, and `min.insync.replicas` as below, losing one broker neither loses an acknowledged record nor stops
-/// appends.
-const SAFE_COPIES: usize = 3;
-const SAFE_IN_SYNC: (&str, &str) = ("min.insync.replicas", "2");
 
 /// The setting that limits the size of a request to a topic, and the minimum it must allow: librdkafka's `batch.size`, which is
 /// slightly above the largest record.
@@ -54,20 +37,18 @@ const UNSAFE: &str = "losing one broker can lose acknowledged records of these t
 pub(super) fn prepare(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
     create_and_check(cluster, topics, runtime).map_err(|error| match error {
         TopicError::Unavailable { reason } => TopicError::Unavailable { reason: cluster.said.explain(reason) },
-        TopicError::Drift { .. } => error,
+        TopicError::Missing { .. } | TopicError::Drift { .. } => error,
     })
 }
 
 fn create_and_check(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -> Result<Vec<String>, TopicError> {
     let admin: AdminClient<Talk> =
         cluster.client(&[SETTINGS]).create_with_context(Talk).map_err(|e| unavailable(&e))?;
-    let mut missing = Vec::new();
-    for spec in topics {
-        match look_until_seen(&admin, cluster, spec, Duration::ZERO) {
-            Ok(_) => {}
-            Err(Unseen::Missing) => missing.push(spec),
-            Err(Unseen::Refused(reason) | Unseen::Trouble(reason)) => return Err(TopicError::Unavailable { reason }),
-        }
+    let (begun, mut missing) = (Instant::now(), find_missing(cluster, &admin, topics)?);
+    // Topics that somebody else has just created may not be known to the broker yet.
+    while !cluster.config.creates_topics && !missing.is_empty() && begun.elapsed() < UNKNOWN_FOR {
+        std::thread::sleep(Duration::from_millis(50));
+        missing = find_missing(cluster, &admin, topics)?;
     }
     create(cluster, &admin, &missing, runtime)?;
 
@@ -85,21 +66,36 @@ fn create_and_check(cluster: &Cluster, topics: &[TopicSpec], runtime: &Handle) -
     check(cluster, &admin, &shapes, runtime)
 }
 
+fn find_missing(
+    cluster: &Cluster,
+    admin: &AdminClient<Talk>,
+    topics: &[TopicSpec],
+) -> Result<Vec<TopicSpec>, TopicError> {
+    let mut missing = Vec::new();
+    for spec in topics {
+        match look_until_seen(admin, cluster, spec, Duration::ZERO) {
+            Ok(_) => {}
+            Err(Unseen::Missing) => missing.push(spec.clone()),
+            Err(Unseen::Refused(reason) | Unseen::Trouble(reason)) => return Err(TopicError::Unavailable { reason }),
+        }
+    }
+    Ok(missing)
+}
+
 fn create(
     cluster: &Cluster,
     admin: &AdminClient<Talk>,
-    missing: &[&TopicSpec],
+    missing: &[TopicSpec],
     runtime: &Handle,
 ) -> Result<(), TopicError> {
-    let names: Vec<String> = missing.iter().map(|spec| cluster.name(&spec.name)).collect();
-    let wanted: Vec<NewTopic<'_>> = names
-        .iter()
-        .zip(missing)
-        .map(|(name, spec)| new_topic(name, cluster.partitions_of(spec.kind), cluster.config.replication))
-        .collect();
-    if wanted.is_empty() {
+    if missing.is_empty() {
         return Ok(());
     }
+    let planned = cluster.config.plan(missing);
+    if !cluster.config.creates_topics {
+        return Err(TopicError::Missing { topics: planned.into_iter().map(|topic| topic.name).collect() });
+    }
+    let wanted: Vec<NewTopic<'_>> = planned.iter().map(PlannedTopic::new_topic).collect();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
     let results = runtime.block_on(admin.create_topics(&wanted, &options)).map_err(|error| unavailable(&error))?;
     for result in results {
@@ -112,17 +108,6 @@ fn create(
         }
     }
     Ok(())
-}
-
-fn new_topic(name: &str, partitions: i32, replication: i16) -> NewTopic<'_> {
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(i32::from(replication)));
-    for (setting, value) in KEPT_FOR_EVER.iter().chain([&CLEAN_ELECTIONS, &LOG_TIME]) {
-        topic = topic.set(setting, value);
-    }
-    if usize::try_from(replication).is_ok_and(|copies| copies >= SAFE_COPIES) {
-        topic = topic.set(SAFE_IN_SYNC.0, SAFE_IN_SYNC.1);
-    }
-    topic
 }
 
 /// Compares the settings on the brokers with the required ones. Returns warnings.
@@ -279,14 +264,6 @@ fn unavailable(error: &KafkaError) -> TopicError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn three_copies_are_made_to_acknowledge_only_what_two_of_them_have() {
-        let two_must_have_it = |replication| new_topic("orders", 1, replication).config.contains(&SAFE_IN_SYNC);
-        assert!(two_must_have_it(3) && two_must_have_it(4));
-        // With two replicas, losing one broker would stop appends. The brokers' default number of replicas is unknown.
-        assert!(!two_must_have_it(2) && !two_must_have_it(1) && !two_must_have_it(-1));
-    }
 
     #[test]
     fn the_loss_of_a_broker_is_survived_where_two_have_each_record_and_one_can_be_missed() {

@@ -25,7 +25,8 @@ struct Marker {
     step: Step,
 }
 
-pub(super) fn topic() -> TopicSpec {
+/// How the topic is created.
+pub fn topic() -> TopicSpec {
     TopicSpec { name: TOPIC.into(), kind: TopicKind::Journal }
 }
 

@@ -60,6 +60,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("projection snapshot", &["NAME projection snapshot"]),
     ("projection prepare", &["NAME projection prepare", "NAME projection prepare all --until-stopped"]),
     ("projection rollback", &["NAME projection rollback SERVICE"]),
+    ("topics plan", &["NAME topics plan", "NAME topics plan --kafka-replication 3 --json"]),
     ("config show", &["NAME config show --config NAME.toml", "NAME config show --json"]),
     ("config check", &["NAME config check --config NAME.toml"]),
     ("key create", &["NAME key create --name shop --scope SERVICE:* --out shop.key"]),
@@ -76,8 +77,12 @@ fn is_unused(words: &str, id: &str) -> bool {
     let writes = is_republish || words == "log import";
     let only_looks = is_log && !writes || ["parked list", "parked show", "projection status"].contains(&words);
     match id {
+        _ if words == "topics plan" => {
+            let used = ["topic_prefix", "public_partitions", "kafka_replication", "config", "json", "quiet", "help"];
+            !used.contains(&id)
+        }
         "advertised_url" => is_log || words.starts_with("parked ") || words.starts_with("projection "),
-        "public_partitions" | "kafka_replication" | "schemas_url" => only_looks,
+        "public_partitions" | "kafka_replication" | "schemas_url" | "no_create_topics" => only_looks,
         "hash_key" | "hash_key_file" | "development_hash_key" => is_log && !writes,
         "snapshots" | "keys_in_memory" => is_log && !is_republish,
         _ => false,

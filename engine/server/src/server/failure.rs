@@ -91,6 +91,10 @@ impl StartError {
                     "{self}: this user may not use it; choose another folder with --data, or change its owner"
                 ))
             }
+            Self::Topics(TopicError::Missing { .. }) => crate::commands::Failure::unavailable(format!(
+                "{self}; create them as `{} topics plan` prints them, or start without --no-create-topics",
+                words::program()
+            )),
             Self::HalfImport { .. }
             | Self::Embedded(OpenError::Format { .. })
             | Self::NoLog { .. }

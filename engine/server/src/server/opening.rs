@@ -10,7 +10,7 @@ use orderlog_core::machine::Genesis;
 use orderlog_eventlog::{
     EventLog,
     embedded::{EmbeddedLog, OpenError},
-    kafka::{KafkaConfig, KafkaLog},
+    kafka::{KafkaConfig, KafkaLog, PlannedTopic},
 };
 use orderlog_http::names::ServiceName;
 use orderlog_runtime::{
@@ -199,18 +199,28 @@ pub async fn open_topics(registry: &Registry, storage: &Storage) -> Result<Arc<d
     Ok(log)
 }
 
-async fn kafka(storage: &Storage, brokers: &str) -> Result<Arc<KafkaLog>, StartError> {
+/// The topics of these services on Kafka, and the one that imports use, as they are created.
+pub fn planned_topics(registry: &Registry, storage: &Storage) -> Vec<PlannedTopic> {
+    let imports = archive::imports();
+    kafka_config(storage, "").plan(&[registry.topics(), vec![imports]].concat())
+}
+
+fn kafka_config(storage: &Storage, brokers: &str) -> KafkaConfig {
     let defaults = KafkaConfig::new(brokers);
-    let mut extra = storage.kafka.settings()?;
-    extra.extend(storage.kafka_settings.iter().cloned());
-    let log = KafkaLog::connect(KafkaConfig {
+    KafkaConfig {
         topic_prefix: storage.topic_prefix.clone(),
         public_partitions: storage.public_partitions,
-        reached_at: storage.advertised_url.clone(),
         replication: storage.kafka_replication.unwrap_or(defaults.replication),
-        extra,
+        creates_topics: !storage.no_create_topics,
+        reached_at: storage.advertised_url.clone(),
         ..defaults
-    })?;
+    }
+}
+
+async fn kafka(storage: &Storage, brokers: &str) -> Result<Arc<KafkaLog>, StartError> {
+    let mut extra = storage.kafka.settings()?;
+    extra.extend(storage.kafka_settings.iter().cloned());
+    let log = KafkaLog::connect(KafkaConfig { extra, ..kafka_config(storage, brokers) })?;
     log.reach().await?;
     Ok(log)
 }
