@@ -16,7 +16,6 @@ use crate::{
     error::StoreError,
     opening,
     origin::Origin,
-    prepared::{Ahead, prepared_in},
     replacing::{replace, replace_link},
     snapshots::{SnapshotError, Snapshots},
     sql::ServingFile,
@@ -106,6 +105,10 @@ impl<D: Decider> Generations<D> {
         self.tables
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub fn snapshots(&self) -> &Snapshots<D> {
         &self.snapshots
     }
@@ -116,11 +119,6 @@ impl<D: Decider> Generations<D> {
     /// [`SnapshotError`]. Then the generation was not created.
     pub async fn begin_from_snapshot(&self, number: u32, position: u64) -> Result<(), SnapshotError> {
         self.snapshots.copy(position, &self.file(number)).await
-    }
-
-    /// Returns what is prepared in the same data folder.
-    pub async fn prepared(&self) -> Option<Ahead> {
-        prepared_in(&self.dir, D::JOURNAL).await
     }
 
     /// Returns the number of the serving generation.

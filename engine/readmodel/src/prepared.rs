@@ -66,6 +66,13 @@ impl<D: Decider> Prepared<D> {
     }
 }
 
+impl<D: Decider> Generations<D> {
+    /// Returns what is prepared in the same data folder.
+    pub async fn prepared(&self) -> Option<Ahead> {
+        prepared_in(self.dir(), D::JOURNAL).await
+    }
+}
+
 /// What is prepared for a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ahead {

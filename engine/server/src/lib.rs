@@ -21,3 +21,4 @@ pub mod program;
 pub mod registry;
 pub mod server;
 pub mod telemetry;
+mod topics;

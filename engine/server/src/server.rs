@@ -27,7 +27,6 @@ mod seats;
 mod secured;
 mod shares;
 mod strict;
-mod topics;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -60,6 +59,7 @@ use crate::{
     config::{Config, Options},
     registry,
     telemetry::metrics::{Measured, Metrics, Sources},
+    topics::Topics,
 };
 
 use admission::Admission;
@@ -81,7 +81,6 @@ pub use opening::{
 };
 pub use running::Running;
 pub use secured::SecureError;
-pub use topics::Topics;
 
 /// Connections, requests and waits beyond the limits: connections for probes, all three for operators and other
 /// services.

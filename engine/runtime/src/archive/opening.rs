@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     Broken, Entry, FORMAT, MANIFEST, Manifest, Signed, Tell, VerifyingKey, file_name, journals_of,
-    reading::{JournalReader, check_journal},
+    reading::{JournalReader, Part, check_journal},
     segments,
     signing::{self, SIGNATURE},
     writing::Reached,
@@ -109,31 +109,6 @@ pub enum UpTo {
     Segment(u64),
     /// The last segment that was sealed by then.
     Time(DateTime<Utc>),
-}
-
-/// An export, or a segment of one.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub dir: PathBuf,
-    pub manifest: Manifest,
-}
-
-impl Part {
-    pub(super) fn entry(&self, journal: &str) -> &Entry {
-        self.manifest.journals.iter().find(|entry| entry.journal == journal).expect("a manifest lists every journal")
-    }
-
-    fn is_later(&self, time: DateTime<Utc>) -> bool {
-        DateTime::parse_from_rfc3339(&self.manifest.time).is_ok_and(|sealed| sealed.to_utc() > time)
-    }
-
-    /// The end of a journal in this part, without its last record.
-    pub(super) fn end_of(&self, journal: &str) -> Result<Reached, Broken> {
-        let entry = self.entry(journal);
-        let no_digest = || Broken::Manifest { file: self.dir.join(MANIFEST), why: format!("{journal} has no digest") };
-        let digest = u128::from_str_radix(&entry.last_digest, 16).map_err(|_| no_digest())?.to_be_bytes();
-        Ok(Reached { entry: entry.clone(), next: entry.last_offset.map_or(0, |last| last + 1), digest, last: None })
-    }
 }
 
 /// What is the same for all parts, and what they have in common.

@@ -8,13 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use orderlog_core::machine::{Digest, chain};
 use orderlog_eventlog::Record;
 
 use super::{
-    Archive, Entry, Tell, frames, hex,
-    opening::Part,
-    packed, title,
+    Archive, Entry, MANIFEST, Manifest, Tell, frames, hex, packed, title,
     writing::{Reached, checksum},
 };
 use crate::{
@@ -98,6 +97,31 @@ impl fmt::Display for Flaw {
             Self::End(why) => write!(f, "the journal ends before it, but {why}"),
             Self::Behind => f.write_str("something follows the end of the journal"),
         }
+    }
+}
+
+/// An export, or a segment of one.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub dir: PathBuf,
+    pub manifest: Manifest,
+}
+
+impl Part {
+    pub(super) fn entry(&self, journal: &str) -> &Entry {
+        self.manifest.journals.iter().find(|entry| entry.journal == journal).expect("a manifest lists every journal")
+    }
+
+    pub(super) fn is_later(&self, time: DateTime<Utc>) -> bool {
+        DateTime::parse_from_rfc3339(&self.manifest.time).is_ok_and(|sealed| sealed.to_utc() > time)
+    }
+
+    /// The end of a journal in this part, without its last record.
+    pub(super) fn end_of(&self, journal: &str) -> Result<Reached, Broken> {
+        let entry = self.entry(journal);
+        let no_digest = || Broken::Manifest { file: self.dir.join(MANIFEST), why: format!("{journal} has no digest") };
+        let digest = u128::from_str_radix(&entry.last_digest, 16).map_err(|_| no_digest())?.to_be_bytes();
+        Ok(Reached { entry: entry.clone(), next: entry.last_offset.map_or(0, |last| last + 1), digest, last: None })
     }
 }
 

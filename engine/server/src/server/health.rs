@@ -33,10 +33,8 @@ use poem::{
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::{
-    json_answer,
-    topics::{Fault, Topics},
-};
+use super::json_answer;
+use crate::topics::{Fault, Topics};
 
 /// How long each check may take.
 const WAIT: Duration = Duration::from_secs(2);

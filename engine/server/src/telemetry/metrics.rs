@@ -26,7 +26,7 @@ use super::{
     process,
     sheet::{Label, Sheet},
 };
-use crate::{output, server::Topics};
+use crate::{output, topics::Topics};
 
 /// How long read models and log may take to report their positions.
 const WAIT: Duration = Duration::from_secs(2);
