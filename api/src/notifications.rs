@@ -99,13 +99,10 @@ fn follow(
     let redis: Arc<Redis> = Arc::default();
     let (known, Service { replica, lease, .. }) = (Arc::clone(&redis), service.clone());
     tokio::spawn(async move {
-        drop(replica.committed().wait_for(|committed| *committed > 0).await);
-        let genesis = replica.store().checkpoint().await.map(|checkpoint| checkpoint.genesis);
-        let inbox = match genesis {
-            Ok(Some(genesis)) => {
+        let inbox = match replica.genesis().await {
+            Ok(genesis) => {
                 RedisInbox::new(&at, &genesis.log_id.simple().to_string(), genesis.log_id).map_err(|it| it.to_string())
             }
-            Ok(None) => Err("the journal has not begun".to_owned()),
             Err(error) => Err(error.to_string()),
         };
         match inbox {

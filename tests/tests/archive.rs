@@ -67,7 +67,7 @@ async fn an_imported_log_comes_to_rest_as_the_exported_one_did_and_nothing_is_do
 
     let exported = old.data.path().join("running");
     let manifest = export(&exported, &data).await.ended_with(0).json();
-    assert_eq!((&manifest["format"], &manifest["one_moment"]), (&json!(1), &json!(true)));
+    assert_eq!((&manifest["format"], &manifest["one_moment"]), (&json!(2), &json!(true)));
     let again = export(&exported, &data).await.ended_with(5);
     assert!(again.stderr.contains("is an export already"), "{again:?}");
     assert!(old.stop().await);
@@ -173,9 +173,9 @@ async fn a_broken_export_is_refused_with_the_name_of_the_record_and_nothing_is_w
     let half = changed(&exported, "half", |copy| fs::remove_file(copy.join("manifest.json")).unwrap());
     let refused = import(&half, &new.rows()).await.ended_with(5);
     assert!(refused.stderr.contains("no whole export"), "{refused:?}");
-    let newer = changed(&exported, "newer", |copy| manifest(copy, |it| it["format"] = json!(2)));
+    let newer = changed(&exported, "newer", |copy| manifest(copy, |it| it["format"] = json!(3)));
     let refused = import(&newer, &new.rows()).await.ended_with(3);
-    assert!(refused.stderr.contains("format 2"), "{refused:?}");
+    assert!(refused.stderr.contains("format 3"), "{refused:?}");
     orderlog_anywhere(&["log", "check", exported.to_str().unwrap()]).await.ended_with(0);
     import(&exported, &new.rows()).await.ended_with(0);
 }

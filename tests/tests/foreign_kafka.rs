@@ -140,15 +140,6 @@ async fn looking_at_topics_that_end_in_somebodys_transaction_comes_to_an_end() {
     assert_eq!(replay("notifications", &elsewhere).await.lines().count(), 3, "genesis, the notification, the stranger");
     let args = [vec!["log".to_owned(), "lint".to_owned(), "notifications".to_owned()], notifications.args()].concat();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let linted = orderlog(&args, &elsewhere).await.ended_with(3);
-    assert!(linted.stdout.contains("1 that this program can't read"), "{linted:?}");
-
-    // Behind another one the marker is a gap, which no log could be given again.
-    notifications.transaction("notifications", r#"{"foreign":true}"#);
-    let export = elsewhere.join("export");
-    let args =
-        [vec!["log".to_owned(), "export".to_owned(), export.display().to_string()], notifications.args()].concat();
-    let refused = orderlog(&args.iter().map(String::as_str).collect::<Vec<_>>(), &elsewhere).await;
-    assert!(refused.code != 0 && refused.stderr.contains("notifications@3 is missing"), "{refused:?}");
-    assert!(!export.join("manifest.json").exists(), "what is not whole is no export");
+    let linted = orderlog(&args, &elsewhere).await.ended_with(0);
+    assert!(linted.stdout.contains("another program wrote it"), "{linted:?}");
 }

@@ -7,6 +7,7 @@
 //! [16], fingerprint [16]), 2 cause (event id [16]), 4 correlation [16], 8 trace (u8 length, ASCII)`. Trailing bytes are an
 //! error.
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
@@ -19,6 +20,10 @@ pub const FORMAT: u8 = 1;
 
 /// The name of the record header in the log.
 pub const HEADER: &str = "orderlog";
+/// The name of the header that an import adds to a foreign record.
+pub const FOREIGN: &str = "orderlog-foreign";
+/// The name of the only header of a record that an import writes where the exported journal had no record.
+pub const GAP: &str = "orderlog-gap";
 
 const HAS_COMMAND: u8 = 1;
 const HAS_CAUSE: u8 = 2;
@@ -70,6 +75,42 @@ pub struct Header {
     pub origin: Origin,
 }
 
+/// The header of a journal record, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored<'a> {
+    Header(&'a Bytes),
+    /// None: another program wrote the record. It is void.
+    Foreign,
+    /// None: an import wrote the record to keep the offsets after it. It is not part of the journal.
+    Gap,
+    /// None, in a log that only orderlog writes to: the record is damaged.
+    Missing,
+}
+
+impl<'a> Stored<'a> {
+    /// `header` returns the value of a record's header by name. `admits_foreign` is whether other programs can write to the log.
+    pub fn of(header: impl Fn(&str) -> Option<&'a Bytes>, admits_foreign: bool) -> Self {
+        match header(HEADER) {
+            Some(bytes) => Self::Header(bytes),
+            None if header(GAP).is_some() => Self::Gap,
+            None if admits_foreign || header(FOREIGN).is_some() => Self::Foreign,
+            None => Self::Missing,
+        }
+    }
+
+    /// Decodes the header; `None` for a record that orderlog did not write, which is valid but never counts.
+    ///
+    /// # Errors
+    /// [`HeaderError`] if the header can't be decoded, or is missing where it must not be.
+    pub fn decode(self) -> Result<Option<Header>, HeaderError> {
+        match self {
+            Self::Header(bytes) => Header::decode(bytes).map(Some),
+            Self::Foreign | Self::Gap => Ok(None),
+            Self::Missing => Err(HeaderError::Malformed("it has none")),
+        }
+    }
+}
+
 /// Why bytes are not a header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
@@ -77,7 +118,7 @@ pub enum HeaderError {
     /// upgraded.
     #[error("the record has format {0}, this program knows only format {FORMAT}: upgrade before reading on")]
     UnknownFormat(u8),
-    /// Not a header: another program writes to this journal.
+    /// Not a header: the record is damaged, or another program uses orderlog's header name.
     #[error("the record's header can't be read: {0}")]
     Malformed(&'static str),
 }
@@ -265,6 +306,25 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(matches!(Header::decode(&bytes[..end]), Err(HeaderError::Malformed(_))), "cut at {end}");
         }
+    }
+
+    #[test]
+    fn a_record_without_a_header_is_foreign_only_where_others_can_write_or_an_import_marked_it() {
+        let (bytes, none) = (Bytes::from(full().encode()), Bytes::new());
+        let stored = |names: &[&str], admits_foreign| {
+            let header = |name: &str| names.contains(&name).then_some(if name == HEADER { &bytes } else { &none });
+            Stored::of(header, admits_foreign)
+        };
+        assert_eq!(stored(&[], false), Stored::Missing);
+        assert!(Stored::Missing.decode().is_err());
+        assert_eq!(stored(&[], true), Stored::Foreign);
+        for admits_foreign in [false, true] {
+            assert_eq!(stored(&[FOREIGN], admits_foreign), Stored::Foreign);
+            assert_eq!(stored(&[GAP], admits_foreign), Stored::Gap);
+            // A header that is there counts, whatever stands beside it.
+            assert_eq!(stored(&[FOREIGN, GAP, HEADER], admits_foreign).decode(), Ok(Some(full())));
+        }
+        assert!(Stored::Header(&none).decode().is_err());
     }
 
     proptest! {

@@ -261,6 +261,10 @@ impl EventLog for EmbeddedLog {
         Ok(Vec::new())
     }
 
+    fn has_foreign_writers(&self) -> bool {
+        false
+    }
+
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {
         let journal = Partition::journal(topic);
         self.topic(&journal).map(|_| vec![journal])

@@ -31,7 +31,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::{
+    FutureExt,
+    future::{join_all, try_join_all},
+};
 use rdkafka::{
     ClientConfig,
     config::RDKafkaLogLevel,
@@ -46,8 +49,8 @@ use self::{
     talk::{Said, Talk, say, say_error},
 };
 use crate::{
-    Appending, EventLog, Lease, LeaseError, NewRecord, Partition, Position, ReadError, Reading, Record, TopicError,
-    TopicSpec, TopicState, Traffic,
+    Appending, EventLog, Landed, Lease, LeaseError, NewRecord, Partition, Position, ReadError, Reading, Record,
+    TopicError, TopicSpec, TopicState, Traffic,
 };
 
 mod admin;
@@ -64,6 +67,7 @@ mod reader;
 mod received;
 mod settings;
 mod size;
+mod tails;
 mod talk;
 mod traffic;
 
@@ -186,7 +190,7 @@ impl KafkaLog {
     /// Creates the clients. They connect on first use; [`EventLog::prepare`] fails if Kafka does not answer.
     pub fn connect(config: KafkaConfig) -> Result<Arc<Self>, ConnectError> {
         settings::check(&config)?;
-        let cluster = Arc::new(Cluster { config, said: Said::default() });
+        let cluster = Arc::new(Cluster { config, tails: tails::Tails::default(), said: Said::default() });
         Ok(Arc::new(Self {
             producer: producer::Producer::start(&cluster)?,
             ends: ends::Ends::start(&cluster)?,
@@ -240,6 +244,10 @@ impl EventLog for KafkaLog {
             .unwrap_or_else(|reason| Err(TopicError::Unavailable { reason }))
     }
 
+    fn has_foreign_writers(&self) -> bool {
+        true
+    }
+
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {
         let topic: Arc<str> = topic.into();
         let (client, name) = (self.producer.client(), self.cluster.name(&topic));
@@ -252,7 +260,17 @@ impl EventLog for KafkaLog {
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Appending {
-        size::settle(&self.cluster, records, |records| self.producer.append(&self.cluster, records))
+        let topics: Vec<Arc<str>> = records.iter().map(|record| Arc::clone(&record.topic)).collect();
+        let cluster = Arc::clone(&self.cluster);
+        let appending = size::settle(&self.cluster, records, |records| self.producer.append(&self.cluster, records));
+        let noted = appending.inspect(move |results| {
+            for (topic, result) in topics.into_iter().zip(results) {
+                if let Ok(Landed { partition, offset }) = result {
+                    cluster.tails.note(&Partition::new(topic, *partition), offset + 1);
+                }
+            }
+        });
+        noted.boxed()
     }
 
     fn read(&self, from: Vec<(Partition, u64)>) -> Reading {
@@ -264,7 +282,17 @@ impl EventLog for KafkaLog {
             return Ok(Vec::new());
         }
         self.all_exist(partitions).await?;
-        self.ends.ask(partitions).await
+        let ends = self.ends.ask(partitions).await?;
+        let ends = partitions.iter().zip(ends).map(async |(partition, end)| {
+            // A look costs a request, so not for all partitions of topics that this process does not use.
+            let is_worth_it = partitions.len() == 1 || self.cluster.tails.is_known(partition);
+            if is_worth_it && end > 0 {
+                self.cluster.tails.settle(&self.cluster, partition, end).await
+            } else {
+                Ok(end)
+            }
+        });
+        try_join_all(ends).await
     }
 
     async fn fetch(&self, partition: &Partition, offsets: &[u64]) -> Result<Vec<Record>, ReadError> {
@@ -272,7 +300,11 @@ impl EventLog for KafkaLog {
             return Ok(Vec::new());
         }
         self.all_exist(std::slice::from_ref(partition)).await?;
-        self.points.fetch(partition, offsets).await
+        let records = self.points.fetch(partition, offsets).await?;
+        if let Some(last) = records.iter().map(|record| record.offset).max() {
+            self.cluster.tails.note(partition, last + 1);
+        }
+        Ok(records)
     }
 
     async fn history(
@@ -323,6 +355,7 @@ impl EventLog for KafkaLog {
 /// The state shared by all clients of a log.
 struct Cluster {
     config: KafkaConfig,
+    tails: tails::Tails,
     /// Why brokers can't be reached, according to the producer. Only a polled client learns it, and the producer is always polled.
     said: Said,
 }

@@ -306,6 +306,9 @@ pub trait EventLog: Send + Sync + 'static {
         Ok(states)
     }
 
+    /// Whether programs other than orderlog can append to the topics.
+    fn has_foreign_writers(&self) -> bool;
+
     /// Returns the partitions of an existing topic in ascending order.
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError>;
 

@@ -46,6 +46,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct SimulatedLog {
     shared: Arc<Shared>,
+    has_foreign_writers: bool,
 }
 
 /// The log's state, which readings and leases may use after the log was dropped.
@@ -85,7 +86,12 @@ struct Held {
 impl SimulatedLog {
     /// Creates an empty log, with its clock at 0.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { shared: Arc::default() })
+        Arc::new(Self { shared: Arc::default(), has_foreign_writers: false })
+    }
+
+    /// Creates an empty log that other programs write to as well.
+    pub fn with_foreign_writers() -> Arc<Self> {
+        Arc::new(Self { shared: Arc::default(), has_foreign_writers: true })
     }
 
     pub fn set_time_ms(&self, time_ms: i64) {
@@ -275,6 +281,10 @@ impl EventLog for SimulatedLog {
             }
         }
         Ok(Vec::new())
+    }
+
+    fn has_foreign_writers(&self) -> bool {
+        self.has_foreign_writers
     }
 
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, ReadError> {

@@ -4,7 +4,7 @@
 //! An export is a folder:
 //!
 //! - `<journal>.journal.zst`, one for each journal: a [zstd](https://datatracker.ietf.org/doc/html/rfc8878) stream. Inside, all
-//!   numbers are big-endian. First comes the line `orderlog journal 1 <journal>\n`. Each record follows as its length (4 bytes), the
+//!   numbers are big-endian. First comes the line `orderlog journal <format> <journal>\n`. Each record follows as its length (4 bytes), the
 //!   record as encoded by [`frames`], the chained digest up to and including it (16 bytes, as in the table `records`: see
 //!   [`chain`](orderlog_core::machine::chain)), and a checksum (the first 4 bytes of BLAKE3 over the record). The end is the
 //!   length 0, the number of records (8 bytes) and the last digest again. Nothing may follow.
@@ -14,8 +14,11 @@
 //!
 //! An export that goes on is a folder of such folders: see `segments.rs`.
 //!
-//! An export holds every offset from 0, since ids and positions derive from offsets. A journal with gaps can be neither exported
-//! nor imported. Public topics are not included: the relays publish them again from the journals, with the same ids. The time at
+//! An import gives every record its offset again, since ids and positions derive from offsets. On Kafka a journal can have offsets
+//! without a record, where other programs' transactions ended. They are missing from the file, and an import fills each with a
+//! record that is not part of the journal; see [`Stored::Gap`](orderlog_core::header::Stored). Format 1 had no such gaps.
+//!
+//! Public topics are not included: the relays publish them again from the journals, with the same ids. The time at
 //! which the old log appended a record is in the file but not in the new log; a record's own time is in its header.
 //!
 //! The deployment's hash key is a secret and is not included. Without it the journals are useless, so back it up too.
@@ -50,10 +53,13 @@ pub use reading::{Broken, Flaw};
 pub use segments::{Sealed, Segments, has_segments};
 pub use signing::{KeyError, Signed, SigningKey, VerifyingKey};
 
-/// The format of exports that this version writes and reads: exactly the journals of its services, each once, so that a manifest
+/// The format of exports that this version writes: exactly the journals of its services, each once, so that a manifest
 /// cannot omit one. A program with other journals needs another format, in which the set of journals follows from a record in the
 /// log, because a manifest proves nothing about itself.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The oldest format that this version reads: offsets have no gaps.
+const FORMAT_WITHOUT_GAPS: u32 = 1;
 
 const MANIFEST: &str = "manifest.json";
 
@@ -104,6 +110,13 @@ pub struct Entry {
     pub hash_key: Option<String>,
 }
 
+impl Entry {
+    /// Returns one past the last record's offset.
+    fn end(&self) -> u64 {
+        self.last_offset.map_or(0, |last| last + 1)
+    }
+}
+
 impl Manifest {
     /// Returns the total number of records in all journals.
     pub fn n_records(&self) -> u64 {
@@ -116,8 +129,8 @@ fn file_name(journal: &str) -> String {
 }
 
 /// The first line of a journal's file.
-fn title(journal: &str) -> String {
-    format!("orderlog journal {FORMAT} {journal}\n")
+fn title(format: u32, journal: &str) -> String {
+    format!("orderlog journal {format} {journal}\n")
 }
 
 fn hex(digest: &Digest) -> String {

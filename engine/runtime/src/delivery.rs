@@ -73,8 +73,7 @@ pub async fn run<D: Decider, R: Rows<D>, N: Display + Send + Sync + 'static>(
     target: Target<N>,
     notice: fn(&D::Event) -> Option<N>,
 ) -> Result<(), RelayError> {
-    drop(replica.committed().wait_for(|committed| *committed > 0).await);
-    let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
+    let genesis = replica.genesis().await?;
     let (mut progress, from) = Progress::load(&replica, lease, "deliveries", vec![Replica::<D>::journal()]).await?;
     let mut reading = replica.log().read(from);
     let output = Partition::journal(target.journal);

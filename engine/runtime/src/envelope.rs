@@ -4,12 +4,22 @@
 //! header's, or a second packed header: someone else changed or wrote the record. Other headers may come from a proxy in front of
 //! Kafka, and only cause a warning.
 
-use orderlog_core::header::{HEADER, Header};
-use orderlog_eventlog::Record;
+use orderlog_core::header::{HEADER, Header, Stored};
+use orderlog_eventlog::{EventLog, Record};
 use serde::{Deserialize, Serialize};
 
 /// The number of findings of each kind that are kept with their offsets. Others are only counted.
 const N_KEPT: usize = 100;
+
+/// Returns the header of a journal's record.
+pub fn stored<'a>(log: &dyn EventLog, record: &'a Record) -> Stored<'a> {
+    Stored::of(|name| record.header(name), log.has_foreign_writers())
+}
+
+/// Whether a record only keeps the offsets behind a gap; see [`Stored::Gap`].
+pub fn is_gap(record: &Record) -> bool {
+    Stored::of(|name| record.header(name), true) == Stored::Gap
+}
 
 /// Returns why orderlog did not write this record. `None` also if its header cannot be decoded, which the decoder reports.
 pub fn difference(record: &Record) -> Option<String> {
@@ -25,8 +35,15 @@ pub fn difference(record: &Record) -> Option<String> {
     }
 }
 
-/// Returns a warning about headers that orderlog does not write; `None` if there are none.
+/// Returns a warning about a foreign record, or about headers that orderlog does not write; `None` if there are none.
 pub fn warning(record: &Record) -> Option<String> {
+    match Stored::of(|name| record.header(name), true) {
+        Stored::Header(_) => {}
+        Stored::Foreign | Stored::Missing => {
+            return Some(format!("another program wrote it: it has no header {HEADER} and is void"));
+        }
+        Stored::Gap => return None,
+    }
     let foreign: Vec<String> =
         record.headers.iter().filter(|(name, _)| name != HEADER).map(|(name, _)| format!("{name:?}")).collect();
     (!foreign.is_empty()).then(|| format!("it has headers that orderlog does not write: {}", foreign.join(", ")))

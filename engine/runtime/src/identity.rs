@@ -5,13 +5,18 @@
 //! e-mail address twice. So the fingerprint is compared before a log is used.
 
 use orderlog_core::{
-    header::{HEADER, Header, HeaderError},
+    header::{HeaderError, Stored},
     key::HashKey,
     machine::{GENESIS, Genesis},
     public::Services,
     words,
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record};
+
+use crate::envelope;
+
+/// The number of foreign records that are read at a time.
+const N_AT_A_TIME: usize = 1_000;
 
 /// Why a log must not be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +45,10 @@ pub enum IdentityError {
     Read(#[from] ReadError),
 }
 
-/// Returns the genesis of every journal that is not empty.
+/// Returns the genesis of every journal that has records other than foreign ones.
 ///
 /// # Errors
-/// [`IdentityError`] if the first record of a journal is not its genesis.
+/// [`IdentityError`] if the first record of a journal that is not foreign is not its genesis.
 pub async fn begun(log: &dyn EventLog, services: &Services) -> Result<Vec<Genesis>, IdentityError> {
     let mut found = Vec::with_capacity(services.len());
     for &(journal, _) in services {
@@ -52,19 +57,33 @@ pub async fn begun(log: &dyn EventLog, services: &Services) -> Result<Vec<Genesi
             Err(ReadError::UnknownTopic { .. }) => 0,
             ends => ends?.first().copied().unwrap_or(0),
         };
-        if end == 0 {
-            continue;
-        }
-        let first = match log.history(&partition, 0, end, 1).await {
+        let first = match first_of_journal(log, &partition, end).await {
             Err(ReadError::OutOfRange { first, .. }) if first > 0 => {
                 return Err(IdentityError::Trimmed { journal: journal.to_owned(), first });
             }
             first => first?,
         };
-        let first = first.first().ok_or_else(|| IdentityError::NoGenesis { journal: journal.to_owned() })?;
-        found.push(genesis(journal, first)?);
+        if let Some(first) = first {
+            let stored = envelope::stored(log, &first);
+            found.push(genesis(journal, stored, &first.value)?);
+        }
     }
     Ok(found)
+}
+
+/// Returns the first record below `end` that is not foreign.
+async fn first_of_journal(log: &dyn EventLog, partition: &Partition, end: u64) -> Result<Option<Record>, ReadError> {
+    let (mut next, mut limit) = (0, 1);
+    while next < end {
+        let records = log.history(partition, next, end, limit).await?;
+        next = records.last().map_or(end, |last| last.offset + 1);
+        let is_ours = |record: &Record| !matches!(envelope::stored(log, record), Stored::Foreign | Stored::Gap);
+        if let Some(first) = records.into_iter().find(is_ours) {
+            return Ok(Some(first));
+        }
+        limit = N_AT_A_TIME;
+    }
+    Ok(None)
 }
 
 /// Checks that all these journals were created with this hash key.
@@ -81,10 +100,12 @@ pub fn check(begun: &[Genesis], hash_key: &HashKey) -> Result<(), IdentityError>
     }
 }
 
-pub(crate) fn genesis(journal: &str, first: &Record) -> Result<Genesis, IdentityError> {
+/// Decodes the genesis of `journal`.
+pub(crate) fn genesis(journal: &str, header: Stored<'_>, value: &[u8]) -> Result<Genesis, IdentityError> {
     let none = || IdentityError::NoGenesis { journal: journal.to_owned() };
-    let header = Header::decode(first.header(HEADER).ok_or_else(none)?);
+    let header = header.decode();
     let header = header.map_err(|source| IdentityError::Format { journal: journal.to_owned(), source })?;
-    let genesis: Genesis = serde_json::from_slice(&first.value).map_err(|_| none())?;
+    let header = header.ok_or_else(none)?;
+    let genesis: Genesis = serde_json::from_slice(value).map_err(|_| none())?;
     if header.kind == GENESIS && genesis.journal == journal { Ok(genesis) } else { Err(none()) }
 }

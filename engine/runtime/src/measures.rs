@@ -36,6 +36,7 @@ pub struct Measures {
     command_retries: IntCounter,
     handed_over: IntCounterVec,
     folded: IntCounterVec,
+    foreign: IntCounter,
     appended: IntCounter,
     appended_bytes: IntCounter,
     append_failures: IntCounterVec,
@@ -78,6 +79,10 @@ impl Measures {
             command_retries: counter("orderlog_command_retries_total", retries),
             handed_over: well_formed(handed_over),
             folded: well_formed(folded),
+            foreign: counter(
+                "orderlog_foreign_records_total",
+                "Records in the journal that another program wrote, which are void",
+            ),
             appended: counter("orderlog_events_appended_total", "Records that the log acknowledged"),
             appended_bytes: counter(
                 "orderlog_appended_bytes_total",
@@ -115,13 +120,14 @@ impl Measures {
         Box::new(Families(std::sync::Arc::clone(self)))
     }
 
-    fn families(&self) -> [&dyn Collector; 10] {
+    fn families(&self) -> [&dyn Collector; 11] {
         [
             &self.commands,
             &self.command_seconds,
             &self.command_retries,
             &self.handed_over,
             &self.folded,
+            &self.foreign,
             &self.appended,
             &self.appended_bytes,
             &self.append_failures,
@@ -142,7 +148,7 @@ impl Measures {
     }
 
     /// Counts a turn of the loop, and what it folded since the previous one.
-    pub fn turned(&self, now: Millis, Tally { accepted, void, parked, discarded, lost_races }: Tally) {
+    pub fn turned(&self, now: Millis, Tally { accepted, void, parked, discarded, foreign, lost_races }: Tally) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in a double")]
         self.heartbeat.set(now as f64 / 1_000.0);
         for (verdict, n) in [("accepted", accepted), ("void", void), ("parked", parked), ("discarded", discarded)] {
@@ -150,6 +156,7 @@ impl Measures {
                 self.folded.with_label_values(&[verdict]).inc_by(n);
             }
         }
+        self.foreign.inc_by(foreign);
         self.command_retries.inc_by(lost_races);
     }
 

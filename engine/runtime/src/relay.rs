@@ -47,15 +47,13 @@ pub enum RelayError {
     Lease(#[from] LeaseError),
     #[error(transparent)]
     Rows(#[from] StoreError),
-    #[error("the journal has not begun yet")]
-    NotBegun,
 }
 
 impl Failure for RelayError {
     fn waits_for(&self) -> Option<Unreadable> {
         match self {
             Self::Untranslatable { at, .. } | Self::Parked { at } => Some(*at),
-            Self::Read(_) | Self::Append(_) | Self::Lease(_) | Self::Rows(_) | Self::NotBegun => None,
+            Self::Read(_) | Self::Append(_) | Self::Lease(_) | Self::Rows(_) => None,
         }
     }
 }
@@ -66,8 +64,7 @@ impl Failure for RelayError {
 /// [`RelayError`]. A restart resumes from the last commit.
 pub async fn run<D: Decider, R: Rows<D>>(replica: Replica<D, R>, lease: Arc<dyn Lease>) -> Result<(), RelayError> {
     let log = Arc::clone(replica.log());
-    drop(replica.committed().wait_for(|committed| *committed > 0).await);
-    let genesis = replica.store().checkpoint().await?.genesis.ok_or(RelayError::NotBegun)?;
+    let genesis = replica.genesis().await?;
     let (mut progress, from) = Progress::load(&replica, lease, "relay", vec![Replica::<D>::journal()]).await?;
     progress.confirm();
     let mut reading = log.read(from);

@@ -46,7 +46,7 @@ pub use switch::{Rebuilding, Switch, SwitchError};
 use orderlog_core::{
     decider::{Decider, Millis},
     key::{HashKey, RecordId},
-    machine::{CopiedRow, Outcome, Request, Stop},
+    machine::{CopiedRow, Genesis, Outcome, Request, Stop},
     planted::Bug,
     words,
 };
@@ -306,6 +306,18 @@ impl<D: Decider, R: Rows<D>> Replica<D, R> {
     /// Returns the metrics of this instance.
     pub fn measures(&self) -> &Arc<Measures> {
         &self.shared.measures
+    }
+
+    /// Waits until the rows have the journal's genesis. Records of other programs can precede it.
+    pub async fn genesis(&self) -> Result<Genesis, StoreError> {
+        let mut committed = self.committed();
+        loop {
+            if let Some(genesis) = self.store().checkpoint().await?.genesis {
+                return Ok(genesis);
+            }
+            // The sender lives as long as this handle, so waiting cannot fail.
+            drop(committed.changed().await);
+        }
     }
 
     /// Waits until queries see every command that this instance has answered. Returns early if the replica stops.

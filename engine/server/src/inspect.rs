@@ -10,7 +10,7 @@ use futures_util::{
 };
 use orderlog_core::{
     decoding::{self, DecodeError},
-    header::{HEADER, Header},
+    header::{Header, Stored},
     machine::{DISCARD, Discard, GENESIS, Verdict},
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Record, TopicKind, TopicSpec};
@@ -79,7 +79,10 @@ pub struct Inspected {
     /// How it differs from a record that orderlog writes to a journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<String>,
-    /// Headers that orderlog does not write to a journal.
+    /// Whether another program wrote it to a journal, so that it is void.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
+    /// Headers that orderlog does not write to a journal, or that it did not write the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
@@ -154,7 +157,7 @@ impl Inspector {
         let Some(first) = first.first() else { return Ok(Extent::default()) };
         // The last offset may be a transaction's marker.
         let last = self.log.history(place, end.saturating_sub(2).max(first.offset), end, 2).await?;
-        let time = |record: &Record| inspected(place, false, record, None).time_ms;
+        let time = |record: &Record| inspected(place, stored_in_any(record), false, (record, None)).time_ms;
         Ok(Extent { n_records: end - first.offset, first_ms: Some(time(first)), last_ms: last.last().map(time) })
     }
 
@@ -175,8 +178,14 @@ impl Inspector {
             Some(_) | None => Vec::new(),
         };
         let verdict = |offset| verdicts.binary_search_by_key(&offset, |it| it.0).ok().map(|found| verdicts[found].1);
-        let inspected = |record: &Record| inspected(&place, journal.is_some(), record, verdict(record.offset));
-        let records = records.iter().map(inspected);
+        let inspected = |record: &Record| {
+            let stored = match journal {
+                Some(_) => envelope::stored(self.log.as_ref(), record),
+                None => stored_in_any(record),
+            };
+            inspected(&place, stored, journal.is_some(), (record, verdict(record.offset)))
+        };
+        let records = records.iter().filter(|record| journal.is_none() || !envelope::is_gap(record)).map(inspected);
         Ok(Chunk { records: records.collect(), next, end })
     }
 }
@@ -189,11 +198,21 @@ struct Extent {
     last_ms: Option<i64>,
 }
 
-fn inspected(place: &Partition, is_journal: bool, record: &Record, verdict: Option<Verdict>) -> Inspected {
-    let (kind, key, time_ms, headers, error) = match record.header(HEADER).map(|header| Header::decode(header)) {
-        Some(Ok(header)) => of_journal(&header),
-        Some(Err(error)) => (String::new(), String::new(), record.time_ms, Map::new(), Some(error.to_string())),
-        None => of_public(record),
+/// The header of a record in any topic: records of public topics have none.
+fn stored_in_any(record: &Record) -> Stored<'_> {
+    Stored::of(|name| record.header(name), true)
+}
+
+fn inspected(
+    place: &Partition,
+    stored: Stored<'_>,
+    is_journal: bool,
+    (record, verdict): (&Record, Option<Verdict>),
+) -> Inspected {
+    let (kind, key, time_ms, headers, error) = match stored.decode() {
+        Ok(Some(header)) => of_journal(&header),
+        Ok(None) => of_public(record),
+        Err(error) => (String::new(), String::new(), record.time_ms, Map::new(), Some(error.to_string())),
     };
     let value = serde_json::from_slice(&record.value);
     Inspected {
@@ -213,6 +232,7 @@ fn inspected(place: &Partition, is_journal: bool, record: &Record, verdict: Opti
         kind,
         key,
         headers,
+        foreign: is_journal && stored == Stored::Foreign,
         value: value.unwrap_or_else(|_| String::from_utf8_lossy(&record.value).into_owned().into()),
         error,
         difference: if is_journal { envelope::difference(record) } else { None },
@@ -253,6 +273,9 @@ fn of_public(record: &Record) -> Described {
 pub fn unreadable(journal: &dyn AnyService, record: &Inspected) -> Option<String> {
     let name = Some(record.kind.as_str()).filter(|kind| decoding::is_identifier(kind)).unwrap_or("the record");
     let undecodable = |error: DecodeError| format!("{name} can't be decoded: {error}");
+    if record.foreign {
+        return None;
+    }
     record.error.clone().or_else(|| match record.kind.as_str() {
         GENESIS => None,
         DISCARD => decoding::from_value::<Discard>(&record.value).err().map(undecodable),

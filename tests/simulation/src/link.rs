@@ -232,6 +232,10 @@ impl EventLog for Link {
         self.world().log.positions(group, partitions).await
     }
 
+    fn has_foreign_writers(&self) -> bool {
+        self.world().log.has_foreign_writers()
+    }
+
     fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
         self
     }

@@ -1,9 +1,9 @@
 //! All services in one process, on topics of their own, and the rights of whoever administers the brokers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use orderlog_tests::{
-    deployment::{Server, free_port, kafka},
+    deployment::{Said, Server, free_port, kafka, orderlog},
     kcat::{self, Published},
     story::Shop,
 };
@@ -17,11 +17,26 @@ pub struct ShopOnKafka {
 
 impl ShopOnKafka {
     pub async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let prefix = format!("a{}.", uuid::Uuid::new_v4().simple());
-        let mut shop = Self { dir, prefix, server: None };
+        let mut shop = Self::stopped();
         shop.restart().await;
         shop
+    }
+
+    /// One that was never started, so that it has no topics.
+    pub fn stopped() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir, prefix: format!("a{}.", uuid::Uuid::new_v4().simple()), server: None }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs the program on the topics and the data folder.
+    pub async fn orderlog(&self, args: &[&str]) -> Said {
+        let log = format!("kafka://{}", kafka());
+        let more = ["--log", &log, "--topic-prefix", &self.prefix, "--development-hash-key"];
+        orderlog(&[args, &more].concat(), &self.data()).await
     }
 
     pub async fn restart(&mut self) {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::{
     Accepted, Core, DISCARD, Discard, GENESIS, Genesis, Happened, Head, Outcome, Outgoing, RecordRow, Stop, Verdict,
@@ -18,8 +19,8 @@ use super::{
 use crate::{
     decider::{At, Decider, Kind, Millis, Ref},
     decoding::{self, DecodeError},
-    header::{Expect, Header, HeaderError},
-    key::Key,
+    header::{Expect, Header, Origin, Stored},
+    key::{Key, RecordId},
     known::{Unknown, decode},
     planted::Bug,
 };
@@ -42,6 +43,8 @@ pub enum Payload<D: Decider> {
     /// Cancels the effect of another record.
     Discard(Discard),
     Event(Arc<D::Event>),
+    /// Written by another program, and never decoded.
+    Foreign,
     /// Could not be decoded, for this reason.
     Unreadable(String),
 }
@@ -65,9 +68,23 @@ impl<D: Decider> Queued<D> {
         };
         let touched = match &payload {
             Payload::Event(event) => D::touches(event),
-            Payload::Genesis | Payload::Discard(_) | Payload::Unreadable(_) => Vec::new(),
+            Payload::Genesis | Payload::Discard(_) | Payload::Foreign | Payload::Unreadable(_) => Vec::new(),
         };
         Self { offset, header, value, parsed, payload, touched }
+    }
+
+    /// A record of another program, which names no key.
+    fn foreign(offset: u64, value: Bytes) -> Self {
+        let parsed = Header {
+            id: RecordId(Uuid::nil()),
+            time_ms: 0,
+            writer: Uuid::nil(),
+            kind: String::new(),
+            expects: Vec::new(),
+            command: None,
+            origin: Origin::default(),
+        };
+        Self { offset, header: Bytes::new(), value, parsed, payload: Payload::Foreign, touched: Vec::new() }
     }
 }
 
@@ -96,16 +113,21 @@ impl<D: Decider> Core<D> {
     ///
     /// # Errors
     /// [`Stop::Header`] if the header can't be decoded. It can't be skipped, so nothing more can be read.
-    pub fn read(&mut self, offset: u64, header: Option<&Bytes>, value: &Bytes) -> Result<(), Stop> {
+    pub fn read(&mut self, offset: u64, header: Stored<'_>, value: &Bytes) -> Result<(), Stop> {
         if Bug::SkipAnOffset.is_loose() && offset % 16 == 15 {
             return Ok(());
         }
         if offset < self.tail() && !(Bug::FoldTwice.is_loose() && offset + 1 == self.tail()) {
             return Ok(());
         }
-        let stop = |source| Stop::Header { journal: D::JOURNAL, offset, source };
-        let header = header.ok_or_else(|| stop(HeaderError::Malformed("it has none")))?;
-        let parsed = Header::decode(header).map_err(stop)?;
+        let parsed = header.decode().map_err(|source| Stop::Header { journal: D::JOURNAL, offset, source })?;
+        let (Stored::Header(header), Some(parsed)) = (header, parsed) else {
+            // A gap stays outside of the chain, like an offset without a record.
+            if header == Stored::Foreign {
+                self.queue.records.push_back(Queued::foreign(offset, value.clone()));
+            }
+            return Ok(());
+        };
         let own = self.flights.get(parsed.id).filter(|flight| flight.value == *value);
         let event = own.map(|flight| Arc::clone(&flight.event));
         self.queue.records.push_back(Queued::new(
@@ -141,7 +163,10 @@ impl<D: Decider> Core<D> {
         places.clear();
         for queued in &self.queue.records {
             let id = queued.parsed.id;
-            if self.flights.get(id).is_none() && !self.slots.is_known(&id.as_key()) {
+            if !matches!(queued.payload, Payload::Foreign)
+                && self.flights.get(id).is_none()
+                && !self.slots.is_known(&id.as_key())
+            {
                 missing.push((id.as_key(), None));
             }
             find_places(&mut self.slots, queued, &mut places, &mut missing);
@@ -210,6 +235,11 @@ impl<D: Decider> Core<D> {
         self.folded.digest = chain(&self.folded.digest, offset, &header, &value);
         self.folded.next = offset + 1;
         self.commands.stirred = true;
+        if matches!(payload, Payload::Foreign) {
+            self.fold_foreign(offset);
+            return Ok(());
+        }
+        self.folded.time_ms = parsed.time_ms;
         let at = At { offset, time_ms: parsed.time_ms };
         let last = |key: &Key| {
             let place = parsed.expects.iter().position(|expect| expect.key == *key);
@@ -241,6 +271,21 @@ impl<D: Decider> Core<D> {
         self.unwritten.records.push(RecordRow { offset, id, time_ms, about, verdict, digest });
         self.settle(&parsed, verdict, at, payload);
         Ok(())
+    }
+
+    /// Another program's record is void. It has the time of the record before it, since its own could be anything.
+    fn fold_foreign(&mut self, offset: u64) {
+        self.folded.tally.void += 1;
+        self.folded.tally.foreign += 1;
+        let (id, time_ms, digest) = (RecordId(Uuid::nil()), self.folded.time_ms, self.folded.digest);
+        self.unwritten.records.push(RecordRow {
+            offset,
+            id,
+            time_ms,
+            about: Key::GENESIS,
+            verdict: Verdict::Void,
+            digest,
+        });
     }
 
     fn check_begun(&self, offset: u64) -> Result<(), Stop> {
@@ -285,7 +330,7 @@ impl<D: Decider> Core<D> {
                 return Ok(Verdict::Accepted);
             }
             // Folded at the journal's start. A second one is void.
-            Payload::Genesis => return Ok(Verdict::Accepted),
+            Payload::Genesis | Payload::Foreign => return Ok(Verdict::Accepted),
             Payload::Event(_) | Payload::Unreadable(_) if is_behind => BEHIND.to_owned(),
             Payload::Unreadable(_) if Bug::SkipUnreadable.is_loose() => return Ok(Verdict::Accepted),
             Payload::Unreadable(reason) => reason.clone(),
@@ -348,7 +393,7 @@ impl<D: Decider> Core<D> {
                     }
                 }
             }
-            Payload::Event(_) | Payload::Unreadable(_) | Payload::Discard(_) | Payload::Genesis => {
+            Payload::Event(_) | Payload::Unreadable(_) | Payload::Discard(_) | Payload::Foreign | Payload::Genesis => {
                 self.answer(flight.ticket, Outcome::Parked);
             }
         }

@@ -179,7 +179,7 @@ pub enum Stop {
     /// The record's header can't be decoded.
     #[error("{journal}@{offset}: {source}")]
     Header { journal: &'static str, offset: u64, source: HeaderError },
-    /// The journal does not begin with a genesis of this service.
+    /// The first record that is not void is no genesis of this service.
     #[error("{journal}@{offset} is not the beginning of a journal of {journal}")]
     NoGenesis { journal: &'static str, offset: u64 },
     /// An accepted discard of a record that was folded here, by a program that can read it, while another program could
@@ -220,6 +220,8 @@ pub struct Tally {
     pub parked: u64,
     /// Records that were already known to be discarded.
     pub discarded: u64,
+    /// The void records that other programs wrote.
+    pub foreign: u64,
     /// The void records that were our own. Their commands were decided again.
     pub lost_races: u64,
 }
@@ -233,12 +235,13 @@ impl Tally {
             void: self.void - before.void,
             parked: self.parked - before.parked,
             discarded: self.discarded - before.discarded,
+            foreign: self.foreign - before.foreign,
             lost_races: self.lost_races - before.lost_races,
         }
     }
 }
 
-/// The kind of a journal's first record.
+/// The kind of a journal's first record that is not foreign.
 pub const GENESIS: &str = "genesis";
 
 /// How far facts are copied once an event of [`Decider::COPIES`] is applied, and the row that the event updates, if any.
@@ -279,6 +282,8 @@ struct Folded {
     /// The first offset not folded. `digest` is the chain up to it.
     next: u64,
     digest: Digest,
+    /// The time of the last record that is not foreign.
+    time_ms: Millis,
     tally: Tally,
 }
 
@@ -324,12 +329,13 @@ impl<D: Decider> Core<D> {
         mint: Box<dyn FnMut() -> Uuid + Send>,
         n_slots_max: usize,
     ) -> Self {
-        let Checkpoint { next, digest, genesis, last: _, copied } = checkpoint;
+        let Checkpoint { next, digest, genesis, last, copied } = checkpoint;
+        let time_ms = last.map_or(0, |(record, _)| record.time_ms);
         let from_start = next == 0 && copied.is_empty();
         let copied = copied.into_iter().map(|row| ((row.topic.clone(), row.part), row)).collect();
         Self {
             author: Author { writer, hash_key, mint, unknown: &[] },
-            folded: Folded { genesis, next, digest, tally: Tally::default() },
+            folded: Folded { genesis, next, digest, time_ms, tally: Tally::default() },
             slots: Slots::new(from_start, n_slots_max),
             queue: Queue { records: VecDeque::new(), places: Vec::new() },
             copying: Copying { queue: VecDeque::new(), read: copied, is_changed: false },

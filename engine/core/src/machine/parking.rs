@@ -252,8 +252,8 @@ impl<D: Decider> Core<D> {
         let outcome = match &payload {
             Payload::Event(event) => self.fold_event(event, (touched, places), at),
             Payload::Unreadable(reason) => Err(reason.clone()),
-            // A genesis is never parked.
-            Payload::Discard(_) | Payload::Genesis => Ok(()),
+            // Neither a genesis nor a foreign record is ever parked.
+            Payload::Discard(_) | Payload::Foreign | Payload::Genesis => Ok(()),
         };
         if let Err(reason) = outcome {
             self.parking.stay(offset, &reason);
@@ -264,7 +264,7 @@ impl<D: Decider> Core<D> {
         match payload {
             // It may unblock records that the pass has already visited.
             Payload::Discard(discard) => self.discard(&parsed, &discard, at),
-            Payload::Event(_) | Payload::Genesis | Payload::Unreadable(_) => Ok(()),
+            Payload::Event(_) | Payload::Foreign | Payload::Genesis | Payload::Unreadable(_) => Ok(()),
         }
     }
 

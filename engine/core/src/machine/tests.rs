@@ -12,12 +12,14 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     decider::{Ref, View},
+    header::Stored,
     public::Nothing,
 };
 
 mod appends;
 mod copies;
 mod days;
+mod foreign;
 mod kinds;
 mod lending;
 mod parked;
@@ -242,7 +244,7 @@ impl<D: Decider> InstanceOf<D> {
         self.log.extend(log.iter().skip(self.log.len()).cloned());
         let next = self.core.next() + self.core.n_queued() as u64;
         for (offset, (header, value)) in log.iter().enumerate().skip(next as usize).take(most) {
-            self.core.read(offset as u64, Some(header), value).unwrap();
+            self.core.read(offset as u64, Stored::Header(header), value).unwrap();
         }
         self.try_to_run()
     }
@@ -341,7 +343,7 @@ fn a_core_reports_what_is_under_way_and_what_is_to_be_written() {
     assert_eq!((sent.len(), under_way(&one)), (2, (2, 2, 0)));
     for record in &sent {
         let offset = land(&mut log, record);
-        one.core.read(offset, Some(&record.header), &record.value).unwrap();
+        one.core.read(offset, Stored::Header(&record.header), &record.value).unwrap();
     }
     assert_eq!((under_way(&one), to_write(&one)), ((2, 2, 2), (false, 0)));
     one.core.run(0).unwrap();
@@ -365,7 +367,7 @@ fn a_record_right_behind_what_was_read_is_folded_from_memory() {
     one.run();
     assert!(matches!(one.outcome(ticket), Some(Outcome::Accepted(_))));
     let (header, value) = &log[offset as usize];
-    one.core.read(offset, Some(header), value).unwrap();
+    one.core.read(offset, Stored::Header(header), value).unwrap();
     assert_eq!((one.core.n_queued(), one.left("a")), (0, STOCK - 5), "the log's own copy is passed over");
 }
 
@@ -493,11 +495,11 @@ fn a_journal_that_cannot_be_read_stops_the_core() {
     let mut log = Log::new();
     let mut one = Instance::started(1, &mut log);
     assert!(matches!(
-        one.core.read(1, Some(&Bytes::from_static(&[9])), &Bytes::new()),
+        one.core.read(1, Stored::Header(&Bytes::from_static(&[9])), &Bytes::new()),
         Err(Stop::Header { offset: 1, .. })
     ));
-    assert!(matches!(one.core.read(1, None, &Bytes::new()), Err(Stop::Header { offset: 1, .. })));
+    assert!(matches!(one.core.read(1, Stored::Missing, &Bytes::new()), Err(Stop::Header { offset: 1, .. })));
     let mut other = Core::<Warehouse>::new(Checkpoint::default(), Uuid::nil(), "other".into(), Box::new(Uuid::nil), 1);
-    other.read(0, Some(&log[0].0), &log[0].1).unwrap();
+    other.read(0, Stored::Header(&log[0].0), &log[0].1).unwrap();
     assert!(matches!(other.run(0), Err(Stop::OtherHashKey { .. })));
 }

@@ -117,7 +117,7 @@ fn run(cluster: &Cluster, sources: &mut [Source], sender: &Sender) -> Result<Nev
                 None => break,
             }
         }
-        hand_over(sources, sender)?;
+        hand_over(cluster, sources, sender)?;
     }
 }
 
@@ -142,9 +142,10 @@ fn take(sources: &mut [Source], last: &mut usize, message: &BorrowedMessage<'_>)
     }
 }
 
-fn hand_over(sources: &mut [Source], sender: &Sender) -> Result<(), Ended> {
+fn hand_over(cluster: &Cluster, sources: &mut [Source], sender: &Sender) -> Result<(), Ended> {
     for source in sources.iter_mut().filter(|source| !source.received.is_empty()) {
         let batch = Batch { partition: source.partition.clone(), records: source.received.take() };
+        cluster.tails.note(&batch.partition, source.next);
         sender.blocking_send(Ok(batch)).map_err(|_| Ended::Unread)?;
     }
     Ok(())

@@ -24,7 +24,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use orderlog_core::{
-    header::{HEADER, Header},
+    header::{HEADER, Header, Stored},
     public::{EVENTS_MAX, Services, Topic, event_id},
 };
 use orderlog_eventlog::{EventLog, Partition, ReadError, Reading, Record};
@@ -32,7 +32,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::journals_of;
-use crate::identity::{self, IdentityError};
+use crate::{
+    envelope,
+    identity::{self, IdentityError},
+};
 
 /// How long to wait for the next record below a journal's end before it is considered unreadable.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,8 +56,12 @@ pub async fn cut(log: &dyn EventLog, services: &Services) -> Result<Cut, ReadErr
     let one_moment = ends == before;
     if !one_moment {
         let after = ends_of(log, services).await?;
-        let reactions = reactions(log, services, &before, &ends).await?;
+        let Read { reactions, offsets } = reactions(log, services, &before, &ends).await?;
         close(&log_ids(log, services).await?, &reactions, &mut ends, after);
+        for ((end, before), offsets) in ends.iter_mut().zip(before).zip(offsets) {
+            // Between the last record and a reaction that is cut off, there may be offsets without a record.
+            *end = offsets.into_iter().rev().find(|offset| offset < end).map_or(before, |last| last + 1);
+        }
     }
     Ok(Cut { ends: journals_of(services).map(str::to_owned).zip(ends).collect(), one_moment })
 }
@@ -85,17 +92,28 @@ async fn log_ids(log: &dyn EventLog, services: &Services) -> Result<Vec<Option<U
 /// The index and offset of the records that react to an event, by its id.
 type Reactions = HashMap<Uuid, Vec<(usize, u64)>>;
 
-async fn reactions(log: &dyn EventLog, services: &Services, from: &[u64], to: &[u64]) -> Result<Reactions, ReadError> {
-    let mut reactions = Reactions::new();
+/// Records between two readings of the ends.
+struct Read {
+    reactions: Reactions,
+    /// The offsets of each journal's records.
+    offsets: Vec<Vec<u64>>,
+}
+
+async fn reactions(log: &dyn EventLog, services: &Services, from: &[u64], to: &[u64]) -> Result<Read, ReadError> {
+    let (mut reactions, mut offsets) = (Reactions::new(), vec![Vec::new(); services.len()]);
     for (n, journal) in journals_of(services).map(Partition::journal).enumerate() {
         for record in log.history(&journal, from[n], to[n], usize::MAX).await? {
+            if envelope::is_gap(&record) {
+                continue;
+            }
+            offsets[n].push(record.offset);
             let header = record.header(HEADER).and_then(|bytes| Header::decode(bytes).ok());
             if let Some(cause) = header.and_then(|header| header.origin.cause) {
                 reactions.entry(cause).or_default().push((n, record.offset));
             }
         }
     }
-    Ok(reactions)
+    Ok(Read { reactions, offsets })
 }
 
 /// Lowers `ends` until no reaction below them is to an event of a record from them up to `past`.
@@ -141,20 +159,23 @@ impl Journals for OfLog {
     }
 
     fn records(&self, journal: &str, from: u64, end: u64) -> Records {
-        records(self.0.as_ref(), journal, from, end)
+        records(&self.0, journal, from, end)
     }
 }
 
-/// Returns the records of `journal` at `from` up to below `end`.
-pub fn records(log: &dyn EventLog, journal: &str, from: u64, end: u64) -> Records {
+/// Returns the records of `journal` at `from` up to below `end`, without those that fill gaps. A record without a header is an error
+/// if only orderlog writes to the log.
+pub fn records(log: &Arc<dyn EventLog>, journal: &str, from: u64, end: u64) -> Records {
     struct Place {
         reading: Reading,
         partition: Partition,
         next: u64,
         end: u64,
+        log: Arc<dyn EventLog>,
     }
     let partition = Partition::journal(journal);
-    let place = Place { reading: log.read(vec![(partition.clone(), from)]), partition, next: from, end };
+    let reading = log.read(vec![(partition.clone(), from)]);
+    let place = Place { reading, partition, next: from, end, log: Arc::clone(log) };
     stream::unfold(Some(place), |place| async move {
         let mut place = place?;
         if place.next >= place.end {
@@ -173,6 +194,15 @@ pub fn records(log: &dyn EventLog, journal: &str, from: u64, end: u64) -> Record
         };
         records.retain(|record| record.offset < place.end);
         place.next = records.last().map_or(place.end, |last| last.offset + 1);
+        records.retain(|record| !envelope::is_gap(record));
+        let is_missing = |record: &&Record| envelope::stored(place.log.as_ref(), record) == Stored::Missing;
+        if let Some(damaged) = records.iter().find(is_missing) {
+            let reason = "it has no header".to_owned();
+            return Some((
+                Err(ReadError::Damaged { partition: place.partition, offset: damaged.offset, reason }),
+                None,
+            ));
+        }
         Some((Ok(records), Some(place)))
     })
     .boxed()

@@ -47,20 +47,8 @@ pub enum ExportError {
     Broken(#[from] Broken),
     #[error("there is nothing to export: all journals are empty")]
     Nothing,
-    /// Ids derive from offsets, and no log can be restored with such a gap. The missing records may be lost.
-    #[error(
-        "{journal}@{wanted} is missing, the next record is {journal}@{found}: offsets with gaps can't be restored, so they are not \
-         exported"
-    )]
-    Gap {
-        journal: String,
-        /// The first missing offset.
-        wanted: u64,
-        /// The offset of the record after the gap.
-        found: u64,
-    },
-    #[error("{journal}@0 is not the beginning of a journal of {journal}")]
-    NoGenesis { journal: String },
+    #[error("{journal}@{offset} is not the beginning of a journal of {journal}")]
+    NoGenesis { journal: String, offset: u64 },
     /// The journal cannot be read.
     #[error("{journal} can't be read from {journal}@{next} on: {source}")]
     Read {

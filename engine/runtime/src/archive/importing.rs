@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use orderlog_core::{
+    header::{FOREIGN, GAP, HEADER},
     key::HashKey,
     machine::{Digest, chain},
     public::Services,
@@ -106,7 +108,7 @@ pub struct Imported {
 
 /// Verifies an export, and that it could be imported into `log`; `None` stands for an empty one. Writes nothing.
 pub async fn dry_run(
-    log: Option<&dyn EventLog>,
+    log: Option<&Arc<dyn EventLog>>,
     archive: &Archive,
     hash_key: Option<&HashKey>,
     tell: Tell<'_>,
@@ -124,7 +126,7 @@ pub async fn import(
     tell: Tell<'_>,
 ) -> Result<Imported, ImportError> {
     let manifest = &archive.manifest;
-    let Importable { resumed, n_there } = importable(Some(log.as_ref()), archive, hash_key, tell).await?;
+    let Importable { resumed, n_there } = importable(Some(log), archive, hash_key, tell).await?;
     let n_there_before = n_there.iter().sum();
     if !resumed {
         log.prepare(&[marker::topic()]).await?;
@@ -134,7 +136,7 @@ pub async fn import(
         append(log.as_ref(), archive, entry, n_there, tell).await?;
     }
     for entry in &manifest.journals {
-        let found = hex(&digest_of(log.as_ref(), &entry.journal, entry.n_records).await?);
+        let found = hex(&digest_of(log, &entry.journal, entry.end()).await?);
         if found != entry.last_digest {
             let (journal, wanted) = (entry.journal.clone(), entry.last_digest.clone());
             return Err(ImportError::ReadBack { journal, wanted, found });
@@ -153,7 +155,7 @@ struct Importable {
 }
 
 async fn importable(
-    log: Option<&dyn EventLog>,
+    log: Option<&Arc<dyn EventLog>>,
     archive: &Archive,
     hash_key: Option<&HashKey>,
     tell: Tell<'_>,
@@ -161,14 +163,14 @@ async fn importable(
     let Archive { services, manifest, .. } = archive;
     same_hash_key(manifest, hash_key)?;
     let resumed = match log {
-        Some(log) => may_go_on(log, services, manifest).await?,
+        Some(log) => may_go_on(log.as_ref(), services, manifest).await?,
         None => false,
     };
     let mut all = Vec::with_capacity(manifest.journals.len());
     for entry in &manifest.journals {
         let there = match log.filter(|_| resumed) {
             Some(log) => {
-                let n_there = end_of(log, &entry.journal).await?;
+                let n_there = end_of(log.as_ref(), &entry.journal).await?;
                 (n_there, digest_of(log, &entry.journal, n_there).await?)
             }
             None => (0, Digest::default()),
@@ -219,9 +221,9 @@ async fn end_of(log: &dyn EventLog, journal: &str) -> Result<u64, ReadError> {
     Ok(log.ends(&[Partition::journal(journal)]).await?.first().copied().unwrap_or(0))
 }
 
-/// Returns the digest of the chain over the first `n_records` records of a journal in the log.
-async fn digest_of(log: &dyn EventLog, journal: &str, n_records: u64) -> Result<Digest, ReadError> {
-    let (mut digest, mut reading) = (Digest::default(), records(log, journal, 0, n_records));
+/// Returns the digest of the chain over the records of a journal in the log below `end`.
+async fn digest_of(log: &Arc<dyn EventLog>, journal: &str, end: u64) -> Result<Digest, ReadError> {
+    let (mut digest, mut reading) = (Digest::default(), records(log, journal, 0, end));
     while let Some(some) = reading.next().await {
         for record in some? {
             digest = chain(&digest, record.offset, packed(&record), &record.value);
@@ -232,13 +234,14 @@ async fn digest_of(log: &dyn EventLog, journal: &str, n_records: u64) -> Result<
 
 /// Verifies that the journal is complete, and that the records already in the log, with this digest, are its beginning.
 fn prove(archive: &Archive, entry: &Entry, (n_there, there): (u64, Digest), tell: Tell<'_>) -> Result<(), ImportError> {
-    let mut exported = (n_there == 0).then(Digest::default);
-    check_journal(archive, entry, tell, |offset, digest| {
-        if offset == n_there {
-            exported = Some(digest);
+    let mut exported = Digest::default();
+    check_journal(archive, entry, tell, |next, digest| {
+        // The log may end in a record that fills a part of a gap.
+        if next <= n_there {
+            exported = digest;
         }
     })?;
-    if exported == Some(there) {
+    if exported == there && n_there <= entry.end() {
         Ok(())
     } else {
         Err(ImportError::OtherRecords { journal: entry.journal.clone(), n_records: n_there })
@@ -255,25 +258,47 @@ async fn append(
 ) -> Result<(), ImportError> {
     let topic: Arc<str> = entry.journal.as_str().into();
     let mut reader = archive.reader(&entry.journal)?;
+    let mut first = n_there;
     loop {
-        let (mut batch, mut n_bytes, mut first) = (Vec::new(), 0, None);
+        let (mut batch, mut n_bytes) = (Vec::new(), 0);
         while batch.len() < N_AT_A_TIME && n_bytes < BYTES_AT_A_TIME {
             let Some(record) = reader.next()? else { break };
             if record.offset >= n_there {
-                first.get_or_insert(record.offset);
                 n_bytes += record.value.len() + packed(&record).len();
-                let Record { key, headers, value, offset: _, time_ms: _ } = record;
-                batch.push(NewRecord { topic: Arc::clone(&topic), partition: Some(0), key, headers, value });
+                let n_missing = record.offset - first - batch.len() as u64;
+                batch.extend((0..n_missing).map(|_| gap(&topic)));
+                batch.push(imported(&topic, record));
             }
         }
-        let Some(first) = first else { return Ok(()) };
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let wanted = first..;
+        first += batch.len() as u64;
         let results = log.append(batch).await;
-        for (wanted, result) in (first..).zip(results) {
+        for (wanted, result) in wanted.zip(results) {
             let found = result.map_err(ImportError::Append)?.offset;
             if found != wanted {
                 return Err(ImportError::Displaced { journal: entry.journal.clone(), wanted, found });
             }
         }
-        tell(&entry.journal, reader.offset(), entry.n_records);
+        tell(&entry.journal, reader.offset(), entry.end());
     }
+}
+
+/// Returns the record to append for an exported one. A foreign record is marked, since only this marks it in a log that others can't
+/// write to.
+fn imported(topic: &Arc<str>, record: Record) -> NewRecord {
+    let is_foreign = record.header(HEADER).is_none();
+    let Record { key, mut headers, value, offset: _, time_ms: _ } = record;
+    if is_foreign && !headers.iter().any(|(name, _)| name == FOREIGN) {
+        headers.push((FOREIGN.into(), Bytes::new()));
+    }
+    NewRecord { topic: Arc::clone(topic), partition: Some(0), key, headers, value }
+}
+
+/// Returns the record to append where the exported journal had none.
+fn gap(topic: &Arc<str>) -> NewRecord {
+    let headers = vec![(GAP.into(), Bytes::new())];
+    NewRecord { topic: Arc::clone(topic), partition: Some(0), key: None, headers, value: Bytes::new() }
 }

@@ -15,7 +15,7 @@ use orderlog_core::{
 use serde::Deserialize;
 
 use super::{
-    Broken, Entry, FORMAT, MANIFEST, Manifest, Signed, Tell, VerifyingKey, file_name, journals_of,
+    Broken, Entry, FORMAT, FORMAT_WITHOUT_GAPS, MANIFEST, Manifest, Signed, Tell, VerifyingKey, file_name, journals_of,
     reading::{JournalReader, Part, check_journal},
     segments,
     signing::{self, SIGNATURE},
@@ -206,13 +206,13 @@ fn parse(text: &[u8], services: &Services) -> Result<Manifest, String> {
         format: u64,
     }
     let Numbered { format } = decoding::from_slice(text).map_err(|error| error.to_string())?;
-    if format != u64::from(FORMAT) {
-        return Err(format!("it is of format {format}, this program knows only {FORMAT}"));
+    if !(u64::from(FORMAT_WITHOUT_GAPS)..=u64::from(FORMAT)).contains(&format) {
+        return Err(format!("it is of format {format}, this program knows {FORMAT_WITHOUT_GAPS} to {FORMAT}"));
     }
     // Decoded directly from the text: through a `Value`, the last of two duplicate fields would win silently.
     let manifest: Manifest = decoding::from_slice(text).map_err(|error| error.to_string())?;
     each_once(&manifest.journals, services)?;
-    manifest.journals.iter().try_for_each(consistent)?;
+    manifest.journals.iter().try_for_each(|entry| consistent(manifest.format, entry))?;
     Ok(manifest)
 }
 
@@ -236,13 +236,20 @@ fn each_once(entries: &[Entry], services: &Services) -> Result<(), String> {
 }
 
 /// Checks that the fields of an entry are consistent.
-fn consistent(entry: &Entry) -> Result<(), String> {
+fn consistent(format: u32, entry: &Entry) -> Result<(), String> {
     let Entry { journal, file, n_records, first_offset, last_offset, last_digest: _, log_id, hash_key } = entry;
     if *file != file_name(journal) {
         return Err(format!("the file of {journal} must be called {}, not {file:?}", file_name(journal)));
     }
-    let offsets = n_records.checked_sub(1).map(|last| (0, last));
-    if first_offset.zip(*last_offset) != offsets || first_offset.is_some() != last_offset.is_some() {
+    let is_consistent = match (first_offset, last_offset) {
+        (None, None) => *n_records == 0,
+        (Some(0), Some(last)) if format == FORMAT_WITHOUT_GAPS => n_records.checked_sub(1) == Some(*last),
+        (Some(first), Some(last)) if format > FORMAT_WITHOUT_GAPS => {
+            *n_records > 0 && last.checked_sub(*first).is_some_and(|rest| n_records - 1 <= rest)
+        }
+        (Some(_), Some(_) | None) | (None, Some(_)) => false,
+    };
+    if !is_consistent {
         let at =
             |offset: &Option<u64>| offset.map_or_else(|| "none".to_owned(), |offset| format!("{journal}@{offset}"));
         return Err(format!(
@@ -251,9 +258,13 @@ fn consistent(entry: &Entry) -> Result<(), String> {
             at(last_offset)
         ));
     }
-    let has_genesis = *n_records > 0;
-    if log_id.is_some() != has_genesis || hash_key.is_some() != has_genesis {
-        return Err(format!("log_id and hash_key of {journal} must be those of {journal}@0, and null if it is empty"));
+    // Of format 2, a journal can have only foreign records.
+    let may_lack_genesis = *n_records == 0 || format > FORMAT_WITHOUT_GAPS;
+    let has_genesis = log_id.is_some();
+    if hash_key.is_some() != has_genesis || (if has_genesis { *n_records == 0 } else { !may_lack_genesis }) {
+        return Err(format!(
+            "log_id and hash_key of {journal} must be those of its genesis, at {journal}@0 or behind it, and null if it has none"
+        ));
     }
     Ok(())
 }
@@ -335,8 +346,8 @@ mod tests {
         assert!(refused("n_records", json!(3)).contains("as the last beta@1"));
         assert!(refused("first_offset", json!(1)).contains("as the first beta@1"));
         assert!(refused("last_offset", json!(null)).contains("as the last none"));
-        assert!(refused("log_id", json!(null)).contains("beta@0"));
-        assert!(refused("hash_key", json!(null)).contains("beta@0"));
+        assert!(refused("log_id", json!(null)).contains("of its genesis"));
+        assert!(refused("hash_key", json!(null)).contains("of its genesis"));
         let empty = |it: &mut Value| {
             for field in ["first_offset", "last_offset", "log_id", "hash_key"] {
                 it["journals"][1][field] = json!(null);
@@ -346,6 +357,23 @@ mod tests {
         let mut with_an_empty_journal = manifest();
         empty(&mut with_an_empty_journal);
         assert!(parse(with_an_empty_journal.to_string().as_bytes(), SERVICES).is_ok(), "a service may never have run");
+    }
+
+    #[test]
+    fn offsets_may_have_gaps_since_format_2() {
+        let accepts = |format: u32, n_records: u64, first: u64, last: u64| {
+            let mut changed = manifest();
+            changed["format"] = json!(format);
+            if format == 2 {
+                changed["journals"][1]["n_records"] = json!(n_records);
+                changed["journals"][1]["first_offset"] = json!(first);
+                changed["journals"][1]["last_offset"] = json!(last);
+            }
+            parse(changed.to_string().as_bytes(), SERVICES).is_ok()
+        };
+        assert!(accepts(2, 2, 0, 1) && accepts(2, 2, 0, 7) && accepts(2, 1, 3, 3) && accepts(2, 2, 3, 9));
+        assert!(!accepts(2, 3, 0, 1) && !accepts(2, 0, 0, 1) && !accepts(2, 1, 3, 2) && !accepts(2, 2, 3, 3));
+        assert!(!accepts(0, 2, 0, 1) && !accepts(3, 2, 0, 1));
     }
 
     #[test]

@@ -9,11 +9,14 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use orderlog_core::machine::{Digest, chain};
+use orderlog_core::{
+    header::{HEADER, Stored},
+    machine::{Digest, chain},
+};
 use orderlog_eventlog::Record;
 
 use super::{
-    Archive, Entry, MANIFEST, Manifest, Tell, frames, hex, packed, title,
+    Archive, Entry, FORMAT_WITHOUT_GAPS, MANIFEST, Manifest, Tell, frames, hex, packed, title,
     writing::{Reached, checksum},
 };
 use crate::{
@@ -129,11 +132,16 @@ impl Part {
 pub(super) struct JournalReader<'a> {
     file: PathBuf,
     input: zstd::Decoder<'static, BufReader<File>>,
+    format: u32,
     entry: &'a Entry,
     /// The segments behind this file.
     rest: &'a [Part],
+    /// One past the last record's offset.
     next: u64,
+    n_records: u64,
     digest: Digest,
+    /// Whether the genesis was read.
+    has_begun: bool,
     /// Whether the last end marker was read.
     is_at_end: bool,
 }
@@ -144,13 +152,23 @@ impl<'a> JournalReader<'a> {
         let (first, rest) = parts.split_first().expect("an export has a part");
         let entry = first.entry(&reached.entry.journal);
         let (file, input) = open_file(first, entry)?;
-        let (next, digest) = (reached.next, reached.digest);
-        let mut reader = Self { file, input, entry, rest, next, digest, is_at_end: false };
+        let mut reader = Self {
+            file,
+            input,
+            format: first.manifest.format,
+            entry,
+            rest,
+            next: reached.next,
+            n_records: reached.entry.n_records,
+            digest: reached.digest,
+            has_begun: reached.entry.log_id.is_some(),
+            is_at_end: false,
+        };
         reader.title().map(|()| reader)
     }
 
     fn title(&mut self) -> Result<(), Broken> {
-        let title = title(&self.entry.journal);
+        let title = title(self.format, &self.entry.journal);
         let mut found = vec![0; title.len()];
         self.fill(&mut found)?;
         if found == title.as_bytes() { Ok(()) } else { Err(self.broken(Flaw::Title)) }
@@ -161,11 +179,11 @@ impl<'a> JournalReader<'a> {
         let Some((part, rest)) = self.rest.split_first() else { return Ok(false) };
         self.entry = part.entry(&self.entry.journal);
         (self.file, self.input) = open_file(part, self.entry)?;
-        self.rest = rest;
+        (self.format, self.rest) = (part.manifest.format, rest);
         self.title().map(|()| true)
     }
 
-    /// Returns the offset of the next record.
+    /// Returns one past the last record's offset.
     pub(super) fn offset(&self) -> u64 {
         self.next
     }
@@ -199,33 +217,36 @@ impl<'a> JournalReader<'a> {
             return Err(self.broken(Flaw::Bytes));
         }
         let record = frames::parse(Bytes::from(bytes)).ok_or_else(|| self.broken(Flaw::Bytes))?;
-        if record.offset != self.next {
+        let is_next = record.offset == self.next || self.format > FORMAT_WITHOUT_GAPS && record.offset > self.next;
+        if !is_next {
             return Err(self.broken(Flaw::Offset(record.offset)));
         }
         if chain(&self.digest, record.offset, packed(&record), &record.value) != digest {
             return Err(self.broken(Flaw::Chain));
         }
-        if record.offset == 0 {
-            let genesis = identity::genesis(&self.entry.journal, &record).ok();
+        if let Some(header) = record.header(HEADER).filter(|_| !self.has_begun) {
+            let genesis = identity::genesis(&self.entry.journal, Stored::Header(header), &record.value).ok();
             let found = genesis.map(|genesis| (Some(genesis.log_id), Some(genesis.hash_key)));
             if found != Some((self.entry.log_id, self.entry.hash_key.clone())) {
                 return Err(self.broken(Flaw::Genesis));
             }
+            self.has_begun = true;
         }
         if let Some(why) = envelope::difference(&record) {
             return Err(self.broken(Flaw::Envelope(why)));
         }
-        (self.digest, self.next) = (digest, self.next + 1);
+        (self.digest, self.next, self.n_records) = (digest, record.offset + 1, self.n_records + 1);
         Ok(Some(record))
     }
 
     fn end(&mut self) -> Result<(), Broken> {
         let (n_records, digest) = (u64::from_be_bytes(self.array()?), self.array::<16>()?);
-        if (n_records, digest) != (self.next, self.digest) {
+        if (n_records, digest) != (self.n_records, self.digest) {
             return Err(self.broken(Flaw::End(format!("the end of the file names {n_records} records"))));
         }
         let Entry { n_records: told, last_digest, .. } = self.entry;
-        if *told != self.next || *last_digest != hex(&self.digest) {
+        let is_whole = *told == self.n_records && self.entry.end() == self.next;
+        if !is_whole || self.has_begun != self.entry.log_id.is_some() || *last_digest != hex(&self.digest) {
             return Err(self.broken(Flaw::End(format!("the manifest tells of {told} records up to {last_digest}"))));
         }
         // This also makes the decoder verify the checksum of the stream.
@@ -294,9 +315,9 @@ pub(super) fn check_journal(
         }
         at(reader.offset(), reader.digest());
         if reader.offset() % TELL_EVERY == 0 {
-            tell(&entry.journal, reader.offset(), entry.n_records);
+            tell(&entry.journal, reader.offset(), entry.end());
         }
     }
-    tell(&entry.journal, entry.n_records, entry.n_records);
+    tell(&entry.journal, entry.end(), entry.end());
     Ok(warnings)
 }

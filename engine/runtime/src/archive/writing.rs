@@ -7,10 +7,13 @@ use std::{
 };
 
 use bytes::BytesMut;
-use orderlog_core::machine::{Digest, chain};
+use orderlog_core::{
+    header::{HEADER, Stored},
+    machine::{Digest, chain},
+};
 use orderlog_eventlog::Record;
 
-use super::{Entry, ExportError, file_name, frames, hex, packed, title, with_suffix};
+use super::{Entry, ExportError, FORMAT, file_name, frames, hex, packed, title, with_suffix};
 use crate::identity;
 
 /// A good trade-off: higher levels cost more time than they save bytes.
@@ -67,7 +70,7 @@ impl JournalWriter {
             let mut out = zstd::Encoder::new(BufWriter::new(File::create(with_suffix(&file, ".new"))?), LEVEL)?;
             // Without it a flipped bit could silently decode to other bytes.
             out.include_checksum(true)?;
-            out.write_all(title(journal).as_bytes())?;
+            out.write_all(title(FORMAT, journal).as_bytes())?;
             Ok(out)
         };
         let out = begin().map_err(|source| ExportError::File { file: file.clone(), source })?;
@@ -76,19 +79,16 @@ impl JournalWriter {
 
     pub(super) fn push(&mut self, record: &Record) -> Result<(), ExportError> {
         let Reached { entry, next, digest, last } = &mut self.reached;
-        let (wanted, offset) = (*next, record.offset);
-        if offset != wanted {
-            return Err(ExportError::Gap { journal: entry.journal.clone(), wanted, found: offset });
-        }
-        if offset == 0 {
-            let genesis = identity::genesis(&entry.journal, record);
-            let genesis = genesis.map_err(|_| ExportError::NoGenesis { journal: entry.journal.clone() })?;
-            entry.first_offset = Some(offset);
+        let offset = record.offset;
+        if let Some(header) = record.header(HEADER).filter(|_| entry.log_id.is_none()) {
+            let genesis = identity::genesis(&entry.journal, Stored::Header(header), &record.value);
+            let genesis = genesis.map_err(|_| ExportError::NoGenesis { journal: entry.journal.clone(), offset })?;
             entry.log_id = Some(genesis.log_id);
             entry.hash_key = Some(genesis.hash_key);
         }
+        entry.first_offset.get_or_insert(offset);
         *digest = chain(digest, offset, packed(record), &record.value);
-        *next += 1;
+        *next = offset + 1;
         *last = Some(record.clone());
         entry.n_records += 1;
         entry.last_offset = Some(offset);

@@ -1,10 +1,9 @@
 //! Journal records decoded as events.
 
-use bytes::Bytes;
 use orderlog_core::{
     decider::Decider,
     decoding::DecodeError,
-    header::{HEADER, Header},
+    header::{Header, Stored},
     known::{self, Unknown},
     machine::{DISCARD, GENESIS},
 };
@@ -27,15 +26,15 @@ pub enum RecordedError {
 }
 
 impl<D: Decider> Recorded<D> {
-    /// Decodes `record`; `None` for the genesis and for a discard of another record.
+    /// Decodes an accepted `record`; `None` for the genesis, a discard of another record, and a gap.
     pub fn decode(record: &orderlog_eventlog::Record) -> Result<Option<Self>, RecordedError> {
         Self::decode_without(record, &[])
     }
 
     /// Like [`Recorded::decode`], by a program that does not know the event kinds in `unknown`.
     pub fn decode_without(record: &orderlog_eventlog::Record, unknown: Unknown) -> Result<Option<Self>, RecordedError> {
-        let header = record.header(HEADER).map_or(&[][..], Bytes::as_ref);
-        let header = Header::decode(header)?;
+        // Foreign records are void, so they are only expected where an import marked them.
+        let Some(header) = Stored::of(|name| record.header(name), false).decode()? else { return Ok(None) };
         if [GENESIS, DISCARD].contains(&header.kind.as_str()) {
             return Ok(None);
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use orderlog_core::{
     decider::Decider,
-    header::HEADER,
+    header::{HEADER, Stored},
     machine::{Checkpoint, CopiedRow, Core, Outcome, Stop, Tally, Ticket},
     planted::Bug,
     public::PublicEvent,
@@ -28,7 +28,7 @@ use super::{
     switch::{ServedRows, Switching},
     writer::Done,
 };
-use crate::{consumed::Consumed, marks};
+use crate::{consumed::Consumed, envelope, marks};
 
 /// The maximum number of records folded ahead of the rows.
 const N_UNWRITTEN_MAX: usize = 20_000;
@@ -75,10 +75,11 @@ pub(super) struct Inbox<D: Decider, R> {
 
 /// How far the rows must advance before they may be queried.
 struct CatchingUp {
-    /// Whether the journal was empty when the replica started.
-    is_new: bool,
-    /// The end of the journal at that time, at least 1: an empty journal gets its genesis first.
+    /// The end of the journal at that time. A journal without a genesis up to there gets one.
+    end: u64,
+    /// At least 1, and behind the genesis if this replica appends it.
     until: u64,
+    has_begun: bool,
     is_done: bool,
 }
 
@@ -116,7 +117,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
                 copies: Copies::of::<D>(own.consumed.clone()),
                 ends: EndsQuery::default(),
             },
-            catching_up: CatchingUp { is_new: end == 0, until, is_done: false },
+            catching_up: CatchingUp { end, until, has_begun: false, is_done: false },
             replies: HashMap::new(),
             appends: FuturesUnordered::new(),
             counted: Tally::default(),
@@ -126,9 +127,6 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     /// Runs until every handle is gone, every command is answered and all changes are written. Requests that arrive after a failure
     /// stay in the inbox.
     pub async fn run(mut self) -> (Result<(), LoopError>, Inbox<D, R>) {
-        if self.catching_up.is_new {
-            self.begin();
-        }
         loop {
             let outcome = match self.work().await {
                 // Each restart excludes one more discarded record, so this terminates.
@@ -183,9 +181,15 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         Ok(())
     }
 
+    /// Appends a genesis if the journal has none. Records of other programs do not begin a journal.
     fn begin(&mut self) {
+        if self.catching_up.has_begun || self.core.genesis().is_some() || self.core.next() < self.catching_up.end {
+            return;
+        }
+        self.catching_up.has_begun = true;
+        self.catching_up.until = self.catching_up.until.max(self.core.next() + 1);
         let genesis = self.core.genesis_record(self.setup.environment.mint(), self.setup.environment.now_ms());
-        debug!(service = D::JOURNAL, "{} begins an empty journal", D::JOURNAL);
+        debug!(service = D::JOURNAL, "{} begins its journal", D::JOURNAL);
         self.append(vec![genesis]);
     }
 
@@ -227,10 +231,17 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
     /// Passes the records read to the core, up to the limit.
     fn feed(&mut self) -> Result<(), LoopError> {
         let (limit, mut n_bytes) = (*self.intake.held.limit.borrow_and_update(), 0);
+        let mut foreign: Option<(u64, u64)> = None;
         while let Some(record) = self.intake.held.records.pop_front_if(|record| record.offset < limit) {
-            let header = record.header(HEADER);
-            n_bytes += header.map_or(0, Bytes::len) + record.value.len();
+            let header = envelope::stored(self.setup.log.as_ref(), &record);
+            n_bytes += record.header(HEADER).map_or(0, Bytes::len) + record.value.len();
             self.core.read(record.offset, header, &record.value)?;
+            if header == Stored::Foreign {
+                foreign.get_or_insert((record.offset, 0)).1 += 1;
+            }
+        }
+        if let Some((first, n)) = foreign {
+            warn!(service = D::JOURNAL, n, "another program wrote to the journal: {}@{first} is void", D::JOURNAL);
         }
         self.shared.n_bytes.fetch_add(n_bytes as u64, Ordering::Relaxed);
         Ok(())
@@ -300,13 +311,15 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
         // The new core's tally starts at 0.
         self.counted = Tally::default();
         self.catching_up.is_done = false;
+        self.catching_up.end = end;
         self.catching_up.until = end.min(*self.intake.held.limit.borrow());
     }
 
     /// Creates the indexes once the rows hold what the journal held at the start. Queries before that would be answered from stale
     /// rows.
     fn finish_catching_up(&mut self) {
-        if !self.catching_up.is_done && *self.shared.committed.borrow() >= self.catching_up.until {
+        let is_there = *self.shared.committed.borrow() >= self.catching_up.until && self.core.genesis().is_some();
+        if !self.catching_up.is_done && is_there {
             self.catching_up.is_done = true;
             self.rows.writer.create_indexes();
         }
@@ -333,6 +346,7 @@ impl<D: Decider, R: Rows<D>> Loop<D, R> {
             self.core.provide(loaded);
         }
         self.intake.ends.ask::<D>(&self.setup.log, &self.intake.copies, self.core.last_ticket());
+        self.begin();
         self.finish_catching_up();
         self.go_on_switching().await?;
         self.write();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use orderlog_core::{
-    header::{CommandStamp, HEADER, Origin},
+    header::{CommandStamp, HEADER, Origin, Stored},
     key::HashKey,
     machine::{Appended, Checkpoint, Core, Loaded, Outcome, Outgoing, Request, Step},
 };
@@ -39,7 +39,7 @@ impl Maker {
         let news = customers::Published::Created(CustomerChanged { customer_id, active: true, version: 1 });
         core.copy("customer.created", 0, (0, 0), &news.into());
         let genesis = core.genesis_record(Uuid::now_v7(), now_ms());
-        core.read(0, Some(&genesis.header), &genesis.value)?;
+        core.read(0, Stored::Header(&genesis.header), &genesis.value)?;
         core.run(now_ms())?;
         Ok(Self { core, hash_key, customer_id, n_keyed, made: vec![genesis], n_appended: 0 })
     }

@@ -83,6 +83,10 @@ impl EventLog for Gate {
         self.log.positions(group, partitions).await
     }
 
+    fn has_foreign_writers(&self) -> bool {
+        self.log.has_foreign_writers()
+    }
+
     fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
         self
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    header::{Expect, Header},
+    header::{Expect, Header, Stored},
     reason::Reason,
 };
 
@@ -368,7 +368,7 @@ fn rows_never_show_half_of_what_a_discard_does() {
     let mut one = journal.replayed(1, 1);
     let by = journal.discard(&mut one, poison);
     let (header, value) = &journal.log[by as usize];
-    one.core.read(by, Some(header), value).unwrap();
+    one.core.read(by, Stored::Header(header), value).unwrap();
     let mut step = one.core.run(0).unwrap();
     while step.records.is_empty() {
         let loaded: Vec<_> = step.missing.into_iter().map(|wanted| one.rows.load(wanted)).collect();
@@ -418,17 +418,17 @@ fn records_are_counted_by_their_verdict() {
     one.core.recall(SetAside { parked: Vec::new(), discarded: vec![discarded] });
     one.read(&journal.log, 9);
     // The first record of the journal is accepted too.
-    let before = Tally { accepted: 1, void: 0, parked: 1, discarded: 1, lost_races: 0 };
+    let before = Tally { accepted: 1, void: 0, parked: 1, discarded: 1, foreign: 0, lost_races: 0 };
     assert_eq!(one.core.tally(), before);
     journal.put_void(&["c"]);
     journal.put(&["d"], 1, 1);
     journal.put(&["b"], 1, 1);
     one.read(&journal.log, 9);
-    let since = Tally { accepted: 1, void: 1, parked: 1, discarded: 0, lost_races: 0 };
+    let since = Tally { accepted: 1, void: 1, parked: 1, discarded: 0, foreign: 0, lost_races: 0 };
     assert_eq!(one.core.tally().since(before), since);
-    let many = Tally { accepted: 10, void: 9, parked: 8, discarded: 7, lost_races: 6 };
-    let few = Tally { accepted: 5, void: 4, parked: 3, discarded: 2, lost_races: 1 };
-    assert_eq!(many.since(few), Tally { accepted: 5, void: 5, parked: 5, discarded: 5, lost_races: 5 });
+    let many = Tally { accepted: 10, void: 9, parked: 8, discarded: 7, foreign: 7, lost_races: 6 };
+    let few = Tally { accepted: 5, void: 4, parked: 3, discarded: 2, foreign: 2, lost_races: 1 };
+    assert_eq!(many.since(few), Tally { accepted: 5, void: 5, parked: 5, discarded: 5, foreign: 5, lost_races: 5 });
 }
 
 #[test]

@@ -138,6 +138,10 @@ impl EventLog for Busy {
         self.log.positions(group, partitions).await
     }
 
+    fn has_foreign_writers(&self) -> bool {
+        self.log.has_foreign_writers()
+    }
+
     fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
         self
     }

@@ -151,7 +151,7 @@ impl Import {
         let log = server::open_to_check(registry, &self.storage).await.map_err(StartError::told)?;
         let mut shown = Shown::new("checking");
         let mut tell = |journal: &str, n, of| shown.show(journal, n, of);
-        let tried = archive::dry_run(log.as_deref(), archive, hash_key, &mut tell).await;
+        let tried = archive::dry_run(log.as_ref(), archive, hash_key, &mut tell).await;
         if let Some(log) = log {
             log.close().await;
         }

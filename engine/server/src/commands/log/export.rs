@@ -176,7 +176,6 @@ fn not_exported(error: ExportError) -> anyhow::Error {
         | ExportError::InUse { .. }
         | ExportError::OtherLog { .. }
         | ExportError::Nothing
-        | ExportError::Gap { .. }
         | ExportError::NoGenesis { .. } => Failure::refused(error.to_string()),
         ExportError::Broken(error) => broken(error),
         ExportError::Read { source: ReadError::Damaged { .. }, .. } => Failure::differs(error.to_string()),

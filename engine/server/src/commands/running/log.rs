@@ -151,6 +151,11 @@ impl EventLog for ServerLog {
         Err(LeaseError::Unavailable { reason: READ_ONLY.to_owned() })
     }
 
+    /// Servers offer the embedded log only.
+    fn has_foreign_writers(&self) -> bool {
+        false
+    }
+
     fn stored(self: Arc<Self>) -> Arc<dyn EventLog> {
         self
     }

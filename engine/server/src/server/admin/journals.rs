@@ -30,7 +30,7 @@ impl Admin {
         let name = request.raw_path_param("journal").unwrap_or_default();
         let journal = self.registry.find(name).ok_or_else(|| not_here(name))?.name();
         let Wanted { from, end } = request.params()?;
-        let records = archive::records(self.log.as_ref(), journal.as_str(), from, end);
+        let records = archive::records(&self.log, journal.as_str(), from, end);
         Ok(framed(Partition::journal(journal.as_str()), records))
     }
 }
