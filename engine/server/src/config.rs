@@ -112,7 +112,7 @@ pub enum LogFormat {
 /// Where the log and the rows are, and how this process tells what it does: for every command that works on them.
 #[derive(Args, Clone, Debug)]
 pub struct Storage {
-    /// Where the log is: `embedded`, a file in the data folder, or `kafka://host:port[,host:port]`
+    /// The log: `embedded` (in the data folder), or `kafka://HOST:PORT,...`
     #[arg(long, env = "ORDERLOG_LOG", default_value = "embedded", value_parser = Untold(LogUrl::from_str))]
     pub log: LogUrl,
 
