@@ -23,6 +23,7 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use uuid::Uuid;
@@ -275,19 +276,27 @@ async fn a_history_that_ends_in_a_marker_of_somebodys_transaction_comes_to_an_en
     foreign.send(BaseRecord::<(), _>::to(&name).partition(0).payload("foreign")).unwrap();
     foreign.commit_transaction(wait).unwrap();
 
-    let journal = Partition::journal("orders");
     // Two records, and a marker, which comes a moment after the commit.
-    let (mut end, deadline) = (0, Instant::now() + Duration::from_secs(10));
-    while end != 3 {
-        assert!(Instant::now() < deadline, "the journal ends at {end}");
-        end = log.ends(std::slice::from_ref(&journal)).await.unwrap()[0];
+    let watching: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+    let deadline = Instant::now() + wait;
+    while watching.fetch_watermarks(&name, 0, wait).unwrap() != (0, 3) {
+        assert!(Instant::now() < deadline, "the brokers' end is {:?}", watching.fetch_watermarks(&name, 0, wait));
     }
-    let part = async |from, limit| {
+    let journal = Partition::journal("orders");
+    let end = async || log.ends(std::slice::from_ref(&journal)).await.unwrap()[0];
+    assert_eq!(end().await, 2, "one past the last record");
+    let part = async |from, end, limit| {
         let records = within(Duration::from_secs(8), log.history(&journal, from, end, limit)).await.unwrap();
         records.into_iter().map(|record| (record.offset, record.value)).collect::<Vec<_>>()
     };
-    assert_eq!(part(0, 10).await, [(0, "own".into()), (1, "foreign".into())]);
-    assert_eq!(part(2, 10).await, []);
+    let both = [(0, "own".into()), (1, "foreign".into())];
+    assert_eq!(part(0, 2, 10).await, both);
+    // The brokers' own end, as others may tell it.
+    assert_eq!(part(0, 3, 10).await, both);
+    assert_eq!(part(2, 3, 10).await, []);
+    assert_eq!(log.append(vec![record("orders", "next")]).await[0].clone().unwrap().offset, 3);
+    assert_eq!(end().await, 4);
+    assert_eq!(part(2, 4, 10).await, [(3, "next".into())]);
 }
 
 /// Who holds the lease can be found by the others, as long as they have the same brokers.

@@ -256,8 +256,7 @@ pub struct Options {
     #[arg(short, long, env = "ORDERLOG_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: String,
 
-    /// After startup, play a short scenario through the HTTP API and print it. With a number: place that many orders,
-    /// then about one a second
+    /// Play a short story through the HTTP API and print it. With N: place N orders, then about one a second
     #[arg(long, env = "ORDERLOG_DEMO", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub demo: Option<Option<u32>>,
 
