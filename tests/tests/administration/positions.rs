@@ -24,13 +24,7 @@ fn by_id(events: &[Published]) -> BTreeMap<String, Published> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_all_positions_were_lost_only_copies_with_the_same_ids_appear_and_the_log_warns() {
     let mut deployment = ShopOnKafka::start().await;
-    let shop = deployment.shop();
-    shop.receive("tea", 100).await;
-    let ada = shop.customer("Ada").await;
-    let orders = [shop.order(&ada, &[("tea", 1)]).await, shop.order(&ada, &[("tea", 2)]).await];
-    for order in &orders {
-        shop.order_becomes(order, "confirmed", "unpaid").await;
-    }
+    let ada = deployment.customer_with_orders().await;
     deployment.stop().await;
     assert!(!deployment.logged().contains("has no stored position"), "{}", deployment.logged());
     let before = TOPICS.map(|topic| by_id(&deployment.read(topic)));

@@ -2,23 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use orderlog_tests::{
-    deployment::{Said, kafka, orderlog},
-    eventually,
-    kcat::Published,
-};
+use orderlog_tests::{eventually, kcat::Published};
 use rdkafka::admin::AdminOptions;
 
 use crate::shop_on_kafka::{ShopOnKafka, admin};
-
-impl ShopOnKafka {
-    /// Runs a command on the topics of this shop.
-    pub async fn command(&self, args: &[&str]) -> Said {
-        let (log, prefix) = (format!("kafka://{}", kafka()), self.name(""));
-        let place = ["--log", &log, "--topic-prefix", &prefix, "--development-hash-key"];
-        orderlog(&[args, &place].concat(), &self.data()).await
-    }
-}
 
 /// What consumers that deduplicate see of each key: ids and values, in order.
 fn seen(events: &[Published]) -> BTreeMap<&str, Vec<(&str, &str)>> {
@@ -36,29 +23,23 @@ fn seen(events: &[Published]) -> BTreeMap<&str, Vec<(&str, &str)>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_deleted_is_restored_with_the_same_events() {
     let mut deployment = ShopOnKafka::start().await;
-    let shop = deployment.shop();
-    shop.receive("tea", 100).await;
-    let ada = shop.customer("Ada").await;
-    let orders = [shop.order(&ada, &[("tea", 1)]).await, shop.order(&ada, &[("tea", 2)]).await];
-    for order in &orders {
-        shop.order_becomes(order, "confirmed", "unpaid").await;
-    }
+    let ada = deployment.customer_with_orders().await;
     let topic = "order.created";
     let created = deployment.read(topic);
-    let refused = deployment.command(&["log", "republish", topic]).await.ended_with(5);
+    let refused = deployment.orderlog(&["log", "republish", topic]).await.ended_with(5);
     assert!(refused.stderr.contains("stop it first"), "{refused:?}");
     deployment.stop().await;
 
     let name = deployment.name(topic);
     admin().delete_topics(&[&name], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     let restored = eventually("the topic is gone, and can be created", async || {
-        let restored = deployment.command(&["log", "republish", topic, "--json"]).await;
+        let restored = deployment.orderlog(&["log", "republish", topic, "--json"]).await;
         (restored.code == 0).then_some(restored)
     })
     .await;
     assert!(restored.json_lines().iter().all(|event| event["was_missing"] == true), "{restored:?}");
     assert_eq!(seen(&deployment.read(topic)), seen(&created));
-    let lacking = deployment.command(&["log", "republish", "-n", topic, "--json"]).await.ended_with(0);
+    let lacking = deployment.orderlog(&["log", "republish", "-n", topic, "--json"]).await.ended_with(0);
     assert_eq!(lacking.stdout, "", "nothing is missing any more");
 
     deployment.restart().await;
@@ -68,5 +49,5 @@ async fn a_topic_that_was_deleted_is_restored_with_the_same_events() {
     assert_eq!(shop.inventory.get("/stock/tea").await.expect(200)["reserved"], 6, "nothing is reserved twice");
     assert_eq!(deployment.read(topic).len(), created.len() + 1, "the relay resumes from where it was");
     deployment.stop().await;
-    deployment.command(&["projection", "verify", "orders"]).await.ended_with(0);
+    deployment.orderlog(&["projection", "verify", "orders"]).await.ended_with(0);
 }

@@ -34,17 +34,20 @@ impl ShopOnKafka {
 
     /// Runs the program on the topics and the data folder.
     pub async fn orderlog(&self, args: &[&str]) -> Said {
+        let place = self.place();
+        let args: Vec<&str> = args.iter().copied().chain(place.iter().map(String::as_str)).collect();
+        orderlog(&args, &self.data()).await
+    }
+
+    /// The options that choose its topics.
+    fn place(&self) -> Vec<String> {
         let log = format!("kafka://{}", kafka());
-        let more = ["--log", &log, "--topic-prefix", &self.prefix, "--development-hash-key"];
-        orderlog(&[args, &more].concat(), &self.data()).await
+        ["--log", &log, "--topic-prefix", &self.prefix, "--development-hash-key"].map(str::to_owned).to_vec()
     }
 
     pub async fn restart(&mut self) {
         self.stop().await;
-        let data = self.data().display().to_string();
-        let log = format!("kafka://{}", kafka());
-        let args = ["--log", &log, "--topic-prefix", &self.prefix, "--data", &data, "--development-hash-key"];
-        let args = args.map(str::to_owned);
+        let args = [self.place(), vec!["--data".to_owned(), self.data().display().to_string()]].concat();
         self.server = Some(Server::start(&args, free_port(), &self.dir.path().join("log")).await);
     }
 
@@ -59,9 +62,19 @@ impl ShopOnKafka {
     }
 
     pub fn shop(&self) -> Shop {
-        let http = self.server.as_ref().unwrap().http.clone();
-        let [customers, orders, inventory, billing, notifications] = [(); 5].map(|()| http.clone());
-        Shop { customers, orders, inventory, billing, notifications }
+        Shop::from(&self.server.as_ref().unwrap().http)
+    }
+
+    /// The id of a customer with two confirmed orders, of one unit of tea and of two.
+    pub async fn customer_with_orders(&self) -> String {
+        let shop = self.shop();
+        shop.receive("tea", 100).await;
+        let ada = shop.customer("Ada").await;
+        let orders = [shop.order(&ada, &[("tea", 1)]).await, shop.order(&ada, &[("tea", 2)]).await];
+        for order in &orders {
+            shop.order_becomes(order, "confirmed", "unpaid").await;
+        }
+        ada
     }
 
     /// What the processes have logged.

@@ -89,7 +89,7 @@ async fn retention_trimming_and_partitions_are_noticed_named_and_over_once_they_
 
 /// Without a hint to discard read models, which may be the last copy.
 async fn refused_with_the_way_back(deployment: &ShopOnKafka) {
-    let refused = deployment.command(&["projection", "verify", "customers"]).await.ended_with(5);
+    let refused = deployment.orderlog(&["projection", "verify", "customers"]).await.ended_with(5);
     let says = |text| refused.stderr.contains(text);
     assert!(says("the first records of the journal customers are gone") && says("log import"), "{refused:?}");
     assert!(!says("rebuild"), "{refused:?}");

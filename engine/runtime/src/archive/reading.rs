@@ -244,10 +244,10 @@ impl<'a> JournalReader<'a> {
         if (n_records, digest) != (self.n_records, self.digest) {
             return Err(self.broken(Flaw::End(format!("the end of the file names {n_records} records"))));
         }
-        let Entry { n_records: told, last_digest, .. } = self.entry;
-        let is_whole = *told == self.n_records && self.entry.end() == self.next;
+        let Entry { n_records: listed, last_digest, .. } = self.entry;
+        let is_whole = *listed == self.n_records && self.entry.end() == self.next;
         if !is_whole || self.has_begun != self.entry.log_id.is_some() || *last_digest != hex(&self.digest) {
-            return Err(self.broken(Flaw::End(format!("the manifest tells of {told} records up to {last_digest}"))));
+            return Err(self.broken(Flaw::End(format!("the manifest lists {listed} records up to {last_digest}"))));
         }
         // This also makes the decoder verify the checksum of the stream.
         match self.input.read(&mut [0]) {

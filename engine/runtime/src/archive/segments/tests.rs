@@ -282,12 +282,12 @@ async fn segments_that_do_not_follow_each_other_are_refused() {
             "the record at offset 1 stands in its place",
         ),
     ];
-    for (case, change, told) in changes {
+    for (case, change, expected) in changes {
         let copy = folder.path().join(case);
         copied(&dir, &copy);
         change(&copy);
         let refused = opened(&copy, None).map(drop).unwrap_err();
-        assert!(refused.to_string().contains(told), "{case}: {refused}");
+        assert!(refused.to_string().contains(expected), "{case}: {refused}");
         opened(&copy, Some(UpTo::Segment(1))).unwrap();
         let key = hash_key();
         let Ok(archive) = Archive::open(&copy, SERVICES, None, None) else { continue };

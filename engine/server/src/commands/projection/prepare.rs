@@ -73,7 +73,7 @@ async fn prepare(registry: &'static Registry, asked: ServiceArgs, until_stopped:
     log.close().await;
     let (prepared, exit) = outcome?;
     for progress in &prepared {
-        if json { print_json(&json!(progress)) } else { print(&told(progress)) }?;
+        if json { print_json(&json!(progress)) } else { print(&summary(progress)) }?;
     }
     Ok(exit)
 }
@@ -193,7 +193,7 @@ fn line(all: &[Progress], seconds: f64) -> String {
     format!("preparing: {percent} %, {:.0} records/s, {missing} missing", n_done as f64 / seconds)
 }
 
-fn told(Progress { service, schema, from, position, end, near, n_parked, .. }: &Progress) -> String {
+fn summary(Progress { service, schema, from, position, end, near, n_parked, .. }: &Progress) -> String {
     let resumed = if *from > 0 { format!(", resumed at {service}@{from}") } else { String::new() };
     let next = if *near {
         "the next start of this version adopts it"
